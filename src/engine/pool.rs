@@ -1,0 +1,879 @@
+//! The pool: lanes, their queues, the workers, and who runs what next.
+//!
+//! # Words
+//!
+//! * A **lane** is one (database, authenticated login role). Its jobs run only on its workers, first in
+//!   first out.
+//! * A **worker** is a place for one process. It belongs to one lane; to serve another lane the place is
+//!   given to a fresh process ([`Activity::Starting`] again), because no process ever serves two login
+//!   roles.
+//! * A lane is **short of workers** when it has more jobs queued than workers on their way.
+//!
+//! # The lock
+//!
+//! Lists change under one lock for the whole pool ([`PoolLock`]); everything else (claiming a slot,
+//! cancel, finish, detach, waiting) needs only the words. A lock, because three things have to change
+//! together: membership in a list, the job word, the worker word. It is held for some tens of
+//! nanoseconds, twice per job, with no call in between that could fail, allocate or sleep, and the holder
+//! cannot be interrupted. What it buys: first in first out to the letter, a canceled job leaves its queue
+//! at once, a job whose worker died goes back to the *head*, and the race between "enqueue, then look for
+//! an idle worker" and "look for a job, then go idle" cannot happen at all. What it costs is measured in
+//! `docs/architecture.md`.
+//!
+//! # Who may touch what
+//!
+//! | field | written by | read without the lock by |
+//! |---|---|---|
+//! | everything in [`Lane`] | holder of the lock | nobody |
+//! | `Worker::word` | holder of the lock | the worker itself |
+//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
+//! | `Worker::lane`, `idle_next`, `claimed_at`, `connected` | holder of the lock | nobody |
+//!
+//! # Invariants (checked by the property test below and by the models)
+//!
+//! * A job is on its lane's list exactly when its word says `Queued`.
+//! * A worker is on its lane's idle list exactly when its word says `Idle`.
+//! * `lane.starting` counts the lane's workers in `Starting`, `lane.workers` all that are not `Vacant`.
+//! * While a lane has an idle worker, its queue holds only jobs that this worker must not run.
+//!
+//! # Hazards
+//!
+//! * **A worker that leaves** does so under the lock: either a leader handed it a job before, then it is
+//!   not `Idle` any more and does not leave, or the leader finds it gone and takes another.
+//! * **A lane without workers** whose leaders have gone is an orphan. Every launch, every worker that
+//!   runs out of work and every worker that exits looks for a lane that is short ([`Scheduler::staff`]).
+//! * **A process that never reports in** (the server could not start it, or its library is gone) would
+//!   be counted as on its way for ever. After [`START_LIMIT`] its place is taken back; if the process
+//!   turns up after all, its generation is stale and it leaves.
+//! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
+//!   clears that under the lock before it exits. So no signal goes to a recycled pid.
+
+use super::job::{Cancel, Release, Unbind};
+use super::party::Party;
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::table::{JobId, JobTable, Link, Slot};
+use super::wait::Micros;
+use super::worker::{Activity, WorkerWord};
+
+/// A process that has not reported in so long after its place was claimed is taken for lost. Generous:
+/// forking takes milliseconds, and being wrong costs only a process that leaves at once.
+pub const START_LIMIT: Micros = 10_000_000;
+
+/// In `Worker::claimed_at`: nobody looked at the clock yet.
+const UNKNOWN: Micros = 0;
+
+/// Database and authenticated login role.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LaneKey {
+    /// Object id of the database.
+    pub database: u32,
+    /// Object id of the role.
+    pub role: u32,
+}
+
+impl LaneKey {
+    fn to_bits(self) -> u64 {
+        u64::from(self.database) << 32 | u64::from(self.role)
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        Self {
+            database: (bits >> 32) as u32,
+            role: bits as u32,
+        }
+    }
+}
+
+/// A lane in shared memory. See the module documentation.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Lane {
+    /// 0: never used.
+    key: AtomicU64,
+    head: AtomicU32,
+    tail: AtomicU32,
+    idle: AtomicU32,
+    queued: AtomicU32,
+    starting: AtomicU32,
+    workers: AtomicU32,
+}
+
+/// A worker's place in shared memory. See the module documentation.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Worker {
+    /// The worker word.
+    pub word: WorkerWord,
+    party: AtomicU64,
+    claimed_at: AtomicU64,
+    lane: AtomicU32,
+    idle_next: AtomicU32,
+    connected: AtomicU32,
+}
+
+/// Totals over all lanes, in shared memory.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Totals {
+    queued: AtomicU32,
+    live: AtomicU32,
+    /// Lanes ever used; those beyond have a zero key.
+    lanes: AtomicU32,
+}
+
+/// The lock of the module documentation.
+pub trait PoolLock {
+    /// Runs `body` with the lock held.
+    fn with<R>(&self, body: impl FnOnce() -> R) -> R;
+}
+
+/// A process's handle on the pool.
+#[derive(Clone, Copy)]
+pub struct Pool<'a, L> {
+    jobs: JobTable<'a>,
+    lanes: &'a [Lane],
+    workers: &'a [Worker],
+    totals: &'a Totals,
+    lock: &'a L,
+}
+
+/// The right to change the lists: exists only while the lock is held.
+pub struct Scheduler<'a> {
+    jobs: JobTable<'a>,
+    lanes: &'a [Lane],
+    workers: &'a [Worker],
+    totals: &'a Totals,
+}
+
+/// What has to be done, outside the lock, so that a lane gets a worker.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Staffing {
+    /// Nothing: enough are on their way.
+    Enough,
+    /// Register a process for this place; call [`Scheduler::start_failed`] if that fails.
+    Start {
+        /// Index of the place.
+        worker: u32,
+        /// Generation to register it with.
+        generation: u32,
+    },
+    /// An idle worker was told to make room for a fresh process: ring its doorbell.
+    Recycle(Party),
+    /// There is no place to be had now.
+    Full,
+}
+
+/// What became of a job that was placed.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// An idle worker has it: ring its doorbell.
+    Handed(Party),
+    /// It waits in its lane. Now [`Scheduler::staff`] the lane.
+    Queued,
+    /// There is no room for another lane. The job is still reserved.
+    NoLane,
+}
+
+/// What a worker does next.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Run this job. `wake`: its leader sleeps until it has a worker.
+    Run {
+        /// The job, now `Starting`.
+        job: JobId,
+        /// Doorbell of a leader that waits for the job to be bound.
+        wake: Option<Party>,
+    },
+    /// Sleep until the worker word says otherwise.
+    Idle,
+    /// Leave: exit and let a fresh process take the place.
+    Restart,
+    /// Leave: exit for good.
+    Retire,
+}
+
+/// What became of a job that its worker gave back.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Returned {
+    /// At the head of its lane again.
+    Requeued,
+    /// Another worker of the lane was idle and has it now: ring its doorbell.
+    Handed(Party),
+    /// It had been canceled: it is finished.
+    Canceled(Release),
+}
+
+/// What became of a cancel.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Canceling {
+    /// The flag is set and `signal` was called for the worker.
+    Asked,
+    /// It had not begun; it is finished now.
+    Finished(Release),
+    /// It had finished before, or is another job by now. Nothing changed.
+    TooLate,
+}
+
+/// How many workers are doing what.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Census {
+    /// On their way.
+    pub starting: u32,
+    /// With nothing to do.
+    pub idle: u32,
+    /// Running a job.
+    pub busy: u32,
+    /// Leaving.
+    pub exiting: u32,
+}
+
+impl<'a, L: PoolLock> Pool<'a, L> {
+    /// The pool over these parts of shared memory.
+    #[must_use]
+    pub fn new(
+        jobs: JobTable<'a>,
+        lanes: &'a [Lane],
+        workers: &'a [Worker],
+        totals: &'a Totals,
+        lock: &'a L,
+    ) -> Self {
+        Self {
+            jobs,
+            lanes,
+            workers,
+            totals,
+            lock,
+        }
+    }
+
+    /// The job table.
+    #[must_use]
+    pub fn jobs(&self) -> JobTable<'a> {
+        self.jobs
+    }
+
+    /// A worker's place.
+    #[must_use]
+    pub fn worker(&self, index: u32) -> &'a Worker {
+        &self.workers[index as usize]
+    }
+
+    /// Jobs queued in all lanes.
+    #[must_use]
+    pub fn queued(&self) -> u32 {
+        self.totals.queued.load(Ordering::Relaxed)
+    }
+
+    /// Runs `body` with the right to change the lists. It must not fail, allocate or sleep.
+    pub fn locked<R>(&self, body: impl FnOnce(&mut Scheduler<'a>) -> R) -> R {
+        self.lock.with(|| {
+            body(&mut Scheduler {
+                jobs: self.jobs,
+                lanes: self.lanes,
+                workers: self.workers,
+                totals: self.totals,
+            })
+        })
+    }
+
+    /// Cancels a job wherever it is, and asks its worker to exit if `terminate`. `signal` is called with
+    /// the worker's process while that cannot exit; it must only send the signal.
+    pub fn cancel(&self, job: JobId, terminate: bool, signal: impl Fn(Party)) -> Canceling {
+        let slot = self.jobs.slot(job.index);
+        loop {
+            match slot.word.cancel(job.generation, terminate) {
+                Cancel::Asked => {
+                    self.locked(|scheduler| {
+                        if let Some(worker) = scheduler.worker_of(job) {
+                            signal(worker);
+                        }
+                    });
+                    return Canceling::Asked;
+                }
+                Cancel::Queued => {
+                    if let Some(release) = self.locked(|scheduler| scheduler.cancel_queued(job)) {
+                        return Canceling::Finished(release);
+                    }
+                }
+                Cancel::Finished | Cancel::Stale => return Canceling::TooLate,
+            }
+        }
+    }
+}
+
+fn load(word: &AtomicU32) -> u32 {
+    word.load(Ordering::Relaxed)
+}
+
+fn add(word: &AtomicU32, count: u32) {
+    word.store(load(word) + count, Ordering::Relaxed);
+}
+
+fn subtract(word: &AtomicU32, count: u32) {
+    word.store(
+        load(word)
+            .checked_sub(count)
+            .expect("a count of the pool went below zero"),
+        Ordering::Relaxed,
+    );
+}
+
+impl Lane {
+    fn is_free(&self) -> bool {
+        load(&self.queued) == 0 && load(&self.workers) == 0
+    }
+
+    fn is_short(&self) -> bool {
+        load(&self.queued) > load(&self.starting)
+    }
+}
+
+impl<'a> Scheduler<'a> {
+    fn slot(&self, index: u32) -> &'a Slot {
+        self.jobs.slot(index)
+    }
+
+    fn lane(&self, index: u32) -> &'a Lane {
+        &self.lanes[index as usize]
+    }
+
+    fn lane_of(&self, worker: u32) -> &'a Lane {
+        self.lane(load(&self.workers[worker as usize].lane))
+    }
+
+    fn activity(&self, worker: u32) -> Activity {
+        self.workers[worker as usize].word.load().activity()
+    }
+
+    fn used_lanes(&self) -> &'a [Lane] {
+        &self.lanes[..load(&self.totals.lanes) as usize]
+    }
+
+    /// The lane with this key, made if need be. `hint` is looked at first.
+    fn find_lane(&mut self, key: LaneKey, hint: u32) -> Option<u32> {
+        let bits = key.to_bits();
+        let holds = |lane: &Lane| lane.key.load(Ordering::Relaxed) == bits;
+        if self.lanes.get(hint as usize).is_some_and(holds) {
+            return Some(hint);
+        }
+        let used = self.used_lanes();
+        if let Some(index) = used.iter().position(holds) {
+            return Some(index as u32);
+        }
+        let index = match used.iter().position(Lane::is_free) {
+            Some(index) => index,
+            None if used.len() < self.lanes.len() => {
+                add(&self.totals.lanes, 1);
+                used.len()
+            }
+            None => return None,
+        };
+        self.lanes[index].key.store(bits, Ordering::Relaxed);
+        Some(index as u32)
+    }
+
+    /// Key of the lane that a worker's place belongs to.
+    #[must_use]
+    pub fn lane_key(&self, worker: u32) -> LaneKey {
+        LaneKey::from_bits(self.lane_of(worker).key.load(Ordering::Relaxed))
+    }
+
+    /// Publishes a reserved job in the lane `key` and gives it to an idle worker if there is one that may
+    /// run it, else puts it at the end of the lane's queue. `hint` is the lane's index if the caller
+    /// knows it; the right index is returned.
+    pub fn place(&mut self, job: JobId, key: LaneKey, hint: u32) -> (Placement, u32) {
+        let Some(index) = self.find_lane(key, hint) else {
+            return (Placement::NoLane, hint);
+        };
+        let slot = self.slot(job.index);
+        slot.lane.store(index, Ordering::Relaxed);
+        slot.word.publish(job.generation);
+        match self.hand_over(job) {
+            Some(party) => (Placement::Handed(party), index),
+            None => {
+                self.push_back(job.index);
+                (Placement::Queued, index)
+            }
+        }
+    }
+
+    /// Binds a queued job that is on no list to an idle worker of its lane. An idle worker may run none
+    /// of the jobs that wait in the queue, so this one overtakes nobody.
+    fn hand_over(&mut self, job: JobId) -> Option<Party> {
+        let slot = self.slot(job.index);
+        let worker = self.take_idle(load(&slot.lane), |idle| slot.may_run_on(idle.pid(), false))?;
+        Some(self.bind(job, worker).0)
+    }
+
+    /// Takes the most recently idle worker of a lane that `may` allows off the idle list.
+    fn take_idle(&mut self, lane: u32, may: impl Fn(Party) -> bool) -> Option<u32> {
+        let mut from = &self.lane(lane).idle;
+        while let Some(index) = Link::load(from).index() {
+            let worker = &self.workers[index as usize];
+            if worker.party().is_some_and(&may) {
+                Link::load(&worker.idle_next).store(from);
+                return Some(index);
+            }
+            from = &worker.idle_next;
+        }
+        None
+    }
+
+    /// Binds a queued job (not on a list any more) to a worker. Returns the worker's doorbell, and the
+    /// leader's if that sleeps on the job.
+    fn bind(&mut self, job: JobId, worker: u32) -> (Party, Option<Party>) {
+        let place = &self.workers[worker as usize];
+        let party = place.party().expect("bound to a worker that is not there");
+        let slot = self.slot(job.index);
+        slot.worker.store(worker, Ordering::Relaxed);
+        slot.pid.store(party.pid(), Ordering::Relaxed);
+        let watched = slot.word.bind(job.generation);
+        place.word.assign(job.index);
+        (party, slot.leader().filter(|_| watched))
+    }
+
+    fn push_back(&mut self, index: u32) {
+        let slot = self.slot(index);
+        let lane = self.lane(load(&slot.lane));
+        let last = Link::load(&lane.tail);
+        Link::NONE.store(&slot.next);
+        last.store(&slot.prev);
+        Link::to(index).store(
+            last.index()
+                .map_or(&lane.head, |last| &self.slot(last).next),
+        );
+        Link::to(index).store(&lane.tail);
+        add(&lane.queued, 1);
+        add(&self.totals.queued, 1);
+    }
+
+    fn push_front(&mut self, index: u32) {
+        let slot = self.slot(index);
+        let lane = self.lane(load(&slot.lane));
+        let first = Link::load(&lane.head);
+        Link::NONE.store(&slot.prev);
+        first.store(&slot.next);
+        Link::to(index).store(
+            first
+                .index()
+                .map_or(&lane.tail, |first| &self.slot(first).prev),
+        );
+        Link::to(index).store(&lane.head);
+        add(&lane.queued, 1);
+        add(&self.totals.queued, 1);
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let slot = self.slot(index);
+        let lane = self.lane(load(&slot.lane));
+        let (before, after) = (Link::load(&slot.prev), Link::load(&slot.next));
+        after.store(
+            before
+                .index()
+                .map_or(&lane.head, |before| &self.slot(before).next),
+        );
+        before.store(
+            after
+                .index()
+                .map_or(&lane.tail, |after| &self.slot(after).prev),
+        );
+        subtract(&lane.queued, 1);
+        subtract(&self.totals.queued, 1);
+    }
+
+    fn queued_job(&self, index: u32) -> JobId {
+        let generation = self.slot(index).word.load().generation();
+        JobId { index, generation }
+    }
+
+    /// Takes the first job that `may` allows off a lane's queue.
+    fn pop(&mut self, lane: u32, may: impl Fn(&Slot) -> bool) -> Option<JobId> {
+        let mut next = Link::load(&self.lane(lane).head);
+        while let Some(index) = next.index() {
+            let slot = self.slot(index);
+            if may(slot) {
+                self.unlink(index);
+                return Some(self.queued_job(index));
+            }
+            next = Link::load(&slot.next);
+        }
+        None
+    }
+
+    /// A process reports in for a place. `false`: its registration is stale, it must leave with exit
+    /// code 0 and touch nothing.
+    #[must_use]
+    pub fn report_in(&mut self, worker: u32, generation: u32, party: Party) -> bool {
+        let Some(place) = self.workers.get(worker as usize) else {
+            return false;
+        };
+        let now = place.word.load();
+        if now.generation() != generation
+            || now.activity() != Activity::Starting
+            || place.party().is_some()
+        {
+            return false;
+        }
+        place.party.store(party.to_bits(), Ordering::Relaxed);
+        true
+    }
+
+    /// The worker has connected to its lane's database: from now on its exit says nothing about whether
+    /// others could start.
+    pub fn connected(&mut self, worker: u32) {
+        self.workers[worker as usize]
+            .connected
+            .store(1, Ordering::Relaxed);
+    }
+
+    /// What the worker, in `Starting` or `Busy` (with a job that is finished), does next. `leaving`: it
+    /// shall not run another job.
+    pub fn next(&mut self, worker: u32, leaving: bool) -> Next {
+        let place = &self.workers[worker as usize];
+        let pid = place.party().map_or(0, Party::pid);
+        let lane_index = load(&place.lane);
+        let lane = self.lane(lane_index);
+        let fresh = self.activity(worker) == Activity::Starting;
+        let others_wait = load(&self.totals.queued) > load(&lane.queued);
+        // A lane that has work and nobody at all comes before our own next job, so that a lane which
+        // never runs dry cannot keep every place for itself.
+        let starving = if fresh || !others_wait {
+            None
+        } else {
+            self.find_short(|lane| load(&lane.workers) == 0)
+        };
+        if leaving || starving.is_some() {
+            return self.leave(worker, starving);
+        }
+        if let Some(job) = self.pop(lane_index, |slot| slot.may_run_on(pid, fresh)) {
+            if fresh {
+                subtract(&lane.starting, 1);
+            }
+            let (_, wake) = self.bind(job, worker);
+            return Next::Run { job, wake };
+        }
+        if load(&self.totals.queued) > 0
+            && let Some(short) = self.find_short(|_| true)
+        {
+            return self.leave(worker, Some(short));
+        }
+        if fresh {
+            subtract(&lane.starting, 1);
+        }
+        place.word.rest();
+        Link::load(&lane.idle).store(&place.idle_next);
+        Link::to(worker).store(&lane.idle);
+        Next::Idle
+    }
+
+    fn find_short(&self, also: impl Fn(&Lane) -> bool) -> Option<u32> {
+        self.used_lanes()
+            .iter()
+            .position(|lane| lane.is_short() && also(lane))
+            .map(|index| index as u32)
+    }
+
+    /// The worker (any live phase, on no list, bound to no job) leaves: for a fresh process in lane `to`
+    /// or, if none is given, in whichever lane is short; else for good.
+    fn leave(&mut self, worker: u32, to: Option<u32>) -> Next {
+        match to.or_else(|| self.find_short(|_| true)) {
+            Some(lane) => {
+                self.move_to(worker, lane);
+                Next::Restart
+            }
+            None => {
+                self.vacate(worker);
+                Next::Retire
+            }
+        }
+    }
+
+    /// Gives the place to a fresh process in `lane`.
+    fn move_to(&mut self, worker: u32, lane: u32) {
+        let place = &self.workers[worker as usize];
+        let from = self.lane_of(worker);
+        if self.activity(worker) == Activity::Starting {
+            subtract(&from.starting, 1);
+        }
+        subtract(&from.workers, 1);
+        place.word.restart();
+        place.claimed_at.store(UNKNOWN, Ordering::Relaxed);
+        place.lane.store(lane, Ordering::Relaxed);
+        place.party.store(0, Ordering::Relaxed);
+        place.connected.store(0, Ordering::Relaxed);
+        add(&self.lane(lane).starting, 1);
+        add(&self.lane(lane).workers, 1);
+    }
+
+    fn vacate(&mut self, worker: u32) {
+        let place = &self.workers[worker as usize];
+        let lane = self.lane_of(worker);
+        if self.activity(worker) == Activity::Starting {
+            subtract(&lane.starting, 1);
+        }
+        subtract(&lane.workers, 1);
+        subtract(&self.totals.live, 1);
+        place.party.store(0, Ordering::Relaxed);
+        place.connected.store(0, Ordering::Relaxed);
+        place.word.vacate();
+    }
+
+    /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
+    /// look at the word. Otherwise `Restart` or `Retire`.
+    pub fn idle_limit(&mut self, worker: u32) -> Option<Next> {
+        if self.activity(worker) != Activity::Idle {
+            return None;
+        }
+        let lane = load(&self.workers[worker as usize].lane);
+        let own = self.workers[worker as usize].party();
+        let taken = self.take_idle(lane, |party| Some(party) == own);
+        assert_eq!(
+            taken,
+            Some(worker),
+            "an idle worker was not on the idle list"
+        );
+        Some(self.leave(worker, None))
+    }
+
+    /// What the word of a worker that was idle tells it to do; `None` while it is still idle.
+    pub fn awakened(&mut self, worker: u32) -> Option<Next> {
+        match self.activity(worker) {
+            Activity::Idle => None,
+            Activity::Busy(index) => Some(Next::Run {
+                job: self.queued_job(index),
+                wake: None,
+            }),
+            Activity::Starting => Some(Next::Restart),
+            Activity::Exiting => Some(self.leave(worker, None)),
+            Activity::Vacant => Some(Next::Retire),
+        }
+    }
+
+    /// The worker gives back the job it was bound to and has not begun. The caller then leaves.
+    pub fn give_back(&mut self, job: JobId) -> Returned {
+        let slot = self.slot(job.index);
+        match slot.word.unbind(job.generation) {
+            Unbind::Requeued => {
+                slot.pid.store(0, Ordering::Relaxed);
+                match self.hand_over(job) {
+                    Some(party) => Returned::Handed(party),
+                    None => {
+                        self.push_front(job.index);
+                        Returned::Requeued
+                    }
+                }
+            }
+            Unbind::Canceled(release) => Returned::Canceled(release),
+        }
+    }
+
+    /// The worker's process exits, whatever it was doing; its job was finished or given back before.
+    /// `restartable`: the server starts the registration again. `Restart` or `Retire` tells which it
+    /// has to be; `None`: the place is not this process's any more.
+    pub fn exit(
+        &mut self,
+        worker: u32,
+        generation: u32,
+        party: Party,
+        restartable: bool,
+    ) -> Option<Next> {
+        let place = &self.workers[worker as usize];
+        if place.word.load().generation() != generation || place.party() != Some(party) {
+            return None;
+        }
+        match self.activity(worker) {
+            Activity::Vacant => return None,
+            Activity::Idle => {
+                let taken = self.take_idle(load(&place.lane), |idle| idle == party);
+                assert_eq!(
+                    taken,
+                    Some(worker),
+                    "an idle worker was not on the idle list"
+                );
+            }
+            Activity::Starting | Activity::Busy(_) | Activity::Exiting => {}
+        }
+        if restartable {
+            return Some(self.leave(worker, None));
+        }
+        self.vacate(worker);
+        Some(Next::Retire)
+    }
+
+    /// Whether anybody in the worker's lane has connected: then a failed start is not the lane's fault.
+    #[must_use]
+    pub fn lane_works(&self, worker: u32) -> bool {
+        let lane = load(&self.workers[worker as usize].lane);
+        self.workers.iter().any(|place| {
+            load(&place.lane) == lane
+                && load(&place.connected) != 0
+                && place.word.load().activity() != Activity::Vacant
+        })
+    }
+
+    /// Takes the first queued job of the worker's lane and binds it to that worker, whatever it is: to
+    /// fail it.
+    pub fn take_to_fail(&mut self, worker: u32) -> Option<JobId> {
+        let place = &self.workers[worker as usize];
+        let job = self.pop(load(&place.lane), |_| true)?;
+        if self.activity(worker) == Activity::Starting {
+            subtract(&self.lane_of(worker).starting, 1);
+        }
+        let _ = self.bind(job, worker);
+        Some(job)
+    }
+
+    /// Finds what has to be done so that every lane with queued jobs gets workers: first the lane `first`,
+    /// then any. At most `cap` workers in all; `can_start`: registering one has not just failed.
+    pub fn staff(&mut self, first: u32, cap: u32, can_start: bool, now: Micros) -> Staffing {
+        if load(&self.totals.queued) == 0 {
+            return Staffing::Enough;
+        }
+        let short = if self.lane(first).is_short() {
+            first
+        } else {
+            match self.find_short(|_| true) {
+                Some(lane) => lane,
+                None => match self.take_back_lost(now) {
+                    true => return self.staff(first, cap, can_start, now),
+                    false => return Staffing::Enough,
+                },
+            }
+        };
+        if can_start && load(&self.totals.live) < cap {
+            if let Some((worker, generation)) = self.claim(short, now) {
+                return Staffing::Start { worker, generation };
+            }
+        }
+        // An idle worker of a lane that has nothing queued, or of this lane if its jobs must not run on
+        // it: otherwise it would have been handed one.
+        let (lanes, workers) = (self.used_lanes(), self.workers);
+        for index in 0..lanes.len() as u32 {
+            let Some(worker) = self.take_idle(index, |_| true) else {
+                continue;
+            };
+            let party = workers[worker as usize]
+                .party()
+                .expect("idle, so it is there");
+            self.move_to(worker, short);
+            return Staffing::Recycle(party);
+        }
+        Staffing::Full
+    }
+
+    fn claim(&mut self, lane: u32, now: Micros) -> Option<(u32, u32)> {
+        let worker = self
+            .workers
+            .iter()
+            .position(|place| place.word.load().activity() == Activity::Vacant)?;
+        let place = &self.workers[worker];
+        let generation = place.word.claim();
+        place.lane.store(lane, Ordering::Relaxed);
+        place.party.store(0, Ordering::Relaxed);
+        place.connected.store(0, Ordering::Relaxed);
+        place.claimed_at.store(now, Ordering::Relaxed);
+        add(&self.lane(lane).starting, 1);
+        add(&self.lane(lane).workers, 1);
+        add(&self.totals.live, 1);
+        Some((worker as u32, generation))
+    }
+
+    /// The process for a place that [`staff`](Self::staff) claimed could not be registered.
+    pub fn start_failed(&mut self, worker: u32, generation: u32) {
+        let now = self.workers[worker as usize].word.load();
+        if now.generation() == generation && now.activity() == Activity::Starting {
+            self.vacate(worker);
+        }
+    }
+
+    /// Takes back the places of processes that never reported in.
+    fn take_back_lost(&mut self, now: Micros) -> bool {
+        let mut found = false;
+        for (worker, place) in (0..).zip(self.workers) {
+            if self.activity(worker) != Activity::Starting || place.party().is_some() {
+                continue;
+            }
+            match place.claimed_at.load(Ordering::Relaxed) {
+                UNKNOWN => place.claimed_at.store(now, Ordering::Relaxed),
+                claimed_at if now.saturating_sub(claimed_at) > START_LIMIT => {
+                    self.vacate(worker);
+                    found = true;
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn cancel_queued(&mut self, job: JobId) -> Option<Release> {
+        let release = self.slot(job.index).word.cancel_queued(job.generation)?;
+        self.unlink(job.index);
+        Some(release)
+    }
+
+    /// The process that has the job, if it is bound. It cannot exit while the lock is held.
+    fn worker_of(&self, job: JobId) -> Option<Party> {
+        let slot = self.slot(job.index);
+        slot.word
+            .load_if(job.generation)
+            .filter(|now| now.worker())?;
+        let place = &self.workers[slot.worker() as usize];
+        (self.activity(slot.worker()) == Activity::Busy(job.index))
+            .then(|| place.party())
+            .flatten()
+    }
+
+    /// The process that a job is bound to, for its doorbell.
+    #[must_use]
+    pub fn doorbell_of(&self, job: JobId) -> Option<Party> {
+        self.worker_of(job)
+    }
+
+    /// Sends up to `limit` idle workers home, of the lane `key` or of all; `ring` is called for each.
+    pub fn dismiss_idle(&mut self, key: Option<LaneKey>, limit: u32, ring: impl Fn(Party)) -> u32 {
+        let (lanes, workers) = (self.used_lanes(), self.workers);
+        let mut sent = 0;
+        for (index, lane) in (0..).zip(lanes) {
+            if key.is_some_and(|key| lane.key.load(Ordering::Relaxed) != key.to_bits()) {
+                continue;
+            }
+            while sent < limit
+                && let Some(worker) = self.take_idle(index, |_| true)
+            {
+                let place = &workers[worker as usize];
+                let party = place.party().expect("idle, so it is there");
+                place.word.dismiss();
+                ring(party);
+                sent += 1;
+            }
+        }
+        sent
+    }
+
+    /// How many workers are doing what.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for worker in 0..self.workers.len() as u32 {
+            match self.activity(worker) {
+                Activity::Vacant => {}
+                Activity::Starting => census.starting += 1,
+                Activity::Idle => census.idle += 1,
+                Activity::Busy(_) => census.busy += 1,
+                Activity::Exiting => census.exiting += 1,
+            }
+        }
+        census
+    }
+}
+
+impl Worker {
+    fn party(&self) -> Option<Party> {
+        Party::from_bits(self.party.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,518 @@
+//! The result ring: frames of bytes from one worker to one reader.
+//!
+//! # Words
+//!
+//! * A **frame** is what the two sides talk in: a kind and any number of bytes. It travels as one or more
+//!   **chunks**; each chunk has an 8-byte header (payload length, kind, flags) and lies in the buffer in
+//!   one piece, 8-byte aligned, so that the reader can look at it where it is. A chunk that would not fit
+//!   before the end of the buffer is preceded by a *skip* chunk.
+//! * `head` counts the bytes ever written, `tail` those ever given back. Both only grow; the buffer holds
+//!   `head - tail` bytes. The capacity is a power of two, and offsets are the counters modulo it.
+//!
+//! # Who may touch what
+//!
+//! | field | written by | read by |
+//! |---|---|---|
+//! | `head` | the worker: `Release` after the bytes are in the buffer | the reader: `Acquire` |
+//! | `tail` | the reader: `Release` after it has done with the bytes | the worker: `Acquire` |
+//! | `reader` | the reader: itself while it waits for bytes, else 0 | the worker |
+//! | `writer` | the worker: itself while it waits for room, else 0 | the reader |
+//! | `discard` | the reader, once: nobody will read any more | the worker |
+//! | bytes from `tail` to `head` | nobody | the reader |
+//! | the other bytes | the worker | nobody |
+//!
+//! # Waking
+//!
+//! Store-then-look on both sides, with a sequentially consistent fence between: a waiter stores its
+//! doorbell, fences, looks at the other's counter; the other stores its counter, fences, looks for a
+//! doorbell. At least one of them sees the other. (Sequentially consistent *accesses* would do too; the
+//! fences are what the model can check.) The reader is woken when a quarter of the buffer is worth reading
+//! or when the worker says so ([`Writer::flush`]), the worker when half of the buffer is free: so a stream
+//! of small rows does not cost a wake-up each. Before either sleeps it publishes what it holds back.
+//!
+//! # Ends
+//!
+//! The worker's end is the job word's: everything in the ring was written before the transition to a
+//! finished phase. A worker that is interrupted in the middle of a frame never completes it; the reader,
+//! when it sees the job finished, drops a frame without its last chunk. A new reader (another session)
+//! takes over at `tail`; the one before must have stopped in between chunks of no frame, which it does
+//! because it gives back a frame's chunks only when it has the whole frame, or has started to assemble
+//! one and then the frame is lost with it.
+
+use super::party::Party;
+use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// Everything in the buffer is aligned to this many bytes.
+pub const ALIGN: usize = 8;
+const HEADER: usize = 8;
+
+/// The smallest buffer: room for two chunks of a useful size.
+pub const MIN_CAPACITY: usize = 1024;
+
+/// The part of the ring that both sides share, in the job's arena block. The buffer follows elsewhere.
+#[repr(C, align(64))]
+pub struct Shared {
+    head: AtomicU64,
+    reader: AtomicU64,
+    _head_line: [u64; 6],
+    tail: AtomicU64,
+    writer: AtomicU64,
+    discard: AtomicU32,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            head: AtomicU64::new(0),
+            reader: AtomicU64::new(0),
+            _head_line: [0; 6],
+            tail: AtomicU64::new(0),
+            writer: AtomicU64::new(0),
+            discard: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Shared {
+    /// Nobody will read any more: what is written from now on is dropped. A worker that waits for room
+    /// has to be rung by the caller.
+    pub fn discard(&self) {
+        self.discard.store(1, Ordering::SeqCst);
+    }
+
+    /// Whether rows are dropped.
+    #[must_use]
+    pub fn is_discarded(&self) -> bool {
+        self.discard.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// The buffer, as memory. Ordinary builds point into the arena; the models use cells that notice a race.
+pub trait Buffer {
+    /// Bytes in it: a power of two, at least [`MIN_CAPACITY`] outside the models.
+    fn capacity(&self) -> usize;
+
+    /// Copies `bytes` to `offset`. The range is inside the buffer, and by the ring's protocol the
+    /// caller's alone.
+    fn write(&self, offset: usize, bytes: &[u8]);
+
+    /// Shows `look` the `len` bytes at `offset`. The range is inside the buffer, and by the ring's
+    /// protocol nobody writes it meanwhile.
+    fn read<R>(&self, offset: usize, len: usize, look: impl FnOnce(&[u8]) -> R) -> R;
+}
+
+/// What a frame is about; the meaning is the caller's.
+pub type Kind = u8;
+
+const SKIP: Kind = 0;
+const MORE: u8 = 1;
+
+fn header(len: usize, kind: Kind, flags: u8) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..4].copy_from_slice(&(len as u32).to_ne_bytes());
+    bytes[4] = kind;
+    bytes[5] = flags;
+    bytes
+}
+
+fn padded(len: usize) -> usize {
+    len.next_multiple_of(ALIGN)
+}
+
+/// Whose doorbell to ring; `None`: nobody waits.
+pub type Wake = Option<Party>;
+
+/// The worker's end.
+pub struct Writer<'a, B> {
+    shared: &'a Shared,
+    buffer: B,
+    /// Same as `shared.head`, which only this side writes.
+    head: u64,
+    /// `shared.tail` when last looked at.
+    tail: u64,
+    /// A frame was begun and not completed.
+    torn: bool,
+}
+
+/// The ring has no room now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+impl<'a, B: Buffer> Writer<'a, B> {
+    /// The worker's end of a ring. There must be no other writer.
+    pub fn new(shared: &'a Shared, buffer: B) -> Self {
+        let head = shared.head.load(Ordering::Relaxed);
+        let tail = shared.tail.load(Ordering::Acquire);
+        Self {
+            shared,
+            buffer,
+            head,
+            tail,
+            torn: false,
+        }
+    }
+
+    /// Bytes of payload that one chunk carries at most: with less than half of the buffer a skip and a
+    /// chunk always fit when the reader has caught up.
+    #[must_use]
+    pub fn chunk_limit(&self) -> usize {
+        self.buffer.capacity() / 2 - HEADER
+    }
+
+    /// Whether the reader gave up.
+    #[must_use]
+    pub fn is_discarded(&self) -> bool {
+        self.shared.is_discarded()
+    }
+
+    /// A frame was begun and given up: nothing can be written after it.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    fn room(&mut self, need: usize) -> bool {
+        let capacity = self.buffer.capacity() as u64;
+        if self.head + need as u64 - self.tail <= capacity {
+            return true;
+        }
+        self.tail = self.shared.tail.load(Ordering::Acquire);
+        self.head + need as u64 - self.tail <= capacity
+    }
+
+    /// Writes one chunk: `payload` of at most [`chunk_limit`](Self::chunk_limit) bytes. `more`: the frame
+    /// goes on. Nothing is written when it returns [`Full`].
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room now.
+    ///
+    /// # Panics
+    /// When `kind` is 0 or the payload is too long.
+    pub fn try_write(&mut self, kind: Kind, payload: &[u8], more: bool) -> Result<Wake, Full> {
+        assert!(kind != SKIP && payload.len() <= self.chunk_limit());
+        let capacity = self.buffer.capacity();
+        let size = HEADER + padded(payload.len());
+        let offset = self.head as usize & (capacity - 1);
+        let skip = if offset + size > capacity {
+            capacity - offset
+        } else {
+            0
+        };
+        if !self.room(skip + size) {
+            return Err(Full);
+        }
+        let mut at = offset;
+        if skip > 0 {
+            self.buffer.write(at, &header(skip - HEADER, SKIP, 0));
+            at = 0;
+        }
+        let flags = if more { MORE } else { 0 };
+        self.buffer.write(at, &header(payload.len(), kind, flags));
+        self.buffer.write(at + HEADER, payload);
+        self.torn = more;
+        self.head += (skip + size) as u64;
+        self.shared.head.store(self.head, Ordering::Release);
+        let held = self.head - self.tail;
+        Ok(if held >= capacity as u64 / 4 {
+            self.flush()
+        } else {
+            None
+        })
+    }
+
+    /// The reader, if it waits: what is written shall reach it now.
+    #[must_use]
+    pub fn flush(&self) -> Wake {
+        // Pairs with the fence in `Reader::arm`: our head before our look at its doorbell.
+        fence(Ordering::SeqCst);
+        Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
+    }
+
+    /// Says that the worker waits for room. It then tries once more before it sleeps.
+    pub fn arm(&self, own: Party) {
+        self.shared.writer.store(own.to_bits(), Ordering::Relaxed);
+        // Pairs with the fence in `Reader::give_back`: our doorbell before our look at its tail.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker waits no more.
+    pub fn disarm(&self) {
+        self.shared.writer.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A chunk at the front of the ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// What the frame is about.
+    pub kind: Kind,
+    /// The frame goes on after this chunk.
+    pub more: bool,
+    /// Bytes of payload.
+    pub len: usize,
+    offset: usize,
+}
+
+/// The reader's end.
+pub struct Reader<'a, B> {
+    shared: &'a Shared,
+    buffer: B,
+    /// Bytes consumed; `shared.tail` may lag behind.
+    tail: u64,
+    /// `shared.tail`, which only this side writes.
+    published: u64,
+    /// `shared.head` when last looked at.
+    head: u64,
+}
+
+impl<'a, B: Buffer> Reader<'a, B> {
+    /// The reader's end of a ring. There must be no other reader.
+    pub fn new(shared: &'a Shared, buffer: B) -> Self {
+        let tail = shared.tail.load(Ordering::Acquire);
+        Self {
+            shared,
+            buffer,
+            tail,
+            published: tail,
+            head: tail,
+        }
+    }
+
+    /// The chunk at the front, not consumed.
+    pub fn peek(&mut self) -> Option<Chunk> {
+        loop {
+            if self.head == self.tail {
+                self.head = self.shared.head.load(Ordering::Acquire);
+                if self.head == self.tail {
+                    return None;
+                }
+            }
+            let offset = self.tail as usize & (self.buffer.capacity() - 1);
+            let (len, kind, flags) = self.buffer.read(offset, HEADER, |bytes| {
+                let len: [u8; 4] = bytes[..4].try_into().expect("four bytes");
+                (u32::from_ne_bytes(len) as usize, bytes[4], bytes[5])
+            });
+            if kind != SKIP {
+                return Some(Chunk {
+                    kind,
+                    more: flags & MORE != 0,
+                    len,
+                    offset: offset + HEADER,
+                });
+            }
+            self.tail += (HEADER + padded(len)) as u64;
+        }
+    }
+
+    /// Shows `look` the payload of the chunk that [`peek`](Self::peek) returned last.
+    pub fn payload<R>(&self, chunk: Chunk, look: impl FnOnce(&[u8]) -> R) -> R {
+        self.buffer.read(chunk.offset, chunk.len, look)
+    }
+
+    /// Consumes that chunk. Returns the worker's doorbell when it waits and has enough room now.
+    #[must_use]
+    pub fn consume(&mut self, chunk: Chunk) -> Wake {
+        self.tail += (HEADER + padded(chunk.len)) as u64;
+        if self.tail - self.published >= self.buffer.capacity() as u64 / 4 {
+            self.give_back()
+        } else {
+            None
+        }
+    }
+
+    /// Gives the consumed bytes back to the worker. To be called before every sleep.
+    #[must_use]
+    pub fn give_back(&mut self) -> Wake {
+        if self.published == self.tail {
+            return None;
+        }
+        self.published = self.tail;
+        self.shared.tail.store(self.tail, Ordering::Release);
+        // Pairs with the fence in `Writer::arm`: our tail before our look at its doorbell.
+        fence(Ordering::SeqCst);
+        let writer = Party::from_bits(self.shared.writer.load(Ordering::Relaxed))?;
+        let held = self.shared.head.load(Ordering::Relaxed) - self.tail;
+        (held <= self.buffer.capacity() as u64 / 2).then_some(writer)
+    }
+
+    /// Says that the reader waits for bytes. It then peeks once more before it sleeps.
+    pub fn arm(&self, own: Party) {
+        self.shared.reader.store(own.to_bits(), Ordering::Relaxed);
+        // Pairs with the fence in `Writer::flush`: our doorbell before our look at its head.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The reader waits no more.
+    pub fn disarm(&self) {
+        self.shared.reader.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A buffer in mapped memory.
+#[cfg(not(loom))]
+#[derive(Clone, Copy)]
+pub struct MappedBuffer {
+    start: *mut u8,
+    capacity: usize,
+}
+
+#[cfg(not(loom))]
+impl MappedBuffer {
+    /// The buffer of `capacity` bytes at `start`.
+    ///
+    /// # Safety
+    /// The memory must stay mapped as long as this value is used, be aligned to [`ALIGN`], and be written
+    /// only through the writer and read only through the reader of one ring.
+    ///
+    /// # Panics
+    /// When the capacity is not a power of two.
+    #[must_use]
+    pub unsafe fn new(start: *mut u8, capacity: usize) -> Self {
+        assert!(capacity.is_power_of_two());
+        Self { start, capacity }
+    }
+}
+
+#[cfg(not(loom))]
+impl Buffer for MappedBuffer {
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= self.capacity);
+        // SAFETY: the range was checked; `new`'s contract keeps it mapped, and the ring's counters keep
+        // the reader out of what has not been published.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(offset), bytes.len());
+        }
+    }
+
+    fn read<R>(&self, offset: usize, len: usize, look: impl FnOnce(&[u8]) -> R) -> R {
+        assert!(offset + len <= self.capacity);
+        // SAFETY: the range was checked; `new`'s contract keeps it mapped, and the ring's counters keep
+        // the writer out of what has not been given back.
+        look(unsafe { std::slice::from_raw_parts(self.start.add(offset), len) })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    fn memory(capacity: usize) -> Vec<u64> {
+        vec![0; capacity / ALIGN]
+    }
+
+    fn buffer(memory: &mut Vec<u64>) -> MappedBuffer {
+        let capacity = memory.len() * ALIGN;
+        // SAFETY: the vector outlives the buffer in every test, and is used through it alone.
+        unsafe { MappedBuffer::new(memory.as_mut_ptr().cast(), capacity) }
+    }
+
+    fn read_one(reader: &mut Reader<'_, MappedBuffer>) -> Option<(Kind, bool, Vec<u8>)> {
+        let chunk = reader.peek()?;
+        let bytes = reader.payload(chunk, <[u8]>::to_vec);
+        let _ = reader.consume(chunk);
+        Some((chunk.kind, chunk.more, bytes))
+    }
+
+    #[test]
+    fn a_full_ring_takes_nothing_and_loses_nothing() {
+        let (shared, mut memory) = (Shared::default(), memory(64));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
+        let mut written = 0;
+        while writer.try_write(1, &[written; 8], false).is_ok() {
+            written += 1;
+        }
+        assert_eq!(written, 4);
+        for expected in 0..written {
+            assert_eq!(read_one(&mut reader), Some((1, false, vec![expected; 8])));
+        }
+        assert_eq!(read_one(&mut reader), None);
+        let _ = reader.give_back();
+        assert!(writer.try_write(1, &[9; 8], false).is_ok());
+    }
+
+    #[test]
+    fn the_largest_chunk_fits_at_any_offset_of_an_empty_ring() {
+        let (shared, mut memory) = (Shared::default(), memory(64));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
+        let limit = writer.chunk_limit();
+        for round in 0..20_u8 {
+            let small = usize::from(round % 3) * 8;
+            for len in [small, limit] {
+                let bytes = vec![round; len];
+                assert!(writer.try_write(2, &bytes, false).is_ok(), "round {round}");
+                assert_eq!(read_one(&mut reader), Some((2, false, bytes)));
+                let _ = reader.give_back();
+            }
+        }
+    }
+
+    #[test]
+    fn a_waiting_reader_is_woken_at_a_quarter_and_by_flush() {
+        let (shared, mut memory) = (Shared::default(), memory(1024));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        let reader = Reader::new(&shared, buffer);
+        let own = Party::new(3, 4);
+        reader.arm(own);
+        assert_eq!(writer.try_write(1, &[0; 8], false), Ok(None));
+        assert_eq!(writer.flush(), Some(own));
+        assert_eq!(writer.try_write(1, &[0; 256], false), Ok(Some(own)));
+        reader.disarm();
+        assert_eq!(writer.flush(), None);
+    }
+
+    #[test]
+    fn a_reader_that_takes_over_goes_on_where_the_last_stopped() {
+        let (shared, mut memory) = (Shared::default(), memory(1024));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        for number in 0..5_u8 {
+            let _ = writer.try_write(1, &[number], false);
+        }
+        let mut first = Reader::new(&shared, buffer);
+        assert_eq!(read_one(&mut first).unwrap().2, [0]);
+        assert_eq!(read_one(&mut first).unwrap().2, [1]);
+        let _ = first.give_back();
+        let mut second = Reader::new(&shared, buffer);
+        assert_eq!(read_one(&mut second).unwrap().2, [2]);
+    }
+
+    proptest! {
+        /// Against a queue: what is written comes out, in order, whatever the sizes and the interleaving.
+        #[test]
+        fn frames_come_out_as_they_went_in(
+            steps in proptest::collection::vec((any::<bool>(), 0..57_usize, any::<u8>(), any::<bool>()), 1..400)
+        ) {
+            let (shared, mut memory) = (Shared::default(), memory(128));
+            let buffer = buffer(&mut memory);
+            let mut writer = Writer::new(&shared, buffer);
+            let mut reader = Reader::new(&shared, buffer);
+            let mut model = VecDeque::new();
+            for (write, len, fill, more) in steps {
+                if write {
+                    let bytes = vec![fill; len.min(writer.chunk_limit())];
+                    if writer.try_write(1, &bytes, more).is_ok() {
+                        model.push_back((1, more, bytes));
+                    } else {
+                        prop_assert!(!model.is_empty() || reader.published != reader.tail);
+                    }
+                } else {
+                    prop_assert_eq!(read_one(&mut reader), model.pop_front());
+                    if more {
+                        let _ = reader.give_back();
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! The job table: slots in shared memory, and the lock-free list of free ones.
+//!
+//! # Who may touch what
+//!
+//! | field of a slot | written by | when | published by |
+//! |---|---|---|---|
+//! | `word` | see [`super::job`] | | |
+//! | `next` | the free list while the job is `Free`; the pool, under its lock, while `Queued` | | |
+//! | `prev`, `lane` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
+//! | `cookie`, `leader`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
+//! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
+//! //! | `started_at` | the bound worker | `Starting` | `begin` |
+//! | `finished_at` | the bound worker, or whoever ends a queued job | before the last transition | `finish`, `cancel_queued` |
+//! | `progress` | the bound worker | `Running` | itself, a sequence lock |
+//!
+//! All of them are atomics, so that a reader that has no right to look yet (a monitoring view) sees an
+//! old or a new value and never undefined behaviour; it then checks the generation again.
+//!
+//! # The free list
+//!
+//! A Treiber stack of slot indices: the head is one word of `(tag, index + 1)`, a free slot's `next` holds
+//! the one below. The tag grows with every successful change, so a pop that slept between reading the
+//! head and exchanging it cannot succeed on a list that was popped and pushed in between (the ABA case):
+//! 32 bits of tag would have to wrap within that one sleep. A slot is on the list exactly while its word
+//! says `Free`, except for the moment in which its last holder puts it there.
+
+use super::handle::Cookie;
+use super::job::{Generation, JobWord, Phase, Snapshot};
+use super::party::Party;
+use super::progress::Progress;
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::text::SharedText;
+
+/// Bytes of SQL text that a slot shows, as SQL promises.
+pub const PREVIEW_LIMIT: usize = 120;
+const PREVIEW_WORDS: usize = PREVIEW_LIMIT / 8;
+
+/// Processes that a version 1 job must not run on, as many as a slot can name. A leader with more says
+/// [`Options::fresh_only`] instead.
+pub const EXCLUDED_LIMIT: usize = 16;
+
+/// Index + 1, so that zeroed memory means "none".
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Link(u32);
+
+impl Link {
+    pub(super) const NONE: Self = Self(0);
+
+    pub(super) fn to(index: u32) -> Self {
+        Self(index + 1)
+    }
+
+    pub(super) fn index(self) -> Option<u32> {
+        self.0.checked_sub(1)
+    }
+
+    pub(super) fn load(from: &AtomicU32) -> Self {
+        Self(from.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn store(self, into: &AtomicU32) {
+        into.store(self.0, Ordering::Relaxed);
+    }
+}
+
+/// How a job was launched, as flags in a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Options {
+    /// Launched through version 1: known to its leader by pid alone.
+    pub by_pid: bool,
+    /// Fire and forget: there is no result ring.
+    pub submit: bool,
+    /// Only a process that has run no job yet may take it.
+    pub fresh_only: bool,
+}
+
+impl Options {
+    fn to_bits(self) -> u32 {
+        u32::from(self.by_pid) | u32::from(self.submit) << 1 | u32::from(self.fresh_only) << 2
+    }
+
+    fn from_bits(bits: u32) -> Self {
+        Self {
+            by_pid: bits & 1 != 0,
+            submit: bits & 2 != 0,
+            fresh_only: bits & 4 != 0,
+        }
+    }
+}
+
+/// One job's place in shared memory. See the module documentation.
+#[repr(C, align(64))]
+pub struct Slot {
+    /// The job word.
+    pub word: JobWord,
+    cookie: AtomicU64,
+    pub(super) next: AtomicU32,
+    pub(super) prev: AtomicU32,
+    pub(super) lane: AtomicU32,
+    pub(super) worker: AtomicU32,
+    /// Pid of the process the job was bound to last, 0 before.
+    pub pid: AtomicU32,
+    /// Role that launched it; rights are checked against this one.
+    pub user: AtomicU32,
+    options: AtomicU32,
+    /// Bytes of result ring, as asked for.
+    pub queue_size: AtomicU32,
+    leader: AtomicU64,
+    /// Offset of the job's arena block.
+    pub block: AtomicU64,
+    /// Microseconds, in the server's clock (`TimestampTz`).
+    pub launched_at: AtomicU64,
+    /// Likewise; 0 before it began.
+    pub started_at: AtomicU64,
+    /// Likewise; 0 before it finished.
+    pub finished_at: AtomicU64,
+    excluded: [AtomicU32; EXCLUDED_LIMIT],
+    /// Beginning of the SQL text.
+    pub preview: SharedText<PREVIEW_WORDS>,
+    /// What the job reported of itself.
+    pub progress: Progress,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            word: JobWord::new(),
+            cookie: AtomicU64::new(0),
+            next: AtomicU32::new(0),
+            prev: AtomicU32::new(0),
+            lane: AtomicU32::new(0),
+            worker: AtomicU32::new(0),
+            pid: AtomicU32::new(0),
+            user: AtomicU32::new(0),
+            options: AtomicU32::new(0),
+            queue_size: AtomicU32::new(0),
+            leader: AtomicU64::new(0),
+            block: AtomicU64::new(0),
+            launched_at: AtomicU64::new(0),
+            started_at: AtomicU64::new(0),
+            finished_at: AtomicU64::new(0),
+            excluded: std::array::from_fn(|_| AtomicU32::new(0)),
+            preview: SharedText::default(),
+            progress: Progress::default(),
+        }
+    }
+}
+
+impl Slot {
+    /// Clears what the slot's last job left. Only while `Reserved`.
+    pub fn prepare(&self, cookie: Cookie, leader: Party, options: Options, excluded: &[u32]) {
+        self.cookie.store(cookie.to_bits(), Ordering::Relaxed);
+        self.leader.store(leader.to_bits(), Ordering::Relaxed);
+        let fresh_only = options.fresh_only || excluded.len() > EXCLUDED_LIMIT;
+        let options = Options {
+            fresh_only,
+            ..options
+        };
+        self.options.store(options.to_bits(), Ordering::Relaxed);
+        let pids = excluded.iter().copied().chain(std::iter::repeat(0));
+        for (place, pid) in self.excluded.iter().zip(pids) {
+            place.store(pid, Ordering::Relaxed);
+        }
+        self.pid.store(0, Ordering::Relaxed);
+        self.block.store(0, Ordering::Relaxed);
+        self.started_at.store(0, Ordering::Relaxed);
+        self.finished_at.store(0, Ordering::Relaxed);
+        self.progress.reset();
+    }
+
+    /// The leader's doorbell.
+    #[must_use]
+    pub fn leader(&self) -> Option<Party> {
+        Party::from_bits(self.leader.load(Ordering::Relaxed))
+    }
+
+    /// How it was launched.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        Options::from_bits(self.options.load(Ordering::Relaxed))
+    }
+
+    /// The worker it is bound to, as index into the pool's workers. Meaningful from `Starting` on.
+    #[must_use]
+    pub fn worker(&self) -> u32 {
+        self.worker.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process `pid`, which has run no job yet if `fresh`, may take this job.
+    #[must_use]
+    pub fn may_run_on(&self, pid: u32, fresh: bool) -> bool {
+        (fresh || !self.options().fresh_only)
+            && self
+                .excluded
+                .iter()
+                .map(|excluded| excluded.load(Ordering::Relaxed))
+                .take_while(|&excluded| excluded != 0)
+                .all(|excluded| excluded != pid)
+    }
+}
+
+/// A job: a slot and the generation that is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct JobId {
+    /// Index into the job table.
+    pub index: u32,
+    /// Generation of the slot.
+    pub generation: Generation,
+}
+
+/// Head of the free list, in shared memory.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct FreeList {
+    head: AtomicU64,
+    /// Slots claimed and not free again.
+    used: AtomicU32,
+}
+
+const TAG_SHIFT: u32 = 32;
+
+/// A process's handle on the job table.
+#[derive(Clone, Copy)]
+pub struct JobTable<'a> {
+    slots: &'a [Slot],
+    free: &'a FreeList,
+}
+
+impl<'a> JobTable<'a> {
+    /// The table in `slots` with its free list.
+    #[must_use]
+    pub fn new(slots: &'a [Slot], free: &'a FreeList) -> Self {
+        Self { slots, free }
+    }
+
+    /// Puts every slot on the free list. Once, by whoever made the memory, before anyone sees it.
+    pub fn initialize(&self) {
+        for index in (0..self.slots.len() as u32).rev() {
+            self.push(index);
+        }
+    }
+
+    /// How many jobs there is room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Slots in use now.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        self.free.used.load(Ordering::Relaxed)
+    }
+
+    /// The slot with this index.
+    #[must_use]
+    pub fn slot(&self, index: u32) -> &'a Slot {
+        &self.slots[index as usize]
+    }
+
+    /// Every slot, with its index.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &'a Slot)> + use<'a> {
+        (0..).zip(self.slots)
+    }
+
+    /// Claims a free slot: it is `Reserved` for the caller. `None` when all are in use.
+    ///
+    /// The caller records the job in its own memory before it can be interrupted, and gives it back with
+    /// [`abandon`](Self::abandon) if it cannot fill it in.
+    #[must_use]
+    pub fn claim(&self) -> Option<JobId> {
+        let index = self.pop()?;
+        self.free.used.fetch_add(1, Ordering::Relaxed);
+        let generation = self.slot(index).word.reserve();
+        Some(JobId { index, generation })
+    }
+
+    /// Gives back a reservation.
+    pub fn abandon(&self, job: JobId) {
+        self.slot(job.index).word.abandon(job.generation);
+        self.give_back(job.index);
+    }
+
+    /// Frees the slot of a finished job that nobody holds. The caller freed what the job owned before.
+    pub fn free(&self, job: JobId) {
+        self.slot(job.index).word.free(job.generation);
+        self.give_back(job.index);
+    }
+
+    /// The job that `cookie` names, with its word as it was seen. `None` for a cookie that is stale,
+    /// forged, or of a job that is not published yet.
+    #[must_use]
+    pub fn find(&self, cookie: Cookie) -> Option<(JobId, Snapshot)> {
+        let slot = self.slots.get(cookie.index() as usize)?;
+        let before = slot.word.load();
+        if matches!(before.phase(), Phase::Free | Phase::Reserved) {
+            return None;
+        }
+        if slot.cookie.load(Ordering::Relaxed) != cookie.to_bits() {
+            return None;
+        }
+        // The cookie belongs to `before`'s job only if the slot was not given to another meanwhile.
+        super::sync::fence(Ordering::Acquire);
+        let generation = before.generation();
+        let index = cookie.index();
+        slot.word
+            .load_if(generation)
+            .map(|now| (JobId { index, generation }, now))
+    }
+
+    fn give_back(&self, index: u32) {
+        self.free.used.fetch_sub(1, Ordering::Relaxed);
+        self.push(index);
+    }
+
+    fn push(&self, index: u32) {
+        let slot = self.slot(index);
+        let mut head = self.free.head.load(Ordering::Relaxed);
+        loop {
+            Link(head as u32).store(&slot.next);
+            let wanted = next_tag(head) | u64::from(Link::to(index).0);
+            // Release: whoever pops this slot sees its `next`, and the word that says Free.
+            match self.free.head.compare_exchange_weak(
+                head,
+                wanted,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    fn pop(&self) -> Option<u32> {
+        let mut head = self.free.head.load(Ordering::Acquire);
+        loop {
+            let index = Link(head as u32).index()?;
+            // May be read while another process pops and reuses the slot; the tag then refuses it.
+            let below = Link::load(&self.slot(index).next);
+            let wanted = next_tag(head) | u64::from(below.0);
+            match self.free.head.compare_exchange_weak(
+                head,
+                wanted,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(index),
+                Err(seen) => head = seen,
+            }
+        }
+    }
+}
+
+/// The tag after the one in `head`, in place, with no index.
+fn next_tag(head: u64) -> u64 {
+    ((head >> TAG_SHIFT).wrapping_add(1)) << TAG_SHIFT
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::job::{End, Release};
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    fn slots(count: usize) -> (Vec<Slot>, FreeList) {
+        (
+            (0..count).map(|_| Slot::default()).collect(),
+            FreeList::default(),
+        )
+    }
+
+    fn finish_and_free(table: &JobTable<'_>, job: JobId) {
+        let word = &table.slot(job.index).word;
+        word.publish(job.generation);
+        let _ = word.bind(job.generation);
+        let _ = word.begin(job.generation);
+        let _ = word.finish(job.generation, End::Completed);
+        assert_eq!(word.detach(job.generation), Release::LastOut);
+        table.free(job);
+    }
+
+    #[test]
+    fn all_slots_can_be_claimed_once() {
+        let (slots, free) = slots(3);
+        let table = JobTable::new(&slots, &free);
+        table.initialize();
+        let mut seen: Vec<_> = (0..3).map(|_| table.claim().unwrap().index).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2]);
+        assert_eq!(table.claim(), None);
+        assert_eq!(table.used(), 3);
+    }
+
+    #[test]
+    fn a_cookie_finds_its_job_only() {
+        let (slots, free) = slots(2);
+        let table = JobTable::new(&slots, &free);
+        table.initialize();
+        let job = table.claim().unwrap();
+        let cookie = Cookie::new(job.index, job.generation, 0xdead_beef);
+        let leader = Party::new(1, 1);
+        table
+            .slot(job.index)
+            .prepare(cookie, leader, Options::default(), &[]);
+        assert_eq!(table.find(cookie), None, "not published yet");
+        table.slot(job.index).word.publish(job.generation);
+        assert_eq!(table.find(cookie).unwrap().0, job);
+        for bit in 0..64 {
+            let forged = Cookie::from_sql(cookie.to_sql() ^ (1 << bit));
+            assert_eq!(table.find(forged), None, "bit {bit} flipped");
+        }
+    }
+
+    #[test]
+    fn a_job_runs_only_where_it_may() {
+        let slot = Slot::default();
+        let cookie = Cookie::new(0, Generation::from_bits(1), 1);
+        slot.prepare(cookie, Party::new(1, 1), Options::default(), &[10, 11]);
+        assert!(slot.may_run_on(12, false));
+        assert!(!slot.may_run_on(11, true));
+        let many: Vec<u32> = (1..=EXCLUDED_LIMIT as u32 + 1).collect();
+        slot.prepare(cookie, Party::new(1, 1), Options::default(), &many);
+        assert!(!slot.may_run_on(1000, false));
+        assert!(slot.may_run_on(1000, true));
+    }
+
+    proptest! {
+        /// Against a simple model: the set of claimed slots.
+        #[test]
+        fn claims_and_frees_match_a_set(steps in proptest::collection::vec(any::<(bool, bool)>(), 1..200)) {
+            let (slots, free) = slots(8);
+            let table = JobTable::new(&slots, &free);
+            table.initialize();
+            let mut held = VecDeque::new();
+            for (claim, newest) in steps {
+                if claim {
+                    match table.claim() {
+                        Some(job) => {
+                            prop_assert!(held.iter().all(|other: &JobId| other.index != job.index));
+                            held.push_back(job);
+                        }
+                        None => prop_assert_eq!(held.len(), 8),
+                    }
+                } else if let Some(job) = if newest { held.pop_back() } else { held.pop_front() } {
+                    finish_and_free(&table, job);
+                    prop_assert_eq!(table.slot(job.index).word.load_if(job.generation), None);
+                }
+                prop_assert_eq!(table.used() as usize, held.len());
+            }
+        }
+    }
+}

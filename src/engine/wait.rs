@@ -1,0 +1,209 @@
+//! The wait loop. There is one, used by leaders and by workers alike.
+//!
+//! # Why no wake-up is lost
+//!
+//! A waker publishes the word, then sets the latch. A waiter *arms* (says in shared memory that it is
+//! about to sleep: the WATCHED flag, the ring's `reader` word, the worker word's `Idle`), looks at the
+//! word again, and only then sleeps on the latch. [`Latch::sleep`] returns when the latch is set, resets
+//! it, processes interrupts; the loop then looks at the word once more. Two cases:
+//!
+//! * The word changes before the look that follows arming: the waiter sees it and does not sleep.
+//! * It changes later: the waker sees the waiter armed (the two are ordered by a read-modify-write on one
+//!   word, or by a sequentially consistent fence on each side) and sets the latch. A latch that is set
+//!   before the sleep begins makes the sleep return at once.
+//!
+//! The latch is reset *after* a sleep and *before* the next look. Were it reset before the sleep, a
+//! doorbell between the look and the reset would be lost.
+//!
+//! A doorbell carries nothing. One that comes late, or was meant for somebody who had this process's
+//! place before, costs one look.
+//!
+//! # Time
+//!
+//! A sleep ends by itself only at a moment that somebody asked for: the caller's deadline, or the next
+//! moment that the [`Vigil`] names (the self-deadlock check, the liveness net). Before the first sleep
+//! the waiter may spin on the word for [`Latch::spin_limit`]; that never replaces the latch.
+
+use super::sync::spin_hint;
+
+/// Microseconds on the latch's clock.
+pub type Micros = u64;
+
+/// What a process sleeps on.
+pub trait Latch {
+    /// The clock: monotonic, in microseconds.
+    fn now(&self) -> Micros;
+
+    /// How long this wait may spin before its first sleep; 0 for not at all.
+    fn spin_limit(&self) -> Micros;
+
+    /// Interrupts are pending: stop spinning, go to [`sleep`](Self::sleep), which processes them.
+    fn interrupted(&self) -> bool;
+
+    /// Sleeps until the latch is set or `until` has come (`None`: no such moment); then resets the latch
+    /// and processes interrupts. May not return: an interrupt may unwind the stack or end the process.
+    fn sleep(&self, until: Option<Micros>);
+}
+
+/// What has to be looked at from time to time during a wait, other than its word.
+pub trait Vigil {
+    /// When the next look is due. Asked before every sleep.
+    fn due(&self) -> Option<Micros>;
+
+    /// That moment has come. May unwind.
+    fn look(&mut self, now: Micros);
+}
+
+/// Nothing else to look at.
+pub struct NoVigil;
+
+impl Vigil for NoVigil {
+    fn due(&self) -> Option<Micros> {
+        None
+    }
+
+    fn look(&mut self, _now: Micros) {}
+}
+
+/// How many looks at the word there are between two looks at the clock while spinning.
+const SPINS_PER_CLOCK: u32 = 16;
+
+/// Waits until `look` finds what it looks for; `None` when `deadline` came first (the word is looked at
+/// once more after it). `arm` is called before each look that may be followed by a sleep.
+pub fn wait_for<T>(
+    latch: &impl Latch,
+    deadline: Option<Micros>,
+    vigil: &mut impl Vigil,
+    mut arm: impl FnMut(),
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    if let Some(found) = look() {
+        return Some(found);
+    }
+    if let Some(found) = spin(latch, deadline, &mut look) {
+        return Some(found);
+    }
+    loop {
+        arm();
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        let mut now = latch.now();
+        if vigil.due().is_some_and(|due| due <= now) {
+            vigil.look(now);
+            now = latch.now();
+        }
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return None;
+        }
+        let until = match (deadline, vigil.due()) {
+            (Some(deadline), Some(due)) => Some(deadline.min(due)),
+            (one, other) => one.or(other),
+        };
+        latch.sleep(until);
+    }
+}
+
+fn spin<T>(
+    latch: &impl Latch,
+    deadline: Option<Micros>,
+    look: &mut impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let limit = latch.spin_limit();
+    if limit == 0 {
+        return None;
+    }
+    let limit = latch.now() + limit;
+    let end = deadline.map_or(limit, |deadline| deadline.min(limit));
+    while latch.now() < end && !latch.interrupted() {
+        for _ in 0..SPINS_PER_CLOCK {
+            spin_hint();
+            if let Some(found) = look() {
+                return Some(found);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[derive(Default)]
+    struct Clock {
+        now: Cell<Micros>,
+        sleeps: Cell<u32>,
+    }
+
+    impl Latch for Clock {
+        fn now(&self) -> Micros {
+            self.now.get()
+        }
+        fn spin_limit(&self) -> Micros {
+            0
+        }
+        fn interrupted(&self) -> bool {
+            false
+        }
+        fn sleep(&self, until: Option<Micros>) {
+            self.sleeps.set(self.sleeps.get() + 1);
+            self.now.set(until.expect("would sleep for ever"));
+        }
+    }
+
+    #[test]
+    fn what_is_there_already_needs_no_sleep() {
+        let clock = Clock::default();
+        assert_eq!(
+            wait_for(&clock, Some(0), &mut NoVigil, || {}, || Some(1)),
+            Some(1)
+        );
+        assert_eq!(clock.sleeps.get(), 0);
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait_and_is_slept_to_once() {
+        let clock = Clock::default();
+        let found: Option<()> = wait_for(&clock, Some(500), &mut NoVigil, || {}, || None);
+        assert_eq!(found, None);
+        assert_eq!((clock.now.get(), clock.sleeps.get()), (500, 1));
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_still_looks() {
+        let clock = Clock::default();
+        clock.now.set(10);
+        let looks = Cell::new(0);
+        let found: Option<()> = wait_for(
+            &clock,
+            Some(5),
+            &mut NoVigil,
+            || {},
+            || {
+                looks.set(looks.get() + 1);
+                None
+            },
+        );
+        assert_eq!((found, looks.get(), clock.sleeps.get()), (None, 2, 0));
+    }
+
+    #[test]
+    fn the_vigil_is_kept_at_its_moments() {
+        struct Doubling(Micros, u32);
+        impl Vigil for Doubling {
+            fn due(&self) -> Option<Micros> {
+                Some(self.0)
+            }
+            fn look(&mut self, _now: Micros) {
+                self.0 *= 2;
+                self.1 += 1;
+            }
+        }
+        let clock = Clock::default();
+        let mut vigil = Doubling(1, 0);
+        let found: Option<()> = wait_for(&clock, Some(100), &mut vigil, || {}, || None);
+        assert_eq!((found, vigil.1), (None, 7));
+    }
+}

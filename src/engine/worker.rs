@@ -1,0 +1,237 @@
+//! The worker word: what a worker is doing, in one 64-bit word.
+//!
+//! # Words
+//!
+//! * **phase** – `Vacant → Starting → Idle ⇄ Busy → Exiting → Vacant`, and from any live phase back to
+//!   `Starting` when the place shall be taken by a fresh process.
+//! * **generation** – 32 bits, one more each time the place becomes `Vacant`. A process is given the
+//!   generation with its registration and leaves at once when the word holds another: it is the restart
+//!   of a registration that nobody waits for.
+//! * **job** – slot index of the job it is `Busy` with.
+//!
+//! # Transitions
+//!
+//! All under the pool lock, each still one compare-exchange so that the worker can watch its own word
+//! without the lock. The lock orders them; the word tells the sleeping worker what was decided.
+//!
+//! | transition | who | from → to |
+//! |---|---|---|
+//! | [`claim`](WorkerWord::claim) | a leader or worker that starts one | Vacant → Starting |
+//! | [`assign`](WorkerWord::assign) | a leader (from Idle), or the worker itself | Starting, Idle, Busy → Busy |
+//! | [`rest`](WorkerWord::rest) | the worker itself | Starting, Busy → Idle |
+//! | [`dismiss`](WorkerWord::dismiss) | anyone that sends it home, or the worker at its idle limit | Idle → Exiting |
+//! | [`restart`](WorkerWord::restart) | anyone that needs its place (from Idle), or the worker itself | any but Vacant → Starting |
+//! | [`vacate`](WorkerWord::vacate) | the worker itself when it exits; whoever failed to register it | any but Vacant → Vacant, generation + 1 |
+
+use super::sync::{AtomicU64, Ordering};
+use std::fmt;
+
+/// What a worker is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activity {
+    /// The place is empty.
+    Vacant,
+    /// A process is on its way.
+    Starting,
+    /// Connected, nothing to do.
+    Idle,
+    /// Bound to the job in this slot.
+    Busy(u32),
+    /// Told to go home, or going.
+    Exiting,
+}
+
+const VACANT: u64 = 0;
+const STARTING: u64 = 1;
+const IDLE: u64 = 2;
+const BUSY: u64 = 3;
+const EXITING: u64 = 4;
+const PHASE_MASK: u64 = 7;
+const JOB_SHIFT: u32 = 3;
+const JOB_BITS: u32 = 29;
+const GENERATION_SHIFT: u32 = JOB_SHIFT + JOB_BITS;
+
+static_assertions::const_assert_eq!(GENERATION_SHIFT, 32);
+static_assertions::const_assert!(super::handle::INDEX_BITS <= JOB_BITS);
+
+/// The word at one moment, decoded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct State(u64);
+
+impl State {
+    /// What the worker is doing.
+    #[must_use]
+    pub fn activity(self) -> Activity {
+        match self.0 & PHASE_MASK {
+            VACANT => Activity::Vacant,
+            STARTING => Activity::Starting,
+            IDLE => Activity::Idle,
+            BUSY => Activity::Busy((self.0 as u32) >> JOB_SHIFT),
+            EXITING => Activity::Exiting,
+            other => unreachable!("worker word holds phase {other}"),
+        }
+    }
+
+    /// The generation of the place.
+    #[must_use]
+    pub fn generation(self) -> u32 {
+        (self.0 >> GENERATION_SHIFT) as u32
+    }
+
+    fn to(self, activity: Activity) -> Self {
+        let bits = match activity {
+            Activity::Vacant => VACANT,
+            Activity::Starting => STARTING,
+            Activity::Idle => IDLE,
+            Activity::Busy(job) => BUSY | u64::from(job) << JOB_SHIFT,
+            Activity::Exiting => EXITING,
+        };
+        Self((self.0 >> GENERATION_SHIFT) << GENERATION_SHIFT | bits)
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Worker({:?}, generation {})",
+            self.activity(),
+            self.generation()
+        )
+    }
+}
+
+/// The worker word in shared memory. See the module documentation.
+#[repr(transparent)]
+pub struct WorkerWord(AtomicU64);
+
+impl Default for WorkerWord {
+    fn default() -> Self {
+        Self(AtomicU64::new(1 << GENERATION_SHIFT))
+    }
+}
+
+impl WorkerWord {
+    /// The word now.
+    #[must_use]
+    pub fn load(&self) -> State {
+        State(self.0.load(Ordering::Acquire))
+    }
+
+    fn update(&self, mut next: impl FnMut(State) -> State) -> State {
+        let mut now = self.0.load(Ordering::Acquire);
+        loop {
+            let wanted = next(State(now));
+            match self
+                .0
+                .compare_exchange_weak(now, wanted.0, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return State(now),
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Vacant → Starting. Returns the generation to register the process with.
+    ///
+    /// # Panics
+    /// When the place is taken.
+    pub fn claim(&self) -> u32 {
+        self.update(|now| {
+            assert_eq!(now.activity(), Activity::Vacant, "claimed {now:?}");
+            now.to(Activity::Starting)
+        })
+        .generation()
+    }
+
+    /// Starting, Idle or Busy → Busy with the job in `slot`.
+    ///
+    /// # Panics
+    /// When the worker is not alive.
+    pub fn assign(&self, slot: u32) {
+        self.update(|now| {
+            assert!(
+                !matches!(now.activity(), Activity::Vacant | Activity::Exiting),
+                "assigned to {now:?}"
+            );
+            now.to(Activity::Busy(slot))
+        });
+    }
+
+    /// Starting or Busy → Idle.
+    ///
+    /// # Panics
+    /// When the worker is in another phase.
+    pub fn rest(&self) {
+        self.update(|now| {
+            assert!(
+                matches!(now.activity(), Activity::Starting | Activity::Busy(_)),
+                "rested {now:?}"
+            );
+            now.to(Activity::Idle)
+        });
+    }
+
+    /// Idle → Exiting.
+    ///
+    /// # Panics
+    /// When the worker is not idle.
+    pub fn dismiss(&self) {
+        self.update(|now| {
+            assert_eq!(now.activity(), Activity::Idle, "dismissed {now:?}");
+            now.to(Activity::Exiting)
+        });
+    }
+
+    /// Any live phase → Starting: a fresh process shall take the place.
+    ///
+    /// # Panics
+    /// When the place is vacant.
+    pub fn restart(&self) {
+        self.update(|now| {
+            assert_ne!(now.activity(), Activity::Vacant, "restarted {now:?}");
+            now.to(Activity::Starting)
+        });
+    }
+
+    /// Any live phase → Vacant, generation + 1.
+    ///
+    /// # Panics
+    /// When the place is vacant already.
+    pub fn vacate(&self) {
+        self.update(|now| {
+            assert_ne!(now.activity(), Activity::Vacant, "vacated {now:?}");
+            State(u64::from(now.generation().wrapping_add(1)) << GENERATION_SHIFT)
+        });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life() {
+        let word = WorkerWord::default();
+        let generation = word.claim();
+        word.rest();
+        word.assign(77);
+        assert_eq!(word.load().activity(), Activity::Busy(77));
+        word.rest();
+        word.dismiss();
+        assert_eq!(word.load().generation(), generation);
+        word.vacate();
+        assert_eq!(word.load().activity(), Activity::Vacant);
+        assert_eq!(word.load().generation(), generation + 1);
+    }
+
+    #[test]
+    fn a_restart_keeps_the_generation() {
+        let word = WorkerWord::default();
+        let generation = word.claim();
+        word.rest();
+        word.restart();
+        assert_eq!(word.load().generation(), generation);
+        assert_eq!(word.load().activity(), Activity::Starting);
+    }
+}
