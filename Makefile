@@ -1,0 +1,41 @@
+# Every target is a script under ci/ that can be run by itself.
+# PG_CONFIG=/path/to/pg_config chooses the server; the default is Debian's PostgreSQL 15.
+
+ifdef PG_CONFIG
+export PG_CONFIG
+endif
+
+.PHONY: help demo demo-stop test install bench loom lint setup
+
+help:
+	@echo 'make demo       see it at work on a throw-away server that stays up; make demo-stop'
+	@echo 'make test       everything: engine, models, regression and multi-session tests'
+	@echo 'make install    release build into the server of PG_CONFIG (default: PostgreSQL 15)'
+	@echo 'make bench      end-to-end benchmark beside dblink'
+	@echo 'make loom       the models of the engine'
+	@echo 'make lint       format, clippy, rustdoc, house rules'
+	@echo 'make setup      install what is missing on this machine (the others do it themselves)'
+
+demo: setup
+	@ci/demo
+
+demo-stop:
+	@ci/server stop demo
+
+test:
+	@ci/test
+
+install: setup
+	@ci/install
+
+bench: setup
+	@ci/bench
+
+loom:
+	@ci/loom
+
+lint: setup
+	@ci/lint
+
+setup:
+	@ci/setup

@@ -1,0 +1,57 @@
+# Sourced by the scripts of this directory: where things are, and how to act as another user.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+case $target in /*) ;; *) target=$root/$target ;; esac
+
+say() { printf '%s\n' "== $*"; }
+die() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    [ $# -eq 0 ] || printf '       %s\n' "$@" >&2
+    exit 1
+}
+
+# Runs a command with administrator's rights: directly as root, else through sudo.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "this step needs administrator's rights, and sudo is not installed" \
+            "run the following as root, then start again:" "  $*"
+    fi
+}
+
+# The server that everything is built for and tested with: PG_CONFIG if given, else Debian's
+# PostgreSQL of the major version PG_MAJOR.
+PG_MAJOR=${PG_MAJOR:-15}
+pg_config_is_given=${PG_CONFIG:+yes}
+PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
+
+# Sets pg_major, pg_bindir and so on. Separate from the above because ci/setup runs before there
+# is a pg_config to ask.
+find_postgres() {
+    command -v "$PG_CONFIG" >/dev/null ||
+        die "no pg_config at $PG_CONFIG" "run ci/setup, or pass PG_CONFIG=/path/to/pg_config"
+    PG_CONFIG=$(command -v "$PG_CONFIG")
+    pg_major=$("$PG_CONFIG" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+    pg_bindir=$("$PG_CONFIG" --bindir)
+    pg_libdir=$("$PG_CONFIG" --pkglibdir)
+    pg_extdir=$("$PG_CONFIG" --sharedir)/extension
+    export PGRX_PG_CONFIG_PATH=$PG_CONFIG
+}
+
+# PostgreSQL refuses to run as root: a throw-away
+# server belongs to the system's postgres user then, and to the caller otherwise.
+as_server_user() {
+    if [ "$(id -u)" -eq 0 ]; then
+        runuser -u postgres -- "$@"
+    else
+        "$@"
+    fi
+}
