@@ -1,0 +1,14 @@
+\echo '== 5. An error that arrives from a job, as itself'
+\set ECHO queries
+DO $$
+DECLARE
+    job pg_background_handle;
+    context text;
+BEGIN
+    job := pg_background_launch_v2('SELECT 1 / (abalance - abalance) FROM pgbench_accounts');
+    PERFORM * FROM pg_background_result_v2(job.pid, job.cookie) AS (quotient int);
+EXCEPTION WHEN division_by_zero THEN
+    GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+    RAISE NOTICE 'caught SQLSTATE %: %', SQLSTATE, SQLERRM
+        USING DETAIL = split_part(context, E'\n', 1);
+END $$;
