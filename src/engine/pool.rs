@@ -29,12 +29,14 @@
 //! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected` | holder of the lock | nobody |
 //!
-//! # Invariants (checked by the property test below and by the models)
+//! # Invariants (checked by the property test in `pool/tests.rs`)
 //!
 //! * A job is on its lane's list exactly when its word says `Queued`.
 //! * A worker is on its lane's idle list exactly when its word says `Idle`.
 //! * `lane.starting` counts the lane's workers in `Starting`, `lane.workers` all that are not `Vacant`.
 //! * While a lane has an idle worker, its queue holds only jobs that this worker must not run.
+//! * While jobs are queued, some process is on its way, at work, or leaving, and looks for a lane that is
+//!   short before it rests or goes; unless the server refused to start one.
 //!
 //! # Hazards
 //!
@@ -42,13 +44,21 @@
 //!   not `Idle` any more and does not leave, or the leader finds it gone and takes another.
 //! * **A lane without workers** whose leaders have gone is an orphan. Every launch, every worker that
 //!   runs out of work and every worker that exits looks for a lane that is short ([`Scheduler::staff`]).
+//! * **A lane that never runs dry** could keep every place for itself. A worker that finished a job
+//!   therefore gives its place to a lane that has work and nobody at all, before its own lane's next job.
+//!   It takes the first such lane *after its own*, in a ring: whatever the others do, no lane is passed
+//!   over twice by the same place.
+//! * **A worker that is counted as on its way** and turns out not to take its lane's job (it dies, or must
+//!   not run that one) must not count itself when it looks whether the lane is short, or the job would be
+//!   left with nobody.
 //! * **A process that never reports in** (the server could not start it, or its library is gone) would
 //!   be counted as on its way for ever. After [`START_LIMIT`] its place is taken back; if the process
-//!   turns up after all, its generation is stale and it leaves.
+//!   turns up after all, its generation is stale and it leaves. The same goes for an idle process that was
+//!   told to make room and did not look for so long: it proves its generation when it does.
 //! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
 
-use super::job::{Cancel, Release, Unbind};
+use super::job::{Cancel, Phase, Release, Unbind};
 use super::party::Party;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::table::{JobId, JobTable, Link, Slot};
@@ -329,7 +339,16 @@ impl Lane {
     }
 
     fn is_short(&self) -> bool {
-        load(&self.queued) > load(&self.starting)
+        self.is_short_without(0)
+    }
+
+    /// Whether it is short when `uncounted` of the workers on their way do not count.
+    fn is_short_without(&self, uncounted: u32) -> bool {
+        load(&self.queued) + uncounted > load(&self.starting) && load(&self.queued) > 0
+    }
+
+    fn has_nobody(&self) -> bool {
+        load(&self.workers) == 0
     }
 }
 
@@ -540,12 +559,11 @@ impl<'a> Scheduler<'a> {
         let lane = self.lane(lane_index);
         let fresh = self.activity(worker) == Activity::Starting;
         let others_wait = load(&self.totals.queued) > load(&lane.queued);
-        // A lane that has work and nobody at all comes before our own next job, so that a lane which
-        // never runs dry cannot keep every place for itself.
+        // A fresh process runs one job first, so that a place does not change hands for nothing.
         let starving = if fresh || !others_wait {
             None
         } else {
-            self.find_short(|lane| load(&lane.workers) == 0)
+            self.find_short(lane_index, 0, Lane::has_nobody)
         };
         if leaving || starving.is_some() {
             return self.leave(worker, starving);
@@ -557,9 +575,7 @@ impl<'a> Scheduler<'a> {
             let (_, wake) = self.bind(job, worker);
             return Next::Run { job, wake };
         }
-        if load(&self.totals.queued) > 0
-            && let Some(short) = self.find_short(|_| true)
-        {
+        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| true) {
             return self.leave(worker, Some(short));
         }
         if fresh {
@@ -571,17 +587,29 @@ impl<'a> Scheduler<'a> {
         Next::Idle
     }
 
-    fn find_short(&self, also: impl Fn(&Lane) -> bool) -> Option<u32> {
-        self.used_lanes()
-            .iter()
-            .position(|lane| lane.is_short() && also(lane))
-            .map(|index| index as u32)
+    /// The first lane that is short and that `also` accepts, in a ring that begins after `lane` and ends
+    /// with it. Of the workers on their way to `lane`, `uncounted` do not count.
+    fn find_short(&self, lane: u32, uncounted: u32, also: impl Fn(&Lane) -> bool) -> Option<u32> {
+        if load(&self.totals.queued) == 0 {
+            return None;
+        }
+        let used = self.used_lanes().len() as u32;
+        (lane + 1..used).chain(0..=lane).find(|&index| {
+            let candidate = self.lane(index);
+            let uncounted = if index == lane { uncounted } else { 0 };
+            candidate.is_short_without(uncounted) && also(candidate)
+        })
     }
 
     /// The worker (any live phase, on no list, bound to no job) leaves: for a fresh process in lane `to`
     /// or, if none is given, in whichever lane is short; else for good.
     fn leave(&mut self, worker: u32, to: Option<u32>) -> Next {
-        match to.or_else(|| self.find_short(|_| true)) {
+        let lane = load(&self.workers[worker as usize].lane);
+        let uncounted = u32::from(self.activity(worker) == Activity::Starting);
+        let to = to
+            .or_else(|| self.find_short(lane, uncounted, Lane::has_nobody))
+            .or_else(|| self.find_short(lane, uncounted, |_| true));
+        match to {
             Some(lane) => {
                 self.move_to(worker, lane);
                 Next::Restart
@@ -624,9 +652,9 @@ impl<'a> Scheduler<'a> {
     }
 
     /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
-    /// look at the word. Otherwise `Restart` or `Retire`.
-    pub fn idle_limit(&mut self, worker: u32) -> Option<Next> {
-        if self.activity(worker) != Activity::Idle {
+    /// call [`awakened`](Self::awakened). Otherwise `Restart` or `Retire`.
+    pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<Next> {
+        if !self.is_place_of(worker, generation) || self.activity(worker) != Activity::Idle {
             return None;
         }
         let lane = load(&self.workers[worker as usize].lane);
@@ -640,8 +668,17 @@ impl<'a> Scheduler<'a> {
         Some(self.leave(worker, None))
     }
 
+    /// Whether the place still belongs to the registration with this generation. A process that was told
+    /// to make room, and then did not run for [`START_LIMIT`], may find another one there.
+    fn is_place_of(&self, worker: u32, generation: u32) -> bool {
+        self.workers[worker as usize].word.load().generation() == generation
+    }
+
     /// What the word of a worker that was idle tells it to do; `None` while it is still idle.
-    pub fn awakened(&mut self, worker: u32) -> Option<Next> {
+    pub fn awakened(&mut self, worker: u32, generation: u32) -> Option<Next> {
+        if !self.is_place_of(worker, generation) {
+            return Some(Next::Retire);
+        }
         match self.activity(worker) {
             Activity::Idle => None,
             Activity::Busy(index) => Some(Next::Run {
@@ -675,6 +712,10 @@ impl<'a> Scheduler<'a> {
     /// The worker's process exits, whatever it was doing; its job was finished or given back before.
     /// `restartable`: the server starts the registration again. `Restart` or `Retire` tells which it
     /// has to be; `None`: the place is not this process's any more.
+    ///
+    /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) says
+    /// that it is not restartable: the lane's other workers look after the queue, and trying again at
+    /// once could fork without end.
     pub fn exit(
         &mut self,
         worker: u32,
@@ -734,16 +775,16 @@ impl<'a> Scheduler<'a> {
         if load(&self.totals.queued) == 0 {
             return Staffing::Enough;
         }
-        let short = if self.lane(first).is_short() {
-            first
-        } else {
-            match self.find_short(|_| true) {
-                Some(lane) => lane,
-                None => match self.take_back_lost(now) {
-                    true => return self.staff(first, cap, can_start, now),
-                    false => return Staffing::Enough,
-                },
-            }
+        // Before anything else: a lost process makes its lane look served, and holds a place that
+        // another lane may need.
+        self.take_back_lost(now);
+        let lanes = std::iter::once(first).chain(0..self.used_lanes().len() as u32);
+        let needs_more = |&index: &u32| {
+            let lane = self.lane(index);
+            lane.is_short() && load(&lane.queued) > load(&lane.starting) + self.finishing(index)
+        };
+        let Some(short) = lanes.into_iter().find(needs_more) else {
+            return Staffing::Enough;
         };
         if can_start && load(&self.totals.live) < cap {
             if let Some((worker, generation)) = self.claim(short, now) {
@@ -764,6 +805,20 @@ impl<'a> Scheduler<'a> {
             return Staffing::Recycle(party);
         }
         Staffing::Full
+    }
+
+    /// Workers of a lane whose job has finished: each looks for its next one in a moment.
+    fn finishing(&self, lane: u32) -> u32 {
+        let is_finishing = |worker: &u32| {
+            let place = &self.workers[*worker as usize];
+            let Activity::Busy(index) = place.word.load().activity() else {
+                return false;
+            };
+            let slot = self.slot(index);
+            let runs = matches!(slot.word.load().phase(), Phase::Starting | Phase::Running);
+            load(&place.lane) == lane && !(runs && slot.worker() == *worker)
+        };
+        (0..self.workers.len() as u32).filter(is_finishing).count() as u32
     }
 
     fn claim(&mut self, lane: u32, now: Micros) -> Option<(u32, u32)> {
@@ -791,7 +846,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Takes back the places of processes that never reported in.
+    /// Takes back the places of processes that never reported in. Returns whether there were any.
     fn take_back_lost(&mut self, now: Micros) -> bool {
         let mut found = false;
         for (worker, place) in (0..).zip(self.workers) {
@@ -873,7 +928,16 @@ impl<'a> Scheduler<'a> {
 }
 
 impl Worker {
+    /// Whether the place's process has come up.
+    #[must_use]
+    pub fn has_reported_in(&self) -> bool {
+        self.party().is_some()
+    }
+
     fn party(&self) -> Option<Party> {
         Party::from_bits(self.party.load(Ordering::Relaxed))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -9,7 +9,7 @@
 //! | `prev`, `lane` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `cookie`, `leader`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
-//! //! | `started_at` | the bound worker | `Starting` | `begin` |
+//! | `started_at` | the bound worker | `Starting` | `begin` |
 //! | `finished_at` | the bound worker, or whoever ends a queued job | before the last transition | `finish`, `cancel_queued` |
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
 //!
@@ -28,7 +28,7 @@ use super::handle::Cookie;
 use super::job::{Generation, JobWord, Phase, Snapshot};
 use super::party::Party;
 use super::progress::Progress;
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use super::text::SharedText;
 
 /// Bytes of SQL text that a slot shows, as SQL promises.
@@ -180,6 +180,12 @@ impl Slot {
         Options::from_bits(self.options.load(Ordering::Relaxed))
     }
 
+    /// The lane it was placed in, as index into the pool's lanes. Meaningful from `Queued` on.
+    #[must_use]
+    pub fn lane(&self) -> u32 {
+        self.lane.load(Ordering::Relaxed)
+    }
+
     /// The worker it is bound to, as index into the pool's workers. Meaningful from `Starting` on.
     #[must_use]
     pub fn worker(&self) -> u32 {
@@ -300,7 +306,7 @@ impl<'a> JobTable<'a> {
             return None;
         }
         // The cookie belongs to `before`'s job only if the slot was not given to another meanwhile.
-        super::sync::fence(Ordering::Acquire);
+        fence(Ordering::Acquire);
         let generation = before.generation();
         let index = cookie.index();
         slot.word

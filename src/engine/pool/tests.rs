@@ -1,0 +1,592 @@
+//! The pool against a sequential model, and the rules of fairness and of giving places one by one.
+
+use super::*;
+use crate::engine::handle::Cookie;
+use crate::engine::job::{Begin, End, Phase};
+use crate::engine::table::{FreeList, Options};
+
+/// The tests are sequential: there is nobody to keep out.
+struct Unlocked;
+
+impl PoolLock for Unlocked {
+    fn with<R>(&self, body: impl FnOnce() -> R) -> R {
+        body()
+    }
+}
+
+const HOUR: Micros = 3_600_000_000;
+const A: LaneKey = LaneKey {
+    database: 1,
+    role: 10,
+};
+const B: LaneKey = LaneKey {
+    database: 1,
+    role: 20,
+};
+const C: LaneKey = LaneKey {
+    database: 2,
+    role: 10,
+};
+
+struct Memory {
+    slots: Vec<Slot>,
+    free: FreeList,
+    lanes: Vec<Lane>,
+    workers: Vec<Worker>,
+    totals: Totals,
+}
+
+impl Memory {
+    fn new(jobs: usize, lanes: usize, workers: usize) -> Self {
+        let memory = Self {
+            slots: (0..jobs).map(|_| Slot::default()).collect(),
+            free: FreeList::default(),
+            lanes: (0..lanes).map(|_| Lane::default()).collect(),
+            workers: (0..workers).map(|_| Worker::default()).collect(),
+            totals: Totals::default(),
+        };
+        memory.jobs().initialize();
+        memory
+    }
+
+    fn jobs(&self) -> JobTable<'_> {
+        JobTable::new(&self.slots, &self.free)
+    }
+
+    fn pool(&self) -> Pool<'_, Unlocked> {
+        Pool::new(
+            self.jobs(),
+            &self.lanes,
+            &self.workers,
+            &self.totals,
+            &Unlocked,
+        )
+    }
+
+    fn locked<'a, R>(&'a self, body: impl FnOnce(&mut Scheduler<'a>) -> R) -> R {
+        self.pool().locked(body)
+    }
+
+    fn word(&self, job: JobId) -> &crate::engine::job::JobWord {
+        &self.slots[job.index as usize].word
+    }
+
+    fn phase(&self, job: JobId) -> Option<Phase> {
+        self.word(job)
+            .load_if(job.generation)
+            .map(|now| now.phase())
+    }
+
+    /// A reserved job with its request filled in.
+    fn claim(&self, options: Options, excluded: &[u32]) -> Option<JobId> {
+        let job = self.jobs().claim()?;
+        let cookie = Cookie::new(job.index, job.generation, 1);
+        self.slots[job.index as usize].prepare(cookie, Party::new(0, 1), options, excluded);
+        Some(job)
+    }
+
+    fn place(&self, key: LaneKey) -> (JobId, Placement, u32) {
+        let job = self.claim(Options::default(), &[]).expect("a free slot");
+        let (placement, lane) = self.locked(|scheduler| scheduler.place(job, key, 0));
+        (job, placement, lane)
+    }
+
+    fn queue(&self, key: LaneKey) -> JobId {
+        let (job, placement, _) = self.place(key);
+        assert_eq!(placement, Placement::Queued);
+        job
+    }
+
+    fn staff(&self, lane: u32, cap: u32, now: Micros) -> Staffing {
+        self.locked(|scheduler| scheduler.staff(lane, cap, true, now))
+    }
+
+    /// The process of `worker` begins and completes `job`; then what it does next.
+    fn complete(&self, worker: u32, job: JobId) -> Next {
+        self.run(job);
+        self.locked(|scheduler| scheduler.next(worker, false))
+    }
+
+    fn run(&self, job: JobId) {
+        let begun = self.word(job).begin(job.generation);
+        assert!(matches!(begun, Begin::Running { .. }), "{begun:?}");
+        let _ = self.word(job).finish(job.generation, End::Completed);
+    }
+
+    /// Starts a process in the place that `staffing` says; returns the place and what it does first.
+    fn start(&self, staffing: Staffing, party: Party) -> (u32, u32, Next) {
+        let Staffing::Start { worker, generation } = staffing else {
+            panic!("expected a start, got {staffing:?}");
+        };
+        let next = self.report_in(worker, generation, party);
+        (worker, generation, next.expect("the registration is ours"))
+    }
+
+    fn report_in(&self, worker: u32, generation: u32, party: Party) -> Option<Next> {
+        self.locked(|scheduler| {
+            if !scheduler.report_in(worker, generation, party) {
+                return None;
+            }
+            scheduler.connected(worker);
+            Some(scheduler.next(worker, false))
+        })
+    }
+
+    fn activity(&self, worker: u32) -> Activity {
+        self.workers[worker as usize].word.load().activity()
+    }
+
+    /// The invariants of the module documentation, against the lists as they are.
+    fn check(&self) {
+        let mut on_list = vec![false; self.slots.len()];
+        let mut total_queued = 0;
+        let mut idle_somewhere = vec![false; self.workers.len()];
+        for (index, lane) in (0..).zip(&self.lanes) {
+            let mut before = Link::NONE;
+            let mut next = Link::load(&lane.head);
+            let mut queued = 0;
+            while let Some(job) = next.index() {
+                let slot = &self.slots[job as usize];
+                assert!(!on_list[job as usize], "job {job} is on two lists");
+                on_list[job as usize] = true;
+                queued += 1;
+                assert_eq!(load(&slot.lane), index);
+                assert!(Link::load(&slot.prev) == before, "back link of job {job}");
+                before = next;
+                next = Link::load(&slot.next);
+            }
+            assert!(Link::load(&lane.tail) == before, "tail of lane {index}");
+            assert_eq!(load(&lane.queued), queued);
+            total_queued += queued;
+
+            let mut next = Link::load(&lane.idle);
+            while let Some(worker) = next.index() {
+                let place = &self.workers[worker as usize];
+                assert!(!idle_somewhere[worker as usize], "worker {worker} twice");
+                idle_somewhere[worker as usize] = true;
+                assert_eq!(load(&place.lane), index);
+                let pid = place.party().expect("idle, so it is there").pid();
+                for (job, slot) in self.slots.iter().enumerate() {
+                    let waits_here = on_list[job] && load(&slot.lane) == index;
+                    assert!(
+                        !waits_here || !slot.may_run_on(pid, false),
+                        "job {job} waits while worker {worker}, which may run it, is idle"
+                    );
+                }
+                next = Link::load(&place.idle_next);
+            }
+
+            let members = |wanted: fn(Activity) -> bool| {
+                self.workers
+                    .iter()
+                    .filter(|place| load(&place.lane) == index)
+                    .filter(|place| wanted(place.word.load().activity()))
+                    .count() as u32
+            };
+            assert_eq!(
+                load(&lane.starting),
+                members(|activity| activity == Activity::Starting)
+            );
+            assert_eq!(
+                load(&lane.workers),
+                members(|activity| activity != Activity::Vacant)
+            );
+        }
+        for (index, slot) in self.slots.iter().enumerate() {
+            let queued = slot.word.load().phase() == Phase::Queued;
+            assert_eq!(
+                on_list[index],
+                queued,
+                "job {index}: {:?}",
+                slot.word.load()
+            );
+        }
+        for (index, place) in self.workers.iter().enumerate() {
+            let activity = place.word.load().activity();
+            assert_eq!(
+                idle_somewhere[index],
+                activity == Activity::Idle,
+                "worker {index} is {activity:?}"
+            );
+            if let Activity::Busy(job) = activity {
+                assert!(place.party().is_some());
+                assert_eq!(self.slots[job as usize].worker() as usize, index);
+            }
+        }
+        assert_eq!(load(&self.totals.queued), total_queued);
+        let live = (0..self.workers.len() as u32)
+            .filter(|&worker| self.activity(worker) != Activity::Vacant)
+            .count();
+        assert_eq!(load(&self.totals.live) as usize, live);
+    }
+
+    /// Somebody is on its way, at work or leaving, and will look for a lane that is short.
+    fn somebody_will_look(&self) -> bool {
+        (0..self.workers.len() as u32)
+            .any(|worker| !matches!(self.activity(worker), Activity::Vacant | Activity::Idle))
+    }
+}
+
+fn party(pid: u32) -> Party {
+    Party::new(pid, pid)
+}
+
+fn running(next: Next) -> JobId {
+    match next {
+        Next::Run { job, .. } => job,
+        other => panic!("expected a job, got {other:?}"),
+    }
+}
+
+#[test]
+fn jobs_of_a_lane_run_first_in_first_out() {
+    let memory = Memory::new(8, 2, 2);
+    let jobs: Vec<_> = (0..4).map(|_| memory.queue(A)).collect();
+    let (worker, _, mut next) = memory.start(memory.staff(0, 1, 1), party(100));
+    for job in jobs {
+        assert_eq!(running(next), job);
+        next = memory.complete(worker, job);
+        memory.check();
+    }
+    assert_eq!(next, Next::Idle);
+}
+
+#[test]
+fn an_idle_worker_is_handed_the_job_at_once() {
+    let memory = Memory::new(8, 2, 2);
+    let first = memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    assert_eq!(memory.phase(first), Some(Phase::Completed));
+    let (job, placement, _) = memory.place(A);
+    assert_eq!(placement, Placement::Handed(party(100)));
+    let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
+    assert_eq!(told, Some(Next::Run { job, wake: None }));
+    memory.check();
+}
+
+#[test]
+fn a_worker_whose_limit_comes_after_it_was_handed_a_job_stays() {
+    let memory = Memory::new(8, 2, 2);
+    memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let (job, _, _) = memory.place(A);
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.idle_limit(worker, generation)),
+        None
+    );
+    let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
+    assert_eq!(told, Some(Next::Run { job, wake: None }));
+}
+
+#[test]
+fn a_lane_that_floods_cannot_starve_another() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let other = memory.queue(B);
+    assert_eq!(memory.staff(1, 1, 1), Staffing::Full);
+    memory.queue(A);
+    assert_eq!(memory.complete(worker, running(next)), Next::Restart);
+    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    assert_eq!(running(next), other);
+    memory.check();
+}
+
+#[test]
+fn no_lane_starves_between_two_that_flood() {
+    let memory = Memory::new(16, 3, 1);
+    for key in [A, B, C] {
+        memory.queue(key);
+        memory.queue(key);
+    }
+    let (worker, generation, mut next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let mut served = Vec::new();
+    for pid in 101..107 {
+        let key = memory.locked(|scheduler| scheduler.lane_key(worker));
+        served.push(key);
+        let job = running(next);
+        memory.queue(key);
+        assert_eq!(memory.complete(worker, job), Next::Restart);
+        next = memory.report_in(worker, generation, party(pid)).unwrap();
+        memory.check();
+        // The leader takes its result, so that the table does not fill up.
+        assert_eq!(memory.word(job).detach(job.generation), Release::LastOut);
+        memory.jobs().free(job);
+    }
+    assert_eq!(served, [A, B, C, A, B, C]);
+}
+
+#[test]
+fn an_idle_worker_of_another_lane_gives_its_place() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let job = memory.queue(B);
+    assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
+    memory.check();
+    let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
+    assert_eq!(told, Some(Next::Restart));
+    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    assert_eq!(running(next), job);
+}
+
+#[test]
+fn a_worker_that_runs_dry_serves_a_lane_that_is_short() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let job = memory.queue(B);
+    assert_eq!(memory.complete(worker, running(next)), Next::Restart);
+    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    assert_eq!(running(next), job);
+}
+
+#[test]
+fn a_job_whose_worker_died_goes_back_to_the_head() {
+    let memory = Memory::new(8, 2, 1);
+    let first = memory.queue(A);
+    let second = memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    assert_eq!(running(next), first);
+    let returned = memory.locked(|scheduler| scheduler.give_back(first));
+    assert_eq!(returned, Returned::Requeued);
+    memory.check();
+    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
+    assert_eq!(left, Some(Next::Restart));
+    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    assert_eq!(running(next), first);
+    assert_eq!(running(memory.complete(worker, first)), second);
+}
+
+#[test]
+fn a_job_given_back_goes_to_a_worker_that_is_idle() {
+    let memory = Memory::new(8, 2, 2);
+    let idle_first = memory.queue(A);
+    let (idle, _, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    assert_eq!(running(next), idle_first);
+    let job = memory.queue(A);
+    let (_, _, next) = memory.start(memory.staff(0, 2, 1), party(101));
+    assert_eq!(running(next), job);
+    assert_eq!(memory.complete(idle, idle_first), Next::Idle);
+    let returned = memory.locked(|scheduler| scheduler.give_back(job));
+    assert_eq!(returned, Returned::Handed(party(100)));
+    assert_eq!(memory.slots[job.index as usize].worker(), idle);
+}
+
+#[test]
+fn a_job_canceled_before_its_worker_died_does_not_go_back() {
+    let memory = Memory::new(8, 2, 1);
+    let job = memory.queue(A);
+    let _ = memory.start(memory.staff(0, 1, 1), party(100));
+    assert_eq!(memory.pool().cancel(job, false, |_| {}), Canceling::Asked);
+    let returned = memory.locked(|scheduler| scheduler.give_back(job));
+    assert_eq!(
+        returned,
+        Returned::Canceled(Release::Held { watched: false })
+    );
+    assert_eq!(memory.pool().queued(), 0);
+}
+
+#[test]
+fn a_process_that_dies_before_it_took_its_job_is_replaced() {
+    let memory = Memory::new(8, 2, 1);
+    let job = memory.queue(A);
+    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+        panic!("there is a place");
+    };
+    let at_home = memory.locked(|scheduler| scheduler.report_in(worker, generation, party(100)));
+    assert!(at_home);
+    // It counts as on its way, but it is not: the job must not be left with nobody.
+    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
+    assert_eq!(left, Some(Next::Restart));
+    memory.check();
+    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    assert_eq!(running(next), job);
+}
+
+#[test]
+fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
+    let memory = Memory::new(8, 2, 1);
+    let job = memory.claim(Options::default(), &[100]).unwrap();
+    let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, A, 0));
+    assert_eq!(placement, Placement::Queued);
+    let (worker, generation, next) = memory.start(memory.staff(lane, 1, 1), party(100));
+    assert_eq!(next, Next::Restart);
+    memory.check();
+    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    assert_eq!(running(next), job);
+}
+
+#[test]
+fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let options = Options {
+        fresh_only: true,
+        ..Options::default()
+    };
+    let job = memory.claim(options, &[]).unwrap();
+    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0));
+    assert_eq!(placement, Placement::Queued);
+    assert_eq!(memory.complete(worker, running(next)), Next::Restart);
+    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    assert_eq!(running(next), job);
+}
+
+#[test]
+fn a_process_that_never_reports_in_is_replaced() {
+    let memory = Memory::new(8, 2, 2);
+    let job = memory.queue(A);
+    let Staffing::Start { worker, generation } = memory.staff(0, 2, 1) else {
+        panic!("there is a place");
+    };
+    assert_eq!(memory.staff(0, 2, START_LIMIT), Staffing::Enough);
+    let (again, _, next) = memory.start(memory.staff(0, 2, START_LIMIT + 2), party(101));
+    assert_eq!(running(next), job);
+    assert_eq!(again, worker, "the place of the lost process is used again");
+    let late = memory.locked(|scheduler| scheduler.report_in(worker, generation, party(100)));
+    assert!(!late, "it turned up after all and has to leave");
+    memory.check();
+}
+
+#[test]
+fn a_lost_process_does_not_keep_its_place_from_another_lane() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
+    memory.queue(B);
+    assert_eq!(memory.staff(1, 1, 2), Staffing::Full);
+    // Both lanes are short of workers for ever unless the place is taken back.
+    assert!(matches!(memory.staff(1, 1, HOUR), Staffing::Start { .. }));
+    memory.check();
+}
+
+#[test]
+fn a_process_that_slept_through_its_dismissal_finds_its_place_taken() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let job = memory.queue(B);
+    assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
+    // It does not run for so long that it is taken for lost, and another has its place and a job.
+    assert_eq!(memory.staff(1, 1, 2), Staffing::Enough);
+    let (again, fresh, next) = memory.start(memory.staff(1, 1, HOUR), party(101));
+    assert_eq!((again, running(next)), (worker, job));
+    let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
+    assert_eq!(told, Some(Next::Retire), "it must not run the other's job");
+    assert_eq!(memory.complete(worker, job), Next::Idle);
+    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, generation));
+    assert_eq!(limit, None, "it must not take the other off the idle list");
+    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, fresh));
+    assert_eq!(limit, Some(Next::Retire));
+}
+
+#[test]
+fn a_registration_that_fails_gives_the_place_back() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+        panic!("there is a place");
+    };
+    memory.locked(|scheduler| scheduler.start_failed(worker, generation));
+    memory.check();
+    let full = memory.locked(|scheduler| scheduler.staff(0, 1, false, 1));
+    assert_eq!(full, Staffing::Full);
+    assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
+}
+
+#[test]
+fn a_start_that_fails_for_good_fails_every_queued_job() {
+    let memory = Memory::new(8, 2, 1);
+    let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
+    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+        panic!("there is a place");
+    };
+    memory.locked(|scheduler| {
+        assert!(scheduler.report_in(worker, generation, party(100)));
+        assert!(!scheduler.lane_works(worker));
+    });
+    for expected in jobs {
+        let job = memory.locked(|scheduler| scheduler.take_to_fail(worker));
+        assert_eq!(job, Some(expected));
+        let _ = memory
+            .word(expected)
+            .finish(expected.generation, End::Failed);
+        memory.check();
+    }
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.take_to_fail(worker)),
+        None
+    );
+    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
+    assert_eq!(left, Some(Next::Retire));
+    memory.check();
+}
+
+#[test]
+fn a_queued_job_leaves_its_lane_when_canceled() {
+    let memory = Memory::new(8, 2, 1);
+    let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
+    for job in [jobs[1], jobs[0], jobs[2]] {
+        let canceled = memory
+            .pool()
+            .cancel(job, false, |_| panic!("nobody has it"));
+        assert_eq!(
+            canceled,
+            Canceling::Finished(Release::Held { watched: false })
+        );
+        memory.check();
+    }
+    assert_eq!(
+        memory.pool().cancel(jobs[0], false, |_| {}),
+        Canceling::TooLate
+    );
+}
+
+#[test]
+fn a_dismissed_worker_goes_home() {
+    let memory = Memory::new(8, 2, 2);
+    memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.dismiss_idle(Some(B), 9, |_| {})),
+        0
+    );
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.dismiss_idle(Some(A), 9, |_| {})),
+        1
+    );
+    memory.check();
+    let (_, placement, _) = memory.place(A);
+    assert_eq!(
+        placement,
+        Placement::Queued,
+        "it is not handed a job any more"
+    );
+    let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
+    assert_eq!(
+        told,
+        Some(Next::Restart),
+        "there is work, so somebody comes"
+    );
+}
+
+#[test]
+fn there_is_no_room_for_more_lanes_than_fit() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    let job = memory.queue(B);
+    let (third, placement, _) = memory.place(C);
+    assert_eq!(placement, Placement::NoLane);
+    memory.jobs().abandon(third);
+    let _ = memory.pool().cancel(job, false, |_| {});
+    memory.queue(C);
+    memory.check();
+}
