@@ -5,6 +5,8 @@ use crate::engine::handle::Cookie;
 use crate::engine::job::{Begin, End, Phase};
 use crate::engine::table::{FreeList, Options};
 
+mod model;
+
 /// The tests are sequential: there is nobody to keep out.
 struct Unlocked;
 

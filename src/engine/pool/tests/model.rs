@@ -1,0 +1,718 @@
+//! The pool against a sequential model: lanes as queues, processes as states, any legal order of steps.
+//!
+//! The model knows what each queue must hold and what each process must do next. After every step the
+//! lists are checked against the job and worker words ([`Memory::check`]) and against the model, and
+//! whenever work waits there must be somebody who will look for it. At the end the processes are left to
+//! run, and every job must have run exactly once or have been canceled.
+//!
+//! The model calls [`Scheduler::staff`] only where the protocol does: after a placement that queued, after
+//! a registration that failed, and after a process that the server will not start again. Nothing else
+//! saves a job that nobody looks for.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+
+const KEYS: [LaneKey; 3] = [A, B, C];
+const JOBS: usize = 6;
+const PLACES: usize = 3;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A leader launches a job and looks after its lane.
+    Launch {
+        key: usize,
+        fresh_only: bool,
+        exclude: Option<usize>,
+        can_register: bool,
+    },
+    /// A process does the next thing that its state allows.
+    Go {
+        process: usize,
+        leaving: bool,
+    },
+    IdleLimit(usize),
+    /// A process dies, and the server starts its registration again or not.
+    Die {
+        process: usize,
+        restartable: bool,
+    },
+    /// The server never starts a process that is on its way; far later somebody looks.
+    Lose(usize),
+    /// The process reports in and learns that its lane cannot be connected to.
+    FailForGood(usize),
+    Cancel {
+        job: usize,
+        terminate: bool,
+    },
+    Detach(usize),
+    Dismiss {
+        key: Option<usize>,
+        limit: u32,
+    },
+    Staff {
+        key: usize,
+        can_register: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let process = 0..PLACES * 2;
+    prop_oneof![
+        6 => (0..KEYS.len(), prop::bool::weighted(0.2), prop::option::weighted(0.2, 0..PLACES), prop::bool::weighted(0.9))
+            .prop_map(|(key, fresh_only, exclude, can_register)| Step::Launch { key, fresh_only, exclude, can_register }),
+        12 => (process.clone(), prop::bool::weighted(0.1))
+            .prop_map(|(process, leaving)| Step::Go { process, leaving }),
+        1 => process.clone().prop_map(Step::IdleLimit),
+        2 => (process.clone(), prop::bool::weighted(0.7))
+            .prop_map(|(process, restartable)| Step::Die { process, restartable }),
+        1 => process.clone().prop_map(Step::Lose),
+        1 => process.prop_map(Step::FailForGood),
+        2 => (0..JOBS, any::<bool>()).prop_map(|(job, terminate)| Step::Cancel { job, terminate }),
+        3 => (0..JOBS).prop_map(Step::Detach),
+        1 => (prop::option::of(0..KEYS.len()), 0..3_u32)
+            .prop_map(|(key, limit)| Step::Dismiss { key, limit }),
+        1 => (0..KEYS.len(), any::<bool>())
+            .prop_map(|(key, can_register)| Step::Staff { key, can_register }),
+    ]
+}
+
+/// What a process is at, as it would know without looking at shared memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum At {
+    /// Registered with the server, not running yet.
+    Registered,
+    /// Running, with nothing to do; what its doorbell was rung for, if it was.
+    Idle(Option<Told>),
+    /// Has this job; begun or not.
+    Has { job: JobId, begun: bool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Run(JobId),
+    MakeRoom,
+    GoHome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Process {
+    worker: u32,
+    generation: u32,
+    /// Of the running process; a registration that is started again gets another.
+    party: Party,
+    at: At,
+}
+
+/// What became of a job, as the model knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Alive,
+    Over,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    id: JobId,
+    key: usize,
+    attached: bool,
+    runs: u32,
+    canceled: bool,
+    fate: Fate,
+}
+
+struct Model {
+    memory: Memory,
+    cap: u32,
+    now: Micros,
+    next_pid: u32,
+    queues: [VecDeque<JobId>; 3],
+    /// Where each key was placed last, which a leader remembers.
+    hints: [u32; 3],
+    processes: Vec<Process>,
+    jobs: Vec<Job>,
+    /// The server refused to start a process when nobody else was left: until the next call of anyone
+    /// there may be work that nobody looks for.
+    refused: bool,
+}
+
+impl Model {
+    fn new(cap: u32) -> Self {
+        Self {
+            memory: Memory::new(JOBS, KEYS.len(), PLACES),
+            cap,
+            now: 1,
+            next_pid: 100,
+            queues: Default::default(),
+            hints: [0; 3],
+            processes: Vec::new(),
+            jobs: Vec::new(),
+            refused: false,
+        }
+    }
+
+    fn fresh_party(&mut self) -> Party {
+        self.next_pid += 1;
+        party(self.next_pid)
+    }
+
+    fn job(&mut self, id: JobId) -> &mut Job {
+        self.jobs
+            .iter_mut()
+            .find(|job| job.id == id)
+            .expect("a job that was launched")
+    }
+
+    fn idle_process(&mut self, party: Party) -> &mut Process {
+        let process = self
+            .processes
+            .iter_mut()
+            .find(|process| process.party == party && process.at == At::Idle(None));
+        process.expect("the doorbell of a process that is idle")
+    }
+
+    /// `release` was returned for this job: it ended, or the leader let go of one that had ended.
+    fn released(&mut self, id: JobId, release: Release) {
+        let job = *self.job(id);
+        match release {
+            Release::LastOut => {
+                assert!(!job.attached && job.fate == Fate::Over, "freed {job:?}");
+                self.memory.jobs().free(id);
+                self.jobs.retain(|job| job.id != id);
+            }
+            Release::Held { .. } => assert!(job.attached || job.fate == Fate::Alive),
+            Release::Stale => panic!("{job:?} was released twice"),
+        }
+    }
+
+    fn ended(&mut self, id: JobId, release: Release) {
+        let job = self.job(id);
+        assert_eq!(job.fate, Fate::Alive, "it ended twice");
+        job.fate = Fate::Over;
+        self.released(id, release);
+    }
+
+    fn staff(&mut self, key: usize, can_register: bool) {
+        let (first, cap, now) = (self.hints[key], self.cap, self.now);
+        self.refused = false;
+        let mut can_start = true;
+        loop {
+            let staffing = self
+                .memory
+                .locked(|scheduler| scheduler.staff(first, cap, can_start, now));
+            match staffing {
+                Staffing::Start { worker, generation } if can_register => {
+                    let party = self.fresh_party();
+                    self.processes.push(Process {
+                        worker,
+                        generation,
+                        party,
+                        at: At::Registered,
+                    });
+                }
+                Staffing::Start { worker, generation } => {
+                    self.memory
+                        .locked(|scheduler| scheduler.start_failed(worker, generation));
+                    self.refused = true;
+                    can_start = false;
+                    continue;
+                }
+                Staffing::Recycle(party) => {
+                    self.idle_process(party).at = At::Idle(Some(Told::MakeRoom));
+                }
+                Staffing::Enough => {}
+                // With nobody at work there is no place only when the server refuses.
+                Staffing::Full => assert!(self.memory.somebody_will_look() || self.refused),
+            }
+            return;
+        }
+    }
+
+    fn launch(&mut self, key: usize, options: Options, exclude: Option<usize>, can_register: bool) {
+        let excluded: Vec<u32> = exclude
+            .and_then(|index| self.processes.get(index))
+            .map(|process| process.party.pid())
+            .into_iter()
+            .collect();
+        let Some(id) = self.memory.claim(options, &excluded) else {
+            assert_eq!(self.jobs.len(), JOBS);
+            return;
+        };
+        self.jobs.push(Job {
+            id,
+            key,
+            attached: true,
+            runs: 0,
+            canceled: false,
+            fate: Fate::Alive,
+        });
+        let hint = self.hints[key];
+        let (placement, lane) = self
+            .memory
+            .locked(|scheduler| scheduler.place(id, KEYS[key], hint));
+        self.hints[key] = lane;
+        match placement {
+            Placement::Handed(party) => {
+                let process = self.idle_process(party);
+                process.at = At::Idle(Some(Told::Run(id)));
+                let worker = process.worker;
+                self.may_take(worker, party, id, false);
+                let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
+                assert_eq!(lane, KEYS[key], "handed to a process of another role");
+            }
+            Placement::Queued => {
+                self.queues[key].push_back(id);
+                self.staff(key, can_register);
+            }
+            Placement::NoLane => panic!("there are as many lanes as keys"),
+        }
+    }
+
+    fn may_take(&self, worker: u32, party: Party, id: JobId, fresh: bool) {
+        let slot = &self.memory.slots[id.index as usize];
+        assert!(slot.may_run_on(party.pid(), fresh));
+        assert_eq!(slot.worker(), worker);
+        assert_eq!(load(&slot.pid), party.pid());
+        assert_eq!(self.memory.phase(id), Some(Phase::Starting));
+    }
+
+    /// A process that runs asks what to do next.
+    fn next(&mut self, index: usize, leaving: bool, fresh: bool) {
+        let Process { worker, party, .. } = self.processes[index];
+        let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
+        let key = KEYS
+            .iter()
+            .position(|&key| key == lane)
+            .expect("a known key");
+        let next = self
+            .memory
+            .locked(|scheduler| scheduler.next(worker, leaving));
+        match next {
+            Next::Run { job, .. } => {
+                assert!(!leaving);
+                let slots = &self.memory.slots;
+                let first = self.queues[key]
+                    .iter()
+                    .position(|queued| slots[queued.index as usize].may_run_on(party.pid(), fresh));
+                let expected = first.and_then(|first| self.queues[key].remove(first));
+                assert_eq!(Some(job), expected, "the first of its lane that it may run");
+                self.may_take(worker, party, job, fresh);
+                self.processes[index].at = At::Has { job, begun: false };
+            }
+            Next::Idle => {
+                assert!(!leaving);
+                self.processes[index].at = At::Idle(None);
+            }
+            Next::Restart => self.restart(index),
+            Next::Retire => self.retire(index),
+        }
+    }
+
+    /// The process exits and the server starts the registration again.
+    fn restart(&mut self, index: usize) {
+        let party = self.fresh_party();
+        let process = &mut self.processes[index];
+        process.party = party;
+        process.at = At::Registered;
+    }
+
+    fn retire(&mut self, index: usize) {
+        self.processes.remove(index);
+    }
+
+    fn report_in(&mut self, index: usize) -> bool {
+        let Process {
+            worker,
+            generation,
+            party,
+            ..
+        } = self.processes[index];
+        let ours = self
+            .memory
+            .locked(|scheduler| scheduler.report_in(worker, generation, party));
+        if !ours {
+            self.retire(index);
+        }
+        ours
+    }
+
+    fn go(&mut self, index: usize, leaving: bool) {
+        let Process {
+            worker,
+            generation,
+            at,
+            ..
+        } = self.processes[index];
+        match at {
+            At::Registered => {
+                if self.report_in(index) {
+                    self.memory.locked(|scheduler| scheduler.connected(worker));
+                    self.next(index, leaving, true);
+                }
+            }
+            At::Idle(told) => {
+                let awakened = self
+                    .memory
+                    .locked(|scheduler| scheduler.awakened(worker, generation));
+                self.follow(index, told, awakened);
+            }
+            At::Has { job, begun: false } => match self.memory.word(job).begin(job.generation) {
+                Begin::Running { .. } => {
+                    let launched = self.job(job);
+                    assert!(!launched.canceled, "it began although it was canceled");
+                    launched.runs += 1;
+                    assert_eq!(launched.runs, 1, "it ran twice");
+                    self.processes[index].at = At::Has { job, begun: true };
+                }
+                Begin::Refused => {
+                    assert!(self.job(job).canceled);
+                    self.finish(job, End::Canceled);
+                    self.next(index, leaving, false);
+                }
+            },
+            At::Has { job, begun: true } => {
+                self.finish(job, End::Completed);
+                self.next(index, leaving, false);
+            }
+        }
+    }
+
+    fn finish(&mut self, job: JobId, end: End) {
+        let release = self.memory.word(job).finish(job.generation, end);
+        self.ended(job, release);
+    }
+
+    /// An idle process does what the word of its place says.
+    fn follow(&mut self, index: usize, told: Option<Told>, does: Option<Next>) {
+        match (told, does) {
+            (None, None) => {}
+            (Some(Told::Run(expected)), Some(Next::Run { job, .. })) => {
+                assert_eq!(job, expected);
+                self.processes[index].at = At::Has { job, begun: false };
+            }
+            (Some(Told::MakeRoom | Told::GoHome), Some(Next::Restart)) => self.restart(index),
+            (Some(Told::MakeRoom | Told::GoHome), Some(Next::Retire)) => self.retire(index),
+            (told, does) => panic!("told {told:?}, does {does:?}"),
+        }
+    }
+
+    fn idle_limit(&mut self, index: usize) {
+        let Process {
+            worker,
+            generation,
+            at,
+            ..
+        } = self.processes[index];
+        let At::Idle(told) = at else { return };
+        let limit = self
+            .memory
+            .locked(|scheduler| scheduler.idle_limit(worker, generation));
+        match limit {
+            None => {
+                assert!(told.is_some(), "an idle process was not let go");
+                self.go(index, false);
+            }
+            Some(next) => {
+                assert_eq!(told, None);
+                match next {
+                    Next::Restart => self.restart(index),
+                    Next::Retire => self.retire(index),
+                    other => panic!("{other:?} at the idle limit"),
+                }
+            }
+        }
+    }
+
+    fn die(&mut self, index: usize, restartable: bool) {
+        let Process {
+            worker,
+            generation,
+            party,
+            at,
+        } = self.processes[index];
+        match at {
+            At::Registered if !self.report_in(index) => return,
+            At::Has { job, begun: true } => self.finish(job, End::Failed),
+            At::Has { job, begun: false } | At::Idle(Some(Told::Run(job))) => self.give_back(job),
+            At::Registered | At::Idle(_) => {}
+        }
+        let left = self
+            .memory
+            .locked(|scheduler| scheduler.exit(worker, generation, party, restartable));
+        match left {
+            Some(Next::Restart) => self.restart(index),
+            Some(Next::Retire) => {
+                self.retire(index);
+                if !restartable {
+                    self.staff(0, true);
+                }
+            }
+            // It had been told to make room. An ordinary death has exit code 1 all the same.
+            None => {
+                assert!(matches!(at, At::Idle(Some(Told::MakeRoom))));
+                self.restart(index);
+            }
+            Some(other) => panic!("{other:?} at the exit"),
+        }
+    }
+
+    fn give_back(&mut self, id: JobId) {
+        let key = self.job(id).key;
+        match self.memory.locked(|scheduler| scheduler.give_back(id)) {
+            Returned::Requeued => {
+                assert!(!self.job(id).canceled);
+                self.queues[key].push_front(id);
+            }
+            Returned::Handed(party) => {
+                assert!(!self.job(id).canceled);
+                self.idle_process(party).at = At::Idle(Some(Told::Run(id)));
+            }
+            Returned::Canceled(release) => {
+                assert!(self.job(id).canceled);
+                self.ended(id, release);
+            }
+        }
+    }
+
+    /// The server loses a process; much later a leader that waits looks.
+    fn lose(&mut self, index: usize) {
+        if self.processes[index].at != At::Registered {
+            return;
+        }
+        let Process {
+            worker, generation, ..
+        } = self.processes.remove(index);
+        // Whose place was given to it is looked at by the clock from the first look on.
+        for _ in 0..2 {
+            self.staff(0, true);
+            self.now += START_LIMIT + 1;
+        }
+        self.staff(0, true);
+        let late = self.fresh_party();
+        let ours = self
+            .memory
+            .locked(|scheduler| scheduler.report_in(worker, generation, late));
+        if ours {
+            // Nothing was queued, or nothing was short: nobody needed the place, and it serves.
+            self.processes.push(Process {
+                worker,
+                generation,
+                party: late,
+                at: At::Idle(None),
+            });
+            self.next(self.processes.len() - 1, false, true);
+        }
+    }
+
+    fn fail_for_good(&mut self, index: usize) {
+        if self.processes[index].at != At::Registered || !self.report_in(index) {
+            return;
+        }
+        let Process {
+            worker,
+            generation,
+            party,
+            ..
+        } = self.processes[index];
+        let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
+        let key = KEYS
+            .iter()
+            .position(|&key| key == lane)
+            .expect("a known key");
+        let lane_works = self.memory.locked(|scheduler| scheduler.lane_works(worker));
+        if !lane_works {
+            while let Some(job) = self
+                .memory
+                .locked(|scheduler| scheduler.take_to_fail(worker))
+            {
+                assert_eq!(self.queues[key].pop_front(), Some(job));
+                self.finish(job, End::Failed);
+                self.memory.check();
+            }
+            assert!(self.queues[key].is_empty());
+        }
+        let left = self
+            .memory
+            .locked(|scheduler| scheduler.exit(worker, generation, party, !lane_works));
+        match left {
+            Some(Next::Restart) => self.restart(index),
+            Some(Next::Retire) => {
+                self.retire(index);
+                self.staff(key, true);
+            }
+            other => panic!("{other:?} at the exit"),
+        }
+    }
+
+    fn cancel(&mut self, index: usize, terminate: bool) {
+        let Some(&Job { id, key, fate, .. }) = self.jobs.get(index) else {
+            return;
+        };
+        let signaled = std::cell::Cell::new(None);
+        let canceling = self
+            .memory
+            .pool()
+            .cancel(id, terminate, |party| signaled.set(Some(party)));
+        match canceling {
+            Canceling::Asked => {
+                self.job(id).canceled = true;
+                let party = signaled.get().expect("the worker was signaled");
+                let has = self.processes.iter().any(|process| {
+                    process.party == party
+                        && match process.at {
+                            At::Has { job, .. } | At::Idle(Some(Told::Run(job))) => job == id,
+                            _ => false,
+                        }
+                });
+                assert!(has, "the process that was signaled does not have the job");
+            }
+            Canceling::Finished(release) => {
+                let place = self.queues[key].iter().position(|&queued| queued == id);
+                self.queues[key].remove(place.expect("it was queued"));
+                self.job(id).canceled = true;
+                self.ended(id, release);
+            }
+            Canceling::TooLate => assert_eq!(fate, Fate::Over),
+        }
+    }
+
+    fn detach(&mut self, index: usize) {
+        let Some(job) = self.jobs.get_mut(index) else {
+            return;
+        };
+        let id = job.id;
+        if !job.attached {
+            assert_eq!(
+                self.memory.word(id).detach(id.generation),
+                Release::Stale,
+                "a second detach"
+            );
+            return;
+        }
+        job.attached = false;
+        let over = job.fate == Fate::Over;
+        let release = self.memory.word(id).detach(id.generation);
+        assert_eq!(release == Release::LastOut, over);
+        self.released(id, release);
+    }
+
+    fn dismiss(&mut self, key: Option<usize>, limit: u32) {
+        let rung = std::cell::RefCell::new(Vec::new());
+        let sent = self.memory.locked(|scheduler| {
+            scheduler.dismiss_idle(key.map(|key| KEYS[key]), limit, |party| {
+                rung.borrow_mut().push(party);
+            })
+        });
+        let rung = rung.into_inner();
+        assert_eq!(rung.len(), sent as usize);
+        for party in rung {
+            self.idle_process(party).at = At::Idle(Some(Told::GoHome));
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        let known = |process: usize| process < self.processes.len();
+        match step {
+            Step::Launch {
+                key,
+                fresh_only,
+                exclude,
+                can_register,
+            } => {
+                let options = Options {
+                    fresh_only,
+                    ..Options::default()
+                };
+                self.launch(key, options, exclude, can_register);
+            }
+            Step::Go { process, leaving } if known(process) => self.go(process, leaving),
+            Step::IdleLimit(process) if known(process) => self.idle_limit(process),
+            Step::Die {
+                process,
+                restartable,
+            } if known(process) => self.die(process, restartable),
+            Step::Lose(process) if known(process) => self.lose(process),
+            Step::FailForGood(process) if known(process) => self.fail_for_good(process),
+            Step::Cancel { job, terminate } => self.cancel(job, terminate),
+            Step::Detach(job) => self.detach(job),
+            Step::Dismiss { key, limit } => self.dismiss(key, limit),
+            Step::Staff { key, can_register } => self.staff(key, can_register),
+            _ => {}
+        }
+    }
+
+    /// Everything that must hold between two steps.
+    fn check(&self) {
+        self.memory.check();
+        let mut queued = 0;
+        for (key, queue) in self.queues.iter().enumerate() {
+            let lane = self
+                .memory
+                .lanes
+                .iter()
+                .find(|lane| lane.key.load(Ordering::Relaxed) == KEYS[key].to_bits());
+            let mut jobs = Vec::new();
+            let mut next = lane.map_or(Link::NONE, |lane| Link::load(&lane.head));
+            while let Some(index) = next.index() {
+                jobs.push(index);
+                next = Link::load(&self.memory.slots[index as usize].next);
+            }
+            let expected: Vec<_> = queue.iter().map(|job| job.index).collect();
+            assert_eq!(jobs, expected, "the queue of {:?}", KEYS[key]);
+            queued += jobs.len();
+        }
+        assert_eq!(self.memory.pool().queued() as usize, queued);
+        assert_eq!(self.memory.jobs().used() as usize, self.jobs.len());
+        assert!(
+            queued == 0 || self.refused || self.memory.somebody_will_look(),
+            "{queued} jobs wait, and nobody will look for them"
+        );
+        let live = load(&self.memory.totals.live);
+        assert!(live <= self.cap);
+        // One that slept while its place was taken back is a process still, but has no place.
+        let with_place = self.processes.iter().filter(|process| {
+            let word = self.memory.workers[process.worker as usize].word.load();
+            word.generation() == process.generation
+        });
+        assert_eq!(live as usize, with_place.count());
+    }
+
+    /// Lets the processes run until there is nothing left to do.
+    fn drain(&mut self) {
+        if self.refused {
+            self.staff(0, true);
+        }
+        // Each round every process takes a step. A job takes two, a fresh process one more, and a place
+        // goes round all lanes at most once between two jobs.
+        let rounds = JOBS * (KEYS.len() + 1) * 4;
+        for _ in 0..rounds {
+            for index in (0..self.processes.len()).rev() {
+                self.go(index, false);
+                self.check();
+            }
+        }
+        for index in (0..self.jobs.len()).rev() {
+            let job = self.jobs[index];
+            assert_eq!(job.fate, Fate::Over, "{job:?} never ended");
+            if job.attached {
+                self.detach(index);
+            }
+        }
+        assert!(self.jobs.is_empty());
+        self.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_pool_does_what_the_model_does(cap in 1..=PLACES as u32, steps in prop::collection::vec(step(), 1..120)) {
+        let mut model = Model::new(cap);
+        for step in steps {
+            model.take(step);
+            model.check();
+        }
+        model.drain();
+    }
+}
