@@ -10,7 +10,7 @@ SELECT state, sql_preview
 FROM pg_background_list_v2() AS (pid int, cookie bigint, launched_at timestamptz, user_id oid,
     queue_size int, state text, sql_preview text, last_error text, consumed bool);
 COMMIT;
-SELECT pg_background_wait_v2(:pid, :cookie);
-SELECT pg_background_detach_v2(:pid, :cookie);
+SELECT pg_background_wait_v2(:pid, :cookie) \g /dev/null
+SELECT pg_background_detach_v2(:pid, :cookie) \g /dev/null
 SELECT relname, n_dead_tup, last_vacuum FROM pg_stat_user_tables
 WHERE relname = 'pgbench_accounts';

@@ -24,7 +24,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     connection text;
 BEGIN
-    FOREACH connection IN ARRAY 'warm' || bench.wave_connections() LOOP
+    FOREACH connection IN ARRAY ARRAY['warm'] || bench.wave_connections() LOOP
         PERFORM dblink_connect(connection, bench.address());
     END LOOP;
 END $$;
