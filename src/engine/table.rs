@@ -14,7 +14,8 @@
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
 //!
 //! All of them are atomics, so that a reader that has no right to look yet (a monitoring view) sees an
-//! old or a new value and never undefined behaviour; it then checks the generation again.
+//! old or a new value and never undefined behaviour; it then checks the generation again, after a fence
+//! as in [`JobTable::find`].
 //!
 //! # The free list
 //!
@@ -147,8 +148,11 @@ impl Default for Slot {
 }
 
 impl Slot {
-    /// Clears what the slot's last job left. Only while `Reserved`.
+    /// Clears what the slot's last job left. Only while `Reserved`, and before any other field is written.
     pub fn prepare(&self, cookie: Cookie, leader: Party, options: Options, excluded: &[u32]) {
+        // Whoever sees one of these values, and then fences and looks at the word, sees at least our
+        // reservation there, and not the job whose values these were before. Pairs with `find`.
+        fence(Ordering::Release);
         self.cookie.store(cookie.to_bits(), Ordering::Relaxed);
         self.leader.store(leader.to_bits(), Ordering::Relaxed);
         let fresh_only = options.fresh_only || excluded.len() > EXCLUDED_LIMIT;
@@ -305,7 +309,8 @@ impl<'a> JobTable<'a> {
         if slot.cookie.load(Ordering::Relaxed) != cookie.to_bits() {
             return None;
         }
-        // The cookie belongs to `before`'s job only if the slot was not given to another meanwhile.
+        // The cookie belongs to `before`'s job only if the slot was not given to another meanwhile. Pairs
+        // with the fence in `Slot::prepare`.
         fence(Ordering::Acquire);
         let generation = before.generation();
         let index = cookie.index();
