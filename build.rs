@@ -1,2 +1,54 @@
 //! Compiles the C shim for server builds; the engine alone needs nothing.
-fn main() {}
+
+use std::process::Command;
+
+const SOURCES: [&str; 7] = [
+    "root.c",
+    "execute.c",
+    "session.c",
+    "signal.c",
+    "comm.c",
+    "rows.c",
+    "record.c",
+];
+
+fn main() {
+    println!("cargo:rerun-if-changed=src/shim");
+    println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
+    let server =
+        std::env::vars().any(|(name, _)| name.starts_with("CARGO_FEATURE_PG") && name.len() == 18);
+    if !server {
+        return;
+    }
+    let pg_config =
+        std::env::var("PGRX_PG_CONFIG_PATH").unwrap_or_else(|_| String::from("pg_config"));
+    let mut build = cc::Build::new();
+    build
+        .include(ask(&pg_config, "--includedir-server"))
+        .include(ask(&pg_config, "--pkgincludedir"))
+        .flag("-std=gnu11")
+        .flag("-fvisibility=hidden")
+        .flag("-fexceptions")
+        .flag("-Wall")
+        .flag("-Wextra")
+        .flag("-Wno-unused-parameter")
+        .flag("-Wno-sign-compare")
+        .flag("-Wno-missing-field-initializers")
+        .warnings_into_errors(true);
+    for source in SOURCES {
+        build.file(format!("src/shim/{source}"));
+    }
+    build.compile("pg_background_shim");
+}
+
+fn ask(pg_config: &str, what: &str) -> String {
+    let output = Command::new(pg_config)
+        .arg(what)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {pg_config}: {error}"));
+    assert!(output.status.success(), "{pg_config} {what} failed");
+    String::from_utf8(output.stdout)
+        .expect("pg_config prints text")
+        .trim()
+        .to_owned()
+}

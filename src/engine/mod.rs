@@ -13,6 +13,7 @@
 //! | [`party`] | whose doorbell to ring |
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
+//! | [`message`] | an error as the wire protocol shapes it |
 //! | [`sync`] | the seam between std and loom |
 //!
 //! The engine meets the server through two traits: [`wait::Latch`] (sleep, clock, interrupts) and
@@ -21,6 +22,7 @@
 
 pub mod handle;
 pub mod job;
+pub mod message;
 pub mod party;
 pub mod pool;
 pub mod progress;

@@ -910,6 +910,17 @@ impl<'a> Scheduler<'a> {
         sent
     }
 
+    /// The job that a worker is bound to and has not begun.
+    #[must_use]
+    pub fn assigned(&self, worker: u32) -> Option<JobId> {
+        let Activity::Busy(index) = self.activity(worker) else {
+            return None;
+        };
+        let slot = self.slot(index);
+        (slot.word.load().phase() == Phase::Starting && slot.worker() == worker)
+            .then(|| self.queued_job(index))
+    }
+
     /// How many workers are doing what.
     #[must_use]
     pub fn census(&self) -> Census {

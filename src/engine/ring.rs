@@ -80,6 +80,13 @@ impl Shared {
         self.discard.store(1, Ordering::SeqCst);
     }
 
+    /// What [`Reader::arm`] does, for a caller that has lent the reader elsewhere.
+    pub fn arm_reader(&self, own: Party) {
+        self.reader.store(own.to_bits(), Ordering::Relaxed);
+        // Pairs with the fence in `Writer::flush`: our doorbell before our look at its head.
+        fence(Ordering::SeqCst);
+    }
+
     /// Whether rows are dropped.
     #[must_use]
     pub fn is_discarded(&self) -> bool {
@@ -337,9 +344,7 @@ impl<'a, B: Buffer> Reader<'a, B> {
 
     /// Says that the reader waits for bytes. It then peeks once more before it sleeps.
     pub fn arm(&self, own: Party) {
-        self.shared.reader.store(own.to_bits(), Ordering::Relaxed);
-        // Pairs with the fence in `Writer::flush`: our doorbell before our look at its head.
-        fence(Ordering::SeqCst);
+        self.shared.arm_reader(own);
     }
 
     /// The reader waits no more.

@@ -5,7 +5,7 @@
 //! sequence lock) is said where one is used.
 
 use super::sync::{AtomicU32, AtomicU64, Ordering};
-use arrayvec::ArrayString;
+use arrayvec::ArrayVec;
 
 const WORD: usize = size_of::<u64>();
 
@@ -52,28 +52,37 @@ impl<const WORDS: usize> SharedText<WORDS> {
 }
 
 /// What a text ends in when it was cut.
-const MARK: &str = "...";
+const MARK: &[u8] = b"...";
 
-/// `text`, if it has at most `LIMIT` bytes, else its beginning, cut on a character boundary and ending
-/// in `...`, together at most `LIMIT` bytes.
+/// `text`, if it has at most `LIMIT` bytes, else its beginning and `...`, together at most `LIMIT` bytes.
+/// `clip(text, limit)` tells how many bytes of it, at most `limit`, are whole characters.
 #[must_use]
-pub fn cut_marked<const LIMIT: usize>(text: &str) -> ArrayString<LIMIT> {
-    let mut cut = ArrayString::new();
-    if text.len() <= LIMIT {
-        cut.push_str(text);
+pub fn cut_marked<const LIMIT: usize>(
+    text: &[u8],
+    clip: impl Fn(&[u8], usize) -> usize,
+) -> ArrayVec<u8, LIMIT> {
+    let mut cut = ArrayVec::new();
+    let (kept, mark) = if text.len() <= LIMIT {
+        (text.len(), &[][..])
     } else {
-        cut.push_str(&text[..text.floor_char_boundary(LIMIT - MARK.len())]);
-        cut.push_str(MARK);
-    }
+        (clip(text, LIMIT - MARK.len()), MARK)
+    };
+    cut.extend(text[..kept].iter().chain(mark).copied());
     cut
 }
 
-/// The first `LIMIT` bytes of `text`, less what would split a character.
+/// The first `LIMIT` bytes of `text`, less what would split a character; `clip` as above.
 #[must_use]
-pub fn cut<const LIMIT: usize>(text: &str) -> ArrayString<LIMIT> {
-    let mut cut = ArrayString::new();
-    cut.push_str(&text[..text.floor_char_boundary(LIMIT)]);
-    cut
+pub fn cut<const LIMIT: usize>(
+    text: &[u8],
+    clip: impl Fn(&[u8], usize) -> usize,
+) -> ArrayVec<u8, LIMIT> {
+    let kept = if text.len() <= LIMIT {
+        text.len()
+    } else {
+        clip(text, LIMIT)
+    };
+    text[..kept].iter().copied().collect()
 }
 
 #[cfg(all(test, not(loom)))]
@@ -81,25 +90,38 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn clip(text: &[u8], limit: usize) -> usize {
+        std::str::from_utf8(text)
+            .unwrap()
+            .floor_char_boundary(limit)
+    }
+
     #[test]
     fn a_short_text_is_not_marked() {
-        assert_eq!(cut_marked::<10>("0123456789").as_str(), "0123456789");
+        assert_eq!(
+            cut_marked::<10>(b"0123456789", clip).as_slice(),
+            b"0123456789"
+        );
     }
 
     #[test]
     fn a_long_text_is_marked_within_the_limit() {
-        assert_eq!(cut_marked::<10>("0123456789a").as_str(), "0123456...");
-        assert_eq!(cut_marked::<10>("012345\u{20ac}789").as_str(), "012345...");
+        assert_eq!(
+            cut_marked::<10>(b"0123456789a", clip).as_slice(),
+            b"0123456..."
+        );
+        let text = "012345\u{20ac}789".as_bytes();
+        assert_eq!(cut_marked::<10>(text, clip).as_slice(), b"012345...");
     }
 
     proptest! {
         #[test]
         fn a_cut_is_a_prefix_of_the_text(text: String) {
-            let short = cut::<16>(&text);
-            prop_assert!(text.starts_with(short.as_str()));
+            let text = text.as_bytes();
+            let short = cut::<16>(text, clip);
+            prop_assert!(text.starts_with(&short));
             prop_assert!(text.len() <= 16 || short.len() > 12);
-            let marked = cut_marked::<16>(&text);
-            prop_assert!(marked.len() <= 16);
+            let marked = cut_marked::<16>(text, clip);
             if text.len() > 16 {
                 prop_assert!(text.starts_with(marked.strip_suffix(MARK).unwrap()));
             }

@@ -34,8 +34,12 @@ pub trait Latch {
     /// The clock: monotonic, in microseconds.
     fn now(&self) -> Micros;
 
-    /// How long this wait may spin before its first sleep; 0 for not at all.
+    /// How long this wait may spin before its first sleep; 0 for not at all. Followed by
+    /// [`spun`](Self::spun) unless it returned 0.
     fn spin_limit(&self) -> Micros;
+
+    /// The spin that [`spin_limit`](Self::spin_limit) allowed has ended.
+    fn spun(&self) {}
 
     /// Interrupts are pending: stop spinning, go to [`sleep`](Self::sleep), which processes them.
     fn interrupted(&self) -> bool;
@@ -115,15 +119,18 @@ fn spin<T>(
     }
     let limit = latch.now() + limit;
     let end = deadline.map_or(limit, |deadline| deadline.min(limit));
-    while latch.now() < end && !latch.interrupted() {
+    let mut found = None;
+    'spinning: while latch.now() < end && !latch.interrupted() {
         for _ in 0..SPINS_PER_CLOCK {
             spin_hint();
-            if let Some(found) = look() {
-                return Some(found);
+            found = look();
+            if found.is_some() {
+                break 'spinning;
             }
         }
     }
-    None
+    latch.spun();
+    found
 }
 
 #[cfg(all(test, not(loom)))]

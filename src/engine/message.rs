@@ -1,0 +1,150 @@
+//! An error as the wire protocol shapes it, made to fit.
+//!
+//! PostgreSQL hands over an error as the body of an `ErrorResponse` message (protocol version 3, section
+//! "Error and Notice Message Fields"): fields of one type byte and a zero-terminated text, then a zero
+//! byte. The outcome record keeps that body, because the reader's server can parse it back into an error
+//! with every field.
+
+/// Field type of the primary message.
+pub const PRIMARY: u8 = b'M';
+/// Field type of the severity, not translated.
+const SEVERITY: u8 = b'V';
+
+/// Fields that may be of any length; all others are short.
+const LONG: &[u8] = b"MDHWq";
+
+/// The fields of `body`: type and text.
+pub fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = body;
+    std::iter::from_fn(move || {
+        let (&kind, text) = rest.split_first().filter(|(kind, _)| **kind != 0)?;
+        let end = text.iter().position(|&byte| byte == 0)?;
+        rest = &text[end + 1..];
+        Some((kind, &text[..end]))
+    })
+}
+
+/// The text of the field `kind`.
+#[must_use]
+pub fn field(body: &[u8], kind: u8) -> Option<&[u8]> {
+    fields(body)
+        .find(|(found, _)| *found == kind)
+        .map(|(_, text)| text)
+}
+
+/// Whether the message is an error (or worse), by its severity.
+#[must_use]
+pub fn is_fatal(body: &[u8]) -> bool {
+    field(body, SEVERITY).is_some_and(|severity| severity == b"FATAL" || severity == b"PANIC")
+}
+
+/// `body`, if it has at most `limit` bytes; else with its long texts cut so that it has. `clip(text, limit)`
+/// tells how many bytes of a text, at most `limit`, are whole characters.
+#[must_use]
+pub fn fit(body: &[u8], limit: usize, clip: impl Fn(&[u8], usize) -> usize) -> Vec<u8> {
+    if body.len() <= limit {
+        return body.to_vec();
+    }
+    let long = |kind: u8| LONG.contains(&kind);
+    let short: usize = fields(body)
+        .filter(|(kind, _)| !long(*kind))
+        .map(|(_, text)| text.len() + 2)
+        .sum();
+    let count = fields(body).filter(|(kind, _)| long(*kind)).count();
+    let each = (limit.saturating_sub(short + 1) / count.max(1)).saturating_sub(2);
+    let mut out = Vec::with_capacity(limit);
+    for (kind, text) in fields(body) {
+        let kept = if long(kind) && text.len() > each {
+            clip(text, each)
+        } else {
+            text.len()
+        };
+        if out.len() + kept + 3 > limit {
+            continue;
+        }
+        out.push(kind);
+        out.extend_from_slice(&text[..kept]);
+        out.push(0);
+    }
+    out.push(0);
+    out
+}
+
+/// A message made here: severity ERROR.
+#[must_use]
+pub fn compose(sqlstate: &str, primary: &str, detail: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let parts = [
+        (b'S', Some("ERROR")),
+        (SEVERITY, Some("ERROR")),
+        (b'C', Some(sqlstate)),
+        (PRIMARY, Some(primary)),
+        (b'D', detail),
+    ];
+    for (kind, text) in parts {
+        if let Some(text) = text {
+            out.push(kind);
+            out.extend_from_slice(text.as_bytes());
+            out.push(0);
+        }
+    }
+    out.push(0);
+    out
+}
+
+/// The SQLSTATE of a message.
+#[must_use]
+pub fn sqlstate(body: &[u8]) -> Option<&[u8]> {
+    field(body, b'C')
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn clip(_text: &[u8], limit: usize) -> usize {
+        limit
+    }
+
+    #[test]
+    fn a_composed_message_has_its_fields() {
+        let body = compose("08006", "lost", Some("why"));
+        assert_eq!(sqlstate(&body), Some(&b"08006"[..]));
+        assert_eq!(field(&body, PRIMARY), Some(&b"lost"[..]));
+        assert_eq!(field(&body, b'D'), Some(&b"why"[..]));
+        assert_eq!(field(&body, b'H'), None);
+        assert!(!is_fatal(&body));
+    }
+
+    #[test]
+    fn the_short_fields_survive_a_cut() {
+        let body = compose("22012", &"x".repeat(5000), Some(&"y".repeat(5000)));
+        let cut = fit(&body, 1000, clip);
+        assert!(cut.len() <= 1000 && cut.len() > 900);
+        assert_eq!(sqlstate(&cut), Some(&b"22012"[..]));
+        assert!(field(&cut, PRIMARY).unwrap().len() > 400);
+        assert!(field(&cut, b'D').unwrap().len() > 400);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_cut_can_be_parsed(
+            texts in proptest::collection::vec((prop::sample::select(b"SVCMDHPWqstcdnFLR".to_vec()), "[a-z]{0,300}"), 0..17),
+            limit in 100..2000_usize,
+        ) {
+            let mut body = Vec::new();
+            for (kind, text) in &texts {
+                body.push(*kind);
+                body.extend_from_slice(text.as_bytes());
+                body.push(0);
+            }
+            body.push(0);
+            let cut = fit(&body, limit, clip);
+            prop_assert!(cut.len() <= limit);
+            prop_assert_eq!(cut.last(), Some(&0));
+            let bytes: usize = fields(&cut).map(|(_, text)| text.len() + 2).sum();
+            prop_assert_eq!(bytes + 1, cut.len());
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Fitting the rows of a job to the caller's column list.
+//!
+//! Types are compared by OID, before the first row is taken. A column of the job fits the caller's when
+//!
+//! * the types are the same, or the job's is a domain over the caller's;
+//! * the caller asks for `text`: any type fits, through its output function.
+//!
+//! A length or precision in the caller's list that the job's column does not have is applied as an
+//! assignment would.
+
+use crate::pg::error::Error;
+use crate::pg::shim::{self, guarded};
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH;
+use smallvec::SmallVec;
+
+/// A column as the job describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct JobColumn {
+    /// Type.
+    pub type_oid: pg_sys::Oid,
+    /// Type modifier; -1: none.
+    pub typmod: i32,
+}
+
+/// What has to be done with the values of a column.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Conversion {
+    Keep,
+    /// A record or an array of records: name its row types as this process does.
+    Localize,
+    /// Through this output function; `record`: localize first.
+    ToText {
+        function: pg_sys::Oid,
+        record: bool,
+        type_oid: pg_sys::Oid,
+    },
+    /// Through this length coercion function.
+    Coerce {
+        function: pg_sys::Oid,
+        typmod: i32,
+    },
+}
+
+/// The plan for all columns.
+pub struct Conversions {
+    columns: SmallVec<[(Conversion, pg_sys::Oid); 8]>,
+}
+
+/// Reads a description frame: count, then type and typmod of each column.
+pub fn parse_description(frame: &[u8]) -> SmallVec<[JobColumn; 8]> {
+    frame[size_of::<i32>()..]
+        .chunks_exact(8)
+        .map(|column| {
+            let word = |at: usize| {
+                <[u8; 4]>::try_from(&column[at..at + 4]).expect("a slice of four bytes")
+            };
+            JobColumn {
+                type_oid: pg_sys::Oid::from(u32::from_ne_bytes(word(0))),
+                typmod: i32::from_ne_bytes(word(4)),
+            }
+        })
+        .collect()
+}
+
+fn type_name(type_oid: pg_sys::Oid, typmod: i32) -> String {
+    // SAFETY: returns a palloc'ed, zero-terminated text.
+    unsafe {
+        let name = pg_sys::format_type_with_typemod(type_oid, typmod);
+        std::ffi::CStr::from_ptr(name)
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+fn mismatch(message: String, detail: String) -> Error {
+    Error::new(ERRCODE_DATATYPE_MISMATCH, message)
+        .detail(detail)
+        .hint("The result is kept: call again with a column list that fits, or ask for text.")
+}
+
+/// The list must be one column of type text, for command tags.
+///
+/// # Errors
+/// 42804 otherwise.
+pub fn check_tags(expected: &[pg_sys::FormData_pg_attribute]) -> Result<(), Error> {
+    match expected {
+        [column] if column.atttypid == pg_sys::TEXTOID => Ok(()),
+        _ => Err(mismatch(
+            String::from("remote query did not return rows"),
+            String::from(
+                "Its result is the command tags of its statements, one column of type text.",
+            ),
+        )),
+    }
+}
+
+/// Compares the columns and plans the conversions.
+///
+/// # Errors
+/// 42804 when they do not fit.
+pub fn plan(
+    job: &[JobColumn],
+    expected: &[pg_sys::FormData_pg_attribute],
+) -> Result<Conversions, Error> {
+    if job.len() != expected.len() {
+        return Err(mismatch(
+            String::from(
+                "remote query result rowtype does not match the specified FROM clause rowtype",
+            ),
+            format!(
+                "The job returns {} columns, the column list has {}.",
+                job.len(),
+                expected.len()
+            ),
+        ));
+    }
+    let mut columns = SmallVec::new();
+    for (index, (column, wanted)) in job.iter().zip(expected).enumerate() {
+        let conversion = conversion(column, wanted).ok_or_else(|| {
+            mismatch(
+                String::from(
+                    "remote query result rowtype does not match the specified FROM clause rowtype",
+                ),
+                format!(
+                    "Column {} is of type {}, the column list says {}.",
+                    index + 1,
+                    type_name(column.type_oid, column.typmod),
+                    type_name(wanted.atttypid, wanted.atttypmod)
+                ),
+            )
+        })?;
+        columns.push((conversion, column.type_oid));
+    }
+    Ok(Conversions { columns })
+}
+
+fn conversion(column: &JobColumn, wanted: &pg_sys::FormData_pg_attribute) -> Option<Conversion> {
+    // SAFETY: catalog lookups, in the transaction of the calling function.
+    unsafe {
+        let same = wanted.atttypid == column.type_oid
+            || wanted.atttypid == pg_sys::getBaseType(column.type_oid);
+        let record = shim::pgb_may_hold_record(column.type_oid);
+        if same && record {
+            return Some(Conversion::Localize);
+        }
+        if same {
+            return Some(length_coercion(column, wanted));
+        }
+        if wanted.atttypid != pg_sys::TEXTOID {
+            return None;
+        }
+        let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
+        pg_sys::getTypeOutputInfo(column.type_oid, &raw mut function, &raw mut varlena);
+        Some(Conversion::ToText {
+            function,
+            record,
+            type_oid: column.type_oid,
+        })
+    }
+}
+
+unsafe fn length_coercion(
+    column: &JobColumn,
+    wanted: &pg_sys::FormData_pg_attribute,
+) -> Conversion {
+    if wanted.atttypmod < 0 || wanted.atttypmod == column.typmod {
+        return Conversion::Keep;
+    }
+    let mut function = pg_sys::InvalidOid;
+    // SAFETY: a catalog lookup, as above.
+    let path = unsafe { pg_sys::find_typmod_coercion_function(wanted.atttypid, &raw mut function) };
+    if path == pg_sys::CoercionPathType::COERCION_PATH_FUNC {
+        Conversion::Coerce {
+            function,
+            typmod: wanted.atttypmod,
+        }
+    } else {
+        Conversion::Keep
+    }
+}
+
+impl Conversions {
+    /// Rows can be taken as they are.
+    pub fn is_identity(&self) -> bool {
+        self.columns
+            .iter()
+            .all(|(conversion, _)| *conversion == Conversion::Keep)
+    }
+
+    /// Converts the values of one row in place, in the current memory context.
+    ///
+    /// # Safety
+    /// `values` and `nulls` are a row of the job's types.
+    pub unsafe fn apply(&self, values: &mut [pg_sys::Datum], nulls: &[bool]) {
+        for (index, (conversion, type_oid)) in self.columns.iter().enumerate() {
+            if nulls[index] {
+                continue;
+            }
+            // SAFETY: the functions were looked up for the type that the value has.
+            values[index] = unsafe { convert(*conversion, *type_oid, values[index]) };
+        }
+    }
+}
+
+unsafe fn convert(
+    conversion: Conversion,
+    type_oid: pg_sys::Oid,
+    value: pg_sys::Datum,
+) -> pg_sys::Datum {
+    // SAFETY: see `Conversions::apply`.
+    unsafe {
+        match conversion {
+            Conversion::Keep => value,
+            Conversion::Localize => guarded(|| shim::pgb_localize_record(type_oid, value)),
+            Conversion::ToText {
+                function,
+                record,
+                type_oid,
+            } => {
+                let value = if record {
+                    guarded(|| shim::pgb_localize_record(type_oid, value))
+                } else {
+                    value
+                };
+                let text = pg_sys::OidOutputFunctionCall(function, value);
+                pg_sys::Datum::from(pg_sys::cstring_to_text(text))
+            }
+            Conversion::Coerce { function, typmod } => pg_sys::OidFunctionCall3Coll(
+                function,
+                pg_sys::InvalidOid,
+                value,
+                pg_sys::Datum::from(typmod),
+                pg_sys::Datum::from(false),
+            ),
+        }
+    }
+}

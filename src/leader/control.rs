@@ -1,0 +1,90 @@
+//! Cancel and detach.
+
+use crate::engine::job::{Phase, Release};
+use crate::engine::pool::Canceling;
+use crate::engine::table::JobId;
+use crate::leader::session::{self, Asking, Name};
+use crate::leader::wait;
+use crate::pg::block;
+use crate::pg::cluster::Cluster;
+use crate::pg::error::Failure;
+use crate::pg::latch;
+use pgrx::{debug1, warning};
+
+/// The longest grace that can be asked for, milliseconds.
+pub const MAX_GRACE: i32 = 3_600_000;
+
+/// Sets the cancel flag of a job and signals its worker; `terminate`: asks the worker to exit.
+///
+/// The signal is sent under the pool lock, under which a worker that exits takes itself off the table
+/// first: so it never reaches a recycled pid.
+pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Canceling {
+    let canceling = cluster.pool().cancel(job, terminate, |worker| {
+        // SAFETY: the process exists, see above; the call only sends a signal.
+        unsafe { libc_kill(worker.pid().cast_signed(), SIGUSR2) };
+    });
+    match canceling {
+        Canceling::Finished(Release::LastOut) => block::release(cluster, job),
+        Canceling::Finished(Release::Held { watched: true }) => {
+            if let Some(leader) = cluster.slot(job).leader() {
+                latch::ring(leader);
+            }
+        }
+        _ => {}
+    }
+    canceling
+}
+
+unsafe extern "C" {
+    #[link_name = "kill"]
+    fn libc_kill(pid: i32, signal: i32) -> i32;
+}
+
+/// The workers' doorbell.
+const SIGUSR2: i32 = 12;
+
+/// Cancels a job. With a grace above 0 waits that long for it to end, then asks its worker to exit, waits
+/// as long again at most, and warns if the job runs even then.
+///
+/// # Errors
+/// As [`session::find`].
+pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    let job = tracked.job;
+    if request(cluster, job, false) == Canceling::TooLate {
+        debug1!(
+            "pg_background: job {}/{} had finished before it was canceled",
+            job.index,
+            job.generation.get()
+        );
+    }
+    let grace = grace_ms.clamp(0, MAX_GRACE);
+    if grace == 0 || wait::finished(cluster, job, Some(grace))? {
+        return Ok(());
+    }
+    let _ = request(cluster, job, true);
+    if !wait::finished(cluster, job, Some(grace))? {
+        let pid = tracked.current_pid(cluster);
+        warning!("background job with PID {pid} still runs after it was asked to terminate");
+    }
+    Ok(())
+}
+
+/// Stops tracking a job, which goes on.
+///
+/// # Errors
+/// As [`session::find`].
+pub fn detach(name: Name) -> Result<(), Failure> {
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    session::let_go(cluster, tracked.job);
+    Ok(())
+}
+
+/// Takes back a job whose handle was not given out: if it has not begun it never will, else it is
+/// canceled.
+pub fn withdraw(cluster: &'static Cluster, job: JobId) {
+    if cluster.slot(job).word.load().phase() != Phase::Reserved {
+        let _ = request(cluster, job, false);
+    }
+    session::let_go(cluster, job);
+}

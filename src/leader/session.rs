@@ -1,0 +1,374 @@
+//! The jobs this session tracks, and its statistics.
+//!
+//! A job is tracked from the moment its slot is claimed, in the same stretch without interrupts, until it
+//! is detached or its result was read to the end; while it is tracked this session holds LEADER. The list
+//! is what the exit callback goes by.
+//!
+//! Statistics count a job when it has finished and this session has noticed: at the latest when it lets
+//! go of it.
+
+use crate::engine::handle::Cookie;
+use crate::engine::job::{Phase, Release, Snapshot};
+use crate::engine::sync::Ordering;
+use crate::engine::table::{JobId, Slot};
+use crate::pg::block;
+use crate::pg::cluster::{Cluster, attached, cluster};
+use crate::pg::error::Error;
+use crate::pg::local::Local;
+use crate::pg::{latch, settings};
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
+    ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE,
+    ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_UNDEFINED_OBJECT,
+};
+use smallvec::SmallVec;
+
+/// A job that this session holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracked {
+    /// The job.
+    pub job: JobId,
+    /// Its cookie.
+    pub cookie: Cookie,
+    /// The pid in the handle that the user was given; 0 if it was still queued.
+    pub pid: u32,
+    /// Launched through version 1.
+    pub by_pid: bool,
+    /// Fire and forget.
+    pub submit: bool,
+    /// A row of the result, or its error, was taken.
+    pub consumed: bool,
+    /// The user has its handle. (A launch that still waits for a worker has not given it out.)
+    given: bool,
+    /// Already in the statistics.
+    counted: bool,
+}
+
+/// What this session has launched so far, by how it ended.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Statistics {
+    /// Handles given out.
+    pub launched: u64,
+    /// Committed.
+    pub completed: u64,
+    /// Ended with an error that was not our cancel.
+    pub failed: u64,
+    /// Ended by our cancel.
+    pub canceled: u64,
+    /// Microseconds that the completed, failed and canceled ones ran, in all.
+    run_time: u64,
+}
+
+impl Statistics {
+    /// Mean run time in milliseconds; 0 when nothing has ended.
+    pub fn average_ms(&self) -> f64 {
+        match self.completed + self.failed + self.canceled {
+            0 => 0.0,
+            count => self.run_time as f64 / 1000.0 / count as f64,
+        }
+    }
+}
+
+struct Session {
+    jobs: Vec<Tracked>,
+    statistics: Statistics,
+}
+
+static SESSION: Local<Session> = Local::new(Session {
+    jobs: Vec::new(),
+    statistics: Statistics {
+        launched: 0,
+        completed: 0,
+        failed: 0,
+        canceled: 0,
+        run_time: 0,
+    },
+});
+
+/// Which functions a handle was given to; they answer a wrong cookie differently.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asking {
+    /// `result_v2`: 42704.
+    ForResult,
+    /// All others: 55000 with a hint.
+    ForControl,
+}
+
+/// How a user names a job.
+#[derive(Clone, Copy, Debug)]
+pub enum Name {
+    /// Version 1.
+    Pid(i32),
+    /// Version 2.
+    Handle(i32, Cookie),
+}
+
+/// The jobs that are tracked now, in the order of their launch.
+pub fn tracked() -> SmallVec<[Tracked; 16]> {
+    SESSION.with(|session| session.jobs.iter().copied().collect())
+}
+
+/// How many jobs are tracked.
+pub fn count() -> usize {
+    SESSION.with(|session| session.jobs.len())
+}
+
+/// Begins to track a job. In the same stretch without interrupts that claimed it.
+pub fn track(job: JobId, cookie: Cookie, by_pid: bool, submit: bool) {
+    SESSION.with(|session| {
+        session.jobs.push(Tracked {
+            job,
+            cookie,
+            pid: 0,
+            by_pid,
+            submit,
+            consumed: false,
+            given: false,
+            counted: false,
+        });
+    });
+}
+
+fn change(job: JobId, change: impl FnOnce(&mut Tracked)) {
+    SESSION.with(|session| {
+        if let Some(tracked) = session.jobs.iter_mut().find(|tracked| tracked.job == job) {
+            change(tracked);
+        }
+    });
+}
+
+/// The handle is about to be given to the user.
+pub fn launched(job: JobId, pid: u32) {
+    change(job, |tracked| {
+        tracked.pid = pid;
+        tracked.given = true;
+    });
+    SESSION.with(|session| session.statistics.launched += 1);
+}
+
+/// The first row of the result, or its error, is about to be taken.
+pub fn consumed(job: JobId) {
+    change(job, |tracked| tracked.consumed = true);
+}
+
+/// Stops tracking a job without letting go of it.
+fn forget(job: JobId) {
+    SESSION.with(|session| session.jobs.retain(|tracked| tracked.job != job));
+}
+
+/// Stops tracking a reservation that could not be filled in, and gives the slot back.
+pub fn abandon(cluster: &'static Cluster, job: JobId) {
+    forget(job);
+    block::release_reserved(cluster, job);
+    cluster.jobs().abandon(job);
+}
+
+/// Lets go of a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds
+/// it. A worker that waits for room in the ring is told that nobody will read.
+pub fn let_go(cluster: &'static Cluster, job: JobId) {
+    notice(cluster, job);
+    forget(job);
+    drop_hold(cluster, job);
+}
+
+/// The part of [`let_go`] that concerns shared memory.
+pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
+    let slot = cluster.slot(job);
+    if slot.word.load().phase() == Phase::Reserved {
+        abandon(cluster, job);
+        return;
+    }
+    match slot.word.detach(job.generation) {
+        Release::LastOut => block::release(cluster, job),
+        Release::Held { .. } => {
+            let doorbell = cluster
+                .pool()
+                .locked(|scheduler| scheduler.doorbell_of(job));
+            if let Some(worker) = doorbell {
+                latch::ring(worker);
+            }
+        }
+        Release::Stale => {}
+    }
+}
+
+/// Counts a job in the statistics if it has finished and was not counted. Returns its word.
+pub fn notice(cluster: &'static Cluster, job: JobId) -> Snapshot {
+    let slot = cluster.slot(job);
+    let now = slot.word.load();
+    if now.phase().is_finished() {
+        let run_time = run_time(slot);
+        SESSION.with(|session| {
+            let tracked = session.jobs.iter_mut().find(|tracked| tracked.job == job);
+            if let Some(tracked) = tracked.filter(|tracked| tracked.given && !tracked.counted) {
+                tracked.counted = true;
+                session.statistics.count(now.phase(), run_time);
+            }
+        });
+    }
+    now
+}
+
+fn run_time(slot: &Slot) -> u64 {
+    let started = slot.started_at.load(Ordering::Relaxed);
+    let finished = slot.finished_at.load(Ordering::Relaxed);
+    match started {
+        0 => 0,
+        started => finished.saturating_sub(started),
+    }
+}
+
+impl Tracked {
+    /// Pid of the process that has or had the job; 0 if none has yet.
+    pub fn current_pid(&self, cluster: &'static Cluster) -> u32 {
+        cluster.slot(self.job).pid.load(Ordering::Relaxed)
+    }
+
+    fn has_pid(&self, cluster: &'static Cluster, pid: i32) -> bool {
+        let pid = pid.cast_unsigned();
+        pid == self.pid || pid == self.current_pid(cluster)
+    }
+}
+
+impl Statistics {
+    fn count(&mut self, phase: Phase, run_time: u64) {
+        match phase {
+            Phase::Completed => self.completed += 1,
+            Phase::Canceled => self.canceled += 1,
+            _ => self.failed += 1,
+        }
+        self.run_time += run_time;
+    }
+}
+
+/// The statistics, with everything noticed that has finished by now, and the number of jobs that have not.
+pub fn statistics() -> (Statistics, u32) {
+    let mut active = 0;
+    if let Some(cluster) = attached() {
+        for tracked in tracked() {
+            if !notice(cluster, tracked.job).phase().is_finished() {
+                active += 1;
+            }
+        }
+    }
+    (SESSION.with(|session| session.statistics), active)
+}
+
+fn no_such_job(pid: i32) -> Error {
+    Error::new(
+        ERRCODE_UNDEFINED_OBJECT,
+        format!("PID {pid} is not attached to this session"),
+    )
+    .hint("A job is forgotten once its result was read to the end or it was detached.")
+}
+
+/// Finds the job that `name` means among those this session tracks, and checks that the current user may
+/// manage it.
+///
+/// # Errors
+/// 42704 no such job (or, for a result, another cookie); 55000 another cookie; 42P09 several jobs of one
+/// pid; 42501 no rights.
+pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), Error> {
+    let cluster = cluster()?;
+    let jobs = tracked();
+    let found = match name {
+        Name::Pid(pid) => find_by_pid(cluster, &jobs, pid)?,
+        Name::Handle(pid, cookie) => find_by_handle(cluster, &jobs, pid, cookie, asking)?,
+    };
+    check_rights(cluster, found)?;
+    Ok((cluster, *found))
+}
+
+fn find_by_pid<'a>(
+    cluster: &'static Cluster,
+    jobs: &'a [Tracked],
+    pid: i32,
+) -> Result<&'a Tracked, Error> {
+    let of_pid = |tracked: &&Tracked| tracked.has_pid(cluster, pid);
+    if let Some(found) = jobs.iter().filter(of_pid).find(|tracked| tracked.by_pid) {
+        return Ok(found);
+    }
+    let mut others = jobs.iter().filter(of_pid);
+    match (others.next(), others.next()) {
+        (Some(found), None) => Ok(found),
+        (Some(_), Some(_)) => Err(Error::new(
+            ERRCODE_AMBIGUOUS_ALIAS,
+            format!("several jobs of this session ran in the process with PID {pid}"),
+        )
+        .hint("Use the version 2 functions, which also take the cookie.")),
+        (None, _) => Err(no_such_job(pid)),
+    }
+}
+
+fn find_by_handle<'a>(
+    cluster: &'static Cluster,
+    jobs: &'a [Tracked],
+    pid: i32,
+    cookie: Cookie,
+    asking: Asking,
+) -> Result<&'a Tracked, Error> {
+    let mut of_pid = jobs
+        .iter()
+        .filter(|tracked| tracked.has_pid(cluster, pid))
+        .peekable();
+    if of_pid.peek().is_none() {
+        return Err(no_such_job(pid));
+    }
+    if let Some(found) = of_pid.find(|tracked| tracked.cookie == cookie) {
+        return Ok(found);
+    }
+    Err(match asking {
+        Asking::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
+        Asking::ForControl => Error::new(
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("cookie mismatch for PID {pid}"),
+        )
+        .hint("The job of this handle has ended and its process runs another one, or the handle is not from this session."),
+    })
+}
+
+/// Superusers, and members of the role that launched the job.
+pub fn may_manage(cluster: &'static Cluster, tracked: &Tracked) -> bool {
+    let owner = pg_sys::Oid::from(cluster.slot(tracked.job).user.load(Ordering::Relaxed));
+    // SAFETY: catalog lookups, in the transaction of the calling function.
+    unsafe { pg_sys::superuser() || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
+}
+
+fn check_rights(cluster: &'static Cluster, tracked: &Tracked) -> Result<(), Error> {
+    if may_manage(cluster, tracked) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!(
+            "permission denied for background job with PID {}",
+            tracked.pid
+        ),
+    )
+    .detail("Only a superuser or a member of the role that launched the job may manage it."))
+}
+
+/// The pids of the version 1 jobs that are tracked: the next one must not get the same.
+pub fn pids_in_use() -> SmallVec<[u32; 16]> {
+    SESSION.with(|session| {
+        session
+            .jobs
+            .iter()
+            .filter(|tracked| tracked.by_pid && tracked.pid != 0)
+            .map(|tracked| tracked.pid)
+            .collect()
+    })
+}
+
+/// `pg_background.max_workers` is used up.
+pub fn too_many() -> Error {
+    Error::new(
+        pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        format!(
+            "too many background jobs in this session: {} of {}",
+            count(),
+            settings::max_workers()
+        ),
+    )
+    .hint("Read the results of finished jobs, detach them, or raise pg_background.max_workers.")
+}

@@ -1,0 +1,81 @@
+//! List, statistics, progress: what a session sees of its jobs.
+
+use crate::engine::handle::Cookie;
+use crate::engine::job::{Phase, Snapshot};
+use crate::engine::message;
+use crate::engine::progress::Report;
+use crate::engine::sync::Ordering;
+use crate::leader::result::error_of;
+use crate::leader::session::{self, Tracked};
+use crate::pg::block::Block;
+use crate::pg::cluster::{Cluster, attached};
+use crate::pg::rows::RowSink;
+use crate::pg::text;
+use crate::pg::tuple::{Value, split};
+use pgrx::pg_sys;
+
+/// Bytes of `last_error`.
+const LAST_ERROR_LIMIT: usize = 512;
+
+/// A job's state as SQL shows it.
+pub fn state_name(now: Snapshot) -> &'static str {
+    match now.phase() {
+        Phase::Free | Phase::Reserved | Phase::Queued => "queued",
+        Phase::Starting => "starting",
+        Phase::Running => "running",
+        Phase::Completed => "stopped",
+        Phase::Failed => "error",
+        Phase::Canceled => "canceled",
+    }
+}
+
+fn last_error(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Value {
+    if !matches!(phase, Phase::Failed | Phase::Canceled) {
+        return Value::NULL;
+    }
+    let report = Block::of(cluster, tracked.job).report();
+    let body = error_of(phase, report, tracked.pid.cast_signed());
+    let primary = message::field(&body, message::PRIMARY).unwrap_or_default();
+    Value::text(&text::cut_marked::<LAST_ERROR_LIMIT>(primary))
+}
+
+/// One row per tracked job that the current user may manage.
+pub fn list(sink: &mut RowSink) {
+    let Some(cluster) = attached() else {
+        return;
+    };
+    let with_label = sink.expected().len() > 9;
+    for tracked in session::tracked() {
+        if !session::may_manage(cluster, &tracked) {
+            continue;
+        }
+        let now = session::notice(cluster, tracked.job);
+        let slot = cluster.slot(tracked.job);
+        let cookie = if tracked.by_pid {
+            0
+        } else {
+            tracked.cookie.to_sql()
+        };
+        let (values, nulls) = split([
+            Value::int4(tracked.current_pid(cluster).cast_signed()),
+            Value::int8(cookie),
+            Value::timestamptz(slot.launched_at.load(Ordering::Relaxed)),
+            Value::oid(pg_sys::Oid::from(slot.user.load(Ordering::Relaxed))),
+            Value::int4(slot.queue_size.load(Ordering::Relaxed).cast_signed()),
+            Value::text(state_name(now).as_bytes()),
+            Value::text(&slot.preview.load()),
+            last_error(cluster, &tracked, now.phase()),
+            Value::bool(tracked.consumed),
+            Value::NULL,
+        ]);
+        let count = if with_label { 10 } else { 9 };
+        sink.put_values(&values[..count], &nulls[..count]);
+    }
+}
+
+/// What a job of this session reported of itself; `None` for an unknown handle, or one without rights.
+pub fn progress(pid: i32, cookie: Cookie) -> Option<Report> {
+    let name = session::Name::Handle(pid, cookie);
+    let (cluster, tracked) = session::find(name, session::Asking::ForControl).ok()?;
+    cluster.slot(tracked.job).progress.read()
+}

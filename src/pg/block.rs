@@ -1,0 +1,311 @@
+//! A job's block in the arena: everything of a job that comes in all sizes.
+//!
+//! One allocation holds, in this order: [`Header`] (request, outcome), the SQL text, the leader's
+//! settings, and for jobs with a result the ring's shared part and its buffer.
+//!
+//! | part | written by | when | read by |
+//! |---|---|---|---|
+//! | request | the leader | `Reserved` | the worker that is bound; the leader |
+//! | outcome | the worker, or whoever fails the job for want of one | `Starting`, `Running` | the leader, once finished |
+//! | ring | see [`crate::engine::ring`] | `Running` | |
+//!
+//! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
+//! [`Block`] is a process's handle on it and is valid while that process holds the job.
+
+use crate::engine::job::End;
+use crate::engine::message;
+use crate::engine::ring::{self, MappedBuffer};
+use crate::engine::sync::Ordering;
+use crate::engine::table::JobId;
+use crate::pg::cluster::Cluster;
+use crate::pg::error::Error;
+use crate::pg::shim::{Identity, TAG_SIZE};
+use crate::pg::text;
+use pgrx::pg_sys;
+
+/// Bytes of an error that every block has room for. Longer ones get a block of their own if there is
+/// memory, else they are cut to this.
+const ERROR_LIMIT: usize = 1536;
+
+#[repr(C)]
+struct Header {
+    /// Bytes of the block.
+    size: u64,
+    identity: Identity,
+    statement_timeout: i32,
+    sql_len: u32,
+    guc_len: u32,
+    guc_offset: u32,
+    ring_offset: u32,
+    ring_capacity: u32,
+    outcome: Outcome,
+}
+
+#[repr(C)]
+struct Outcome {
+    rows: u64,
+    /// Arena pointer of a longer error; 0: `error` has it.
+    long_error: u64,
+    error_len: u32,
+    tag: [u8; TAG_SIZE],
+    error: [u8; ERROR_LIMIT],
+}
+
+/// What the leader asks for.
+pub struct Request<'a> {
+    /// Who the job runs as.
+    pub identity: Identity,
+    /// Milliseconds; -1: what the settings say.
+    pub statement_timeout: i32,
+    /// SQL text, without a zero byte.
+    pub sql: &'a [u8],
+    /// The leader's settings.
+    pub guc_state: &'a [u8],
+    /// Bytes of result ring; 0: none.
+    pub queue_size: usize,
+}
+
+/// How it went, as the worker noted it.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Rows of the last statement.
+    pub rows: u64,
+    /// Tag of the last statement.
+    pub tag: Vec<u8>,
+    /// Body of an `ErrorResponse` message; empty: none.
+    pub error: Vec<u8>,
+}
+
+/// A process's handle on a block.
+#[derive(Clone, Copy)]
+pub struct Block {
+    cluster: &'static Cluster,
+    start: *mut u8,
+}
+
+/// Alignment of the ring's shared part, so that each side's counters have a line of their own.
+const RING_ALIGN: usize = align_of::<ring::Shared>();
+
+impl Block {
+    /// Allocates a block for `request` and fills in the request. Returns the arena pointer.
+    ///
+    /// # Errors
+    /// 53200 when there is no memory.
+    pub fn allocate(
+        cluster: &'static Cluster,
+        request: &Request<'_>,
+    ) -> Result<pg_sys::dsa_pointer, Error> {
+        let sql_end = size_of::<Header>() + request.sql.len() + 1;
+        let guc_offset = sql_end.next_multiple_of(8);
+        let guc_end = guc_offset + request.guc_state.len();
+        let capacity = match request.queue_size {
+            0 => 0,
+            size => size.next_power_of_two().max(ring::MIN_CAPACITY),
+        };
+        // The block itself is aligned to 8 only, so there is slack for the ring to be moved up.
+        let size = match capacity {
+            0 => guc_end,
+            _ => guc_end + RING_ALIGN + size_of::<ring::Shared>() + capacity,
+        };
+        let pointer = cluster.allocate(size)?;
+        let ring_offset = match capacity {
+            0 => 0,
+            _ => (pointer as usize + guc_end).next_multiple_of(RING_ALIGN) - pointer as usize,
+        };
+        let block = Self {
+            cluster,
+            start: cluster.address(pointer),
+        };
+        // SAFETY: freshly allocated with room for all parts; the job is still `Reserved`, so nobody else
+        // looks. The error text is not written: its length says that there is none.
+        unsafe {
+            let header = block.header();
+            (&raw mut (*header).size).write(size as u64);
+            (&raw mut (*header).identity).write(request.identity);
+            (&raw mut (*header).statement_timeout).write(request.statement_timeout);
+            (&raw mut (*header).sql_len).write(request.sql.len() as u32);
+            (&raw mut (*header).guc_len).write(request.guc_state.len() as u32);
+            (&raw mut (*header).guc_offset).write(guc_offset as u32);
+            (&raw mut (*header).ring_offset).write(ring_offset as u32);
+            (&raw mut (*header).ring_capacity).write(capacity as u32);
+            let outcome = &raw mut (*header).outcome;
+            (&raw mut (*outcome).rows).write(0);
+            (&raw mut (*outcome).long_error).write(0);
+            (&raw mut (*outcome).error_len).write(0);
+            (&raw mut (*outcome).tag).write([0; TAG_SIZE]);
+            let sql = block.start.add(size_of::<Header>());
+            sql.copy_from_nonoverlapping(request.sql.as_ptr(), request.sql.len());
+            sql.add(request.sql.len()).write(0);
+            let guc = block.start.add(guc_offset);
+            guc.copy_from_nonoverlapping(request.guc_state.as_ptr(), request.guc_state.len());
+            if capacity > 0 {
+                block
+                    .start
+                    .add(ring_offset)
+                    .cast::<ring::Shared>()
+                    .write(ring::Shared::default());
+            }
+        }
+        Ok(pointer)
+    }
+
+    /// The block of a job that this process holds.
+    pub fn of(cluster: &'static Cluster, job: JobId) -> Self {
+        let pointer = cluster.slot(job).block.load(Ordering::Relaxed);
+        Self {
+            cluster,
+            start: cluster.address(pointer),
+        }
+    }
+
+    fn header(&self) -> *mut Header {
+        self.start.cast()
+    }
+
+    /// Who the job runs as.
+    pub fn identity(&self) -> Identity {
+        // SAFETY: the request does not change while anyone holds the job.
+        unsafe { (*self.header()).identity }
+    }
+
+    /// Milliseconds; -1: what the settings say.
+    pub fn statement_timeout(&self) -> i32 {
+        // SAFETY: as for `identity`.
+        unsafe { (*self.header()).statement_timeout }
+    }
+
+    /// The SQL text; a zero byte follows it.
+    pub fn sql(&self) -> &[u8] {
+        // SAFETY: as for `identity`.
+        unsafe {
+            let len = (*self.header()).sql_len as usize;
+            std::slice::from_raw_parts(self.start.add(size_of::<Header>()), len)
+        }
+    }
+
+    /// The leader's settings.
+    pub fn guc_state(&self) -> &[u8] {
+        // SAFETY: as for `identity`.
+        unsafe {
+            let header = self.header();
+            let start = self.start.add((*header).guc_offset as usize);
+            std::slice::from_raw_parts(start, (*header).guc_len as usize)
+        }
+    }
+
+    /// The ring: its shared part and its buffer. `None` for jobs without a result.
+    pub fn ring(&self) -> Option<(&'static ring::Shared, MappedBuffer)> {
+        // SAFETY: as for `identity`. The reference is called static because a process keeps it no longer
+        // than its hold on the job, which the callers see to; the arena's mapping lives as long as the
+        // process.
+        unsafe {
+            let header = self.header();
+            let capacity = (*header).ring_capacity as usize;
+            if capacity == 0 {
+                return None;
+            }
+            let shared = self.start.add((*header).ring_offset as usize);
+            let buffer = shared.add(size_of::<ring::Shared>());
+            Some((&*shared.cast(), MappedBuffer::new(buffer, capacity)))
+        }
+    }
+
+    /// Notes rows and tag. Only by the worker, while the job runs.
+    pub fn note_completion(&self, rows: u64, tag: &[u8; TAG_SIZE]) {
+        // SAFETY: the outcome is the worker's until the job is finished.
+        unsafe {
+            let outcome = &raw mut (*self.header()).outcome;
+            (*outcome).rows = rows;
+            (*outcome).tag = *tag;
+        }
+    }
+
+    /// Notes an error: the body of an `ErrorResponse` message. Only by whoever is about to finish the job.
+    /// Does not throw.
+    pub fn note_error(&self, body: &[u8]) {
+        let short = message::fit(body, ERROR_LIMIT, text::clip);
+        // SAFETY: the outcome belongs to the caller until the job is finished.
+        unsafe {
+            let outcome = &raw mut (*self.header()).outcome;
+            let into = (&raw mut (*outcome).error).cast::<u8>();
+            into.copy_from_nonoverlapping(short.as_ptr(), short.len());
+            (*outcome).error_len = short.len() as u32;
+        }
+        if short.len() == body.len() {
+            return;
+        }
+        let Ok(pointer) = self.cluster.allocate(body.len()) else {
+            return;
+        };
+        // SAFETY: as above; the new block has room for the body.
+        unsafe {
+            self.cluster
+                .address(pointer)
+                .copy_from_nonoverlapping(body.as_ptr(), body.len());
+            let outcome = &raw mut (*self.header()).outcome;
+            (*outcome).error_len = body.len() as u32;
+            (*outcome).long_error = pointer;
+        }
+    }
+
+    /// Frees the block and a long error. Only by the last that knows it.
+    fn deallocate(self, job: JobId) {
+        // SAFETY: by the caller's contract nobody else looks any more.
+        let (size, long_error, error_len) = unsafe {
+            let header = self.header();
+            (
+                (*header).size as usize,
+                (*header).outcome.long_error,
+                (*header).outcome.error_len as usize,
+            )
+        };
+        if long_error != 0 {
+            self.cluster.deallocate(long_error, error_len);
+        }
+        let pointer = self.cluster.slot(job).block.load(Ordering::Relaxed);
+        self.cluster.deallocate(pointer, size);
+    }
+
+    /// What the worker noted. Once the job is finished.
+    pub fn report(&self) -> Report {
+        // SAFETY: published by the transition to a finished phase, and not changed after it.
+        unsafe {
+            let outcome = &raw const (*self.header()).outcome;
+            let start = match (*outcome).long_error {
+                0 => (&raw const (*outcome).error).cast::<u8>(),
+                pointer => self.cluster.address(pointer).cast_const(),
+            };
+            let error = std::slice::from_raw_parts(start, (*outcome).error_len as usize);
+            let tag = (*outcome).tag;
+            let len = tag.iter().position(|&byte| byte == 0).unwrap_or(TAG_SIZE);
+            Report {
+                rows: (*outcome).rows,
+                tag: tag[..len].to_vec(),
+                error: error.to_vec(),
+            }
+        }
+    }
+}
+
+/// Frees the block of a reservation, if it has one.
+pub fn release_reserved(cluster: &'static Cluster, job: JobId) {
+    if cluster.slot(job).block.load(Ordering::Relaxed) != 0 {
+        Block::of(cluster, job).deallocate(job);
+    }
+}
+
+/// Frees what a finished job owned, and its slot. Only by the one that was told `LastOut`.
+pub fn release(cluster: &'static Cluster, job: JobId) {
+    let block = Block::of(cluster, job);
+    block.deallocate(job);
+    cluster.jobs().free(job);
+}
+
+/// How a job ended, from the error it ended with. `canceled`: a cancel had been asked for.
+pub fn end_of(error: &[u8], canceled: bool) -> End {
+    if canceled && message::sqlstate(error) == Some(b"57014") {
+        End::Canceled
+    } else {
+        End::Failed
+    }
+}

@@ -1,0 +1,65 @@
+//! Errors as values, and how they are raised.
+//!
+//! Functions of the leader return [`Failure`]; it becomes an `ereport` in one place, at the API's edge
+//! ([`crate::api`]). An error of a *job* is raised there by the shim, with all the fields it had.
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+
+/// An error of our own.
+#[derive(Debug)]
+pub struct Error {
+    /// SQLSTATE.
+    pub code: PgSqlErrorCode,
+    /// Primary message.
+    pub message: String,
+    /// `DETAIL`.
+    pub detail: Option<String>,
+    /// `HINT`.
+    pub hint: Option<String>,
+}
+
+/// Why a function did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// An error of our own.
+    Own(Error),
+    /// The error of a job, to be raised as it was.
+    Job {
+        /// Body of an `ErrorResponse` message.
+        message: Vec<u8>,
+        /// Pid of the worker it came from.
+        pid: i32,
+    },
+}
+
+impl Error {
+    /// An error without detail and hint.
+    pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
+    }
+
+    /// Adds a detail.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
+    }
+}

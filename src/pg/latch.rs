@@ -1,0 +1,139 @@
+//! Sleeping on the latch, ringing another process's doorbell.
+
+use crate::engine::party::Party;
+use crate::engine::sync::Ordering;
+use crate::engine::wait::{Latch, Micros};
+use crate::pg::cluster::Cluster;
+use crate::pg::settings;
+use crate::pg::shim::{self, guarded};
+use pgrx::pg_sys;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// This process.
+pub fn own_party() -> Party {
+    // SAFETY: set before any extension code runs, constant for the life of the process.
+    unsafe { Party::new(own_procno(), pg_sys::MyProcPid as u32) }
+}
+
+#[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+unsafe fn own_procno() -> u32 {
+    // SAFETY: `MyProc` points at this process's PGPROC for as long as extension code runs.
+    unsafe { (*pg_sys::MyProc).pgprocno as u32 }
+}
+
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+unsafe fn own_procno() -> u32 {
+    // SAFETY: a plain global of this process.
+    unsafe { pg_sys::MyProcNumber as u32 }
+}
+
+/// Rings a doorbell: the process looks at its words again. If it has gone, whoever has its PGPROC now
+/// wakes up once for nothing.
+pub fn ring(party: Party) {
+    // SAFETY: PGPROCs live as long as the postmaster, and the number came from one.
+    unsafe {
+        let proc = (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize);
+        pg_sys::SetLatch(&raw mut (*proc).procLatch);
+    }
+}
+
+/// Microseconds since this process first asked.
+pub fn now() -> Micros {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_micros() as Micros
+}
+
+/// Microseconds on a clock that all processes share. For comparing moments across processes only.
+pub fn shared_now() -> Micros {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }.cast_unsigned()
+}
+
+fn processors() -> u32 {
+    static COUNT: OnceLock<u32> = OnceLock::new();
+    *COUNT
+        .get_or_init(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u32))
+}
+
+/// The latch of this process, for leaders and workers alike.
+pub struct ProcessLatch {
+    cluster: &'static Cluster,
+    /// An idle worker's: called when the configuration was read again.
+    on_reload: Option<fn()>,
+}
+
+impl ProcessLatch {
+    /// For a wait in the middle of something.
+    pub fn new(cluster: &'static Cluster) -> Self {
+        Self {
+            cluster,
+            on_reload: None,
+        }
+    }
+
+    /// For a worker without a job: each sleep also absorbs what only an idle process may.
+    pub fn for_idle_worker(cluster: &'static Cluster, on_reload: fn()) -> Self {
+        Self {
+            cluster,
+            on_reload: Some(on_reload),
+        }
+    }
+}
+
+impl Latch for ProcessLatch {
+    fn now(&self) -> Micros {
+        now()
+    }
+
+    fn spin_limit(&self) -> Micros {
+        let limit = settings::spin();
+        let processors = processors();
+        if limit == 0 || processors < 2 {
+            return 0;
+        }
+        let spinning = self.cluster.spinning();
+        if spinning.fetch_add(1, Ordering::Relaxed) >= processors {
+            self.spun();
+            return 0;
+        }
+        limit
+    }
+
+    fn spun(&self) {
+        self.cluster.spinning().fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn interrupted(&self) -> bool {
+        // SAFETY: a volatile flag that signal handlers set.
+        unsafe { (&raw const pg_sys::InterruptPending).read_volatile() != 0 }
+    }
+
+    fn sleep(&self, until: Option<Micros>) {
+        let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH;
+        let mut timeout = -1;
+        if let Some(until) = until {
+            events |= pg_sys::WL_TIMEOUT;
+            let millis = until.saturating_sub(now()).div_ceil(1000);
+            timeout = millis.min(i32::MAX as u64) as i64;
+        }
+        // SAFETY: the latch of this process; an interrupt unwinds from `check_for_interrupts`.
+        unsafe {
+            pg_sys::WaitLatch(
+                pg_sys::MyLatch,
+                events as i32,
+                timeout,
+                pg_sys::PG_WAIT_EXTENSION,
+            );
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+        pgrx::check_for_interrupts!();
+        if let Some(on_reload) = self.on_reload {
+            // SAFETY: one call of the shim.
+            let reloaded = unsafe { guarded(|| shim::pgb_idle_interrupts()) };
+            if reloaded {
+                on_reload();
+            }
+        }
+    }
+}

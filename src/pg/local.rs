@@ -1,0 +1,39 @@
+//! Memory of this process.
+//!
+//! A PostgreSQL process runs extension code on one thread. What can still happen while a value is borrowed
+//! is a call into the server that comes back (an exit callback, a nested SQL function) and borrows it
+//! again; so nothing here is borrowed across such a call: [`Local::with`] takes a closure that must not
+//! call the server.
+
+use std::cell::RefCell;
+
+/// A value that belongs to this process.
+pub struct Local<T>(RefCell<T>);
+
+// SAFETY: a backend or background worker runs this library's code on its main thread only; the signal
+// handler touches atomics, never a `Local`.
+unsafe impl<T> Sync for Local<T> {}
+
+impl<T> Local<T> {
+    /// A value to be put into a `static`.
+    pub const fn new(value: T) -> Self {
+        Self(RefCell::new(value))
+    }
+
+    /// Lends the value to `body`, which must not call the server.
+    pub fn with<R>(&self, body: impl FnOnce(&mut T) -> R) -> R {
+        body(&mut self.0.borrow_mut())
+    }
+}
+
+impl<T: Copy> Local<T> {
+    /// A copy of the value.
+    pub fn get(&self) -> T {
+        *self.0.borrow()
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: T) {
+        *self.0.borrow_mut() = value;
+    }
+}

@@ -1,0 +1,33 @@
+//! The PostgreSQL facilities that the engine stands on, each wrapped once.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`cluster`] | root in main shared memory, control segment, arena; the process's handle on them |
+//! | [`block`] | a job's block in the arena: request, outcome, result ring |
+//! | [`latch`] | sleeping on the latch, ringing another process's doorbell |
+//! | [`registration`] | asking the postmaster for worker processes |
+//! | [`guc_state`] | the settings of a session as bytes |
+//! | [`exit`] | the one exit callback of a process |
+//! | [`settings`] | the extension's own settings |
+//! | [`rows`] | where a set-returning function puts its rows |
+//! | [`tuple`] | values that go to and come from SQL |
+//! | [`local`] | memory of this process |
+//! | [`error`] | errors as values, and how they are raised |
+//! | [`text`] | texts in the server's encoding |
+//! | [`shim`] | what the C shim offers |
+//!
+//! Differences between server versions are dealt with here and in the shim, nowhere else.
+
+pub mod block;
+pub mod cluster;
+pub mod error;
+pub mod exit;
+pub mod guc_state;
+pub mod latch;
+pub mod local;
+pub mod registration;
+pub mod rows;
+pub mod settings;
+pub mod shim;
+pub mod text;
+pub mod tuple;

@@ -1,0 +1,113 @@
+//! Values that go to and come from SQL.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// The attributes of a descriptor.
+///
+/// # Safety
+/// The descriptor must outlive the slice.
+#[cfg(not(feature = "pg18"))]
+pub unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> &'a [pg_sys::FormData_pg_attribute] {
+    // SAFETY: the server keeps `natts` attributes in line after the descriptor.
+    unsafe { std::slice::from_raw_parts((&raw const (*desc).attrs).cast(), (*desc).natts as usize) }
+}
+
+/// A nullable value for a row.
+#[derive(Clone, Copy)]
+pub struct Value {
+    datum: Datum,
+    null: bool,
+}
+
+impl Value {
+    /// SQL NULL.
+    pub const NULL: Self = Self {
+        datum: Datum::null(),
+        null: true,
+    };
+
+    fn some(datum: Datum) -> Self {
+        Self { datum, null: false }
+    }
+
+    /// `int4`.
+    pub fn int4(value: i32) -> Self {
+        Self::some(Datum::from(value))
+    }
+
+    /// `int8`.
+    pub fn int8(value: i64) -> Self {
+        Self::some(Datum::from(value))
+    }
+
+    /// `float8`.
+    pub fn float8(value: f64) -> Self {
+        Self::some(Datum::from(value.to_bits()))
+    }
+
+    /// `bool`.
+    pub fn bool(value: bool) -> Self {
+        Self::some(Datum::from(value))
+    }
+
+    /// `oid`.
+    pub fn oid(value: pg_sys::Oid) -> Self {
+        Self::some(Datum::from(value))
+    }
+
+    /// `timestamptz`, from microseconds of the server's clock.
+    pub fn timestamptz(value: u64) -> Self {
+        Self::int8(value.cast_signed())
+    }
+
+    /// `text`, in the server's encoding.
+    pub fn text(bytes: &[u8]) -> Self {
+        // SAFETY: copies the bytes into a palloc'ed text.
+        let text =
+            unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) };
+        Self::some(Datum::from(text))
+    }
+
+    /// As [`text`](Self::text), NULL for none.
+    pub fn text_or_null(bytes: Option<&[u8]>) -> Self {
+        bytes.map_or(Self::NULL, Self::text)
+    }
+}
+
+/// Splits a row into what the server wants: data and null flags.
+pub fn split<const N: usize>(row: [Value; N]) -> ([Datum; N], [bool; N]) {
+    (row.map(|value| value.datum), row.map(|value| value.null))
+}
+
+/// A composite value of the function's declared result type.
+///
+/// # Safety
+/// `fcinfo` is the argument of a function whose result is a composite type with at least as many
+/// attributes as `row` names; those it has more are NULL, those it lacks are dropped.
+pub unsafe fn composite<const N: usize>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    row: [Value; N],
+) -> Datum {
+    // SAFETY: by the caller. The descriptor is looked up in the type cache and blessed once per call site,
+    // then kept where the call site's other memory is.
+    unsafe {
+        let function = (*fcinfo).flinfo;
+        if (*function).fn_extra.is_null() {
+            let mut desc = std::ptr::null_mut();
+            pg_sys::get_call_result_type(fcinfo, std::ptr::null_mut(), &raw mut desc);
+            let caller = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = (*function).fn_mcxt;
+            let kept = pg_sys::BlessTupleDesc(pg_sys::CreateTupleDescCopy(desc));
+            pg_sys::CurrentMemoryContext = caller;
+            (*function).fn_extra = kept.cast();
+        }
+        let desc = (*function).fn_extra.cast::<pg_sys::TupleDescData>();
+        let (mut values, mut nulls) = (Vec::from(split(row).0), Vec::from(split(row).1));
+        let natts = (*desc).natts as usize;
+        values.resize(natts, Datum::null());
+        nulls.resize(natts, true);
+        let tuple = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data)
+    }
+}

@@ -1,0 +1,99 @@
+/*
+ * Messages for a client that is not there.
+ *
+ * PostgreSQL builds an error, notice or notification only for a process that believes it has a client
+ * (whereToSendOutput == DestRemote). A worker therefore pretends to have one; what would go to it is
+ * handed to the Rust side, which puts notices and notifications into the result ring and keeps the error
+ * for the outcome. In C because libpq.h offers no functions, only a table of them to be replaced, and
+ * because raising such a message again with all its fields (ThrowErrorData) must not pass through pgrx's
+ * guard, which keeps only some of them.
+ */
+#include "postgres.h"
+
+#include "libpq/libpq.h"
+#include "libpq/pqformat.h"
+#include "libpq/pqmq.h"
+#include "miscadmin.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/elog.h"
+#include "utils/memutils.h"
+
+#include "shim.h"
+
+static void
+comm_reset(void)
+{
+}
+
+static int
+comm_nothing_to_flush(void)
+{
+	return 0;
+}
+
+static bool
+comm_nothing_pending(void)
+{
+	return false;
+}
+
+static int
+comm_put(char type, const char *bytes, size_t len)
+{
+	pgb_on_message(type, bytes, len);
+	return 0;
+}
+
+static void
+comm_put_noblock(char type, const char *bytes, size_t len)
+{
+	pgb_on_message(type, bytes, len);
+}
+
+static const PQcommMethods comm_methods = {
+	comm_reset,
+	comm_nothing_to_flush,
+	comm_nothing_to_flush,
+	comm_nothing_pending,
+	comm_put,
+	comm_put_noblock
+};
+
+void
+pgb_redirect_messages(void)
+{
+	PqCommMethods = &comm_methods;
+	whereToSendOutput = DestRemote;
+	FrontendProtocol = PG_PROTOCOL_LATEST;
+}
+
+/*
+ * Raises a message of a job in the session that reads its result: as it was, at no more than max_level,
+ * with a line of context that names the worker.
+ */
+void
+pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid)
+{
+	StringInfoData buffer;
+	ErrorData	edata;
+	char	   *where;
+
+	initStringInfo(&buffer);
+	appendBinaryStringInfo(&buffer, message, len);
+	pq_parse_errornotice(&buffer, &edata);
+	edata.elevel = Min(edata.elevel, max_level);
+	where = psprintf("background worker, pid %d", pid);
+	edata.context = edata.context ? psprintf("%s\n%s", edata.context, where) : where;
+	edata.assoc_context = CurrentMemoryContext;
+	ThrowErrorData(&edata);
+	pfree(buffer.data);
+}
+
+/* Passes a notification of a job on to the client of the session that reads its result. */
+void
+pgb_forward_notification(const char *message, int32 len)
+{
+	if (whereToSendOutput == DestRemote)
+		pq_putmessage('A', message, len);
+}

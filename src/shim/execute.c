@@ -1,0 +1,368 @@
+/*
+ * Executing a job's SQL text, and surviving what goes wrong.
+ *
+ * In C because an error jumps here: Rust frames with destructors must not be in between, and the error
+ * must be reported with all its fields before the transaction is aborted.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "jit/jit.h"
+#include "libpq/libpq.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/analyze.h"
+#include "pgstat.h"
+#include "replication/slot.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "tcop/cmdtag.h"
+#include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/backend_status.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/ps_status.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+
+#include "shim.h"
+
+static MemoryContext job_context;
+
+/* The job's last transaction is committing, or has committed. */
+static volatile bool final_commit;
+static volatile bool last_committed;
+
+static void
+after_transaction(XactEvent event, void *arg)
+{
+	/* Called with interrupts held, so the note and the fact cannot be torn apart. */
+	if (event == XACT_EVENT_COMMIT)
+		last_committed = true;
+	else if (event == XACT_EVENT_ABORT)
+		last_committed = false;
+}
+
+/* Whether the job's work is durable, even if the process is about to fail or exit. */
+bool
+pgb_committed(void)
+{
+	return final_commit && last_committed;
+}
+
+/*
+ * Back to a clean state after an error, in the order of PostgresMain. The locks come first: outside a
+ * transaction AbortCurrentTransaction would leave them. EmitErrorReport hands the error to
+ * pgb_on_message, which keeps it for the job's outcome.
+ */
+static void
+recover(void)
+{
+	error_context_stack = NULL;
+	HOLD_INTERRUPTS();
+	LWLockReleaseAll();
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	EmitErrorReport();
+	debug_query_string = NULL;
+	AbortOutOfAnyTransaction();
+	PortalErrorCleanup();
+	if (MyReplicationSlot != NULL)
+		ReplicationSlotRelease();
+	ReplicationSlotCleanup();
+	jit_reset_after_error();
+	MemoryContextSwitchTo(TopMemoryContext);
+	FlushErrorState();
+	/* The abort may have raised it again for a job that was canceled (signal.c). */
+	QueryCancelPending = false;
+	RESUME_INTERRUPTS();
+}
+
+static void
+arm_statement_timeout(int32 limit)
+{
+	if (limit > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, limit);
+}
+
+static bool
+must_log(List *statements)
+{
+	ListCell   *cell;
+
+	if (log_statement == LOGSTMT_NONE || log_statement == LOGSTMT_ALL)
+		return log_statement == LOGSTMT_ALL;
+	foreach(cell, statements)
+	{
+		if (GetCommandLogLevel((Node *) lfirst(cell)) <= log_statement)
+			return true;
+	}
+	return false;
+}
+
+static void
+log_duration_of(const char *sql, bool was_logged)
+{
+	char		msec[32];
+
+	switch (check_log_duration(msec, was_logged))
+	{
+		case 1:
+			ereport(LOG, (errmsg("duration: %s ms", msec), errhidestmt(true)));
+			break;
+		case 2:
+			ereport(LOG, (errmsg("duration: %s ms  statement: %s", msec, sql), errhidestmt(true)));
+			break;
+	}
+}
+
+static void
+refuse_what_cannot_run(RawStmt *statement)
+{
+	if (IsA(statement->stmt, TransactionStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("transaction control statements are not allowed in a background job"),
+				 errdetail("A job runs in a transaction of its own, committed when it succeeds and rolled back when it fails."),
+				 errhint("Use a procedure with COMMIT, called as the job's only statement.")));
+	if (IsA(statement->stmt, CopyStmt) && ((CopyStmt *) statement->stmt)->filename == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("COPY to or from the client is not allowed in a background job"),
+				 errdetail("A background worker has no client."),
+				 errhint("Use COPY with a file or a program, or read the job's result.")));
+}
+
+/*
+ * Whether the statement may commit and roll back by itself. CALL and DO run user code that could, and
+ * after a ROLLBACK there the next transaction would start without the security context; so under one they
+ * run atomically. Everything else that needs the top level (VACUUM and its like) runs no such code.
+ */
+static bool
+runs_at_top_level(RawStmt *statement, int32 sec_context)
+{
+	return sec_context == 0 || !(IsA(statement->stmt, CallStmt) || IsA(statement->stmt, DoStmt));
+}
+
+/* The command tag as psql shows it. */
+static void
+describe_completion(const QueryCompletion *completion, char *into, size_t size)
+{
+	const char *name = GetCommandTagName(completion->commandTag);
+
+	if (!command_tag_display_rowcount(completion->commandTag))
+		strlcpy(into, name, size);
+	else if (completion->commandTag == CMDTAG_INSERT)
+		snprintf(into, size, "%s 0 " UINT64_FORMAT, name, completion->nprocessed);
+	else
+		snprintf(into, size, "%s " UINT64_FORMAT, name, completion->nprocessed);
+}
+
+/* Runs one statement; tells whether it is of a kind that returns rows. */
+static bool
+run_statement(PgbRun *run, RawStmt *statement, bool single, bool last, int32 sec_context)
+{
+	CommandTag	tag = CreateCommandTag(statement->stmt);
+	bool		snapshot_set = false;
+	bool		top_level = single && runs_at_top_level(statement, sec_context);
+	List	   *queries;
+	List	   *plans;
+	Portal		portal;
+	DestReceiver *receiver;
+	QueryCompletion completion;
+	bool		returns_rows;
+
+	pgstat_report_query_id(0, true);
+	refuse_what_cannot_run(statement);
+	set_ps_display(GetCommandTagName(tag));
+	CHECK_FOR_INTERRUPTS();
+
+	if (analyze_requires_snapshot(statement))
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		snapshot_set = true;
+	}
+#if PG_VERSION_NUM >= 150000
+	queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, NULL, 0, NULL);
+#else
+	queries = pg_analyze_and_rewrite(statement, run->sql, NULL, 0, NULL);
+#endif
+	plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, NULL);
+	if (snapshot_set)
+		PopActiveSnapshot();
+	CHECK_FOR_INTERRUPTS();
+
+	portal = CreatePortal("", true, true);
+	portal->visible = false;
+	PortalDefineQuery(portal, NULL, run->sql, tag, plans, NULL);
+	PortalStart(portal, NULL, 0, InvalidSnapshot);
+
+	/* What the portal will return is known now; the rows of any statement but the last are dropped. */
+	returns_rows = portal->tupDesc != NULL;
+	receiver = last && returns_rows && run->send_rows ? pgb_row_receiver() : None_Receiver;
+#if PG_VERSION_NUM >= 180000
+	(void) PortalRun(portal, FETCH_ALL, top_level, receiver, receiver, &completion);
+#else
+	(void) PortalRun(portal, FETCH_ALL, top_level, true, receiver, receiver, &completion);
+#endif
+	receiver->rDestroy(receiver);
+	PortalDrop(portal, false);
+
+	run->rows = completion.nprocessed;
+	describe_completion(&completion, run->tag, sizeof(run->tag));
+	return returns_rows;
+}
+
+/* The tags of all statements are the result when the last one returns no rows. */
+static void
+send_tags(List *tags)
+{
+	ListCell   *cell;
+
+	foreach(cell, tags)
+	{
+		const char *tag = lfirst(cell);
+
+		pgb_send_frame(PGB_FRAME_TAG, tag, strlen(tag));
+	}
+}
+
+static void
+run_text(PgbRun *run)
+{
+	List	   *statements;
+	List	   *tags = NIL;
+	ListCell   *cell;
+	bool		single;
+	bool		was_logged;
+	bool		returned_rows = false;
+	int32		sec_context = run->identity->sec_context;
+	int32		timeout;
+
+	debug_query_string = run->sql;
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, run->sql);
+
+	/* The user before the transaction: every abort in it goes back to this one, never to another. */
+	SetUserIdAndSecContext(run->identity->current, 0);
+	timeout = run->statement_timeout >= 0 ? run->statement_timeout : StatementTimeout;
+
+	StartTransactionCommand();
+	pgb_check_rights(run->identity);
+	SetUserIdAndSecContext(run->identity->current, sec_context);
+	arm_statement_timeout(timeout);
+
+	MemoryContextSwitchTo(job_context);
+	statements = pg_parse_query(run->sql);
+	was_logged = must_log(statements);
+	if (was_logged)
+		ereport(LOG, (errmsg("statement: %s", run->sql), errhidestmt(true)));
+	single = list_length(statements) == 1;
+
+	foreach(cell, statements)
+	{
+		RawStmt    *statement = lfirst_node(RawStmt, cell);
+		bool		last = lnext(statements, cell) == NULL;
+
+		if (!single)
+			BeginImplicitTransactionBlock();
+		returned_rows = run_statement(run, statement, single, last, sec_context);
+		MemoryContextSwitchTo(job_context);
+		tags = lappend(tags, pstrdup(run->tag));
+		if (!last)
+			CommandCounterIncrement();
+	}
+	if (run->send_rows && !returned_rows)
+		send_tags(tags);
+	/* While an error can still be an error: after the commit nothing may wait or fail. */
+	pgb_flush_messages();
+	if (!single && statements != NIL)
+		EndImplicitTransactionBlock();
+
+	final_commit = true;
+	CommitTransactionCommand();
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	log_duration_of(run->sql, was_logged);
+	/* A job that listens hears its own notifications now, not when it is idle. */
+	if (notifyInterruptPending)
+		ProcessNotifyInterrupt(false);
+	debug_query_string = NULL;
+}
+
+/*
+ * Makes this session the leader's (session.c). False: that failed, the error was reported, and the session
+ * is neither the leader's nor its own: the process must not run a job.
+ */
+bool
+pgb_adopt(const PgbIdentity *identity, const char *guc_state)
+{
+	volatile bool succeeded = false;
+
+	PG_TRY();
+	{
+		SetUserIdAndSecContext(GetSessionUserId(), 0);
+		StartTransactionCommand();
+		pgb_adopt_session(identity, guc_state);
+		CommitTransactionCommand();
+		succeeded = true;
+	}
+	PG_CATCH();
+	{
+		recover();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(TopMemoryContext);
+	return succeeded;
+}
+
+/* Forgets the last job. Before the next one begins. */
+void
+pgb_forget_job(void)
+{
+	final_commit = false;
+	last_committed = false;
+}
+
+/* Runs one job. True: it committed. False: it failed, the error was reported, the process is clean. */
+bool
+pgb_run(PgbRun *run)
+{
+	volatile bool succeeded = false;
+
+	PG_TRY();
+	{
+		run_text(run);
+		succeeded = true;
+	}
+	PG_CATCH();
+	{
+		recover();
+		succeeded = pgb_committed();
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContextReset(job_context);
+	return succeeded;
+}
+
+/* The worker's outermost loop. Never returns: step ends the process when there is no more to do. */
+void
+pgb_worker_loop(void (*step) (void))
+{
+	sigjmp_buf	here;
+
+	job_context = AllocSetContextCreate(TopMemoryContext, "pg_background job",
+										ALLOCSET_DEFAULT_SIZES);
+	MessageContext = job_context;
+	RegisterXactCallback(after_transaction, NULL);
+
+	if (sigsetjmp(here, 1) != 0)
+		recover();
+	PG_exception_stack = &here;
+	for (;;)
+		step();
+}

@@ -1,0 +1,218 @@
+/*
+ * A session's identity and state: taken from the leader, put on in the worker, taken off after the job.
+ *
+ * In C because most of it is in headers that pgrx does not bind (commands/discard.h, commands/sequence.h,
+ * commands/async.h, utils/catcache macros), and because an error here shall reach the leader with all its
+ * fields.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "commands/async.h"
+#include "commands/dbcommands.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "replication/origin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/sinval.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/portal.h"
+#include "utils/syscache.h"
+
+#include "shim.h"
+
+static ProcessUtility_hook_type next_utility_hook;
+
+/* What the running process has done that only a transaction, or nothing, can undo. */
+static bool has_listened;
+static bool has_loaded;
+
+void
+pgb_capture_identity(PgbIdentity *identity)
+{
+	identity->authenticated = GetAuthenticatedUserId();
+	identity->session = GetSessionUserId();
+	identity->outer = GetOuterUserId();
+	identity->role_active = OidIsValid(GetCurrentRoleId());
+	GetUserIdAndSecContext(&identity->current, &identity->sec_context);
+
+	/*
+	 * Somebody else's code that changed the user without saying so: treat it as the security-definer
+	 * function that it must be, so that the job cannot go back to the session's own rights.
+	 */
+	if (identity->current != identity->outer)
+		identity->sec_context |= SECURITY_LOCAL_USERID_CHANGE;
+}
+
+/* Whether the role may (still) log in to this database and play the parts that the job asks for. */
+void
+pgb_check_rights(const PgbIdentity *identity)
+{
+	HeapTuple	tuple;
+	Form_pg_authid role;
+	bool		is_super;
+
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(identity->authenticated));
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("role with OID %u does not exist", identity->authenticated)));
+	role = (Form_pg_authid) GETSTRUCT(tuple);
+	is_super = role->rolsuper;
+	if (!role->rolcanlogin)
+	{
+		char	   *name = pstrdup(NameStr(role->rolname));
+
+		ReleaseSysCache(tuple);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("role \"%s\" is not permitted to log in", name),
+				 errdetail("A background job runs with the login rights of the session that launched it.")));
+	}
+	ReleaseSysCache(tuple);
+
+	if (!is_super &&
+		pg_database_aclcheck(MyDatabaseId, identity->authenticated, ACL_CONNECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for database \"%s\"", get_database_name(MyDatabaseId)),
+				 errdetail("User does not have CONNECT privilege.")));
+	if (identity->session != identity->authenticated && !is_super)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set session authorization")));
+	if (identity->role_active && !is_member_of_role(identity->session, identity->outer))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set role \"%s\"",
+						GetUserNameFromId(identity->outer, false))));
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(identity->current)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", identity->current)));
+}
+
+/*
+ * Makes this session the leader's: users first, then every setting. Inside a transaction, as the
+ * authenticated user, with no security context.
+ *
+ * RestoreGUCState runs check hooks that refuse some of the leader's settings unless the process is
+ * setting up a parallel worker (transaction_read_only on a standby, for one), so it is told so for that
+ * moment. The role hooks then take what was installed here instead of looking the names up.
+ */
+void
+pgb_adopt_session(const PgbIdentity *identity, const char *guc_state)
+{
+	pgb_check_rights(identity);
+	SetSessionAuthorization(identity->authenticated, superuser_arg(identity->authenticated));
+	SetCurrentRoleId(InvalidOid, false);
+	SetSessionAuthorization(identity->session, superuser_arg(identity->session));
+	if (identity->role_active)
+		SetCurrentRoleId(identity->outer, superuser_arg(identity->outer));
+
+	InitializingParallelWorker = true;
+	PG_TRY();
+	{
+		RestoreGUCState(unconstify(char *, guc_state));
+	}
+	PG_FINALLY();
+	{
+		InitializingParallelWorker = false;
+	}
+	PG_END_TRY();
+
+	/* Frames carry text in the server's encoding, whatever the leader's client speaks. */
+	SetClientEncoding(GetDatabaseEncoding());
+}
+
+static void
+watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			  ProcessUtilityContext context, ParamListInfo params,
+			  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	if (IsA(pstmt->utilityStmt, ListenStmt))
+		has_listened = true;
+	else if (IsA(pstmt->utilityStmt, LoadStmt))
+		has_loaded = true;
+
+	if (next_utility_hook)
+		next_utility_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+}
+
+/* In a worker, once it is connected. */
+void
+pgb_session_init(void)
+{
+	next_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = watch_utility;
+}
+
+/* Session-level advisory locks of the job. Before it is reported as finished. */
+void
+pgb_release_session_locks(void)
+{
+	LockReleaseAll(USER_LOCKMETHOD, true);
+}
+
+/*
+ * Takes off what the job left, as DISCARD ALL would, each part only if there is something; settings and
+ * users are the next job's business. Outside a transaction. False: something cannot be taken off, the
+ * process must not run another job.
+ */
+bool
+pgb_reset_session(void)
+{
+	Oid			temp_namespace;
+	Oid			temp_toast_namespace;
+
+	SetUserIdAndSecContext(GetSessionUserId(), 0);
+	DropAllPreparedStatements();
+	ResetSequenceCaches();
+	PortalHashTableDeleteAll();
+
+	GetTempNamespaceState(&temp_namespace, &temp_toast_namespace);
+	if (OidIsValid(temp_namespace) || has_listened)
+	{
+		StartTransactionCommand();
+		if (has_listened)
+			Async_UnlistenAll();
+		if (OidIsValid(temp_namespace))
+			ResetTempTableNamespace();
+		CommitTransactionCommand();
+		has_listened = false;
+	}
+	return !has_loaded && replorigin_session_origin == InvalidRepOriginId;
+}
+
+/*
+ * What an idle backend absorbs besides CHECK_FOR_INTERRUPTS: only PostgresMain does this by itself. True:
+ * the configuration was read again.
+ */
+bool
+pgb_idle_interrupts(void)
+{
+	if (catchupInterruptPending)
+		ProcessCatchupInterrupt();
+	if (notifyInterruptPending)
+		ProcessNotifyInterrupt(true);
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		return true;
+	}
+	return false;
+}

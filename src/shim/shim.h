@@ -1,0 +1,92 @@
+/*
+ * What the C shim and the Rust side of the extension share.
+ *
+ * C is used only where Rust would be unsound (a jump over frames with destructors, a signal handler, an
+ * error that must keep all its fields) or where a server header offers nothing but macros and inline
+ * functions. Each file says which.
+ */
+#ifndef PGB_SHIM_H
+#define PGB_SHIM_H
+
+#include "postgres.h"
+
+/* Who a session is, or a job runs as. */
+typedef struct PgbIdentity
+{
+	Oid			authenticated;	/* who logged in; the lane's role */
+	Oid			session;		/* SET SESSION AUTHORIZATION */
+	Oid			outer;			/* SET ROLE; equals session when no role is set */
+	Oid			current;		/* the user whose rights count now */
+	int32		sec_context;	/* SECURITY_* bits that hold now */
+	bool		role_active;	/* SET ROLE is in effect */
+} PgbIdentity;
+
+/* One job to execute. */
+typedef struct PgbRun
+{
+	const char *sql;
+	const PgbIdentity *identity;
+	int32		statement_timeout;	/* ms; -1: what the restored state says */
+	bool		send_rows;		/* there is a result ring */
+	/* results, valid when pgb_run returned true */
+	uint64		rows;			/* of the last statement */
+	char		tag[64];		/* of the last statement */
+} PgbRun;
+
+/* root.c */
+extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
+
+/* execute.c */
+extern bool pgb_run(PgbRun *run);
+extern bool pgb_committed(void);
+extern void pgb_worker_loop(void (*step) (void));
+extern void pgb_forget_job(void);
+extern bool pgb_adopt(const PgbIdentity *identity, const char *guc_state);
+
+/* session.c */
+extern void pgb_capture_identity(PgbIdentity *identity);
+extern void pgb_adopt_session(const PgbIdentity *identity, const char *guc_state);
+extern void pgb_check_rights(const PgbIdentity *identity);
+extern void pgb_release_session_locks(void);
+extern bool pgb_reset_session(void);
+extern void pgb_session_init(void);
+extern bool pgb_idle_interrupts(void);
+
+/* signal.c */
+extern void pgb_install_signals(void);
+extern void pgb_ignore_doorbell(void);
+extern void pgb_clear_cancel(void);
+extern void pgb_rearm_cancel(void);
+
+/* comm.c */
+extern void pgb_redirect_messages(void);
+extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
+extern void pgb_forward_notification(const char *message, int32 len);
+
+/* rows.c */
+extern struct _DestReceiver *pgb_row_receiver(void);
+
+/* record.c */
+extern bool pgb_may_hold_record(Oid type);
+extern void pgb_announce_records(Oid type, Datum value);
+extern void pgb_remember_record(const char *description, int32 len);
+extern void pgb_forget_records(void);
+extern Datum pgb_localize_record(Oid type, Datum value);
+
+/* Provided by the Rust side. */
+#define PGB_FRAME_ROW 1			/* a MinimalTuple */
+#define PGB_FRAME_DESCRIPTION 2 /* int32 count, then (oid, int32 typmod) each */
+#define PGB_FRAME_RECORD 3		/* description of an anonymous row type */
+#define PGB_FRAME_TAG 4			/* command tag of one statement */
+#define PGB_FRAME_NOTICE 5		/* body of a NoticeResponse message */
+#define PGB_FRAME_NOTIFY 6		/* body of a NotificationResponse message */
+
+extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wait, may throw */
+extern void pgb_flush_messages(void);	/* may wait, may throw */
+extern void pgb_on_message(char type, const char *bytes, size_t len);	/* never waits or throws */
+extern uint32 pgb_current_flags(void);	/* async-signal-safe */
+
+#define PGB_JOB_CANCEL 1
+#define PGB_JOB_TERMINATE 2
+
+#endif

@@ -1,0 +1,200 @@
+//! From the postmaster's fork to the exit: report in, connect, run or sleep, leave.
+//!
+//! 1. Messages are redirected, shared memory is attached (with that the exit callback is in place), the
+//!    signal handlers are installed. Only then the process reports in, and its pid can be seen.
+//! 2. It takes its first job before it connects, so that the leader that waits for a pid need not wait for
+//!    the connection. If connecting fails, the exit callback fails that job with the error.
+//! 3. [`step`] repeats: run the job, look for the next, sleep when there is none, leave when it is time.
+
+use crate::engine::pool::Next;
+use crate::engine::wait::{Latch, NoVigil, wait_for};
+use crate::engine::worker::Activity;
+use crate::pg::cluster::{Cluster, attached, cluster};
+use crate::pg::latch::{ProcessLatch, own_party, ring};
+use crate::pg::local::Local;
+use crate::pg::registration::Place;
+use crate::pg::settings;
+use crate::pg::shim::{self, guarded};
+use crate::worker::run::{self, After};
+use crate::worker::session;
+use pgrx::{PgTryBuilder, debug1, pg_guard, pg_sys};
+
+/// This process as a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Me {
+    /// Its place.
+    pub place: Place,
+    /// It has connected to its lane's database.
+    pub connected: bool,
+    /// It has published `Idle` and not yet seen what came of it.
+    resting: bool,
+    /// It must not run another job.
+    unfit: bool,
+    jobs: u32,
+}
+
+static ME: Local<Option<Me>> = Local::new(None);
+static NEXT: Local<Option<Next>> = Local::new(None);
+
+/// This process as a worker; `None` in every other process.
+pub fn me() -> Option<Me> {
+    ME.get()
+}
+
+/// This process is no worker any more: its place is given up.
+pub fn give_up_place() {
+    ME.set(None);
+}
+
+fn update(change: impl FnOnce(&mut Me)) {
+    ME.with(|me| change(me.as_mut().expect("in a worker")));
+}
+
+fn leave(code: i32) -> ! {
+    // SAFETY: the ordinary way out of a PostgreSQL process.
+    unsafe { pg_sys::proc_exit(code) }
+}
+
+/// The workers' entry function; its name carries the layout version (see [`crate::pg::cluster`]).
+///
+/// # Safety
+/// Called by the postmaster's child with the argument of the registration.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::Datum) {
+    let place = Place::from_datum(argument);
+    // SAFETY: one call of the shim; nothing is sent yet.
+    unsafe { shim::pgb_redirect_messages() };
+    // Exit code 0 ends the registration; an error would have it started again at once, for ever.
+    let attached = PgTryBuilder::new(|| cluster().map_err(|error| error.message))
+        .catch_others(|cause| Err(format!("{cause:?}")))
+        .execute();
+    let cluster = match attached {
+        Ok(cluster) => cluster,
+        Err(message) => {
+            pgrx::log!("pg_background worker could not attach to shared memory: {message}");
+            leave(0);
+        }
+    };
+    // SAFETY: installs handlers and lets signals in.
+    unsafe { shim::pgb_install_signals() };
+    let Place { worker, generation } = place;
+    let (known, key) = cluster.pool().locked(|scheduler| {
+        let known = scheduler.report_in(worker, generation, own_party());
+        (known, scheduler.lane_key(worker))
+    });
+    if !known {
+        leave(0);
+    }
+    ME.set(Some(Me {
+        place,
+        connected: false,
+        resting: false,
+        unfit: false,
+        jobs: 0,
+    }));
+    look_for_next(cluster);
+    // SAFETY: throws when the role may not log in, or the database is gone: that ends the process, and the
+    // exit callback takes care of the lane.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            pg_sys::Oid::from(key.database),
+            pg_sys::Oid::from(key.role),
+            0,
+        );
+    }
+    cluster
+        .pool()
+        .locked(|scheduler| scheduler.connected(worker));
+    update(|me| me.connected = true);
+    // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
+    unsafe {
+        guarded(|| shim::pgb_session_init());
+        shim::pgb_worker_loop(step);
+    }
+}
+
+/// Asks the pool what to do next, and notes it.
+fn look_for_next(cluster: &'static Cluster) {
+    let Some(now) = me() else { leave(0) };
+    let one_job = settings::worker_idle_timeout() == 0 && now.jobs > 0;
+    let leaving = now.unfit || one_job || now.jobs >= settings::worker_max_jobs();
+    let next = cluster
+        .pool()
+        .locked(|scheduler| scheduler.next(now.place.worker, leaving));
+    note(next);
+}
+
+fn note(next: Next) {
+    update(|me| me.resting = next == Next::Idle);
+    NEXT.set(Some(next));
+    if let Next::Run {
+        wake: Some(leader), ..
+    } = next
+    {
+        ring(leader);
+    }
+}
+
+/// One round of the main loop. Called again after an error, with the process clean.
+#[pg_guard]
+unsafe extern "C-unwind" fn step() {
+    let Some(cluster) = attached() else { leave(0) };
+    if let Some(job) = run::running() {
+        // The last round threw while it had this job.
+        run::fail_running(cluster, job);
+        update(|me| me.unfit = true);
+        session::forget();
+    }
+    let next = NEXT.with(Option::take);
+    match next {
+        Some(Next::Run { job, .. }) => {
+            update(|me| me.jobs += 1);
+            if run::run(cluster, job) == After::Unfit {
+                update(|me| me.unfit = true);
+            }
+            look_for_next(cluster);
+        }
+        Some(Next::Idle) => sleep(cluster),
+        Some(Next::Restart) => {
+            give_up_place();
+            debug1!("pg_background: worker gives its place to a fresh process");
+            leave(1);
+        }
+        Some(Next::Retire) => {
+            give_up_place();
+            leave(0);
+        }
+        None if me().is_some_and(|me| me.resting) => sleep(cluster),
+        None => look_for_next(cluster),
+    }
+}
+
+fn sleep(cluster: &'static Cluster) {
+    let Some(now) = me() else { leave(0) };
+    let Place { worker, generation } = now.place;
+    let word = &cluster.pool().worker(worker).word;
+    let latch = ProcessLatch::for_idle_worker(cluster, session::forget);
+    let limit = settings::worker_idle_timeout() as u64 * 1000;
+    let deadline = Some(latch.now() + limit);
+    let told = wait_for(&latch, deadline, &mut NoVigil, report_idle, || {
+        (word.load().activity() != Activity::Idle).then_some(())
+    });
+    let next = cluster.pool().locked(|scheduler| match told {
+        Some(()) => scheduler.awakened(worker, generation),
+        None => scheduler
+            .idle_limit(worker, generation)
+            .or_else(|| scheduler.awakened(worker, generation)),
+    });
+    note(next.unwrap_or(Next::Idle));
+}
+
+/// What is put off until the process really sleeps.
+fn report_idle() {
+    // SAFETY: reports to the server's statistics, outside a transaction.
+    unsafe {
+        pg_sys::pgstat_report_stat(true);
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+        pg_sys::set_ps_display(c"idle".as_ptr());
+    }
+}

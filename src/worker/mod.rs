@@ -1,0 +1,20 @@
+//! A worker's side: main loop, session, execution, sending.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`main`] | from the postmaster's fork to the exit: report in, connect, run or sleep, leave |
+//! | [`run`] | one job, from bound to finished |
+//! | [`session`] | putting on the leader's session, taking off what the job left |
+//! | [`send`] | rows and messages into the result ring |
+//! | [`current`] | the job this process runs now, as its signal handler sees it |
+//! | [`exit`] | what becomes of the job and the place when the process ends |
+//!
+//! A process belongs to one lane for life. It lives through errors: the shim's loop (`execute.c`) recovers
+//! and calls [`main::step`] again.
+
+pub mod current;
+pub mod exit;
+pub mod main;
+pub mod run;
+pub mod send;
+pub mod session;

@@ -1,0 +1,157 @@
+//! One job, from bound to finished.
+//!
+//! Everything up to [`finish`] may throw; [`main::step`](crate::worker::main::step) then finds the job
+//! still noted in [`RUNNING`] and fails it. From `finish` on the job is the leader's, or gone.
+
+use crate::engine::job::{Begin, End, Release};
+use crate::engine::message;
+use crate::engine::sync::Ordering;
+use crate::engine::table::JobId;
+use crate::pg::block::{self, Block};
+use crate::pg::cluster::Cluster;
+use crate::pg::latch::{ring, shared_now};
+use crate::pg::local::Local;
+use crate::pg::shim::{self, Run, TAG_SIZE, guarded};
+use crate::worker::{current, send, session};
+use pgrx::{debug2, pg_sys};
+
+/// The job that has begun and is not finished.
+static RUNNING: Local<Option<JobId>> = Local::new(None);
+
+/// The job that has begun and is not finished.
+pub fn running() -> Option<JobId> {
+    RUNNING.get()
+}
+
+/// Whether the process can run another job.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// Yes.
+    Clean,
+    /// No: it cannot be put right.
+    Unfit,
+}
+
+/// Runs a job that this process is bound to.
+pub fn run(cluster: &'static Cluster, job: JobId) -> After {
+    let slot = cluster.slot(job);
+    let block = Block::of(cluster, job);
+    send::begin(job, &block);
+    slot.started_at.store(shared_now(), Ordering::Relaxed);
+    current::note(&slot.word, job.generation);
+    RUNNING.set(Some(job));
+    if slot.word.begin(job.generation) == Begin::Refused {
+        block.note_error(&message::compose(
+            "57014",
+            "canceling statement due to user request",
+            Some("The job was canceled before it began."),
+        ));
+        finish(cluster, job, End::Canceled);
+        return After::Clean;
+    }
+    debug2!(
+        "pg_background: job {}/{} is running",
+        job.index,
+        job.generation.get()
+    );
+    // SAFETY: looks at the word once more and raises the server's flags if need be.
+    unsafe {
+        shim::pgb_rearm_cancel();
+        shim::pgb_forget_job();
+    }
+    let put_on = session::put_on(&block);
+    let committed = put_on && execute(&block);
+    // SAFETY: before anyone sees the job finished: whoever waits for it may want its locks.
+    unsafe { guarded(|| shim::pgb_release_session_locks()) };
+    send::end();
+    if committed {
+        finish(cluster, job, End::Completed);
+    } else {
+        let error = send::take_error();
+        block.note_error(&error);
+        let canceled = slot.word.load().cancel();
+        finish(cluster, job, block::end_of(&error, canceled));
+    }
+    let clean = session::take_off();
+    if put_on && clean {
+        After::Clean
+    } else {
+        After::Unfit
+    }
+}
+
+fn execute(block: &Block) -> bool {
+    let identity = block.identity();
+    let mut run = Run {
+        sql: block.sql().as_ptr().cast(),
+        identity: &raw const identity,
+        statement_timeout: block.statement_timeout(),
+        send_rows: block.ring().is_some(),
+        rows: 0,
+        tag: [0; TAG_SIZE],
+    };
+    // SAFETY: what `run` points at outlives the call, which catches every error itself.
+    let committed = unsafe { shim::pgb_run(&raw mut run) };
+    if committed {
+        block.note_completion(run.rows, &run.tag);
+    }
+    committed
+}
+
+/// Ends the job: the outcome is in its block, and the last of its rows in the ring. Does not throw.
+pub fn finish(cluster: &'static Cluster, job: JobId, end: End) {
+    let slot = cluster.slot(job);
+    slot.finished_at.store(shared_now(), Ordering::Relaxed);
+    let leader = slot.leader();
+    let release = slot.word.finish(job.generation, end);
+    RUNNING.set(None);
+    current::forget();
+    // SAFETY: clears a flag of the server that a late cancel may have set.
+    unsafe { shim::pgb_clear_cancel() };
+    match release {
+        Release::Held { watched: true } => {
+            if let Some(leader) = leader {
+                ring(leader);
+            }
+        }
+        Release::Held { watched: false } | Release::Stale => {}
+        Release::LastOut => block::release(cluster, job),
+    }
+}
+
+/// Fails a job whose execution threw past [`run`].
+pub fn fail_running(cluster: &'static Cluster, job: JobId) {
+    fail(cluster, job, &send::take_error());
+}
+
+/// Fails a job that this process holds, with an error (the body of a message; empty: the process was
+/// lost). A job whose work is durable is completed all the same.
+pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
+    let slot = cluster.slot(job);
+    // SAFETY: looks at notes of the shim.
+    if running() == Some(job) && unsafe { shim::pgb_committed() } {
+        finish(cluster, job, End::Completed);
+        return;
+    }
+    let lost;
+    let error = if error.is_empty() {
+        // SAFETY: a plain global of this process.
+        let pid = unsafe { pg_sys::MyProcPid };
+        lost = message::compose(
+            "08006",
+            &format!("lost connection to worker process with PID {pid}"),
+            None,
+        );
+        &lost
+    } else {
+        error
+    };
+    Block::of(cluster, job).note_error(error);
+    let canceled = slot.word.load().cancel();
+    let end = match block::end_of(error, canceled) {
+        End::Failed if canceled && message::is_fatal(error) => End::Canceled,
+        end => end,
+    };
+    finish(cluster, job, end);
+}
