@@ -12,7 +12,7 @@ use crate::engine::table::JobId;
 use crate::leader::columns::{self, Conversions};
 use crate::leader::session::{self, Asking, Name, Tracked};
 use crate::leader::wait;
-use crate::pg::block::{Block, Report};
+use crate::pg::block::Block;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch::{own_party, ring};
@@ -246,22 +246,22 @@ pub fn read(name: Name, sink: &mut RowSink) -> Result<(), Failure> {
     drop(reading);
 
     let phase = session::notice(cluster, job).phase();
-    let report = block.report();
+    let noted = block.error();
     let pid = tracked.current_pid(cluster).cast_signed();
     session::let_go(cluster, job);
     match phase {
         Phase::Completed => Ok(()),
         _ => Err(Failure::Job {
-            message: error_of(phase, report, pid),
+            message: error_of(phase, noted, pid),
             pid,
         }),
     }
 }
 
-/// The error of a job that did not complete.
-pub fn error_of(phase: Phase, report: Report, pid: i32) -> Vec<u8> {
-    if !report.error.is_empty() {
-        return report.error;
+/// The error of a job that did not complete: the one that was noted, if any.
+pub fn error_of(phase: Phase, noted: Vec<u8>, pid: i32) -> Vec<u8> {
+    if !noted.is_empty() {
+        return noted;
     }
     if phase == Phase::Canceled {
         return message::compose(

@@ -33,8 +33,8 @@ fn last_error(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Val
     if !matches!(phase, Phase::Failed | Phase::Canceled) {
         return Value::NULL;
     }
-    let report = Block::of(cluster, tracked.job).report();
-    let body = error_of(phase, report, tracked.pid.cast_signed());
+    let noted = Block::of(cluster, tracked.job).error();
+    let body = error_of(phase, noted, tracked.pid.cast_signed());
     let primary = message::field(&body, message::PRIMARY).unwrap_or_default();
     Value::text(&text::cut_marked::<LAST_ERROR_LIMIT>(primary))
 }

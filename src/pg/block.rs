@@ -19,7 +19,7 @@ use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
-use crate::pg::shim::{Identity, TAG_SIZE};
+use crate::pg::shim::Identity;
 use crate::pg::text;
 use pgrx::pg_sys;
 
@@ -43,11 +43,9 @@ struct Header {
 
 #[repr(C)]
 struct Outcome {
-    rows: u64,
     /// Arena pointer of a longer error; 0: `error` has it.
     long_error: u64,
     error_len: u32,
-    tag: [u8; TAG_SIZE],
     error: [u8; ERROR_LIMIT],
 }
 
@@ -63,17 +61,6 @@ pub struct Request<'a> {
     pub guc_state: &'a [u8],
     /// Bytes of result ring; 0: none.
     pub queue_size: usize,
-}
-
-/// How it went, as the worker noted it.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Rows of the last statement.
-    pub rows: u64,
-    /// Tag of the last statement.
-    pub tag: Vec<u8>,
-    /// Body of an `ErrorResponse` message; empty: none.
-    pub error: Vec<u8>,
 }
 
 /// A process's handle on a block.
@@ -129,10 +116,8 @@ impl Block {
             (&raw mut (*header).ring_offset).write(ring_offset as u32);
             (&raw mut (*header).ring_capacity).write(capacity as u32);
             let outcome = &raw mut (*header).outcome;
-            (&raw mut (*outcome).rows).write(0);
             (&raw mut (*outcome).long_error).write(0);
             (&raw mut (*outcome).error_len).write(0);
-            (&raw mut (*outcome).tag).write([0; TAG_SIZE]);
             let sql = block.start.add(size_of::<Header>());
             sql.copy_from_nonoverlapping(request.sql.as_ptr(), request.sql.len());
             sql.add(request.sql.len()).write(0);
@@ -210,16 +195,6 @@ impl Block {
         }
     }
 
-    /// Notes rows and tag. Only by the worker, while the job runs.
-    pub fn note_completion(&self, rows: u64, tag: &[u8; TAG_SIZE]) {
-        // SAFETY: the outcome is the worker's until the job is finished.
-        unsafe {
-            let outcome = &raw mut (*self.header()).outcome;
-            (*outcome).rows = rows;
-            (*outcome).tag = *tag;
-        }
-    }
-
     /// Notes an error: the body of an `ErrorResponse` message. Only by whoever is about to finish the job.
     /// Does not throw.
     pub fn note_error(&self, body: &[u8]) {
@@ -266,8 +241,9 @@ impl Block {
         self.cluster.deallocate(pointer, size);
     }
 
-    /// What the worker noted. Once the job is finished.
-    pub fn report(&self) -> Report {
+    /// The error the job ended with: the body of an `ErrorResponse` message; empty: none was noted. Once the
+    /// job is finished.
+    pub fn error(&self) -> Vec<u8> {
         // SAFETY: published by the transition to a finished phase, and not changed after it.
         unsafe {
             let outcome = &raw const (*self.header()).outcome;
@@ -275,14 +251,7 @@ impl Block {
                 0 => (&raw const (*outcome).error).cast::<u8>(),
                 pointer => self.cluster.address(pointer).cast_const(),
             };
-            let error = std::slice::from_raw_parts(start, (*outcome).error_len as usize);
-            let tag = (*outcome).tag;
-            let len = tag.iter().position(|&byte| byte == 0).unwrap_or(TAG_SIZE);
-            Report {
-                rows: (*outcome).rows,
-                tag: tag[..len].to_vec(),
-                error: error.to_vec(),
-            }
+            std::slice::from_raw_parts(start, (*outcome).error_len as usize).to_vec()
         }
     }
 }

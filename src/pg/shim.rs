@@ -24,9 +24,6 @@ pub struct Identity {
     pub role_active: bool,
 }
 
-/// Room for a command tag, as PostgreSQL's `COMPLETION_TAG_BUFSIZE`.
-pub const TAG_SIZE: usize = 64;
-
 /// One job to execute. Layout as in `shim.h`.
 #[repr(C)]
 pub struct Run {
@@ -38,10 +35,6 @@ pub struct Run {
     pub statement_timeout: i32,
     /// There is a result ring.
     pub send_rows: bool,
-    /// Rows of the last statement.
-    pub rows: u64,
-    /// Tag of the last statement, zero-terminated.
-    pub tag: [u8; TAG_SIZE],
 }
 
 /// Kinds of frames in the result ring, as in `shim.h`.
@@ -74,7 +67,7 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
-    pub fn pgb_run(run: *mut Run) -> bool;
+    pub fn pgb_run(run: *const Run) -> bool;
     pub fn pgb_adopt(identity: *const Identity, guc_state: *const c_char) -> bool;
     pub fn pgb_forget_job();
     pub fn pgb_committed() -> bool;

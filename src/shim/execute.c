@@ -148,31 +148,29 @@ runs_at_top_level(RawStmt *statement, int32 sec_context)
 }
 
 /* The command tag as psql shows it. */
-static void
-describe_completion(const QueryCompletion *completion, char *into, size_t size)
+static char *
+describe_completion(const QueryCompletion *completion)
 {
 	const char *name = GetCommandTagName(completion->commandTag);
 
 	if (!command_tag_display_rowcount(completion->commandTag))
-		strlcpy(into, name, size);
-	else if (completion->commandTag == CMDTAG_INSERT)
-		snprintf(into, size, "%s 0 " UINT64_FORMAT, name, completion->nprocessed);
-	else
-		snprintf(into, size, "%s " UINT64_FORMAT, name, completion->nprocessed);
+		return pstrdup(name);
+	if (completion->commandTag == CMDTAG_INSERT)
+		return psprintf("%s 0 " UINT64_FORMAT, name, completion->nprocessed);
+	return psprintf("%s " UINT64_FORMAT, name, completion->nprocessed);
 }
 
-/* Runs one statement; tells whether it is of a kind that returns rows. */
+/* Runs one statement; tells how it completed, and whether it is of a kind that returns rows. */
 static bool
-run_statement(PgbRun *run, RawStmt *statement, bool single, bool last, int32 sec_context)
+run_statement(const PgbRun *run, RawStmt *statement, bool single, bool last, QueryCompletion *completion)
 {
 	CommandTag	tag = CreateCommandTag(statement->stmt);
 	bool		snapshot_set = false;
-	bool		top_level = single && runs_at_top_level(statement, sec_context);
+	bool		top_level = single && runs_at_top_level(statement, run->identity->sec_context);
 	List	   *queries;
 	List	   *plans;
 	Portal		portal;
 	DestReceiver *receiver;
-	QueryCompletion completion;
 	bool		returns_rows;
 
 	pgstat_report_query_id(0, true);
@@ -204,15 +202,12 @@ run_statement(PgbRun *run, RawStmt *statement, bool single, bool last, int32 sec
 	returns_rows = portal->tupDesc != NULL;
 	receiver = last && returns_rows && run->send_rows ? pgb_row_receiver() : None_Receiver;
 #if PG_VERSION_NUM >= 180000
-	(void) PortalRun(portal, FETCH_ALL, top_level, receiver, receiver, &completion);
+	(void) PortalRun(portal, FETCH_ALL, top_level, receiver, receiver, completion);
 #else
-	(void) PortalRun(portal, FETCH_ALL, top_level, true, receiver, receiver, &completion);
+	(void) PortalRun(portal, FETCH_ALL, top_level, true, receiver, receiver, completion);
 #endif
 	receiver->rDestroy(receiver);
 	PortalDrop(portal, false);
-
-	run->rows = completion.nprocessed;
-	describe_completion(&completion, run->tag, sizeof(run->tag));
 	return returns_rows;
 }
 
@@ -231,7 +226,7 @@ send_tags(List *tags)
 }
 
 static void
-run_text(PgbRun *run)
+run_text(const PgbRun *run)
 {
 	List	   *statements;
 	List	   *tags = NIL;
@@ -266,14 +261,20 @@ run_text(PgbRun *run)
 	{
 		RawStmt    *statement = lfirst_node(RawStmt, cell);
 		bool		last = lnext(statements, cell) == NULL;
+		QueryCompletion completion;
 
 		if (!single)
 			BeginImplicitTransactionBlock();
-		returned_rows = run_statement(run, statement, single, last, sec_context);
+		returned_rows = run_statement(run, statement, single, last, &completion);
 		MemoryContextSwitchTo(job_context);
-		tags = lappend(tags, pstrdup(run->tag));
+		tags = lappend(tags, describe_completion(&completion));
 		if (!last)
+		{
+			/* The limit is for each statement, as for a client's. */
 			CommandCounterIncrement();
+			disable_timeout(STATEMENT_TIMEOUT, false);
+			arm_statement_timeout(timeout);
+		}
 	}
 	if (run->send_rows && !returned_rows)
 		send_tags(tags);
@@ -328,7 +329,7 @@ pgb_forget_job(void)
 
 /* Runs one job. True: it committed. False: it failed, the error was reported, the process is clean. */
 bool
-pgb_run(PgbRun *run)
+pgb_run(const PgbRun *run)
 {
 	volatile bool succeeded = false;
 

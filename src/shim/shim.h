@@ -28,16 +28,13 @@ typedef struct PgbRun
 	const PgbIdentity *identity;
 	int32		statement_timeout;	/* ms; -1: what the restored state says */
 	bool		send_rows;		/* there is a result ring */
-	/* results, valid when pgb_run returned true */
-	uint64		rows;			/* of the last statement */
-	char		tag[64];		/* of the last statement */
 } PgbRun;
 
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
 
 /* execute.c */
-extern bool pgb_run(PgbRun *run);
+extern bool pgb_run(const PgbRun *run);
 extern bool pgb_committed(void);
 extern void pgb_worker_loop(void (*step) (void));
 extern void pgb_forget_job(void);

@@ -11,7 +11,7 @@ use crate::pg::block::{self, Block};
 use crate::pg::cluster::Cluster;
 use crate::pg::latch::{ring, shared_now};
 use crate::pg::local::Local;
-use crate::pg::shim::{self, Run, TAG_SIZE, guarded};
+use crate::pg::shim::{self, Run, guarded};
 use crate::worker::{current, send, session};
 use pgrx::{debug2, pg_sys};
 
@@ -83,20 +83,14 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
 
 fn execute(block: &Block) -> bool {
     let identity = block.identity();
-    let mut run = Run {
+    let run = Run {
         sql: block.sql().as_ptr().cast(),
         identity: &raw const identity,
         statement_timeout: block.statement_timeout(),
         send_rows: block.ring().is_some(),
-        rows: 0,
-        tag: [0; TAG_SIZE],
     };
     // SAFETY: what `run` points at outlives the call, which catches every error itself.
-    let committed = unsafe { shim::pgb_run(&raw mut run) };
-    if committed {
-        block.note_completion(run.rows, &run.tag);
-    }
-    committed
+    unsafe { shim::pgb_run(&raw const run) }
 }
 
 /// Ends the job: the outcome is in its block, and the last of its rows in the ring. Does not throw.
