@@ -19,7 +19,7 @@
 //!
 //! # Transitions
 //!
-//! Every one is a single compare-exchange on the word ([`JobWord::update`]), success ordering
+//! Every one is a single compare-exchange on the word (`JobWord::update`), success ordering
 //! `AcqRel`: it publishes what its caller wrote before, and shows its caller what the previous
 //! transition published.
 //!
@@ -159,7 +159,7 @@ const WATCHED: u64 = WORKER << 1;
 const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED;
 const GENERATION_SHIFT: u32 = 64 - Generation::BITS;
 
-static_assertions::const_assert!((FLAGS | Phase::MASK) < 1 << GENERATION_SHIFT);
+static_assertions::const_assert_eq!((FLAGS | Phase::MASK) >> GENERATION_SHIFT, 0);
 static_assertions::const_assert_eq!(FLAGS & Phase::MASK, 0);
 
 /// The word at one moment, decoded.

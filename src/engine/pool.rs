@@ -786,10 +786,11 @@ impl<'a> Scheduler<'a> {
         let Some(short) = lanes.into_iter().find(needs_more) else {
             return Staffing::Enough;
         };
-        if can_start && load(&self.totals.live) < cap {
-            if let Some((worker, generation)) = self.claim(short, now) {
-                return Staffing::Start { worker, generation };
-            }
+        if can_start
+            && load(&self.totals.live) < cap
+            && let Some((worker, generation)) = self.claim(short, now)
+        {
+            return Staffing::Start { worker, generation };
         }
         // An idle worker of a lane that has nothing queued, or of this lane if its jobs must not run on
         // it: otherwise it would have been handed one.

@@ -7,7 +7,7 @@
 //!
 //! | field of the root | written by | when |
 //! |---|---|---|
-//! | `create_lock`, `pool_lock`, `tranche` | who makes the root | before anyone sees it |
+//! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
 //! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before |
 //! | `spinning` | everyone | counts the processes that spin now |
 //! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment |
@@ -47,6 +47,7 @@ struct Root {
     control: u32,
     arena: u32,
     spinning: AtomicU32,
+    processors: u32,
     arena_bytes: AtomicU64,
     blocks: [AtomicU32; SEGMENTS],
 }
@@ -126,6 +127,9 @@ unsafe extern "C-unwind" fn initialize_root(root: *mut c_void) {
     unsafe {
         let tranche = pg_sys::LWLockNewTrancheId();
         (*root).tranche = tranche;
+        // Once for all processes: finding out takes a dozen system calls.
+        (*root).processors =
+            std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         pg_sys::LWLockInitialize(&raw mut (*root).create_lock, tranche);
         pg_sys::LWLockInitialize(&raw mut (*root).pool_lock, tranche);
     }
@@ -314,6 +318,11 @@ impl Cluster {
     /// A job's slot.
     pub fn slot(&self, job: JobId) -> &'static Slot {
         self.jobs().slot(job.index)
+    }
+
+    /// How many processors there are.
+    pub fn processors(&self) -> u32 {
+        self.root.processors
     }
 
     /// How many processes spin now.

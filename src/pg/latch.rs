@@ -50,12 +50,6 @@ pub fn shared_now() -> Micros {
     unsafe { pg_sys::GetCurrentTimestamp() }.cast_unsigned()
 }
 
-fn processors() -> u32 {
-    static COUNT: OnceLock<u32> = OnceLock::new();
-    *COUNT
-        .get_or_init(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u32))
-}
-
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch {
     cluster: &'static Cluster,
@@ -88,7 +82,7 @@ impl Latch for ProcessLatch {
 
     fn spin_limit(&self) -> Micros {
         let limit = settings::spin();
-        let processors = processors();
+        let processors = self.cluster.processors();
         if limit == 0 || processors < 2 {
             return 0;
         }

@@ -10,7 +10,7 @@
 //! | [`exit`] | the one exit callback of a process |
 //! | [`settings`] | the extension's own settings |
 //! | [`rows`] | where a set-returning function puts its rows |
-//! | [`tuple`] | values that go to and come from SQL |
+//! | [`mod@tuple`] | values that go to and come from SQL |
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
 //! | [`text`] | texts in the server's encoding |

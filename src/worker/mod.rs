@@ -10,7 +10,7 @@
 //! | [`exit`] | what becomes of the job and the place when the process ends |
 //!
 //! A process belongs to one lane for life. It lives through errors: the shim's loop (`execute.c`) recovers
-//! and calls [`main::step`] again.
+//! and calls `main::step` again.
 
 pub mod current;
 pub mod exit;

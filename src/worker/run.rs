@@ -1,6 +1,6 @@
 //! One job, from bound to finished.
 //!
-//! Everything up to [`finish`] may throw; [`main::step`](crate::worker::main::step) then finds the job
+//! Everything up to [`finish`] may throw; `main::step` then finds the job
 //! still noted in [`RUNNING`] and fails it. From `finish` on the job is the leader's, or gone.
 
 use crate::engine::job::{Begin, End, Release};
