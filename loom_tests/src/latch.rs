@@ -1,0 +1,82 @@
+//! The server's latch, as a model.
+//!
+//! The order is that of `SetLatch`, `WaitLatch` and `ResetLatch`: the setter has a barrier, looks whether
+//! the latch is set already, and only else sets it and wakes the sleeper; the sleeper looks at the latch
+//! before it blocks, and resets it with a barrier after it. So a setter that finds the latch set relies on
+//! the sleeper to look at its word *after* the reset, which is the point of the order in
+//! [`pg_background::engine::wait`].
+
+use loom::sync::atomic::{AtomicBool, Ordering, fence};
+use loom::sync::{Condvar, Mutex};
+use pg_background::engine::wait::{Latch, Micros};
+
+/// The latch of one process.
+///
+/// The flag is changed by `swap`, which orders nothing but the changes themselves: loom does not keep one
+/// order of the plain stores of three threads to one place, and shows executions that cannot happen.
+pub struct Bell {
+    is_set: AtomicBool,
+    /// The signal, or the byte in the pipe, that ends the sleep: it stays until it was taken.
+    wakeup: Mutex<bool>,
+    arrived: Condvar,
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self {
+            is_set: AtomicBool::new(false),
+            wakeup: Mutex::new(false),
+            arrived: Condvar::new(),
+        }
+    }
+}
+
+impl Bell {
+    /// `SetLatch`.
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.is_set.load(Ordering::Relaxed) {
+            return;
+        }
+        self.is_set.swap(true, Ordering::Relaxed);
+        *self.wakeup.lock().unwrap() = true;
+        self.arrived.notify_one();
+    }
+
+    /// `WaitLatch`, then `ResetLatch`.
+    fn wait_and_reset(&self) {
+        loop {
+            fence(Ordering::SeqCst);
+            if self.is_set.load(Ordering::Relaxed) {
+                break;
+            }
+            let mut wakeup = self.wakeup.lock().unwrap();
+            while !*wakeup {
+                wakeup = self.arrived.wait(wakeup).unwrap();
+            }
+            *wakeup = false;
+        }
+        self.is_set.swap(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+}
+
+impl Latch for Bell {
+    fn now(&self) -> Micros {
+        0
+    }
+
+    /// Spinning is not modelled: it only looks at the word more often.
+    fn spin_limit(&self) -> Micros {
+        0
+    }
+
+    fn interrupted(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, until: Option<Micros>) {
+        assert_eq!(until, None, "the models know no time");
+        self.wait_and_reset();
+    }
+}

@@ -1,0 +1,64 @@
+//! Progress of a running job: the sequence lock.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use pg_background::engine::progress::Progress;
+
+/// Reports whose two parts name each other, so that a mixture shows.
+fn report(progress: &Progress, number: u8) {
+    progress.report(u32::from(number), Some(&[number; 2]));
+}
+
+fn assert_whole(progress: &Progress) -> Option<u32> {
+    let seen = progress.read()?;
+    let number = seen.percent as u8;
+    assert_eq!(seen.message.as_deref(), Some(&[number; 2][..]));
+    Some(seen.percent)
+}
+
+/// A worker reports while a session reads. The odd sequence is visible before any part of the report, and
+/// what was read is not read after the second look at the sequence; so a reader that saw a part of the
+/// new report sees another sequence, and reads again. A reader never sees a report older than the one
+/// before.
+///
+/// Two threads, at most three preemptions: the reader's retry is a loop without a bound.
+#[test]
+fn a_report_is_never_torn() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let progress = Arc::new(Progress::default());
+        report(&progress, 1);
+        let reader = {
+            let progress = progress.clone();
+            thread::spawn(move || {
+                let first = assert_whole(&progress).expect("one was reported before");
+                let second = assert_whole(&progress).expect("one was reported before");
+                assert!(first <= second, "{second} came after {first}");
+            })
+        };
+        report(&progress, 2);
+        reader.join().unwrap();
+        assert_eq!(assert_whole(&progress), Some(2));
+    });
+}
+
+/// Before the first report there is none, and never the half of one.
+///
+/// Two threads, unbounded but for the reader's retry, which yields.
+#[test]
+fn the_first_report_is_seen_whole_or_not_at_all() {
+    loom::model(|| {
+        let progress = Arc::new(Progress::default());
+        let reader = {
+            let progress = progress.clone();
+            thread::spawn(move || {
+                let seen = assert_whole(&progress);
+                assert!(matches!(seen, None | Some(7)));
+            })
+        };
+        report(&progress, 7);
+        reader.join().unwrap();
+    });
+}

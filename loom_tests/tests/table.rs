@@ -1,0 +1,196 @@
+//! The free list and the cookie: claiming, freeing and finding a slot.
+#![cfg(loom)]
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+use loom_tests::memory::process;
+use pg_background::engine::handle::Cookie;
+use pg_background::engine::table::{FreeList, JobId, JobTable, Options, Slot};
+
+struct Table {
+    slots: Vec<Slot>,
+    free: FreeList,
+    /// Who claimed the slot writes here; loom sees two at once, or one that is not ordered after the
+    /// slot's last owner.
+    owner: Vec<UnsafeCell<u32>>,
+}
+
+impl Table {
+    fn new(slots: usize) -> Arc<Self> {
+        let table = Self {
+            slots: (0..slots).map(|_| Slot::default()).collect(),
+            free: FreeList::default(),
+            owner: (0..slots).map(|_| UnsafeCell::new(0)).collect(),
+        };
+        table.jobs().initialize();
+        Arc::new(table)
+    }
+
+    fn jobs(&self) -> JobTable<'_> {
+        JobTable::new(&self.slots, &self.free)
+    }
+
+    fn claim(&self) -> Option<JobId> {
+        let job = self.jobs().claim()?;
+        self.own(job);
+        Some(job)
+    }
+
+    fn own(&self, job: JobId) {
+        // SAFETY: the slot is reserved for this thread; loom watches that it is.
+        self.owner[job.index as usize].with_mut(|owner| unsafe { *owner += 1 });
+    }
+
+    fn free(&self, job: JobId) {
+        self.own(job);
+        self.jobs().abandon(job);
+    }
+}
+
+/// Two leaders claim a slot each while both are free. A claim that lost its exchange must start again from
+/// the head it saw then, or both would get the same slot (and [`JobTable::claim`] would panic), and no
+/// leader may be told that there is none.
+///
+/// Two threads, unbounded.
+#[test]
+fn two_claims_get_two_slots() {
+    loom::model(|| {
+        let table = Table::new(2);
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || table.claim().expect("there are two"))
+        };
+        let mine = table.claim().expect("there are two");
+        let other = other.join().unwrap();
+        assert_ne!(mine.index, other.index);
+        assert_eq!(table.claim(), None);
+        assert_eq!(table.jobs().used(), 2);
+    });
+}
+
+/// A slot that one leader frees is claimed by another: what the first did with it is before what the
+/// second does, and the generations differ.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_freed_slot_is_handed_on_with_all_that_was_written() {
+    loom::model(|| {
+        let table = Table::new(1);
+        let first = table.claim().expect("there is one");
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || table.claim())
+        };
+        table.free(first);
+        match other.join().unwrap() {
+            Some(second) => assert_eq!(second.generation, first.generation.next()),
+            None => assert!(table.claim().is_some()),
+        }
+    });
+}
+
+/// The ABA case. A leader reads the head (slot 0, below it slot 1) and sleeps; another claims both and
+/// frees slot 0. The head names slot 0 again, but slot 1 is not below it any more. The sleeper's exchange
+/// must fail, which it does because the tag has grown, else it would put slot 1, which is in use, at the
+/// head of the list.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_claim_that_slept_does_not_bring_back_a_slot_in_use() {
+    loom::model(|| {
+        let table = Table::new(2);
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || {
+                let first = table.claim();
+                let second = table.claim();
+                if let Some(first) = first {
+                    table.free(first);
+                }
+                second
+            })
+        };
+        let mine = table.claim();
+        let second = other.join().unwrap();
+        let rest = table.claim();
+        let mut claimed: Vec<_> = [mine, second, rest]
+            .iter()
+            .flatten()
+            .map(|job| job.index)
+            .collect();
+        claimed.sort_unstable();
+        claimed.dedup();
+        assert_eq!(claimed, [0, 1], "each slot is in use once");
+        assert_eq!(table.claim(), None);
+    });
+}
+
+/// Three leaders claim and free over two slots: none is lost, none is given out twice.
+///
+/// Three threads, at most three preemptions.
+#[test]
+fn slots_are_neither_lost_nor_doubled() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let table = Table::new(2);
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let table = table.clone();
+                thread::spawn(move || {
+                    if let Some(job) = table.claim() {
+                        table.free(job);
+                    }
+                })
+            })
+            .collect();
+        if let Some(job) = table.claim() {
+            table.free(job);
+        }
+        for other in others {
+            other.join().unwrap();
+        }
+        let all = [table.claim(), table.claim(), table.claim()];
+        assert_eq!(all.iter().flatten().count(), 2);
+        assert_eq!(table.jobs().used(), 2);
+    });
+}
+
+/// A slot goes from one job to the next while somebody looks for the next one's cookie (a guess, or a
+/// reader in another session). What is found must be that job, never the slot's old generation with the
+/// new cookie: a caller would check rights against one job and act on the other. Finding nothing is
+/// always right, for the job may not be published yet.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_cookie_never_finds_the_job_before_it() {
+    loom::model(|| {
+        let table = Table::new(1);
+        let first = table.claim().expect("there is one");
+        let old = Cookie::new(0, first.generation, 7);
+        // Random bits of the same value, and a generation 2^15 later, would make the two alike but for
+        // the generation in the word.
+        let new = Cookie::new(0, first.generation.next(), 9);
+        table.slots[0].prepare(old, process(0), Options::default(), &[]);
+        table.slots[0].word.publish(first.generation);
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || table.jobs().find(new).map(|(job, _)| job.generation))
+        };
+        assert!(
+            table.slots[0]
+                .word
+                .cancel_queued(first.generation)
+                .is_some()
+        );
+        let _ = table.slots[0].word.detach(first.generation);
+        table.jobs().free(first);
+        let second = table.claim().expect("it was freed");
+        table.slots[0].prepare(new, process(0), Options::default(), &[]);
+        table.slots[0].word.publish(second.generation);
+        if let Some(found) = other.join().unwrap() {
+            assert_eq!(found, second.generation);
+        }
+    });
+}

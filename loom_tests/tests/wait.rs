@@ -1,0 +1,154 @@
+//! The wait loop, with a latch that behaves like the server's.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering, fence};
+use loom::thread;
+use loom_tests::latch::Bell;
+use loom_tests::memory::process;
+use pg_background::engine::job::{Begin, End, Generation, JobWord, Release};
+use pg_background::engine::wait::{NoVigil, wait_for};
+
+struct Job {
+    word: JobWord,
+    generation: Generation,
+    leader: Bell,
+}
+
+impl Job {
+    fn starting() -> Arc<Self> {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        let _ = word.bind(generation);
+        Arc::new(Self {
+            word,
+            generation,
+            leader: Bell::default(),
+        })
+    }
+
+    fn wait<T>(
+        &self,
+        mut look: impl FnMut(pg_background::engine::job::Snapshot) -> Option<T>,
+    ) -> T {
+        let found = wait_for(
+            &self.leader,
+            None,
+            &mut NoVigil,
+            || {
+                let _ = self.word.watch(self.generation);
+            },
+            || look(self.word.load()),
+        );
+        found.expect("there is no deadline")
+    }
+}
+
+/// A leader waits for its job to finish while the worker begins and finishes it. The leader sets WATCHED
+/// and looks again before it sleeps: a transition before that is seen, one after it finds WATCHED and
+/// rings. The latch is reset after the sleep and before the next look, so a doorbell in between is not
+/// lost. A lost wake-up would be a deadlock.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_leader_that_waits_sees_the_end() {
+    loom::model(|| {
+        let job = Job::starting();
+        let worker = {
+            let job = job.clone();
+            thread::spawn(move || {
+                if let Begin::Running { watched: true } = job.word.begin(job.generation) {
+                    job.leader.ring();
+                }
+                let end = job.word.finish(job.generation, End::Completed);
+                if end == (Release::Held { watched: true }) {
+                    job.leader.ring();
+                }
+            })
+        };
+        job.wait(|now| now.phase().is_finished().then_some(()));
+        worker.join().unwrap();
+    });
+}
+
+/// A leader waits twice on the same word, first for the beginning, then for the end, while doorbells that
+/// mean nothing arrive from a third process (a latch is shared by all that happens to a session). The
+/// first doorbell may come late and end the second sleep: that costs a look.
+///
+/// Three threads, at most three preemptions.
+#[test]
+fn doorbells_that_mean_nothing_do_no_harm() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let job = Job::starting();
+        let worker = {
+            let job = job.clone();
+            thread::spawn(move || {
+                if let Begin::Running { watched: true } = job.word.begin(job.generation) {
+                    job.leader.ring();
+                }
+                let end = job.word.finish(job.generation, End::Completed);
+                if end == (Release::Held { watched: true }) {
+                    job.leader.ring();
+                }
+            })
+        };
+        let stranger = {
+            let job = job.clone();
+            thread::spawn(move || job.leader.ring())
+        };
+        job.wait(|now| (now.phase() != pg_background::engine::job::Phase::Starting).then_some(()));
+        job.wait(|now| now.phase().is_finished().then_some(()));
+        worker.join().unwrap();
+        stranger.join().unwrap();
+    });
+}
+
+/// The loop under a protocol of plain stores: the waiter arms by a store and a fence, the waker publishes
+/// by a store and a fence, as the result ring does. At least one of the two sees the other.
+///
+/// Two threads, unbounded.
+#[test]
+fn store_then_look_on_both_sides_loses_nothing() {
+    struct Shared {
+        value: AtomicU32,
+        armed: AtomicU32,
+        bell: Bell,
+    }
+    loom::model(|| {
+        let shared = Arc::new(Shared {
+            value: AtomicU32::new(0),
+            armed: AtomicU32::new(0),
+            bell: Bell::default(),
+        });
+        let waker = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                for value in 1..3 {
+                    shared.value.store(value, Ordering::Release);
+                    fence(Ordering::SeqCst);
+                    if shared.armed.load(Ordering::Relaxed) != 0 {
+                        shared.bell.ring();
+                    }
+                }
+            })
+        };
+        for wanted in 1..3 {
+            let found = wait_for(
+                &shared.bell,
+                None,
+                &mut NoVigil,
+                || {
+                    shared.armed.store(process(0).pid(), Ordering::Relaxed);
+                    fence(Ordering::SeqCst);
+                },
+                || (shared.value.load(Ordering::Acquire) >= wanted).then_some(()),
+            );
+            assert!(found.is_some());
+            shared.armed.store(0, Ordering::Relaxed);
+        }
+        waker.join().unwrap();
+    });
+}
