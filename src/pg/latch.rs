@@ -87,7 +87,8 @@ impl Latch for ProcessLatch {
             return 0;
         }
         let spinning = self.cluster.spinning();
-        if spinning.fetch_add(1, Ordering::Relaxed) >= processors {
+        // One processor is left for whoever does what the spinning ones wait for.
+        if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
             self.spun();
             return 0;
         }

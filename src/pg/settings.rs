@@ -222,7 +222,7 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"pg_background.spin",
         c"Microseconds a wait looks at shared memory before it sleeps.",
-        c"0 turns it off. It is off by itself on one processor and when more processes spin than there are processors.",
+        c"0 turns it off. It is off by itself on one processor and when all processors but one are spinning already.",
         &SPIN,
         0,
         10_000,
