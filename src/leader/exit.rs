@@ -1,10 +1,12 @@
 //! What happens when the session ends: every job it tracks is let go of. Jobs that run or wait go on.
+//!
+//! In a worker a session ends with the job that launched from it.
 
 use crate::leader::session;
 use crate::pg::cluster;
 use crate::pg::registration;
 
-/// From the exit callback. Does not throw.
+/// Ends the session, as far as its jobs go. Does not throw.
 pub fn release_all() {
     let Some(cluster) = cluster::attached() else {
         return;
@@ -12,5 +14,6 @@ pub fn release_all() {
     for tracked in session::tracked() {
         session::let_go(cluster, tracked.job);
     }
+    session::forget_statistics();
     registration::settle(cluster);
 }

@@ -254,6 +254,11 @@ pub fn statistics() -> (Statistics, u32) {
     (SESSION.with(|session| session.statistics), active)
 }
 
+/// The session has ended.
+pub fn forget_statistics() {
+    SESSION.with(|session| session.statistics = Statistics::default());
+}
+
 fn no_such_job(pid: i32) -> Error {
     Error::new(
         ERRCODE_UNDEFINED_OBJECT,

@@ -304,10 +304,13 @@ pgb_adopt(const PgbIdentity *identity, const char *guc_state)
 
 	PG_TRY();
 	{
+		/* A cancel waits until the session is whole; an error lets go of the hold by itself. */
+		HOLD_CANCEL_INTERRUPTS();
 		SetUserIdAndSecContext(GetSessionUserId(), 0);
 		StartTransactionCommand();
 		pgb_adopt_session(identity, guc_state);
 		CommitTransactionCommand();
+		RESUME_CANCEL_INTERRUPTS();
 		succeeded = true;
 	}
 	PG_CATCH();

@@ -143,15 +143,17 @@ unsafe extern "C-unwind" fn step() {
     if let Some(job) = run::running() {
         // The last round threw while it had this job.
         run::fail_running(cluster, job);
-        update(|me| me.unfit = true);
-        session::forget();
     }
     let next = NEXT.with(Option::take);
     match next {
         Some(Next::Run { job, .. }) => {
-            update(|me| me.jobs += 1);
-            if run::run(cluster, job) == After::Unfit {
-                update(|me| me.unfit = true);
+            // Unfit until the job has been taken off again: taking off may throw.
+            update(|me| {
+                me.jobs += 1;
+                me.unfit = true;
+            });
+            if run::run(cluster, job) == After::Clean {
+                update(|me| me.unfit = false);
             }
             look_for_next(cluster);
         }

@@ -39,6 +39,9 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
     let block = Block::of(cluster, job);
     send::begin(job, &block);
     slot.started_at.store(shared_now(), Ordering::Relaxed);
+    // A stray cancel from before must not hit this job. Its own are in its word.
+    // SAFETY: clears a flag of the server.
+    unsafe { shim::pgb_clear_cancel() };
     current::note(&slot.word, job.generation);
     RUNNING.set(Some(job));
     if slot.word.begin(job.generation) == Begin::Refused {

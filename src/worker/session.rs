@@ -73,6 +73,7 @@ pub fn put_on(block: &Block) -> bool {
 /// Takes off what the job left. `false`: something cannot be taken off, the process must not run another
 /// job.
 pub fn take_off() -> bool {
+    crate::leader::exit::release_all();
     // SAFETY: one call of the shim.
     let clean = unsafe { guarded(|| shim::pgb_reset_session()) };
     let now = guc_state::serialize();
