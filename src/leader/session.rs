@@ -219,6 +219,11 @@ fn run_time(slot: &Slot) -> u64 {
 }
 
 impl Tracked {
+    /// The cookie as the user sees it: version 1 jobs have none, which is shown as 0.
+    pub fn shown_cookie(&self) -> i64 {
+        if self.by_pid { 0 } else { self.cookie.to_sql() }
+    }
+
     /// Pid of the process that has or had the job; 0 if none has yet.
     pub fn current_pid(&self, cluster: &'static Cluster) -> u32 {
         cluster.slot(self.job).pid.load(Ordering::Relaxed)
@@ -319,7 +324,7 @@ fn find_by_handle<'a>(
     if of_pid.peek().is_none() {
         return Err(no_such_job(pid));
     }
-    if let Some(found) = of_pid.find(|tracked| tracked.cookie == cookie) {
+    if let Some(found) = of_pid.find(|tracked| tracked.shown_cookie() == cookie.to_sql()) {
         return Ok(found);
     }
     Err(match asking {

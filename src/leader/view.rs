@@ -51,14 +51,9 @@ pub fn list(sink: &mut RowSink) {
         }
         let now = session::notice(cluster, tracked.job);
         let slot = cluster.slot(tracked.job);
-        let cookie = if tracked.by_pid {
-            0
-        } else {
-            tracked.cookie.to_sql()
-        };
         let (values, nulls) = split([
             Value::int4(tracked.current_pid(cluster).cast_signed()),
-            Value::int8(cookie),
+            Value::int8(tracked.shown_cookie()),
             Value::timestamptz(slot.launched_at.load(Ordering::Relaxed)),
             Value::oid(pg_sys::Oid::from(slot.user.load(Ordering::Relaxed))),
             Value::int4(slot.queue_size.load(Ordering::Relaxed).cast_signed()),
