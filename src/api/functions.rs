@@ -153,6 +153,7 @@ sql_function!(
     |arguments| {
         // SAFETY: declared to return a set.
         let mut sink = unsafe { RowSink::new(arguments.call_info())? };
+        view::check_list(&sink)?;
         view::list(&mut sink);
         Ok(arguments.null())
     }

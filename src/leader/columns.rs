@@ -95,6 +95,34 @@ pub fn check_tags(expected: &[pg_sys::FormData_pg_attribute]) -> Result<(), Erro
     }
 }
 
+/// The list must be these types, or the first of them at least as many as `least`.
+///
+/// # Errors
+/// 42804 otherwise.
+pub fn check_fixed(
+    types: &[pg_sys::Oid],
+    least: usize,
+    expected: &[pg_sys::FormData_pg_attribute],
+) -> Result<(), Error> {
+    let fits = (least..=types.len()).contains(&expected.len())
+        && types
+            .iter()
+            .zip(expected)
+            .all(|(wanted, column)| *wanted == column.atttypid);
+    if fits {
+        return Ok(());
+    }
+    let names: Vec<String> = types.iter().map(|&oid| type_name(oid, -1)).collect();
+    Err(Error::new(
+        ERRCODE_DATATYPE_MISMATCH,
+        "the column definition list does not match what the function returns",
+    )
+    .detail(format!(
+        "It returns columns of these types: {}.",
+        names.join(", ")
+    )))
+}
+
 /// Compares the columns and plans the conversions.
 ///
 /// # Errors

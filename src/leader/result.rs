@@ -168,9 +168,9 @@ impl Reading {
         found.expect("a wait without a deadline ends when it has found something")
     }
 
-    /// Raises a notice or passes on a notification. `false`: it is another kind of frame.
+    /// Raises a notice. `false`: it is another kind of frame.
     fn deliver(&mut self, frame: &Frame) -> bool {
-        if !matches!(frame.kind, frame::NOTICE | frame::NOTIFY) {
+        if frame.kind != frame::NOTICE {
             return false;
         }
         // SAFETY: copied before the frame is consumed; consumed before it is raised, because raising may
@@ -181,17 +181,9 @@ impl Reading {
             ring(worker);
         }
         let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
-        let pid = self.pid.cast_signed();
+        let (level, pid) = (PgLogLevel::WARNING as i32, self.pid.cast_signed());
         // SAFETY: the bytes outlive the call.
-        unsafe {
-            if frame.kind == frame::NOTICE {
-                guarded(|| {
-                    shim::pgb_raise_message(start, len, PgLogLevel::WARNING as i32, pid);
-                });
-            } else {
-                guarded(|| shim::pgb_forward_notification(start, len));
-            }
-        }
+        unsafe { guarded(|| shim::pgb_raise_message(start, len, level, pid)) };
         true
     }
 }

@@ -5,10 +5,12 @@ use crate::engine::job::{Phase, Snapshot};
 use crate::engine::message;
 use crate::engine::progress::Report;
 use crate::engine::sync::Ordering;
+use crate::leader::columns;
 use crate::leader::result::error_of;
 use crate::leader::session::{self, Tracked};
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
+use crate::pg::error::Error;
 use crate::pg::rows::RowSink;
 use crate::pg::text;
 use crate::pg::tuple::{Value, split};
@@ -39,12 +41,33 @@ fn last_error(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Val
     Value::text(&text::cut_marked::<LAST_ERROR_LIMIT>(primary))
 }
 
+/// Types of the list's columns; the last, the label, may be left out.
+const LIST_TYPES: [pg_sys::Oid; 10] = [
+    pg_sys::INT4OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::OIDOID,
+    pg_sys::INT4OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BOOLOID,
+    pg_sys::TEXTOID,
+];
+
+/// The caller's column list must be the list's.
+///
+/// # Errors
+/// 42804 otherwise.
+pub fn check_list(sink: &RowSink) -> Result<(), Error> {
+    columns::check_fixed(&LIST_TYPES, LIST_TYPES.len() - 1, sink.expected())
+}
+
 /// One row per tracked job that the current user may manage.
 pub fn list(sink: &mut RowSink) {
     let Some(cluster) = attached() else {
         return;
     };
-    let with_label = sink.expected().len() > 9;
     for tracked in session::tracked() {
         if !session::may_manage(cluster, &tracked) {
             continue;
@@ -63,8 +86,7 @@ pub fn list(sink: &mut RowSink) {
             Value::bool(tracked.consumed),
             Value::NULL,
         ]);
-        let count = if with_label { 10 } else { 9 };
-        sink.put_values(&values[..count], &nulls[..count]);
+        sink.put_values(&values, &nulls);
     }
 }
 

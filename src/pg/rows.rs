@@ -133,7 +133,8 @@ impl RowSink {
 
     /// Puts a row of the caller's types.
     pub fn put_values(&mut self, values: &[pg_sys::Datum], nulls: &[bool]) {
-        // SAFETY: the server reads as many of each as the descriptor has columns; callers give as many.
+        assert!(values.len() >= self.expected().len() && nulls.len() >= self.expected().len());
+        // SAFETY: the server reads as many of each as the descriptor has columns.
         unsafe {
             pg_sys::tuplestore_putvalues(
                 self.store,

@@ -49,8 +49,6 @@ pub mod frame {
     pub const TAG: u8 = 4;
     /// Body of a `NoticeResponse` message.
     pub const NOTICE: u8 = 5;
-    /// Body of a `NotificationResponse` message.
-    pub const NOTIFY: u8 = 6;
 }
 
 /// Bits of `pgb_current_flags`.
@@ -83,7 +81,6 @@ unsafe extern "C-unwind" {
     pub fn pgb_rearm_cancel();
     pub fn pgb_redirect_messages();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
-    pub fn pgb_forward_notification(message: *const c_char, len: i32);
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
     pub fn pgb_remember_record(description: *const c_char, len: i32);
     pub fn pgb_forget_records();

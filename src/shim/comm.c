@@ -1,10 +1,9 @@
 /*
  * Messages for a client that is not there.
  *
- * PostgreSQL builds an error, notice or notification only for a process that believes it has a client
+ * PostgreSQL builds an error or a notice only for a process that believes it has a client
  * (whereToSendOutput == DestRemote). A worker therefore pretends to have one; what would go to it is
- * handed to the Rust side, which puts notices and notifications into the result ring and keeps the error
- * for the outcome. In C because libpq.h offers no functions, only a table of them to be replaced, and
+ * handed to the Rust side, which puts notices into the result ring and keeps the error for the outcome. In C because libpq.h offers no functions, only a table of them to be replaced, and
  * because raising such a message again with all its fields (ThrowErrorData) must not pass through pgrx's
  * guard, which keeps only some of them.
  */
@@ -88,12 +87,4 @@ pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid)
 	edata.assoc_context = CurrentMemoryContext;
 	ThrowErrorData(&edata);
 	pfree(buffer.data);
-}
-
-/* Passes a notification of a job on to the client of the session that reads its result. */
-void
-pgb_forward_notification(const char *message, int32 len)
-{
-	if (whereToSendOutput == DestRemote)
-		pq_putmessage('A', message, len);
 }

@@ -7,7 +7,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/async.h"
 #include "jit/jit.h"
 #include "libpq/libpq.h"
 #include "miscadmin.h"
@@ -287,9 +286,6 @@ run_text(const PgbRun *run)
 	CommitTransactionCommand();
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	log_duration_of(run->sql, was_logged);
-	/* A job that listens hears its own notifications now, not when it is idle. */
-	if (notifyInterruptPending)
-		ProcessNotifyInterrupt(false);
 	debug_query_string = NULL;
 }
 

@@ -2,7 +2,7 @@
  * A session's identity and state: taken from the leader, put on in the worker, taken off after the job.
  *
  * In C because most of it is in headers that pgrx does not bind (commands/discard.h, commands/sequence.h,
- * commands/async.h, utils/catcache macros), and because an error here shall reach the leader with all its
+ * utils/catcache macros), and because an error here shall reach the leader with all its
  * fields.
  */
 #include "postgres.h"
@@ -12,7 +12,6 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
-#include "commands/async.h"
 #include "commands/dbcommands.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
@@ -34,8 +33,7 @@
 
 static ProcessUtility_hook_type next_utility_hook;
 
-/* What the running process has done that only a transaction, or nothing, can undo. */
-static bool has_listened;
+/* The running process has loaded a library, which nothing can undo. */
 static bool has_loaded;
 
 void
@@ -141,9 +139,7 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			  ProcessUtilityContext context, ParamListInfo params,
 			  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	if (IsA(pstmt->utilityStmt, ListenStmt))
-		has_listened = true;
-	else if (IsA(pstmt->utilityStmt, LoadStmt))
+	if (IsA(pstmt->utilityStmt, LoadStmt))
 		has_loaded = true;
 
 	if (next_utility_hook)
@@ -169,7 +165,8 @@ pgb_release_session_locks(void)
 
 /*
  * Takes off what the job left, as DISCARD ALL would, each part only if there is something; settings and
- * users are the next job's business. Outside a transaction. False: something cannot be taken off, the
+ * users are the next job's business. (LISTEN is refused by PostgreSQL in a background process, so there
+ * is nothing to unlisten.) Outside a transaction. False: something cannot be taken off, the
  * process must not run another job.
  */
 bool
@@ -184,15 +181,11 @@ pgb_reset_session(void)
 	PortalHashTableDeleteAll();
 
 	GetTempNamespaceState(&temp_namespace, &temp_toast_namespace);
-	if (OidIsValid(temp_namespace) || has_listened)
+	if (OidIsValid(temp_namespace))
 	{
 		StartTransactionCommand();
-		if (has_listened)
-			Async_UnlistenAll();
-		if (OidIsValid(temp_namespace))
-			ResetTempTableNamespace();
+		ResetTempTableNamespace();
 		CommitTransactionCommand();
-		has_listened = false;
 	}
 	return !has_loaded && replorigin_session_origin == InvalidRepOriginId;
 }
@@ -206,8 +199,6 @@ pgb_idle_interrupts(void)
 {
 	if (catchupInterruptPending)
 		ProcessCatchupInterrupt();
-	if (notifyInterruptPending)
-		ProcessNotifyInterrupt(true);
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;

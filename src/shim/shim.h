@@ -58,7 +58,6 @@ extern void pgb_rearm_cancel(void);
 /* comm.c */
 extern void pgb_redirect_messages(void);
 extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
-extern void pgb_forward_notification(const char *message, int32 len);
 
 /* rows.c */
 extern struct _DestReceiver *pgb_row_receiver(void);
@@ -76,7 +75,6 @@ extern Datum pgb_localize_record(Oid type, Datum value);
 #define PGB_FRAME_RECORD 3		/* description of an anonymous row type */
 #define PGB_FRAME_TAG 4			/* command tag of one statement */
 #define PGB_FRAME_NOTICE 5		/* body of a NoticeResponse message */
-#define PGB_FRAME_NOTIFY 6		/* body of a NotificationResponse message */
 
 extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wait, may throw */
 extern void pgb_flush_messages(void);	/* may wait, may throw */

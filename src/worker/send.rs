@@ -228,7 +228,6 @@ unsafe extern "C" fn pgb_on_message(kind: c_char, bytes: *const c_char, len: usi
             return;
         }
         b'N' => frame::NOTICE,
-        b'A' => frame::NOTIFY,
         _ => return,
     };
     let wake = SENDER.with(|current| {
