@@ -35,13 +35,17 @@ pub enum After {
 
 /// Runs a job that this process is bound to.
 pub fn run(cluster: &'static Cluster, job: JobId) -> After {
+    // A stray cancel from before must not hit this job. Its own are in its word.
+    // SAFETY: clears a flag of the server.
+    unsafe { shim::pgb_clear_cancel() };
+    // A process that was told to go in the moment in which it was given the job goes now: the job has not
+    // begun, so that another can run it.
+    pgrx::check_for_interrupts!();
+
     let slot = cluster.slot(job);
     let block = Block::of(cluster, job);
     send::begin(job, &block);
     slot.started_at.store(shared_now(), Ordering::Relaxed);
-    // A stray cancel from before must not hit this job. Its own are in its word.
-    // SAFETY: clears a flag of the server.
-    unsafe { shim::pgb_clear_cancel() };
     current::note(&slot.word, job.generation);
     RUNNING.set(Some(job));
     if slot.word.begin(job.generation) == Begin::Refused {
