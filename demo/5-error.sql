@@ -10,5 +10,5 @@ BEGIN
 EXCEPTION WHEN division_by_zero THEN
     GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
     RAISE NOTICE 'caught SQLSTATE %: %', SQLSTATE, SQLERRM
-        USING DETAIL = split_part(context, E'\n', 1);
+        USING DETAIL = 'context: ' || split_part(context, E'\n', 1);
 END $$;

@@ -1,11 +1,16 @@
 \echo '== 6. Launch SELECT 1 and read its row: on a warm worker, and with a new process for each job'
-CREATE PROCEDURE measure(rounds int, OUT median_us numeric, OUT p95_us numeric)
+-- Back to back, a worker is still looking for its next job (pg_background.spin); after a pause it
+-- sleeps and has to be woken.
+CREATE PROCEDURE measure(rounds int, pause_ms int, OUT median_us numeric, OUT p95_us numeric)
 LANGUAGE plpgsql AS $$
 DECLARE
     started timestamptz;
     taken float8[];
 BEGIN
     FOR i IN 1 .. rounds LOOP
+        IF pause_ms > 0 THEN
+            PERFORM pg_sleep(pause_ms / 1000.0);
+        END IF;
         started := clock_timestamp();
         PERFORM one FROM pg_background_launch_v2('SELECT 1') AS job,
             pg_background_result_v2(job.pid, job.cookie) AS (one int);
@@ -17,15 +22,19 @@ BEGIN
 END $$;
 
 \o /dev/null
-CALL measure(100, NULL, NULL);
-CALL measure(500, NULL, NULL) \gset warm_
+CALL measure(100, 0, NULL, NULL);
+CALL measure(500, 0, NULL, NULL) \gset warm_
+CALL measure(500, 2, NULL, NULL) \gset asleep_
 -- Without an idle time a worker leaves after its job, as those of the C extension do.
 ALTER SYSTEM SET pg_background.worker_idle_timeout = 0;
 SELECT pg_reload_conf(), pg_sleep(0.2);
-CALL measure(50, NULL, NULL) \gset cold_
+CALL measure(50, 0, NULL, NULL) \gset cold_
 ALTER SYSTEM RESET pg_background.worker_idle_timeout;
 SELECT pg_reload_conf();
 \o
-SELECT 'warm worker' AS launch_and_read, :warm_median_us AS median_us, :warm_p95_us AS p95_us
+SELECT 'warm worker, back to back' AS launch_and_read, :warm_median_us AS median_us,
+       :warm_p95_us AS p95_us
+UNION ALL
+SELECT 'warm worker, after a pause', :asleep_median_us, :asleep_p95_us
 UNION ALL
 SELECT 'new process', :cold_median_us, :cold_p95_us;

@@ -56,18 +56,29 @@ struct Comparison {
     /// Argument of both functions: rounds of a batch, or jobs for the waves.
     rounds: i32,
     batches: usize,
-    /// Whether each of our batches must find no worker.
+    /// Whether each batch must find no worker. The peer's too: it shall meet the same machine, with
+    /// the same pause before and no worker of ours about.
     cold: bool,
     target: Target,
 }
 
-const COMPARISONS: [Comparison; 6] = [
+const COMPARISONS: [Comparison; 7] = [
     Comparison {
         id: "T1",
-        what: "launch + read, warm, us",
+        what: "launch + read, back to back, us",
         ours: "ours_round_trip",
         peer: "dblink_round_trip",
         rounds: 200,
+        batches: BATCHES,
+        cold: false,
+        target: Target::TimesPeer(1.0),
+    },
+    Comparison {
+        id: "T1",
+        what: "launch + read, after 2 ms pause, us",
+        ours: "ours_after_pause",
+        peer: "dblink_after_pause",
+        rounds: 50,
         batches: BATCHES,
         cold: false,
         target: Target::TimesPeer(1.0),
@@ -198,6 +209,9 @@ fn compare(db: &mut Client, comparison: &Comparison) -> Outcome<(Series, Series)
             send_workers_home(db)?;
         }
         our_series.push(db.query_one(&ours, &[])?.get(0));
+        if comparison.cold {
+            send_workers_home(db)?;
+        }
         peer_series.push(db.query_one(&peer, &[])?.get(0));
     }
     Ok((our_series, peer_series))
@@ -245,7 +259,7 @@ fn print_conditions(db: &mut Client) -> Outcome<()> {
 }
 
 fn print_row([id, measure, ours, peer, ratio, target, met]: [&str; 7]) {
-    println!("{id:<4} {measure:<34} {ours:<24} {peer:<24} {ratio:>6}  {target:<15} {met}");
+    println!("{id:<4} {measure:<36} {ours:<24} {peer:<24} {ratio:>6}  {target:<15} {met}");
 }
 
 fn print_failure(id: &str, measure: &str, error: &dyn std::error::Error) {
@@ -253,5 +267,5 @@ fn print_failure(id: &str, measure: &str, error: &dyn std::error::Error) {
     let reason = error
         .source()
         .map_or_else(|| error.to_string(), ToString::to_string);
-    println!("{id:<4} {measure:<34} failed: {reason}");
+    println!("{id:<4} {measure:<36} failed: {reason}");
 }

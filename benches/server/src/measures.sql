@@ -30,8 +30,10 @@ BEGIN
 END $$;
 
 -- Launch and read one row ---------------------------------------------------------------------
+-- Without a pause the worker of the round before may still spin, and nobody has to be woken. A pause
+-- (seconds) longer than the spin makes each round begin with the other side asleep.
 
-CREATE FUNCTION bench.ours_round_trip(rounds int) RETURNS float8[]
+CREATE FUNCTION bench.ours_round_trip(rounds int, pause float8 DEFAULT 0) RETURNS float8[]
 LANGUAGE plpgsql AS $$
 DECLARE
     taken float8[];
@@ -41,6 +43,9 @@ DECLARE
     ended timestamptz;
 BEGIN
     FOR i IN 1 .. rounds LOOP
+        IF pause > 0 THEN
+            PERFORM pg_sleep(pause);
+        END IF;
         started := clock_timestamp();
         job := pg_background_launch_v2('SELECT 1');
         SELECT a INTO one FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
@@ -50,7 +55,7 @@ BEGIN
     RETURN taken;
 END $$;
 
-CREATE FUNCTION bench.dblink_round_trip(rounds int) RETURNS float8[]
+CREATE FUNCTION bench.dblink_round_trip(rounds int, pause float8 DEFAULT 0) RETURNS float8[]
 LANGUAGE plpgsql AS $$
 DECLARE
     taken float8[];
@@ -59,6 +64,9 @@ DECLARE
     ended timestamptz;
 BEGIN
     FOR i IN 1 .. rounds LOOP
+        IF pause > 0 THEN
+            PERFORM pg_sleep(pause);
+        END IF;
         started := clock_timestamp();
         SELECT a INTO one FROM dblink('warm', 'SELECT 1') AS r(a int);
         ended := clock_timestamp();
@@ -245,3 +253,9 @@ BEGIN
     END LOOP;
     RETURN taken;
 END $$;
+
+CREATE FUNCTION bench.ours_after_pause(rounds int) RETURNS float8[]
+LANGUAGE sql AS $$ SELECT bench.ours_round_trip(rounds, 0.002) $$;
+
+CREATE FUNCTION bench.dblink_after_pause(rounds int) RETURNS float8[]
+LANGUAGE sql AS $$ SELECT bench.dblink_round_trip(rounds, 0.002) $$;
