@@ -1,0 +1,324 @@
+//! Cancel: never lost, never another job's.
+//!
+//! The worker's part is the order of the design: *begin* sets `current`, then makes the transition; *end*
+//! makes the transition, then clears `current`, then what a late cancel may have left pending. A signal
+//! handler runs on the worker's own thread between any two of its steps, so it is modelled as a look at
+//! the signal ([`Worker::step`]) between all of them; it acts only on what `current` points to.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use loom::thread;
+use loom_tests::memory::{LANE, Memory, process};
+use pg_background::engine::job::{Begin, End, Phase, Release};
+use pg_background::engine::pool::{Canceling, Next, Returned, Staffing};
+use pg_background::engine::table::JobId;
+use pg_background::engine::wait::{NoVigil, wait_for};
+use std::cell::Cell;
+
+const LEADER: u32 = 0;
+const WORKER: u32 = 1;
+
+/// The worker's process: what its signal handler sees.
+struct Worker {
+    memory: Arc<Memory>,
+    signal: Arc<AtomicBool>,
+    current: Cell<Option<JobId>>,
+    /// PostgreSQL's `QueryCancelPending`.
+    pending: Cell<bool>,
+}
+
+impl Worker {
+    fn new(memory: &Arc<Memory>, signal: &Arc<AtomicBool>) -> Self {
+        Self {
+            memory: memory.clone(),
+            signal: signal.clone(),
+            current: Cell::new(None),
+            pending: Cell::new(false),
+        }
+    }
+
+    /// A signal that has arrived is handled here.
+    fn step(&self) {
+        if !self.signal.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let Some(job) = self.current.get() else {
+            return;
+        };
+        let word = &self.memory.slot(job).word;
+        if word.load_if(job.generation).is_some_and(|now| now.cancel()) {
+            self.pending.set(true);
+        }
+    }
+
+    /// Runs a job: `body` does the work and says whether it was interrupted.
+    fn run(&self, job: JobId, body: impl FnOnce() -> bool) -> End {
+        let word = &self.memory.slot(job).word;
+        self.step();
+        self.current.set(Some(job));
+        self.step();
+        let end = match word.begin(job.generation) {
+            Begin::Refused => End::Canceled,
+            Begin::Running { watched } => {
+                if watched {
+                    self.memory.bell(process(LEADER)).ring();
+                }
+                self.step();
+                if body() {
+                    End::Canceled
+                } else {
+                    End::Completed
+                }
+            }
+        };
+        self.step();
+        if word.finish(job.generation, end) == (Release::Held { watched: true }) {
+            self.memory.bell(process(LEADER)).ring();
+        }
+        self.step();
+        self.current.set(None);
+        self.step();
+        self.pending.set(false);
+        self.step();
+        end
+    }
+
+    /// A job that does nothing but look for interrupts, once.
+    fn look_once(&self) -> bool {
+        self.step();
+        self.pending.get()
+    }
+
+    /// A job that sleeps until it is interrupted.
+    fn sleep_until_canceled(&self) -> bool {
+        let interrupted = wait_for(
+            self.memory.bell(process(WORKER)),
+            None,
+            &mut NoVigil,
+            || self.step(),
+            || {
+                self.step();
+                self.pending.get().then_some(())
+            },
+        );
+        interrupted.is_some()
+    }
+}
+
+/// `kill(pid, SIGUSR2)`: it ends the sleep of the process, whose handler then runs.
+fn send(memory: &Memory, signal: &AtomicBool) {
+    signal.swap(true, Ordering::AcqRel);
+    memory.bell(process(WORKER)).ring();
+}
+
+/// A worker with a place, and `count` jobs in its lane of which it has taken the first.
+fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
+    let memory = Memory::new(count, 1, 2);
+    let jobs: Vec<_> = (0..count).map(|_| memory.claim(process(LEADER))).collect();
+    memory.pool().locked(|scheduler| {
+        for &job in &jobs {
+            let _ = scheduler.place(job, LANE, 0);
+        }
+        let Staffing::Start { worker, generation } = scheduler.staff(0, 1, true, 1) else {
+            panic!("there is a place");
+        };
+        assert!(scheduler.report_in(worker, generation, process(WORKER)));
+        scheduler.connected(worker);
+        let Next::Run { job, .. } = scheduler.next(worker, false) else {
+            panic!("there is a job");
+        };
+        assert_eq!(job, jobs[0]);
+    });
+    (memory, jobs)
+}
+
+/// A job that sleeps until it is canceled is canceled while its worker begins it. The flag and the
+/// transition to `Running` are read-modify-writes on one word: either `begin` sees the flag and refuses,
+/// or the flag is set in `Running`, and the signal that follows finds `current` set, because that comes
+/// before `begin`. A cancel that was lost would be a deadlock.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_cancel_while_the_job_begins_is_not_lost() {
+    loom::model(|| {
+        let (memory, jobs) = with_jobs(1);
+        let signal = Arc::new(AtomicBool::new(false));
+        let canceler = {
+            let (memory, signal) = (memory.clone(), signal.clone());
+            let job = jobs[0];
+            thread::spawn(move || {
+                let asked = memory.pool().cancel(job, false, |_| send(&memory, &signal));
+                assert_eq!(asked, Canceling::Asked);
+            })
+        };
+        let worker = Worker::new(&memory, &signal);
+        let end = worker.run(jobs[0], || worker.sleep_until_canceled());
+        assert_eq!(end, End::Canceled);
+        assert_eq!(memory.phase(jobs[0]), Some(Phase::Canceled));
+        assert!(!worker.pending.get());
+        canceler.join().unwrap();
+    });
+}
+
+/// A job is canceled while it ends, and its worker runs the next one at once. The flag is set only in the
+/// generation that is meant, and the handler looks at the job that runs when the signal arrives: the next
+/// job's word has no flag, so the signal does nothing. What the handler raised for the first job, between
+/// its transition and the clearing of `current`, is taken back before the next one is looked for. And the
+/// answer is honest: who is told that it was too late finds the job completed.
+///
+/// Two threads, at most four preemptions.
+#[test]
+fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(4);
+    model.check(|| {
+        let (memory, jobs) = with_jobs(2);
+        let signal = Arc::new(AtomicBool::new(false));
+        let canceler = {
+            let (memory, signal) = (memory.clone(), signal.clone());
+            let job = jobs[0];
+            thread::spawn(move || memory.pool().cancel(job, false, |_| send(&memory, &signal)))
+        };
+        let worker = Worker::new(&memory, &signal);
+        let first = worker.run(jobs[0], || worker.look_once());
+        let next = memory.pool().locked(|scheduler| scheduler.next(0, false));
+        assert!(matches!(next, Next::Run { job, .. } if job == jobs[1]));
+        let second = worker.run(jobs[1], || worker.look_once());
+        assert_eq!(second, End::Completed, "the next job was canceled");
+        let canceling = canceler.join().unwrap();
+        let cancel = memory.slot(jobs[0]).word.load().cancel();
+        assert_eq!(canceling == Canceling::Asked, cancel);
+        if first == End::Canceled {
+            assert_eq!(canceling, Canceling::Asked);
+        }
+        assert!(!memory.slot(jobs[1]).word.load().cancel());
+    });
+}
+
+/// As before, but the first job is not kept by its leader: its slot is freed by the worker and reserved
+/// for the next job of the lane, so that a cancel with the old handle meets the *same word* with another
+/// generation, on the same worker.
+///
+/// Two threads, at most four preemptions.
+#[test]
+fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(4);
+    model.check(|| {
+        let (memory, jobs) = with_jobs(1);
+        let first = jobs[0];
+        let signal = Arc::new(AtomicBool::new(false));
+        let _ = memory.slot(first).word.detach(first.generation);
+        let canceler = {
+            let (memory, signal) = (memory.clone(), signal.clone());
+            thread::spawn(move || {
+                let _ = memory
+                    .pool()
+                    .cancel(first, true, |_| send(&memory, &signal));
+            })
+        };
+        let worker = Worker::new(&memory, &signal);
+        let _ = worker.run(first, || worker.look_once());
+        memory.jobs().free(first);
+        let second = memory.claim(process(LEADER));
+        assert_eq!(second.index, first.index);
+        let next = memory.pool().locked(|scheduler| {
+            let _ = scheduler.place(second, LANE, 0);
+            scheduler.next(0, false)
+        });
+        assert!(matches!(next, Next::Run { job, .. } if job == second));
+        let end = worker.run(second, || worker.look_once());
+        assert_eq!(end, End::Completed, "the slot's next job was canceled");
+        let now = memory.slot(second).word.load();
+        assert!(!now.cancel() && !now.terminate());
+        canceler.join().unwrap();
+    });
+}
+
+/// A queued job is canceled while its worker takes it. Under the lock it is either queued, then it leaves
+/// its lane and never starts, or bound, then it has the flag before it can begin, or while it runs.
+///
+/// Two threads, at most four preemptions.
+#[test]
+fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(4);
+    model.check(|| {
+        let (memory, jobs) = with_jobs(2);
+        let signal = Arc::new(AtomicBool::new(false));
+        let target = jobs[1];
+        let canceler = {
+            let (memory, signal) = (memory.clone(), signal.clone());
+            thread::spawn(move || {
+                memory
+                    .pool()
+                    .cancel(target, false, |_| send(&memory, &signal))
+            })
+        };
+        let worker = Worker::new(&memory, &signal);
+        let first = worker.run(jobs[0], || worker.look_once());
+        assert_eq!(first, End::Completed);
+        match memory.pool().locked(|scheduler| scheduler.next(0, false)) {
+            Next::Run { job, .. } => {
+                assert_eq!(job, target);
+                let end = worker.run(job, || worker.sleep_until_canceled());
+                assert_eq!(end, End::Canceled);
+                assert_eq!(canceler.join().unwrap(), Canceling::Asked);
+            }
+            Next::Idle => {
+                let canceling = canceler.join().unwrap();
+                assert!(matches!(canceling, Canceling::Finished(_)));
+            }
+            other => panic!("nothing else is queued: {other:?}"),
+        }
+        assert_eq!(memory.phase(target), Some(Phase::Canceled));
+        assert_eq!(memory.pool().queued(), 0);
+    });
+}
+
+/// A worker dies with a job that it has not begun, while that is canceled. Giving back and the flag are
+/// read-modify-writes on one word: the job ends as canceled, or goes back to its lane, is found there by
+/// the canceler (who then asks again) and ends without a worker. Nobody runs it. And the process is gone
+/// only when no signal can be on its way: its pid might be another's by then.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
+    loom::model(|| {
+        let (memory, jobs) = with_jobs(1);
+        let job = jobs[0];
+        // Whether the process is there; ordered by the pool's lock alone.
+        let alive = Arc::new(AtomicU32::new(1));
+        let canceler = {
+            let (memory, alive) = (memory.clone(), alive.clone());
+            thread::spawn(move || {
+                memory.pool().cancel(job, false, |party| {
+                    assert_eq!(party, process(WORKER));
+                    assert_eq!(
+                        alive.load(Ordering::Relaxed),
+                        1,
+                        "signaled a pid that is gone"
+                    );
+                })
+            })
+        };
+        let returned = memory.pool().locked(|scheduler| scheduler.give_back(job));
+        let left = memory
+            .pool()
+            .locked(|scheduler| scheduler.exit(0, 1, process(WORKER), true));
+        alive.store(0, Ordering::Relaxed);
+        let canceling = canceler.join().unwrap();
+        match returned {
+            Returned::Canceled(release) => {
+                assert_eq!(release, Release::Held { watched: false });
+                assert_eq!(canceling, Canceling::Asked);
+                assert_eq!(left, Some(Next::Retire));
+            }
+            Returned::Requeued => assert!(matches!(canceling, Canceling::Finished(_))),
+            Returned::Handed(_) => panic!("there is no other worker"),
+        }
+        assert_eq!(memory.phase(job), Some(Phase::Canceled));
+        assert_eq!(memory.pool().queued(), 0);
+    });
+}

@@ -1,0 +1,211 @@
+//! Letting go of a job: whoever is out last frees its block and its slot, once.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use loom_tests::block::Block;
+use loom_tests::latch::Bell;
+use loom_tests::memory::{Memory, process};
+use pg_background::engine::job::{Begin, End, Generation, JobWord, Phase, Release};
+use pg_background::engine::table::JobId;
+use pg_background::engine::wait::{NoVigil, wait_for};
+
+const OUTCOME: u32 = 42;
+
+struct Job {
+    word: JobWord,
+    generation: Generation,
+    block: Block,
+    leader: Bell,
+}
+
+impl Job {
+    fn running() -> Arc<Self> {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        let _ = word.bind(generation);
+        assert_eq!(word.begin(generation), Begin::Running { watched: false });
+        Arc::new(Self {
+            word,
+            generation,
+            block: Block::default(),
+            leader: Bell::default(),
+        })
+    }
+
+    fn released(&self, release: Release) {
+        if release == Release::LastOut {
+            self.block.free();
+            self.word.free(self.generation);
+        }
+    }
+
+    /// The worker's end of the job. After `finish` it touches nothing of the job unless it is the last.
+    fn finish(&self) {
+        self.block.write(OUTCOME);
+        let release = self.word.finish(self.generation, End::Completed);
+        if release == (Release::Held { watched: true }) {
+            self.leader.ring();
+        }
+        self.released(release);
+    }
+
+    fn assert_freed_once(&self) {
+        assert_eq!(self.block.frees(), 1);
+        let now = self.word.load();
+        assert_eq!(now.phase(), Phase::Free);
+        assert_eq!(now.generation(), self.generation.next());
+    }
+}
+
+/// The leader lets go while the worker finishes. Each clears its own hold in the same compare-exchange
+/// that looks at the other's, so exactly one of them sees the other gone; the exchange that it won carries
+/// what the other did with the block before, so the free is after every use.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_detach_while_the_worker_finishes_frees_once() {
+    loom::model(|| {
+        let job = Job::running();
+        let worker = {
+            let job = job.clone();
+            thread::spawn(move || job.finish())
+        };
+        job.released(job.word.detach(job.generation));
+        worker.join().unwrap();
+        job.assert_freed_once();
+    });
+}
+
+/// The leader waits for the end, reads the outcome and lets go, all while the worker is still in its last
+/// steps. The outcome was written before the transition that the leader saw, and the worker does not
+/// touch the block after it.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_leader_reads_the_outcome_before_anyone_frees_it() {
+    loom::model(|| {
+        let job = Job::running();
+        let worker = {
+            let job = job.clone();
+            thread::spawn(move || job.finish())
+        };
+        let finished = wait_for(
+            &job.leader,
+            None,
+            &mut NoVigil,
+            || {
+                let _ = job.word.watch(job.generation);
+            },
+            || job.word.load().phase().is_finished().then_some(()),
+        );
+        assert!(finished.is_some());
+        assert_eq!(job.block.read(), OUTCOME);
+        job.released(job.word.detach(job.generation));
+        worker.join().unwrap();
+        job.assert_freed_once();
+    });
+}
+
+/// A leader that does not wait: it looks once, reads what is there if the job has finished, and lets go
+/// (an error in the middle of a fetch, or the end of the session).
+///
+/// Two threads, unbounded.
+#[test]
+fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
+    loom::model(|| {
+        let job = Job::running();
+        let worker = {
+            let job = job.clone();
+            thread::spawn(move || job.finish())
+        };
+        if job.word.load().phase().is_finished() {
+            assert_eq!(job.block.read(), OUTCOME);
+        }
+        job.released(job.word.detach(job.generation));
+        worker.join().unwrap();
+        job.assert_freed_once();
+    });
+}
+
+/// The leader detaches twice (by the user's call and again at the end of the session) while the worker
+/// finishes, and the slot goes to another job at once. The second detach finds its hold gone or another
+/// generation in the word: it changes nothing and frees nothing, least of all the next job.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_second_detach_changes_nothing() {
+    loom::model(|| {
+        let job = Job::running();
+        let next = Arc::new(Block::default());
+        let worker = {
+            let (job, next) = (job.clone(), next.clone());
+            thread::spawn(move || {
+                job.finish();
+                // The slot's next job, if it is free by now: another leader's.
+                if job.word.load().phase() == Phase::Free {
+                    let generation = job.word.reserve();
+                    job.word.publish(generation);
+                    next.write(1);
+                    return Some(generation);
+                }
+                None
+            })
+        };
+        job.released(job.word.detach(job.generation));
+        assert_eq!(job.word.detach(job.generation), Release::Stale);
+        let reused = worker.join().unwrap();
+        assert_eq!(job.block.frees(), 1);
+        match reused {
+            Some(generation) => {
+                let now = job.word.load_if(generation).expect("the next job's");
+                assert!(
+                    now.leader() && now.worker(),
+                    "the next job lost a hold: {now:?}"
+                );
+                assert_eq!(next.frees(), 0);
+            }
+            None => job.assert_freed_once(),
+        }
+    });
+}
+
+/// A leader detaches a job that is queued while another session cancels it: both let go of one hold, and
+/// the last one out puts the slot back on the free list, once.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
+    fn released(memory: &Memory, block: &Block, job: JobId, release: Release) {
+        if release == Release::LastOut {
+            block.free();
+            memory.jobs().free(job);
+        }
+    }
+    loom::model(|| {
+        let memory = Memory::new(1, 1, 1);
+        let block = Arc::new(Block::default());
+        let job = memory.claim(process(0));
+        let _ = memory
+            .pool()
+            .locked(|scheduler| scheduler.place(job, loom_tests::memory::LANE, 0));
+        let canceler = {
+            let (memory, block) = (memory.clone(), block.clone());
+            thread::spawn(move || {
+                use pg_background::engine::pool::Canceling;
+                match memory.pool().cancel(job, false, |_| {}) {
+                    Canceling::Finished(release) => released(&memory, &block, job, release),
+                    other => panic!("a queued job that nobody runs: {other:?}"),
+                }
+            })
+        };
+        let release = memory.slot(job).word.detach(job.generation);
+        released(&memory, &block, job, release);
+        canceler.join().unwrap();
+        assert_eq!(block.frees(), 1);
+        assert_eq!(memory.jobs().used(), 0);
+        assert_eq!(memory.pool().queued(), 0);
+        assert!(memory.jobs().claim().is_some());
+    });
+}
