@@ -167,12 +167,10 @@ fn a_cancel_while_the_job_begins_is_not_lost() {
 /// its transition and the clearing of `current`, is taken back before the next one is looked for. And the
 /// answer is honest: who is told that it was too late finds the job completed.
 ///
-/// Two threads, at most four preemptions.
+/// Two threads, unbounded.
 #[test]
 fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(4);
-    model.check(|| {
+    loom::model(|| {
         let (memory, jobs) = with_jobs(2);
         let signal = Arc::new(AtomicBool::new(false));
         let canceler = {
@@ -200,12 +198,10 @@ fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
 /// for the next job of the lane, so that a cancel with the old handle meets the *same word* with another
 /// generation, on the same worker.
 ///
-/// Two threads, at most four preemptions.
+/// Two threads, unbounded.
 #[test]
 fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(4);
-    model.check(|| {
+    loom::model(|| {
         let (memory, jobs) = with_jobs(1);
         let first = jobs[0];
         let signal = Arc::new(AtomicBool::new(false));
@@ -239,12 +235,10 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
 /// A queued job is canceled while its worker takes it. Under the lock it is either queued, then it leaves
 /// its lane and never starts, or bound, then it has the flag before it can begin, or while it runs.
 ///
-/// Two threads, at most four preemptions.
+/// Two threads, unbounded.
 #[test]
 fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(4);
-    model.check(|| {
+    loom::model(|| {
         let (memory, jobs) = with_jobs(2);
         let signal = Arc::new(AtomicBool::new(false));
         let target = jobs[1];

@@ -1,0 +1,199 @@
+//! The pool: no job stranded, none run twice, no wake-up lost.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::thread;
+use loom_tests::memory::{LANE, Memory, process};
+use pg_background::engine::job::{Begin, End, Release};
+use pg_background::engine::party::Party;
+use pg_background::engine::pool::{Next, Placement, Staffing};
+use pg_background::engine::table::JobId;
+use pg_background::engine::wait::{NoVigil, wait_for};
+use pg_background::engine::worker::Activity;
+
+const LEADER: u32 = 0;
+const WORKER: u32 = 1;
+const FRESH: u32 = 2;
+
+/// A worker's process in its place.
+#[derive(Clone, Copy)]
+struct Place {
+    worker: u32,
+    generation: u32,
+    party: Party,
+}
+
+/// How often the second job ran.
+type Runs = Arc<AtomicU32>;
+
+fn run(memory: &Memory, job: JobId, runs: &Runs) {
+    let word = &memory.slot(job).word;
+    assert!(matches!(word.begin(job.generation), Begin::Running { .. }));
+    runs.fetch_add(1, Ordering::Relaxed);
+    if let Release::Held { watched: true } = word.finish(job.generation, End::Completed) {
+        memory.ring(memory.slot(job).leader());
+    }
+}
+
+/// Registers and reports in, as the fresh process of a claimed place.
+fn arrive(memory: &Memory, worker: u32, generation: u32, number: u32) -> Place {
+    let party = process(number);
+    let known = memory
+        .pool()
+        .locked(|scheduler| scheduler.report_in(worker, generation, party));
+    assert!(known);
+    Place {
+        worker,
+        generation,
+        party,
+    }
+}
+
+fn start(memory: &Memory, number: u32) -> Option<Place> {
+    let staffing = memory
+        .pool()
+        .locked(|scheduler| scheduler.staff(0, 8, true, 1));
+    match staffing {
+        Staffing::Start { worker, generation } => Some(arrive(memory, worker, generation, number)),
+        Staffing::Enough => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A pool whose worker has just finished its first job and has not looked for the next.
+fn with_a_finishing_worker(memory: &Memory) -> Place {
+    let job = memory.claim(process(LEADER));
+    let (placement, _) = memory
+        .pool()
+        .locked(|scheduler| scheduler.place(job, LANE, 0));
+    assert_eq!(placement, Placement::Queued);
+    let place = start(memory, WORKER).expect("a process is wanted");
+    let next = memory
+        .pool()
+        .locked(|scheduler| scheduler.next(place.worker, false));
+    assert!(matches!(next, Next::Run { .. }));
+    let runs = Runs::new(AtomicU32::new(0));
+    run(memory, job, &runs);
+    place
+}
+
+/// What a leader does: enqueue, ring or start what is needed. Returns the process it started.
+fn launch(memory: &Memory) -> (JobId, Option<Place>) {
+    let job = memory.claim(process(LEADER));
+    let (placement, _) = memory
+        .pool()
+        .locked(|scheduler| scheduler.place(job, LANE, 0));
+    match placement {
+        Placement::Handed(worker) => {
+            memory.ring(Some(worker));
+            (job, None)
+        }
+        Placement::Queued => (job, start(memory, FRESH)),
+        Placement::NoLane => panic!("there is a lane"),
+    }
+}
+
+/// What a worker does from then on: run what it is given; when there is nothing, publish Idle and wait,
+/// or leave at the idle limit if `impatient`. Ends when it leaves, or when the second job has run.
+fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
+    let pool = memory.pool();
+    let mut next = pool.locked(|scheduler| scheduler.next(place.worker, false));
+    loop {
+        match next {
+            Next::Run { job, wake } => {
+                memory.ring(wake);
+                run(memory, job, runs);
+                return;
+            }
+            Next::Idle => {
+                if impatient {
+                    let limit = pool
+                        .locked(|scheduler| scheduler.idle_limit(place.worker, place.generation));
+                    if let Some(leave) = limit {
+                        next = leave;
+                        continue;
+                    }
+                }
+                let word = &memory.worker(place.worker).word;
+                wait_for(
+                    memory.bell(place.party),
+                    None,
+                    &mut NoVigil,
+                    || {},
+                    || (word.load().activity() != Activity::Idle).then_some(()),
+                );
+                next = pool
+                    .locked(|scheduler| scheduler.awakened(place.worker, place.generation))
+                    .unwrap_or(Next::Idle);
+            }
+            Next::Retire => return,
+            Next::Restart => {
+                // The postmaster starts a fresh process in the place.
+                let fresh = arrive(memory, place.worker, place.generation, place.party.procno());
+                work(memory, fresh, runs, impatient);
+                return;
+            }
+        }
+    }
+}
+
+fn launch_against(impatient: bool) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        let memory = Memory::new(2, 2, 3);
+        let runs = Runs::new(AtomicU32::new(0));
+        let place = with_a_finishing_worker(&memory);
+        let worker = {
+            let (memory, runs) = (memory.clone(), runs.clone());
+            thread::spawn(move || work(&memory, place, &runs, impatient))
+        };
+        let (job, started) = launch(&memory);
+        if let Some(fresh) = started {
+            // A process that the leader started finds the job, or finds that it is not needed.
+            let next = memory
+                .pool()
+                .locked(|scheduler| scheduler.next(fresh.worker, false));
+            match next {
+                Next::Run { job, .. } => {
+                    run(&memory, job, &runs);
+                    // The other may be idle now, and for good: send it home.
+                    memory.pool().locked(|scheduler| {
+                        scheduler.dismiss_idle(None, 1, |party| memory.ring(Some(party)))
+                    });
+                }
+                Next::Idle | Next::Retire => {}
+                Next::Restart => panic!("nobody else is short"),
+            }
+        }
+        while memory.phase(job).is_some_and(|phase| !phase.is_finished()) {
+            thread::yield_now();
+        }
+        // Whoever rests has nothing more to do.
+        memory
+            .pool()
+            .locked(|scheduler| scheduler.dismiss_idle(None, 8, |party| memory.ring(Some(party))));
+        worker.join().unwrap();
+        assert_eq!(runs.load(Ordering::Relaxed), 1, "runs of the job");
+    });
+}
+
+/// A leader enqueues and looks for an idle worker, while the lane's worker looks for a job and goes idle.
+/// Both sides do it in one stretch under the lock: either the leader finds the worker idle and rings it, or
+/// the worker finds the job. A wake-up that was lost would be a deadlock.
+///
+/// Two threads, at most three preemptions.
+#[test]
+fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
+    launch_against(false);
+}
+
+/// Likewise, while the worker leaves at its idle limit in that moment: it leaves only if it is still idle
+/// under the lock, and then the leader finds nobody and starts a process.
+///
+/// Two threads, at most three preemptions.
+#[test]
+fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
+    launch_against(true);
+}

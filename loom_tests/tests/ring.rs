@@ -1,0 +1,219 @@
+//! The result ring: no frame lost or torn, no wake-up lost, no byte touched by both sides.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use loom_tests::memory::process;
+use loom_tests::ring::{Cells, Ring};
+use pg_background::engine::job::{Begin, End, Generation, JobWord, Release};
+use pg_background::engine::ring::{Reader, Wake, Writer};
+use pg_background::engine::wait::{NoVigil, wait_for};
+
+const WRITER: u32 = 0;
+const READER: u32 = 1;
+const SECOND_READER: u32 = 2;
+
+fn ring_bell(ring: &Ring, wake: Wake) {
+    if let Some(party) = wake {
+        ring.bells[party.procno() as usize].ring();
+    }
+}
+
+/// Sends one frame of one chunk, waiting for room. `false`: nobody will read.
+fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8) -> bool {
+    let writer = std::cell::RefCell::new(writer);
+    let sent = wait_for(
+        &ring.bells[WRITER as usize],
+        None,
+        &mut NoVigil,
+        || {
+            let writer = writer.borrow();
+            writer.arm(process(WRITER));
+            ring_bell(ring, writer.flush());
+        },
+        || {
+            let mut writer = writer.borrow_mut();
+            if writer.is_discarded() {
+                return Some(false);
+            }
+            let wake = writer.try_write(1, &[number; 8], false).ok()?;
+            ring_bell(ring, wake);
+            Some(true)
+        },
+    );
+    writer.borrow().disarm();
+    sent.expect("there is no deadline")
+}
+
+/// Takes one frame, waiting for it while `open` says that more can come.
+fn take(
+    ring: &Ring,
+    reader: &mut Reader<'_, Cells>,
+    own: u32,
+    open: impl Fn() -> bool,
+) -> Option<u8> {
+    ring_bell(ring, reader.give_back());
+    let found = wait_for(
+        &ring.bells[own as usize],
+        None,
+        &mut NoVigil,
+        || ring.shared.arm_reader(process(own)),
+        || {
+            // First whether more can come: once it cannot, everything is in the ring.
+            let open = open();
+            match reader.peek() {
+                Some(chunk) => Some(Some(chunk)),
+                None => (!open).then_some(None),
+            }
+        },
+    );
+    reader.disarm();
+    let chunk = found.expect("there is no deadline")?;
+    let number = reader.payload(chunk, |bytes| {
+        assert!(
+            bytes.iter().all(|byte| *byte == bytes[0]),
+            "torn: {bytes:?}"
+        );
+        bytes[0]
+    });
+    ring_bell(ring, reader.consume(chunk));
+    Some(number)
+}
+
+/// More frames than the ring has room for, through every offset: the worker waits for room, the reader for
+/// frames, and the buffer wraps. The counters are published after the bytes (worker) and after the reading
+/// (reader); each waiter stores its doorbell, fences, and looks again; each publisher fences and looks for
+/// a doorbell. A lost wake-up would be a deadlock, a byte used by both a failure of its cell.
+///
+/// Two threads, at most three preemptions; a ring of two frames, three frames.
+#[test]
+fn frames_pass_a_ring_that_is_too_small_for_them() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let ring = Ring::new(4);
+        let worker = {
+            let ring = ring.clone();
+            thread::spawn(move || {
+                let mut writer = Writer::new(&ring.shared, ring.cells.clone());
+                for number in 0..3 {
+                    assert!(send(&ring, &mut writer, number));
+                }
+                ring_bell(&ring, writer.flush());
+            })
+        };
+        let mut reader = Reader::new(&ring.shared, ring.cells.clone());
+        for expected in 0..3 {
+            assert_eq!(take(&ring, &mut reader, READER, || true), Some(expected));
+        }
+        worker.join().unwrap();
+    });
+}
+
+/// The worker writes its last frame and finishes the job; the reader waits for a frame or the end. It looks
+/// at the word before it looks at the ring, so that an end it has seen means that everything is there.
+///
+/// Two threads, at most three preemptions.
+#[test]
+fn a_worker_that_is_gone_has_left_everything_in_the_ring() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let ring = Ring::new(4);
+        let word = Arc::new(JobWord::new());
+        let generation = running(&word);
+        let worker = {
+            let (ring, word) = (ring.clone(), word.clone());
+            thread::spawn(move || {
+                let mut writer = Writer::new(&ring.shared, ring.cells.clone());
+                assert!(send(&ring, &mut writer, 7));
+                let end = word.finish(generation, End::Completed);
+                if end == (Release::Held { watched: true }) {
+                    ring.bells[READER as usize].ring();
+                }
+            })
+        };
+        let mut reader = Reader::new(&ring.shared, ring.cells.clone());
+        let open = || !watch(&word, generation);
+        assert_eq!(take(&ring, &mut reader, READER, open), Some(7));
+        assert_eq!(take(&ring, &mut reader, READER, open), None);
+        worker.join().unwrap();
+    });
+}
+
+fn running(word: &JobWord) -> Generation {
+    let generation = word.reserve();
+    word.publish(generation);
+    let _ = word.bind(generation);
+    assert_eq!(word.begin(generation), Begin::Running { watched: false });
+    generation
+}
+
+/// Sets WATCHED and tells whether the job had finished.
+fn watch(word: &JobWord, generation: Generation) -> bool {
+    let now = word.watch(generation).expect("our generation");
+    now.phase().is_finished()
+}
+
+/// The reader gives up while the worker waits for room (or is about to): it says so, then rings. The
+/// worker looks again after arming, so it sees one or is woken by the other, and drops the rest.
+///
+/// Two threads, at most three preemptions; the ring is full after two frames.
+#[test]
+fn a_reader_that_is_gone_does_not_hold_the_worker() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let ring = Ring::new(4);
+        let worker = {
+            let ring = ring.clone();
+            thread::spawn(move || {
+                let mut writer = Writer::new(&ring.shared, ring.cells.clone());
+                (0..3).all(|number| send(&ring, &mut writer, number))
+            })
+        };
+        ring.shared.discard();
+        ring.bells[WRITER as usize].ring();
+        let _ = worker.join().unwrap();
+    });
+}
+
+/// A reader takes a frame, gives it back and stops; another goes on where it stopped, while the worker
+/// writes. The second begins at the published `tail`.
+///
+/// Three threads, of which the readers follow each other; at most two preemptions.
+#[test]
+fn a_reader_that_takes_over_sees_the_next_frame() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let ring = Ring::new(4);
+        let worker = {
+            let ring = ring.clone();
+            thread::spawn(move || {
+                let mut writer = Writer::new(&ring.shared, ring.cells.clone());
+                for number in 0..3 {
+                    assert!(send(&ring, &mut writer, number));
+                }
+                ring_bell(&ring, writer.flush());
+            })
+        };
+        let first = {
+            let ring = ring.clone();
+            thread::spawn(move || {
+                let mut reader = Reader::new(&ring.shared, ring.cells.clone());
+                assert_eq!(take(&ring, &mut reader, READER, || true), Some(0));
+                ring_bell(&ring, reader.give_back());
+            })
+        };
+        first.join().unwrap();
+        let mut reader = Reader::new(&ring.shared, ring.cells.clone());
+        for expected in 1..3 {
+            assert_eq!(
+                take(&ring, &mut reader, SECOND_READER, || true),
+                Some(expected)
+            );
+        }
+        worker.join().unwrap();
+    });
+}
