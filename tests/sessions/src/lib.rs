@@ -1,11 +1,15 @@
 //! What the tests of several sessions share.
 //!
 //! They run against the server that `PGB_TEST_URL` names, with the extension installed; `make test` starts
-//! one. One at a time: they count workers and slots, which the whole server shares. Each test makes the roles and databases it needs and drops them. A [`Witness`] sees to it that no
-//! test makes the server restart.
+//! one. One at a time: they count workers and slots, which the whole server shares. Each test makes the
+//! roles and databases it needs and drops them. A [`Witness`] sees to it that no test makes the server
+//! restart. A test that needs settings of its own, or looks at the log, starts its own [`Server`].
+
+mod server;
 
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
+pub use server::Server;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -344,5 +348,41 @@ pub fn nothing_is_left(client: &mut Client) {
     eventually(
         client,
         "(SELECT slots_used = 0 AND arena_bytes = 0 AND dsm_segments = 0 AND jobs_queued = 0 FROM pg_background_resources())",
+    );
+}
+
+/// # Panics
+/// When the result is not an error of the server; its SQLSTATE otherwise.
+pub fn sqlstate<T: std::fmt::Debug>(result: Result<T, postgres::Error>) -> String {
+    let error = result.expect_err("it fails");
+    match error.code() {
+        Some(code) => String::from(code.code()),
+        None => panic!("not an error of the server: {error:?}"),
+    }
+}
+
+/// Cancels, waits for the end, detaches; returns the state that the job ended in.
+///
+/// # Panics
+/// When one of these fails.
+pub fn cancel_and_forget(client: &mut Client, handle: Handle) -> String {
+    call(client, "pg_background_cancel_v2", handle).expect("canceled");
+    call(client, "pg_background_wait_v2", handle).expect("waited for");
+    let state = state(client, handle);
+    call(client, "pg_background_detach_v2", handle).expect("detached");
+    state
+}
+
+/// Waits until the job sleeps in `pg_sleep`, so that it has surely begun.
+///
+/// # Panics
+/// When it does not.
+pub fn asleep(client: &mut Client, handle: Handle) {
+    eventually(
+        client,
+        &format!(
+            "(SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = {})",
+            handle.pid
+        ),
     );
 }

@@ -90,3 +90,64 @@ fn a_wait_for_a_lock_of_somebody_else_is_no_deadlock() {
     assert_eq!(state(&mut leader, handle), "stopped");
     releaser.join().expect("the other session's thread");
 }
+
+#[test]
+fn a_deadlock_through_another_sessions_lock_is_found() {
+    let database = Database::new();
+    let (mut leader, mut other) = (database.session(), database.session());
+    let mut observer = database.session();
+    leader
+        .batch_execute("CREATE TABLE a (n int4); CREATE TABLE b (n int4)")
+        .expect("tables");
+    leader
+        .batch_execute("SET deadlock_timeout = '50ms'; BEGIN; LOCK TABLE a")
+        .expect("a lock");
+    other.batch_execute("BEGIN; LOCK TABLE b").expect("a lock");
+    let pid: i32 = value(&mut other, "SELECT pg_backend_pid()");
+    let other = std::thread::spawn(move || {
+        other
+            .batch_execute("LOCK TABLE a; COMMIT")
+            .expect("in the end");
+    });
+    eventually(
+        &mut observer,
+        &format!("(SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = {pid})"),
+    );
+    // The leader waits for its job, which waits for the other session, which waits for the leader.
+    let handle = launch(&mut leader, "INSERT INTO b VALUES (1)");
+    assert_state(
+        try_result(&mut leader, handle),
+        &SqlState::T_R_DEADLOCK_DETECTED,
+    );
+    leader.batch_execute("ROLLBACK").expect("the lock is gone");
+    other.join().expect("the other session's thread");
+    call(&mut leader, "pg_background_wait_v2", handle).expect("now it ends");
+    assert_eq!(state(&mut leader, handle), "stopped");
+}
+
+#[test]
+fn a_deadlock_on_a_row_that_the_leader_has_changed_is_found() {
+    let database = Database::new();
+    let mut leader = database.session();
+    leader
+        .batch_execute("CREATE TABLE t AS SELECT 1 AS n; SET deadlock_timeout = '50ms'; BEGIN; UPDATE t SET n = 2")
+        .expect("a row is changed");
+    for wait in [
+        "pg_background_wait_v2({h})",
+        "pg_background_wait_v2_timeout({h}, 60000)",
+    ] {
+        let handle = launch(&mut leader, "UPDATE t SET n = 3");
+        let wait = wait.replace("{h}", &format!("{}, {}", handle.pid, handle.cookie));
+        leader.batch_execute("SAVEPOINT s").expect("a savepoint");
+        assert_state(
+            leader.batch_execute(&format!("SELECT {wait}")),
+            &SqlState::T_R_DEADLOCK_DETECTED,
+        );
+        leader
+            .batch_execute("ROLLBACK TO s")
+            .expect("the savepoint");
+        assert_eq!(cancel_and_forget(&mut leader, handle), "canceled");
+    }
+    leader.batch_execute("COMMIT").expect("the leader goes on");
+    nothing_is_left(&mut leader);
+}

@@ -1,0 +1,146 @@
+//! A server that belongs to one test.
+
+use crate::{LONG, pause};
+use postgres::{Client, Config, NoTls};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What must not be in the log of a server.
+const TROUBLE: [&str; 4] = [
+    "PANIC:",
+    "TRAP:",
+    "was terminated by signal",
+    "terminating any other active server",
+];
+
+/// A throw-away server with settings of its own and the extension in its database `postgres`; stopped at
+/// the end. Its log stays.
+pub struct Server {
+    name: String,
+    config: Config,
+    log: PathBuf,
+    may_crash: bool,
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn script(arguments: &[&str]) -> String {
+    let output = Command::new(root().join("ci/server"))
+        .args(arguments)
+        .output()
+        .expect("ci/server can be run");
+    assert!(
+        output.status.success(),
+        "ci/server {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+impl Server {
+    /// Starts one. `name` is unique among the tests; a setting is `NAME=VALUE`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(name: &str, settings: &[&str]) -> Self {
+        let name = format!("test-{name}");
+        let mut arguments = vec!["start", &name];
+        arguments.extend(settings);
+        script(&arguments);
+        let server = Self {
+            config: script(&["url", &name])
+                .parse()
+                .expect("ci/server gives a connection string"),
+            log: root().join(script(&["log", &name])),
+            name,
+            may_crash: false,
+        };
+        server
+            .session()
+            .batch_execute("CREATE EXTENSION pg_background")
+            .expect("the extension is created");
+        server
+    }
+
+    /// The test makes it crash on purpose.
+    pub fn may_crash(&mut self) {
+        self.may_crash = true;
+    }
+
+    /// Where it can be reached.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A session as the superuser.
+    ///
+    /// # Panics
+    /// When there is no connection to be had within [`LONG`] (a server may be restarting).
+    pub fn session(&self) -> Client {
+        self.session_as("postgres")
+    }
+
+    /// A session as another role.
+    ///
+    /// # Panics
+    /// As [`Server::session`].
+    pub fn session_as(&self, role: &str) -> Client {
+        let start = Instant::now();
+        loop {
+            match self.config.clone().user(role).connect(NoTls) {
+                Ok(client) => return client,
+                Err(error) => assert!(start.elapsed() < LONG, "no connection: {error:?}"),
+            }
+            pause(Duration::from_millis(50));
+        }
+    }
+
+    /// Makes a role that may log in and use the extension.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn role(&self, name: &str) {
+        self.session()
+            .batch_execute(&format!(
+                "CREATE ROLE {name} LOGIN; GRANT pgbackground_role TO {name}"
+            ))
+            .expect("the role is created");
+    }
+
+    /// What it has logged so far.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(&self.log).expect("the server has a log");
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Stops it, with everything that runs on it.
+    pub fn stop(&self) {
+        script(&["stop", &self.name]);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let log = self.log();
+        // A test that has failed says why itself.
+        if std::thread::panicking() {
+            let _ = Command::new(root().join("ci/server"))
+                .args(["stop", &self.name])
+                .output();
+            return;
+        }
+        self.stop();
+        let trouble = TROUBLE.iter().find(|words| log.contains(**words));
+        assert!(
+            self.may_crash || trouble.is_none(),
+            "{trouble:?} in {}",
+            self.log.display()
+        );
+    }
+}
