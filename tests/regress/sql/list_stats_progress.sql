@@ -20,12 +20,15 @@ SELECT count(*) FROM jobs;
 -- Previews are cut on a character boundary, and marked, within 120 bytes.
 SELECT * FROM pg_background_launch_v2('SELECT ' || repeat('1', 113)) \gset
 SELECT octet_length(sql_preview), right(sql_preview, 4) FROM jobs;
+SELECT pg_background_wait_v2(:pid, :cookie);
 SELECT pg_background_detach_v2(:pid, :cookie);
 SELECT * FROM pg_background_launch_v2('SELECT 1 -- ' || repeat('1', 109)) \gset
 SELECT octet_length(sql_preview), right(sql_preview, 4) FROM jobs;
+SELECT pg_background_wait_v2(:pid, :cookie);
 SELECT pg_background_detach_v2(:pid, :cookie);
 SELECT * FROM pg_background_launch_v2('SELECT ''' || repeat(U&'\20ac', 100) || '''') \gset
 SELECT octet_length(sql_preview), length(sql_preview), right(sql_preview, 4) = U&'\20ac...' AS marked FROM jobs;
+SELECT pg_background_wait_v2(:pid, :cookie);
 SELECT pg_background_detach_v2(:pid, :cookie);
 -- Statistics count what has finished and is known.
 SELECT outcome_of('SELECT 1 / 0');

@@ -120,6 +120,18 @@ SELECT r.* FROM pg_background_launch_v2('CALL twice(21)') h, pg_background_resul
 -- What needs the top level runs there; in company it is refused.
 SELECT as_text('VACUUM steps');
 SELECT * FROM pg_background_launch_v2('CREATE INDEX CONCURRENTLY ON steps (n)') \gset
+-- It waits for every snapshot older than its own, that of a statement which waits for it included: here
+-- each wait is short and in a transaction of its own.
+DO $$
+DECLARE
+    ended bool := false;
+BEGIN
+    WHILE NOT ended LOOP
+        SELECT pg_background_wait_v2_timeout(pid, cookie, 10) INTO STRICT ended FROM jobs WHERE sql_preview ~ 'CONCURRENTLY';
+        COMMIT;
+    END LOOP;
+END
+$$;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (tag text);
 SELECT outcome_of('SELECT 1; VACUUM steps');
 CREATE PROCEDURE in_two() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO steps VALUES (100); COMMIT; INSERT INTO steps VALUES (200); ROLLBACK; END $$;

@@ -1,0 +1,23 @@
+-- The time that a job may take.
+\set VERBOSITY sqlstate
+-- worker_timeout bounds it, and what comes of it is the job's error, not a cancel.
+SET pg_background.worker_timeout = '100ms';
+SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
+RESET pg_background.worker_timeout;
+SELECT pg_background_wait_v2_timeout(:pid, :cookie, 60000);
+SELECT state FROM jobs WHERE cookie = :cookie;
+SELECT outcome_of(:pid, :cookie);
+-- The next job of that worker has its own limit.
+SELECT outcome_of('SELECT pg_sleep(0.5)::text');
+-- Without it the leader's statement_timeout holds; with it, it does not.
+SET statement_timeout = '2s';
+SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
+SET pg_background.worker_timeout = '10min';
+SELECT pid AS long_pid, cookie AS long_cookie FROM pg_background_launch_v2('SELECT pg_sleep(3), ''late''') \gset
+RESET statement_timeout;
+RESET pg_background.worker_timeout;
+SELECT pg_background_wait_v2_timeout(:pid, :cookie, 60000);
+SELECT outcome_of(:pid, :cookie);
+SELECT * FROM pg_background_result_v2(:long_pid, :long_cookie) AS (s text, late text);
+
+SELECT count(*) FROM jobs;
