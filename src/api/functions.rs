@@ -214,7 +214,7 @@ sql_function!(
         let (Some(pid), Some(cookie)) = (arguments.int4(0), arguments.cookie(1)) else {
             return Ok(arguments.null());
         };
-        let Some(report) = view::progress(pid, cookie) else {
+        let Some(report) = view::progress(pid, cookie)? else {
             return Ok(arguments.null());
         };
         let row = [

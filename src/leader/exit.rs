@@ -2,7 +2,7 @@
 //!
 //! In a worker a session ends with the job that launched from it.
 
-use crate::leader::session;
+use crate::leader::{control, session};
 use crate::pg::cluster;
 use crate::pg::registration;
 
@@ -12,7 +12,12 @@ pub fn release_all() {
         return;
     };
     for tracked in session::tracked() {
-        session::let_go(cluster, tracked.job);
+        if tracked.is_given() {
+            session::let_go(cluster, tracked.job);
+        } else {
+            // Ended in the middle of a launch: nobody has the handle, so the job was never accepted.
+            control::withdraw(cluster, tracked.job);
+        }
     }
     session::forget_statistics();
     registration::settle(cluster);

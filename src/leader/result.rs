@@ -3,7 +3,7 @@
 //! The rows come out of the ring, the outcome out of the block once the job has finished; first all of the
 //! one, then the other. Until the first row is taken nothing is used up: a column list that does not fit,
 //! or an interrupt, leaves the result to be read again. A reader that is interrupted later cannot give
-//! back what it took: the rest is dropped ([`Reading`]), and the job says so when it is asked again.
+//! back what it took: it lets go of the job, whose rest is dropped ([`Reading`]).
 
 use crate::engine::job::Phase;
 use crate::engine::message;
@@ -44,16 +44,10 @@ impl Drop for Reading {
     fn drop(&mut self) {
         self.reader.disarm();
         if self.taking {
+            // Given up half-way: what was taken cannot be given back, so the job is let go of.
             self.shared.discard();
-        }
-        if let Some(worker) = self.reader.give_back() {
-            ring(worker);
-        } else if self.taking
-            && let Some(worker) = self
-                .cluster
-                .pool()
-                .locked(|scheduler| scheduler.doorbell_of(self.job))
-        {
+            session::let_go(self.cluster, self.job);
+        } else if let Some(worker) = self.reader.give_back() {
             ring(worker);
         }
     }
@@ -234,7 +228,7 @@ pub fn read(name: Name, sink: &mut RowSink) -> Result<(), Failure> {
         taking: false,
     };
     take_all(&mut reading, sink)?;
-    reading.start_taking();
+    reading.taking = false;
     drop(reading);
 
     let phase = session::notice(cluster, job).phase();

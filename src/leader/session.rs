@@ -219,6 +219,11 @@ fn run_time(slot: &Slot) -> u64 {
 }
 
 impl Tracked {
+    /// Whether the user was given its handle.
+    pub fn is_given(&self) -> bool {
+        self.given
+    }
+
     /// The cookie as the user sees it: version 1 jobs have none, which is shown as 0.
     pub fn shown_cookie(&self) -> i64 {
         if self.by_pid { 0 } else { self.cookie.to_sql() }

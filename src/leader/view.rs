@@ -15,6 +15,7 @@ use crate::pg::rows::RowSink;
 use crate::pg::text;
 use crate::pg::tuple::{Value, split};
 use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 
 /// Bytes of `last_error`.
 const LAST_ERROR_LIMIT: usize = 512;
@@ -90,9 +91,15 @@ pub fn list(sink: &mut RowSink) {
     }
 }
 
-/// What a job of this session reported of itself; `None` for an unknown handle, or one without rights.
-pub fn progress(pid: i32, cookie: Cookie) -> Option<Report> {
+/// What a job of this session reported of itself; `None` for an unknown handle.
+///
+/// # Errors
+/// 42501 no rights.
+pub fn progress(pid: i32, cookie: Cookie) -> Result<Option<Report>, Error> {
     let name = session::Name::Handle(pid, cookie);
-    let (cluster, tracked) = session::find(name, session::Asking::ForControl).ok()?;
-    cluster.slot(tracked.job).progress.read()
+    match session::find(name, session::Asking::ForControl) {
+        Ok((cluster, tracked)) => Ok(cluster.slot(tracked.job).progress.read()),
+        Err(error) if error.code == ERRCODE_INSUFFICIENT_PRIVILEGE => Err(error),
+        Err(_) => Ok(None),
+    }
 }

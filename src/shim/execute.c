@@ -268,12 +268,7 @@ run_text(const PgbRun *run)
 		MemoryContextSwitchTo(job_context);
 		tags = lappend(tags, describe_completion(&completion));
 		if (!last)
-		{
-			/* The limit is for each statement, as for a client's. */
 			CommandCounterIncrement();
-			disable_timeout(STATEMENT_TIMEOUT, false);
-			arm_statement_timeout(timeout);
-		}
 	}
 	if (run->send_rows && !returned_rows)
 		send_tags(tags);

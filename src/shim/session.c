@@ -130,6 +130,10 @@ pgb_adopt_session(const PgbIdentity *identity, const char *guc_state)
 	}
 	PG_END_TRY();
 
+	/* The restore begins with a reset, which ends SET ROLE; the setting alone does not bring it back. */
+	if (identity->role_active)
+		SetCurrentRoleId(identity->outer, superuser_arg(identity->outer));
+
 	/* Frames carry text in the server's encoding, whatever the leader's client speaks. */
 	SetClientEncoding(GetDatabaseEncoding());
 }
