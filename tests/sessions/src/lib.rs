@@ -373,16 +373,37 @@ pub fn cancel_and_forget(client: &mut Client, handle: Handle) -> String {
     state
 }
 
-/// Waits until the job sleeps in `pg_sleep`, so that it has surely begun.
+/// The process that has a job of this session; 0 while there is none.
+///
+/// # Panics
+/// When the session does not list the job.
+pub fn worker_of(client: &mut Client, handle: Handle) -> i32 {
+    client
+        .query_one(
+            "SELECT pid FROM pg_background_list_v2() AS (pid int4, cookie int8, launched_at timestamptz,
+                user_id oid, queue_size int4, state text, sql_preview text, last_error text, consumed bool)
+             WHERE cookie = $1",
+            &[&handle.cookie],
+        )
+        .expect("the session lists its job")
+        .get(0)
+}
+
+/// Waits until a job of this session sleeps in `pg_sleep`, so that it has surely begun.
 ///
 /// # Panics
 /// When it does not.
 pub fn asleep(client: &mut Client, handle: Handle) {
-    eventually(
-        client,
-        &format!(
-            "(SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = {})",
-            handle.pid
-        ),
-    );
+    let start = Instant::now();
+    loop {
+        let pid = worker_of(client, handle);
+        let sleeps = format!(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'PgSleep')"
+        );
+        if value(client, &sleeps) {
+            return;
+        }
+        assert!(start.elapsed() < LONG, "the job does not sleep");
+        pause(Duration::from_millis(5));
+    }
 }

@@ -1,6 +1,6 @@
 //! A server that belongs to one test.
 
-use crate::{LONG, pause};
+use crate::{LONG, pause, unique};
 use postgres::{Client, Config, NoTls};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ const TROUBLE: [&str; 4] = [
 ];
 
 /// A throw-away server with settings of its own and the extension in its database `postgres`; stopped at
-/// the end. Its log stays.
+/// the end. Its log stays when the test fails.
 pub struct Server {
     name: String,
     config: Config,
@@ -41,12 +41,14 @@ fn script(arguments: &[&str]) -> String {
 }
 
 impl Server {
-    /// Starts one. `name` is unique among the tests; a setting is `NAME=VALUE`.
+    /// Starts one. `name` is for those who look at the log of a test that has failed; a setting is
+    /// `NAME=VALUE`.
     ///
     /// # Panics
     /// When it does not start.
     pub fn start(name: &str, settings: &[&str]) -> Self {
-        let name = format!("test-{name}");
+        // Two runs at the same time must not take each other's.
+        let name = unique(&format!("test-{name}"));
         let mut arguments = vec!["start", &name];
         arguments.extend(settings);
         script(&arguments);
@@ -142,5 +144,8 @@ impl Drop for Server {
             "{trouble:?} in {}",
             self.log.display()
         );
+        if let Some(home) = self.log.parent() {
+            let _ = std::fs::remove_dir_all(home);
+        }
     }
 }

@@ -130,7 +130,10 @@ fn a_deadlock_on_a_row_that_the_leader_has_changed_is_found() {
     let database = Database::new();
     let mut leader = database.session();
     leader
-        .batch_execute("CREATE TABLE t AS SELECT 1 AS n; SET deadlock_timeout = '50ms'; BEGIN; UPDATE t SET n = 2")
+        .batch_execute("CREATE TABLE t AS SELECT 1 AS n; SET deadlock_timeout = '50ms'")
+        .expect("a table");
+    leader
+        .batch_execute("BEGIN; UPDATE t SET n = 2")
         .expect("a row is changed");
     for wait in [
         "pg_background_wait_v2({h})",
