@@ -709,6 +709,27 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    /// The worker's process begins to exit. `false`: the place is not its own any more (it was told to make
+    /// room, or was taken for lost), and it must touch nothing in the pool. Otherwise nobody hands it
+    /// anything from now on.
+    #[must_use]
+    pub fn begin_exit(&mut self, worker: u32, generation: u32, party: Party) -> bool {
+        let place = &self.workers[worker as usize];
+        if !self.is_place_of(worker, generation) || place.party() != Some(party) {
+            return false;
+        }
+        if self.activity(worker) == Activity::Idle {
+            let taken = self.take_idle(load(&place.lane), |idle| idle == party);
+            assert_eq!(
+                taken,
+                Some(worker),
+                "an idle worker was not on the idle list"
+            );
+            place.word.dismiss();
+        }
+        true
+    }
+
     /// The worker's process exits, whatever it was doing; its job was finished or given back before.
     /// `restartable`: the server starts the registration again. `Restart` or `Retire` tells which it
     /// has to be; `None`: the place is not this process's any more.
@@ -757,15 +778,16 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// Takes the first queued job of the worker's lane and binds it to that worker, whatever it is: to
-    /// fail it.
+    /// Takes the first queued job of an exiting worker's lane, whatever it is: to fail it. The job is
+    /// `Starting` and the caller's; the worker's word does not change.
     pub fn take_to_fail(&mut self, worker: u32) -> Option<JobId> {
         let place = &self.workers[worker as usize];
+        let pid = place.party()?.pid();
         let job = self.pop(load(&place.lane), |_| true)?;
-        if self.activity(worker) == Activity::Starting {
-            subtract(&self.lane_of(worker).starting, 1);
-        }
-        let _ = self.bind(job, worker);
+        let slot = self.slot(job.index);
+        slot.worker.store(worker, Ordering::Relaxed);
+        slot.pid.store(pid, Ordering::Relaxed);
+        let _ = slot.word.bind(job.generation);
         Some(job)
     }
 

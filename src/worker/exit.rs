@@ -21,8 +21,8 @@ use crate::pg::latch::{own_party, ring};
 use crate::worker::main::{Me, give_up_place, me};
 use crate::worker::{current, run, send};
 
-/// SQLSTATE of a process that was told to go: says nothing about its lane.
-const ADMIN_SHUTDOWN: &[u8] = b"57P01";
+/// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
+const INTERRUPTIONS: [&[u8]; 2] = [b"57P01", b"57014"];
 
 /// Gives up job and place. Does not throw.
 pub fn leave_pool(code: i32) {
@@ -35,11 +35,16 @@ pub fn leave_pool(code: i32) {
     if let Some(job) = run::running() {
         run::fail(cluster, job, &error);
     }
-    let told_to_go = message::sqlstate(&error) == Some(ADMIN_SHUTDOWN);
-    let worker = me.place.worker;
-    let hopeless = !me.connected
-        && !told_to_go
-        && code != 0
+    let (worker, party) = (me.place.worker, own_party());
+    let own = cluster
+        .pool()
+        .locked(|scheduler| scheduler.begin_exit(worker, me.place.generation, party));
+    if !own {
+        return;
+    }
+    let interrupted = INTERRUPTIONS.contains(&message::sqlstate(&error).unwrap_or_default());
+    let failed_start = !me.connected && !interrupted && code != 0;
+    let hopeless = failed_start
         && !cluster
             .pool()
             .locked(|scheduler| scheduler.lane_works(worker));
@@ -47,23 +52,32 @@ pub fn leave_pool(code: i32) {
         .pool()
         .locked(|scheduler| scheduler.assigned(worker))
     {
-        let by_pid = cluster.slot(job).options().by_pid;
         if hopeless {
             run::fail(cluster, job, &error);
-        } else if by_pid {
-            run::fail(cluster, job, &[]);
         } else {
-            give_back(cluster, job);
+            return_job(cluster, job);
         }
     }
     if hopeless {
         fail_lane(cluster, &me, &error);
     }
     // Exit code 1 has the postmaster start the registration again: the place may go to whoever needs it.
-    // If nobody does, it is vacant by then, and that process leaves at once.
+    // If nobody does, it is vacant by then, and that process leaves at once. A start that failed although
+    // the lane works is not repeated: it would fail again at once, and so without end; the lane's
+    // connected workers look after its queue.
+    let restartable = code != 0 && (!failed_start || hopeless);
     let _ = cluster
         .pool()
-        .locked(|scheduler| scheduler.exit(worker, me.place.generation, own_party(), code != 0));
+        .locked(|scheduler| scheduler.exit(worker, me.place.generation, party, restartable));
+}
+
+/// Returns a job that this process was bound to and has not begun; a version 1 job fails.
+pub fn return_job(cluster: &'static Cluster, job: JobId) {
+    if cluster.slot(job).options().by_pid {
+        run::fail(cluster, job, &[]);
+    } else {
+        give_back(cluster, job);
+    }
 }
 
 fn give_back(cluster: &'static Cluster, job: JobId) {

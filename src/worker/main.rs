@@ -16,7 +16,7 @@ use crate::pg::registration::Place;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use crate::worker::run::{self, After};
-use crate::worker::session;
+use crate::worker::{exit, session};
 use pgrx::{PgTryBuilder, debug1, pg_guard, pg_sys};
 
 /// This process as a worker.
@@ -94,6 +94,9 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
         jobs: 0,
     }));
     look_for_next(cluster);
+    if let Some(next @ (Next::Restart | Next::Retire)) = NEXT.get() {
+        go(next);
+    }
     // SAFETY: throws when the role may not log in, or the database is gone: that ends the process, and the
     // exit callback takes care of the lane.
     unsafe {
@@ -158,18 +161,30 @@ unsafe extern "C-unwind" fn step() {
             look_for_next(cluster);
         }
         Some(Next::Idle) => sleep(cluster),
-        Some(Next::Restart) => {
-            give_up_place();
-            debug1!("pg_background: worker gives its place to a fresh process");
-            leave(1);
-        }
-        Some(Next::Retire) => {
-            give_up_place();
-            leave(0);
-        }
+        Some(next @ (Next::Restart | Next::Retire)) => go(next),
         None if me().is_some_and(|me| me.resting) => sleep(cluster),
-        None => look_for_next(cluster),
+        None => {
+            // The last round threw. A job that it was bound to and had not begun is another's to run.
+            let assigned = me().and_then(|me| {
+                let worker = me.place.worker;
+                cluster
+                    .pool()
+                    .locked(|scheduler| scheduler.assigned(worker))
+            });
+            if let Some(job) = assigned {
+                update(|me| me.unfit = true);
+                exit::return_job(cluster, job);
+            }
+            look_for_next(cluster);
+        }
     }
+}
+
+/// Leaves, as the pool has decided: for a fresh process in the place, or for good.
+fn go(next: Next) -> ! {
+    give_up_place();
+    debug1!("pg_background: worker leaves: {next:?}");
+    leave(i32::from(next == Next::Restart))
 }
 
 fn sleep(cluster: &'static Cluster) {

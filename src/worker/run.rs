@@ -40,7 +40,10 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
     unsafe { shim::pgb_clear_cancel() };
     // A process that was told to go in the moment in which it was given the job goes now: the job has not
     // begun, so that another can run it.
-    pgrx::check_for_interrupts!();
+    // SAFETY: a volatile flag of the server.
+    if unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() } != 0 {
+        pgrx::check_for_interrupts!();
+    }
 
     let slot = cluster.slot(job);
     let block = Block::of(cluster, job);
