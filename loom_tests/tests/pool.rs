@@ -139,9 +139,7 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
 }
 
 fn launch_against(impatient: bool) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(move || {
+    loom::model(move || {
         let memory = Memory::new(2, 2, 3);
         let runs = Runs::new(AtomicU32::new(0));
         let place = with_a_finishing_worker(&memory);
@@ -183,7 +181,7 @@ fn launch_against(impatient: bool) {
 /// Both sides do it in one stretch under the lock: either the leader finds the worker idle and rings it, or
 /// the worker finds the job. A wake-up that was lost would be a deadlock.
 ///
-/// Two threads, at most three preemptions.
+/// Two threads, unbounded.
 #[test]
 fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
     launch_against(false);
@@ -192,7 +190,7 @@ fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
 /// Likewise, while the worker leaves at its idle limit in that moment: it leaves only if it is still idle
 /// under the lock, and then the leader finds nobody and starts a process.
 ///
-/// Two threads, at most three preemptions.
+/// Two threads, unbounded.
 #[test]
 fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
     launch_against(true);

@@ -19,8 +19,14 @@ fn ring_bell(ring: &Ring, wake: Wake) {
     }
 }
 
+/// Two chunks of this payload and their headers fill a ring of four units.
+const SHORT: usize = 8;
+/// Three units with its header: the third one does not fit before the end of a ring of eight.
+const LONG: usize = 16;
+
 /// Sends one frame of one chunk, waiting for room. `false`: nobody will read.
-fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8) -> bool {
+fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8, len: usize) -> bool {
+    let payload = vec![number; len];
     let writer = std::cell::RefCell::new(writer);
     let sent = wait_for(
         &ring.bells[WRITER as usize],
@@ -36,7 +42,7 @@ fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8) -> bool {
             if writer.is_discarded() {
                 return Some(false);
             }
-            let wake = writer.try_write(1, &[number; 8], false).ok()?;
+            let wake = writer.try_write(1, &payload, false).ok()?;
             ring_bell(ring, wake);
             Some(true)
         },
@@ -80,44 +86,58 @@ fn take(
     Some(number)
 }
 
+fn pass(units: usize, frames: u8, len: usize) {
+    let ring = Ring::new(units);
+    let worker = {
+        let ring = ring.clone();
+        thread::spawn(move || {
+            let mut writer = Writer::new(&ring.shared, ring.cells.clone());
+            for number in 0..frames {
+                assert!(send(&ring, &mut writer, number, len));
+            }
+            ring_bell(&ring, writer.flush());
+        })
+    };
+    let mut reader = Reader::new(&ring.shared, ring.cells.clone());
+    for expected in 0..frames {
+        assert_eq!(take(&ring, &mut reader, READER, || true), Some(expected));
+    }
+    worker.join().unwrap();
+}
+
 /// More frames than the ring has room for, through every offset: the worker waits for room, the reader for
-/// frames, and the buffer wraps. The counters are published after the bytes (worker) and after the reading
-/// (reader); each waiter stores its doorbell, fences, and looks again; each publisher fences and looks for
-/// a doorbell. A lost wake-up would be a deadlock, a byte used by both a failure of its cell.
+/// frames, and the buffer is used again. The counters are published after the bytes (worker) and after the
+/// reading (reader); each waiter stores its doorbell, fences, and looks again; each publisher fences and
+/// looks for a doorbell. A lost wake-up would be a deadlock, a byte used by both a failure of its cell.
 ///
-/// Two threads, at most three preemptions; a ring of two frames, three frames.
+/// Two threads, at most four preemptions; a ring of two frames, three frames.
 #[test]
 fn frames_pass_a_ring_that_is_too_small_for_them() {
     let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(4);
+    model.check(|| pass(4, 3, SHORT));
+}
+
+/// Likewise with frames that do not divide the buffer: one does not fit before its end, so the worker
+/// skips the rest. The skip and the frame are published together, and a worker that waits for room for
+/// both may find the reader asleep with less than a quarter to read: it tells it before it sleeps.
+///
+/// Two threads, at most three preemptions; a ring of eight units, four frames of three.
+#[test]
+fn a_frame_that_does_not_fit_before_the_end_goes_to_the_beginning() {
+    let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
-    model.check(|| {
-        let ring = Ring::new(4);
-        let worker = {
-            let ring = ring.clone();
-            thread::spawn(move || {
-                let mut writer = Writer::new(&ring.shared, ring.cells.clone());
-                for number in 0..3 {
-                    assert!(send(&ring, &mut writer, number));
-                }
-                ring_bell(&ring, writer.flush());
-            })
-        };
-        let mut reader = Reader::new(&ring.shared, ring.cells.clone());
-        for expected in 0..3 {
-            assert_eq!(take(&ring, &mut reader, READER, || true), Some(expected));
-        }
-        worker.join().unwrap();
-    });
+    model.check(|| pass(8, 4, LONG));
 }
 
 /// The worker writes its last frame and finishes the job; the reader waits for a frame or the end. It looks
 /// at the word before it looks at the ring, so that an end it has seen means that everything is there.
 ///
-/// Two threads, at most three preemptions.
+/// Two threads, at most four preemptions.
 #[test]
 fn a_worker_that_is_gone_has_left_everything_in_the_ring() {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = Some(4);
     model.check(|| {
         let ring = Ring::new(4);
         let word = Arc::new(JobWord::new());
@@ -126,7 +146,7 @@ fn a_worker_that_is_gone_has_left_everything_in_the_ring() {
             let (ring, word) = (ring.clone(), word.clone());
             thread::spawn(move || {
                 let mut writer = Writer::new(&ring.shared, ring.cells.clone());
-                assert!(send(&ring, &mut writer, 7));
+                assert!(send(&ring, &mut writer, 7, SHORT));
                 let end = word.finish(generation, End::Completed);
                 if end == (Release::Held { watched: true }) {
                     ring.bells[READER as usize].ring();
@@ -158,9 +178,31 @@ fn watch(word: &JobWord, generation: Generation) -> bool {
 /// The reader gives up while the worker waits for room (or is about to): it says so, then rings. The
 /// worker looks again after arming, so it sees one or is woken by the other, and drops the rest.
 ///
-/// Two threads, at most three preemptions; the ring is full after two frames.
+/// Two threads, unbounded; the ring is full after two frames.
 #[test]
 fn a_reader_that_is_gone_does_not_hold_the_worker() {
+    loom::model(|| {
+        let ring = Ring::new(4);
+        let worker = {
+            let ring = ring.clone();
+            thread::spawn(move || {
+                let mut writer = Writer::new(&ring.shared, ring.cells.clone());
+                (0..3).all(|number| send(&ring, &mut writer, number, SHORT))
+            })
+        };
+        ring.shared.discard();
+        ring.bells[WRITER as usize].ring();
+        let all = worker.join().unwrap();
+        assert!(!all, "there was no room for the third");
+    });
+}
+
+/// A reader takes a frame, gives it back and stops; another goes on where it stopped, while the worker
+/// writes. The second begins at the published `tail`.
+///
+/// Three threads, of which the readers follow each other; at most three preemptions.
+#[test]
+fn a_reader_that_takes_over_sees_the_next_frame() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
@@ -169,31 +211,8 @@ fn a_reader_that_is_gone_does_not_hold_the_worker() {
             let ring = ring.clone();
             thread::spawn(move || {
                 let mut writer = Writer::new(&ring.shared, ring.cells.clone());
-                (0..3).all(|number| send(&ring, &mut writer, number))
-            })
-        };
-        ring.shared.discard();
-        ring.bells[WRITER as usize].ring();
-        let _ = worker.join().unwrap();
-    });
-}
-
-/// A reader takes a frame, gives it back and stops; another goes on where it stopped, while the worker
-/// writes. The second begins at the published `tail`.
-///
-/// Three threads, of which the readers follow each other; at most two preemptions.
-#[test]
-fn a_reader_that_takes_over_sees_the_next_frame() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(2);
-    model.check(|| {
-        let ring = Ring::new(4);
-        let worker = {
-            let ring = ring.clone();
-            thread::spawn(move || {
-                let mut writer = Writer::new(&ring.shared, ring.cells.clone());
                 for number in 0..3 {
-                    assert!(send(&ring, &mut writer, number));
+                    assert!(send(&ring, &mut writer, number, SHORT));
                 }
                 ring_bell(&ring, writer.flush());
             })
