@@ -14,6 +14,7 @@ use crate::pg::error::Failure;
 use crate::pg::latch::ProcessLatch;
 use crate::pg::registration;
 use pgrx::pg_sys;
+use std::cell::Cell;
 
 /// The longest wait that can be asked for, milliseconds.
 pub const MAX_TIMEOUT: i32 = 86_400_000;
@@ -77,6 +78,32 @@ impl Vigil for LeaderVigil {
     }
 }
 
+/// A wait that says in the job's word that it sleeps; unsaid when it ends, by an interrupt too, because
+/// [`deadlock`] takes a watched job for one whose leader waits.
+struct Watch {
+    cluster: &'static Cluster,
+    job: JobId,
+    watching: Cell<bool>,
+}
+
+impl Watch {
+    fn arm(&self) {
+        self.watching.set(true);
+        let _ = self.cluster.slot(self.job).word.watch(self.job.generation);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.watching.get() {
+            self.cluster
+                .slot(self.job)
+                .word
+                .unwatch(self.job.generation);
+        }
+    }
+}
+
 /// Waits until `look` finds what it looks for, or `timeout_ms` have passed (`None`: for ever). The leader's
 /// doorbell is rung when the job's word changes; `arm` says what else shall ring it.
 pub fn until<T>(
@@ -90,9 +117,13 @@ pub fn until<T>(
     let now = latch.now();
     let deadline = timeout_ms.map(|limit| now + limit as Micros * 1000);
     let mut vigil = LeaderVigil::new(cluster, job, now);
-    let word = &cluster.slot(job).word;
+    let watch = Watch {
+        cluster,
+        job,
+        watching: Cell::new(false),
+    };
     let arm = || {
-        let _ = word.watch(job.generation);
+        watch.arm();
         arm();
     };
     wait_for(&latch, deadline, &mut vigil, arm, look)
