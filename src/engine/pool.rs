@@ -28,6 +28,8 @@
 //! | `Worker::word` | holder of the lock | the worker itself |
 //! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected` | holder of the lock | nobody |
+//! | `Worker::registrar` | holder of the lock: who registered the place, while it sleeps until a process reports in | nobody |
+//! | `Worker::seen` | holder of the lock: 1 when the first process of a registration reports in, 0 when the place is claimed | who registered it |
 //!
 //! # Invariants (checked by the property test in `pool/tests.rs`)
 //!
@@ -68,6 +70,9 @@ use super::worker::{Activity, WorkerWord};
 /// A process that has not reported in so long after its place was claimed is taken for lost. Generous:
 /// forking takes milliseconds, and being wrong costs only a process that leaves at once.
 pub const START_LIMIT: Micros = 10_000_000;
+
+/// In a slot's `worker`: bound to no place, only to be failed.
+const NOBODY: u32 = u32::MAX;
 
 /// In `Worker::claimed_at`: nobody looked at the clock yet.
 const UNKNOWN: Micros = 0;
@@ -115,10 +120,12 @@ pub struct Worker {
     /// The worker word.
     pub word: WorkerWord,
     party: AtomicU64,
+    registrar: AtomicU64,
     claimed_at: AtomicU64,
     lane: AtomicU32,
     idle_next: AtomicU32,
     connected: AtomicU32,
+    seen: AtomicU32,
 }
 
 /// Totals over all lanes, in shared memory.
@@ -539,7 +546,29 @@ impl<'a> Scheduler<'a> {
             return false;
         }
         place.party.store(party.to_bits(), Ordering::Relaxed);
+        place.seen.store(1, Ordering::Relaxed);
         true
+    }
+
+    /// Who registered the place and sleeps until a process reports in: to be rung when one has. Once.
+    pub fn take_registrar(&mut self, worker: u32) -> Option<Party> {
+        let registrar = &self.workers[worker as usize].registrar;
+        let party = Party::from_bits(registrar.load(Ordering::Relaxed));
+        registrar.store(0, Ordering::Relaxed);
+        party
+    }
+
+    /// `registrar` is going to sleep until the first process of a registration reports in. `false`: it has.
+    #[must_use]
+    pub fn await_first(&mut self, worker: u32, generation: u32, registrar: Party) -> bool {
+        let place = &self.workers[worker as usize];
+        let awaits = place.awaits_first(generation);
+        if awaits {
+            place
+                .registrar
+                .store(registrar.to_bits(), Ordering::Relaxed);
+        }
+        awaits
     }
 
     /// The worker has connected to its lane's database: from now on its exit says nothing about whether
@@ -767,10 +796,15 @@ impl<'a> Scheduler<'a> {
         Some(Next::Retire)
     }
 
-    /// Whether anybody in the worker's lane has connected: then a failed start is not the lane's fault.
+    /// Index of the lane that a worker's place belongs to.
     #[must_use]
-    pub fn lane_works(&self, worker: u32) -> bool {
-        let lane = load(&self.workers[worker as usize].lane);
+    pub fn lane_index(&self, worker: u32) -> u32 {
+        load(&self.workers[worker as usize].lane)
+    }
+
+    /// Whether anybody in the lane has connected: then a failed start is not the lane's fault.
+    #[must_use]
+    pub fn lane_works(&self, lane: u32) -> bool {
         self.workers.iter().any(|place| {
             load(&place.lane) == lane
                 && load(&place.connected) != 0
@@ -778,14 +812,13 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// Takes the first queued job of an exiting worker's lane, whatever it is: to fail it. The job is
-    /// `Starting` and the caller's; the worker's word does not change.
-    pub fn take_to_fail(&mut self, worker: u32) -> Option<JobId> {
-        let place = &self.workers[worker as usize];
-        let pid = place.party()?.pid();
-        let job = self.pop(load(&place.lane), |_| true)?;
+    /// Takes the first queued job of a lane for which no process can be started, whatever it is: to fail
+    /// it. The job is `Starting` and the caller's. `pid`: the process that could not start, 0 if it has
+    /// none.
+    pub fn take_to_fail(&mut self, lane: u32, pid: u32) -> Option<JobId> {
+        let job = self.pop(lane, |_| true)?;
         let slot = self.slot(job.index);
-        slot.worker.store(worker, Ordering::Relaxed);
+        slot.worker.store(NOBODY, Ordering::Relaxed);
         slot.pid.store(pid, Ordering::Relaxed);
         let _ = slot.word.bind(job.generation);
         Some(job)
@@ -854,6 +887,8 @@ impl<'a> Scheduler<'a> {
         place.lane.store(lane, Ordering::Relaxed);
         place.party.store(0, Ordering::Relaxed);
         place.connected.store(0, Ordering::Relaxed);
+        place.seen.store(0, Ordering::Relaxed);
+        place.registrar.store(0, Ordering::Relaxed);
         place.claimed_at.store(now, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
@@ -861,12 +896,18 @@ impl<'a> Scheduler<'a> {
         Some((worker as u32, generation))
     }
 
-    /// The process for a place that [`staff`](Self::staff) claimed could not be registered.
-    pub fn start_failed(&mut self, worker: u32, generation: u32) {
-        let now = self.workers[worker as usize].word.load();
-        if now.generation() == generation && now.activity() == Activity::Starting {
+    /// The process for a place that [`staff`](Self::staff) claimed could not be registered, or was, and is
+    /// lost before it reported in. Returns the lane that it was for; `None`: the place is not waiting for
+    /// that process (any more).
+    pub fn start_failed(&mut self, worker: u32, generation: u32) -> Option<u32> {
+        let place = &self.workers[worker as usize];
+        let waits = self.is_place_of(worker, generation)
+            && self.activity(worker) == Activity::Starting
+            && place.party().is_none();
+        waits.then(|| {
             self.vacate(worker);
-        }
+            load(&place.lane)
+        })
     }
 
     /// Takes back the places of processes that never reported in. Returns whether there were any.
@@ -900,8 +941,8 @@ impl<'a> Scheduler<'a> {
         slot.word
             .load_if(job.generation)
             .filter(|now| now.worker())?;
-        let place = &self.workers[slot.worker() as usize];
-        (self.activity(slot.worker()) == Activity::Busy(job.index))
+        let place = self.workers.get(slot.worker() as usize)?;
+        (place.word.load().activity() == Activity::Busy(job.index))
             .then(|| place.party())
             .flatten()
     }
@@ -962,10 +1003,15 @@ impl<'a> Scheduler<'a> {
 }
 
 impl Worker {
-    /// Whether the place's process has come up.
+    /// Whether the registration `generation` still waits for its first process: none has reported in.
+    /// May be asked without the lock: the word tells whose answer it is, and both were written under the
+    /// lock before the word changed again.
     #[must_use]
-    pub fn has_reported_in(&self) -> bool {
-        self.party().is_some()
+    pub fn awaits_first(&self, generation: u32) -> bool {
+        let now = self.word.load();
+        now.generation() == generation
+            && now.activity() == Activity::Starting
+            && self.seen.load(Ordering::Relaxed) == 0
     }
 
     fn party(&self) -> Option<Party> {
