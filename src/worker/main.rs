@@ -139,7 +139,11 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     cluster
         .pool()
         .locked(|scheduler| scheduler.connected(worker));
-    update(|me| me.connected = true);
+    settings::read_configured();
+    update(|me| {
+        me.connected = true;
+        me.limits = Limits::read();
+    });
     // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
     unsafe {
         guarded(|| shim::pgb_session_init());
@@ -228,6 +232,7 @@ fn go(next: Next) -> ! {
 
 /// The configuration was read again.
 fn reloaded() {
+    settings::define();
     session::forget();
     update(|me| me.limits = Limits::read());
 }
