@@ -40,6 +40,8 @@
 //! * While jobs are queued, some process is on its way, at work, or leaving, and looks for a lane that is
 //!   short before it rests or goes; unless the server refused to start one.
 //!
+//! A launch looks for a worker that need not be woken first: see [`soon`].
+//!
 //! # Hazards
 //!
 //! * **A worker that leaves** does so under the lock: either a leader handed it a job before, then it is
@@ -59,6 +61,8 @@
 //!   told to make room and did not look for so long: it proves its generation when it does.
 //! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
+
+pub mod soon;
 
 use super::job::{Cancel, Phase, Release, Unbind};
 use super::party::Party;
@@ -111,6 +115,8 @@ pub struct Lane {
     queued: AtomicU32,
     starting: AtomicU32,
     workers: AtomicU32,
+    run_time: AtomicU32,
+    latest: AtomicU32,
 }
 
 /// A worker's place in shared memory. See the module documentation.
@@ -400,6 +406,7 @@ impl<'a> Scheduler<'a> {
             None => return None,
         };
         self.lanes[index].key.store(bits, Ordering::Relaxed);
+        self.lanes[index].run_time.store(0, Ordering::Relaxed);
         Some(index as u32)
     }
 
@@ -460,6 +467,9 @@ impl<'a> Scheduler<'a> {
         slot.pid.store(party.pid(), Ordering::Relaxed);
         let watched = slot.word.bind(job.generation);
         place.word.assign(job.index);
+        self.lane(load(&slot.lane))
+            .latest
+            .store(worker, Ordering::Relaxed);
         (party, slot.leader().filter(|_| watched))
     }
 

@@ -39,6 +39,16 @@ pub fn ring(party: Party) {
     }
 }
 
+/// Whether a process is not asleep on its latch: ringing it then costs no system call, and it sees its
+/// words without being woken. A guess by the time it is used.
+pub fn is_awake(party: Party) -> bool {
+    // SAFETY: as in `ring`; a volatile flag that its owner sets before it sleeps.
+    unsafe {
+        let proc = (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize);
+        (&raw const (*proc).procLatch.maybe_sleeping).read_volatile() == 0
+    }
+}
+
 /// Microseconds since this process first asked.
 pub fn now() -> Micros {
     static START: OnceLock<Instant> = OnceLock::new();
@@ -103,6 +113,12 @@ impl Latch for ProcessLatch<'_> {
             return 0;
         }
         limit
+    }
+
+    /// Not counted among those that spin, so that the worker that it waits for may spin when it is done.
+    fn may_linger(&self) -> bool {
+        settings::spin() > 0
+            && self.cluster.spinning().load(Ordering::Relaxed) + 1 < self.cluster.processors()
     }
 
     fn spun(&self) {

@@ -153,12 +153,21 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
 
 /// Asks the pool what to do next, and notes it.
 fn look_for_next(cluster: &'static Cluster) {
+    look_for_next_after(cluster, None);
+}
+
+/// As [`look_for_next`], after a job that took so long.
+fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
     let Some(now) = me() else { leave(0) };
     let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
     let leaving = now.unfit || one_job || now.jobs >= now.limits.max_jobs;
-    let next = cluster
-        .pool()
-        .locked(|scheduler| scheduler.next(now.place.worker, leaving));
+    let worker = now.place.worker;
+    let next = cluster.pool().locked(|scheduler| {
+        if let Some(took) = took {
+            scheduler.took(worker, took);
+        }
+        scheduler.next(worker, leaving)
+    });
     note(next);
 }
 
@@ -198,10 +207,12 @@ unsafe extern "C-unwind" fn step() {
                 me.jobs += 1;
                 me.unfit = true;
             });
+            let began = latch::now();
             if run::run(cluster, job) == After::Clean {
                 update(|me| me.unfit = false);
             }
-            look_for_next(cluster);
+            let took = latch::now() - began;
+            look_for_next_after(cluster, Some(took));
         }
         Some(Next::Idle) => sleep(cluster),
         Some(next @ (Next::Restart | Next::Retire)) => go(next),
