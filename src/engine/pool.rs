@@ -1024,7 +1024,9 @@ impl Worker {
             && self.seen.load(Ordering::Relaxed) == 0
     }
 
-    fn party(&self) -> Option<Party> {
+    /// The place's process. Without the lock: a guess.
+    #[must_use]
+    pub fn party(&self) -> Option<Party> {
         Party::from_bits(self.party.load(Ordering::Relaxed))
     }
 }

@@ -46,6 +46,9 @@ pub trait Latch {
         false
     }
 
+    /// Called between the looks of a spin: gives way to whoever the waiter waits for, if need be.
+    fn pace(&self) {}
+
     /// The spin that [`spin_limit`](Self::spin_limit) allowed has ended.
     fn spun(&self) {}
 
@@ -151,6 +154,7 @@ fn spin_until<T>(
     look: &mut impl FnMut() -> Option<T>,
 ) -> Option<T> {
     while latch.now() < end && !latch.interrupted() {
+        latch.pace();
         for _ in 0..SPINS_PER_CLOCK {
             spin_hint();
             let found = look();
