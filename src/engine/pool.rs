@@ -26,7 +26,7 @@
 //! |---|---|---|
 //! | everything in [`Lane`] | holder of the lock | nobody |
 //! | `Worker::word` | holder of the lock | the worker itself |
-//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
+//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | [`Pool::likely_process`] |
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected` | holder of the lock | nobody |
 //! | `Worker::registrar` | holder of the lock: who registered the place, while it sleeps until a process reports in | nobody |
 //! | `Worker::seen` | holder of the lock: 1 when the first process of a registration reports in, 0 when the place is claimed | who registered it |
@@ -284,6 +284,13 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     #[must_use]
     pub fn worker(&self, index: u32) -> &'a Worker {
         &self.workers[index as usize]
+    }
+
+    /// The process that a job was bound to last, for want of the lock a guess; `None`: none yet.
+    #[must_use]
+    pub fn likely_process(&self, job: JobId) -> Option<Party> {
+        let worker = self.jobs.slot(job.index).worker();
+        self.workers.get(worker as usize)?.party()
     }
 
     /// Jobs queued in all lanes.
@@ -1024,9 +1031,7 @@ impl Worker {
             && self.seen.load(Ordering::Relaxed) == 0
     }
 
-    /// The place's process. Without the lock: a guess.
-    #[must_use]
-    pub fn party(&self) -> Option<Party> {
+    fn party(&self) -> Option<Party> {
         Party::from_bits(self.party.load(Ordering::Relaxed))
     }
 }

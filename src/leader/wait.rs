@@ -113,13 +113,7 @@ pub fn until<T>(
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    let slot = cluster.slot(job);
-    let worker = slot
-        .word
-        .load()
-        .worker()
-        .then(|| cluster.pool().worker(slot.worker()).party())
-        .flatten();
+    let worker = cluster.pool().likely_process(job);
     let latch = ProcessLatch::with_partner(cluster, worker);
     let now = latch.now();
     let deadline = timeout_ms.map(|limit| now + limit as Micros * 1000);
