@@ -2,7 +2,7 @@
 //!
 //! All waits of a session go through [`until`]: for a job to be bound to a worker, to finish, to have
 //! rows. Meanwhile a [`LeaderVigil`] looks, at growing intervals, for a deadlock that comes back to this
-//! session, and while the job has no worker, every [`LIVENESS_NET`], whether one is really on its way.
+//! session, and while the job has no worker, at intervals of [`LIVENESS_NET`] at most, whether one is really on its way.
 
 use crate::engine::job::{Phase, Snapshot};
 use crate::engine::table::JobId;
@@ -19,10 +19,13 @@ use std::cell::Cell;
 /// The longest wait that can be asked for, milliseconds.
 pub const MAX_TIMEOUT: i32 = 86_400_000;
 
-/// A job that waits for a worker longer than this has its lane looked at again: a process may have failed
-/// to start after it was registered. The one place where time stands in for an event; everything else
-/// works without.
+/// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
+/// up to this: a process may have failed to start after it was registered, or the postmaster may have missed
+/// that a place waits for its next process ([`registration::nudge`]). The one place where time stands in for
+/// an event; everything else works without.
 pub const LIVENESS_NET: Micros = 1_000_000;
+/// Several times what starting a process takes.
+const NET_FIRST: Micros = 16_000;
 
 /// See the module documentation.
 struct LeaderVigil {
@@ -31,6 +34,7 @@ struct LeaderVigil {
     lane: u32,
     interval: Micros,
     deadlock_due: Micros,
+    net_interval: Micros,
     net_due: Micros,
 }
 
@@ -44,7 +48,8 @@ impl LeaderVigil {
             lane: cluster.slot(job).lane(),
             interval,
             deadlock_due: now + interval,
-            net_due: now + LIVENESS_NET,
+            net_interval: NET_FIRST,
+            net_due: now + NET_FIRST,
         }
     }
 
@@ -65,9 +70,11 @@ impl Vigil for LeaderVigil {
 
     fn look(&mut self, now: Micros) {
         if self.net_due <= now {
-            self.net_due = now + LIVENESS_NET;
+            self.net_interval = (2 * self.net_interval).min(LIVENESS_NET);
+            self.net_due = now + self.net_interval;
             if self.has_no_worker() {
                 let _ = registration::staff(self.cluster, self.lane, None);
+                registration::nudge();
             }
         }
         if self.deadlock_due <= now {

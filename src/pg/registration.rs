@@ -20,6 +20,7 @@ use crate::pg::cluster::{Cluster, WORKER_ENTRY};
 use crate::pg::error::Error;
 use crate::pg::latch::{ProcessLatch, own_party, ring, shared_now};
 use crate::pg::local::Local;
+use crate::pg::shim;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 use smallvec::SmallVec;
@@ -150,6 +151,13 @@ pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> S
             }
         }
     }
+}
+
+/// Has the postmaster look once more whether a process is to be started: it may have missed that one ended
+/// whose place is to be taken by another. For the liveness net only.
+pub fn nudge() {
+    // SAFETY: sends a signal to the postmaster.
+    unsafe { shim::pgb_nudge_postmaster() };
 }
 
 /// A claimed place for which no process is registered yet; given back unless forgotten. Interrupts are

@@ -73,6 +73,7 @@ extern void pgb_install_signals(void);
 extern void pgb_ignore_doorbell(void);
 extern void pgb_clear_cancel(void);
 extern void pgb_rearm_cancel(void);
+extern void pgb_nudge_postmaster(void);
 
 /* comm.c */
 extern void pgb_redirect_messages(void);
