@@ -3,11 +3,11 @@
 use super::{Arguments, Result, sql_function};
 use crate::leader::launch::{Launch, launch};
 use crate::leader::session::{self, Name};
-use crate::leader::{control, result, view, wait};
+use crate::leader::{control, result, stream, view, wait};
 use crate::pg::cluster::attached;
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch::ring;
-use crate::pg::rows::RowSink;
+use crate::pg::rows::{Caller, Store};
 use crate::pg::settings;
 use crate::pg::text;
 use crate::pg::tuple::{Value, composite};
@@ -56,10 +56,35 @@ fn handle(arguments: Arguments) -> Name {
     )
 }
 
-fn read(arguments: Arguments, name: Name) -> Result {
+/// Reads a result the way in which the caller wants it: all at once, or a row per call.
+fn read(arguments: Arguments, name: Name, json: bool) -> Result {
+    let call = arguments.call_info();
     // SAFETY: declared to return a set.
-    let mut sink = unsafe { RowSink::new(arguments.call_info())? };
-    result::read(name, &mut sink)?;
+    let row = unsafe {
+        if stream::is_open(call) {
+            stream::next(call)?
+        } else {
+            let caller = Caller::of(call)?;
+            if caller.materializes() {
+                result::read_into_store(name, &caller, json)?;
+                None
+            } else {
+                stream::open(call, name, &caller, json)?
+            }
+        }
+    };
+    Ok(row.unwrap_or_else(|| arguments.null()))
+}
+
+/// No rows.
+fn read_nothing(arguments: Arguments) -> Result {
+    // SAFETY: declared to return a set.
+    let caller = unsafe { Caller::of(arguments.call_info())? };
+    if caller.materializes() {
+        Store::new(&caller);
+    } else {
+        caller.answer(true);
+    }
     Ok(arguments.null())
 }
 
@@ -74,7 +99,7 @@ sql_function!(
     /// `pg_background_result(pid)`: the rows of a job, once.
     pg_background_result,
     pg_finfo_pg_background_result,
-    |arguments| read(arguments, pid(arguments))
+    |arguments| read(arguments, pid(arguments), false)
 );
 
 sql_function!(
@@ -102,7 +127,26 @@ sql_function!(
     /// `pg_background_result_v2(pid, cookie)`: the rows of a job, once.
     pg_background_result_v2,
     pg_finfo_pg_background_result_v2,
-    |arguments| read(arguments, handle(arguments))
+    |arguments| read(arguments, handle(arguments), false)
+);
+
+sql_function!(
+    /// `pg_background_result(pid, cookie, row_type)`: likewise, as rows of an existing type.
+    pg_background_result_as,
+    pg_finfo_pg_background_result_as,
+    |arguments| {
+        if arguments.int4(0).is_none() || arguments.cookie(1).is_none() {
+            return read_nothing(arguments);
+        }
+        read(arguments, handle(arguments), false)
+    }
+);
+
+sql_function!(
+    /// `pg_background_result_json(pid, cookie)`: likewise, as JSON.
+    pg_background_result_json,
+    pg_finfo_pg_background_result_json,
+    |arguments| read(arguments, handle(arguments), true)
 );
 
 sql_function!(
@@ -152,9 +196,9 @@ sql_function!(
     pg_finfo_pg_background_list_v2,
     |arguments| {
         // SAFETY: declared to return a set.
-        let mut sink = unsafe { RowSink::new(arguments.call_info())? };
-        view::check_list(&sink)?;
-        view::list(&mut sink);
+        let caller = unsafe { Caller::of(arguments.call_info())? };
+        view::check_list(&caller)?;
+        view::list(&mut Store::new(&caller));
         Ok(arguments.null())
     }
 );
