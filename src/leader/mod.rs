@@ -8,6 +8,7 @@
 //! | [`deadlock`] | waits that come back to the waiter |
 //! | [`result`] | reading a result, for everyone who wants rows |
 //! | [`stream`] | a result in a select list: one row per call |
+//! | [`json_array`] | a result as one JSON array |
 //! | [`reading`] | the frames of a job, one after another |
 //! | [`convert`] | from the rows of a job to the rows that the caller wants |
 //! | [`columns`] | comparing the columns of a job with the caller's |
@@ -20,6 +21,7 @@ pub mod control;
 pub mod convert;
 pub mod deadlock;
 pub mod exit;
+pub mod json_array;
 pub mod launch;
 pub mod reading;
 pub mod result;

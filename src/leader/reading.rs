@@ -20,9 +20,13 @@ use crate::pg::error::Error;
 use crate::pg::latch::{own_party, ring};
 use crate::pg::memory::{Assembly, Bytes, within};
 use crate::pg::shim::{self, frame, guarded};
+use arrayvec::ArrayVec;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
+
+/// Rows of a batch: enough that what is paid once per batch does not count.
+const BATCH: usize = 64;
 
 /// A result while it is read.
 pub struct Reading {
@@ -127,8 +131,12 @@ impl Reading {
                     ),
                 ));
             }
-            // SAFETY: what was made for the last frame is not used any more.
-            unsafe { pg_sys::MemoryContextReset(self.per_frame) };
+            // SAFETY: what was made for the last frame is not used any more. Mostly there is nothing.
+            unsafe {
+                if !(*self.per_frame).isReset {
+                    pg_sys::MemoryContextReset(self.per_frame);
+                }
+            }
             match self.whole(wait) {
                 Next::Frame(found) if found.kind == frame::NOTICE => self.deliver(found),
                 next => return Ok(next),
@@ -141,6 +149,31 @@ impl Reading {
         if let Some(chunk) = self.current.take() {
             self.consume(chunk);
         }
+    }
+
+    /// Shows `put` the rows that follow in the ring and lie there in one piece, as many as there are now and
+    /// fit into a batch; then lets the worker have their room. `false`: there was none. The caller is taking,
+    /// and has done with the last frame.
+    pub fn put_following(&mut self, put: impl FnOnce(&[*const u8])) -> bool {
+        self.done();
+        let mut batch = ArrayVec::<*const u8, BATCH>::new();
+        while !batch.is_full()
+            && let Some(chunk) = self.reader.peek()
+            && chunk.kind == frame::ROW
+            && !chunk.more
+            && self.assembly.is_idle()
+        {
+            batch.push(self.reader.payload(chunk, <[u8]>::as_ptr));
+            self.reader.pass(chunk);
+        }
+        if batch.is_empty() {
+            return false;
+        }
+        put(&batch);
+        if let Some(worker) = self.reader.catch_up() {
+            ring(worker);
+        }
+        true
     }
 
     /// The caller is about to take what cannot be given back.

@@ -1,4 +1,5 @@
-//! Reading a result, for everyone who wants rows: a tuplestore, one row at a time, a JSON array.
+//! Reading a result, for everyone who wants rows: a tuplestore here, one row at a time in [`super::stream`],
+//! a JSON array in [`super::json_array`].
 //!
 //! First the rows, then the outcome out of the block once the job has finished. Types are compared when the
 //! first row is seen, before it is taken, so a column list that does not fit, or an interrupt before the
@@ -15,14 +16,11 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, within};
 use crate::pg::rows::{Caller, Store};
-use crate::pg::shim::{self, guarded};
 use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_FEATURE_NOT_SUPPORTED, ERRCODE_UNDEFINED_OBJECT,
 };
 use std::borrow::Cow;
-use std::ffi::c_void;
 
 /// Rows between two looks at pending interrupts.
 const ROWS_PER_CHECK: u32 = 64;
@@ -143,6 +141,18 @@ impl Rows {
         }
     }
 
+    /// Puts the rows that follow and are there now into a store, when they need no conversion. After a row
+    /// that was put unchanged.
+    pub fn put_following(&mut self, store: &mut Store) {
+        // SAFETY: the columns were compared with the caller's; the tuples stay during the call.
+        while self
+            .reading
+            .put_following(|tuples| unsafe { store.put_tuples(tuples) })
+        {
+            pgrx::check_for_interrupts!();
+        }
+    }
+
     /// Lets the worker have the room of the row that was returned last.
     pub fn done(&mut self) {
         self.reading.done();
@@ -164,11 +174,15 @@ impl Rows {
     /// A result without rows has columns all the same; without columns and tags (empty SQL, or an error
     /// before them) it fits everything.
     fn check_end(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
-        let described = Block::of(self.cluster, self.job).description().is_some();
-        if self.converter.is_none() && described {
+        if self.converter.is_none() && self.has_columns() {
             self.describe(wanted)?;
         }
         Ok(())
+    }
+
+    /// Whether the statement is of a kind that returns rows. Once the end was found.
+    pub fn has_columns(&self) -> bool {
+        Block::of(self.cluster, self.job).description().is_some()
     }
 
     /// Frees what the reading has used. (A reading that is given up leaves it to the parent context.)
@@ -231,88 +245,15 @@ pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Fa
     let row_context = rows.row_context();
     let values = caller.is_particular();
     while let Step::Row(row) = rows.next(wanted, true, values)? {
+        let unchanged = matches!(row, Row::AsIs(_));
         // SAFETY: the row's context is valid while it is read.
         unsafe { within(row_context, || row.put(&mut store)) };
+        if unchanged {
+            rows.put_following(&mut store);
+        }
     }
     rows.free();
     conclude(cluster, tracked.job)
-}
-
-/// The rows of a job as one JSON array, for whoever holds the job.
-#[expect(dead_code, reason = "fan-out reads its jobs with it")]
-pub struct JsonArray {
-    rows: Rows,
-    /// What the array refers to lives here.
-    context: pg_sys::MemoryContext,
-    state: *mut c_void,
-    count: u64,
-    ended: bool,
-}
-
-impl JsonArray {
-    /// Begins to read the result of a job that this session holds (tracked or not) and that has one. Memory
-    /// comes from `context`, which has to live as long.
-    ///
-    /// # Errors
-    /// 55006 when it is being read already.
-    ///
-    /// # Safety
-    /// The context must be valid.
-    pub unsafe fn begin(
-        cluster: &'static Cluster,
-        job: JobId,
-        pid: u32,
-        context: pg_sys::MemoryContext,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            // SAFETY: by the caller.
-            rows: unsafe { Rows::begin(cluster, job, pid, context)? },
-            context,
-            state: std::ptr::null_mut(),
-            count: 0,
-            ended: false,
-        })
-    }
-
-    /// Takes the rows that are there. `true`: that was all, and the job has finished. `wait`: until then.
-    ///
-    /// # Errors
-    /// 42704 when the session has let go of the job meanwhile.
-    pub fn take(&mut self, wait: bool) -> Result<bool, Error> {
-        while !self.ended {
-            match self.rows.next(Wanted::Json, wait, true)? {
-                Step::Row(Row::Values(values, _)) => {
-                    let element = values[0];
-                    let state = self.state;
-                    // SAFETY: the array refers to a copy of the element in its own context.
-                    self.state = unsafe {
-                        within(self.context, || {
-                            guarded(|| shim::pgb_json_array_push(state, element))
-                        })
-                    };
-                    self.count += 1;
-                }
-                Step::Row(Row::AsIs(_)) => unreachable!("values were asked for"),
-                Step::NotYet => return Ok(false),
-                Step::End => self.ended = true,
-            }
-        }
-        Ok(true)
-    }
-
-    /// The array, in the current memory context, and the number of rows; `None`: the statement is of a kind
-    /// that returns no rows. Once [`take`](Self::take) has said that it is complete. The job is still held.
-    pub fn finish(self) -> Option<(Datum, u64)> {
-        assert!(self.ended, "the result was read to its end");
-        let has_rows = Block::of(self.rows.cluster, self.rows.job)
-            .description()
-            .is_some();
-        let (state, count) = (self.state, self.count);
-        // SAFETY: the array is complete.
-        let array = has_rows.then(|| unsafe { guarded(|| shim::pgb_json_array_end(state)) });
-        self.rows.free();
-        array.map(|array| (array, count))
-    }
 }
 
 /// The error of a job that did not complete: the one that was noted, if any.

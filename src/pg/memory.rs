@@ -91,6 +91,11 @@ impl Assembly {
         self.len == 0
     }
 
+    /// Nothing is being put together.
+    pub fn is_idle(&self) -> bool {
+        self.is_empty() || self.complete
+    }
+
     fn bytes(&self) -> &[u8] {
         if self.is_empty() {
             return &[];

@@ -5,6 +5,7 @@
 
 use crate::pg::error::Error;
 use crate::pg::memory::within;
+use crate::pg::shim::{self, guarded};
 use crate::pg::tuple::attributes;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -225,6 +226,16 @@ impl Store {
     pub unsafe fn put_slot(&mut self, slot: *mut pg_sys::TupleTableSlot) {
         // SAFETY: by the caller; the store copies the tuple.
         unsafe { pg_sys::tuplestore_puttupleslot(self.store, slot) };
+    }
+
+    /// Puts several `MinimalTuple`s.
+    ///
+    /// # Safety
+    /// Their columns are the caller's, and they stay during the call.
+    pub unsafe fn put_tuples(&mut self, tuples: &[*const u8]) {
+        let (store, start, count) = (self.store, tuples.as_ptr(), tuples.len() as i32);
+        // SAFETY: by the caller; the store copies the tuples.
+        unsafe { guarded(|| shim::pgb_put_tuples(store, start, count)) };
     }
 
     /// Puts a row of the caller's types.

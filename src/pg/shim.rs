@@ -99,6 +99,11 @@ unsafe extern "C-unwind" {
         type_oid: pg_sys::Oid,
         value: pg_sys::Datum,
     ) -> pg_sys::Datum;
+    pub fn pgb_put_tuples(
+        store: *mut pg_sys::Tuplestorestate,
+        tuples: *const *const u8,
+        count: i32,
+    );
     pub fn pgb_json(desc: pg_sys::TupleDesc) -> *mut Json;
     pub fn pgb_json_row(
         json: *mut Json,
@@ -106,7 +111,9 @@ unsafe extern "C-unwind" {
         nulls: *mut bool,
     ) -> pg_sys::Datum;
     pub fn pgb_json_tag(tag: *const c_char, len: i32) -> pg_sys::Datum;
+    #[allow(dead_code, reason = "see leader::json_array")]
     pub fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
+    #[allow(dead_code, reason = "see leader::json_array")]
     pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
 }
 

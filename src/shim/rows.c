@@ -1,5 +1,6 @@
 /*
- * The destination receiver: rows of the last statement, as MinimalTuple frames.
+ * Rows on both sides: the destination receiver, which makes frames of the rows of the last statement, and
+ * what puts rows that need no conversion into the reader's tuplestore.
  *
  * In C because it is called once per row with PostgreSQL's inline slot functions, and throws.
  */
@@ -12,6 +13,7 @@
 #include "miscadmin.h"
 #include "tcop/dest.h"
 #include "utils/memutils.h"
+#include "utils/tuplestore.h"
 
 #include "shim.h"
 
@@ -153,4 +155,24 @@ pgb_row_receiver(void)
 	receiver->pub.rDestroy = row_destroy;
 	receiver->pub.mydest = DestTupleQueue;
 	return (DestReceiver *) receiver;
+}
+
+/*
+ * Puts MinimalTuples into a store, which copies them. It wants a heap tuple, and takes nothing of it but
+ * what a minimal tuple has.
+ */
+void
+pgb_put_tuples(Tuplestorestate *store, const uint8 *const *tuples, int32 count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		MinimalTuple minimal = (MinimalTuple) tuples[i];
+		HeapTupleData tuple;
+
+		tuple.t_len = minimal->t_len + MINIMAL_TUPLE_OFFSET;
+		ItemPointerSetInvalid(&tuple.t_self);
+		tuple.t_tableOid = InvalidOid;
+		tuple.t_data = (HeapTupleHeader) ((char *) minimal - MINIMAL_TUPLE_OFFSET);
+		tuplestore_puttuple(store, &tuple);
+	}
 }

@@ -60,7 +60,10 @@ extern void pgb_redirect_messages(void);
 extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
 
 /* rows.c */
+struct Tuplestorestate;
+
 extern struct _DestReceiver *pgb_row_receiver(void);
+extern void pgb_put_tuples(struct Tuplestorestate *store, const uint8 *const *tuples, int32 count);
 
 /* record.c */
 typedef struct PgbRecords PgbRecords;

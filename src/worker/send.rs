@@ -88,6 +88,14 @@ impl Sender {
         self.writer.try_write(kind, bytes, false).ok()
     }
 
+    /// The way of most rows: nothing is kept, and there is room for all of it.
+    fn try_at_once(&mut self, kind: Kind, bytes: &[u8]) -> Option<Wake> {
+        if !self.kept.is_empty() || self.writer.is_discarded() {
+            return None;
+        }
+        self.try_whole(kind, bytes)
+    }
+
     fn keep(&mut self, kind: Kind, bytes: &[u8]) {
         if self.kept_bytes + bytes.len() <= KEPT_LIMIT {
             self.kept_bytes += bytes.len();
@@ -143,7 +151,7 @@ fn send_chunk(kind: Kind, bytes: &[u8], more: bool) -> bool {
     let own = own_party();
     let arm = || {
         let wake = SENDER.with(|current| {
-            let sender = current.as_ref()?;
+            let sender = current.as_mut()?;
             sender.writer.arm(own);
             sender.writer.flush()
         });
@@ -222,8 +230,15 @@ unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
 unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    send_kept();
-    send(kind, bytes);
+    let sent = SENDER.with(|current| current.as_mut()?.try_at_once(kind, bytes));
+    match sent {
+        Some(None) => {}
+        Some(Some(reader)) => ring(reader),
+        None => {
+            send_kept();
+            send(kind, bytes);
+        }
+    }
 }
 
 /// Sends the messages that were kept, waiting for room.
