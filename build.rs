@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -11,6 +11,7 @@ const SOURCES: [&str; 8] = [
     "rows.c",
     "record.c",
     "json.c",
+    "spill.c",
 ];
 
 fn main() {

@@ -200,6 +200,16 @@ AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
 COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
 'What the job last said with pg_background_progress; NULL when it said nothing or there is no such job.';
 
+CREATE FUNCTION pg_background_spilled(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_catalog.int8
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_spilled';
+COMMENT ON FUNCTION pg_background_spilled(pg_catalog.int4, pg_catalog.int8) IS
+'Bytes of the result that are in a temporary file at this moment, because nobody read it when its queue was full.';
+
 -- What is in use in the whole cluster
 
 CREATE FUNCTION pg_background_resources(
@@ -211,12 +221,13 @@ CREATE FUNCTION pg_background_resources(
     OUT workers_starting pg_catalog.int4,
     OUT workers_idle pg_catalog.int4,
     OUT workers_busy pg_catalog.int4,
-    OUT spill_files pg_catalog.int4
+    OUT spill_files pg_catalog.int4,
+    OUT spill_bytes pg_catalog.int8
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_resources';
 COMMENT ON FUNCTION pg_background_resources() IS
-'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files.';
+'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files and what is in them.';
 
 CREATE FUNCTION pg_background_retire_idle()
 RETURNS pg_catalog.int4

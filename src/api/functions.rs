@@ -1,9 +1,11 @@
 //! The functions, in the order of the script.
 
 use super::{Arguments, Result, sql_function};
+use crate::engine::sync::Ordering;
 use crate::leader::launch::{Launch, launch};
-use crate::leader::session::{self, Name};
+use crate::leader::session::{self, Asking, Name};
 use crate::leader::{control, result, stream, view, wait};
+use crate::pg::block::Block;
 use crate::pg::cluster::attached;
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch::ring;
@@ -271,6 +273,17 @@ sql_function!(
 );
 
 sql_function!(
+    /// `pg_background_spilled(pid, cookie)`: bytes of a job's result that are in a file.
+    pg_background_spilled,
+    pg_finfo_pg_background_spilled,
+    |arguments| {
+        let (cluster, tracked) = session::find(handle(arguments), Asking::ForControl)?;
+        let bytes = Block::of(cluster, tracked.job).spill().bytes();
+        Ok(Datum::from(bytes.cast_signed()))
+    }
+);
+
+sql_function!(
     /// `pg_background_resources()`: what the jobs and workers of the cluster occupy.
     pg_background_resources,
     pg_finfo_pg_background_resources,
@@ -286,7 +299,8 @@ sql_function!(
             Value::int4(census.starting.cast_signed()),
             Value::int4(census.idle.cast_signed()),
             Value::int4(census.busy.cast_signed() + census.exiting.cast_signed()),
-            Value::int4(0),
+            Value::int4(cluster.spill_files().load(Ordering::Relaxed) as i32),
+            Value::int8(cluster.spill_bytes().load(Ordering::Relaxed).cast_signed()),
         ];
         // SAFETY: declared to return a row of these columns.
         Ok(unsafe { composite(arguments.call_info(), row) })

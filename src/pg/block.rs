@@ -8,7 +8,8 @@
 //! | request | the leader | `Reserved` | the worker that is bound; the leader |
 //! | description | the worker, once | `Running`, before the first row | the reader, once it has seen a row or the job's end |
 //! | outcome | the worker, or whoever fails the job for want of one | `Starting`, `Running` | the leader, once finished |
-//! | ring | see [`crate::engine::ring`] | `Running` | |
+//! | spill | see [`crate::pg::spill`] | `Running` | |
+//! | ring | see [`crate::engine::channel`] | `Running` | |
 //!
 //! The description of the result's columns is not in the ring, so that a reader that is interrupted before
 //! the first row leaves it to the next.
@@ -16,6 +17,7 @@
 //! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job.
 
+use crate::engine::channel;
 use crate::engine::job::End;
 use crate::engine::message;
 use crate::engine::ring::{self, MappedBuffer};
@@ -24,6 +26,7 @@ use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::shim::Identity;
+use crate::pg::spill::SpillFile;
 use crate::pg::text;
 use pgrx::pg_sys;
 
@@ -45,6 +48,7 @@ struct Header {
     guc_offset: u32,
     ring_offset: u32,
     ring_capacity: u32,
+    spill: SpillFile,
     description: Description,
     outcome: Outcome,
 }
@@ -88,7 +92,7 @@ pub struct Block {
 }
 
 /// Alignment of the ring's shared part, so that each side's counters have a line of their own.
-const RING_ALIGN: usize = align_of::<ring::Shared>();
+const RING_ALIGN: usize = align_of::<channel::Shared>();
 
 impl Block {
     /// Allocates a block for `request` and fills in the request. Returns the arena pointer.
@@ -109,7 +113,7 @@ impl Block {
         // The block itself is aligned to 8 only, so there is slack for the ring to be moved up.
         let size = match capacity {
             0 => guc_end,
-            _ => guc_end + RING_ALIGN + size_of::<ring::Shared>() + capacity,
+            _ => guc_end + RING_ALIGN + size_of::<channel::Shared>() + capacity,
         };
         let pointer = cluster.allocate(size)?;
         let ring_offset = match capacity {
@@ -132,6 +136,7 @@ impl Block {
             (&raw mut (*header).guc_offset).write(guc_offset as u32);
             (&raw mut (*header).ring_offset).write(ring_offset as u32);
             (&raw mut (*header).ring_capacity).write(capacity as u32);
+            (&raw mut (*header).spill).write(SpillFile::default());
             let description = &raw mut (*header).description;
             (&raw mut (*description).long).write(0);
             (&raw mut (*description).len).write(0);
@@ -147,8 +152,8 @@ impl Block {
                 block
                     .start
                     .add(ring_offset)
-                    .cast::<ring::Shared>()
-                    .write(ring::Shared::default());
+                    .cast::<channel::Shared>()
+                    .write(channel::Shared::default());
             }
         }
         Ok(pointer)
@@ -199,7 +204,7 @@ impl Block {
     }
 
     /// The ring: its shared part and its buffer. `None` for jobs without a result.
-    pub fn ring(&self) -> Option<(&'static ring::Shared, MappedBuffer)> {
+    pub fn ring(&self) -> Option<(&'static channel::Shared, MappedBuffer)> {
         // SAFETY: as for `identity`. The reference is called static because a process keeps it no longer
         // than its hold on the job, which the callers see to; the arena's mapping lives as long as the
         // process.
@@ -210,9 +215,15 @@ impl Block {
                 return None;
             }
             let shared = self.start.add((*header).ring_offset as usize);
-            let buffer = shared.add(size_of::<ring::Shared>());
+            let buffer = shared.add(size_of::<channel::Shared>());
             Some((&*shared.cast(), MappedBuffer::new(buffer, capacity)))
         }
+    }
+
+    /// The file that the result goes on into. Stays while this process holds the job.
+    pub fn spill(&self) -> &'static SpillFile {
+        // SAFETY: only atomics in it; called static as the ring is.
+        unsafe { &(*self.header()).spill }
     }
 
     /// Describes the columns of the result. Only by the worker, once, before the first row.
@@ -286,6 +297,7 @@ impl Block {
 
     /// Frees the block and what has blocks of its own. Only by the last that knows it.
     fn deallocate(self, job: JobId) {
+        self.spill().delete(self.cluster);
         // SAFETY: by the caller's contract nobody else looks any more.
         let (size, parts) = unsafe {
             let header = self.header();

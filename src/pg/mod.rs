@@ -11,6 +11,7 @@
 //! | [`settings`] | the extension's own settings |
 //! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
 //! | [`memory`] | memory for data whose size a user decides |
+//! | [`spill`] | the file of a result that nobody reads |
 //! | [`mod@tuple`] | values that go to and come from SQL |
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
@@ -31,5 +32,6 @@ pub mod registration;
 pub mod rows;
 pub mod settings;
 pub mod shim;
+pub mod spill;
 pub mod text;
 pub mod tuple;

@@ -99,6 +99,20 @@ unsafe extern "C-unwind" {
         type_oid: pg_sys::Oid,
         value: pg_sys::Datum,
     ) -> pg_sys::Datum;
+    pub fn pgb_spill_tablespace() -> pg_sys::Oid;
+    pub fn pgb_spill_write(
+        tablespace: pg_sys::Oid,
+        number: u64,
+        create: bool,
+        offset: i64,
+        bytes: *const c_char,
+        len: i32,
+    );
+    pub fn pgb_spill_empty();
+    pub fn pgb_spill_delete(tablespace: pg_sys::Oid, number: u64);
+    pub fn pgb_spill_open(tablespace: pg_sys::Oid, number: u64) -> i32;
+    pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);
+    pub fn pgb_spill_close(file: i32);
     pub fn pgb_put_tuples(
         store: *mut pg_sys::Tuplestorestate,
         tuples: *const *const u8,

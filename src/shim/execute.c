@@ -43,6 +43,8 @@ after_transaction(XactEvent event, void *arg)
 		last_committed = true;
 	else if (event == XACT_EVENT_ABORT)
 		last_committed = false;
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_ABORT)
+		pgb_spill_end_transaction(event == XACT_EVENT_ABORT);
 }
 
 /* Whether the job's work is durable, even if the process is about to fail or exit. */

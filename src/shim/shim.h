@@ -85,6 +85,16 @@ extern Datum pgb_json_tag(const char *tag, int32 len);
 extern void *pgb_json_array_push(void *state, Datum element);
 extern Datum pgb_json_array_end(void *state);
 
+/* spill.c */
+extern Oid pgb_spill_tablespace(void);
+extern void pgb_spill_write(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
+extern void pgb_spill_empty(void);
+extern void pgb_spill_end_transaction(bool is_abort);
+extern void pgb_spill_delete(Oid tablespace, uint64 number);
+extern int32 pgb_spill_open(Oid tablespace, uint64 number);
+extern void pgb_spill_read(int32 file, int64 offset, char *into, int32 len);
+extern void pgb_spill_close(int32 file);
+
 /* Provided by the Rust side. */
 #define PGB_FRAME_ROW 1			/* a MinimalTuple */
 #define PGB_FRAME_RECORDS_ROW 2 /* int32 length, descriptions of row types, padding, a MinimalTuple */
