@@ -451,3 +451,6 @@ impl<'a, B: Buffer> Inlet<'a, B> {
         self.ring.writer_now()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
