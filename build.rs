@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -12,6 +12,7 @@ const SOURCES: [&str; 9] = [
     "record.c",
     "json.c",
     "spill.c",
+    "params.c",
 ];
 
 fn main() {

@@ -83,6 +83,26 @@ AS 'MODULE_PATHNAME', 'pg_background_submit_v2';
 COMMENT ON FUNCTION pg_background_submit_v2(pg_catalog.text, pg_catalog.int4) IS
 'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
 
+CREATE FUNCTION pg_background_launch_params(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_launch_params';
+COMMENT ON FUNCTION pg_background_launch_params(pg_catalog.text, pg_catalog."any") IS
+'Runs SQL in the background and returns its handle. $1, $2 and so on in the text stand for the parameters, which are bound as values with their types.';
+
+CREATE FUNCTION pg_background_submit_params(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_submit_params';
+COMMENT ON FUNCTION pg_background_submit_params(pg_catalog.text, pg_catalog."any") IS
+'As pg_background_launch_params, for the effect only: rows are discarded and its result cannot be read.';
+
 CREATE FUNCTION pg_background_result_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8

@@ -11,6 +11,7 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::latch::ring;
 use crate::pg::rows::{Caller, Store};
 use crate::pg::settings;
+use crate::pg::shim::{self, guarded};
 use crate::pg::text;
 use crate::pg::tuple::{Value, composite};
 use crate::worker::run;
@@ -29,6 +30,7 @@ fn start(
 ) -> std::result::Result<(u32, i64), Failure> {
     let (pid, cookie) = launch(&Launch {
         sql: arguments.text(0).expect(STRICT),
+        params: &[],
         queue_size: arguments.int4(1).unwrap_or(0),
         by_pid,
         submit,
@@ -36,15 +38,37 @@ fn start(
     Ok((pid, cookie.to_sql()))
 }
 
+fn handle_value(arguments: Arguments, pid: u32, cookie: i64) -> Datum {
+    let row = [Value::int4(pid.cast_signed()), Value::int8(cookie)];
+    // SAFETY: declared to return a handle.
+    unsafe { composite(arguments.call_info(), row) }
+}
+
 fn start_with_handle(arguments: Arguments, submit: bool) -> Result {
     let (pid, cookie) = start(arguments, false, submit)?;
-    // SAFETY: declared to return a handle.
-    Ok(unsafe {
-        composite(
-            arguments.call_info(),
-            [Value::int4(pid.cast_signed()), Value::int8(cookie)],
-        )
-    })
+    Ok(handle_value(arguments, pid, cookie))
+}
+
+/// Not strict: a parameter may be NULL.
+fn start_with_params(arguments: Arguments, submit: bool) -> Result {
+    let Some(sql) = arguments.text(0) else {
+        return Ok(arguments.null());
+    };
+    let mut len = 0;
+    let (call, into) = (arguments.call_info(), &raw mut len);
+    // SAFETY: declared with the parameters from the second argument on; the bytes live as long as the call.
+    let params = unsafe {
+        let start = guarded(|| shim::pgb_params(call, 1, into));
+        std::slice::from_raw_parts(start.cast::<u8>(), len as usize)
+    };
+    let (pid, cookie) = launch(&Launch {
+        sql,
+        params,
+        queue_size: 0,
+        by_pid: false,
+        submit,
+    })?;
+    Ok(handle_value(arguments, pid, cookie.to_sql()))
 }
 
 fn pid(arguments: Arguments) -> Name {
@@ -123,6 +147,20 @@ sql_function!(
     pg_background_submit_v2,
     pg_finfo_pg_background_submit_v2,
     |arguments| start_with_handle(arguments, true)
+);
+
+sql_function!(
+    /// `pg_background_launch_params(sql, VARIADIC params)`: launches a job whose `$1`, `$2` are bound.
+    pg_background_launch_params,
+    pg_finfo_pg_background_launch_params,
+    |arguments| start_with_params(arguments, false)
+);
+
+sql_function!(
+    /// `pg_background_submit_params(sql, VARIADIC params)`: likewise, without a result.
+    pg_background_submit_params,
+    pg_finfo_pg_background_submit_params,
+    |arguments| start_with_params(arguments, true)
 );
 
 sql_function!(

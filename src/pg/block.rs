@@ -1,7 +1,7 @@
 //! A job's block in the arena: everything of a job that comes in all sizes.
 //!
 //! One allocation holds, in this order: [`Header`] (request, outcome), the SQL text, the leader's
-//! settings, and for jobs with a result the ring's shared part and its buffer.
+//! settings, the parameters, and for jobs with a result the ring's shared part and its buffer.
 //!
 //! | part | written by | when | read by |
 //! |---|---|---|---|
@@ -46,6 +46,8 @@ struct Header {
     sql_len: u32,
     guc_len: u32,
     guc_offset: u32,
+    params_len: u32,
+    params_offset: u32,
     ring_offset: u32,
     ring_capacity: u32,
     spill: SpillFile,
@@ -80,6 +82,8 @@ pub struct Request<'a> {
     pub sql: &'a [u8],
     /// The leader's settings.
     pub guc_state: &'a [u8],
+    /// Its parameters, as the shim serialized them; empty: none.
+    pub params: &'a [u8],
     /// Bytes of result ring; 0: none.
     pub queue_size: usize,
 }
@@ -106,19 +110,21 @@ impl Block {
         let sql_end = size_of::<Header>() + request.sql.len() + 1;
         let guc_offset = sql_end.next_multiple_of(8);
         let guc_end = guc_offset + request.guc_state.len();
+        let params_offset = guc_end.next_multiple_of(8);
+        let end = params_offset + request.params.len();
         let capacity = match request.queue_size {
             0 => 0,
             size => size.next_power_of_two().max(ring::MIN_CAPACITY),
         };
         // The block itself is aligned to 8 only, so there is slack for the ring to be moved up.
         let size = match capacity {
-            0 => guc_end,
-            _ => guc_end + RING_ALIGN + size_of::<channel::Shared>() + capacity,
+            0 => end,
+            _ => end + RING_ALIGN + size_of::<channel::Shared>() + capacity,
         };
         let pointer = cluster.allocate(size)?;
         let ring_offset = match capacity {
             0 => 0,
-            _ => (pointer as usize + guc_end).next_multiple_of(RING_ALIGN) - pointer as usize,
+            _ => (pointer as usize + end).next_multiple_of(RING_ALIGN) - pointer as usize,
         };
         let block = Self {
             cluster,
@@ -134,6 +140,8 @@ impl Block {
             (&raw mut (*header).sql_len).write(request.sql.len() as u32);
             (&raw mut (*header).guc_len).write(request.guc_state.len() as u32);
             (&raw mut (*header).guc_offset).write(guc_offset as u32);
+            (&raw mut (*header).params_len).write(request.params.len() as u32);
+            (&raw mut (*header).params_offset).write(params_offset as u32);
             (&raw mut (*header).ring_offset).write(ring_offset as u32);
             (&raw mut (*header).ring_capacity).write(capacity as u32);
             (&raw mut (*header).spill).write(SpillFile::default());
@@ -148,6 +156,8 @@ impl Block {
             sql.add(request.sql.len()).write(0);
             let guc = block.start.add(guc_offset);
             guc.copy_from_nonoverlapping(request.guc_state.as_ptr(), request.guc_state.len());
+            let params = block.start.add(params_offset);
+            params.copy_from_nonoverlapping(request.params.as_ptr(), request.params.len());
             if capacity > 0 {
                 block
                     .start
@@ -190,6 +200,19 @@ impl Block {
         unsafe {
             let len = (*self.header()).sql_len as usize;
             std::slice::from_raw_parts(self.start.add(size_of::<Header>()), len)
+        }
+    }
+
+    /// The parameters; `None`: there are none.
+    pub fn params(&self) -> Option<&[u8]> {
+        // SAFETY: as for `identity`.
+        unsafe {
+            let header = self.header();
+            let start = self.start.add((*header).params_offset as usize);
+            match (*header).params_len as usize {
+                0 => None,
+                len => Some(std::slice::from_raw_parts(start, len)),
+            }
         }
     }
 

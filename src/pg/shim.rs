@@ -35,6 +35,8 @@ pub struct Run {
     pub statement_timeout: i32,
     /// There is a result ring.
     pub send_rows: bool,
+    /// As `pgb_params` made them; null: none.
+    pub params: *const c_char,
 }
 
 /// Kinds of frames in the result ring, as in `shim.h`.
@@ -99,6 +101,8 @@ unsafe extern "C-unwind" {
         type_oid: pg_sys::Oid,
         value: pg_sys::Datum,
     ) -> pg_sys::Datum;
+    pub fn pgb_params(fcinfo: pg_sys::FunctionCallInfo, first: i32, len: *mut i32)
+    -> *const c_char;
     pub fn pgb_spill_tablespace() -> pg_sys::Oid;
     pub fn pgb_spill_write(
         tablespace: pg_sys::Oid,

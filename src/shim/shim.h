@@ -28,6 +28,7 @@ typedef struct PgbRun
 	const PgbIdentity *identity;
 	int32		statement_timeout;	/* ms; -1: what the restored state says */
 	bool		send_rows;		/* there is a result ring */
+	const char *params;			/* as pgb_params made them; NULL: none */
 } PgbRun;
 
 /* root.c */
@@ -75,6 +76,13 @@ extern PgbRecords *pgb_records(MemoryContext context);
 extern void pgb_announce_records(PgbRecords *records, Oid type, Datum value, struct StringInfoData *into);
 extern void pgb_remember_records(PgbRecords *records, const char *descriptions, int32 len);
 extern Datum pgb_localize_record(PgbRecords *records, Oid type, Datum value);
+
+/* params.c */
+struct FunctionCallInfoBaseData;
+struct ParamListInfoData;
+
+extern const char *pgb_params(struct FunctionCallInfoBaseData *fcinfo, int32 first, int32 *len);
+extern struct ParamListInfoData *pgb_restore_params(const char *bytes, Oid **types);
 
 /* json.c */
 typedef struct PgbJson PgbJson;

@@ -154,7 +154,7 @@ fn own_memory(pid: i32) -> u64 {
 
 #[test]
 fn memory_stays_flat_over_a_long_stream() {
-    const ROWS: i64 = 3_000_000;
+    const ROWS: i64 = 1_000_000;
     const SLACK: u64 = 8 * 1024;
     let database = Database::new();
     let mut leader = database.session();
