@@ -83,6 +83,26 @@ AS 'MODULE_PATHNAME', 'pg_background_submit_v2';
 COMMENT ON FUNCTION pg_background_submit_v2(pg_catalog.text, pg_catalog.int4) IS
 'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
 
+CREATE FUNCTION pg_background_launch_params(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_launch_params';
+COMMENT ON FUNCTION pg_background_launch_params(pg_catalog.text, pg_catalog."any") IS
+'Runs SQL in the background and returns its handle. $1, $2 and so on in the text stand for the parameters, which are bound as values with their types.';
+
+CREATE FUNCTION pg_background_submit_params(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_submit_params';
+COMMENT ON FUNCTION pg_background_submit_params(pg_catalog.text, pg_catalog."any") IS
+'As pg_background_launch_params, for the effect only: rows are discarded and its result cannot be read.';
+
 CREATE FUNCTION pg_background_result_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
@@ -92,6 +112,27 @@ LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_result_v2';
 COMMENT ON FUNCTION pg_background_result_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once; raises the error of the job if it failed. Call it in FROM with a column definition list.';
+
+CREATE FUNCTION pg_background_result(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    row_type pg_catalog.anyelement
+)
+RETURNS SETOF pg_catalog.anyelement
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_result_as';
+COMMENT ON FUNCTION pg_background_result(pg_catalog.int4, pg_catalog.int8, pg_catalog.anyelement) IS
+'Waits for the job and returns its rows, once, as rows of the type of the third argument, whose value does not matter: NULL::some_type. In a select list it returns them one by one, as they come.';
+
+CREATE FUNCTION pg_background_result_json(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS SETOF pg_catalog.jsonb
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_result_json';
+COMMENT ON FUNCTION pg_background_result_json(pg_catalog.int4, pg_catalog.int8) IS
+'Waits for the job and returns its rows, once, each as a JSON object by column name (as to_jsonb gives it); command tags as {"command_tag": ...}. In a select list it returns them one by one, as they come.';
 
 CREATE FUNCTION pg_background_detach_v2(
     pid pg_catalog.int4,
@@ -179,6 +220,16 @@ AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
 COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
 'What the job last said with pg_background_progress; NULL when it said nothing or there is no such job.';
 
+CREATE FUNCTION pg_background_spilled(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_catalog.int8
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_spilled';
+COMMENT ON FUNCTION pg_background_spilled(pg_catalog.int4, pg_catalog.int8) IS
+'Bytes of the result that are in a temporary file at this moment, because nobody read it when its queue was full.';
+
 -- What is in use in the whole cluster
 
 CREATE FUNCTION pg_background_resources(
@@ -190,12 +241,13 @@ CREATE FUNCTION pg_background_resources(
     OUT workers_starting pg_catalog.int4,
     OUT workers_idle pg_catalog.int4,
     OUT workers_busy pg_catalog.int4,
-    OUT spill_files pg_catalog.int4
+    OUT spill_files pg_catalog.int4,
+    OUT spill_bytes pg_catalog.int8
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_resources';
 COMMENT ON FUNCTION pg_background_resources() IS
-'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files.';
+'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files and what is in them.';
 
 CREATE FUNCTION pg_background_retire_idle()
 RETURNS pg_catalog.int4

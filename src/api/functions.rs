@@ -1,14 +1,17 @@
 //! The functions, in the order of the script.
 
 use super::{Arguments, Result, sql_function};
+use crate::engine::sync::Ordering;
 use crate::leader::launch::{Launch, launch};
-use crate::leader::session::{self, Name};
-use crate::leader::{control, result, view, wait};
+use crate::leader::session::{self, Asking, Name};
+use crate::leader::{control, result, stream, view, wait};
+use crate::pg::block::Block;
 use crate::pg::cluster::attached;
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch::ring;
-use crate::pg::rows::RowSink;
+use crate::pg::rows::{Caller, Store};
 use crate::pg::settings;
+use crate::pg::shim::{self, guarded};
 use crate::pg::text;
 use crate::pg::tuple::{Value, composite};
 use crate::worker::run;
@@ -27,6 +30,7 @@ fn start(
 ) -> std::result::Result<(u32, i64), Failure> {
     let (pid, cookie) = launch(&Launch {
         sql: arguments.text(0).expect(STRICT),
+        params: &[],
         queue_size: arguments.int4(1).unwrap_or(0),
         by_pid,
         submit,
@@ -34,15 +38,37 @@ fn start(
     Ok((pid, cookie.to_sql()))
 }
 
+fn handle_value(arguments: Arguments, pid: u32, cookie: i64) -> Datum {
+    let row = [Value::int4(pid.cast_signed()), Value::int8(cookie)];
+    // SAFETY: declared to return a handle.
+    unsafe { composite(arguments.call_info(), row) }
+}
+
 fn start_with_handle(arguments: Arguments, submit: bool) -> Result {
     let (pid, cookie) = start(arguments, false, submit)?;
-    // SAFETY: declared to return a handle.
-    Ok(unsafe {
-        composite(
-            arguments.call_info(),
-            [Value::int4(pid.cast_signed()), Value::int8(cookie)],
-        )
-    })
+    Ok(handle_value(arguments, pid, cookie))
+}
+
+/// Not strict: a parameter may be NULL.
+fn start_with_params(arguments: Arguments, submit: bool) -> Result {
+    let Some(sql) = arguments.text(0) else {
+        return Ok(arguments.null());
+    };
+    let mut len = 0;
+    let (call, into) = (arguments.call_info(), &raw mut len);
+    // SAFETY: declared with the parameters from the second argument on; the bytes live as long as the call.
+    let params = unsafe {
+        let start = guarded(|| shim::pgb_params(call, 1, into));
+        std::slice::from_raw_parts(start.cast::<u8>(), len as usize)
+    };
+    let (pid, cookie) = launch(&Launch {
+        sql,
+        params,
+        queue_size: 0,
+        by_pid: false,
+        submit,
+    })?;
+    Ok(handle_value(arguments, pid, cookie.to_sql()))
 }
 
 fn pid(arguments: Arguments) -> Name {
@@ -56,10 +82,35 @@ fn handle(arguments: Arguments) -> Name {
     )
 }
 
-fn read(arguments: Arguments, name: Name) -> Result {
+/// Reads a result the way in which the caller wants it: all at once, or a row per call.
+fn read(arguments: Arguments, name: Name, json: bool) -> Result {
+    let call = arguments.call_info();
     // SAFETY: declared to return a set.
-    let mut sink = unsafe { RowSink::new(arguments.call_info())? };
-    result::read(name, &mut sink)?;
+    let row = unsafe {
+        if stream::is_open(call) {
+            stream::next(call)?
+        } else {
+            let caller = Caller::of(call)?;
+            if caller.materializes() {
+                result::read_into_store(name, &caller, json)?;
+                None
+            } else {
+                stream::open(call, name, &caller, json)?
+            }
+        }
+    };
+    Ok(row.unwrap_or_else(|| arguments.null()))
+}
+
+/// No rows.
+fn read_nothing(arguments: Arguments) -> Result {
+    // SAFETY: declared to return a set.
+    let caller = unsafe { Caller::of(arguments.call_info())? };
+    if caller.materializes() {
+        Store::new(&caller);
+    } else {
+        caller.answer(true);
+    }
     Ok(arguments.null())
 }
 
@@ -74,7 +125,7 @@ sql_function!(
     /// `pg_background_result(pid)`: the rows of a job, once.
     pg_background_result,
     pg_finfo_pg_background_result,
-    |arguments| read(arguments, pid(arguments))
+    |arguments| read(arguments, pid(arguments), false)
 );
 
 sql_function!(
@@ -99,10 +150,43 @@ sql_function!(
 );
 
 sql_function!(
+    /// `pg_background_launch_params(sql, VARIADIC params)`: launches a job whose `$1`, `$2` are bound.
+    pg_background_launch_params,
+    pg_finfo_pg_background_launch_params,
+    |arguments| start_with_params(arguments, false)
+);
+
+sql_function!(
+    /// `pg_background_submit_params(sql, VARIADIC params)`: likewise, without a result.
+    pg_background_submit_params,
+    pg_finfo_pg_background_submit_params,
+    |arguments| start_with_params(arguments, true)
+);
+
+sql_function!(
     /// `pg_background_result_v2(pid, cookie)`: the rows of a job, once.
     pg_background_result_v2,
     pg_finfo_pg_background_result_v2,
-    |arguments| read(arguments, handle(arguments))
+    |arguments| read(arguments, handle(arguments), false)
+);
+
+sql_function!(
+    /// `pg_background_result(pid, cookie, row_type)`: likewise, as rows of an existing type.
+    pg_background_result_as,
+    pg_finfo_pg_background_result_as,
+    |arguments| {
+        if arguments.int4(0).is_none() || arguments.cookie(1).is_none() {
+            return read_nothing(arguments);
+        }
+        read(arguments, handle(arguments), false)
+    }
+);
+
+sql_function!(
+    /// `pg_background_result_json(pid, cookie)`: likewise, as JSON.
+    pg_background_result_json,
+    pg_finfo_pg_background_result_json,
+    |arguments| read(arguments, handle(arguments), true)
 );
 
 sql_function!(
@@ -152,9 +236,9 @@ sql_function!(
     pg_finfo_pg_background_list_v2,
     |arguments| {
         // SAFETY: declared to return a set.
-        let mut sink = unsafe { RowSink::new(arguments.call_info())? };
-        view::check_list(&sink)?;
-        view::list(&mut sink);
+        let caller = unsafe { Caller::of(arguments.call_info())? };
+        view::check_list(&caller)?;
+        view::list(&mut Store::new(&caller));
         Ok(arguments.null())
     }
 );
@@ -227,6 +311,17 @@ sql_function!(
 );
 
 sql_function!(
+    /// `pg_background_spilled(pid, cookie)`: bytes of a job's result that are in a file.
+    pg_background_spilled,
+    pg_finfo_pg_background_spilled,
+    |arguments| {
+        let (cluster, tracked) = session::find(handle(arguments), Asking::ForControl)?;
+        let bytes = Block::of(cluster, tracked.job).spill().bytes();
+        Ok(Datum::from(bytes.cast_signed()))
+    }
+);
+
+sql_function!(
     /// `pg_background_resources()`: what the jobs and workers of the cluster occupy.
     pg_background_resources,
     pg_finfo_pg_background_resources,
@@ -242,7 +337,8 @@ sql_function!(
             Value::int4(census.starting.cast_signed()),
             Value::int4(census.idle.cast_signed()),
             Value::int4(census.busy.cast_signed() + census.exiting.cast_signed()),
-            Value::int4(0),
+            Value::int4(cluster.spill_files().load(Ordering::Relaxed) as i32),
+            Value::int8(cluster.spill_bytes().load(Ordering::Relaxed).cast_signed()),
         ];
         // SAFETY: declared to return a row of these columns.
         Ok(unsafe { composite(arguments.call_info(), row) })

@@ -8,12 +8,12 @@
 pub mod functions;
 
 use crate::engine::handle::Cookie;
-use crate::pg::error::{Error, Failure};
+use crate::pg::error::Failure;
 use crate::pg::{settings, shim};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::panic::{ErrorReport, pgrx_extern_c_guard};
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
 /// The arguments of a call.
 #[derive(Clone, Copy)]
@@ -86,18 +86,6 @@ enum Outcome {
     },
 }
 
-fn raise(error: Error) -> ! {
-    let mut report = ErrorReport::new(error.code, error.message, "pg_background");
-    if let Some(detail) = error.detail {
-        report = report.set_detail(detail);
-    }
-    if let Some(hint) = error.hint {
-        report = report.set_hint(hint);
-    }
-    report.report(PgLogLevel::ERROR);
-    unreachable!("an error report of level ERROR does not return")
-}
-
 /// elog.h's ERROR.
 const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
 
@@ -112,16 +100,12 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
             settings::define();
             match body(Arguments(fcinfo)) {
                 Ok(value) => Outcome::Value(value),
-                Err(Failure::Own(error)) => raise(error),
-                Err(Failure::Job { message, pid }) => {
-                    let copy = pg_sys::palloc(message.len()).cast::<u8>();
-                    copy.copy_from_nonoverlapping(message.as_ptr(), message.len());
-                    Outcome::JobFailed {
-                        message: copy.cast(),
-                        len: message.len() as i32,
-                        pid,
-                    }
-                }
+                Err(Failure::Own(error)) => error.raise(),
+                Err(Failure::Job { message, pid }) => Outcome::JobFailed {
+                    message: message.start().cast(),
+                    len: message.len() as i32,
+                    pid,
+                },
             }
         })
     };

@@ -11,6 +11,7 @@ pub fn release_all() {
     let Some(cluster) = cluster::attached() else {
         return;
     };
+    session::end_all_readings(cluster);
     for tracked in session::tracked() {
         if tracked.is_given() {
             session::let_go(cluster, tracked.job);

@@ -37,6 +37,8 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
 pub struct Launch<'a> {
     /// SQL text.
     pub sql: &'a [u8],
+    /// Its parameters, as the shim serialized them; empty: none.
+    pub params: &'a [u8],
     /// Bytes of result ring; 0 or less: the default.
     pub queue_size: i32,
     /// Through version 1: known by pid alone.
@@ -165,6 +167,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
             limit => limit,
         },
         sql: launch.sql,
+        params: launch.params,
         guc_state: &guc_state,
         queue_size: if launch.submit {
             0

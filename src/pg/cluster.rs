@@ -10,6 +10,8 @@
 //! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
 //! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before |
 //! | `spinning` | everyone | counts the processes that spin now |
+//! | `spill_number` | everyone | grows with every spill file |
+//! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
 //! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment |
 //!
 //! A crash of the server takes all of it away, and every process with it; so a process may keep what it
@@ -48,6 +50,9 @@ struct Root {
     arena: u32,
     spinning: AtomicU32,
     processors: u32,
+    spill_number: AtomicU64,
+    spill_files: AtomicU64,
+    spill_bytes: AtomicU64,
     arena_bytes: AtomicU64,
     blocks: [AtomicU32; SEGMENTS],
 }
@@ -332,6 +337,21 @@ impl Cluster {
     /// How many processes spin now.
     pub fn spinning(&self) -> &'static AtomicU32 {
         &self.root.spinning
+    }
+
+    /// A number that no spill file has had since the server started.
+    pub fn next_spill_number(&self) -> u64 {
+        self.root.spill_number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many spill files there are.
+    pub fn spill_files(&self) -> &'static AtomicU64 {
+        &self.root.spill_files
+    }
+
+    /// How many bytes are in them.
+    pub fn spill_bytes(&self) -> &'static AtomicU64 {
+        &self.root.spill_bytes
     }
 
     /// Workers in all lanes at most.
