@@ -139,7 +139,7 @@ struct Here {
 impl Surroundings for Here {
     type Latch = ProcessLatch<'static>;
 
-    fn latch(&self) -> &ProcessLatch {
+    fn latch(&self) -> &ProcessLatch<'static> {
         &self.latch
     }
 
