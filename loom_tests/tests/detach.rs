@@ -180,7 +180,7 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
     fn released(memory: &Memory, block: &Block, job: JobId, release: Release) {
         if release == Release::LastOut {
             block.free();
-            memory.jobs().free(job);
+            memory.pool().free(job);
         }
     }
     loom::model(|| {

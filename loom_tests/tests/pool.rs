@@ -66,7 +66,7 @@ fn with_a_finishing_worker(memory: &Memory) -> Place {
     let job = memory.claim(process(LEADER));
     let (placement, _) = memory
         .pool()
-        .locked(|scheduler| scheduler.place(job, LANE, 0));
+        .locked(|scheduler| scheduler.place(job, LANE, 0, 1000));
     assert_eq!(placement, Placement::Queued);
     let place = start(memory, WORKER).expect("a process is wanted");
     let next = memory
@@ -83,7 +83,7 @@ fn launch(memory: &Memory) -> (JobId, Option<Place>) {
     let job = memory.claim(process(LEADER));
     let (placement, _) = memory
         .pool()
-        .locked(|scheduler| scheduler.place(job, LANE, 0));
+        .locked(|scheduler| scheduler.place(job, LANE, 0, 1000));
     match placement {
         Placement::Handed(worker) => {
             memory.ring(Some(worker));
