@@ -305,7 +305,7 @@ pub fn release_reserved(cluster: &'static Cluster, job: JobId) {
 pub fn release(cluster: &'static Cluster, job: JobId) {
     let block = Block::of(cluster, job);
     block.deallocate(job);
-    cluster.jobs().free(job);
+    cluster.pool().free(job);
 }
 
 /// How a job ended, from the error it ended with. `canceled`: a cancel had been asked for.

@@ -149,6 +149,7 @@ pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
     let slot = cluster.slot(job);
     // SAFETY: looks at notes of the shim.
     if running() == Some(job) && unsafe { shim::pgb_committed() } {
+        note_completion(&Block::of(cluster, job));
         finish(cluster, job, End::Completed);
         return;
     }
