@@ -15,7 +15,7 @@
 //! * **CANCEL** – a cancel was asked for. Never cleared before the slot is free again.
 //! * **TERMINATE** – the worker shall exit if it still runs this job. Implies `CANCEL`.
 //! * **WATCHED** – the leader sleeps, or is about to, until this word changes; whoever changes it rings
-//!   the leader's doorbell.
+//!   the leader's doorbell. Set only during a wait: others conclude from it what the leader waits for.
 //!
 //! # Transitions
 //!
@@ -36,6 +36,7 @@
 //! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
 //! | [`detach`](JobWord::detach) | the leader | any but Free, Reserved: same phase | −LEADER | that its rows may be dropped |
 //! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which doorbell to ring |
+//! | [`unwatch`](JobWord::unwatch) | the leader, when its wait ends however it ends | clears WATCHED, phase unchanged | | |
 //! | [`free`](JobWord::free) | whoever got `LastOut` from `finish`, `unbind`, `cancel_queued` or `detach` | finished → Free, generation + 1 | none left | that the slot may be reused |
 //!
 //! # Hazards
@@ -521,6 +522,16 @@ impl JobWord {
         .ok()
     }
 
+    /// The leader's wait has ended. Does nothing when the word holds another generation.
+    pub fn unwatch(&self, generation: Generation) {
+        let _ = self.update(|now| {
+            if now.generation() != generation || !now.watched() {
+                return Err(());
+            }
+            Ok((now.without(WATCHED), ()))
+        });
+    }
+
     /// Finished, no holds → Free, by the one that got `LastOut`. The slot then goes to the free list.
     ///
     /// # Panics
@@ -657,6 +668,25 @@ mod tests {
             word.finish(generation, End::Completed),
             Release::Held { watched: true }
         );
+    }
+
+    #[test]
+    fn a_wait_that_has_ended_is_not_seen() {
+        let (word, generation) = running();
+        let before = word.load();
+        let _ = word.watch(generation);
+        assert!(word.load().watched());
+        word.unwatch(generation);
+        assert_eq!(word.load(), before);
+        let _ = word.watch(generation);
+        word.unwatch(generation.next());
+        assert!(word.load().watched(), "of another job");
+        assert_eq!(
+            word.finish(generation, End::Completed),
+            Release::Held { watched: true }
+        );
+        word.unwatch(generation);
+        assert!(!word.load().watched());
     }
 
     #[test]

@@ -33,6 +33,8 @@
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected`, `charge` | holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for room, after a fence |
+//! | `Worker::registrar` | holder of the lock: who registered the place, while it sleeps until a process reports in | nobody |
+//! | `Worker::seen` | holder of the lock: 1 when the first process of a registration reports in, 0 when the place is claimed | who registered it |
 //!
 //! # Invariants (checked by the property test in `pool/tests.rs`)
 //!
@@ -78,6 +80,9 @@ mod share;
 /// A process that has not reported in so long after its place was claimed is taken for lost. Generous:
 /// forking takes milliseconds, and being wrong costs only a process that leaves at once.
 pub const START_LIMIT: Micros = 10_000_000;
+
+/// In a slot's `worker`: bound to no place, only to be failed.
+const NOBODY: u32 = u32::MAX;
 
 /// In `Worker::claimed_at`: nobody looked at the clock yet.
 const UNKNOWN: Micros = 0;
@@ -125,11 +130,13 @@ pub struct Worker {
     /// The worker word.
     pub word: WorkerWord,
     party: AtomicU64,
+    registrar: AtomicU64,
     claimed_at: AtomicU64,
     charge: AtomicU64,
     lane: AtomicU32,
     idle_next: AtomicU32,
     connected: AtomicU32,
+    seen: AtomicU32,
 }
 
 /// Totals over all lanes, in shared memory.
@@ -250,6 +257,18 @@ pub enum Canceling {
     Finished(Release),
     /// It had finished before, or is another job by now. Nothing changed.
     TooLate,
+}
+
+/// What a job that has no worker waits for.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// It is not queued (any more).
+    Nothing,
+    /// Any place in the pool.
+    Place,
+    /// One of the jobs that are admitted for this session to end.
+    Share(Party),
 }
 
 /// How many workers are doing what.
@@ -438,13 +457,7 @@ impl<'a> Scheduler<'a> {
     /// Publishes a reserved job in the lane `key` and gives it to an idle worker if there is one that may
     /// run it, else puts it at the end of the lane's queue; a job over its leader's share, which is
     /// `limit`, is held back. `hint` is the lane's index if the caller knows it; the right index is returned.
-    pub fn place(
-        &mut self,
-        job: JobId,
-        key: LaneKey,
-        hint: u32,
-        limit: u32,
-    ) -> (Placement, u32) {
+    pub fn place(&mut self, job: JobId, key: LaneKey, hint: u32, limit: u32) -> (Placement, u32) {
         let Some(index) = self.find_lane(key, hint) else {
             return (Placement::NoLane, hint);
         };
@@ -589,7 +602,29 @@ impl<'a> Scheduler<'a> {
             return false;
         }
         place.party.store(party.to_bits(), Ordering::Relaxed);
+        place.seen.store(1, Ordering::Relaxed);
         true
+    }
+
+    /// Who registered the place and sleeps until a process reports in: to be rung when one has. Once.
+    pub fn take_registrar(&mut self, worker: u32) -> Option<Party> {
+        let registrar = &self.workers[worker as usize].registrar;
+        let party = Party::from_bits(registrar.load(Ordering::Relaxed));
+        registrar.store(0, Ordering::Relaxed);
+        party
+    }
+
+    /// `registrar` is going to sleep until the first process of a registration reports in. `false`: it has.
+    #[must_use]
+    pub fn await_first(&mut self, worker: u32, generation: u32, registrar: Party) -> bool {
+        let place = &self.workers[worker as usize];
+        let awaits = place.awaits_first(generation);
+        if awaits {
+            place
+                .registrar
+                .store(registrar.to_bits(), Ordering::Relaxed);
+        }
+        awaits
     }
 
     /// The worker has connected to its lane's database: from now on its exit says nothing about whether
@@ -845,10 +880,20 @@ impl<'a> Scheduler<'a> {
         Some(Next::Retire)
     }
 
-    /// Whether anybody in the worker's lane has connected: then a failed start is not the lane's fault.
+    /// The job that an exiting worker had is over: what it counted against has room for another.
+    pub fn job_is_over(&mut self, worker: u32) {
+        self.discharge_worker(worker);
+    }
+
+    /// Index of the lane that a worker's place belongs to.
     #[must_use]
-    pub fn lane_works(&self, worker: u32) -> bool {
-        let lane = load(&self.workers[worker as usize].lane);
+    pub fn lane_index(&self, worker: u32) -> u32 {
+        load(&self.workers[worker as usize].lane)
+    }
+
+    /// Whether anybody in the lane has connected: then a failed start is not the lane's fault.
+    #[must_use]
+    pub fn lane_works(&self, lane: u32) -> bool {
         self.workers.iter().any(|place| {
             load(&place.lane) == lane
                 && load(&place.connected) != 0
@@ -856,16 +901,13 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// Takes the first queued job of an exiting worker's lane, whatever it is: to fail it. The job is
-    /// `Starting` and the caller's; the worker's word does not change. The job that the worker had is
-    /// finished, so that jobs which were held back for it are failed as well.
-    pub fn take_to_fail(&mut self, worker: u32) -> Option<JobId> {
-        self.discharge_worker(worker);
-        let place = &self.workers[worker as usize];
-        let pid = place.party()?.pid();
-        let job = self.pop(load(&place.lane), |_| true)?;
+    /// Takes the first queued job of a lane for which no process can be started, whatever it is: to fail
+    /// it. The job is `Starting` and the caller's. `pid`: the process that could not start, 0 if it has
+    /// none. What was held back for it is admitted, and so fails in its turn.
+    pub fn take_to_fail(&mut self, lane: u32, pid: u32) -> Option<JobId> {
+        let job = self.pop(lane, |_| true)?;
         let slot = self.slot(job.index);
-        slot.worker.store(worker, Ordering::Relaxed);
+        slot.worker.store(NOBODY, Ordering::Relaxed);
         slot.pid.store(pid, Ordering::Relaxed);
         let charge = Charge::of(slot);
         let _ = slot.word.bind(job.generation);
@@ -936,6 +978,8 @@ impl<'a> Scheduler<'a> {
         place.lane.store(lane, Ordering::Relaxed);
         place.party.store(0, Ordering::Relaxed);
         place.connected.store(0, Ordering::Relaxed);
+        place.seen.store(0, Ordering::Relaxed);
+        place.registrar.store(0, Ordering::Relaxed);
         place.claimed_at.store(now, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
@@ -943,12 +987,18 @@ impl<'a> Scheduler<'a> {
         Some((worker as u32, generation))
     }
 
-    /// The process for a place that [`staff`](Self::staff) claimed could not be registered.
-    pub fn start_failed(&mut self, worker: u32, generation: u32) {
-        let now = self.workers[worker as usize].word.load();
-        if now.generation() == generation && now.activity() == Activity::Starting {
+    /// The process for a place that [`staff`](Self::staff) claimed could not be registered, or was, and is
+    /// lost before it reported in. Returns the lane that it was for; `None`: the place is not waiting for
+    /// that process (any more).
+    pub fn start_failed(&mut self, worker: u32, generation: u32) -> Option<u32> {
+        let place = &self.workers[worker as usize];
+        let waits = self.is_place_of(worker, generation)
+            && self.activity(worker) == Activity::Starting
+            && place.party().is_none();
+        waits.then(|| {
             self.vacate(worker);
-        }
+            load(&place.lane)
+        })
     }
 
     /// Takes back the places of processes that never reported in. Returns whether there were any.
@@ -1000,8 +1050,8 @@ impl<'a> Scheduler<'a> {
         slot.word
             .load_if(job.generation)
             .filter(|now| now.worker())?;
-        let place = &self.workers[slot.worker() as usize];
-        (self.activity(slot.worker()) == Activity::Busy(job.index))
+        let place = self.workers.get(slot.worker() as usize)?;
+        (place.word.load().activity() == Activity::Busy(job.index))
             .then(|| place.party())
             .flatten()
     }
@@ -1055,6 +1105,32 @@ impl<'a> Scheduler<'a> {
         (ready, self.claim(lane, now))
     }
 
+    /// What a queued job waits for.
+    #[must_use]
+    pub fn awaited_by(&self, job: JobId) -> Awaited {
+        let slot = self.slot(job.index);
+        let is_queued = slot
+            .word
+            .load_if(job.generation)
+            .is_some_and(|now| now.phase() == Phase::Queued);
+        match (is_queued, self.holder_of(slot).and_then(Leader::party)) {
+            (false, _) => Awaited::Nothing,
+            (true, None) => Awaited::Place,
+            (true, Some(leader)) => Awaited::Share(leader),
+        }
+    }
+
+    /// The process in each place that has a job now; `None`: a place without one, which will look for work.
+    pub fn occupants(&self) -> impl Iterator<Item = Option<Party>> + use<'a> {
+        self.workers
+            .iter()
+            .filter(|place| place.word.load().activity() != Activity::Vacant)
+            .map(|place| match place.word.load().activity() {
+                Activity::Busy(_) => place.party(),
+                _ => None,
+            })
+    }
+
     /// The job that a worker is bound to and has not begun.
     #[must_use]
     pub fn assigned(&self, worker: u32) -> Option<JobId> {
@@ -1084,10 +1160,15 @@ impl<'a> Scheduler<'a> {
 }
 
 impl Worker {
-    /// Whether the place's process has come up.
+    /// Whether the registration `generation` still waits for its first process: none has reported in.
+    /// May be asked without the lock: the word tells whose answer it is, and both were written under the
+    /// lock before the word changed again.
     #[must_use]
-    pub fn has_reported_in(&self) -> bool {
-        self.party().is_some()
+    pub fn awaits_first(&self, generation: u32) -> bool {
+        let now = self.word.load();
+        now.generation() == generation
+            && now.activity() == Activity::Starting
+            && self.seen.load(Ordering::Relaxed) == 0
     }
 
     fn party(&self) -> Option<Party> {

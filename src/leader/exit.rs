@@ -31,5 +31,5 @@ pub fn release_all() {
     {
         cluster.pool().locked(|scheduler| scheduler.depart(own));
     }
-    registration::settle(cluster);
+    let _ = registration::settle(cluster);
 }

@@ -220,7 +220,13 @@ pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
         no_slot_policy,
     )?
     .ok_or_else(no_slot)?;
-    place(cluster, job, cookie, own_lane(&context.identity), on_exhaustion)
+    place(
+        cluster,
+        job,
+        cookie,
+        own_lane(&context.identity),
+        on_exhaustion,
+    )
 }
 
 /// Launches a job of a fan-out: nobody is given its handle, and it counts against no limit of the session.
@@ -394,7 +400,21 @@ fn await_worker(
         OnExhaustion::Error if staffed == Staffed::Full => 0,
         OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
     };
-    match wait::for_word(cluster, job, Some(timeout), |now| is_bound(slot, now)) {
+    let bound = wait::until(
+        cluster,
+        job,
+        Some(timeout),
+        || {},
+        || {
+            // The postmaster rings when a process starts or ends.
+            let _ = registration::settle(cluster);
+            Some(slot.word.load()).filter(|now| is_bound(slot, *now))
+        },
+    );
+    match bound {
+        Some(now) if now.phase() == Phase::Failed && slot.pid.load(Ordering::Relaxed) == 0 => {
+            Err(registration::not_started())
+        }
         Some(_) => Ok(()),
         None => Err(Error::new(
             ERRCODE_INSUFFICIENT_RESOURCES,

@@ -9,7 +9,11 @@
 //! | [`result`] | reading a result |
 //! | [`columns`] | fitting the rows of a job to the caller's column list |
 //! | [`control`] | cancel and detach |
+//! | [`outcome`] | how a job ended |
+//! | [`many`] | waiting for many jobs, and what is done with all of a session's |
+//! | [`oneshot`] | a job from its launch to its end in one call |
 //! | [`view`] | list, statistics, progress |
+//! | [`room`] | waiting until there is room in the job table |
 //! | [`exit`] | what happens when the session ends |
 
 pub mod columns;
@@ -17,7 +21,11 @@ pub mod control;
 pub mod deadlock;
 pub mod exit;
 pub mod launch;
+pub mod many;
+pub mod oneshot;
+pub mod outcome;
 pub mod result;
+pub mod room;
 pub mod session;
 pub mod view;
 pub mod wait;

@@ -136,6 +136,11 @@ pub fn held() -> Vec<Tracked> {
     SESSION.with(|session| session.jobs.values().copied().collect())
 }
 
+/// Whether this session still holds the job.
+pub fn holds(job: JobId) -> bool {
+    SESSION.with(|session| session.find(job).is_some())
+}
+
 /// How many handles the user has.
 pub fn count() -> usize {
     SESSION.with(|session| session.given)

@@ -85,7 +85,7 @@ pub fn list(sink: &mut RowSink) {
             Value::text(&slot.preview.load()),
             last_error(cluster, &tracked, now.phase()),
             Value::bool(tracked.consumed),
-            Value::NULL,
+            Value::text_or_null(slot.label().as_deref()),
         ]);
         sink.put_values(&values, &nulls);
     }

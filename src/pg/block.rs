@@ -12,13 +12,14 @@
 //! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job.
 
-use crate::engine::job::End;
+use crate::engine::job::{End, Release};
 use crate::engine::message;
 use crate::engine::ring::{self, MappedBuffer};
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
+use crate::pg::latch::{ring, shared_now};
 use crate::pg::shim::Identity;
 use crate::pg::text;
 use pgrx::pg_sys;
@@ -298,6 +299,23 @@ impl Block {
 pub fn release_reserved(cluster: &'static Cluster, job: JobId) {
     if cluster.slot(job).block.load(Ordering::Relaxed) != 0 {
         Block::of(cluster, job).deallocate(job);
+    }
+}
+
+/// Ends a job that the caller holds as its worker: the outcome is in the block, and the last of its rows in
+/// the ring. Rings the leader if it waits, or frees what the job owned if the leader has gone. Does not throw.
+pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
+    let slot = cluster.slot(job);
+    slot.finished_at.store(shared_now(), Ordering::Relaxed);
+    let leader = slot.leader();
+    match slot.word.finish(job.generation, end) {
+        Release::Held { watched: true } => {
+            if let Some(leader) = leader {
+                ring(leader);
+            }
+        }
+        Release::Held { watched: false } | Release::Stale => {}
+        Release::LastOut => release(cluster, job),
     }
 }
 

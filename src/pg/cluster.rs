@@ -270,12 +270,7 @@ unsafe fn create_area(tranche: i32) -> *mut pg_sys::dsa_area {
 
 /// # Safety
 /// `control` points at a fresh segment of the right size.
-unsafe fn initialize_control(
-    control: *mut Control,
-    jobs: usize,
-    workers: usize,
-    leaders: usize,
-) {
+unsafe fn initialize_control(control: *mut Control, jobs: usize, workers: usize, leaders: usize) {
     // SAFETY: by the caller; nobody else has the segment's handle yet.
     unsafe {
         control.write(Control {
@@ -358,6 +353,11 @@ impl Cluster {
     /// How many processes spin now.
     pub fn spinning(&self) -> &'static AtomicU32 {
         &self.root.spinning
+    }
+
+    /// Places for workers that there are, whatever the settings allow.
+    pub fn places(&self) -> usize {
+        self.workers as usize
     }
 
     /// Workers in all lanes at most.

@@ -29,5 +29,8 @@ unsafe extern "C-unwind" fn at_exit(code: i32, _arg: pg_sys::Datum) {
         pg_sys::LWLockReleaseAll();
     }
     crate::leader::exit::release_all();
+    if let Some(cluster) = crate::pg::cluster::attached() {
+        crate::pg::registration::settle_at_exit(cluster);
+    }
     crate::worker::exit::leave_pool(code);
 }

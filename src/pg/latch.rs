@@ -7,6 +7,7 @@ use crate::pg::cluster::Cluster;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -50,32 +51,41 @@ pub fn shared_now() -> Micros {
     unsafe { pg_sys::GetCurrentTimestamp() }.cast_unsigned()
 }
 
-/// The latch of this process, for leaders and workers alike.
-pub struct ProcessLatch {
-    cluster: &'static Cluster,
-    /// An idle worker's: called when the configuration was read again.
-    on_reload: Option<fn()>,
+/// Absorbs what a process may absorb between two statements only: invalidations that it is behind with, a
+/// reload of the configuration. `true`: the configuration was read again.
+pub fn absorb() -> bool {
+    // SAFETY: one call of the shim, outside a transaction.
+    unsafe { guarded(|| shim::pgb_idle_interrupts()) }
 }
 
-impl ProcessLatch {
+/// The latch of this process, for leaders and workers alike.
+pub struct ProcessLatch<'a> {
+    cluster: &'static Cluster,
+    /// An idle worker's: set when the configuration was read again.
+    reloaded: Option<&'a Cell<bool>>,
+}
+
+impl ProcessLatch<'static> {
     /// For a wait in the middle of something.
     pub fn new(cluster: &'static Cluster) -> Self {
         Self {
             cluster,
-            on_reload: None,
-        }
-    }
-
-    /// For a worker without a job: each sleep also absorbs what only an idle process may.
-    pub fn for_idle_worker(cluster: &'static Cluster, on_reload: fn()) -> Self {
-        Self {
-            cluster,
-            on_reload: Some(on_reload),
+            reloaded: None,
         }
     }
 }
 
-impl Latch for ProcessLatch {
+impl<'a> ProcessLatch<'a> {
+    /// For a worker without a job: each sleep also absorbs what only an idle process may.
+    pub fn for_idle_worker(cluster: &'static Cluster, reloaded: &'a Cell<bool>) -> Self {
+        Self {
+            cluster,
+            reloaded: Some(reloaded),
+        }
+    }
+}
+
+impl Latch for ProcessLatch<'_> {
     fn now(&self) -> Micros {
         now()
     }
@@ -123,12 +133,10 @@ impl Latch for ProcessLatch {
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }
         pgrx::check_for_interrupts!();
-        if let Some(on_reload) = self.on_reload {
-            // SAFETY: one call of the shim.
-            let reloaded = unsafe { guarded(|| shim::pgb_idle_interrupts()) };
-            if reloaded {
-                on_reload();
-            }
+        if let Some(reloaded) = self.reloaded
+            && absorb()
+        {
+            reloaded.set(true);
         }
     }
 }

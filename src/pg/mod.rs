@@ -10,6 +10,7 @@
 //! | [`exit`] | the one exit callback of a process |
 //! | [`settings`] | the extension's own settings |
 //! | [`rows`] | where a set-returning function puts its rows |
+//! | [`mod@array`] | arrays and rows that SQL passes in |
 //! | [`mod@tuple`] | values that go to and come from SQL |
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
@@ -18,6 +19,7 @@
 //!
 //! Differences between server versions are dealt with here and in the shim, nowhere else.
 
+pub mod array;
 pub mod block;
 pub mod cluster;
 pub mod error;

@@ -4,17 +4,24 @@
 //! postmaster restarts it when the process exits with code 1 (restart time 0), which is how a place is
 //! given to a fresh process without anyone having to ask; exit code 0 ends the registration.
 //!
-//! A process whose library cannot be loaded exits with code 1 before any code of ours runs, and would be
-//! restarted for ever. So the session that registered it keeps the handle until the process has reported
-//! in, and ends the registration if it has not when the session next looks ([`settle`]) or exits.
+//! A process whose library cannot be loaded (it was removed, or replaced by one of another layout) exits with
+//! code 1 before any code of ours runs, and would be restarted for ever. So the session that registered it
+//! keeps the handle until the first process of the registration has reported in. The postmaster rings that
+//! session when a process starts or ends; if one ends, or another follows it, and none has reported in, the
+//! registration is ended and its lane's jobs fail with an error that says so ([`settle`]). A session that
+//! exits sees to it before it goes ([`settle_at_exit`]).
 
+use crate::engine::job::End;
+use crate::engine::message;
 use crate::engine::pool::{LaneKey, Placement, START_LIMIT, Scheduler, Staffing};
-use crate::engine::wait::Micros;
-use crate::engine::worker::Activity;
+use crate::engine::wait::{Latch, Micros, NoVigil, wait_for};
+use crate::pg::block::{self, Block};
 use crate::pg::cluster::{Cluster, WORKER_ENTRY};
-use crate::pg::latch::{ring, shared_now};
+use crate::pg::error::Error;
+use crate::pg::latch::{ProcessLatch, own_party, ring, shared_now};
 use crate::pg::local::Local;
 use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 use smallvec::SmallVec;
 use std::ffi::{CStr, c_char};
 
@@ -47,6 +54,8 @@ struct Pending {
     place: Place,
     handle: *mut pg_sys::BackgroundWorkerHandle,
     since: Micros,
+    /// The first process that was seen to run for it; 0: none yet.
+    pid: pg_sys::pid_t,
 }
 
 static PENDING: Local<Vec<Pending>> = Local::new(Vec::new());
@@ -64,13 +73,15 @@ fn register(place: Place) -> bool {
     let mut worker: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
     fill(&mut worker.bgw_name, c"pg_background");
     fill(&mut worker.bgw_type, c"pg_background");
-    fill(&mut worker.bgw_library_name, c"pg_background");
+    fill(&mut worker.bgw_library_name, c"$libdir/pg_background");
     fill(&mut worker.bgw_function_name, WORKER_ENTRY);
     worker.bgw_flags =
         (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
     worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState;
     worker.bgw_restart_time = 0;
     worker.bgw_main_arg = place.to_datum();
+    // SAFETY: a plain global of this process.
+    worker.bgw_notify_pid = unsafe { pg_sys::MyProcPid };
     // SAFETY: called outside the pool lock; the handle is allocated where it outlives the transaction.
     let handle = unsafe {
         let context = pg_sys::CurrentMemoryContext;
@@ -89,6 +100,7 @@ fn register(place: Place) -> bool {
             place,
             handle,
             since,
+            pid: 0,
         });
     });
     true
@@ -107,7 +119,7 @@ pub enum Staffed {
 /// Carries out what [`Scheduler::staff`] finds, until there is no more to do. `first` is what it found
 /// already, if it was asked.
 pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> Staffed {
-    settle(cluster);
+    let _ = settle(cluster);
     let cap = cluster.worker_cap();
     let mut can_start = true;
     let mut next = first;
@@ -147,7 +159,8 @@ struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let Place { worker, generation } = self.place;
-        self.cluster
+        let _ = self
+            .cluster
             .pool()
             .locked(|scheduler| scheduler.start_failed(worker, generation));
     }
@@ -156,7 +169,7 @@ impl Drop for Claim {
 /// Starts workers of the lane `key` until `wanted` are idle or on their way, as far as there are places.
 /// Returns how many there are.
 pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32) -> u32 {
-    settle(cluster);
+    let _ = settle(cluster);
     let cap = cluster.worker_cap();
     loop {
         let now = shared_now();
@@ -194,38 +207,129 @@ pub fn place(
     (placement, lane, staffing)
 }
 
-/// Looks after registrations whose process has not been seen: forgets those that have reported in or were
-/// replaced, ends those that take too long.
-pub fn settle(cluster: &'static Cluster) {
-    let mut ended: SmallVec<[*mut pg_sys::BackgroundWorkerHandle; 4]> = SmallVec::new();
-    let mut seen: SmallVec<[*mut pg_sys::BackgroundWorkerHandle; 4]> = SmallVec::new();
-    let now = shared_now();
-    PENDING.with(|pending| {
-        pending.retain(|entry| {
-            let place = cluster.pool().worker(entry.place.worker);
-            let state = place.word.load();
-            let on_its_way = state.generation() == entry.place.generation
-                && state.activity() == Activity::Starting
-                && !place.has_reported_in();
-            if !on_its_way {
-                seen.push(entry.handle);
-            } else if now.saturating_sub(entry.since) > START_LIMIT {
-                ended.push(entry.handle);
-            } else {
-                return true;
-            }
-            false
-        });
-    });
-    for handle in ended {
+/// What is known of a registration whose process was not seen when last looked at.
+enum Fate {
+    Waiting,
+    /// A process has reported in, or the place is another registration's by now.
+    Seen,
+    /// It will not report in.
+    Lost,
+}
+
+impl Pending {
+    fn fate(&mut self, cluster: &'static Cluster, now: Micros) -> Fate {
+        let Place { worker, generation } = self.place;
+        if !cluster.pool().worker(worker).awaits_first(generation) {
+            return Fate::Seen;
+        }
+        let mut pid = 0;
         // SAFETY: a handle that this process got from its registration.
-        unsafe {
-            pg_sys::TerminateBackgroundWorker(handle);
-            pg_sys::pfree(handle.cast());
+        let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.handle, &raw mut pid) };
+        let late = now.saturating_sub(self.since) > START_LIMIT;
+        match status {
+            pg_sys::BgwHandleStatus::BGWH_STARTED if self.pid == 0 || self.pid == pid => {
+                self.pid = pid;
+                if late { Fate::Lost } else { Fate::Waiting }
+            }
+            pg_sys::BgwHandleStatus::BGWH_NOT_YET_STARTED if !late => Fate::Waiting,
+            _ => Fate::Lost,
         }
     }
-    for handle in seen {
-        // SAFETY: as above.
-        unsafe { pg_sys::pfree(handle.cast()) };
+
+    /// Ends the registration, and fails the jobs of its lane unless others work there.
+    fn end(self, cluster: &'static Cluster) {
+        let Place { worker, generation } = self.place;
+        // The place first: a process that comes up after all is then stale and leaves by itself.
+        let lane = cluster
+            .pool()
+            .locked(|scheduler| scheduler.start_failed(worker, generation));
+        if lane.is_some() {
+            // SAFETY: as in `fate`.
+            unsafe { pg_sys::TerminateBackgroundWorker(self.handle) };
+        }
+        self.forget();
+        if let Some(lane) = lane {
+            let works = cluster
+                .pool()
+                .locked(|scheduler| scheduler.lane_works(lane));
+            if !works {
+                let error = not_started();
+                let body = message::compose("08006", &error.message, error.detail.as_deref());
+                fail_lane(cluster, lane, 0, &body);
+            }
+        }
     }
+
+    fn forget(self) {
+        // SAFETY: as in `fate`; nobody has it any more.
+        unsafe { pg_sys::pfree(self.handle.cast()) };
+    }
+}
+
+/// A worker's process ended before it reported in.
+pub fn not_started() -> Error {
+    Error::new(
+        ERRCODE_CONNECTION_FAILURE,
+        "background worker process could not be started",
+    )
+    .detail("It ended before it could take a job; the server log says why.")
+    .hint("If the library of the extension was replaced, reconnect.")
+}
+
+/// Fails every queued job of a lane for which no process can be started. `pid`: the process that could not,
+/// 0 for none. Does not throw.
+pub fn fail_lane(cluster: &'static Cluster, lane: u32, pid: u32, error: &[u8]) {
+    while let Some(job) = cluster
+        .pool()
+        .locked(|scheduler| scheduler.take_to_fail(lane, pid))
+    {
+        Block::of(cluster, job).note_error(error);
+        block::end(cluster, job, End::Failed);
+    }
+}
+
+/// Looks after registrations whose process has not been seen: forgets those that have reported in or were
+/// replaced, ends those that never will. `true`: some are still awaited. Does not throw.
+pub fn settle(cluster: &'static Cluster) -> bool {
+    if PENDING.with(|pending| pending.is_empty()) {
+        return false;
+    }
+    let now = shared_now();
+    let mut waiting = Vec::new();
+    for mut pending in PENDING.with(std::mem::take) {
+        match pending.fate(cluster, now) {
+            Fate::Waiting => waiting.push(pending),
+            Fate::Seen => pending.forget(),
+            Fate::Lost => pending.end(cluster),
+        }
+    }
+    let some = !waiting.is_empty();
+    PENDING.with(|pending| pending.extend(waiting));
+    some
+}
+
+/// How long a process that exits waits for those it registered. Generous: one that cannot load its library
+/// is known after a few milliseconds; one that is merely slow is let be after that.
+const EXIT_LIMIT: Micros = 2_000_000;
+
+/// Before the process exits: nobody else could end its registrations. The postmaster rings when a process
+/// of one starts or ends, and that process when it reports in.
+pub fn settle_at_exit(cluster: &'static Cluster) {
+    if !settle(cluster) {
+        return;
+    }
+    let places: SmallVec<[Place; 4]> =
+        PENDING.with(|pending| pending.iter().map(|pending| pending.place).collect());
+    let arm = || {
+        cluster.pool().locked(|scheduler| {
+            for &Place { worker, generation } in &places {
+                let _ = scheduler.await_first(worker, generation, own_party());
+            }
+        });
+    };
+    let latch = ProcessLatch::new(cluster);
+    let deadline = Some(latch.now() + EXIT_LIMIT);
+    let _ = wait_for(&latch, deadline, &mut NoVigil, arm, || {
+        (!settle(cluster)).then_some(())
+    });
 }

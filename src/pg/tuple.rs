@@ -31,6 +31,11 @@ impl Value {
         Self { datum, null: false }
     }
 
+    /// The value itself; of NULL anything.
+    pub fn datum(self) -> Datum {
+        self.datum
+    }
+
     /// `int4`.
     pub fn int4(value: i32) -> Self {
         Self::some(Datum::from(value))

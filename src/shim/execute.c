@@ -74,7 +74,7 @@ recover(void)
 	PortalErrorCleanup();
 	if (MyReplicationSlot != NULL)
 		ReplicationSlotRelease();
-	ReplicationSlotCleanup();
+	pgb_drop_replication_slots();
 	jit_reset_after_error();
 	MemoryContextSwitchTo(TopMemoryContext);
 	FlushErrorState();

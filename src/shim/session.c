@@ -20,12 +20,14 @@
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "replication/origin.h"
+#include "replication/slot.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/sinval.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/portal.h"
 #include "utils/syscache.h"
 
@@ -133,9 +135,6 @@ pgb_adopt_session(const PgbIdentity *identity, const char *guc_state)
 	/* The restore begins with a reset, which ends SET ROLE; the setting alone does not bring it back. */
 	if (identity->role_active)
 		SetCurrentRoleId(identity->outer, superuser_arg(identity->outer));
-
-	/* Frames carry text in the server's encoding, whatever the leader's client speaks. */
-	SetClientEncoding(GetDatabaseEncoding());
 }
 
 static void
@@ -152,12 +151,57 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
+static struct config_string *
+find_client_encoding(void)
+{
+#if PG_VERSION_NUM >= 160000
+	return (struct config_string *) find_option("client_encoding", false, false, ERROR);
+#else
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+	{
+		if (strcmp(settings[i]->name, "client_encoding") == 0)
+			return (struct config_string *) settings[i];
+	}
+	elog(ERROR, "there is no setting client_encoding");
+#endif
+}
+
+static void
+assign_nothing(const char *newval, void *extra)
+{
+}
+
+/*
+ * Frames and messages carry text in the server's encoding, whatever the leader's client speaks and whatever
+ * a job sets: the setting shows what it was set to and has no effect, as in a parallel worker.
+ */
+static void
+fix_client_encoding(void)
+{
+	find_client_encoding()->assign_hook = assign_nothing;
+	SetClientEncoding(GetDatabaseEncoding());
+}
+
 /* In a worker, once it is connected. */
 void
 pgb_session_init(void)
 {
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
+	fix_client_encoding();
+}
+
+/* The session's temporary replication slots. Reads the server's table of slots, which is short. */
+void
+pgb_drop_replication_slots(void)
+{
+#if PG_VERSION_NUM >= 170000
+	ReplicationSlotCleanup(false);
+#else
+	ReplicationSlotCleanup();
+#endif
 }
 
 /* Session-level advisory locks of the job. Before it is reported as finished. */
@@ -183,6 +227,8 @@ pgb_reset_session(void)
 	DropAllPreparedStatements();
 	ResetSequenceCaches();
 	PortalHashTableDeleteAll();
+	/* Temporary ones, which belong to the session. */
+	pgb_drop_replication_slots();
 
 	GetTempNamespaceState(&temp_namespace, &temp_toast_namespace);
 	if (OidIsValid(temp_namespace))

@@ -49,6 +49,7 @@ extern void pgb_release_session_locks(void);
 extern bool pgb_reset_session(void);
 extern void pgb_session_init(void);
 extern bool pgb_idle_interrupts(void);
+extern void pgb_drop_replication_slots(void);
 
 /* signal.c */
 extern void pgb_install_signals(void);

@@ -18,7 +18,8 @@ use crate::engine::table::JobId;
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::latch::{own_party, ring};
-use crate::worker::main::{Me, give_up_place, me};
+use crate::pg::registration;
+use crate::worker::main::{give_up_place, me};
 use crate::worker::{current, run, send};
 
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
@@ -44,10 +45,11 @@ pub fn leave_pool(code: i32) {
     }
     let interrupted = INTERRUPTIONS.contains(&message::sqlstate(&error).unwrap_or_default());
     let failed_start = !me.connected && !interrupted && code != 0;
-    let hopeless = failed_start
-        && !cluster
-            .pool()
-            .locked(|scheduler| scheduler.lane_works(worker));
+    let (lane, lane_works) = cluster.pool().locked(|scheduler| {
+        let lane = scheduler.lane_index(worker);
+        (lane, scheduler.lane_works(lane))
+    });
+    let hopeless = failed_start && !lane_works;
     if let Some(job) = cluster
         .pool()
         .locked(|scheduler| scheduler.assigned(worker))
@@ -59,7 +61,10 @@ pub fn leave_pool(code: i32) {
         }
     }
     if hopeless {
-        fail_lane(cluster, &me, &error);
+        cluster
+            .pool()
+            .locked(|scheduler| scheduler.job_is_over(worker));
+        registration::fail_lane(cluster, lane, party.pid(), &error);
     }
     // Exit code 1 has the postmaster start the registration again: the place may go to whoever needs it.
     // If nobody does, it is vacant by then, and that process leaves at once. A start that failed although
@@ -92,15 +97,5 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
             }
         }
         Returned::Canceled(Release::Stale) => {}
-    }
-}
-
-fn fail_lane(cluster: &'static Cluster, me: &Me, error: &[u8]) {
-    let worker = me.place.worker;
-    while let Some(job) = cluster
-        .pool()
-        .locked(|scheduler| scheduler.take_to_fail(worker))
-    {
-        run::fail(cluster, job, error);
     }
 }

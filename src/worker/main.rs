@@ -4,13 +4,14 @@
 //!    signal handlers are installed. Only then the process reports in, and its pid can be seen.
 //! 2. It takes its first job before it connects, so that the leader that waits for a pid need not wait for
 //!    the connection. If connecting fails, the exit callback fails that job with the error.
-//! 3. [`step`] repeats: run the job, look for the next, sleep when there is none, leave when it is time.
+//! 3. [`step`] repeats: absorb what the server asks of every process between two statements, run the job,
+//!    look for the next, sleep when there is none, leave when it is time.
 
 use crate::engine::pool::Next;
-use crate::engine::wait::{Latch, NoVigil, wait_for};
+use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
 use crate::pg::cluster::{Cluster, attached, cluster};
-use crate::pg::latch::{ProcessLatch, own_party, ring};
+use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::registration::Place;
 use crate::pg::settings;
@@ -18,9 +19,10 @@ use crate::pg::shim::{self, guarded};
 use crate::worker::run::{self, After};
 use crate::worker::{exit, session};
 use pgrx::{PgTryBuilder, debug1, pg_guard, pg_sys};
+use std::cell::Cell;
 
 /// This process as a worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Me {
     /// Its place.
     pub place: Place,
@@ -28,9 +30,31 @@ pub struct Me {
     pub connected: bool,
     /// It has published `Idle` and not yet seen what came of it.
     resting: bool,
+    /// When it began to rest.
+    rests_since: Micros,
     /// It must not run another job.
     unfit: bool,
     jobs: u32,
+    limits: Limits,
+}
+
+/// What the configuration says of workers. Kept apart from the settings, because a job brings its leader's,
+/// as they were when it was launched.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Milliseconds.
+    idle_timeout: i32,
+    max_jobs: u32,
+}
+
+impl Limits {
+    /// When no job has put on its settings yet, or right after the configuration was read again.
+    fn read() -> Self {
+        Self {
+            idle_timeout: settings::worker_idle_timeout(),
+            max_jobs: settings::worker_max_jobs(),
+        }
+    }
 }
 
 static ME: Local<Option<Me>> = Local::new(None);
@@ -79,19 +103,25 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     // SAFETY: installs handlers and lets signals in.
     unsafe { shim::pgb_install_signals() };
     let Place { worker, generation } = place;
-    let (known, key) = cluster.pool().locked(|scheduler| {
-        let known = scheduler.report_in(worker, generation, own_party());
-        (known, scheduler.lane_key(worker))
+    let known = cluster.pool().locked(|scheduler| {
+        scheduler
+            .report_in(worker, generation, own_party())
+            .then(|| (scheduler.lane_key(worker), scheduler.take_registrar(worker)))
     });
-    if !known {
+    let Some((key, registrar)) = known else {
         leave(0);
+    };
+    if let Some(registrar) = registrar {
+        ring(registrar);
     }
     ME.set(Some(Me {
         place,
         connected: false,
         resting: false,
+        rests_since: 0,
         unfit: false,
         jobs: 0,
+        limits: Limits::read(),
     }));
     look_for_next(cluster);
     if let Some(next @ (Next::Restart | Next::Retire)) = NEXT.get() {
@@ -120,8 +150,8 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
 /// Asks the pool what to do next, and notes it.
 fn look_for_next(cluster: &'static Cluster) {
     let Some(now) = me() else { leave(0) };
-    let one_job = settings::worker_idle_timeout() == 0 && now.jobs > 0;
-    let leaving = now.unfit || one_job || now.jobs >= settings::worker_max_jobs();
+    let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
+    let leaving = now.unfit || one_job || now.jobs >= now.limits.max_jobs;
     let next = cluster
         .pool()
         .locked(|scheduler| scheduler.next(now.place.worker, leaving));
@@ -129,7 +159,13 @@ fn look_for_next(cluster: &'static Cluster) {
 }
 
 fn note(next: Next) {
-    update(|me| me.resting = next == Next::Idle);
+    update(|me| {
+        let rests = next == Next::Idle;
+        if rests && !me.resting {
+            me.rests_since = latch::now();
+        }
+        me.resting = rests;
+    });
     NEXT.set(Some(next));
     if let Next::Run {
         wake: Some(leader), ..
@@ -143,6 +179,9 @@ fn note(next: Next) {
 #[pg_guard]
 unsafe extern "C-unwind" fn step() {
     let Some(cluster) = attached() else { leave(0) };
+    if latch::absorb() {
+        reloaded();
+    }
     if let Some(job) = run::running() {
         // The last round threw while it had this job.
         run::fail_running(cluster, job);
@@ -187,16 +226,28 @@ fn go(next: Next) -> ! {
     leave(i32::from(next == Next::Restart))
 }
 
+/// The configuration was read again.
+fn reloaded() {
+    session::forget();
+    update(|me| me.limits = Limits::read());
+}
+
+/// Sleeps until the worker word says otherwise, the idle limit has come, or the configuration was read
+/// again (which may have another limit).
 fn sleep(cluster: &'static Cluster) {
     let Some(now) = me() else { leave(0) };
     let Place { worker, generation } = now.place;
     let word = &cluster.pool().worker(worker).word;
-    let latch = ProcessLatch::for_idle_worker(cluster, session::forget);
-    let limit = settings::worker_idle_timeout() as u64 * 1000;
-    let deadline = Some(latch.now() + limit);
+    let has_reloaded = Cell::new(false);
+    let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
+    let limit = now.limits.idle_timeout as u64 * 1000;
+    let deadline = Some(now.rests_since + limit);
     let told = wait_for(&latch, deadline, &mut NoVigil, report_idle, || {
-        (word.load().activity() != Activity::Idle).then_some(())
+        (has_reloaded.get() || word.load().activity() != Activity::Idle).then_some(())
     });
+    if has_reloaded.get() {
+        reloaded();
+    }
     let next = cluster.pool().locked(|scheduler| match told {
         Some(()) => scheduler.awakened(worker, generation),
         None => scheduler

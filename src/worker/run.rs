@@ -3,13 +3,13 @@
 //! Everything up to [`finish`] may throw; `main::step` then finds the job
 //! still noted in [`RUNNING`] and fails it. From `finish` on the job is the leader's, or gone.
 
-use crate::engine::job::{Begin, End, Release};
+use crate::engine::job::{Begin, End};
 use crate::engine::message;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::block::{self, Block};
 use crate::pg::cluster::Cluster;
-use crate::pg::latch::{ring, shared_now};
+use crate::pg::latch::shared_now;
 use crate::pg::local::Local;
 use crate::pg::shim::{self, Run, guarded};
 use crate::worker::{current, send, session};
@@ -119,23 +119,11 @@ fn note_completion(block: &Block) {
 
 /// Ends the job: the outcome is in its block, and the last of its rows in the ring. Does not throw.
 pub fn finish(cluster: &'static Cluster, job: JobId, end: End) {
-    let slot = cluster.slot(job);
-    slot.finished_at.store(shared_now(), Ordering::Relaxed);
-    let leader = slot.leader();
-    let release = slot.word.finish(job.generation, end);
     RUNNING.set(None);
+    block::end(cluster, job, end);
     current::forget();
     // SAFETY: clears a flag of the server that a late cancel may have set.
     unsafe { shim::pgb_clear_cancel() };
-    match release {
-        Release::Held { watched: true } => {
-            if let Some(leader) = leader {
-                ring(leader);
-            }
-        }
-        Release::Held { watched: false } | Release::Stale => {}
-        Release::LastOut => block::release(cluster, job),
-    }
 }
 
 /// Fails a job whose execution threw past [`run`].

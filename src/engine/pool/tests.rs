@@ -570,11 +570,58 @@ fn a_registration_that_fails_gives_the_place_back() {
     let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
         panic!("there is a place");
     };
-    memory.locked(|scheduler| scheduler.start_failed(worker, generation));
+    let lane = memory.locked(|scheduler| scheduler.start_failed(worker, generation));
+    assert_eq!(lane, Some(0));
     memory.check();
+    let again = memory.locked(|scheduler| scheduler.start_failed(worker, generation));
+    assert_eq!(again, None);
     let full = memory.locked(|scheduler| scheduler.staff(0, 1, false, 1));
     assert_eq!(full, Staffing::Full);
     assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
+}
+
+#[test]
+fn a_registration_is_awaited_until_its_first_process_reports_in() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    let staffing = memory.staff(0, 1, 1);
+    let Staffing::Start { worker, generation } = staffing else {
+        panic!("there is a place");
+    };
+    let place = &memory.workers[worker as usize];
+    assert!(place.awaits_first(generation));
+    let registrar = party(7);
+    memory.locked(|scheduler| {
+        assert!(scheduler.await_first(worker, generation, registrar));
+    });
+    let (_, _, next) = memory.start(staffing, party(100));
+    memory.locked(|scheduler| {
+        assert_eq!(scheduler.take_registrar(worker), Some(registrar));
+        assert_eq!(scheduler.take_registrar(worker), None, "rung once");
+        assert!(!scheduler.await_first(worker, generation, registrar));
+    });
+    assert!(!place.awaits_first(generation));
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    // Told to make room for another lane: the registration goes on with a second process.
+    memory.queue(B);
+    assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
+    assert_eq!(memory.activity(worker), Activity::Starting);
+    assert!(!place.awaits_first(generation));
+    memory.check();
+}
+
+#[test]
+fn a_process_that_has_reported_in_is_not_taken_for_lost() {
+    let memory = Memory::new(8, 2, 1);
+    memory.queue(A);
+    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+        panic!("there is a place");
+    };
+    memory.locked(|scheduler| {
+        assert!(scheduler.report_in(worker, generation, party(100)));
+        assert_eq!(scheduler.start_failed(worker, generation), None);
+    });
+    memory.check();
 }
 
 #[test]
@@ -586,10 +633,11 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
     };
     memory.locked(|scheduler| {
         assert!(scheduler.report_in(worker, generation, party(100)));
-        assert!(!scheduler.lane_works(worker));
+        assert!(!scheduler.lane_works(scheduler.lane_index(worker)));
     });
     for expected in jobs {
-        let job = memory.locked(|scheduler| scheduler.take_to_fail(worker));
+        let job =
+            memory.locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), 1));
         assert_eq!(job, Some(expected));
         let _ = memory
             .word(expected)
@@ -597,7 +645,7 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
         memory.check();
     }
     assert_eq!(
-        memory.locked(|scheduler| scheduler.take_to_fail(worker)),
+        memory.locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), 1)),
         None
     );
     let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));

@@ -154,3 +154,40 @@ fn a_deadlock_on_a_row_that_the_leader_has_changed_is_found() {
     leader.batch_execute("COMMIT").expect("the leader goes on");
     nothing_is_left(&mut leader);
 }
+
+#[test]
+fn a_wait_that_was_given_up_is_not_part_of_a_deadlock() {
+    let database = Database::new();
+    let (mut one, mut two) = (database.session(), database.session());
+    one.batch_execute("CREATE TABLE a (n int4); CREATE TABLE b (n int4)")
+        .expect("tables");
+    for (client, table) in [(&mut one, "a"), (&mut two, "b")] {
+        client
+            .batch_execute(&format!(
+                "SET deadlock_timeout = '50ms'; BEGIN; LOCK TABLE {table}"
+            ))
+            .expect("a lock");
+    }
+    // One's job waits for two's lock, and two's job for one's; but one does not wait for its job any more.
+    let of_one = launch(&mut one, "INSERT INTO b VALUES (1)");
+    let finished: bool = value(
+        &mut one,
+        &format!(
+            "SELECT pg_background_wait_v2_timeout({}, {}, 20)",
+            of_one.pid, of_one.cookie
+        ),
+    );
+    assert!(!finished);
+    let of_two = launch(&mut two, "INSERT INTO a VALUES (2)");
+    let releaser = std::thread::spawn(move || {
+        pause(std::time::Duration::from_millis(700));
+        one.batch_execute("COMMIT").expect("the lock is gone");
+        one
+    });
+    call(&mut two, "pg_background_wait_v2", of_two).expect("no deadlock");
+    two.batch_execute("COMMIT").expect("the lock is gone");
+    let mut one = releaser.join().expect("the other session's thread");
+    call(&mut one, "pg_background_wait_v2", of_one).expect("it ends");
+    drop((one, two));
+    nothing_is_left(&mut database.session());
+}

@@ -21,7 +21,12 @@ struct Case {
     probe: &'static str,
 }
 
-const CASES: [Case; 30] = [
+const CASES: [Case; 31] = [
+    Case {
+        what: "temporary replication slot",
+        dirt: "SELECT slot_name::text FROM pg_create_physical_replication_slot('dirt', false, true)",
+        probe: "SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = 'dirt'",
+    },
     Case {
         what: "temporary table",
         dirt: "CREATE TEMP TABLE dirt (n int4)",
@@ -461,4 +466,29 @@ fn a_warm_worker_sees_what_changed_in_the_catalog() {
         run(&mut leader, "SELECT n FROM t"),
         Some(String::from("new"))
     );
+}
+
+#[test]
+fn messages_arrive_whole_whatever_client_encoding_a_job_sets() {
+    let server = one_worker("encoding");
+    let mut leader = server.session();
+    // An encoding that cannot hold the text would even fail the report of the error.
+    for encoding in ["LATIN1", "WIN1251", "SQL_ASCII"] {
+        let error = try_run(
+            &mut leader,
+            &format!(
+                "SET client_encoding = '{encoding}'; DO $$ BEGIN RAISE EXCEPTION 'caf\u{e9} \u{4e2d}'; END $$"
+            ),
+        )
+        .expect_err("the job fails");
+        let message = error.as_db_error().expect("the server's").message();
+        assert_eq!(message, "caf\u{e9} \u{4e2d}", "{encoding}");
+        let shown = run(
+            &mut leader,
+            &format!(
+                "SET client_encoding = '{encoding}'; SELECT current_setting('client_encoding') || ' \u{e9}'"
+            ),
+        );
+        assert_eq!(shown, Some(format!("{encoding} \u{e9}")));
+    }
 }

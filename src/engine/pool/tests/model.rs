@@ -247,8 +247,10 @@ impl Model {
                     });
                 }
                 Staffing::Start { worker, generation } => {
-                    self.memory
+                    let lane = self
+                        .memory
                         .locked(|scheduler| scheduler.start_failed(worker, generation));
+                    assert!(lane.is_some());
                     self.refused = true;
                     can_start = false;
                     continue;
@@ -687,11 +689,13 @@ impl Model {
             .iter()
             .position(|&key| key == lane)
             .expect("a known key");
-        let lane_works = self.memory.locked(|scheduler| scheduler.lane_works(worker));
+        let lane_works = self
+            .memory
+            .locked(|scheduler| scheduler.lane_works(scheduler.lane_index(worker)));
         if !lane_works {
             while let Some(job) = self
                 .memory
-                .locked(|scheduler| scheduler.take_to_fail(worker))
+                .locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), 1))
             {
                 assert_eq!(self.queues[key].pop_front(), Some(job));
                 let charge = self.job(job).charge;
