@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -10,6 +10,7 @@ const SOURCES: [&str; 7] = [
     "comm.c",
     "rows.c",
     "record.c",
+    "json.c",
 ];
 
 fn main() {

@@ -161,6 +161,27 @@ AS 'MODULE_PATHNAME', 'pg_background_result_v2';
 COMMENT ON FUNCTION pg_background_result_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once; raises the error of the job if it failed. Call it in FROM with a column definition list.';
 
+CREATE FUNCTION pg_background_result(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    row_type pg_catalog.anyelement
+)
+RETURNS SETOF pg_catalog.anyelement
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_result_as';
+COMMENT ON FUNCTION pg_background_result(pg_catalog.int4, pg_catalog.int8, pg_catalog.anyelement) IS
+'Waits for the job and returns its rows, once, as rows of the type of the third argument, whose value does not matter: NULL::some_type. In a select list it returns them one by one, as they come.';
+
+CREATE FUNCTION pg_background_result_json(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS SETOF pg_catalog.jsonb
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_result_json';
+COMMENT ON FUNCTION pg_background_result_json(pg_catalog.int4, pg_catalog.int8) IS
+'Waits for the job and returns its rows, once, each as a JSON object by column name (as to_jsonb gives it); command tags as {"command_tag": ...}. In a select list it returns them one by one, as they come.';
+
 CREATE FUNCTION pg_background_detach_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8

@@ -2,6 +2,7 @@
 
 use super::{STRICT, sql_function};
 use crate::leader::many;
+use crate::pg::rows::Store;
 use crate::pg::tuple::{Value, split};
 use pgrx::pg_sys::Datum;
 
@@ -38,12 +39,12 @@ sql_function!(
     pg_background_drain,
     pg_finfo_pg_background_drain,
     |arguments| {
-        let mut sink = arguments.sink()?;
+        let mut store = Store::new(&arguments.caller()?);
         let handles = arguments.handles(0)?;
         let timeout = arguments.int4(1).expect(STRICT);
         many::drain(&handles, timeout, |outcome| {
             let (values, nulls) = split(outcome);
-            sink.put_values(&values, &nulls);
+            store.put_values(&values, &nulls);
         });
         Ok(arguments.null())
     }

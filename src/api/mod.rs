@@ -29,13 +29,13 @@ use crate::leader::many::{self as handles, Handle};
 use crate::leader::session::Name;
 use crate::pg::array;
 use crate::pg::error::{Error, Failure};
-use crate::pg::rows::RowSink;
+use crate::pg::rows::Caller;
 use crate::pg::shim;
 use crate::pg::tuple::{Value, composite};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::panic::{ErrorReport, pgrx_extern_c_guard};
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 
 /// What a function of type void returns.
 const VOID: Datum = Datum::null();
@@ -137,13 +137,18 @@ impl Arguments {
         unsafe { composite(self.0, values) }
     }
 
-    /// Where a set-returning function puts its rows.
+    /// What the calling query wants of a set-returning function.
     ///
     /// # Errors
-    /// 0A000 when the caller cannot take a set, or has no column list.
-    pub fn sink(self) -> std::result::Result<RowSink, Error> {
+    /// 0A000 when it cannot take a set, or has no column list.
+    pub fn caller(self) -> std::result::Result<Caller, Error> {
         // SAFETY: the script declares that the function returns a set.
-        unsafe { RowSink::new(self.0) }
+        unsafe { Caller::of(self.0) }
+    }
+
+    /// The call itself.
+    pub fn call_info(self) -> pg_sys::FunctionCallInfo {
+        self.0
     }
 
     /// Makes the result NULL.
@@ -168,18 +173,6 @@ enum Outcome {
     },
 }
 
-fn raise(error: Error) -> ! {
-    let mut report = ErrorReport::new(error.code, error.message, "pg_background");
-    if let Some(detail) = error.detail {
-        report = report.set_detail(detail);
-    }
-    if let Some(hint) = error.hint {
-        report = report.set_hint(hint);
-    }
-    report.report(PgLogLevel::ERROR);
-    unreachable!("an error report of level ERROR does not return")
-}
-
 /// elog.h's ERROR.
 const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
 
@@ -192,16 +185,12 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
     let outcome = unsafe {
         pgrx_extern_c_guard(move || match body(Arguments(fcinfo)) {
             Ok(value) => Outcome::Value(value),
-            Err(Failure::Own(error)) => raise(error),
-            Err(Failure::Job { message, pid }) => {
-                let copy = pg_sys::palloc(message.len()).cast::<u8>();
-                copy.copy_from_nonoverlapping(message.as_ptr(), message.len());
-                Outcome::JobFailed {
-                    message: copy.cast(),
-                    len: message.len() as i32,
-                    pid,
-                }
-            }
+            Err(Failure::Own(error)) => error.raise(),
+            Err(Failure::Job { message, pid }) => Outcome::JobFailed {
+                message: message.start().cast(),
+                len: message.len() as i32,
+                pid,
+            },
         })
     };
     match outcome {

@@ -3,12 +3,38 @@
 use super::{Arguments, Result, sql_function};
 use crate::leader::launch::Launch;
 use crate::leader::session::Name;
-use crate::leader::{columns, oneshot, result};
+use crate::leader::{columns, oneshot, result, stream};
+use crate::pg::rows::Store;
 use crate::pg::tuple::Value;
 
-fn read(arguments: Arguments, name: Name) -> Result {
-    let mut sink = arguments.sink()?;
-    result::read(name, &mut sink)?;
+/// Reads a result the way in which the caller wants it: all at once, or a row per call.
+fn read(arguments: Arguments, name: Name, json: bool) -> Result {
+    let call = arguments.call_info();
+    // SAFETY: declared to return a set.
+    let row = unsafe {
+        if stream::is_open(call) {
+            stream::next(call)?
+        } else {
+            let caller = arguments.caller()?;
+            if caller.materializes() {
+                result::read_into_store(name, &caller, json)?;
+                None
+            } else {
+                stream::open(call, name, &caller, json)?
+            }
+        }
+    };
+    Ok(row.unwrap_or_else(|| arguments.null()))
+}
+
+/// No rows.
+fn read_nothing(arguments: Arguments) -> Result {
+    let caller = arguments.caller()?;
+    if caller.materializes() {
+        Store::new(&caller);
+    } else {
+        caller.answer(true);
+    }
     Ok(arguments.null())
 }
 
@@ -23,7 +49,7 @@ sql_function!(
         } else {
             arguments.handle()
         };
-        read(arguments, name)
+        read(arguments, name, false)
     }
 );
 
@@ -31,7 +57,26 @@ sql_function!(
     /// `pg_background_result_v2(pid, cookie)`: the rows of a job, once.
     pg_background_result_v2,
     pg_finfo_pg_background_result_v2,
-    |arguments| read(arguments, arguments.handle())
+    |arguments| read(arguments, arguments.handle(), false)
+);
+
+sql_function!(
+    /// `pg_background_result(pid, cookie, row_type)`: likewise, as rows of an existing type.
+    pg_background_result_as,
+    pg_finfo_pg_background_result_as,
+    |arguments| {
+        if arguments.int4(0).is_none() || arguments.cookie(1).is_none() {
+            return read_nothing(arguments);
+        }
+        read(arguments, arguments.handle(), false)
+    }
+);
+
+sql_function!(
+    /// `pg_background_result_json(pid, cookie)`: likewise, as JSON.
+    pg_background_result_json,
+    pg_finfo_pg_background_result_json,
+    |arguments| read(arguments, arguments.handle(), true)
 );
 
 /// The arguments that `run` and `run_query` begin with: sql, queue_size, timeout_ms, label.
@@ -69,15 +114,15 @@ sql_function!(
     pg_background_run_query,
     pg_finfo_pg_background_run_query,
     |arguments| {
-        let mut sink = arguments.sink()?;
+        let caller = arguments.caller()?;
         let Some(sql) = arguments.text(0) else {
-            return Ok(arguments.null());
+            return read_nothing(arguments);
         };
         if let Some(definition) = arguments.text(4) {
-            columns::check_definition(definition, sink.expected())?;
+            columns::check_definition(definition, caller.columns())?;
         }
         let (launch, timeout) = asked(arguments, sql, false);
-        oneshot::run_query(&launch, timeout, &mut sink)?;
+        oneshot::run_query(&launch, timeout, &caller)?;
         Ok(arguments.null())
     }
 );

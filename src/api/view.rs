@@ -4,6 +4,7 @@ use super::{VOID, sql_function};
 use crate::leader::{outcome, session, view};
 use crate::pg::cluster::attached;
 use crate::pg::error::Error;
+use crate::pg::rows::Store;
 use crate::pg::settings;
 use crate::pg::text;
 use crate::pg::tuple::Value;
@@ -15,9 +16,9 @@ sql_function!(
     pg_background_list_v2,
     pg_finfo_pg_background_list_v2,
     |arguments| {
-        let mut sink = arguments.sink()?;
-        view::check_list(&sink)?;
-        view::list(&mut sink);
+        let caller = arguments.caller()?;
+        view::check_list(&caller)?;
+        view::list(&mut Store::new(&caller));
         Ok(arguments.null())
     }
 );

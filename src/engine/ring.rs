@@ -13,7 +13,7 @@
 //!
 //! | field | written by | read by |
 //! |---|---|---|
-//! | `head` | the worker: `Release` after the bytes are in the buffer | the reader: `Acquire` |
+//! | `head` | the worker: `Release` after the bytes are in the buffer, for a batch of chunks at a time | the reader: `Acquire` |
 //! | `tail` | the reader: `Release` after it has done with the bytes | the worker: `Acquire` |
 //! | `reader` | the reader: itself while it waits for bytes, else 0 | the worker |
 //! | `writer` | the worker: itself while it waits for room, else 0 | the reader |
@@ -26,9 +26,11 @@
 //! Store-then-look on both sides, with a sequentially consistent fence between: a waiter stores its
 //! doorbell, fences, looks at the other's counter; the other stores its counter, fences, looks for a
 //! doorbell. At least one of them sees the other. (Sequentially consistent *accesses* would do too; the
-//! fences are what the model can check.) The reader is woken when a quarter of the buffer is worth reading
-//! or when the worker says so ([`Writer::flush`]), the worker when half of the buffer is free: so a stream
-//! of small rows does not cost a wake-up each. Before either sleeps it publishes what it holds back.
+//! fences are what the model can check.) Both publish in batches, so that a small row costs neither a fence
+//! nor a line of memory that goes to and fro between two processors: the worker when a quarter of the buffer
+//! has been written since it published last, or when it says so ([`Writer::flush`]); the reader likewise
+//! ([`Reader::give_back`]). Publishing wakes a reader that sleeps, and a worker that sleeps once half of the
+//! buffer is free. Before either sleeps it publishes what it holds back.
 //!
 //! # Ends
 //!
@@ -133,8 +135,10 @@ pub type Wake = Option<Party>;
 pub struct Writer<'a, B> {
     shared: &'a Shared,
     buffer: B,
-    /// Same as `shared.head`, which only this side writes.
+    /// Bytes written; `shared.head`, which only this side writes, may lag behind.
     head: u64,
+    /// `shared.head`.
+    published: u64,
     /// `shared.tail` when last looked at.
     tail: u64,
     /// A frame was begun and not completed.
@@ -154,6 +158,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
             shared,
             buffer,
             head,
+            published: head,
             tail,
             torn: false,
         }
@@ -218,18 +223,21 @@ impl<'a, B: Buffer> Writer<'a, B> {
         self.buffer.write(at + HEADER, payload);
         self.torn = more;
         self.head += (skip + size) as u64;
-        self.shared.head.store(self.head, Ordering::Release);
-        let held = self.head - self.tail;
-        Ok(if held >= capacity as u64 / 4 {
+        let unpublished = self.head - self.published;
+        Ok(if unpublished >= capacity as u64 / 4 {
             self.flush()
         } else {
             None
         })
     }
 
-    /// The reader, if it waits: what is written shall reach it now.
+    /// Publishes what was written. Returns the reader, if it waits.
     #[must_use]
-    pub fn flush(&self) -> Wake {
+    pub fn flush(&mut self) -> Wake {
+        if self.published != self.head {
+            self.published = self.head;
+            self.shared.head.store(self.head, Ordering::Release);
+        }
         // Pairs with the fence in `Reader::arm`: our head before our look at its doorbell.
         fence(Ordering::SeqCst);
         Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
@@ -316,10 +324,22 @@ impl<'a, B: Buffer> Reader<'a, B> {
         self.buffer.read(chunk.offset, chunk.len, look)
     }
 
+    /// Passes that chunk, which stays where it is until [`catch_up`](Self::catch_up) or
+    /// [`give_back`](Self::give_back).
+    pub fn pass(&mut self, chunk: Chunk) {
+        self.tail += (HEADER + padded(chunk.len)) as u64;
+    }
+
     /// Consumes that chunk. Returns the worker's doorbell when it waits and has enough room now.
     #[must_use]
     pub fn consume(&mut self, chunk: Chunk) -> Wake {
-        self.tail += (HEADER + padded(chunk.len)) as u64;
+        self.pass(chunk);
+        self.catch_up()
+    }
+
+    /// Gives back what was passed if that is worth it.
+    #[must_use]
+    pub fn catch_up(&mut self) -> Wake {
         if self.tail - self.published >= self.buffer.capacity() as u64 / 4 {
             self.give_back()
         } else {
@@ -435,6 +455,7 @@ mod tests {
             written += 1;
         }
         assert_eq!(written, 4);
+        let _ = writer.flush();
         for expected in 0..written {
             assert_eq!(read_one(&mut reader), Some((1, false, vec![expected; 8])));
         }
@@ -455,6 +476,7 @@ mod tests {
             for len in [small, limit] {
                 let bytes = vec![round; len];
                 assert!(writer.try_write(2, &bytes, false).is_ok(), "round {round}");
+                let _ = writer.flush();
                 assert_eq!(read_one(&mut reader), Some((2, false, bytes)));
                 let _ = reader.give_back();
             }
@@ -471,7 +493,8 @@ mod tests {
         reader.arm(own);
         assert_eq!(writer.try_write(1, &[0; 8], false), Ok(None));
         assert_eq!(writer.flush(), Some(own));
-        assert_eq!(writer.try_write(1, &[0; 256], false), Ok(Some(own)));
+        assert_eq!(writer.try_write(1, &[0; 120], false), Ok(None));
+        assert_eq!(writer.try_write(1, &[0; 120], false), Ok(Some(own)));
         reader.disarm();
         assert_eq!(writer.flush(), None);
     }
@@ -484,6 +507,7 @@ mod tests {
         for number in 0..5_u8 {
             let _ = writer.try_write(1, &[number], false);
         }
+        let _ = writer.flush();
         let mut first = Reader::new(&shared, buffer);
         assert_eq!(read_one(&mut first).unwrap().2, [0]);
         assert_eq!(read_one(&mut first).unwrap().2, [1]);
@@ -512,6 +536,7 @@ mod tests {
                         prop_assert!(!model.is_empty() || reader.published != reader.tail);
                     }
                 } else {
+                    let _ = writer.flush();
                     prop_assert_eq!(read_one(&mut reader), model.pop_front());
                     if more {
                         let _ = reader.give_back();

@@ -13,6 +13,7 @@ pub fn release_all() {
         return;
     };
     room::give_up(cluster);
+    session::end_all_readings(cluster);
     for tracked in session::held() {
         if tracked.is_given() {
             session::let_go(cluster, tracked.job);

@@ -12,7 +12,7 @@ use crate::leader::{control, wait};
 use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch;
-use crate::pg::rows::RowSink;
+use crate::pg::rows::Caller;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
 
 /// How long a job has to end after it was canceled at the time limit, milliseconds; then its worker is asked
@@ -81,11 +81,11 @@ pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<Ran, Failure> {
     })
 }
 
-/// Runs a job and puts its rows into `sink`.
+/// Runs a job and gives its rows to the caller, all at once.
 ///
 /// # Errors
-/// As [`launch`] and [`result::read`]; 57014 at the time limit.
-pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, sink: &mut RowSink) -> Result<(), Failure> {
+/// As [`launch`] and [`result::read_into_store`]; 57014 at the time limit.
+pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result<(), Failure> {
     let (held, name) = start(asked)?;
     if timeout_ms > 0 && wait_or_cancel(&held, timeout_ms) {
         return Err(Error::new(
@@ -95,5 +95,5 @@ pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, sink: &mut RowSink) -> Res
         .detail(format!("It did not end within {timeout_ms} ms."))
         .into());
     }
-    result::read(name, sink)
+    result::read_into_store(name, caller, false)
 }

@@ -11,9 +11,10 @@ use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::error::Error;
 use crate::pg::tuple::Value;
+use std::borrow::Cow;
 
-/// An error with its fields: the body of an `ErrorResponse` message.
-pub struct JobError(Vec<u8>);
+/// An error with its fields: the body of an `ErrorResponse` message. Valid while the job is held.
+pub struct JobError(Cow<'static, [u8]>);
 
 impl JobError {
     /// Of a finished job; `None`: it committed.

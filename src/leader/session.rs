@@ -9,6 +9,12 @@
 //! out, and the jobs of a fan-out never are: they are in no list, count against no limit and in no
 //! statistics, and end with this session.
 //!
+//! A job whose result is being read ([`begin_reading`]) may be let go of in the middle: by code that the
+//! reading itself calls (a cast to JSON, the check of a domain), by another statement while a cursor is open,
+//! by the end of the session. Its memory must outlive the reading, so the hold is then given up by whoever
+//! ends the reading ([`end_reading`]). The exit callback gives up everything; a reading that is ended after
+//! it is told that the job is gone.
+//!
 //! Statistics count a job when it has finished and this session has noticed: at the latest when it lets
 //! go of it.
 
@@ -23,7 +29,7 @@ use crate::pg::local::Local;
 use crate::pg::{latch, settings};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
-    ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE,
+    ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
     ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_UNDEFINED_OBJECT,
 };
 use smallvec::SmallVec;
@@ -79,6 +85,13 @@ impl Statistics {
     }
 }
 
+/// A job whose result is being read.
+struct BeingRead {
+    job: JobId,
+    /// It was let go of meanwhile.
+    let_go: bool,
+}
+
 struct Session {
     /// By the index of the slot.
     jobs: BTreeMap<u32, Tracked>,
@@ -86,6 +99,7 @@ struct Session {
     given: usize,
     /// Launches so far, failed ones included.
     launches: u64,
+    being_read: Vec<BeingRead>,
     statistics: Statistics,
 }
 
@@ -93,6 +107,7 @@ static SESSION: Local<Session> = Local::new(Session {
     jobs: BTreeMap::new(),
     given: 0,
     launches: 0,
+    being_read: Vec::new(),
     statistics: Statistics {
         launched: 0,
         completed: 0,
@@ -222,7 +237,64 @@ pub fn abandon(cluster: &'static Cluster, job: JobId) {
 pub fn let_go(cluster: &'static Cluster, job: JobId) {
     notice(cluster, job);
     forget(job);
-    drop_hold(cluster, job);
+    let later = SESSION.with(|session| {
+        let reading = session.being_read.iter_mut().find(|read| read.job == job);
+        reading.map(|read| read.let_go = true).is_some()
+    });
+    if !later {
+        drop_hold(cluster, job);
+    }
+}
+
+/// Begins to read the result of a job that this session holds.
+///
+/// # Errors
+/// 55006 when it is being read already.
+pub fn begin_reading(job: JobId) -> Result<(), Error> {
+    SESSION.with(|session| {
+        if session.being_read.iter().any(|read| read.job == job) {
+            return Err(Error::new(
+                ERRCODE_OBJECT_IN_USE,
+                "the result of this background job is being read already",
+            ));
+        }
+        session.being_read.push(BeingRead { job, let_go: false });
+        Ok(())
+    })
+}
+
+/// Whether a job that is being read was let go of.
+pub fn was_let_go(job: JobId) -> bool {
+    SESSION.with(|session| {
+        let reading = session.being_read.iter().find(|read| read.job == job);
+        reading.is_none_or(|read| read.let_go)
+    })
+}
+
+/// Whether a reading may still look at its job's memory: not once the session's end has let go of it.
+pub fn is_being_read(job: JobId) -> bool {
+    SESSION.with(|session| session.being_read.iter().any(|read| read.job == job))
+}
+
+/// Ends the reading of a job; gives up the session's hold if it was let go of meanwhile.
+pub fn end_reading(cluster: &'static Cluster, job: JobId) {
+    let let_go = SESSION.with(|session| {
+        let index = session.being_read.iter().position(|read| read.job == job)?;
+        Some(session.being_read.swap_remove(index).let_go)
+    });
+    if let_go == Some(true) {
+        drop_hold(cluster, job);
+    }
+}
+
+/// Ends every reading: what was let go of meanwhile is given up now. A reading that finds itself ended does
+/// not touch the job any more.
+pub fn end_all_readings(cluster: &'static Cluster) {
+    while let Some(read) = SESSION.with(|session| session.being_read.pop()) {
+        if read.let_go {
+            drop_hold(cluster, read.job);
+        }
+    }
 }
 
 /// The part of [`let_go`] that concerns shared memory.

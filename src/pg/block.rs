@@ -6,8 +6,12 @@
 //! | part | written by | when | read by |
 //! |---|---|---|---|
 //! | request | the leader | `Reserved` | the worker that is bound; the leader |
+//! | description | the worker, once | `Running`, before the first row | the reader, once it has seen a row or the job's end |
 //! | outcome | the worker, or whoever fails the job for want of one | `Starting`, `Running` | the leader, once finished |
 //! | ring | see [`crate::engine::ring`] | `Running` | |
+//!
+//! The description of the result's columns is not in the ring, so that a reader that is interrupted before
+//! the first row leaves it to the next.
 //!
 //! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job.
@@ -28,6 +32,9 @@ use pgrx::pg_sys;
 /// memory, else they are cut to this.
 const ERROR_LIMIT: usize = 1536;
 
+/// Bytes of a description of columns that every block has room for. Longer ones get a block of their own.
+const DESCRIPTION_LIMIT: usize = 256;
+
 #[repr(C)]
 struct Header {
     /// Bytes of the block.
@@ -39,11 +46,21 @@ struct Header {
     guc_offset: u32,
     ring_offset: u32,
     ring_capacity: u32,
+    description: Description,
     outcome: Outcome,
 }
 
 /// Bytes of a command tag at most. The longest of the server's have some 30.
 const TAG_LIMIT: usize = 48;
+
+#[repr(C)]
+struct Description {
+    /// Arena pointer of a longer one; 0: `text` has it.
+    long: u64,
+    /// 0: there is none.
+    len: u32,
+    text: [u8; DESCRIPTION_LIMIT],
+}
 
 #[repr(C)]
 struct Outcome {
@@ -112,7 +129,7 @@ impl Block {
             start: cluster.address(pointer),
         };
         // SAFETY: freshly allocated with room for all parts; the job is still `Reserved`, so nobody else
-        // looks. The error text is not written: its length says that there is none.
+        // looks. The texts of description and error are not written: their lengths say that there is none.
         unsafe {
             let header = block.header();
             (&raw mut (*header).size).write(size as u64);
@@ -123,6 +140,9 @@ impl Block {
             (&raw mut (*header).guc_offset).write(guc_offset as u32);
             (&raw mut (*header).ring_offset).write(ring_offset as u32);
             (&raw mut (*header).ring_capacity).write(capacity as u32);
+            let description = &raw mut (*header).description;
+            (&raw mut (*description).long).write(0);
+            (&raw mut (*description).len).write(0);
             let outcome = &raw mut (*header).outcome;
             (&raw mut (*outcome).row_count).write(-1);
             (&raw mut (*outcome).tag_len).write(0);
@@ -205,6 +225,47 @@ impl Block {
         }
     }
 
+    /// Describes the columns of the result. Only by the worker, once, before the first row.
+    ///
+    /// # Errors
+    /// 53200 when there is no memory for a long one.
+    pub fn describe(&self, text: &[u8]) -> Result<(), Error> {
+        let long = match text.len() {
+            ..=DESCRIPTION_LIMIT => 0,
+            len => self.cluster.allocate(len)?,
+        };
+        // SAFETY: the description is the worker's until it sends a row or finishes the job.
+        unsafe {
+            let description = &raw mut (*self.header()).description;
+            let into = match long {
+                0 => (&raw mut (*description).text).cast::<u8>(),
+                pointer => self.cluster.address(pointer),
+            };
+            into.copy_from_nonoverlapping(text.as_ptr(), text.len());
+            (*description).long = long;
+            (*description).len = text.len() as u32;
+        }
+        Ok(())
+    }
+
+    /// The columns of the result; `None`: it has no rows, only command tags. Once a row was seen, or the
+    /// job is finished. Stays while this process holds the job.
+    pub fn description(&self) -> Option<&'static [u8]> {
+        // SAFETY: published with the first row or the transition to a finished phase, and not changed
+        // after it.
+        unsafe {
+            let description = &raw const (*self.header()).description;
+            let start = match (*description).long {
+                0 => (&raw const (*description).text).cast::<u8>(),
+                pointer => self.cluster.address(pointer).cast_const(),
+            };
+            match (*description).len {
+                0 => None,
+                len => Some(std::slice::from_raw_parts(start, len as usize)),
+            }
+        }
+    }
+
     /// Notes an error: the body of an `ErrorResponse` message. Only by whoever is about to finish the job.
     /// Does not throw.
     pub fn note_error(&self, body: &[u8]) {
@@ -262,27 +323,30 @@ impl Block {
         }
     }
 
-    /// Frees the block and a long error. Only by the last that knows it.
+    /// Frees the block and what has blocks of its own. Only by the last that knows it.
     fn deallocate(self, job: JobId) {
         // SAFETY: by the caller's contract nobody else looks any more.
-        let (size, long_error, error_len) = unsafe {
+        let (size, parts) = unsafe {
             let header = self.header();
-            (
-                (*header).size as usize,
-                (*header).outcome.long_error,
-                (*header).outcome.error_len as usize,
-            )
+            let (description, outcome) = (&(*header).description, &(*header).outcome);
+            let parts = [
+                (description.long, description.len),
+                (outcome.long_error, outcome.error_len),
+            ];
+            ((*header).size as usize, parts)
         };
-        if long_error != 0 {
-            self.cluster.deallocate(long_error, error_len);
+        for (pointer, len) in parts {
+            if pointer != 0 {
+                self.cluster.deallocate(pointer, len as usize);
+            }
         }
         let pointer = self.cluster.slot(job).block.load(Ordering::Relaxed);
         self.cluster.deallocate(pointer, size);
     }
 
     /// The error the job ended with: the body of an `ErrorResponse` message; empty: none was noted. Once the
-    /// job is finished.
-    pub fn error(&self) -> Vec<u8> {
+    /// job is finished. Stays while this process holds the job.
+    pub fn error(&self) -> &'static [u8] {
         // SAFETY: published by the transition to a finished phase, and not changed after it.
         unsafe {
             let outcome = &raw const (*self.header()).outcome;
@@ -290,7 +354,7 @@ impl Block {
                 0 => (&raw const (*outcome).error).cast::<u8>(),
                 pointer => self.cluster.address(pointer).cast_const(),
             };
-            std::slice::from_raw_parts(start, (*outcome).error_len as usize).to_vec()
+            std::slice::from_raw_parts(start, (*outcome).error_len as usize)
         }
     }
 }

@@ -9,8 +9,9 @@
 //! | [`guc_state`] | the settings of a session as bytes |
 //! | [`exit`] | the one exit callback of a process |
 //! | [`settings`] | the extension's own settings |
-//! | [`rows`] | where a set-returning function puts its rows |
+//! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
 //! | [`mod@array`] | arrays and rows that SQL passes in |
+//! | [`memory`] | memory for data whose size a user decides |
 //! | [`mod@tuple`] | values that go to and come from SQL |
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
@@ -27,6 +28,7 @@ pub mod exit;
 pub mod guc_state;
 pub mod latch;
 pub mod local;
+pub mod memory;
 pub mod registration;
 pub mod rows;
 pub mod settings;

@@ -41,14 +41,24 @@ pub struct Run {
 pub mod frame {
     /// A `MinimalTuple`.
     pub const ROW: u8 = 1;
-    /// Count (int32), then type oid and typmod of each column.
-    pub const DESCRIPTION: u8 = 2;
-    /// Description of an anonymous row type.
-    pub const RECORD: u8 = 3;
+    /// Length (int32) and descriptions of anonymous row types, padding to 8, a `MinimalTuple`.
+    pub const RECORDS_ROW: u8 = 2;
     /// Command tag of one statement.
-    pub const TAG: u8 = 4;
+    pub const TAG: u8 = 3;
     /// Body of a `NoticeResponse` message.
-    pub const NOTICE: u8 = 5;
+    pub const NOTICE: u8 = 4;
+}
+
+/// Anonymous row types of one result (`record.c`).
+#[repr(C)]
+pub struct Records {
+    _opaque: [u8; 0],
+}
+
+/// What turns rows of certain columns into JSON (`json.c`).
+#[repr(C)]
+pub struct Json {
+    _opaque: [u8; 0],
 }
 
 /// Bits of `pgb_current_flags`.
@@ -83,9 +93,29 @@ unsafe extern "C-unwind" {
     pub fn pgb_redirect_messages();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
-    pub fn pgb_remember_record(description: *const c_char, len: i32);
-    pub fn pgb_forget_records();
-    pub fn pgb_localize_record(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> pg_sys::Datum;
+    pub fn pgb_records(context: pg_sys::MemoryContext) -> *mut Records;
+    pub fn pgb_remember_records(records: *mut Records, descriptions: *const c_char, len: i32);
+    pub fn pgb_localize_record(
+        records: *mut Records,
+        type_oid: pg_sys::Oid,
+        value: pg_sys::Datum,
+    ) -> pg_sys::Datum;
+    pub fn pgb_put_tuples(
+        store: *mut pg_sys::Tuplestorestate,
+        tuples: *const *const u8,
+        count: i32,
+    );
+    pub fn pgb_json(desc: pg_sys::TupleDesc) -> *mut Json;
+    pub fn pgb_json_row(
+        json: *mut Json,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    ) -> pg_sys::Datum;
+    pub fn pgb_json_tag(tag: *const c_char, len: i32) -> pg_sys::Datum;
+    #[allow(dead_code, reason = "see leader::json_array")]
+    pub fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
+    #[allow(dead_code, reason = "see leader::json_array")]
+    pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
 }
 
 /// Calls the shim; an error thrown in there unwinds from here.

@@ -7,6 +7,7 @@
 //!
 //! Rows that nobody will read (the leader let go, or its reader gave up) are dropped: the job goes on.
 
+use crate::engine::message;
 use crate::engine::ring::{Full, Kind, MappedBuffer, Wake, Writer};
 use crate::engine::table::JobId;
 use crate::engine::wait::{NoVigil, wait_for};
@@ -15,12 +16,16 @@ use crate::pg::cluster::{Cluster, attached};
 use crate::pg::latch::{ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::shim::frame;
+use crate::pg::text;
 use pgrx::pg_guard;
 use std::collections::VecDeque;
 use std::ffi::c_char;
 
 /// Messages kept for want of room take up at most this many bytes; later ones are dropped.
 const KEPT_LIMIT: usize = 1 << 20;
+
+/// Bytes of an error that there is always memory for.
+const SHORT_ERROR: usize = 1536;
 
 struct Sender {
     job: JobId,
@@ -83,6 +88,14 @@ impl Sender {
         self.writer.try_write(kind, bytes, false).ok()
     }
 
+    /// The way of most rows: nothing is kept, and there is room for all of it.
+    fn try_at_once(&mut self, kind: Kind, bytes: &[u8]) -> Option<Wake> {
+        if !self.kept.is_empty() || self.writer.is_discarded() {
+            return None;
+        }
+        self.try_whole(kind, bytes)
+    }
+
     fn keep(&mut self, kind: Kind, bytes: &[u8]) {
         if self.kept_bytes + bytes.len() <= KEPT_LIMIT {
             self.kept_bytes += bytes.len();
@@ -138,7 +151,7 @@ fn send_chunk(kind: Kind, bytes: &[u8], more: bool) -> bool {
     let own = own_party();
     let arm = || {
         let wake = SENDER.with(|current| {
-            let sender = current.as_ref()?;
+            let sender = current.as_mut()?;
             sender.writer.arm(own);
             sender.writer.flush()
         });
@@ -199,11 +212,33 @@ fn send_kept() {
 /// `bytes` points at `len` bytes.
 #[pg_guard]
 #[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
+    // SAFETY: by the caller.
+    let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
+    let job = SENDER.with(|current| current.as_ref().map(|sender| sender.job));
+    if let (Some(cluster), Some(job)) = (attached(), job)
+        && let Err(error) = Block::of(cluster, job).describe(bytes)
+    {
+        error.raise();
+    }
+}
+
+/// # Safety
+/// `bytes` points at `len` bytes.
+#[pg_guard]
+#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    send_kept();
-    send(kind, bytes);
+    let sent = SENDER.with(|current| current.as_mut()?.try_at_once(kind, bytes));
+    match sent {
+        Some(None) => {}
+        Some(Some(reader)) => ring(reader),
+        None => {
+            send_kept();
+            send(kind, bytes);
+        }
+    }
 }
 
 /// Sends the messages that were kept, waiting for room.
@@ -223,7 +258,12 @@ unsafe extern "C" fn pgb_on_message(kind: c_char, bytes: *const c_char, len: usi
         b'E' => {
             ERROR.with(|error| {
                 error.clear();
-                error.extend_from_slice(bytes);
+                // An error is as long as a user makes it; for want of memory its long texts are cut.
+                if error.try_reserve(bytes.len()).is_ok() {
+                    error.extend_from_slice(bytes);
+                } else {
+                    *error = message::fit(bytes, SHORT_ERROR, text::clip);
+                }
             });
             return;
         }

@@ -27,6 +27,8 @@ enum Target {
     TimesPeer(f64),
     /// Ours at least so many times the peer's rate.
     RateTimesPeer(f64),
+    /// Ours at least so much.
+    Rate(f64),
 }
 
 impl Target {
@@ -35,6 +37,7 @@ impl Target {
             Target::Micros(limit) => ours <= *limit,
             Target::TimesPeer(limit) => ours / peer <= *limit,
             Target::RateTimesPeer(limit) => ours / peer >= *limit,
+            Target::Rate(limit) => ours >= *limit,
         }
     }
 
@@ -43,6 +46,7 @@ impl Target {
             Target::Micros(limit) => format!("<= {limit} us"),
             Target::TimesPeer(limit) => format!("<= {limit} x peer"),
             Target::RateTimesPeer(limit) => format!(">= {limit} x peer"),
+            Target::Rate(limit) => format!(">= {limit}"),
         }
     }
 }
@@ -62,7 +66,7 @@ struct Comparison {
     target: Target,
 }
 
-const COMPARISONS: [Comparison; 7] = [
+const COMPARISONS: [Comparison; 11] = [
     Comparison {
         id: "T1",
         what: "launch + read, back to back, us",
@@ -122,6 +126,46 @@ const COMPARISONS: [Comparison; 7] = [
         batches: 8,
         cold: false,
         target: Target::Micros(400.0),
+    },
+    Comparison {
+        id: "T7",
+        what: "1 M int4 rows, rows/s",
+        ours: "ours_ints",
+        peer: "dblink_ints",
+        rounds: 1000000,
+        batches: 5,
+        cold: false,
+        target: Target::RateTimesPeer(2.0),
+    },
+    Comparison {
+        id: "T8",
+        what: "300 k rows of 5 columns, rows/s",
+        ours: "ours_wide",
+        peer: "dblink_wide",
+        rounds: 300000,
+        batches: 5,
+        cold: false,
+        target: Target::RateTimesPeer(3.3),
+    },
+    Comparison {
+        id: "T9",
+        what: "5000 values of 100 kB, MB/s",
+        ours: "ours_large",
+        peer: "dblink_large",
+        rounds: 5000,
+        batches: 5,
+        cold: false,
+        target: Target::Rate(800.0),
+    },
+    Comparison {
+        id: "T9",
+        what: "the same one by one, MB/s",
+        ours: "ours_large_one_by_one",
+        peer: "dblink_large",
+        rounds: 5000,
+        batches: 5,
+        cold: false,
+        target: Target::Rate(800.0),
     },
     Comparison {
         id: "T10",
