@@ -684,6 +684,29 @@ LEFT JOIN pg_catalog.pg_stat_activity a
 COMMENT ON VIEW pg_background_activity IS
 'The jobs that this session tracks, and for those that a worker has, what pg_stat_activity says of it.';
 
+-- Many statements in one call
+
+CREATE FUNCTION pg_background_fanout(
+    sql pg_catalog.text[],
+    max_parallel pg_catalog.int4 DEFAULT NULL,
+    fail_fast pg_catalog.bool DEFAULT false,
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS TABLE (
+    idx pg_catalog.int4,
+    ok pg_catalog.bool,
+    row_count pg_catalog.int8,
+    command_tag pg_catalog.text,
+    result pg_catalog.jsonb,
+    sqlstate pg_catalog.text,
+    error_message pg_catalog.text,
+    elapsed_us pg_catalog.int8
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_fanout';
+COMMENT ON FUNCTION pg_background_fanout(pg_catalog.text[], pg_catalog.int4, pg_catalog.bool, pg_catalog.int4) IS
+'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool of workers takes), and returns a row for each in the order in which they finish. result is a JSON array of the rows. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
+
 -- What is in use in the whole cluster
 
 CREATE FUNCTION pg_background_resources(

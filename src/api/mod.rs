@@ -14,10 +14,12 @@
 //! | [`result`] | results, and jobs run from launch to end in one call |
 //! | [`control`] | detach, cancel, wait |
 //! | [`many`] | waiting for many |
+//! | [`fanout`] | fan-out |
 //! | [`view`] | lists, statistics, progress, outcomes |
 //! | [`pool`] | the workers and resources of the cluster; loading the library |
 
 mod control;
+mod fanout;
 mod launch;
 mod many;
 pub mod pool;
@@ -48,7 +50,8 @@ const STRICT: &str = "declared strict";
 pub struct Arguments(pg_sys::FunctionCallInfo);
 
 impl Arguments {
-    fn raw(self, index: usize) -> Option<Datum> {
+    /// An argument of any type; `None` for NULL.
+    pub fn raw(self, index: usize) -> Option<Datum> {
         // SAFETY: the server passes `nargs` arguments in line after the struct.
         unsafe {
             if index >= (*self.0).nargs as usize {
@@ -65,6 +68,11 @@ impl Arguments {
     /// An `int4`; `None` for NULL.
     pub fn int4(self, index: usize) -> Option<i32> {
         self.raw(index).map(|datum| datum.value() as i32)
+    }
+
+    /// A `bool`; `None` for NULL.
+    pub fn bool(self, index: usize) -> Option<bool> {
+        self.raw(index).map(|datum| datum.value() as u8 != 0)
     }
 
     /// A cookie; `None` for NULL.

@@ -89,6 +89,13 @@ impl Shared {
         fence(Ordering::SeqCst);
     }
 
+    /// Whether the worker waits for room. Who sleeps without having armed the ring is rung by the worker in
+    /// another way when that begins, and looks here.
+    #[must_use]
+    pub fn writer_waits(&self) -> bool {
+        self.writer.load(Ordering::Acquire) != 0
+    }
+
     /// Whether rows are dropped.
     #[must_use]
     pub fn is_discarded(&self) -> bool {

@@ -15,6 +15,7 @@
 //! | [`control`] | cancel and detach |
 //! | [`outcome`] | how a job ended |
 //! | [`many`] | waiting for many jobs, and what is done with all of a session's |
+//! | [`fanout`] | many statements, a bounded number in flight |
 //! | [`oneshot`] | a job from its launch to its end in one call |
 //! | [`view`] | list, statistics, progress |
 //! | [`room`] | waiting until there is room in the job table |
@@ -25,6 +26,7 @@ pub mod control;
 pub mod convert;
 pub mod deadlock;
 pub mod exit;
+pub mod fanout;
 pub mod json_array;
 pub mod launch;
 pub mod many;

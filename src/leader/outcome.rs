@@ -4,6 +4,7 @@ use crate::engine::handle::Cookie;
 use crate::engine::job::Phase;
 use crate::engine::message;
 use crate::engine::sync::Ordering;
+use crate::engine::table::JobId;
 use crate::leader::result::error_of;
 use crate::leader::session::{self, Asking, Name, Tracked};
 use crate::leader::view::state_name;
@@ -20,10 +21,19 @@ impl JobError {
     /// Of a finished job; `None`: it committed.
     pub fn of(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Option<Self> {
         matches!(phase, Phase::Failed | Phase::Canceled).then(|| {
-            let noted = Block::of(cluster, tracked.job).error();
             let pid = tracked.current_pid(cluster).cast_signed();
-            Self(error_of(phase, noted, pid))
+            Self::of_job(cluster, tracked.job, pid, phase)
         })
+    }
+
+    /// Of a job that has failed or was canceled, in the process `pid`.
+    pub fn of_job(cluster: &'static Cluster, job: JobId, pid: i32, phase: Phase) -> Self {
+        Self(error_of(phase, Block::of(cluster, job).error(), pid))
+    }
+
+    /// The whole of it.
+    pub fn body(&self) -> &[u8] {
+        &self.0
     }
 
     fn field(&self, kind: u8) -> Value {

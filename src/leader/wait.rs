@@ -5,7 +5,7 @@
 //! a deadlock that comes back to this session, and while a job has no worker, every [`LIVENESS_NET`], whether
 //! one is really on its way.
 
-use crate::engine::job::{Phase, Snapshot};
+use crate::engine::job::Phase;
 use crate::engine::table::JobId;
 use crate::engine::wait::{Latch, Micros, Vigil, wait_for};
 use crate::leader::deadlock;
@@ -89,14 +89,28 @@ impl Vigil for LeaderVigil<'_> {
 struct Watch<'a> {
     cluster: &'static Cluster,
     jobs: &'a [JobId],
+    until: Until,
     watching: Cell<bool>,
+}
+
+/// What a session sleeps for; says which changes of its jobs' words ring its doorbell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// The next change of one of them.
+    Change,
+    /// The end of one of them.
+    End,
 }
 
 impl Watch<'_> {
     fn arm(&self) {
         self.watching.set(true);
         for job in self.jobs {
-            let _ = self.cluster.slot(*job).word.watch(job.generation);
+            let word = &self.cluster.slot(*job).word;
+            let _ = match self.until {
+                Until::Change => word.watch(job.generation),
+                Until::End => word.await_end(job.generation),
+            };
         }
     }
 }
@@ -116,12 +130,13 @@ pub fn deadline(timeout_ms: i32) -> Option<Micros> {
     (timeout_ms > 0).then(|| latch::now() + timeout_ms.min(MAX_TIMEOUT) as Micros * 1000)
 }
 
-/// Waits until `look` finds what it looks for, or `deadline` has come. The leader's doorbell is rung when the
-/// word of any of the jobs changes; `arm` says what else shall ring it. The session waits for *any* of them:
+/// Waits until `look` finds what it looks for, or `deadline` has come. The leader's doorbell is rung when one of
+/// the jobs does what `until` says; `arm` says what else shall ring it. The session waits for *any* of them:
 /// it is not taken for deadlocked while one can go on.
 pub fn until_any<T>(
     cluster: &'static Cluster,
     jobs: &[JobId],
+    until: Until,
     deadline: Option<Micros>,
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
@@ -131,6 +146,7 @@ pub fn until_any<T>(
     let watch = Watch {
         cluster,
         jobs,
+        until,
         watching: Cell::new(false),
     };
     let arm = || {
@@ -149,24 +165,7 @@ pub fn until<T>(
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
     let deadline = timeout_ms.map(|limit| latch::now() + limit as Micros * 1000);
-    until_any(cluster, &[job], deadline, arm, look)
-}
-
-/// Waits until the job's word satisfies `wanted`. Returns the word, or `None` at the timeout.
-pub fn for_word(
-    cluster: &'static Cluster,
-    job: JobId,
-    timeout_ms: Option<i32>,
-    wanted: impl Fn(Snapshot) -> bool,
-) -> Option<Snapshot> {
-    let word = &cluster.slot(job).word;
-    until(
-        cluster,
-        job,
-        timeout_ms,
-        || {},
-        || Some(word.load()).filter(|now| wanted(*now)),
-    )
+    until_any(cluster, &[job], Until::Change, deadline, arm, look)
 }
 
 /// Waits until the first of several jobs has finished; `None`: none until `deadline`.
@@ -178,6 +177,7 @@ pub fn first_finished(
     until_any(
         cluster,
         jobs,
+        Until::End,
         deadline,
         || {},
         || {
@@ -196,7 +196,8 @@ pub fn finished(
     job: JobId,
     timeout_ms: Option<i32>,
 ) -> Result<bool, Failure> {
-    let found = for_word(cluster, job, timeout_ms, |now| now.phase().is_finished());
+    let deadline = timeout_ms.map(|limit| latch::now() + limit as Micros * 1000);
+    let found = first_finished(cluster, &[job], deadline);
     session::notice(cluster, job);
     Ok(found.is_some())
 }

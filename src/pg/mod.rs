@@ -11,6 +11,7 @@
 //! | [`settings`] | the extension's own settings |
 //! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
 //! | [`mod@array`] | arrays and rows that SQL passes in |
+//! | [`per_call`] | what a function that gives one row per call keeps |
 //! | [`memory`] | memory for data whose size a user decides |
 //! | [`mod@tuple`] | values that go to and come from SQL |
 //! | [`local`] | memory of this process |
@@ -29,6 +30,7 @@ pub mod guc_state;
 pub mod latch;
 pub mod local;
 pub mod memory;
+pub mod per_call;
 pub mod registration;
 pub mod rows;
 pub mod settings;

@@ -31,6 +31,11 @@ impl Value {
         Self { datum, null: false }
     }
 
+    /// A value of any type.
+    pub fn of(datum: Datum) -> Self {
+        Self::some(datum)
+    }
+
     /// The value itself; of NULL anything.
     pub fn datum(self) -> Datum {
         self.datum

@@ -155,7 +155,10 @@ fn send_chunk(kind: Kind, bytes: &[u8], more: bool) -> bool {
             sender.writer.arm(own);
             sender.writer.flush()
         });
-        if let Some(reader) = wake {
+        // A fan-out sleeps on many jobs and has armed none of their rings: it looks who waits for room.
+        let slot = cluster.slot(job);
+        let leader = slot.leader().filter(|_| slot.options().uncounted);
+        if let Some(reader) = wake.or(leader) {
             ring(reader);
         }
     };
