@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "root.c",
+    "postmaster.c",
     "execute.c",
     "session.c",
     "signal.c",

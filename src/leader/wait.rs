@@ -21,7 +21,7 @@ use std::cell::Cell;
 pub const MAX_TIMEOUT: i32 = 86_400_000;
 
 /// A job that waits for a worker longer than this has its lane looked at again: a process may have failed
-/// to start after it was registered. The one place where time stands in for an event; everything else
+/// to start after it was registered, or the postmaster missed that it shall start one. The one place where time stands in for an event; everything else
 /// works without.
 pub const LIVENESS_NET: Micros = 1_000_000;
 
@@ -73,7 +73,7 @@ impl Vigil for LeaderVigil<'_> {
             self.net_due = now + LIVENESS_NET;
             if let Some(job) = self.without_worker() {
                 let lane = self.cluster.slot(job).lane();
-                let _ = registration::staff(self.cluster, lane, None);
+                registration::look_again(self.cluster, lane);
             }
         }
         if self.deadlock_due <= now {

@@ -190,6 +190,14 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32) -> u32 {
     }
 }
 
+/// A job has had no worker for a while: looks whether its lane has enough on their way, and has the postmaster
+/// look whether it has started all that it shall (it can miss one, see `shim/postmaster.c`).
+pub fn look_again(cluster: &'static Cluster, lane: u32) {
+    // SAFETY: sets a flag in shared memory and sends a signal.
+    unsafe { crate::pg::shim::pgb_nudge_postmaster() };
+    let _ = staff(cluster, lane, None);
+}
+
 /// Places a reserved job in its lane and, if it has to wait there, finds the first thing to do about it.
 /// `limit`: its session's share.
 pub fn place(

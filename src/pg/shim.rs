@@ -75,6 +75,7 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
+    pub fn pgb_nudge_postmaster();
     pub fn pgb_run(run: *const Run) -> bool;
     pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
     pub fn pgb_adopt(identity: *const Identity, guc_state: *const c_char) -> bool;

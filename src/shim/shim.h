@@ -33,6 +33,9 @@ typedef struct PgbRun
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
 
+/* postmaster.c */
+extern void pgb_nudge_postmaster(void);
+
 /* execute.c */
 extern bool pgb_run(const PgbRun *run);
 extern const char *pgb_completion(int64 *row_count);
