@@ -93,6 +93,7 @@ DECLARE c CURSOR FOR SELECT (pg_background_fanout(ARRAY['SELECT pg_sleep(600)', 
 FETCH 1 FROM c;
 COMMIT;
 SELECT nothing_is_left();
+\set VERBOSITY terse
 DO $$
 BEGIN
     PERFORM 1 / (idx - 2) FROM (SELECT (pg_background_fanout(ARRAY['SELECT pg_sleep(600)', 'SELECT 1'])).idx) s;
@@ -100,6 +101,7 @@ EXCEPTION
     WHEN division_by_zero THEN
         RAISE NOTICE 'left: %', NOT nothing_is_left();
 END $$;
+\set VERBOSITY sqlstate
 SET statement_timeout = '300ms';
 SELECT count(*) FROM pg_background_fanout(ARRAY['SET statement_timeout = 0; SELECT pg_sleep(600)', 'SELECT 1']);
 RESET statement_timeout;

@@ -68,6 +68,7 @@ SELECT pg_background_wait(:pid, :cookie);
 SELECT * FROM pg_background_error_info_v2(:pid, :cookie) \gx
 SELECT state, has_error, sqlstate, error_message, label FROM pg_background_outcome_v2(:pid, :cookie);
 SELECT * FROM pg_background_result(:pid, :cookie) AS (tag text);
+\set VERBOSITY terse
 DO $$
 DECLARE
     h pg_background_handle := pg_background_launch('DO $x$ BEGIN RAISE ''m'' USING DETAIL = ''d'', HINT = ''h'', ERRCODE = ''AB123''; END $x$', 0, NULL);
@@ -78,6 +79,7 @@ BEGIN
     RAISE NOTICE '% % % % %', e.sqlstate, e.message, e.detail, e.hint, e.context;
     PERFORM pg_background_detach(h.pid, h.cookie);
 END $$;
+\set VERBOSITY sqlstate
 
 -- The whole text, of which the list shows the beginning.
 SELECT * FROM pg_background_launch('SELECT ' || repeat('1', 500), 0, NULL) \gset
