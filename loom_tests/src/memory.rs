@@ -107,10 +107,21 @@ impl Memory {
     /// Claims a slot for `leader` and fills it in.
     #[must_use]
     pub fn claim(&self, leader: Party) -> JobId {
+        self.claim_with(leader, Options::default())
+    }
+
+    /// Likewise; the job is held back when the leader's share is used up.
+    #[must_use]
+    pub fn claim_bounded(&self, leader: Party) -> JobId {
+        let bounded = true;
+        let options = Options::default();
+        self.claim_with(leader, Options { bounded, ..options })
+    }
+
+    fn claim_with(&self, leader: Party, options: Options) -> JobId {
         let job = self.jobs().claim().expect("there is a free slot");
         let cookie = Cookie::new(job.index, job.generation, 1);
-        self.slot(job)
-            .prepare(cookie, leader, Options::default(), &[]);
+        self.slot(job).prepare(cookie, leader, options, &[]);
         job
     }
 

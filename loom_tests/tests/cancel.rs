@@ -220,7 +220,7 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
         let second = memory.claim(process(LEADER));
         assert_eq!(second.index, first.index);
         let next = memory.pool().locked(|scheduler| {
-            let _ = scheduler.place(second, LANE, 0);
+            let _ = scheduler.place(second, LANE, 0, 1000);
             scheduler.next(0, false)
         });
         assert!(matches!(next, Next::Run { job, .. } if job == second));

@@ -237,11 +237,11 @@ fn a_wait_for_a_job_held_back_behind_ones_own_lock_is_a_deadlock() {
     let mut leader = database.session();
     leader
         .batch_execute(
-            "CREATE TABLE t (n int4); SET deadlock_timeout = '50ms';
-             SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1;
-             BEGIN; LOCK TABLE t",
+            "CREATE TABLE t (n int4); LOAD 'pg_background'; SET deadlock_timeout = '50ms';
+             SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1",
         )
-        .expect("a lock");
+        .expect("a table");
+    leader.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
     let first = launch(&mut leader, "INSERT INTO t VALUES (1)");
     let second = launch(&mut leader, "SELECT 1");
     assert_state(
@@ -260,10 +260,9 @@ fn a_wait_for_any_goes_on_while_one_can() {
     let database = Database::new();
     let mut leader = database.session();
     leader
-        .batch_execute(
-            "CREATE TABLE t (n int4); SET deadlock_timeout = '50ms'; BEGIN; LOCK TABLE t",
-        )
-        .expect("a lock");
+        .batch_execute("CREATE TABLE t (n int4); SET deadlock_timeout = '50ms'")
+        .expect("a table");
+    leader.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
     let stuck = launch(&mut leader, "INSERT INTO t VALUES (1)");
     let other = launch(&mut leader, "SELECT pg_sleep(1)");
     let wait = |handles: &[Handle]| {

@@ -40,11 +40,13 @@ fn a_fanout_in_an_aborted_block_ends_before_its_rollback() {
     leader
         .batch_execute(
             "CREATE FUNCTION fail_after_one() RETURNS void LANGUAGE plpgsql AS $$
-             DECLARE r record;
+             DECLARE
+                 r record;
+                 c CURSOR FOR SELECT (pg_background_fanout(ARRAY['SELECT 1', 'SELECT pg_sleep(600)'])).idx;
              BEGIN
-                 FOR r IN SELECT (pg_background_fanout(ARRAY['SELECT 1', 'SELECT pg_sleep(600)'])).idx LOOP
-                     RAISE 'enough';
-                 END LOOP;
+                 OPEN c;
+                 FETCH c INTO r;
+                 RAISE 'enough';
              END $$",
         )
         .expect("a function");
@@ -86,8 +88,9 @@ fn statements_that_have_committed_stay_committed() {
     let database = Database::new();
     let mut leader = database.session();
     leader
-        .batch_execute("CREATE TABLE t (n int4); BEGIN")
+        .batch_execute("CREATE TABLE t (n int4)")
         .expect("a table");
+    leader.batch_execute("BEGIN").expect("a block");
     let first: i32 = leader
         .query_one(
             "SELECT (f).idx FROM (SELECT pg_background_fanout(ARRAY['INSERT INTO t VALUES (1)', 'INSERT INTO t SELECT 2 FROM pg_sleep(600)'], 2) AS f LIMIT 1) s",
@@ -138,10 +141,9 @@ fn a_fanout_whose_job_waits_for_its_own_transaction_is_a_deadlock() {
     let database = Database::new();
     let mut leader = database.session();
     leader
-        .batch_execute(
-            "CREATE TABLE t (n int4); SET deadlock_timeout = '50ms'; BEGIN; LOCK TABLE t",
-        )
-        .expect("a lock");
+        .batch_execute("CREATE TABLE t (n int4); SET deadlock_timeout = '50ms'")
+        .expect("a table");
+    leader.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
     let result = leader.batch_execute(
         "SELECT count(*) FROM pg_background_fanout(ARRAY['SELECT 1', 'INSERT INTO t VALUES (1)'])",
     );
