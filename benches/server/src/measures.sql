@@ -373,7 +373,7 @@ DECLARE
     bytes int8;
 BEGIN
     SELECT sum(length(result::text)) INTO bytes
-        FROM pg_background_fanout(array_fill('SELECT i, repeat(''x'', 100) FROM generate_series(1, 10) AS i'::text, ARRAY[jobs]));
+        FROM pg_background_fanout(array_fill('SELECT g, repeat(''x'', 100) FROM generate_series(1, 10) AS g'::text, ARRAY[jobs]));
     RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];
 END $$;
 
@@ -387,11 +387,11 @@ DECLARE
 BEGIN
     FOR i IN 1 .. jobs / 16 LOOP
         FOREACH connection IN ARRAY connections LOOP
-            PERFORM dblink_send_query(connection, 'SELECT i, repeat(''x'', 100) FROM generate_series(1, 10) AS i');
+            PERFORM dblink_send_query(connection, 'SELECT g, repeat(''x'', 100) FROM generate_series(1, 10) AS g');
         END LOOP;
         FOREACH connection IN ARRAY connections LOOP
-            SELECT jsonb_agg(r) INTO all_rows FROM dblink_get_result(connection) AS r(i int, repeat text);
-            PERFORM i FROM dblink_get_result(connection) AS r(i int, t text);
+            SELECT jsonb_agg(r) INTO all_rows FROM dblink_get_result(connection) AS r(g int, repeat text);
+            PERFORM r.g FROM dblink_get_result(connection) AS r(g int, repeat text);
         END LOOP;
     END LOOP;
     RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];

@@ -25,7 +25,7 @@ fn per_job(taken: Duration, jobs: i32) -> f64 {
 pub fn cost_at(url: &str, jobs: i32) -> Outcome<Cost> {
     let mut db = Client::connect(url, NoTls)?;
     db.batch_execute(
-        "DROP TABLE IF EXISTS bench_gate; CREATE TABLE bench_gate (); LOAD 'pg_background';
+        "CREATE EXTENSION IF NOT EXISTS pg_background; DROP TABLE IF EXISTS bench_gate; CREATE TABLE bench_gate (); LOAD 'pg_background';
          SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000",
     )?;
     db.batch_execute("BEGIN; LOCK TABLE bench_gate")?;
