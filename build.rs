@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "root.c",
-    "postmaster.c",
     "execute.c",
     "session.c",
     "signal.c",
@@ -12,6 +11,8 @@ const SOURCES: [&str; 9] = [
     "rows.c",
     "record.c",
     "json.c",
+    "spill.c",
+    "params.c",
 ];
 
 fn main() {

@@ -151,6 +151,26 @@ AS 'MODULE_PATHNAME', 'pg_background_submit_v2';
 COMMENT ON FUNCTION pg_background_submit_v2(pg_catalog.text, pg_catalog.int4) IS
 'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
 
+CREATE FUNCTION pg_background_launch_params(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_launch_params';
+COMMENT ON FUNCTION pg_background_launch_params(pg_catalog.text, pg_catalog."any") IS
+'Runs SQL in the background and returns its handle. $1, $2 and so on in the text stand for the parameters, which are bound as values with their types.';
+
+CREATE FUNCTION pg_background_submit_params(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_submit_params';
+COMMENT ON FUNCTION pg_background_submit_params(pg_catalog.text, pg_catalog."any") IS
+'As pg_background_launch_params, for the effect only: rows are discarded and its result cannot be read.';
+
 CREATE FUNCTION pg_background_result_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
@@ -706,6 +726,15 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_fanout';
 COMMENT ON FUNCTION pg_background_fanout(pg_catalog.text[], pg_catalog.int4, pg_catalog.bool, pg_catalog.int4) IS
 'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool of workers takes), and returns a row for each in the order in which they finish. result is a JSON array of the rows. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
+CREATE FUNCTION pg_background_spilled(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_catalog.int8
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_spilled';
+COMMENT ON FUNCTION pg_background_spilled(pg_catalog.int4, pg_catalog.int8) IS
+'Bytes of the result that are in a temporary file at this moment, because nobody read it when its queue was full.';
 
 -- What is in use in the whole cluster
 
@@ -718,12 +747,13 @@ CREATE FUNCTION pg_background_resources(
     OUT workers_starting pg_catalog.int4,
     OUT workers_idle pg_catalog.int4,
     OUT workers_busy pg_catalog.int4,
-    OUT spill_files pg_catalog.int4
+    OUT spill_files pg_catalog.int4,
+    OUT spill_bytes pg_catalog.int8
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_resources';
 COMMENT ON FUNCTION pg_background_resources() IS
-'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files.';
+'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files and what is in them.';
 
 CREATE FUNCTION pg_background_retire_idle()
 RETURNS pg_catalog.int4

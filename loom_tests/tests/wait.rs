@@ -171,7 +171,11 @@ fn a_leader_that_waits_for_any_sees_the_first_end() {
                 let (job, leader) = (job.clone(), leader.clone());
                 thread::spawn(move || {
                     let begun = job.word.begin(job.generation);
-                    assert_eq!(begun, Begin::Running { watched: false }, "only ends are awaited");
+                    assert_eq!(
+                        begun,
+                        Begin::Running { watched: false },
+                        "only ends are awaited"
+                    );
                     let end = job.word.finish(job.generation, End::Completed);
                     if end == (Release::Held { watched: true }) {
                         leader.ring();

@@ -32,8 +32,8 @@ use crate::leader::session::Name;
 use crate::pg::array;
 use crate::pg::error::{Error, Failure};
 use crate::pg::rows::Caller;
-use crate::pg::shim;
 use crate::pg::tuple::{Value, composite};
+use crate::pg::{settings, shim};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -191,14 +191,17 @@ const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
 pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Result) -> Datum {
     // SAFETY: nothing above this frame but the server. The guard turns a panic into an error.
     let outcome = unsafe {
-        pgrx_extern_c_guard(move || match body(Arguments(fcinfo)) {
-            Ok(value) => Outcome::Value(value),
-            Err(Failure::Own(error)) => error.raise(),
-            Err(Failure::Job { message, pid }) => Outcome::JobFailed {
-                message: message.start().cast(),
-                len: message.len() as i32,
-                pid,
-            },
+        pgrx_extern_c_guard(move || {
+            settings::define();
+            match body(Arguments(fcinfo)) {
+                Ok(value) => Outcome::Value(value),
+                Err(Failure::Own(error)) => error.raise(),
+                Err(Failure::Job { message, pid }) => Outcome::JobFailed {
+                    message: message.start().cast(),
+                    len: message.len() as i32,
+                    pid,
+                },
+            }
         })
     };
     match outcome {

@@ -1,6 +1,7 @@
 //! The workers and resources of the cluster; loading the library.
 
 use super::{STRICT, sql_function};
+use crate::engine::sync::Ordering;
 use crate::leader::launch;
 use crate::pg::cluster::{attached, cluster};
 use crate::pg::latch::ring;
@@ -25,7 +26,8 @@ sql_function!(
             Value::int4(census.starting.cast_signed()),
             Value::int4(census.idle.cast_signed()),
             Value::int4(census.busy.cast_signed() + census.exiting.cast_signed()),
-            Value::int4(0),
+            Value::int4(cluster.spill_files().load(Ordering::Relaxed) as i32),
+            Value::int8(cluster.spill_bytes().load(Ordering::Relaxed).cast_signed()),
         ];
         Ok(arguments.row(row))
     }
@@ -62,5 +64,5 @@ sql_function!(
 /// By the server, once per process.
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn _PG_init() {
-    settings::define();
+    settings::loaded();
 }

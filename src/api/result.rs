@@ -83,6 +83,7 @@ sql_function!(
 fn asked(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
     let launch = Launch {
         sql,
+        params: &[],
         queue_size: arguments.int4(1).unwrap_or(0),
         by_pid: false,
         submit,

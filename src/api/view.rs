@@ -9,6 +9,7 @@ use crate::pg::settings;
 use crate::pg::text;
 use crate::pg::tuple::Value;
 use crate::worker::run;
+use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
 
 sql_function!(
@@ -129,4 +130,11 @@ sql_function!(
     pg_background_full_sql,
     pg_finfo_pg_background_full_sql,
     |arguments| Ok(outcome::full_sql(arguments.handle())?.datum())
+);
+
+sql_function!(
+    /// `pg_background_spilled(pid, cookie)`: bytes of a job's result that are in a file.
+    pg_background_spilled,
+    pg_finfo_pg_background_spilled,
+    |arguments| Ok(Datum::from(outcome::spilled(arguments.handle())?))
 );

@@ -46,7 +46,8 @@ use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Everything in the buffer is aligned to this many bytes.
 pub const ALIGN: usize = 8;
-const HEADER: usize = 8;
+/// Bytes of a chunk's header.
+pub const HEADER: usize = 8;
 
 /// The smallest buffer: room for two chunks of a useful size.
 pub const MIN_CAPACITY: usize = 1024;
@@ -89,13 +90,6 @@ impl Shared {
         fence(Ordering::SeqCst);
     }
 
-    /// Whether the worker waits for room. Who sleeps without having armed the ring is rung by the worker in
-    /// another way when that begins, and looks here.
-    #[must_use]
-    pub fn writer_waits(&self) -> bool {
-        self.writer.load(Ordering::Acquire) != 0
-    }
-
     /// Whether rows are dropped.
     #[must_use]
     pub fn is_discarded(&self) -> bool {
@@ -123,12 +117,30 @@ pub type Kind = u8;
 const SKIP: Kind = 0;
 const MORE: u8 = 1;
 
-fn header(len: usize, kind: Kind, flags: u8) -> [u8; HEADER] {
+/// The header of a chunk. `more`: the frame goes on.
+pub(super) fn header(len: usize, kind: Kind, more: bool) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..4].copy_from_slice(&(len as u32).to_ne_bytes());
     bytes[4] = kind;
-    bytes[5] = flags;
+    bytes[5] = if more { MORE } else { 0 };
     bytes
+}
+
+/// What a header says: bytes of payload, kind, and whether the frame goes on.
+#[must_use]
+pub fn read_header(bytes: &[u8; HEADER]) -> (usize, Kind, bool) {
+    let [a, b, c, d, kind, flags, ..] = *bytes;
+    (
+        u32::from_ne_bytes([a, b, c, d]) as usize,
+        kind,
+        flags & MORE != 0,
+    )
+}
+
+/// Bytes that a chunk with so many bytes of payload takes up, where there is no end of a buffer.
+#[must_use]
+pub fn size_of_chunk(len: usize) -> usize {
+    HEADER + padded(len)
 }
 
 fn padded(len: usize) -> usize {
@@ -148,8 +160,6 @@ pub struct Writer<'a, B> {
     published: u64,
     /// `shared.tail` when last looked at.
     tail: u64,
-    /// A frame was begun and not completed.
-    torn: bool,
 }
 
 /// The ring has no room now.
@@ -167,7 +177,6 @@ impl<'a, B: Buffer> Writer<'a, B> {
             head,
             published: head,
             tail,
-            torn: false,
         }
     }
 
@@ -184,10 +193,28 @@ impl<'a, B: Buffer> Writer<'a, B> {
         self.shared.is_discarded()
     }
 
-    /// A frame was begun and given up: nothing can be written after it.
+    /// Bytes to be skipped before a chunk with so many bytes of payload, and bytes that it takes up.
+    fn place(&self, len: usize) -> (usize, usize) {
+        let capacity = self.buffer.capacity();
+        let size = size_of_chunk(len);
+        let offset = self.head as usize & (capacity - 1);
+        if offset + size > capacity {
+            (capacity - offset, size)
+        } else {
+            (0, size)
+        }
+    }
+
+    /// Whether a chunk with so many bytes of payload can be written now.
+    pub fn has_room(&mut self, len: usize) -> bool {
+        let (skip, size) = self.place(len);
+        self.room(skip + size)
+    }
+
+    /// Whether the reader waits, as far as can be told without a fence.
     #[must_use]
-    pub fn is_torn(&self) -> bool {
-        self.torn
+    pub fn is_awaited(&self) -> bool {
+        self.shared.reader.load(Ordering::Relaxed) != 0
     }
 
     fn room(&mut self, need: usize) -> bool {
@@ -210,25 +237,17 @@ impl<'a, B: Buffer> Writer<'a, B> {
     pub fn try_write(&mut self, kind: Kind, payload: &[u8], more: bool) -> Result<Wake, Full> {
         assert!(kind != SKIP && payload.len() <= self.chunk_limit());
         let capacity = self.buffer.capacity();
-        let size = HEADER + padded(payload.len());
-        let offset = self.head as usize & (capacity - 1);
-        let skip = if offset + size > capacity {
-            capacity - offset
-        } else {
-            0
-        };
+        let (skip, size) = self.place(payload.len());
         if !self.room(skip + size) {
             return Err(Full);
         }
-        let mut at = offset;
+        let mut at = self.head as usize & (capacity - 1);
         if skip > 0 {
-            self.buffer.write(at, &header(skip - HEADER, SKIP, 0));
+            self.buffer.write(at, &header(skip - HEADER, SKIP, false));
             at = 0;
         }
-        let flags = if more { MORE } else { 0 };
-        self.buffer.write(at, &header(payload.len(), kind, flags));
+        self.buffer.write(at, &header(payload.len(), kind, more));
         self.buffer.write(at + HEADER, payload);
-        self.torn = more;
         self.head += (skip + size) as u64;
         let unpublished = self.head - self.published;
         Ok(if unpublished >= capacity as u64 / 4 {
@@ -245,7 +264,13 @@ impl<'a, B: Buffer> Writer<'a, B> {
             self.published = self.head;
             self.shared.head.store(self.head, Ordering::Release);
         }
-        // Pairs with the fence in `Reader::arm`: our head before our look at its doorbell.
+        self.reader_now()
+    }
+
+    /// The reader, if it waits: to be asked after something was published for it.
+    #[must_use]
+    pub fn reader_now(&self) -> Wake {
+        // Pairs with the fence in `Shared::arm_reader`: what was published before our look at its doorbell.
         fence(Ordering::SeqCst);
         Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
     }
@@ -310,14 +335,13 @@ impl<'a, B: Buffer> Reader<'a, B> {
                 }
             }
             let offset = self.tail as usize & (self.buffer.capacity() - 1);
-            let (len, kind, flags) = self.buffer.read(offset, HEADER, |bytes| {
-                let len: [u8; 4] = bytes[..4].try_into().expect("four bytes");
-                (u32::from_ne_bytes(len) as usize, bytes[4], bytes[5])
+            let (len, kind, more) = self.buffer.read(offset, HEADER, |bytes| {
+                read_header(bytes.try_into().expect("the bytes of a header"))
             });
             if kind != SKIP {
                 return Some(Chunk {
                     kind,
-                    more: flags & MORE != 0,
+                    more,
                     len,
                     offset: offset + HEADER,
                 });
@@ -362,11 +386,17 @@ impl<'a, B: Buffer> Reader<'a, B> {
         }
         self.published = self.tail;
         self.shared.tail.store(self.tail, Ordering::Release);
-        // Pairs with the fence in `Writer::arm`: our tail before our look at its doorbell.
-        fence(Ordering::SeqCst);
-        let writer = Party::from_bits(self.shared.writer.load(Ordering::Relaxed))?;
+        let writer = self.writer_now()?;
         let held = self.shared.head.load(Ordering::Relaxed) - self.tail;
         (held <= self.buffer.capacity() as u64 / 2).then_some(writer)
+    }
+
+    /// The worker, if it waits: to be asked after something was published for it.
+    #[must_use]
+    pub fn writer_now(&self) -> Wake {
+        // Pairs with the fence in `Writer::arm`: what was published before our look at its doorbell.
+        fence(Ordering::SeqCst);
+        Party::from_bits(self.shared.writer.load(Ordering::Relaxed))
     }
 
     /// Says that the reader waits for bytes. It then peeks once more before it sleeps.

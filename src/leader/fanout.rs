@@ -10,9 +10,8 @@
 //! # The way of the call
 //!
 //! Each call for a row ([`Fanout::next`]) launches as many as may be in flight, takes the one that finished
-//! first among those that have, and makes its row. When none has, it sleeps on all of them. A job whose ring
-//! is full cannot finish before somebody reads: its worker rings when it begins to wait for room, and what
-//! it has written so far is taken into the array that its row will have.
+//! first among those that have, and makes its row. When none has, it sleeps on all of them. Results are read
+//! when their jobs have finished; what does not fit into a job's ring meanwhile is in its spill file.
 //!
 //! # Ends
 //!
@@ -23,15 +22,13 @@
 //! takes the jobs with it because nobody has their handles ([`crate::leader::exit`]).
 
 use crate::engine::job::Phase;
-use crate::engine::ring::Shared;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::engine::wait::Micros;
 use crate::leader::json_array::JsonArray;
 use crate::leader::launch::{Context, check_enabled, launch_for_fanout};
 use crate::leader::outcome::JobError;
-use crate::leader::wait::{self, Until};
-use crate::leader::{control, session};
+use crate::leader::{control, session, wait};
 use crate::pg::array;
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, cluster};
@@ -68,13 +65,11 @@ pub struct Asked {
 /// One row: idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us.
 pub type Row = [Value; 8];
 
+#[derive(Clone, Copy)]
 struct Flight {
     job: JobId,
     /// Of the statement, from 0.
     index: usize,
-    ring: &'static Shared,
-    /// What was taken of its result before it finished.
-    rows: Option<JsonArray>,
 }
 
 /// See the module documentation.
@@ -187,9 +182,6 @@ impl Fanout {
             if let Some(at) = self.first_finished() {
                 return self.land(at).map(Some);
             }
-            if self.take_from_blocked()? {
-                continue;
-            }
             if !self.wait()
                 && let Some(row) = self.give_up_one()
             {
@@ -243,15 +235,10 @@ impl Fanout {
                 // The table is full: when one of ours has landed, its slot is free.
                 return Ok(());
             };
-            let (ring, _) = Block::of(self.cluster, job)
-                .ring()
-                .expect("a job that was not submitted has a ring");
             self.jobs.push(job);
             self.flights.push(Flight {
                 job,
                 index: self.next,
-                ring,
-                rows: None,
             });
             self.next += 1;
         }
@@ -283,28 +270,10 @@ impl Fanout {
         finished.min().map(|(_, at)| at)
     }
 
-    /// Takes what the jobs have written whose workers wait for room. Whether there were any.
-    fn take_from_blocked(&mut self) -> Result<bool, Error> {
-        let mut any = false;
-        for flight in &mut self.flights {
-            if flight.ring.writer_waits() {
-                any = true;
-                rows_of(self.cluster, flight, self.memory)?.take(false)?;
-            }
-        }
-        Ok(any)
-    }
-
-    /// Sleeps until one has finished or waits for room. `false`: not before the time limit, or the end of the
-    /// grace after it.
+    /// Sleeps until one has finished. `false`: not before the time limit, or the end of the grace after it.
     fn wait(&self) -> bool {
-        let cluster = self.cluster;
         let deadline = self.grace_until.or(self.deadline);
-        let ready = |flight: &Flight| {
-            cluster.slot(flight.job).word.load().phase().is_finished() || flight.ring.writer_waits()
-        };
-        let look = || self.flights.iter().any(ready).then_some(());
-        wait::until_any(cluster, &self.jobs, Until::End, deadline, || {}, look).is_some()
+        wait::first_finished(self.cluster, &self.jobs, deadline).is_some()
     }
 
     /// After the grace: asks the worker of one that has not ended to exit, and does not wait for it.
@@ -320,8 +289,7 @@ impl Fanout {
     /// Makes the row of a job that has finished.
     fn land(&mut self, at: usize) -> Result<Row, Failure> {
         let (cluster, memory) = (self.cluster, self.memory);
-        let flight = &mut self.flights[at];
-        let (job, index) = (flight.job, flight.index);
+        let Flight { job, index } = self.flights[at];
         let slot = cluster.slot(job);
         let phase = slot.word.load().phase();
         let elapsed = match slot.started_at.load(Ordering::Relaxed) {
@@ -332,8 +300,11 @@ impl Fanout {
             }
         };
         if phase == Phase::Completed {
-            rows_of(cluster, flight, memory)?.take(true)?;
-            let result = flight.rows.take().and_then(JsonArray::finish);
+            let pid = slot.pid.load(Ordering::Relaxed);
+            // SAFETY: the context lives as long as the call.
+            let mut rows = unsafe { JsonArray::begin(cluster, job, pid, memory)? };
+            rows.take(true)?;
+            let result = rows.finish();
             let (tag, row_count) = Block::of(cluster, job).completion();
             self.remove(at);
             return Ok([
@@ -368,7 +339,6 @@ impl Fanout {
     fn remove(&mut self, at: usize) {
         self.jobs.swap_remove(at);
         let flight = self.flights.swap_remove(at);
-        drop(flight.rows);
         if session::holds(flight.job) {
             session::let_go(self.cluster, flight.job);
         }
@@ -380,25 +350,11 @@ impl Fanout {
         self.jobs.clear();
         for flight in self.flights.drain(..) {
             let _ = control::request(self.cluster, flight.job, false);
-            drop(flight.rows);
             if session::holds(flight.job) {
                 session::let_go(self.cluster, flight.job);
             }
         }
     }
-}
-
-fn rows_of<'a>(
-    cluster: &'static Cluster,
-    flight: &'a mut Flight,
-    memory: pg_sys::MemoryContext,
-) -> Result<&'a mut JsonArray, Error> {
-    if flight.rows.is_none() {
-        let pid = cluster.slot(flight.job).pid.load(Ordering::Relaxed);
-        // SAFETY: the context lives as long as the call.
-        flight.rows = Some(unsafe { JsonArray::begin(cluster, flight.job, pid, memory)? });
-    }
-    Ok(flight.rows.as_mut().expect("just made"))
 }
 
 fn failed(index: usize, sqlstate: Value, message: Value, elapsed: Value) -> Row {

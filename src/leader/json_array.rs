@@ -3,6 +3,7 @@
 
 use crate::engine::table::JobId;
 use crate::leader::convert::{Row, Wanted};
+use crate::leader::reading::Pace;
 use crate::leader::result::{Rows, Step};
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
@@ -39,7 +40,7 @@ impl JsonArray {
     ) -> Result<Self, Error> {
         Ok(Self {
             // SAFETY: by the caller.
-            rows: unsafe { Rows::begin(cluster, job, pid, context)? },
+            rows: unsafe { Rows::begin(cluster, job, pid, Pace::Stepwise, context)? },
             context,
             state: std::ptr::null_mut(),
             count: 0,

@@ -15,14 +15,16 @@
 
 use crate::engine::handle::Cookie;
 use crate::engine::job::{Phase, Snapshot};
+use crate::engine::pool::soon::Awake;
 use crate::engine::pool::{LaneKey, Placement, Staffing};
 use crate::engine::sync::Ordering;
 use crate::engine::table::{JobId, Options, Slot};
+use crate::engine::wait::linger;
 use crate::leader::{control, room, session, wait};
 use crate::pg::block::{Block, Request};
 use crate::pg::cluster::{Cluster, cluster, no_slot};
 use crate::pg::error::{Error, Failure};
-use crate::pg::latch::{own_party, ring, shared_now};
+use crate::pg::latch::{self, ProcessLatch, own_party, ring, shared_now};
 use crate::pg::local::Local;
 use crate::pg::registration::{self, Staffed};
 use crate::pg::settings::{self, OnExhaustion};
@@ -39,6 +41,8 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
 pub struct Launch<'a> {
     /// SQL text.
     pub sql: &'a [u8],
+    /// Its parameters, as the shim serialized them; empty: none.
+    pub params: &'a [u8],
     /// Bytes of result ring; 0 or less: the default.
     pub queue_size: i32,
     /// Through version 1: known by pid alone.
@@ -242,6 +246,7 @@ pub fn launch_for_fanout(
 ) -> Result<Option<JobId>, Error> {
     let launch = Launch {
         sql,
+        params: &[],
         queue_size: 0,
         by_pid: false,
         submit: false,
@@ -267,7 +272,7 @@ pub fn launch_for_fanout(
     let Some((job, _)) = reserved else {
         return if may_wait { Err(no_slot()) } else { Ok(None) };
     };
-    let (placement, lane, staffing) = publish(cluster, job, own_lane(&context.identity))?;
+    let (placement, lane, staffing) = publish(cluster, job, own_lane(&context.identity), false)?;
     match placement {
         Placement::Handed(worker) => ring(worker),
         _ => {
@@ -315,6 +320,7 @@ fn reserve(
         identity: context.identity,
         statement_timeout: context.statement_timeout,
         sql: launch.sql,
+        params: launch.params,
         guc_state: &context.guc_state,
         queue_size: if launch.submit {
             0
@@ -335,17 +341,22 @@ fn reserve(
     Ok(Some((job, cookie)))
 }
 
-/// Publishes a reserved job in its lane.
+/// Publishes a reserved job in its lane; `soon`: with a worker that need not be woken, if that is worth a moment.
 fn publish(
     cluster: &'static Cluster,
     job: JobId,
     key: LaneKey,
+    soon: bool,
 ) -> Result<(Placement, u32, Option<Staffing>), Error> {
-    let (hint, now) = (LANE_HINT.get(), shared_now());
     let limit = settings::max_workers() as u32;
-    let (placement, lane, staffing) = cluster
-        .pool()
-        .locked(|scheduler| registration::place(scheduler, cluster, job, key, hint, limit, now));
+    let (placement, lane, staffing) = if soon {
+        place_soon(cluster, job, key, limit)
+    } else {
+        let (hint, now) = (LANE_HINT.get(), shared_now());
+        cluster
+            .pool()
+            .locked(|scheduler| registration::place(scheduler, cluster, job, key, hint, limit, now))
+    };
     LANE_HINT.set(lane);
     if placement == Placement::NoLane {
         session::abandon(cluster, job);
@@ -364,7 +375,7 @@ fn place(
     key: LaneKey,
     on_exhaustion: OnExhaustion,
 ) -> Result<(u32, Cookie), Failure> {
-    let (placement, lane, staffing) = publish(cluster, job, key)?;
+    let (placement, lane, staffing) = publish(cluster, job, key, true)?;
     if let Placement::Handed(worker) = placement {
         ring(worker);
     } else {
@@ -381,6 +392,38 @@ fn place(
 /// The lane that this session's jobs are of.
 pub fn lane_of_session() -> LaneKey {
     own_lane(&own_identity())
+}
+
+/// Places a job, with an idle worker that is awake if there is one or will be in a moment
+/// ([`crate::engine::pool::soon`]). The wait for that is a spin, in which nothing can be thrown.
+fn place_soon(
+    cluster: &'static Cluster,
+    job: JobId,
+    key: LaneKey,
+    limit: u32,
+) -> (Placement, u32, Option<Staffing>) {
+    let (pool, hint, now) = (cluster.pool(), LANE_HINT.get(), shared_now());
+    let mut may_linger = true;
+    loop {
+        let placed = pool.locked(|scheduler| {
+            match scheduler.place_awake(job, key, hint, limit, latch::is_awake) {
+                Awake::Handed(worker, lane) => Ok((Placement::Handed(worker), lane, None)),
+                Awake::Soon(soon) if may_linger => Err(soon),
+                Awake::Soon(_) | Awake::None => Ok(registration::place(
+                    scheduler, cluster, job, key, hint, limit, now,
+                )),
+            }
+        });
+        match placed {
+            Ok(placed) => return placed,
+            Err(soon) => {
+                let word = &pool.worker(soon.worker).word;
+                let is_free = || (word.load().activity() != soon.busy).then_some(());
+                may_linger = false;
+                let _ = linger(&ProcessLatch::new(cluster), soon.within, is_free);
+            }
+        }
+    }
 }
 
 fn is_bound(slot: &Slot, now: Snapshot) -> bool {

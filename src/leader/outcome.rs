@@ -175,3 +175,13 @@ pub fn full_sql(name: Name) -> Result<Value, Error> {
     let (cluster, tracked) = session::find(name, Asking::ForControl)?;
     Ok(Value::text(Block::of(cluster, tracked.job).sql()))
 }
+
+/// Bytes of a job's result that are in a file.
+///
+/// # Errors
+/// As [`session::find`].
+pub fn spilled(name: Name) -> Result<i64, Error> {
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    let bytes = Block::of(cluster, tracked.job).spill().bytes();
+    Ok(bytes.cast_signed())
+}

@@ -1,7 +1,10 @@
 //! The frames of a job, one after another, as its reader sees them.
 //!
-//! Rows come out of the ring; once the job has finished and the ring is empty there are no more. Notices
-//! are raised on the way and not shown to the caller.
+//! Rows come out of the ring and out of the file that the result may have gone on into; once the job has
+//! finished and both are empty there are no more. Notices are raised on the way and not shown to the caller.
+//!
+//! A reading of everything at once holds the worker back when it is slower (so that it needs no file); one
+//! that takes a row now and then does so only while it waits ([`Pace`]).
 //!
 //! Nothing is used up until the caller says that it takes something ([`Reading::take`]): a reading that ends
 //! before leaves the result to be read again. (What a notice said was said.) A reading that is given up
@@ -11,7 +14,8 @@
 //! The job's memory may be gone when a reading ends after the session: see
 //! [`session::begin_reading`].
 
-use crate::engine::ring::{Chunk, MappedBuffer, Reader, Shared};
+use crate::engine::channel::{Front, Inlet, Shared};
+use crate::engine::ring::{Chunk, MappedBuffer};
 use crate::engine::table::JobId;
 use crate::leader::{session, wait};
 use crate::pg::block::Block;
@@ -20,10 +24,12 @@ use crate::pg::error::Error;
 use crate::pg::latch::{own_party, ring};
 use crate::pg::memory::{Assembly, Bytes, within};
 use crate::pg::shim::{self, frame, guarded};
+use crate::pg::spill::{FileChunk, FileReader};
 use arrayvec::ArrayVec;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
+use std::cell::RefCell;
 
 /// Rows of a batch: enough that what is paid once per batch does not count.
 const BATCH: usize = 64;
@@ -35,15 +41,49 @@ pub struct Reading {
     /// Shown with notices.
     pid: u32,
     shared: &'static Shared,
-    reader: Reader<'static, MappedBuffer>,
+    inlet: Inlet<'static, MappedBuffer>,
+    file: FileReader,
+    pace: Pace,
     /// Chunks of a frame that came in several.
     assembly: Assembly,
-    /// The chunk of the frame that was returned last, if it lies in the ring.
-    current: Option<Chunk>,
+    /// The chunk of the frame that was returned last, if it is not put together.
+    current: Option<Piece>,
     /// Something was taken that cannot be given back.
     taking: bool,
     /// For what lives no longer than a frame.
     per_frame: pg_sys::MemoryContext,
+}
+
+/// How a result is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// Everything at once.
+    Whole,
+    /// A row now and then.
+    Stepwise,
+}
+
+/// A chunk, in the ring or out of the file.
+#[derive(Clone, Copy)]
+enum Piece {
+    Ring(Chunk),
+    File(FileChunk),
+}
+
+impl Piece {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Ring(chunk) => chunk.kind,
+            Self::File(chunk) => chunk.kind,
+        }
+    }
+
+    fn more(&self) -> bool {
+        match self {
+            Self::Ring(chunk) => chunk.more,
+            Self::File(chunk) => chunk.more,
+        }
+    }
 }
 
 /// A whole frame, where it lies: until the next one is asked for, or [`Reading::done`].
@@ -72,12 +112,15 @@ impl Drop for Reading {
         if !session::is_being_read(self.job) {
             return;
         }
-        self.reader.disarm();
+        self.inlet.ring.disarm();
         if self.taking {
             // Given up half-way: what was taken cannot be given back, so the job is let go of.
-            self.shared.discard();
+            self.shared.ring.discard();
             session::let_go(self.cluster, self.job);
-        } else if let Some(worker) = self.reader.give_back() {
+        } else {
+            self.give_back();
+        }
+        if let Some(worker) = self.inlet.leave() {
             ring(worker);
         }
         session::end_reading(self.cluster, self.job);
@@ -95,19 +138,27 @@ impl Reading {
         cluster: &'static Cluster,
         job: JobId,
         pid: u32,
+        pace: Pace,
         context: pg_sys::MemoryContext,
         per_frame: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
         session::begin_reading(job)?;
-        let (shared, buffer) = Block::of(cluster, job)
+        let block = Block::of(cluster, job);
+        let (shared, buffer) = block
             .ring()
             .expect("a job that was not submitted has a ring");
+        let inlet = Inlet::new(shared, buffer);
+        if pace == Pace::Whole {
+            inlet.enter(own_party());
+        }
         Ok(Self {
             cluster,
             job,
             pid,
             shared,
-            reader: Reader::new(shared, buffer),
+            inlet,
+            file: FileReader::new(block.spill(), context),
+            pace,
             assembly: Assembly::new(context),
             current: None,
             taking: false,
@@ -146,8 +197,8 @@ impl Reading {
 
     /// The caller has done with the frame.
     pub fn done(&mut self) {
-        if let Some(chunk) = self.current.take() {
-            self.consume(chunk);
+        if let Some(piece) = self.current.take() {
+            self.consume(piece);
         }
     }
 
@@ -158,19 +209,19 @@ impl Reading {
         self.done();
         let mut batch = ArrayVec::<*const u8, BATCH>::new();
         while !batch.is_full()
-            && let Some(chunk) = self.reader.peek()
+            && self.assembly.is_idle()
+            && let Some(Front::Ring(chunk)) = self.inlet.peek()
             && chunk.kind == frame::ROW
             && !chunk.more
-            && self.assembly.is_idle()
         {
-            batch.push(self.reader.payload(chunk, <[u8]>::as_ptr));
-            self.reader.pass(chunk);
+            batch.push(self.inlet.ring.payload(chunk, <[u8]>::as_ptr));
+            self.inlet.ring.pass(chunk);
         }
         if batch.is_empty() {
             return false;
         }
         put(&batch);
-        if let Some(worker) = self.reader.catch_up() {
+        if let Some(worker) = self.inlet.ring.catch_up() {
             ring(worker);
         }
         true
@@ -195,27 +246,39 @@ impl Reading {
             self.assembly.clear();
         }
         loop {
-            let chunk = match self.chunk(wait) {
-                Look::Chunk(chunk) => chunk,
+            let piece = match self.piece(wait) {
+                Look::Piece(piece) => piece,
                 Look::NotYet => return Next::NotYet,
                 Look::End => return Next::End,
             };
-            if !chunk.more && self.assembly.is_empty() {
-                self.current = Some(chunk);
-                return Next::Frame(Frame {
-                    kind: chunk.kind,
-                    start: self.reader.payload(chunk, <[u8]>::as_ptr),
-                    len: chunk.len,
-                });
+            if !piece.more() && self.assembly.is_empty() {
+                self.current = Some(piece);
+                let (start, len) = match piece {
+                    Piece::Ring(chunk) => {
+                        let start = self.inlet.ring.payload(chunk, <[u8]>::as_ptr);
+                        (start, chunk.len)
+                    }
+                    Piece::File(chunk) => (chunk.start, chunk.len),
+                };
+                let kind = piece.kind();
+                return Next::Frame(Frame { kind, start, len });
             }
             self.take();
-            self.reader
-                .payload(chunk, |bytes| self.assembly.append(bytes));
-            self.consume(chunk);
-            if !chunk.more {
+            match piece {
+                Piece::Ring(chunk) => self
+                    .inlet
+                    .ring
+                    .payload(chunk, |bytes| self.assembly.append(bytes)),
+                // SAFETY: the chunk stays until it is consumed.
+                Piece::File(chunk) => self
+                    .assembly
+                    .append(unsafe { std::slice::from_raw_parts(chunk.start, chunk.len) }),
+            }
+            self.consume(piece);
+            if !piece.more() {
                 let bytes = self.assembly.completed();
                 return Next::Frame(Frame {
-                    kind: chunk.kind,
+                    kind: piece.kind(),
                     start: bytes.as_ptr(),
                     len: bytes.len(),
                 });
@@ -223,38 +286,80 @@ impl Reading {
         }
     }
 
-    fn consume(&mut self, chunk: Chunk) {
-        if let Some(worker) = self.reader.consume(chunk) {
+    fn consume(&mut self, piece: Piece) {
+        match piece {
+            Piece::Ring(chunk) => {
+                if let Some(worker) = self.inlet.ring.consume(chunk) {
+                    ring(worker);
+                }
+            }
+            Piece::File(chunk) => {
+                self.file.consume(chunk);
+                self.inlet.take(chunk.size);
+                // In batches, as from the ring: when what was read from the file is used up.
+                if self.file.is_drained() {
+                    self.give_back();
+                }
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(worker) = self.inlet.give_back() {
             ring(worker);
         }
     }
 
     /// The chunk at the front.
-    fn chunk(&mut self, wait: bool) -> Look {
-        if let Some(chunk) = self.reader.peek() {
-            return Look::Chunk(chunk);
+    fn piece(&mut self, wait: bool) -> Look {
+        let front = match self.inlet.peek() {
+            Some(front) => Some(front),
+            None => {
+                self.give_back();
+                match self.look(wait) {
+                    Some(front) => front,
+                    None => return Look::NotYet,
+                }
+            }
+        };
+        match front {
+            Some(Front::Ring(chunk)) => Look::Piece(Piece::Ring(chunk)),
+            Some(Front::File { offset, len }) => {
+                Look::Piece(Piece::File(self.file.chunk(offset, len)))
+            }
+            None => Look::End,
         }
-        if let Some(worker) = self.reader.give_back() {
-            ring(worker);
-        }
+    }
+
+    /// Looks for what comes next, while it is not there or the job has finished; `Some(None)`: the end.
+    fn look(&mut self, wait: bool) -> Option<Option<Front>> {
         let (cluster, job, shared) = (self.cluster, self.job, self.shared);
         let word = &cluster.slot(job).word;
-        let reader = &mut self.reader;
-        let mut look = || {
-            // The word first: once it says finished, everything is in the ring.
+        let inlet = RefCell::new(&mut self.inlet);
+        let look = || {
+            // The word first: once it says finished, everything is in the ring or in the file.
             let finished = word.load().phase().is_finished();
-            match reader.peek() {
-                Some(chunk) => Some(Look::Chunk(chunk)),
-                None => finished.then_some(Look::End),
+            match inlet.borrow_mut().peek() {
+                Some(front) => Some(Some(front)),
+                None => finished.then_some(None),
             }
         };
         if !wait {
-            return look().unwrap_or(Look::NotYet);
+            return look();
         }
-        let arm = || shared.arm_reader(own_party());
+        let stepwise = self.pace == Pace::Stepwise;
+        let arm = || {
+            if stepwise {
+                inlet.borrow().enter(own_party());
+            }
+            shared.ring.arm_reader(own_party());
+        };
         let found = wait::until(cluster, job, None, arm, look);
-        self.reader.disarm();
-        found.expect("a wait without a deadline ends when it has found something")
+        self.inlet.ring.disarm();
+        if stepwise && let Some(worker) = self.inlet.leave() {
+            ring(worker);
+        }
+        found
     }
 
     /// Raises a notice.
@@ -267,9 +372,7 @@ impl Reading {
             })
         };
         self.done();
-        if let Some(worker) = self.reader.give_back() {
-            ring(worker);
-        }
+        self.give_back();
         let (start, len) = (bytes.start().cast(), bytes.len() as i32);
         let (level, pid) = (PgLogLevel::WARNING as i32, self.pid.cast_signed());
         // SAFETY: the bytes stay until the next frame is asked for.
@@ -282,7 +385,7 @@ impl Reading {
 }
 
 enum Look {
-    Chunk(Chunk),
+    Piece(Piece),
     NotYet,
     End,
 }

@@ -9,7 +9,7 @@ use crate::engine::job::Phase;
 use crate::engine::message;
 use crate::engine::table::JobId;
 use crate::leader::convert::{Contexts, Converter, Row, Wanted};
-use crate::leader::reading::{Next, Reading};
+use crate::leader::reading::{Next, Pace, Reading};
 use crate::leader::session::{self, Asking, Name, Tracked};
 use crate::pg::block::Block;
 use crate::pg::cluster::Cluster;
@@ -90,11 +90,12 @@ impl Rows {
         cluster: &'static Cluster,
         job: JobId,
         pid: u32,
+        pace: Pace,
         parent: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
         // SAFETY: by the caller.
         let contexts = unsafe { Contexts::under(parent) };
-        let reading = Reading::begin(cluster, job, pid, contexts.reading, contexts.row)?;
+        let reading = Reading::begin(cluster, job, pid, pace, contexts.reading, contexts.row)?;
         Ok(Self {
             cluster,
             job,
@@ -238,6 +239,7 @@ pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Fa
             cluster,
             tracked.job,
             tracked.pid,
+            Pace::Whole,
             pg_sys::CurrentMemoryContext,
         )?
     };

@@ -8,6 +8,7 @@
 
 use crate::engine::table::JobId;
 use crate::leader::convert::{Row, Wanted};
+use crate::leader::reading::Pace;
 use crate::leader::result::{Rows, Step, conclude, find};
 use crate::leader::session::Name;
 use crate::pg::cluster::Cluster;
@@ -67,7 +68,7 @@ unsafe fn begin(
     // SAFETY: the query's context is valid; the stream is complete before a callback can see it.
     unsafe {
         let context = child_of(caller.query_context(), c"pg_background stream");
-        let rows = Rows::begin(cluster, tracked.job, tracked.pid, context)?;
+        let rows = Rows::begin(cluster, tracked.job, tracked.pid, Pace::Stepwise, context)?;
         let stream = pg_sys::MemoryContextAllocZero(context, size_of::<Stream>()).cast::<Stream>();
         stream.write(Stream {
             cluster,

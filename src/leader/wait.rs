@@ -2,8 +2,8 @@
 //!
 //! All waits of a session for jobs go through [`until_any`]: for one to be bound to a worker, to finish, to
 //! have rows; for the first of many to finish. Meanwhile a [`LeaderVigil`] looks, at growing intervals, for
-//! a deadlock that comes back to this session, and while a job has no worker, every [`LIVENESS_NET`], whether
-//! one is really on its way.
+//! a deadlock that comes back to this session, and while a job has no worker, at intervals of
+//! [`LIVENESS_NET`] at most, whether one is really on its way.
 
 use crate::engine::job::Phase;
 use crate::engine::table::JobId;
@@ -20,10 +20,13 @@ use std::cell::Cell;
 /// The longest wait that can be asked for, milliseconds.
 pub const MAX_TIMEOUT: i32 = 86_400_000;
 
-/// A job that waits for a worker longer than this has its lane looked at again: a process may have failed
-/// to start after it was registered, or the postmaster missed that it shall start one. The one place where time stands in for an event; everything else
-/// works without.
+/// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
+/// up to this: a process may have failed to start after it was registered, or the postmaster may have missed
+/// that a place waits for its next process ([`registration::nudge`]). The one place where time stands in for
+/// an event; everything else works without.
 pub const LIVENESS_NET: Micros = 1_000_000;
+/// Several times what starting a process takes.
+const NET_FIRST: Micros = 16_000;
 
 /// See the module documentation.
 struct LeaderVigil<'a> {
@@ -31,6 +34,7 @@ struct LeaderVigil<'a> {
     jobs: &'a [JobId],
     interval: Micros,
     deadlock_due: Micros,
+    net_interval: Micros,
     net_due: Micros,
     patience: deadlock::Patience,
 }
@@ -44,7 +48,8 @@ impl<'a> LeaderVigil<'a> {
             jobs,
             interval,
             deadlock_due: now + interval,
-            net_due: now + LIVENESS_NET,
+            net_interval: NET_FIRST,
+            net_due: now + NET_FIRST,
             patience: deadlock::Patience::default(),
         }
     }
@@ -70,10 +75,12 @@ impl Vigil for LeaderVigil<'_> {
 
     fn look(&mut self, now: Micros) {
         if self.net_due <= now {
-            self.net_due = now + LIVENESS_NET;
+            self.net_interval = (2 * self.net_interval).min(LIVENESS_NET);
+            self.net_due = now + self.net_interval;
             if let Some(job) = self.without_worker() {
                 let lane = self.cluster.slot(job).lane();
-                registration::look_again(self.cluster, lane);
+                let _ = registration::staff(self.cluster, lane, None);
+                registration::nudge();
             }
         }
         if self.deadlock_due <= now {
@@ -141,7 +148,11 @@ pub fn until_any<T>(
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    let latch = ProcessLatch::new(cluster);
+    let worker = match jobs {
+        [job] => cluster.pool().likely_process(*job),
+        _ => None,
+    };
+    let latch = ProcessLatch::with_partner(cluster, worker);
     let mut vigil = LeaderVigil::new(cluster, jobs, latch.now());
     let watch = Watch {
         cluster,

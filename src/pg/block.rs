@@ -1,14 +1,15 @@
 //! A job's block in the arena: everything of a job that comes in all sizes.
 //!
 //! One allocation holds, in this order: [`Header`] (request, outcome), the SQL text, the leader's
-//! settings, and for jobs with a result the ring's shared part and its buffer.
+//! settings, the parameters, and for jobs with a result the ring's shared part and its buffer.
 //!
 //! | part | written by | when | read by |
 //! |---|---|---|---|
 //! | request | the leader | `Reserved` | the worker that is bound; the leader |
 //! | description | the worker, once | `Running`, before the first row | the reader, once it has seen a row or the job's end |
 //! | outcome | the worker, or whoever fails the job for want of one | `Starting`, `Running` | the leader, once finished |
-//! | ring | see [`crate::engine::ring`] | `Running` | |
+//! | spill | see [`crate::pg::spill`] | `Running` | |
+//! | ring | see [`crate::engine::channel`] | `Running` | |
 //!
 //! The description of the result's columns is not in the ring, so that a reader that is interrupted before
 //! the first row leaves it to the next.
@@ -16,6 +17,7 @@
 //! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job.
 
+use crate::engine::channel;
 use crate::engine::job::{End, Release};
 use crate::engine::message;
 use crate::engine::ring::{self, MappedBuffer};
@@ -25,6 +27,7 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::latch::{ring, shared_now};
 use crate::pg::shim::Identity;
+use crate::pg::spill::SpillFile;
 use crate::pg::text;
 use pgrx::pg_sys;
 
@@ -44,8 +47,11 @@ struct Header {
     sql_len: u32,
     guc_len: u32,
     guc_offset: u32,
+    params_len: u32,
+    params_offset: u32,
     ring_offset: u32,
     ring_capacity: u32,
+    spill: SpillFile,
     description: Description,
     outcome: Outcome,
 }
@@ -84,6 +90,8 @@ pub struct Request<'a> {
     pub sql: &'a [u8],
     /// The leader's settings.
     pub guc_state: &'a [u8],
+    /// Its parameters, as the shim serialized them; empty: none.
+    pub params: &'a [u8],
     /// Bytes of result ring; 0: none.
     pub queue_size: usize,
 }
@@ -96,7 +104,7 @@ pub struct Block {
 }
 
 /// Alignment of the ring's shared part, so that each side's counters have a line of their own.
-const RING_ALIGN: usize = align_of::<ring::Shared>();
+const RING_ALIGN: usize = align_of::<channel::Shared>();
 
 impl Block {
     /// Allocates a block for `request` and fills in the request. Returns the arena pointer.
@@ -110,19 +118,21 @@ impl Block {
         let sql_end = size_of::<Header>() + request.sql.len() + 1;
         let guc_offset = sql_end.next_multiple_of(8);
         let guc_end = guc_offset + request.guc_state.len();
+        let params_offset = guc_end.next_multiple_of(8);
+        let end = params_offset + request.params.len();
         let capacity = match request.queue_size {
             0 => 0,
             size => size.next_power_of_two().max(ring::MIN_CAPACITY),
         };
         // The block itself is aligned to 8 only, so there is slack for the ring to be moved up.
         let size = match capacity {
-            0 => guc_end,
-            _ => guc_end + RING_ALIGN + size_of::<ring::Shared>() + capacity,
+            0 => end,
+            _ => end + RING_ALIGN + size_of::<channel::Shared>() + capacity,
         };
         let pointer = cluster.allocate(size)?;
         let ring_offset = match capacity {
             0 => 0,
-            _ => (pointer as usize + guc_end).next_multiple_of(RING_ALIGN) - pointer as usize,
+            _ => (pointer as usize + end).next_multiple_of(RING_ALIGN) - pointer as usize,
         };
         let block = Self {
             cluster,
@@ -138,8 +148,11 @@ impl Block {
             (&raw mut (*header).sql_len).write(request.sql.len() as u32);
             (&raw mut (*header).guc_len).write(request.guc_state.len() as u32);
             (&raw mut (*header).guc_offset).write(guc_offset as u32);
+            (&raw mut (*header).params_len).write(request.params.len() as u32);
+            (&raw mut (*header).params_offset).write(params_offset as u32);
             (&raw mut (*header).ring_offset).write(ring_offset as u32);
             (&raw mut (*header).ring_capacity).write(capacity as u32);
+            (&raw mut (*header).spill).write(SpillFile::default());
             let description = &raw mut (*header).description;
             (&raw mut (*description).long).write(0);
             (&raw mut (*description).len).write(0);
@@ -153,12 +166,14 @@ impl Block {
             sql.add(request.sql.len()).write(0);
             let guc = block.start.add(guc_offset);
             guc.copy_from_nonoverlapping(request.guc_state.as_ptr(), request.guc_state.len());
+            let params = block.start.add(params_offset);
+            params.copy_from_nonoverlapping(request.params.as_ptr(), request.params.len());
             if capacity > 0 {
                 block
                     .start
                     .add(ring_offset)
-                    .cast::<ring::Shared>()
-                    .write(ring::Shared::default());
+                    .cast::<channel::Shared>()
+                    .write(channel::Shared::default());
             }
         }
         Ok(pointer)
@@ -198,6 +213,19 @@ impl Block {
         }
     }
 
+    /// The parameters; `None`: there are none.
+    pub fn params(&self) -> Option<&[u8]> {
+        // SAFETY: as for `identity`.
+        unsafe {
+            let header = self.header();
+            let start = self.start.add((*header).params_offset as usize);
+            match (*header).params_len as usize {
+                0 => None,
+                len => Some(std::slice::from_raw_parts(start, len)),
+            }
+        }
+    }
+
     /// The leader's settings.
     pub fn guc_state(&self) -> &[u8] {
         // SAFETY: as for `identity`.
@@ -209,7 +237,7 @@ impl Block {
     }
 
     /// The ring: its shared part and its buffer. `None` for jobs without a result.
-    pub fn ring(&self) -> Option<(&'static ring::Shared, MappedBuffer)> {
+    pub fn ring(&self) -> Option<(&'static channel::Shared, MappedBuffer)> {
         // SAFETY: as for `identity`. The reference is called static because a process keeps it no longer
         // than its hold on the job, which the callers see to; the arena's mapping lives as long as the
         // process.
@@ -220,9 +248,15 @@ impl Block {
                 return None;
             }
             let shared = self.start.add((*header).ring_offset as usize);
-            let buffer = shared.add(size_of::<ring::Shared>());
+            let buffer = shared.add(size_of::<channel::Shared>());
             Some((&*shared.cast(), MappedBuffer::new(buffer, capacity)))
         }
+    }
+
+    /// The file that the result goes on into. Stays while this process holds the job.
+    pub fn spill(&self) -> &'static SpillFile {
+        // SAFETY: only atomics in it; called static as the ring is.
+        unsafe { &(*self.header()).spill }
     }
 
     /// Describes the columns of the result. Only by the worker, once, before the first row.
@@ -325,6 +359,7 @@ impl Block {
 
     /// Frees the block and what has blocks of its own. Only by the last that knows it.
     fn deallocate(self, job: JobId) {
+        self.spill().delete(self.cluster);
         // SAFETY: by the caller's contract nobody else looks any more.
         let (size, parts) = unsafe {
             let header = self.header();

@@ -10,6 +10,8 @@
 //! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
 //! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before |
 //! | `spinning` | everyone | counts the processes that spin now |
+//! | `spill_number` | everyone | grows with every spill file |
+//! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
 //! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment |
 //!
 //! A crash of the server takes all of it away, and every process with it; so a process may keep what it
@@ -49,6 +51,9 @@ struct Root {
     arena: u32,
     spinning: AtomicU32,
     processors: u32,
+    spill_number: AtomicU64,
+    spill_files: AtomicU64,
+    spill_bytes: AtomicU64,
     arena_bytes: AtomicU64,
     blocks: [AtomicU32; SEGMENTS],
 }
@@ -168,6 +173,10 @@ fn attach() -> Result<&'static Cluster, Error> {
         guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
             .cast::<Root>()
     };
+    // SAFETY: as above. The control segment is never taken away, so whoever will make it sees 0 here.
+    if unsafe { (*root).control } == 0 {
+        settings::define();
+    }
     // SAFETY: the tranche was set before anyone could see the root. What is palloc'ed or mapped here must
     // outlive the transaction: hence the top memory context, and the pins.
     unsafe {
@@ -358,6 +367,21 @@ impl Cluster {
     /// Places for workers that there are, whatever the settings allow.
     pub fn places(&self) -> usize {
         self.workers as usize
+    }
+
+    /// A number that no spill file has had since the server started.
+    pub fn next_spill_number(&self) -> u64 {
+        self.root.spill_number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many spill files there are.
+    pub fn spill_files(&self) -> &'static AtomicU64 {
+        &self.root.spill_files
+    }
+
+    /// How many bytes are in them.
+    pub fn spill_bytes(&self) -> &'static AtomicU64 {
+        &self.root.spill_bytes
     }
 
     /// Workers in all lanes at most.

@@ -96,7 +96,23 @@ impl Assembly {
         self.is_empty() || self.complete
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Forgets the first bytes; those that follow move to the front.
+    pub fn drop_front(&mut self, count: usize) {
+        let rest = self.len - count;
+        if rest > 0 {
+            // SAFETY: both within the contents.
+            unsafe { self.start.copy_from(self.start.add(count), rest) };
+        }
+        self.len = rest;
+    }
+
+    /// What was appended.
+    pub fn bytes(&self) -> &[u8] {
         if self.is_empty() {
             return &[];
         }

@@ -13,6 +13,7 @@
 //! | [`mod@array`] | arrays and rows that SQL passes in |
 //! | [`per_call`] | what a function that gives one row per call keeps |
 //! | [`memory`] | memory for data whose size a user decides |
+//! | [`spill`] | the file of a result that nobody reads |
 //! | [`mod@tuple`] | values that go to and come from SQL |
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
@@ -35,5 +36,6 @@ pub mod registration;
 pub mod rows;
 pub mod settings;
 pub mod shim;
+pub mod spill;
 pub mod text;
 pub mod tuple;

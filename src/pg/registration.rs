@@ -20,10 +20,14 @@ use crate::pg::cluster::{Cluster, WORKER_ENTRY};
 use crate::pg::error::Error;
 use crate::pg::latch::{ProcessLatch, own_party, ring, shared_now};
 use crate::pg::local::Local;
+use crate::pg::shim;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 use smallvec::SmallVec;
 use std::ffi::{CStr, c_char};
+
+/// The library whose entry function the workers run.
+pub const LIBRARY: &CStr = c"$libdir/pg_background";
 
 /// What is registered with the postmaster: place and generation in one Datum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +77,7 @@ fn register(place: Place) -> bool {
     let mut worker: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
     fill(&mut worker.bgw_name, c"pg_background");
     fill(&mut worker.bgw_type, c"pg_background");
-    fill(&mut worker.bgw_library_name, c"$libdir/pg_background");
+    fill(&mut worker.bgw_library_name, LIBRARY);
     fill(&mut worker.bgw_function_name, WORKER_ENTRY);
     worker.bgw_flags =
         (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
@@ -149,6 +153,13 @@ pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> S
     }
 }
 
+/// Has the postmaster look once more whether a process is to be started: it may have missed that one ended
+/// whose place is to be taken by another. For the liveness net only.
+pub fn nudge() {
+    // SAFETY: sends a signal to the postmaster.
+    unsafe { shim::pgb_nudge_postmaster() };
+}
+
 /// A claimed place for which no process is registered yet; given back unless forgotten. Interrupts are
 /// processed nowhere between the claim and the registration, so unwinding is the only other way out.
 struct Claim {
@@ -188,14 +199,6 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32) -> u32 {
         }
         std::mem::forget(claim);
     }
-}
-
-/// A job has had no worker for a while: looks whether its lane has enough on their way, and has the postmaster
-/// look whether it has started all that it shall (it can miss one, see `shim/postmaster.c`).
-pub fn look_again(cluster: &'static Cluster, lane: u32) {
-    // SAFETY: sets a flag in shared memory and sends a signal.
-    unsafe { crate::pg::shim::pgb_nudge_postmaster() };
-    let _ = staff(cluster, lane, None);
 }
 
 /// Places a reserved job in its lane and, if it has to wait there, finds the first thing to do about it.

@@ -24,6 +24,33 @@ pub struct Identity {
     pub role_active: bool,
 }
 
+/// A setting to be made. Layout as in `shim.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Zero-terminated name.
+    pub name: *const c_char,
+    /// Zero-terminated value.
+    pub value: *const c_char,
+    /// Where it comes from: a `GucSource`.
+    pub source: u32,
+    /// Who may change it: a `GucContext`.
+    pub scope: u32,
+    /// Role that set it, from 15 on.
+    pub role: pg_sys::Oid,
+}
+
+/// How to come to the leader's settings. Layout as in `shim.h`.
+#[repr(C)]
+pub struct GucTarget {
+    /// All of them, as serialized by the leader.
+    pub state: *const c_char,
+    /// Only these have to be made; null: put on `state` as a whole.
+    pub changes: *const Setting,
+    /// How many `changes` there are.
+    pub count: i32,
+}
+
 /// One job to execute. Layout as in `shim.h`.
 #[repr(C)]
 pub struct Run {
@@ -35,6 +62,8 @@ pub struct Run {
     pub statement_timeout: i32,
     /// There is a result ring.
     pub send_rows: bool,
+    /// As `pgb_params` made them; null: none.
+    pub params: *const c_char,
 }
 
 /// Kinds of frames in the result ring, as in `shim.h`.
@@ -75,10 +104,9 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
-    pub fn pgb_nudge_postmaster();
     pub fn pgb_run(run: *const Run) -> bool;
     pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
-    pub fn pgb_adopt(identity: *const Identity, guc_state: *const c_char) -> bool;
+    pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
     pub fn pgb_forget_job();
     pub fn pgb_committed() -> bool;
     pub fn pgb_worker_loop(step: unsafe extern "C-unwind" fn());
@@ -91,6 +119,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_ignore_doorbell();
     pub fn pgb_clear_cancel();
     pub fn pgb_rearm_cancel();
+    pub fn pgb_nudge_postmaster();
     pub fn pgb_redirect_messages();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
@@ -101,6 +130,22 @@ unsafe extern "C-unwind" {
         type_oid: pg_sys::Oid,
         value: pg_sys::Datum,
     ) -> pg_sys::Datum;
+    pub fn pgb_params(fcinfo: pg_sys::FunctionCallInfo, first: i32, len: *mut i32)
+    -> *const c_char;
+    pub fn pgb_spill_tablespace() -> pg_sys::Oid;
+    pub fn pgb_spill_write(
+        tablespace: pg_sys::Oid,
+        number: u64,
+        create: bool,
+        offset: i64,
+        bytes: *const c_char,
+        len: i32,
+    );
+    pub fn pgb_spill_empty();
+    pub fn pgb_spill_delete(tablespace: pg_sys::Oid, number: u64);
+    pub fn pgb_spill_open(tablespace: pg_sys::Oid, number: u64) -> i32;
+    pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);
+    pub fn pgb_spill_close(file: i32);
     pub fn pgb_put_tuples(
         store: *mut pg_sys::Tuplestorestate,
         tuples: *const *const u8,

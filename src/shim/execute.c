@@ -46,6 +46,8 @@ after_transaction(XactEvent event, void *arg)
 		last_committed = true;
 	else if (event == XACT_EVENT_ABORT)
 		last_committed = false;
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_ABORT)
+		pgb_spill_end_transaction(event == XACT_EVENT_ABORT);
 }
 
 /* Whether the job's work is durable, even if the process is about to fail or exit. */
@@ -177,9 +179,17 @@ describe_completion(const QueryCompletion *completion)
 	return psprintf("%s " UINT64_FORMAT, name, completion->nprocessed);
 }
 
+/* The values that $1, $2 and so on stand for in every statement. */
+typedef struct PgbParams
+{
+	ParamListInfo values;		/* NULL: there are none */
+	Oid		   *types;
+	int			count;
+} PgbParams;
+
 /* Runs one statement; tells how it completed, and whether it is of a kind that returns rows. */
 static bool
-run_statement(const PgbRun *run, RawStmt *statement, bool single, bool last, QueryCompletion *completion)
+run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bool single, bool last, QueryCompletion *completion)
 {
 	CommandTag	tag = CreateCommandTag(statement->stmt);
 	bool		snapshot_set = false;
@@ -201,11 +211,11 @@ run_statement(const PgbRun *run, RawStmt *statement, bool single, bool last, Que
 		snapshot_set = true;
 	}
 #if PG_VERSION_NUM >= 150000
-	queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, NULL, 0, NULL);
+	queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, params->types, params->count, NULL);
 #else
-	queries = pg_analyze_and_rewrite(statement, run->sql, NULL, 0, NULL);
+	queries = pg_analyze_and_rewrite(statement, run->sql, params->types, params->count, NULL);
 #endif
-	plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, NULL);
+	plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, params->values);
 	if (snapshot_set)
 		PopActiveSnapshot();
 	CHECK_FOR_INTERRUPTS();
@@ -213,7 +223,7 @@ run_statement(const PgbRun *run, RawStmt *statement, bool single, bool last, Que
 	portal = CreatePortal("", true, true);
 	portal->visible = false;
 	PortalDefineQuery(portal, NULL, run->sql, tag, plans, NULL);
-	PortalStart(portal, NULL, 0, InvalidSnapshot);
+	PortalStart(portal, params->values, 0, InvalidSnapshot);
 
 	/* What the portal will return is known now; the rows of any statement but the last are dropped. */
 	returns_rows = portal->tupDesc != NULL;
@@ -248,6 +258,7 @@ run_text(const PgbRun *run)
 	List	   *statements;
 	List	   *tags = NIL;
 	ListCell   *cell;
+	PgbParams	params = {0};
 	bool		single;
 	bool		was_logged;
 	bool		returned_rows = false;
@@ -273,6 +284,11 @@ run_text(const PgbRun *run)
 	if (was_logged)
 		ereport(LOG, (errmsg("statement: %s", run->sql), errhidestmt(true)));
 	single = list_length(statements) == 1;
+	if (run->params != NULL)
+	{
+		params.values = pgb_restore_params(run->params, &params.types);
+		params.count = params.values->numParams;
+	}
 
 	foreach(cell, statements)
 	{
@@ -282,7 +298,7 @@ run_text(const PgbRun *run)
 
 		if (!single)
 			BeginImplicitTransactionBlock();
-		returned_rows = run_statement(run, statement, single, last, &completion);
+		returned_rows = run_statement(run, &params, statement, single, last, &completion);
 		last_completion = completion;
 		MemoryContextSwitchTo(job_context);
 		tags = lappend(tags, describe_completion(&completion));
@@ -308,7 +324,7 @@ run_text(const PgbRun *run)
  * is neither the leader's nor its own: the process must not run a job.
  */
 bool
-pgb_adopt(const PgbIdentity *identity, const char *guc_state)
+pgb_adopt(const PgbIdentity *identity, const PgbGucTarget *settings)
 {
 	volatile bool succeeded = false;
 
@@ -318,7 +334,7 @@ pgb_adopt(const PgbIdentity *identity, const char *guc_state)
 		HOLD_CANCEL_INTERRUPTS();
 		SetUserIdAndSecContext(GetSessionUserId(), 0);
 		StartTransactionCommand();
-		pgb_adopt_session(identity, guc_state);
+		pgb_adopt_session(identity, settings);
 		CommitTransactionCommand();
 		RESUME_CANCEL_INTERRUPTS();
 		succeeded = true;

@@ -99,6 +99,9 @@ fn execute(block: &Block) -> bool {
         identity: &raw const identity,
         statement_timeout: block.statement_timeout(),
         send_rows: block.ring().is_some(),
+        params: block
+            .params()
+            .map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast()),
     };
     // SAFETY: what `run` points at outlives the call, which catches every error itself.
     unsafe { shim::pgb_run(&raw const run) }

@@ -146,6 +146,18 @@ impl<'a> Scheduler<'a> {
         self.charged(Charge::of(slot)?)
     }
 
+    /// Whether a job would be admitted now, with none of those held back before it.
+    pub(super) fn may_admit(&self, slot: &Slot, limit: u32) -> bool {
+        if !slot.options().bounded {
+            return true;
+        }
+        let entry = slot.leader().and_then(|party| {
+            let leader = self.leaders.get(party.procno() as usize)?;
+            leader.is_of(party).then_some(leader)
+        });
+        entry.is_none_or(|leader| load(&leader.held) == 0 && load(&leader.admitted) < limit.max(1))
+    }
+
     /// Charges a job that was just published, or holds it back. `true`: it may go to its lane now.
     /// `limit`: what its leader's session allows; jobs that were held back under a lower one are admitted.
     pub(super) fn admit_new(&mut self, index: u32, limit: u32) -> bool {

@@ -50,7 +50,7 @@ SELECT pg_background_launch('SELECT 1') > 0 AS has_pid;
 SELECT pg_background_detach_all();
 
 -- Workers kept ready.
-SELECT pg_background_prewarm(3);
+SELECT eventually('pg_background_prewarm(3) >= 3');
 SELECT eventually('(SELECT workers_idle >= 3 FROM pg_background_resources())');
 SELECT pg_background_prewarm(0) >= 3, pg_background_prewarm(-1) >= 3, pg_background_prewarm(NULL);
 SELECT pg_background_retire_idle() >= 3;

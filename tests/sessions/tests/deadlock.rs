@@ -206,17 +206,27 @@ const PARENT: &str = "DO $x$
 #[test]
 fn parents_that_wait_for_queued_children_in_every_place_do_not_hang() {
     const PARENTS: i32 = 3;
-    let server = Server::start("places", &[&format!("pg_background.max_pool_workers={PARENTS}")]);
+    let server = Server::start(
+        "places",
+        &[&format!("pg_background.max_pool_workers={PARENTS}")],
+    );
     let mut leader = server.session();
     let parents: Vec<Handle> = (0..PARENTS).map(|_| launch(&mut leader, PARENT)).collect();
     let mut failed = 0;
     for handle in parents {
         if let Err(error) = try_result(&mut leader, handle) {
-            assert_eq!(error.code(), Some(&SqlState::T_R_DEADLOCK_DETECTED), "{error:?}");
+            assert_eq!(
+                error.code(),
+                Some(&SqlState::T_R_DEADLOCK_DETECTED),
+                "{error:?}"
+            );
             failed += 1;
         }
     }
-    assert!((1..=PARENTS).contains(&failed), "{failed} of {PARENTS} failed");
+    assert!(
+        (1..=PARENTS).contains(&failed),
+        "{failed} of {PARENTS} failed"
+    );
     nothing_is_left(&mut leader);
 }
 

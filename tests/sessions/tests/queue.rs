@@ -120,7 +120,9 @@ fn a_full_table_is_an_error_at_once_or_after_the_time_limit() {
     let server = Server::start("full", &["pg_background.max_jobs=16"]);
     let mut holder = server.session();
     holder
-        .batch_execute("SELECT count(pg_background_launch_v2('SELECT 1')) FROM generate_series(1, 16)")
+        .batch_execute(
+            "SELECT count(pg_background_launch_v2('SELECT 1')) FROM generate_series(1, 16)",
+        )
         .expect("all slots");
     let mut leader = server.session();
     for (mode, least, most) in [("error", 0, 200), ("wait", 300, 5000), ("queue", 300, 5000)] {
@@ -204,9 +206,7 @@ fn a_share_is_given_back_by_workers_that_die() {
         .expect("settings");
     let first = launch(&mut leader, "SELECT pg_sleep(600)");
     asleep(&mut leader, first);
-    let behind: Vec<Handle> = (0..3)
-        .map(|_| launch(&mut leader, "SELECT 1"))
-        .collect();
+    let behind: Vec<Handle> = (0..3).map(|_| launch(&mut leader, "SELECT 1")).collect();
     let pid = worker_of(&mut leader, first);
     leader
         .execute("SELECT pg_terminate_backend($1)", &[&pid])
