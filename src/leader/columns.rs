@@ -147,6 +147,82 @@ pub fn check_fixed(
     )))
 }
 
+/// A column definition list in words, as somebody passes it beside the real one: its types must be those of
+/// the caller's columns. Nothing is executed: the server's parser for type names is asked.
+///
+/// # Errors
+/// 42804 when they are not; the parser's own error for what is no type.
+pub fn check_definition(
+    definition: &[u8],
+    expected: &[pg_sys::FormData_pg_attribute],
+) -> Result<(), Error> {
+    let mut wanted = Vec::new();
+    for column in split_definition(definition) {
+        let (type_oid, typmod) = type_of(type_part(column));
+        wanted.push((type_oid, typmod));
+    }
+    let fits = wanted.len() == expected.len()
+        && wanted
+            .iter()
+            .zip(expected)
+            .all(|((oid, typmod), column)| *oid == column.atttypid && *typmod == column.atttypmod);
+    if fits {
+        return Ok(());
+    }
+    let names: Vec<String> = expected
+        .iter()
+        .map(|column| type_name(column.atttypid, column.atttypmod))
+        .collect();
+    Err(Error::new(
+        ERRCODE_DATATYPE_MISMATCH,
+        "col_def does not agree with the column definition list of the call",
+    )
+    .detail(format!(
+        "The columns of the call are of these types: {}.",
+        names.join(", ")
+    )))
+}
+
+/// The columns of a definition list: split at commas outside quotes and parentheses.
+fn split_definition(definition: &[u8]) -> Vec<&[u8]> {
+    let (mut depth, mut quoted) = (0_i32, false);
+    definition
+        .split(|byte| {
+            match byte {
+                b'"' => quoted = !quoted,
+                b'(' if !quoted => depth += 1,
+                b')' if !quoted => depth -= 1,
+                _ => {}
+            }
+            *byte == b',' && !quoted && depth == 0
+        })
+        .collect()
+}
+
+/// What follows the name of a column, which may be quoted.
+fn type_part(column: &[u8]) -> &[u8] {
+    let column = column.trim_ascii();
+    let name = if column.first() == Some(&b'"') {
+        // A doubled quote is part of the name; the last one is followed by no other.
+        let mut end = 1;
+        while end < column.len() && !(column[end] == b'"' && column.get(end + 1) != Some(&b'"')) {
+            end += if column[end] == b'"' { 2 } else { 1 };
+        }
+        (end + 1).min(column.len())
+    } else {
+        column
+            .iter()
+            .position(u8::is_ascii_whitespace)
+            .unwrap_or(column.len())
+    };
+    column[name..].trim_ascii()
+}
+
+fn type_of(name: &[u8]) -> (pg_sys::Oid, i32) {
+    let name = std::ffi::CString::new(name).unwrap_or_default();
+    crate::pg::text::parse_type(&name)
+}
+
 /// Compares the columns and plans the conversions.
 ///
 /// # Errors

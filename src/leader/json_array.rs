@@ -1,6 +1,5 @@
 //! The rows of a job as one JSON array, for whoever holds the job: tracked by a handle or not, finished or
 //! still running.
-#![allow(dead_code, reason = "fan-out is what reads its jobs this way")]
 
 use crate::engine::table::JobId;
 use crate::leader::convert::{Row, Wanted};

@@ -85,7 +85,7 @@ pub fn list(store: &mut Store) {
             Value::text(&slot.preview.load()),
             last_error(cluster, &tracked, now.phase()),
             Value::bool(tracked.consumed),
-            Value::NULL,
+            Value::text_or_null(slot.label().as_deref()),
         ]);
         store.put_values(&values, &nulls);
     }

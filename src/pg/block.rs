@@ -56,6 +56,9 @@ struct Header {
     outcome: Outcome,
 }
 
+/// Bytes of a command tag at most. The longest of the server's have some 30.
+const TAG_LIMIT: usize = 48;
+
 #[repr(C)]
 struct Description {
     /// Arena pointer of a longer one; 0: `text` has it.
@@ -67,6 +70,10 @@ struct Description {
 
 #[repr(C)]
 struct Outcome {
+    /// Rows that the last statement returned or changed; -1: its tag says nothing of rows.
+    row_count: i64,
+    tag_len: u32,
+    tag: [u8; TAG_LIMIT],
     /// Arena pointer of a longer error; 0: `error` has it.
     long_error: u64,
     error_len: u32,
@@ -150,6 +157,8 @@ impl Block {
             (&raw mut (*description).long).write(0);
             (&raw mut (*description).len).write(0);
             let outcome = &raw mut (*header).outcome;
+            (&raw mut (*outcome).row_count).write(-1);
+            (&raw mut (*outcome).tag_len).write(0);
             (&raw mut (*outcome).long_error).write(0);
             (&raw mut (*outcome).error_len).write(0);
             let sql = block.start.add(size_of::<Header>());
@@ -319,6 +328,35 @@ impl Block {
         }
     }
 
+    /// Notes how the last statement completed. Only by whoever is about to finish the job.
+    pub fn note_completion(&self, tag: &[u8], row_count: Option<i64>) {
+        let tag = &tag[..tag.len().min(TAG_LIMIT)];
+        // SAFETY: the outcome belongs to the caller until the job is finished.
+        unsafe {
+            let outcome = &raw mut (*self.header()).outcome;
+            let into = (&raw mut (*outcome).tag).cast::<u8>();
+            into.copy_from_nonoverlapping(tag.as_ptr(), tag.len());
+            (*outcome).tag_len = tag.len() as u32;
+            (*outcome).row_count = row_count.unwrap_or(-1);
+        }
+    }
+
+    /// The last statement's command tag (its name only; `None`: there was no statement, or the job did not
+    /// complete) and how many rows it returned or changed, if its tag says so. Once the job is finished.
+    pub fn completion(&self) -> (Option<Vec<u8>>, Option<i64>) {
+        // SAFETY: published by the transition to a finished phase, and not changed after it.
+        unsafe {
+            let outcome = &raw const (*self.header()).outcome;
+            let tag = (&raw const (*outcome).tag).cast::<u8>();
+            let tag = std::slice::from_raw_parts(tag, (*outcome).tag_len as usize);
+            let row_count = (*outcome).row_count;
+            (
+                (!tag.is_empty()).then(|| tag.to_vec()),
+                (row_count >= 0).then_some(row_count),
+            )
+        }
+    }
+
     /// Frees the block and what has blocks of its own. Only by the last that knows it.
     fn deallocate(self, job: JobId) {
         self.spill().delete(self.cluster);
@@ -384,7 +422,7 @@ pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
 pub fn release(cluster: &'static Cluster, job: JobId) {
     let block = Block::of(cluster, job);
     block.deallocate(job);
-    cluster.jobs().free(job);
+    cluster.pool().free(job);
 }
 
 /// How a job ended, from the error it ended with. `canceled`: a cancel had been asked for.

@@ -46,6 +46,11 @@ impl Error {
         }
     }
 
+    /// This process has no memory for what the user asks for.
+    pub fn out_of_memory() -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
+    }
+
     /// Adds a detail.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {

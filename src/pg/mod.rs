@@ -10,6 +10,8 @@
 //! | [`exit`] | the one exit callback of a process |
 //! | [`settings`] | the extension's own settings |
 //! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
+//! | [`mod@array`] | arrays and rows that SQL passes in |
+//! | [`per_call`] | what a function that gives one row per call keeps |
 //! | [`memory`] | memory for data whose size a user decides |
 //! | [`spill`] | the file of a result that nobody reads |
 //! | [`mod@tuple`] | values that go to and come from SQL |
@@ -20,6 +22,7 @@
 //!
 //! Differences between server versions are dealt with here and in the shim, nowhere else.
 
+pub mod array;
 pub mod block;
 pub mod cluster;
 pub mod error;
@@ -28,6 +31,7 @@ pub mod guc_state;
 pub mod latch;
 pub mod local;
 pub mod memory;
+pub mod per_call;
 pub mod registration;
 pub mod rows;
 pub mod settings;

@@ -105,6 +105,7 @@ unsafe extern "C-unwind" {
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
     pub fn pgb_run(run: *const Run) -> bool;
+    pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
     pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
     pub fn pgb_forget_job();
     pub fn pgb_committed() -> bool;

@@ -35,6 +35,9 @@ static MemoryContext job_context;
 static volatile bool final_commit;
 static volatile bool last_committed;
 
+/* How the job's last statement completed. */
+static QueryCompletion last_completion;
+
 static void
 after_transaction(XactEvent event, void *arg)
 {
@@ -146,6 +149,21 @@ static bool
 runs_at_top_level(RawStmt *statement, int32 sec_context)
 {
 	return sec_context == 0 || !(IsA(statement->stmt, CallStmt) || IsA(statement->stmt, DoStmt));
+}
+
+/*
+ * The command tag of the last job's last statement, its name only, and how many rows it returned or changed
+ * (-1: the tag says nothing of rows). NULL: there was no statement, or the job did not complete.
+ */
+const char *
+pgb_completion(int64 *row_count)
+{
+	CommandTag	tag = last_completion.commandTag;
+
+	if (tag == CMDTAG_UNKNOWN)
+		return NULL;
+	*row_count = command_tag_display_rowcount(tag) ? (int64) last_completion.nprocessed : -1;
+	return GetCommandTagName(tag);
 }
 
 /* The command tag as psql shows it. */
@@ -281,6 +299,7 @@ run_text(const PgbRun *run)
 		if (!single)
 			BeginImplicitTransactionBlock();
 		returned_rows = run_statement(run, &params, statement, single, last, &completion);
+		last_completion = completion;
 		MemoryContextSwitchTo(job_context);
 		tags = lappend(tags, describe_completion(&completion));
 		if (!last)
@@ -335,6 +354,7 @@ pgb_forget_job(void)
 {
 	final_commit = false;
 	last_committed = false;
+	SetQueryCompletion(&last_completion, CMDTAG_UNKNOWN, 0);
 }
 
 /* Runs one job. True: it committed. False: it failed, the error was reported, the process is clean. */

@@ -54,6 +54,7 @@ extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
 
 /* execute.c */
 extern bool pgb_run(const PgbRun *run);
+extern const char *pgb_completion(int64 *row_count);
 extern bool pgb_committed(void);
 extern void pgb_worker_loop(void (*step) (void));
 extern void pgb_forget_job(void);

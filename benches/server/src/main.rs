@@ -2,11 +2,13 @@
 //! the same run.
 //!
 //! `PGB_BENCH_URL` names the server (a superuser's connection over a unix socket; the server must be
-//! on this machine, for its processes' counters are read from `/proc`). Arguments name the measures
+//! on this machine, for its processes' counters are read from `/proc`). `PGB_BENCH_WIDE_URL` names one with
+//! a job table of 131072, for the longest queue. Arguments name the measures
 //! to run: `T1 T3`; none means all. Targets are printed, not asserted: the exit code tells only
 //! whether the benchmark could run.
 
 mod series;
+mod volume;
 mod wakeups;
 
 use std::env;
@@ -66,7 +68,7 @@ struct Comparison {
     target: Target,
 }
 
-const COMPARISONS: [Comparison; 11] = [
+const COMPARISONS: [Comparison; 13] = [
     Comparison {
         id: "T1",
         what: "launch + read, back to back, us",
@@ -106,6 +108,26 @@ const COMPARISONS: [Comparison; 11] = [
         batches: BATCHES,
         cold: false,
         target: Target::RateTimesPeer(1.0),
+    },
+    Comparison {
+        id: "T4",
+        what: "10 000 statements fanned out, stmts/s",
+        ours: "ours_fanout",
+        peer: "dblink_waves",
+        rounds: 10_000,
+        batches: 9,
+        cold: false,
+        target: Target::RateTimesPeer(1.5),
+    },
+    Comparison {
+        id: "T4",
+        what: "the same, rows as text, stmts/s",
+        ours: "ours_fanout_of_text",
+        peer: "dblink_waves_of_text",
+        rounds: 10_000,
+        batches: 5,
+        cold: false,
+        target: Target::RateTimesPeer(1.5),
     },
     Comparison {
         id: "T5",
@@ -233,8 +255,52 @@ fn main() -> Outcome<()> {
             }
         }
     }
+    if is_chosen("queue") {
+        queue_lengths();
+    }
+    if is_chosen("T13") {
+        match volume::left_over(&url) {
+            Ok(left) => print_row([
+                "T13",
+                "left of 100 000 jobs of all kinds",
+                &left.to_string(),
+                "",
+                "",
+                "0",
+                if left == 0 { "yes" } else { "no" },
+            ]),
+            Err(error) => print_failure("T13", "left of 100 000 jobs", &*error),
+        }
+    }
     println!("median of the batches' medians (least..most); the peer is dblink");
     Ok(())
+}
+
+/// What one job costs when so many wait before it, beside the shortest queue.
+fn queue_lengths() {
+    let Ok(url) = env::var("PGB_BENCH_WIDE_URL") else {
+        println!("PGB_BENCH_WIDE_URL is not set: no queue lengths");
+        return;
+    };
+    let mut shortest = None;
+    for length in volume::LENGTHS {
+        let what = format!("{length} queued: launch, run; us a job");
+        match volume::cost_at(&url, length) {
+            Ok(cost) => {
+                let first = *shortest.get_or_insert(cost.launch + cost.run);
+                print_row([
+                    "-",
+                    &what,
+                    &format!("{:.1}, {:.1}", cost.launch, cost.run),
+                    "",
+                    &format!("{:.2}", (cost.launch + cost.run) / first),
+                    "",
+                    "",
+                ]);
+            }
+            Err(error) => print_failure("-", &what, &*error),
+        }
+    }
 }
 
 fn compare(db: &mut Client, comparison: &Comparison) -> Outcome<(Series, Series)> {
