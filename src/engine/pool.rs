@@ -1123,7 +1123,6 @@ impl<'a> Scheduler<'a> {
     }
 
     /// What a queued job waits for.
-    #[must_use]
     pub fn awaited_by(&self, job: JobId) -> Awaited {
         let slot = self.slot(job.index);
         let is_queued = slot

@@ -145,11 +145,11 @@ impl Rows {
     /// Puts the rows that follow and are there now into a store, when they need no conversion. After a row
     /// that was put unchanged.
     pub fn put_following(&mut self, store: &mut Store) {
-        // SAFETY: the columns were compared with the caller's; the tuples stay during the call.
-        while self
-            .reading
-            .put_following(|tuples| unsafe { store.put_tuples(tuples) })
-        {
+        let put = |tuples: &[*const u8], store: &mut Store| {
+            // SAFETY: the columns were compared with the caller's; the tuples stay during the call.
+            unsafe { store.put_tuples(tuples) };
+        };
+        while self.reading.put_following(|tuples| put(tuples, store)) {
             pgrx::check_for_interrupts!();
         }
     }
