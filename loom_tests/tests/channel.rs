@@ -180,10 +180,10 @@ fn a_reader_that_takes_everything_finds_everything() {
 /// A reader that is present only while it waits: the worker spills as soon as the ring is full, and goes
 /// back to the ring when the file is taken.
 ///
-/// Two threads, at most three preemptions; a ring of two frames, five frames.
+/// Two threads, at most two preemptions; a ring of two frames, five frames.
 #[test]
 fn a_reader_that_takes_a_row_now_and_then_finds_everything() {
-    model(3, || pass(5, false, None));
+    model(2, || pass(5, false, None));
 }
 
 /// A reader goes away in the middle, in whatever the worker does then, and comes back.
@@ -193,4 +193,35 @@ fn a_reader_that_takes_a_row_now_and_then_finds_everything() {
 fn a_reader_that_comes_back_goes_on_where_it_was() {
     model(2, || pass(5, true, Some(1)));
     model(2, || pass(5, false, Some(2)));
+}
+
+/// A reader goes away for good in the middle, while the worker waits for it or is about to: the worker is
+/// told, and finishes by itself.
+///
+/// Two threads, at most three preemptions; a ring of two frames, five frames.
+#[test]
+fn a_worker_whose_reader_left_for_good_finishes() {
+    model(3, || {
+        let channel = Channel::new(4, 16);
+        let word = Arc::new(JobWord::new());
+        let generation = running(&word);
+        let worker = {
+            let (channel, word) = (channel.clone(), word.clone());
+            thread::spawn(move || work(&channel, &word, generation, 5))
+        };
+        let inlet = Inlet::new(&channel.shared, channel.cells.clone());
+        inlet.enter(process(READER));
+        channel.ring(inlet.leave());
+        worker.join().unwrap();
+    });
+}
+
+/// The file is used again after it was taken, from its beginning: what the reader has not taken is not
+/// overwritten. The reader takes three frames, goes away, and comes back to the rest.
+///
+/// Two threads, at most one preemption; a ring of two frames, six frames.
+#[test]
+fn a_file_that_is_used_again_has_been_taken() {
+    model(1, || pass(6, false, Some(3)));
+    model(1, || pass(6, false, None));
 }

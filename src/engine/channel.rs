@@ -8,7 +8,7 @@
 //!
 //! * `written` counts the bytes ever appended to the file, `taken` those ever consumed from it. Both only
 //!   grow. `base` is the count at which the file begins now: it is emptied each time the worker goes back
-//!   to the ring, so that a slow reader does not let it grow for ever.
+//!   to the ring.
 //! * What is in the file has the form of the ring's chunks: header, payload, padding. A frame may begin in
 //!   one and go on in the other.
 //! * `present`: a reader that holds the worker back. One that reads everything at once is present all the
