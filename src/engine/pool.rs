@@ -9,8 +9,8 @@
 //!   roles.
 //! * A lane is **short of workers** when it has more jobs queued than workers on their way.
 //! * A session's **share** bounds how many of its jobs are in its lane or on a worker; what is over it is
-//!   held back outside the lane ([`share`]).
-//! * A launch that finds the job table full can wait for **room** ([`room`]).
+//!   held back outside the lane (`pool/share.rs`).
+//! * A launch that finds the job table full can wait for **room** (`pool/room.rs`).
 //!
 //! # The lock
 //!
@@ -1123,7 +1123,6 @@ impl<'a> Scheduler<'a> {
     }
 
     /// What a queued job waits for.
-    #[must_use]
     pub fn awaited_by(&self, job: JobId) -> Awaited {
         let slot = self.slot(job.index);
         let is_queued = slot

@@ -68,7 +68,7 @@ struct Comparison {
     target: Target,
 }
 
-const COMPARISONS: [Comparison; 13] = [
+const COMPARISONS: [Comparison; 12] = [
     Comparison {
         id: "T1",
         what: "launch + read, back to back, us",
@@ -116,16 +116,6 @@ const COMPARISONS: [Comparison; 13] = [
         peer: "dblink_waves",
         rounds: 10_000,
         batches: 9,
-        cold: false,
-        target: Target::RateTimesPeer(1.5),
-    },
-    Comparison {
-        id: "T4",
-        what: "the same, rows as text, stmts/s",
-        ours: "ours_fanout_of_text",
-        peer: "dblink_waves_of_text",
-        rounds: 10_000,
-        batches: 5,
         cold: false,
         target: Target::RateTimesPeer(1.5),
     },

@@ -365,34 +365,3 @@ BEGIN
     ASSERT good = jobs;
     RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];
 END $$;
-
-CREATE FUNCTION bench.ours_fanout_of_text(jobs int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    bytes int8;
-BEGIN
-    SELECT sum(length(result::text)) INTO bytes
-        FROM pg_background_fanout(array_fill('SELECT g, repeat(''x'', 100) FROM generate_series(1, 10) AS g'::text, ARRAY[jobs]));
-    RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
-
-CREATE FUNCTION bench.dblink_waves_of_text(jobs int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    connections text[] := bench.wave_connections();
-    connection text;
-    all_rows jsonb;
-    started timestamptz := clock_timestamp();
-BEGIN
-    FOR i IN 1 .. jobs / 16 LOOP
-        FOREACH connection IN ARRAY connections LOOP
-            PERFORM dblink_send_query(connection, 'SELECT g, repeat(''x'', 100) FROM generate_series(1, 10) AS g');
-        END LOOP;
-        FOREACH connection IN ARRAY connections LOOP
-            SELECT jsonb_agg(r) INTO all_rows FROM dblink_get_result(connection) AS r(g int, repeat text);
-            PERFORM r.g FROM dblink_get_result(connection) AS r(g int, repeat text);
-        END LOOP;
-    END LOOP;
-    RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
