@@ -6,6 +6,7 @@ use crate::engine::wait::{Latch, Micros};
 use crate::pg::cluster::Cluster;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
+use crate::pg::wait_event::WaitEvent;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -61,15 +62,26 @@ pub fn absorb() -> bool {
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
     cluster: &'static Cluster,
+    wait_event: WaitEvent,
     /// An idle worker's: set when the configuration was read again.
     reloaded: Option<&'a Cell<bool>>,
 }
 
 impl ProcessLatch<'static> {
-    /// For a wait in the middle of something.
+    /// For a session that waits for its jobs.
     pub fn new(cluster: &'static Cluster) -> Self {
         Self {
             cluster,
+            wait_event: WaitEvent::Wait,
+            reloaded: None,
+        }
+    }
+
+    /// For a worker that waits for the reader of its job.
+    pub fn for_sending(cluster: &'static Cluster) -> Self {
+        Self {
+            cluster,
+            wait_event: WaitEvent::Send,
             reloaded: None,
         }
     }
@@ -80,6 +92,7 @@ impl<'a> ProcessLatch<'a> {
     pub fn for_idle_worker(cluster: &'static Cluster, reloaded: &'a Cell<bool>) -> Self {
         Self {
             cluster,
+            wait_event: WaitEvent::Idle,
             reloaded: Some(reloaded),
         }
     }
@@ -128,7 +141,7 @@ impl Latch for ProcessLatch<'_> {
                 pg_sys::MyLatch,
                 events as i32,
                 timeout,
-                pg_sys::PG_WAIT_EXTENSION,
+                self.wait_event.number(),
             );
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }

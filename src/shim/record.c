@@ -173,6 +173,10 @@ pgb_remember_record(const char *description, int32 len)
 		TupleDescInitEntry(desc, i + 1, NameStr(name), dropped ? INT4OID : type, typmod, 0);
 		TupleDescInitEntryCollation(desc, i + 1, collation);
 		TupleDescAttr(desc, i)->attisdropped = dropped;
+#if PG_VERSION_NUM >= 180000
+		/* The server reads its short form of the attribute, made before this change. */
+		populate_compact_attribute(desc, i);
+#endif
 	}
 	BlessTupleDesc(desc);
 	know(number, HASH_ENTER, &found)->local = desc->tdtypmod;

@@ -50,6 +50,16 @@ row_startup(DestReceiver *self, int operation, TupleDesc desc)
 	pfree(description.data);
 }
 
+static MinimalTuple
+form_minimal_tuple(TupleDesc desc, Datum *values, bool *isnull)
+{
+#if PG_VERSION_NUM >= 180000
+	return heap_form_minimal_tuple(desc, values, isnull, 0);
+#else
+	return heap_form_minimal_tuple(desc, values, isnull);
+#endif
+}
+
 /*
  * Sends one row. A value that is stored out of line is fetched first: the snapshot that protects it is
  * gone when the reader looks. (It stays compressed if it was.)
@@ -88,7 +98,7 @@ row_receive(TupleTableSlot *slot, DestReceiver *self)
 				pgb_announce_records(TupleDescAttr(desc, i)->atttypid, value);
 		}
 		if (values != NULL)
-			tuple = heap_form_minimal_tuple(desc, values, slot->tts_isnull);
+			tuple = form_minimal_tuple(desc, values, slot->tts_isnull);
 	}
 	if (tuple == NULL)
 		tuple = ExecFetchSlotMinimalTuple(slot, &owned);

@@ -259,10 +259,6 @@ fn sleep(cluster: &'static Cluster) {
 
 /// What is put off until the process really sleeps.
 fn report_idle() {
-    // SAFETY: reports to the server's statistics, outside a transaction.
-    unsafe {
-        pg_sys::pgstat_report_stat(true);
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
-        pg_sys::set_ps_display(c"idle".as_ptr());
-    }
+    // SAFETY: one call of the shim, outside a transaction.
+    unsafe { guarded(|| shim::pgb_report_idle()) };
 }

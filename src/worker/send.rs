@@ -152,7 +152,7 @@ fn send_chunk(kind: Kind, bytes: &[u8], more: bool) -> bool {
         }
         settled(attempt(kind, bytes, more))
     };
-    let latch = ProcessLatch::new(cluster);
+    let latch = ProcessLatch::for_sending(cluster);
     let sent = wait_for(&latch, None, &mut NoVigil, arm, look);
     SENDER.with(|current| {
         if let Some(sender) = current {
