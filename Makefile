@@ -5,7 +5,7 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test test-matrix install bench loom lint setup
+.PHONY: help demo demo-stop test test-matrix install bench loom chaos lint setup
 
 help:
 	@echo 'make demo         see it at work on a throw-away server that stays up; make demo-stop'
@@ -14,6 +14,7 @@ help:
 	@echo 'make install      release build into the server of PG_CONFIG (default: PostgreSQL 15)'
 	@echo 'make bench        end-to-end benchmark beside dblink'
 	@echo 'make loom         the models of the engine'
+	@echo 'make chaos        many sessions doing everything at random; SECONDS=... SEED=...'
 	@echo 'make lint         format, clippy, rustdoc, house rules'
 	@echo 'make setup        install what is missing on this machine (the others do it themselves)'
 
@@ -37,6 +38,9 @@ bench: setup
 
 loom:
 	@ci/loom
+
+chaos: setup
+	@ci/chaos $(SECONDS) $(SEED)
 
 lint: setup
 	@ci/lint

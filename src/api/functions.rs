@@ -269,5 +269,5 @@ sql_function!(
 /// By the server, once per process.
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn _PG_init() {
-    settings::define();
+    settings::loaded();
 }

@@ -9,7 +9,7 @@ pub mod functions;
 
 use crate::engine::handle::Cookie;
 use crate::pg::error::{Error, Failure};
-use crate::pg::shim;
+use crate::pg::{settings, shim};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -108,16 +108,19 @@ const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
 pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Result) -> Datum {
     // SAFETY: nothing above this frame but the server. The guard turns a panic into an error.
     let outcome = unsafe {
-        pgrx_extern_c_guard(move || match body(Arguments(fcinfo)) {
-            Ok(value) => Outcome::Value(value),
-            Err(Failure::Own(error)) => raise(error),
-            Err(Failure::Job { message, pid }) => {
-                let copy = pg_sys::palloc(message.len()).cast::<u8>();
-                copy.copy_from_nonoverlapping(message.as_ptr(), message.len());
-                Outcome::JobFailed {
-                    message: copy.cast(),
-                    len: message.len() as i32,
-                    pid,
+        pgrx_extern_c_guard(move || {
+            settings::define();
+            match body(Arguments(fcinfo)) {
+                Ok(value) => Outcome::Value(value),
+                Err(Failure::Own(error)) => raise(error),
+                Err(Failure::Job { message, pid }) => {
+                    let copy = pg_sys::palloc(message.len()).cast::<u8>();
+                    copy.copy_from_nonoverlapping(message.as_ptr(), message.len());
+                    Outcome::JobFailed {
+                        message: copy.cast(),
+                        len: message.len() as i32,
+                        pid,
+                    }
                 }
             }
         })

@@ -26,7 +26,7 @@
 //! |---|---|---|
 //! | everything in [`Lane`] | holder of the lock | nobody |
 //! | `Worker::word` | holder of the lock | the worker itself |
-//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
+//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | [`Pool::likely_process`] |
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected` | holder of the lock | nobody |
 //! | `Worker::registrar` | holder of the lock: who registered the place, while it sleeps until a process reports in | nobody |
 //! | `Worker::seen` | holder of the lock: 1 when the first process of a registration reports in, 0 when the place is claimed | who registered it |
@@ -39,6 +39,8 @@
 //! * While a lane has an idle worker, its queue holds only jobs that this worker must not run.
 //! * While jobs are queued, some process is on its way, at work, or leaving, and looks for a lane that is
 //!   short before it rests or goes; unless the server refused to start one.
+//!
+//! A launch looks for a worker that need not be woken first: see [`soon`].
 //!
 //! # Hazards
 //!
@@ -59,6 +61,8 @@
 //!   told to make room and did not look for so long: it proves its generation when it does.
 //! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
+
+pub mod soon;
 
 use super::job::{Cancel, Phase, Release, Unbind};
 use super::party::Party;
@@ -111,6 +115,8 @@ pub struct Lane {
     queued: AtomicU32,
     starting: AtomicU32,
     workers: AtomicU32,
+    run_time: AtomicU32,
+    latest: AtomicU32,
 }
 
 /// A worker's place in shared memory. See the module documentation.
@@ -280,6 +286,13 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         &self.workers[index as usize]
     }
 
+    /// The process that a job was bound to last, for want of the lock a guess; `None`: none yet.
+    #[must_use]
+    pub fn likely_process(&self, job: JobId) -> Option<Party> {
+        let worker = self.jobs.slot(job.index).worker();
+        self.workers.get(worker as usize)?.party()
+    }
+
     /// Jobs queued in all lanes.
     #[must_use]
     pub fn queued(&self) -> u32 {
@@ -400,6 +413,7 @@ impl<'a> Scheduler<'a> {
             None => return None,
         };
         self.lanes[index].key.store(bits, Ordering::Relaxed);
+        self.lanes[index].run_time.store(0, Ordering::Relaxed);
         Some(index as u32)
     }
 
@@ -460,6 +474,9 @@ impl<'a> Scheduler<'a> {
         slot.pid.store(party.pid(), Ordering::Relaxed);
         let watched = slot.word.bind(job.generation);
         place.word.assign(job.index);
+        self.lane(load(&slot.lane))
+            .latest
+            .store(worker, Ordering::Relaxed);
         (party, slot.leader().filter(|_| watched))
     }
 

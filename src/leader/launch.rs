@@ -11,14 +11,16 @@
 
 use crate::engine::handle::Cookie;
 use crate::engine::job::{Phase, Snapshot};
-use crate::engine::pool::{LaneKey, Placement};
+use crate::engine::pool::soon::Awake;
+use crate::engine::pool::{LaneKey, Placement, Staffing};
 use crate::engine::sync::Ordering;
 use crate::engine::table::{JobId, Options, Slot};
+use crate::engine::wait::linger;
 use crate::leader::{control, session, wait};
 use crate::pg::block::{Block, Request};
 use crate::pg::cluster::{Cluster, cluster, no_slot};
 use crate::pg::error::{Error, Failure};
-use crate::pg::latch::{own_party, ring, shared_now};
+use crate::pg::latch::{self, ProcessLatch, own_party, ring, shared_now};
 use crate::pg::local::Local;
 use crate::pg::registration::{self, Staffed};
 use crate::pg::settings::{self, OnExhaustion};
@@ -217,10 +219,7 @@ fn place(
     key: LaneKey,
     on_exhaustion: OnExhaustion,
 ) -> Result<(u32, Cookie), Failure> {
-    let (hint, now) = (LANE_HINT.get(), shared_now());
-    let (placement, lane, staffing) = cluster
-        .pool()
-        .locked(|scheduler| registration::place(scheduler, cluster, job, key, hint, now));
+    let (placement, lane, staffing) = place_soon(cluster, job, key);
     LANE_HINT.set(lane);
     let slot = cluster.slot(job);
     match placement {
@@ -243,6 +242,38 @@ fn place(
     let pid = slot.pid.load(Ordering::Relaxed);
     session::launched(job, pid);
     Ok((pid, cookie))
+}
+
+/// Places a job, with an idle worker that is awake if there is one or will be in a moment
+/// ([`crate::engine::pool::soon`]). The wait for that is a spin, in which nothing can be thrown.
+fn place_soon(
+    cluster: &'static Cluster,
+    job: JobId,
+    key: LaneKey,
+) -> (Placement, u32, Option<Staffing>) {
+    let (pool, hint, now) = (cluster.pool(), LANE_HINT.get(), shared_now());
+    let mut may_linger = true;
+    loop {
+        let placed =
+            pool.locked(
+                |scheduler| match scheduler.place_awake(job, key, hint, latch::is_awake) {
+                    Awake::Handed(worker, lane) => Ok((Placement::Handed(worker), lane, None)),
+                    Awake::Soon(soon) if may_linger => Err(soon),
+                    Awake::Soon(_) | Awake::None => {
+                        Ok(registration::place(scheduler, cluster, job, key, hint, now))
+                    }
+                },
+            );
+        match placed {
+            Ok(placed) => return placed,
+            Err(soon) => {
+                let word = &pool.worker(soon.worker).word;
+                let is_free = || (word.load().activity() != soon.busy).then_some(());
+                may_linger = false;
+                let _ = linger(&ProcessLatch::new(cluster), soon.within, is_free);
+            }
+        }
+    }
 }
 
 fn is_bound(slot: &Slot, now: Snapshot) -> bool {

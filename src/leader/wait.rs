@@ -113,7 +113,8 @@ pub fn until<T>(
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    let latch = ProcessLatch::new(cluster);
+    let worker = cluster.pool().likely_process(job);
+    let latch = ProcessLatch::with_partner(cluster, worker);
     let now = latch.now();
     let deadline = timeout_ms.map(|limit| now + limit as Micros * 1000);
     let mut vigil = LeaderVigil::new(cluster, job, now);

@@ -159,6 +159,10 @@ fn attach() -> Result<&'static Cluster, Error> {
         guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
             .cast::<Root>()
     };
+    // SAFETY: as above. The control segment is never taken away, so whoever will make it sees 0 here.
+    if unsafe { (*root).control } == 0 {
+        settings::define();
+    }
     // SAFETY: the tranche was set before anyone could see the root. What is palloc'ed or mapped here must
     // outlive the transaction: hence the top memory context, and the pins.
     unsafe {

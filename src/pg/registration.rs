@@ -25,6 +25,9 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 use smallvec::SmallVec;
 use std::ffi::{CStr, c_char};
 
+/// The library whose entry function the workers run.
+pub const LIBRARY: &CStr = c"$libdir/pg_background";
+
 /// What is registered with the postmaster: place and generation in one Datum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -73,7 +76,7 @@ fn register(place: Place) -> bool {
     let mut worker: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
     fill(&mut worker.bgw_name, c"pg_background");
     fill(&mut worker.bgw_type, c"pg_background");
-    fill(&mut worker.bgw_library_name, c"$libdir/pg_background");
+    fill(&mut worker.bgw_library_name, LIBRARY);
     fill(&mut worker.bgw_function_name, WORKER_ENTRY);
     worker.bgw_flags =
         (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;

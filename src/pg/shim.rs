@@ -24,6 +24,33 @@ pub struct Identity {
     pub role_active: bool,
 }
 
+/// A setting to be made. Layout as in `shim.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Zero-terminated name.
+    pub name: *const c_char,
+    /// Zero-terminated value.
+    pub value: *const c_char,
+    /// Where it comes from: a `GucSource`.
+    pub source: u32,
+    /// Who may change it: a `GucContext`.
+    pub scope: u32,
+    /// Role that set it, from 15 on.
+    pub role: pg_sys::Oid,
+}
+
+/// How to come to the leader's settings. Layout as in `shim.h`.
+#[repr(C)]
+pub struct GucTarget {
+    /// All of them, as serialized by the leader.
+    pub state: *const c_char,
+    /// Only these have to be made; null: put on `state` as a whole.
+    pub changes: *const Setting,
+    /// How many `changes` there are.
+    pub count: i32,
+}
+
 /// One job to execute. Layout as in `shim.h`.
 #[repr(C)]
 pub struct Run {
@@ -67,7 +94,7 @@ unsafe extern "C-unwind" {
     ) -> *mut c_void;
     pub fn pgb_create_area(tranche: i32) -> *mut pg_sys::dsa_area;
     pub fn pgb_run(run: *const Run) -> bool;
-    pub fn pgb_adopt(identity: *const Identity, guc_state: *const c_char) -> bool;
+    pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
     pub fn pgb_forget_job();
     pub fn pgb_committed() -> bool;
     pub fn pgb_worker_loop(step: unsafe extern "C-unwind" fn());

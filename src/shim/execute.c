@@ -289,7 +289,7 @@ run_text(const PgbRun *run)
  * is neither the leader's nor its own: the process must not run a job.
  */
 bool
-pgb_adopt(const PgbIdentity *identity, const char *guc_state)
+pgb_adopt(const PgbIdentity *identity, const PgbGucTarget *settings)
 {
 	volatile bool succeeded = false;
 
@@ -299,7 +299,7 @@ pgb_adopt(const PgbIdentity *identity, const char *guc_state)
 		HOLD_CANCEL_INTERRUPTS();
 		SetUserIdAndSecContext(GetSessionUserId(), 0);
 		StartTransactionCommand();
-		pgb_adopt_session(identity, guc_state);
+		pgb_adopt_session(identity, settings);
 		CommitTransactionCommand();
 		RESUME_CANCEL_INTERRUPTS();
 		succeeded = true;

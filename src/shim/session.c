@@ -126,6 +126,32 @@ pgb_check_rights(const PgbIdentity *identity)
 }
 
 /*
+ * Makes the settings, as RestoreGUCState would; the list, if there is one, leads to the same without the
+ * reset of all that it begins with (which reads the file of time zone abbreviations again, for one).
+ */
+static void
+make_settings(const PgbGucTarget *settings)
+{
+	if (settings->changes == NULL)
+	{
+		RestoreGUCState(unconstify(char *, settings->state));
+		return;
+	}
+	for (int i = 0; i < settings->count; i++)
+	{
+		const PgbSetting *setting = &settings->changes[i];
+
+#if PG_VERSION_NUM >= 150000
+		(void) set_config_option_ext(setting->name, setting->value, setting->scope, setting->source,
+									 setting->role, GUC_ACTION_SET, true, ERROR, true);
+#else
+		(void) set_config_option(setting->name, setting->value, setting->scope, setting->source,
+								 GUC_ACTION_SET, true, ERROR, true);
+#endif
+	}
+}
+
+/*
  * Makes this session the leader's: users first, then every setting. Inside a transaction, as the
  * authenticated user, with no security context.
  *
@@ -134,7 +160,7 @@ pgb_check_rights(const PgbIdentity *identity)
  * moment. The role hooks then take what was installed here instead of looking the names up.
  */
 void
-pgb_adopt_session(const PgbIdentity *identity, const char *guc_state)
+pgb_adopt_session(const PgbIdentity *identity, const PgbGucTarget *settings)
 {
 	pgb_check_rights(identity);
 	SetSessionAuthorization(identity->authenticated, superuser_arg(identity->authenticated));
@@ -146,7 +172,7 @@ pgb_adopt_session(const PgbIdentity *identity, const char *guc_state)
 	InitializingParallelWorker = true;
 	PG_TRY();
 	{
-		RestoreGUCState(unconstify(char *, guc_state));
+		make_settings(settings);
 	}
 	PG_FINALLY();
 	{

@@ -21,6 +21,24 @@ typedef struct PgbIdentity
 	bool		role_active;	/* SET ROLE is in effect */
 } PgbIdentity;
 
+/* A setting to be made. */
+typedef struct PgbSetting
+{
+	const char *name;
+	const char *value;
+	uint32		source;			/* GucSource */
+	uint32		scope;			/* GucContext */
+	Oid			role;			/* who set it, from 15 on */
+} PgbSetting;
+
+/* How to come to the leader's settings. */
+typedef struct PgbGucTarget
+{
+	const char *state;			/* all of them, as serialized by the leader */
+	const PgbSetting *changes;	/* only these have to be made; NULL: put on state as a whole */
+	int32		count;			/* of changes */
+} PgbGucTarget;
+
 /* One job to execute. */
 typedef struct PgbRun
 {
@@ -39,11 +57,11 @@ extern bool pgb_run(const PgbRun *run);
 extern bool pgb_committed(void);
 extern void pgb_worker_loop(void (*step) (void));
 extern void pgb_forget_job(void);
-extern bool pgb_adopt(const PgbIdentity *identity, const char *guc_state);
+extern bool pgb_adopt(const PgbIdentity *identity, const PgbGucTarget *settings);
 
 /* session.c */
 extern void pgb_capture_identity(PgbIdentity *identity);
-extern void pgb_adopt_session(const PgbIdentity *identity, const char *guc_state);
+extern void pgb_adopt_session(const PgbIdentity *identity, const PgbGucTarget *settings);
 extern void pgb_check_rights(const PgbIdentity *identity);
 extern void pgb_release_session_locks(void);
 extern bool pgb_reset_session(void);

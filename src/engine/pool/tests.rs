@@ -6,6 +6,7 @@ use crate::engine::job::{Begin, End, Phase};
 use crate::engine::table::{FreeList, Options};
 
 mod model;
+mod soon;
 
 /// The tests are sequential: there is nobody to keep out.
 struct Unlocked;

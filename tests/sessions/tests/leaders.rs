@@ -163,7 +163,7 @@ fn a_terminated_worker_is_an_error_for_the_leader_and_leaves_nothing() {
         eventually(
             &mut other,
             &format!(
-                "(SELECT state = 'active' FROM pg_stat_activity WHERE pid = {})",
+                "(SELECT state = 'active' AND query ~ 'pg_sleep' FROM pg_stat_activity WHERE pid = {})",
                 handle.pid
             ),
         );

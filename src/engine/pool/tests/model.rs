@@ -10,6 +10,7 @@
 //! saves a job that nobody looks for.
 
 use super::*;
+use crate::engine::pool::soon::Awake;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
@@ -249,9 +250,22 @@ impl Model {
             fate: Fate::Alive,
         });
         let hint = self.hints[key];
-        let (placement, lane) = self
+        // Every other process is awake.
+        let is_awake = |party: Party| party.pid().is_multiple_of(2);
+        let awake = self
             .memory
-            .locked(|scheduler| scheduler.place(id, KEYS[key], hint));
+            .locked(|scheduler| scheduler.place_awake(id, KEYS[key], hint, is_awake));
+        let (placement, lane) = match awake {
+            Awake::Handed(party, lane) => {
+                assert!(is_awake(party));
+                (Placement::Handed(party), lane)
+            }
+            Awake::Soon(_) | Awake::None => {
+                assert_eq!(self.memory.phase(id), Some(Phase::Reserved));
+                self.memory
+                    .locked(|scheduler| scheduler.place(id, KEYS[key], hint))
+            }
+        };
         self.hints[key] = lane;
         match placement {
             Placement::Handed(party) => {
@@ -286,9 +300,10 @@ impl Model {
             .iter()
             .position(|&key| key == lane)
             .expect("a known key");
-        let next = self
-            .memory
-            .locked(|scheduler| scheduler.next(worker, leaving));
+        let next = self.memory.locked(|scheduler| {
+            scheduler.took(worker, 1);
+            scheduler.next(worker, leaving)
+        });
         match next {
             Next::Run { job, .. } => {
                 assert!(!leaving);
