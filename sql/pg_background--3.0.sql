@@ -222,6 +222,7 @@ $script$;
 -- The statements that give an executor its rights are derived from the members of the extension,
 -- so a function or type that a later version adds is covered without a list to maintain. What an
 -- executor must not have is named here: SECURITY DEFINER helpers and what is for administrators.
+-- Since 17 the array types of our types are members as well; they go by the rights of their elements.
 CREATE FUNCTION grant_pg_background_privileges(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
@@ -245,8 +246,9 @@ BEGIN
         JOIN pg_depend d
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+        LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_type'::regclass
+          AND (t.typcategory <> 'A'
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid DESC, d.objid
     LOOP
@@ -288,8 +290,9 @@ BEGIN
         JOIN pg_depend d
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+        LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_type'::regclass
+          AND (t.typcategory <> 'A'
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid, d.objid DESC
     LOOP
@@ -350,8 +353,10 @@ BEGIN
           ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
          AND d.refobjid = e.oid
          AND d.deptype = 'e'
+        LEFT JOIN pg_catalog.pg_type t
+          ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND d.classid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass)
+          AND (d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR t.typcategory <> 'A')
     LOOP
         EXECUTE command;
     END LOOP;
