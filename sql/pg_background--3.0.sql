@@ -329,6 +329,18 @@ BEGIN
         JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'pg_background'
     );
+    -- What the script of an extension grants is noted as initial rights, and since 17 a role that has
+    -- some cannot be dropped; only DROP OWNED takes them. It takes everything else as well, so it is
+    -- done only when they are all that is left here; otherwise DROP ROLE says what is in its way.
+    IF NOT EXISTS (
+        SELECT FROM pg_shdepend
+        WHERE refclassid = 'pg_authid'::regclass
+          AND refobjid = to_regrole('pgbackground_role')
+          AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          AND deptype <> 'i'
+    ) THEN
+        DROP OWNED BY pgbackground_role;
+    END IF;
     DROP ROLE pgbackground_role;
 END
 $function$;
