@@ -6,6 +6,7 @@
 #![cfg(loom)]
 
 pub mod block;
+pub mod channel;
 pub mod latch;
 pub mod memory;
 pub mod ring;

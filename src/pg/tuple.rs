@@ -46,6 +46,16 @@ impl Value {
         Self { datum, null: false }
     }
 
+    /// A value of any type.
+    pub fn of(datum: Datum) -> Self {
+        Self::some(datum)
+    }
+
+    /// The value itself; of NULL anything.
+    pub fn datum(self) -> Datum {
+        self.datum
+    }
+
     /// `int4`.
     pub fn int4(value: i32) -> Self {
         Self::some(Datum::from(value))

@@ -76,6 +76,7 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
     unsafe { guarded(|| shim::pgb_release_session_locks()) };
     send::end();
     if committed {
+        note_completion(&block);
         finish(cluster, job, End::Completed);
     } else {
         let error = send::take_error();
@@ -98,9 +99,25 @@ fn execute(block: &Block) -> bool {
         identity: &raw const identity,
         statement_timeout: block.statement_timeout(),
         send_rows: block.ring().is_some(),
+        params: block
+            .params()
+            .map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast()),
     };
     // SAFETY: what `run` points at outlives the call, which catches every error itself.
     unsafe { shim::pgb_run(&raw const run) }
+}
+
+/// Notes the command tag and the row count of the last statement.
+fn note_completion(block: &Block) {
+    let mut row_count = -1;
+    // SAFETY: the shim returns NULL or a constant, zero-terminated text.
+    unsafe {
+        let tag = shim::pgb_completion(&raw mut row_count);
+        if !tag.is_null() {
+            let tag = std::ffi::CStr::from_ptr(tag);
+            block.note_completion(tag.to_bytes(), (row_count >= 0).then_some(row_count));
+        }
+    }
 }
 
 /// Ends the job: the outcome is in its block, and the last of its rows in the ring. Does not throw.
@@ -123,6 +140,7 @@ pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
     let slot = cluster.slot(job);
     // SAFETY: looks at notes of the shim.
     if running() == Some(job) && unsafe { shim::pgb_committed() } {
+        note_completion(&Block::of(cluster, job));
         finish(cluster, job, End::Completed);
         return;
     }

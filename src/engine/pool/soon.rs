@@ -66,22 +66,28 @@ pub enum Awake {
 
 impl Scheduler<'_> {
     /// Gives a reserved job to an idle worker of the lane `key` of which `is_awake` holds, if there is one.
-    /// `hint` is as in [`place`](Self::place).
+    /// `hint` and `limit` are as in [`place`](Self::place).
     pub fn place_awake(
         &mut self,
         job: JobId,
         key: LaneKey,
         hint: u32,
+        limit: u32,
         is_awake: impl Fn(Party) -> bool,
     ) -> Awake {
         let Some(index) = self.find_lane(key, hint) else {
             return Awake::None;
         };
         let slot = self.slot(job.index);
+        if !self.may_admit(slot, limit) {
+            return Awake::None;
+        }
         let may = |idle: Party| slot.may_run_on(idle.pid(), false);
         if let Some(worker) = self.take_idle(index, |idle| may(idle) && is_awake(idle)) {
             slot.lane.store(index, Ordering::Relaxed);
             slot.word.publish(job.generation);
+            let admitted = self.admit_new(job.index, limit);
+            debug_assert!(admitted, "it was asked for above");
             return Awake::Handed(self.bind(job, worker).0, index);
         }
         match self.soon(index) {

@@ -18,7 +18,7 @@ fn two_idle(memory: &Memory) -> [u32; 2] {
 
 fn place_awake(memory: &Memory, is_awake: impl Fn(Party) -> bool) -> (JobId, Awake) {
     let job = memory.claim(Options::default(), &[]).expect("a free slot");
-    let awake = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, is_awake));
+    let awake = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, AMPLE, is_awake));
     (job, awake)
 }
 
@@ -72,7 +72,7 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
         memory.workers[first as usize].word.load().activity(),
         soon.busy
     );
-    let again = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, |_| true));
+    let again = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, AMPLE, |_| true));
     assert_eq!(again, Awake::Handed(party(100), 0));
     memory.check();
 }
@@ -129,6 +129,6 @@ fn a_worker_that_must_not_run_the_job_is_not_waited_for() {
         ..Options::default()
     };
     let job = memory.claim(options, &[100]).expect("a free slot");
-    let awake = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, |_| false));
+    let awake = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, AMPLE, |_| false));
     assert_eq!(awake, Awake::None);
 }
