@@ -789,6 +789,7 @@ $script$;
 -- The statements that give an executor its rights are derived from the members of the extension,
 -- so a function or type that a later version adds is covered without a list to maintain. What an
 -- executor must not have is named here: SECURITY DEFINER helpers and what is for administrators.
+-- Since 17 the array types of our types are members as well; they go by the rights of their elements.
 CREATE FUNCTION grant_pg_background_privileges(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
@@ -814,8 +815,9 @@ BEGIN
         JOIN pg_depend d
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+        LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND (d.classid IN ('pg_type'::regclass, 'pg_class'::regclass)
+          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A'
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid DESC, d.objid
     LOOP
@@ -859,8 +861,9 @@ BEGIN
         JOIN pg_depend d
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+        LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND (d.classid IN ('pg_type'::regclass, 'pg_class'::regclass)
+          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A'
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid, d.objid DESC
     LOOP
@@ -1001,6 +1004,18 @@ BEGIN
         JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'pg_background'
     );
+    -- What the script of an extension grants is noted as initial rights, and since 17 a role that has
+    -- some cannot be dropped; only DROP OWNED takes them. It takes everything else as well, so it is
+    -- done only when they are all that is left here; otherwise DROP ROLE says what is in its way.
+    IF NOT EXISTS (
+        SELECT FROM pg_shdepend
+        WHERE refclassid = 'pg_authid'::regclass
+          AND refobjid = to_regrole('pgbackground_role')
+          AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          AND deptype <> 'i'
+    ) THEN
+        DROP OWNED BY pgbackground_role;
+    END IF;
     DROP ROLE pgbackground_role;
 END
 $function$;
@@ -1025,8 +1040,10 @@ BEGIN
           ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
          AND d.refobjid = e.oid
          AND d.deptype = 'e'
+        LEFT JOIN pg_catalog.pg_type t
+          ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND d.classid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass)
+          AND (d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR t.typcategory <> 'A')
     LOOP
         EXECUTE command;
     END LOOP;

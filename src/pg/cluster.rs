@@ -24,7 +24,7 @@ use crate::engine::table::{FreeList, JobId, JobTable, Slot};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
-use crate::pg::{exit, settings, shim};
+use crate::pg::{exit, settings, shim, wait_event};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_OUT_OF_MEMORY,
@@ -168,6 +168,7 @@ pub fn attached() -> Option<&'static Cluster> {
 
 fn attach() -> Result<&'static Cluster, Error> {
     exit::register();
+    wait_event::define();
     // SAFETY: the root stays where it is until the server ends; `initialize_root` keeps its contract.
     let root = unsafe {
         guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
@@ -226,7 +227,8 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         let control = pg_sys::dsm_segment_address(segment).cast::<Control>();
 
         let area = if fresh {
-            let area = create_area((*root).tranche);
+            let tranche = (*root).tranche;
+            let area = guarded(|| shim::pgb_create_area(tranche));
             pg_sys::dsa_pin_mapping(area);
             if let Some(limit) = settings::max_memory() {
                 pg_sys::dsa_set_size_limit(area, limit);
@@ -256,24 +258,6 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             area,
             workers: control.workers,
         })
-    }
-}
-
-#[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
-unsafe fn create_area(tranche: i32) -> *mut pg_sys::dsa_area {
-    // SAFETY: in the top memory context, as the caller promises.
-    unsafe { pg_sys::dsa_create(tranche) }
-}
-
-#[cfg(any(feature = "pg17", feature = "pg18"))]
-unsafe fn create_area(tranche: i32) -> *mut pg_sys::dsa_area {
-    // SAFETY: in the top memory context, as the caller promises; the sizes are the server's defaults.
-    unsafe {
-        pg_sys::dsa_create_ext(
-            tranche,
-            pg_sys::DSA_DEFAULT_INIT_SEGMENT_SIZE as usize,
-            pg_sys::DSA_MAX_SEGMENT_SIZE as usize,
-        )
     }
 }
 

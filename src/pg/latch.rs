@@ -6,6 +6,7 @@ use crate::engine::wait::{Latch, Micros};
 use crate::pg::cluster::Cluster;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
+use crate::pg::wait_event::WaitEvent;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -71,6 +72,7 @@ pub fn absorb() -> bool {
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
     cluster: &'static Cluster,
+    wait_event: WaitEvent,
     /// An idle worker's: set when the configuration was read again.
     reloaded: Option<&'a Cell<bool>>,
     /// Who does what is waited for, if one knows.
@@ -78,12 +80,21 @@ pub struct ProcessLatch<'a> {
 }
 
 impl ProcessLatch<'static> {
-    /// For a wait in the middle of something.
+    /// For a session that waits for its jobs.
     pub fn new(cluster: &'static Cluster) -> Self {
         Self {
             cluster,
+            wait_event: WaitEvent::Wait,
             reloaded: None,
             partner: None,
+        }
+    }
+
+    /// For a worker that waits for the reader of its job.
+    pub fn for_sending(cluster: &'static Cluster) -> Self {
+        Self {
+            wait_event: WaitEvent::Send,
+            ..Self::new(cluster)
         }
     }
 
@@ -106,6 +117,7 @@ impl<'a> ProcessLatch<'a> {
     ) -> Self {
         Self {
             cluster,
+            wait_event: WaitEvent::Idle,
             reloaded: Some(reloaded),
             partner: leader,
         }
@@ -169,7 +181,7 @@ impl Latch for ProcessLatch<'_> {
                 pg_sys::MyLatch,
                 events as i32,
                 timeout,
-                pg_sys::PG_WAIT_EXTENSION,
+                self.wait_event.number(),
             );
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }

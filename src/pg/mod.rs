@@ -19,6 +19,7 @@
 //! | [`error`] | errors as values, and how they are raised |
 //! | [`text`] | texts in the server's encoding |
 //! | [`shim`] | what the C shim offers |
+//! | [`wait_event`] | what `pg_stat_activity` shows while a process sleeps |
 //!
 //! Differences between server versions are dealt with here and in the shim, nowhere else.
 
@@ -39,3 +40,4 @@ pub mod shim;
 pub mod spill;
 pub mod text;
 pub mod tuple;
+pub mod wait_event;

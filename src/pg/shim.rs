@@ -104,6 +104,7 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
+    pub fn pgb_create_area(tranche: i32) -> *mut pg_sys::dsa_area;
     pub fn pgb_run(run: *const Run) -> bool;
     pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
     pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
@@ -115,6 +116,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_reset_session() -> bool;
     pub fn pgb_session_init();
     pub fn pgb_idle_interrupts() -> bool;
+    pub fn pgb_report_idle();
     pub fn pgb_install_signals();
     pub fn pgb_ignore_doorbell();
     pub fn pgb_clear_cancel();

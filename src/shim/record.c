@@ -174,6 +174,10 @@ remember(PgbRecords *records, const char *description)
 		TupleDescInitEntry(desc, i + 1, NameStr(name), dropped ? INT4OID : type, typmod, 0);
 		TupleDescInitEntryCollation(desc, i + 1, collation);
 		TupleDescAttr(desc, i)->attisdropped = dropped;
+#if PG_VERSION_NUM >= 180000
+		/* The server reads its short form of the attribute, made before this change. */
+		populate_compact_attribute(desc, i);
+#endif
 	}
 	BlessTupleDesc(desc);
 	know(records, number, HASH_ENTER, &found)->local = desc->tdtypmod;

@@ -55,6 +55,16 @@ row_startup(DestReceiver *self, int operation, TupleDesc desc)
 	pfree(description.data);
 }
 
+static MinimalTuple
+form_minimal_tuple(TupleDesc desc, Datum *values, bool *isnull)
+{
+#if PG_VERSION_NUM >= 180000
+	return heap_form_minimal_tuple(desc, values, isnull, 0);
+#else
+	return heap_form_minimal_tuple(desc, values, isnull);
+#endif
+}
+
 /* Sends a row behind the descriptions of the row types in it that the reader does not know yet. */
 static void
 send_with_records(MinimalTuple tuple, StringInfo descriptions)
@@ -101,7 +111,7 @@ fetch_out_of_line(RowReceiver *receiver, TupleTableSlot *slot, StringInfo descri
 		if (receiver->may_hold_record[i])
 			pgb_announce_records(receiver->records, TupleDescAttr(desc, i)->atttypid, value, descriptions);
 	}
-	return values ? heap_form_minimal_tuple(desc, values, slot->tts_isnull) : NULL;
+	return values ? form_minimal_tuple(desc, values, slot->tts_isnull) : NULL;
 }
 
 static bool

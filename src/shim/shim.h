@@ -51,6 +51,7 @@ typedef struct PgbRun
 
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
+extern struct dsa_area *pgb_create_area(int tranche);
 
 /* execute.c */
 extern bool pgb_run(const PgbRun *run);
@@ -68,6 +69,7 @@ extern void pgb_release_session_locks(void);
 extern bool pgb_reset_session(void);
 extern void pgb_session_init(void);
 extern bool pgb_idle_interrupts(void);
+extern void pgb_report_idle(void);
 extern void pgb_drop_replication_slots(void);
 
 /* signal.c */

@@ -12,6 +12,7 @@ use crate::engine::pool::Next;
 use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
 use crate::pg::cluster::{Cluster, attached, cluster};
+use crate::pg::exit::leave;
 use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::registration::Place;
@@ -75,11 +76,6 @@ pub fn give_up_place() {
 
 fn update(change: impl FnOnce(&mut Me)) {
     ME.with(|me| change(me.as_mut().expect("in a worker")));
-}
-
-fn leave(code: i32) -> ! {
-    // SAFETY: the ordinary way out of a PostgreSQL process.
-    unsafe { pg_sys::proc_exit(code) }
 }
 
 /// The workers' entry function; its name carries the layout version (see [`crate::pg::cluster`]).
@@ -281,10 +277,6 @@ fn sleep(cluster: &'static Cluster) {
 
 /// What is put off until the process really sleeps.
 fn report_idle() {
-    // SAFETY: reports to the server's statistics, outside a transaction.
-    unsafe {
-        pg_sys::pgstat_report_stat(true);
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
-        pg_sys::set_ps_display(c"idle".as_ptr());
-    }
+    // SAFETY: one call of the shim, outside a transaction.
+    unsafe { guarded(|| shim::pgb_report_idle()) };
 }

@@ -172,7 +172,7 @@ fn with_outlet(body: impl FnOnce(&mut Outlet<'static, MappedBuffer>, &mut Here))
             cluster,
             job: sender.job,
             spill: sender.spill,
-            latch: ProcessLatch::new(cluster),
+            latch: ProcessLatch::for_sending(cluster),
         };
         body(&mut sender.outlet, &mut here);
     }
