@@ -5,7 +5,7 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test install bench loom lint setup
+.PHONY: help demo demo-stop test install bench loom loom-mutants lint setup
 
 help:
 	@echo 'make demo       see it at work on a throw-away server that stays up; make demo-stop'
@@ -13,6 +13,7 @@ help:
 	@echo 'make install    release build into the server of PG_CONFIG (default: PostgreSQL 15)'
 	@echo 'make bench      end-to-end benchmark beside dblink'
 	@echo 'make loom       the models of the engine'
+	@echo 'make loom-mutants  defects put into the engine one at a time: the models catch every one'
 	@echo 'make lint       format, clippy, rustdoc, house rules'
 	@echo 'make setup      install what is missing on this machine (the others do it themselves)'
 
@@ -33,6 +34,9 @@ bench: setup
 
 loom:
 	@ci/loom
+
+loom-mutants:
+	@ci/loom-mutants
 
 lint: setup
 	@ci/lint

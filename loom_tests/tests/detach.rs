@@ -111,20 +111,23 @@ fn a_leader_reads_the_outcome_before_anyone_frees_it() {
 /// A leader that does not wait: it looks once, reads what is there if the job has finished, and lets go
 /// (an error in the middle of a fetch, or the end of the session).
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. The leader is the second one: were it the first, loom would not try its look
+/// after the worker's end (see `docs/models.md`).
 #[test]
 fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
     loom::model(|| {
         let job = Job::running();
-        let worker = {
+        let leader = {
             let job = job.clone();
-            thread::spawn(move || job.finish())
+            thread::spawn(move || {
+                if job.word.load().phase().is_finished() {
+                    assert_eq!(job.block.read(), OUTCOME);
+                }
+                job.released(job.word.detach(job.generation));
+            })
         };
-        if job.word.load().phase().is_finished() {
-            assert_eq!(job.block.read(), OUTCOME);
-        }
-        job.released(job.word.detach(job.generation));
-        worker.join().unwrap();
+        job.finish();
+        leader.join().unwrap();
         job.assert_freed_once();
     });
 }

@@ -305,8 +305,15 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         loop {
             match slot.word.cancel(job.generation, terminate) {
                 Cancel::Asked => {
+                    if mutant!("cancel-signals-outside-the-lock") {
+                        let worker = self.locked(|scheduler| scheduler.worker_of(job));
+                        worker.map(&signal);
+                        return Canceling::Asked;
+                    }
                     self.locked(|scheduler| {
-                        if let Some(worker) = scheduler.worker_of(job) {
+                        if let Some(worker) = scheduler.worker_of(job)
+                            && !mutant!("cancel-does-not-signal")
+                        {
                             signal(worker);
                         }
                     });
@@ -597,20 +604,24 @@ impl<'a> Scheduler<'a> {
         if leaving || starving.is_some() {
             return self.leave(worker, starving);
         }
-        if let Some(job) = self.pop(lane_index, |slot| slot.may_run_on(pid, fresh)) {
+        let looks = fresh || !mutant!("worker-rests-without-looking");
+        if let Some(job) = self.pop(lane_index, |slot| looks && slot.may_run_on(pid, fresh)) {
             if fresh {
                 subtract(&lane.starting, 1);
             }
             let (_, wake) = self.bind(job, worker);
             return Next::Run { job, wake };
         }
-        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| true) {
+        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| looks) {
             return self.leave(worker, Some(short));
         }
         if fresh {
             subtract(&lane.starting, 1);
         }
         place.word.rest();
+        if mutant!("idle-worker-on-no-list") {
+            return Next::Idle;
+        }
         Link::load(&lane.idle).store(&place.idle_next);
         Link::to(worker).store(&lane.idle);
         Next::Idle
@@ -683,7 +694,9 @@ impl<'a> Scheduler<'a> {
     /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
     /// call [`awakened`](Self::awakened). Otherwise `Restart` or `Retire`.
     pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<Next> {
-        if !self.is_place_of(worker, generation) || self.activity(worker) != Activity::Idle {
+        let idle =
+            self.activity(worker) == Activity::Idle || mutant!("idle-limit-ignores-the-word");
+        if !self.is_place_of(worker, generation) || !idle {
             return None;
         }
         let lane = load(&self.workers[worker as usize].lane);

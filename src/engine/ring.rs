@@ -77,14 +77,18 @@ impl Shared {
     /// Nobody will read any more: what is written from now on is dropped. A worker that waits for room
     /// has to be rung by the caller.
     pub fn discard(&self) {
-        self.discard.store(1, Ordering::SeqCst);
+        if !mutant!("ring-discard-unsaid") {
+            self.discard.store(1, Ordering::SeqCst);
+        }
     }
 
     /// What [`Reader::arm`] does, for a caller that has lent the reader elsewhere.
     pub fn arm_reader(&self, own: Party) {
         self.reader.store(own.to_bits(), Ordering::Relaxed);
         // Pairs with the fence in `Writer::flush`: our doorbell before our look at its head.
-        fence(Ordering::SeqCst);
+        if !mutant!("ring-reader-arms-without-fence") {
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// Whether rows are dropped.
@@ -205,7 +209,12 @@ impl<'a, B: Buffer> Writer<'a, B> {
         } else {
             0
         };
-        if !self.room(skip + size) {
+        let need = if mutant!("ring-forgets-the-skip") {
+            size
+        } else {
+            skip + size
+        };
+        if !self.room(need) {
             return Err(Full);
         }
         let mut at = offset;
@@ -218,7 +227,9 @@ impl<'a, B: Buffer> Writer<'a, B> {
         self.buffer.write(at + HEADER, payload);
         self.torn = more;
         self.head += (skip + size) as u64;
-        self.shared.head.store(self.head, Ordering::Release);
+        self.shared
+            .head
+            .store(self.head, weakened!("ring-head-relaxed", Ordering::Release));
         let held = self.head - self.tail;
         Ok(if held >= capacity as u64 / 4 {
             self.flush()
@@ -231,7 +242,9 @@ impl<'a, B: Buffer> Writer<'a, B> {
     #[must_use]
     pub fn flush(&self) -> Wake {
         // Pairs with the fence in `Reader::arm`: our head before our look at its doorbell.
-        fence(Ordering::SeqCst);
+        if !mutant!("ring-flush-without-fence") {
+            fence(Ordering::SeqCst);
+        }
         Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
     }
 
@@ -275,7 +288,10 @@ pub struct Reader<'a, B> {
 impl<'a, B: Buffer> Reader<'a, B> {
     /// The reader's end of a ring. There must be no other reader.
     pub fn new(shared: &'a Shared, buffer: B) -> Self {
-        let tail = shared.tail.load(Ordering::Acquire);
+        let mut tail = shared.tail.load(Ordering::Acquire);
+        if mutant!("ring-reader-begins-at-the-head") {
+            tail = shared.head.load(Ordering::Acquire);
+        }
         Self {
             shared,
             buffer,
@@ -334,7 +350,9 @@ impl<'a, B: Buffer> Reader<'a, B> {
             return None;
         }
         self.published = self.tail;
-        self.shared.tail.store(self.tail, Ordering::Release);
+        self.shared
+            .tail
+            .store(self.tail, weakened!("ring-tail-relaxed", Ordering::Release));
         // Pairs with the fence in `Writer::arm`: our tail before our look at its doorbell.
         fence(Ordering::SeqCst);
         let writer = Party::from_bits(self.shared.writer.load(Ordering::Relaxed))?;
