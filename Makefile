@@ -5,7 +5,7 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test install bench loom loom-mutants lint setup
+.PHONY: help demo demo-stop test install bench loom loom-mutants shuttle miri lint setup
 
 help:
 	@echo 'make demo       see it at work on a throw-away server that stays up; make demo-stop'
@@ -13,7 +13,9 @@ help:
 	@echo 'make install    release build into the server of PG_CONFIG (default: PostgreSQL 15)'
 	@echo 'make bench      end-to-end benchmark beside dblink'
 	@echo 'make loom       the models of the engine'
-	@echo 'make loom-mutants  defects put into the engine one at a time: the models catch every one'
+	@echo 'make loom-mutants  defects put into the engine, one at a time: the models catch them'
+	@echo 'make shuttle    the whole table and pool under random schedules'
+	@echo 'make miri       the tests of the engine under Miri (needs a nightly toolchain)'
 	@echo 'make lint       format, clippy, rustdoc, house rules'
 	@echo 'make setup      install what is missing on this machine (the others do it themselves)'
 
@@ -37,6 +39,13 @@ loom:
 
 loom-mutants:
 	@ci/loom-mutants
+
+shuttle:
+	@ci/shuttle
+	@ci/shuttle mutants
+
+miri:
+	@ci/miri
 
 lint: setup
 	@ci/lint

@@ -492,7 +492,7 @@ impl JobWord {
     }
 
     /// Queued → Canceled, under the pool lock. `None`: not queued any more, ask [`cancel`](Self::cancel)
-    /// again. On `Some` the caller takes the job off its lane's list before it lets go of the lock.
+    /// again. The caller has taken the job off its lane's list: after this its leader may free the slot.
     pub fn cancel_queued(&self, generation: Generation) -> Option<Release> {
         self.update(|now| {
             let queued = now.phase() == Phase::Queued || mutant!("cancel-queued-ignores-the-phase");

@@ -630,7 +630,7 @@ impl<'a> Scheduler<'a> {
     /// The first lane that is short and that `also` accepts, in a ring that begins after `lane` and ends
     /// with it. Of the workers on their way to `lane`, `uncounted` do not count.
     fn find_short(&self, lane: u32, uncounted: u32, also: impl Fn(&Lane) -> bool) -> Option<u32> {
-        if load(&self.totals.queued) == 0 {
+        if load(&self.totals.queued) == 0 || mutant!("nobody-looks-at-other-lanes") {
             return None;
         }
         let used = self.used_lanes().len() as u32;
@@ -645,7 +645,8 @@ impl<'a> Scheduler<'a> {
     /// or, if none is given, in whichever lane is short; else for good.
     fn leave(&mut self, worker: u32, to: Option<u32>) -> Next {
         let lane = load(&self.workers[worker as usize].lane);
-        let uncounted = u32::from(self.activity(worker) == Activity::Starting);
+        let counts_itself = mutant!("leaver-counts-itself");
+        let uncounted = u32::from(self.activity(worker) == Activity::Starting && !counts_itself);
         let to = to
             .or_else(|| self.find_short(lane, uncounted, Lane::has_nobody))
             .or_else(|| self.find_short(lane, uncounted, |_| true));
@@ -741,6 +742,10 @@ impl<'a> Scheduler<'a> {
                 slot.pid.store(0, Ordering::Relaxed);
                 match self.hand_over(job) {
                     Some(party) => Returned::Handed(party),
+                    None if mutant!("give-back-puts-last") => {
+                        self.push_back(job.index);
+                        Returned::Requeued
+                    }
                     None => {
                         self.push_front(job.index);
                         Returned::Requeued
@@ -943,9 +948,20 @@ impl<'a> Scheduler<'a> {
     }
 
     fn cancel_queued(&mut self, job: JobId) -> Option<Release> {
-        let release = self.slot(job.index).word.cancel_queued(job.generation)?;
+        let word = &self.slot(job.index).word;
+        if mutant!("cancel-queued-unlinks-late") {
+            let release = word.cancel_queued(job.generation)?;
+            self.unlink(job.index);
+            return Some(release);
+        }
+        let queued = word.load_if(job.generation)?.phase() == Phase::Queued;
+        if !queued && !mutant!("cancel-queued-ignores-the-phase") {
+            return None;
+        }
+        // It stays queued while the lock is held. Off its list before it is over: from then on its leader
+        // may free the slot, whose links are the free list's then.
         self.unlink(job.index);
-        Some(release)
+        word.cancel_queued(job.generation)
     }
 
     /// The process that has the job, if it is bound. It cannot exit while the lock is held.
