@@ -126,9 +126,9 @@ fn send(memory: &Memory, signal: &AtomicBool) {
 
 /// What a canceler does. The signal that it sends arrives when it arrives: here only after the call and the
 /// pool's lock are left, so that the worker may have gone on to another job.
-fn cancel_late(memory: &Memory, signal: &AtomicBool, job: JobId, terminate: bool) -> Canceling {
+fn cancel_late(memory: &Memory, signal: &AtomicBool, job: JobId) -> Canceling {
     let sent = Cell::new(false);
-    let canceling = memory.pool().cancel(job, terminate, |_| sent.set(true));
+    let canceling = memory.pool().cancel(job, false, |_| sent.set(true));
     if sent.get() {
         send(memory, signal);
     }
@@ -199,7 +199,7 @@ fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
         let canceler = {
             let (memory, signal) = (memory.clone(), signal.clone());
             let job = jobs[0];
-            thread::spawn(move || cancel_late(&memory, &signal, job, false))
+            thread::spawn(move || cancel_late(&memory, &signal, job))
         };
         let worker = Worker::new(&memory, &signal);
         let first = worker.run(jobs[0], || worker.look_once());
@@ -232,7 +232,9 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
         let canceler = {
             let (memory, signal) = (memory.clone(), signal.clone());
             thread::spawn(move || {
-                let _ = cancel_late(&memory, &signal, first, true);
+                let _ = memory
+                    .pool()
+                    .cancel(first, true, |_| send(&memory, &signal));
             })
         };
         let worker = Worker::new(&memory, &signal);
