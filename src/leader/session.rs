@@ -300,7 +300,9 @@ pub fn end_all_readings(cluster: &'static Cluster) {
 /// The part of [`let_go`] that concerns shared memory.
 pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
     let slot = cluster.slot(job);
-    if slot.word.load().phase() == Phase::Reserved {
+    let now = slot.word.load();
+    // The generation too: a job that was let go of before may have left its slot to somebody's reservation.
+    if now.phase() == Phase::Reserved && now.generation() == job.generation {
         abandon(cluster, job);
         return;
     }
