@@ -6,8 +6,7 @@
 //! the sleeper to look at its word *after* the reset, which is the point of the order in
 //! [`pg_background::engine::wait`].
 
-use loom::sync::atomic::{AtomicBool, Ordering, fence};
-use loom::sync::{Condvar, Mutex};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, fence};
 use pg_background::engine::wait::{Latch, Micros};
 
 /// The latch of one process.

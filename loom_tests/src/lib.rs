@@ -2,11 +2,15 @@
 //!
 //! This crate holds what they share: the latch, the pool's lock, the memory of a small pool, a job's
 //! block that notices when it is used after it was freed, a result ring in cells that notice a race.
-//! Without `--cfg loom` it is empty, and so are the tests.
-#![cfg(loom)]
+//! With `--cfg loom` the models are those that loom explores, with `--cfg shuttle` the one whose threads
+//! shuttle schedules at random (`tests/schedules/`). Without either it is empty, and so are the tests.
+#![cfg(any(loom, shuttle))]
 
+#[cfg(loom)]
 pub mod block;
 pub mod channel;
 pub mod latch;
 pub mod memory;
+#[cfg(loom)]
 pub mod ring;
+pub mod sync;

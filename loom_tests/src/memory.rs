@@ -1,7 +1,7 @@
 //! A small pool in "shared memory", its lock, and the processes' doorbells.
 
 use crate::latch::Bell;
-use loom::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex};
 use pg_background::engine::handle::Cookie;
 use pg_background::engine::job::Phase;
 use pg_background::engine::party::Party;
@@ -47,13 +47,19 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// With this much room; the processes are numbered from 0.
+    /// With this much room, and one lane; the processes are numbered from 0.
     #[must_use]
     pub fn new(jobs: usize, workers: usize, processes: usize) -> Arc<Self> {
+        Self::with_lanes(jobs, 1, workers, processes)
+    }
+
+    /// With this much room; the processes are numbered from 0.
+    #[must_use]
+    pub fn with_lanes(jobs: usize, lanes: usize, workers: usize, processes: usize) -> Arc<Self> {
         let memory = Self {
             slots: (0..jobs).map(|_| Slot::default()).collect(),
             free: FreeList::default(),
-            lanes: vec![Lane::default()],
+            lanes: (0..lanes).map(|_| Lane::default()).collect(),
             workers: (0..workers).map(|_| Worker::default()).collect(),
             leaders: (0..processes).map(|_| Leader::default()).collect(),
             totals: Totals::default(),

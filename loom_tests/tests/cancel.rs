@@ -11,6 +11,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
 use loom_tests::memory::{LANE, Memory, process};
 use pg_background::engine::job::{Begin, End, Phase, Release};
+use pg_background::engine::mutant;
 use pg_background::engine::pool::{Canceling, Next, Returned, Staffing};
 use pg_background::engine::table::JobId;
 use pg_background::engine::wait::{NoVigil, wait_for};
@@ -47,7 +48,8 @@ impl Worker {
             return;
         };
         let word = &self.memory.slot(job).word;
-        if word.load_if(job.generation).is_some_and(|now| now.cancel()) {
+        let asked = word.load_if(job.generation).is_some_and(|now| now.cancel());
+        if asked || mutant::is("handler-ignores-the-word") {
             self.pending.set(true);
         }
     }
@@ -56,9 +58,17 @@ impl Worker {
     fn run(&self, job: JobId, body: impl FnOnce() -> bool) -> End {
         let word = &self.memory.slot(job).word;
         self.step();
-        self.current.set(Some(job));
+        let noted_late = mutant::is("job-noted-after-it-began");
+        if !noted_late {
+            self.current.set(Some(job));
+        }
         self.step();
-        let end = match word.begin(job.generation) {
+        let begin = word.begin(job.generation);
+        if noted_late {
+            self.step();
+            self.current.set(Some(job));
+        }
+        let end = match begin {
             Begin::Refused => End::Canceled,
             Begin::Running { watched } => {
                 if watched {
@@ -79,7 +89,9 @@ impl Worker {
         self.step();
         self.current.set(None);
         self.step();
-        self.pending.set(false);
+        if !mutant::is("late-cancel-left-pending") {
+            self.pending.set(false);
+        }
         self.step();
         end
     }
@@ -110,6 +122,17 @@ impl Worker {
 fn send(memory: &Memory, signal: &AtomicBool) {
     signal.swap(true, Ordering::AcqRel);
     memory.bell(process(WORKER)).ring();
+}
+
+/// What a canceler does. The signal that it sends arrives when it arrives: here only after the call and the
+/// pool's lock are left, so that the worker may have gone on to another job.
+fn cancel_late(memory: &Memory, signal: &AtomicBool, job: JobId) -> Canceling {
+    let sent = Cell::new(false);
+    let canceling = memory.pool().cancel(job, false, |_| sent.set(true));
+    if sent.get() {
+        send(memory, signal);
+    }
+    canceling
 }
 
 /// A worker with a place, and `count` jobs in its lane of which it has taken the first.
@@ -176,7 +199,7 @@ fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
         let canceler = {
             let (memory, signal) = (memory.clone(), signal.clone());
             let job = jobs[0];
-            thread::spawn(move || memory.pool().cancel(job, false, |_| send(&memory, &signal)))
+            thread::spawn(move || cancel_late(&memory, &signal, job))
         };
         let worker = Worker::new(&memory, &signal);
         let first = worker.run(jobs[0], || worker.look_once());

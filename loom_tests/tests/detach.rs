@@ -111,20 +111,23 @@ fn a_leader_reads_the_outcome_before_anyone_frees_it() {
 /// A leader that does not wait: it looks once, reads what is there if the job has finished, and lets go
 /// (an error in the middle of a fetch, or the end of the session).
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. The leader is the second one: were it the first, loom would not try its look
+/// after the worker's end (see `docs/models.md`).
 #[test]
 fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
     loom::model(|| {
         let job = Job::running();
-        let worker = {
+        let leader = {
             let job = job.clone();
-            thread::spawn(move || job.finish())
+            thread::spawn(move || {
+                if job.word.load().phase().is_finished() {
+                    assert_eq!(job.block.read(), OUTCOME);
+                }
+                job.released(job.word.detach(job.generation));
+            })
         };
-        if job.word.load().phase().is_finished() {
-            assert_eq!(job.block.read(), OUTCOME);
-        }
-        job.released(job.word.detach(job.generation));
-        worker.join().unwrap();
+        job.finish();
+        leader.join().unwrap();
         job.assert_freed_once();
     });
 }
@@ -172,7 +175,8 @@ fn a_second_detach_changes_nothing() {
 }
 
 /// A leader detaches a job that is queued while another session cancels it: both let go of one hold, and
-/// the last one out puts the slot back on the free list, once.
+/// the last one out puts the slot back on the free list, once. By then the job has left its lane's list,
+/// whose links are in the slot: the job behind it is still there.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -184,12 +188,15 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
         }
     }
     loom::model(|| {
-        let memory = Memory::new(1, 1, 1);
+        let memory = Memory::new(2, 1, 1);
         let block = Arc::new(Block::default());
-        let job = memory.claim(process(0));
-        let _ = memory
-            .pool()
-            .locked(|scheduler| scheduler.place(job, loom_tests::memory::LANE, 0, 1000));
+        let [job, behind] = [(); 2].map(|()| {
+            let job = memory.claim(process(0));
+            let _ = memory
+                .pool()
+                .locked(|scheduler| scheduler.place(job, loom_tests::memory::LANE, 0, 1000));
+            job
+        });
         let canceler = {
             let (memory, block) = (memory.clone(), block.clone());
             thread::spawn(move || {
@@ -204,8 +211,12 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
         released(&memory, &block, job, release);
         canceler.join().unwrap();
         assert_eq!(block.frees(), 1);
-        assert_eq!(memory.jobs().used(), 0);
-        assert_eq!(memory.pool().queued(), 0);
+        assert_eq!(memory.jobs().used(), 1);
+        assert_eq!(memory.pool().queued(), 1);
+        let first = memory
+            .pool()
+            .locked(|scheduler| scheduler.take_to_fail(0, 0));
+        assert_eq!(first, Some(behind));
         assert!(memory.jobs().claim().is_some());
     });
 }

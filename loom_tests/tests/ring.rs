@@ -21,8 +21,8 @@ fn ring_bell(ring: &Ring, wake: Wake) {
 
 /// Two chunks of this payload and their headers fill a ring of four units.
 const SHORT: usize = 8;
-/// Three units with its header: the third one does not fit before the end of a ring of eight.
-const LONG: usize = 16;
+/// Four units with its header: after a short one the second does not fit before the end of a ring of eight.
+const LONG: usize = 24;
 
 /// Sends one frame of one chunk, waiting for room. `false`: nobody will read.
 fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8, len: usize) -> bool {
@@ -86,20 +86,21 @@ fn take(
     Some(number)
 }
 
-fn pass(units: usize, frames: u8, len: usize) {
+/// One frame of each of these lengths, the first with number 0.
+fn pass(units: usize, frames: &'static [usize]) {
     let ring = Ring::new(units);
     let worker = {
         let ring = ring.clone();
         thread::spawn(move || {
             let mut writer = Writer::new(&ring.shared, ring.cells.clone());
-            for number in 0..frames {
+            for (number, &len) in (0..).zip(frames) {
                 assert!(send(&ring, &mut writer, number, len));
             }
             ring_bell(&ring, writer.flush());
         })
     };
     let mut reader = Reader::new(&ring.shared, ring.cells.clone());
-    for expected in 0..frames {
+    for expected in 0..frames.len() as u8 {
         assert_eq!(take(&ring, &mut reader, READER, || true), Some(expected));
     }
     worker.join().unwrap();
@@ -115,19 +116,19 @@ fn pass(units: usize, frames: u8, len: usize) {
 fn frames_pass_a_ring_that_is_too_small_for_them() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(4);
-    model.check(|| pass(4, 3, SHORT));
+    model.check(|| pass(4, &[SHORT; 3]));
 }
 
 /// Likewise with frames that do not divide the buffer: one does not fit before its end, so the worker
 /// skips the rest. The skip and the frame are published together, and a worker that waits for room for
 /// both may find the reader asleep with less than a quarter to read: it tells it before it sleeps.
 ///
-/// Two threads, at most three preemptions; a ring of eight units, four frames of three.
+/// Two threads, at most three preemptions; a ring of eight units, three frames of two and four.
 #[test]
 fn a_frame_that_does_not_fit_before_the_end_goes_to_the_beginning() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
-    model.check(|| pass(8, 4, LONG));
+    model.check(|| pass(8, &[SHORT, LONG, LONG]));
 }
 
 /// The worker writes its last frame and finishes the job; the reader waits for a frame or the end. It looks

@@ -321,7 +321,10 @@ impl JobWord {
     /// The word now. `Acquire`: what the last transition published is visible.
     #[must_use]
     pub fn load(&self) -> Snapshot {
-        Snapshot(self.0.load(Ordering::Acquire))
+        Snapshot(
+            self.0
+                .load(weakened!("job-word-shows-nothing", Ordering::Acquire)),
+        )
     }
 
     /// The word now, if it holds `generation`.
@@ -339,10 +342,16 @@ impl JobWord {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let (wanted, told) = next(Snapshot(now))?;
-            match self
-                .0
-                .compare_exchange_weak(now, wanted.0, Ordering::AcqRel, Ordering::Acquire)
-            {
+            if mutant!("job-word-changed-in-two-steps") {
+                self.0.store(wanted.0, Ordering::Release);
+                return Ok(told);
+            }
+            match self.0.compare_exchange_weak(
+                now,
+                wanted.0,
+                weakened!("job-word-publishes-nothing", Ordering::AcqRel),
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return Ok(told),
                 Err(seen) => now = seen,
             }
@@ -419,7 +428,7 @@ impl JobWord {
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "unbound {now:?}"
             );
-            Ok::<_, ()>(if now.cancel() {
+            Ok::<_, ()>(if now.cancel() && !mutant!("unbind-ignores-cancel") {
                 let (next, release) = Self::ended(now, Phase::Canceled);
                 (next, Unbind::Canceled(release))
             } else {
@@ -439,8 +448,12 @@ impl JobWord {
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "began {now:?}"
             );
-            if now.cancel() {
+            if now.cancel() && !mutant!("begin-ignores-cancel") {
                 return Err(Begin::Refused);
+            }
+            if mutant!("begin-forgets-who-watches") {
+                let next = now.with_phase(Phase::Running).without(WATCHED);
+                return Ok((next, Begin::Running { watched: false }));
             }
             let watched = now.change_watched();
             Ok((now.with_phase(Phase::Running), Begin::Running { watched }))
@@ -473,7 +486,7 @@ impl JobWord {
             CANCEL
         };
         self.update(|now| {
-            if now.generation() != generation {
+            if now.generation() != generation && !mutant!("cancel-ignores-the-generation") {
                 return Err(Cancel::Stale);
             }
             match now.phase() {
@@ -487,10 +500,11 @@ impl JobWord {
     }
 
     /// Queued → Canceled, under the pool lock. `None`: not queued any more, ask [`cancel`](Self::cancel)
-    /// again. On `Some` the caller takes the job off its lane's list before it lets go of the lock.
+    /// again. The caller has taken the job off its lane's list: after this its leader may free the slot.
     pub fn cancel_queued(&self, generation: Generation) -> Option<Release> {
         self.update(|now| {
-            if now.generation() != generation || now.phase() != Phase::Queued {
+            let queued = now.phase() == Phase::Queued || mutant!("cancel-queued-ignores-the-phase");
+            if now.generation() != generation || !queued {
                 return Err(());
             }
             Ok(Self::ended(now.with(CANCEL), Phase::Canceled))
@@ -501,13 +515,13 @@ impl JobWord {
     /// The leader lets go. A second call, or one with a stale generation, changes nothing.
     pub fn detach(&self, generation: Generation) -> Release {
         self.update(|now| {
-            if now.generation() != generation
+            if (now.generation() != generation && !mutant!("detach-ignores-the-generation"))
                 || !now.leader()
                 || matches!(now.phase(), Phase::Free | Phase::Reserved)
             {
                 return Err(Release::Stale);
             }
-            let release = if now.worker() {
+            let release = if now.worker() && !mutant!("detach-ignores-the-worker") {
                 Release::Held { watched: false }
             } else {
                 Release::LastOut
@@ -570,9 +584,9 @@ impl JobWord {
 
     fn ended(now: Snapshot, phase: Phase) -> (Snapshot, Release) {
         let next = now.with_phase(phase).without(WORKER);
-        let release = if now.leader() {
+        let release = if now.leader() && !mutant!("finish-ignores-the-leader") {
             Release::Held {
-                watched: now.watched(),
+                watched: now.watched() && !mutant!("finish-forgets-who-watches"),
             }
         } else {
             Release::LastOut

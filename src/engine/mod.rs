@@ -15,11 +15,15 @@
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
 //! | [`message`] | an error as the wire protocol shapes it |
-//! | [`sync`] | the seam between std and loom |
+//! | [`sync`] | the seam between std, loom and shuttle |
+//! | [`mutant`] | defects on purpose, for the models |
 //!
 //! The engine meets the server through two traits: [`wait::Latch`] (sleep, clock, interrupts) and
 //! [`pool::PoolLock`]. A structure that lives in shared memory and a process's own handle on it are
 //! always two types.
+
+#[macro_use]
+pub mod mutant;
 
 pub mod channel;
 pub mod handle;

@@ -363,8 +363,15 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         loop {
             match slot.word.cancel(job.generation, terminate) {
                 Cancel::Asked => {
+                    if mutant!("cancel-signals-outside-the-lock") {
+                        let worker = self.locked(|scheduler| scheduler.worker_of(job));
+                        worker.map(&signal);
+                        return Canceling::Asked;
+                    }
                     self.locked(|scheduler| {
-                        if let Some(worker) = scheduler.worker_of(job) {
+                        if let Some(worker) = scheduler.worker_of(job)
+                            && !mutant!("cancel-does-not-signal")
+                        {
                             signal(worker);
                         }
                     });
@@ -681,20 +688,24 @@ impl<'a> Scheduler<'a> {
             self.hand_out(lane_index);
             return self.leave(worker, starving);
         }
-        if let Some(job) = self.pop(lane_index, |slot| slot.may_run_on(pid, fresh)) {
+        let looks = fresh || !mutant!("worker-rests-without-looking");
+        if let Some(job) = self.pop(lane_index, |slot| looks && slot.may_run_on(pid, fresh)) {
             if fresh {
                 subtract(&lane.starting, 1);
             }
             let (_, wake) = self.bind(job, worker);
             return Next::Run { job, wake };
         }
-        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| true) {
+        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| looks) {
             return self.leave(worker, Some(short));
         }
         if fresh {
             subtract(&lane.starting, 1);
         }
         place.word.rest();
+        if mutant!("idle-worker-on-no-list") {
+            return Next::Idle;
+        }
         Link::load(&lane.idle).store(&place.idle_next);
         Link::to(worker).store(&lane.idle);
         Next::Idle
@@ -703,7 +714,7 @@ impl<'a> Scheduler<'a> {
     /// The first lane that is short and that `also` accepts, in a ring that begins after `lane` and ends
     /// with it. Of the workers on their way to `lane`, `uncounted` do not count.
     fn find_short(&self, lane: u32, uncounted: u32, also: impl Fn(&Lane) -> bool) -> Option<u32> {
-        if load(&self.totals.queued) == 0 {
+        if load(&self.totals.queued) == 0 || mutant!("nobody-looks-at-other-lanes") {
             return None;
         }
         let used = self.used_lanes().len() as u32;
@@ -718,7 +729,8 @@ impl<'a> Scheduler<'a> {
     /// or, if none is given, in whichever lane is short; else for good.
     fn leave(&mut self, worker: u32, to: Option<u32>) -> Next {
         let lane = load(&self.workers[worker as usize].lane);
-        let uncounted = u32::from(self.activity(worker) == Activity::Starting);
+        let counts_itself = mutant!("leaver-counts-itself");
+        let uncounted = u32::from(self.activity(worker) == Activity::Starting && !counts_itself);
         let to = to
             .or_else(|| self.find_short(lane, uncounted, Lane::has_nobody))
             .or_else(|| self.find_short(lane, uncounted, |_| true));
@@ -767,7 +779,9 @@ impl<'a> Scheduler<'a> {
     /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
     /// call [`awakened`](Self::awakened). Otherwise `Restart` or `Retire`.
     pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<Next> {
-        if !self.is_place_of(worker, generation) || self.activity(worker) != Activity::Idle {
+        let idle =
+            self.activity(worker) == Activity::Idle || mutant!("idle-limit-ignores-the-word");
+        if !self.is_place_of(worker, generation) || !idle {
             return None;
         }
         let lane = load(&self.workers[worker as usize].lane);
@@ -820,6 +834,10 @@ impl<'a> Scheduler<'a> {
                             self.doorbells.ring(leader);
                         }
                         Returned::Handed(party)
+                    }
+                    None if mutant!("give-back-puts-last") => {
+                        self.push_back(job.index);
+                        Returned::Requeued
                     }
                     None => {
                         self.push_front(job.index);
@@ -1039,12 +1057,17 @@ impl<'a> Scheduler<'a> {
 
     fn cancel_queued(&mut self, job: JobId) -> Option<Release> {
         let slot = self.slot(job.index);
-        let now = slot.word.load_if(job.generation)?;
-        if now.phase() != Phase::Queued {
+        let queued = slot.word.load_if(job.generation)?.phase() == Phase::Queued;
+        if !queued && !mutant!("cancel-queued-ignores-the-phase") {
             return None;
         }
-        // It stays so while the lock is held; off its list before it is over, since then its leader may
-        // free the slot.
+        if mutant!("cancel-queued-unlinks-late") {
+            let release = slot.word.cancel_queued(job.generation)?;
+            self.unlink(job.index);
+            return Some(release);
+        }
+        // It stays queued while the lock is held. Off its list before it is over: from then on its leader
+        // may free the slot, whose links are the free list's then.
         let charge = match self.holder_of(slot) {
             Some(leader) => {
                 self.unhold(leader, job.index);

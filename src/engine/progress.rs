@@ -57,16 +57,21 @@ impl Progress {
     /// Publishes a report. Only by the worker that runs the job, with interrupts held.
     pub fn report(&self, percent: u32, message: Option<&[u8]>) {
         let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence
-            .store(sequence.wrapping_add(1), Ordering::Relaxed);
+        if !mutant!("progress-never-odd") {
+            self.sequence
+                .store(sequence.wrapping_add(1), Ordering::Relaxed);
+        }
         // The odd sequence must be visible before any part of the new report.
-        fence(Ordering::Release);
+        if !mutant!("progress-begins-without-fence") {
+            fence(Ordering::Release);
+        }
         let flag = if message.is_none() { NO_MESSAGE_BIT } else { 0 };
         self.percent.store(percent | flag, Ordering::Relaxed);
         self.message.store(message.unwrap_or_default());
         // Even again, and never 0, which means that nothing was reported.
         let even = sequence.wrapping_add(2).max(2);
-        self.sequence.store(even, Ordering::Release);
+        self.sequence
+            .store(even, weakened!("progress-ends-relaxed", Ordering::Release));
     }
 
     /// The last report, whole; `None` before the first.
@@ -79,7 +84,9 @@ impl Progress {
             let percent = self.percent.load(Ordering::Relaxed);
             let message = self.message.load();
             // What was read above must not be read after the second look at the sequence.
-            fence(Ordering::Acquire);
+            if !mutant!("progress-read-without-fence") {
+                fence(Ordering::Acquire);
+            }
             if before & 1 == 0 && self.sequence.load(Ordering::Relaxed) == before {
                 return Some(Report {
                     percent: percent & !NO_MESSAGE_BIT,

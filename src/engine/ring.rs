@@ -80,14 +80,18 @@ impl Shared {
     /// Nobody will read any more: what is written from now on is dropped. A worker that waits for room
     /// has to be rung by the caller.
     pub fn discard(&self) {
-        self.discard.store(1, Ordering::SeqCst);
+        if !mutant!("ring-discard-unsaid") {
+            self.discard.store(1, Ordering::SeqCst);
+        }
     }
 
     /// What [`Reader::arm`] does, for a caller that has lent the reader elsewhere.
     pub fn arm_reader(&self, own: Party) {
         self.reader.store(own.to_bits(), Ordering::Relaxed);
         // Pairs with the fence in `Writer::flush`: our doorbell before our look at its head.
-        fence(Ordering::SeqCst);
+        if !mutant!("ring-reader-arms-without-fence") {
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// Whether rows are dropped.
@@ -238,7 +242,12 @@ impl<'a, B: Buffer> Writer<'a, B> {
         assert!(kind != SKIP && payload.len() <= self.chunk_limit());
         let capacity = self.buffer.capacity();
         let (skip, size) = self.place(payload.len());
-        if !self.room(skip + size) {
+        let need = if mutant!("ring-forgets-the-skip") {
+            size
+        } else {
+            skip + size
+        };
+        if !self.room(need) {
             return Err(Full);
         }
         let mut at = self.head as usize & (capacity - 1);
@@ -262,7 +271,9 @@ impl<'a, B: Buffer> Writer<'a, B> {
     pub fn flush(&mut self) -> Wake {
         if self.published != self.head {
             self.published = self.head;
-            self.shared.head.store(self.head, Ordering::Release);
+            self.shared
+                .head
+                .store(self.head, weakened!("ring-head-relaxed", Ordering::Release));
         }
         self.reader_now()
     }
@@ -271,7 +282,9 @@ impl<'a, B: Buffer> Writer<'a, B> {
     #[must_use]
     pub fn reader_now(&self) -> Wake {
         // Pairs with the fence in `Shared::arm_reader`: what was published before our look at its doorbell.
-        fence(Ordering::SeqCst);
+        if !mutant!("ring-flush-without-fence") {
+            fence(Ordering::SeqCst);
+        }
         Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
     }
 
@@ -315,7 +328,10 @@ pub struct Reader<'a, B> {
 impl<'a, B: Buffer> Reader<'a, B> {
     /// The reader's end of a ring. There must be no other reader.
     pub fn new(shared: &'a Shared, buffer: B) -> Self {
-        let tail = shared.tail.load(Ordering::Acquire);
+        let mut tail = shared.tail.load(Ordering::Acquire);
+        if mutant!("ring-reader-begins-at-the-head") {
+            tail = shared.head.load(Ordering::Acquire);
+        }
         Self {
             shared,
             buffer,
@@ -385,7 +401,9 @@ impl<'a, B: Buffer> Reader<'a, B> {
             return None;
         }
         self.published = self.tail;
-        self.shared.tail.store(self.tail, Ordering::Release);
+        self.shared
+            .tail
+            .store(self.tail, weakened!("ring-tail-relaxed", Ordering::Release));
         let writer = self.writer_now()?;
         let held = self.shared.head.load(Ordering::Relaxed) - self.tail;
         (held <= self.buffer.capacity() as u64 / 2).then_some(writer)

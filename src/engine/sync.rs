@@ -2,18 +2,23 @@
 //!
 //! Everything in [`crate::engine`] takes its atomics from here. In an ordinary build they are the
 //! standard library's; with `--cfg loom` they are loom's, and the same source is explored by the
-//! models in `loom_tests/`. loom's atomics are handles rather than words, so nothing in the engine
+//! models in `loom_tests/`; with `--cfg shuttle` they are shuttle's, which runs many more threads by
+//! random schedules. Both libraries' atomics are handles rather than words, so nothing in the engine
 //! may assume their size; the layout of shared memory is asserted in `pg/`, for ordinary builds.
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-#[cfg(not(loom))]
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(any(loom, shuttle)))]
 pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Tells the processor (or the model's scheduler) that this thread is spinning.
 pub fn spin_hint() {
     #[cfg(loom)]
     loom::thread::yield_now();
-    #[cfg(not(loom))]
+    #[cfg(shuttle)]
+    shuttle::hint::spin_loop();
+    #[cfg(not(any(loom, shuttle)))]
     std::hint::spin_loop();
 }

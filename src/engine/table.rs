@@ -178,7 +178,9 @@ impl Slot {
     pub fn prepare(&self, cookie: Cookie, leader: Party, options: Options, excluded: &[u32]) {
         // Whoever sees one of these values, and then fences and looks at the word, sees at least our
         // reservation there, and not the job whose values these were before. Pairs with `find`.
-        fence(Ordering::Release);
+        if !mutant!("prepare-without-fence") {
+            fence(Ordering::Release);
+        }
         self.cookie.store(cookie.to_bits(), Ordering::Relaxed);
         self.leader.store(leader.to_bits(), Ordering::Relaxed);
         let fresh_only = options.fresh_only || excluded.len() > EXCLUDED_LIMIT;
@@ -351,6 +353,9 @@ impl<'a> JobTable<'a> {
         fence(Ordering::Acquire);
         let generation = before.generation();
         let index = cookie.index();
+        if mutant!("find-looks-once") {
+            return Some((JobId { index, generation }, before));
+        }
         slot.word
             .load_if(generation)
             .map(|now| (JobId { index, generation }, now))
@@ -371,7 +376,7 @@ impl<'a> JobTable<'a> {
             match self.free.head.compare_exchange_weak(
                 head,
                 wanted,
-                Ordering::Release,
+                weakened!("free-list-push-relaxed", Ordering::Release),
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return,
@@ -387,6 +392,10 @@ impl<'a> JobTable<'a> {
             // May be read while another process pops and reuses the slot; the tag then refuses it.
             let below = Link::load(&self.slot(index).next);
             let wanted = next_tag(head) | u64::from(below.0);
+            if mutant!("free-list-pop-in-two-steps") {
+                self.free.head.store(wanted, Ordering::Release);
+                return Some(index);
+            }
             match self.free.head.compare_exchange_weak(
                 head,
                 wanted,
@@ -402,6 +411,9 @@ impl<'a> JobTable<'a> {
 
 /// The tag after the one in `head`, in place, with no index.
 fn next_tag(head: u64) -> u64 {
+    if mutant!("free-list-tag-stands-still") {
+        return head >> TAG_SHIFT << TAG_SHIFT;
+    }
     ((head >> TAG_SHIFT).wrapping_add(1)) << TAG_SHIFT
 }
 

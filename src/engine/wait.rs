@@ -100,7 +100,9 @@ pub fn wait_for<T>(
     }
     loop {
         arm();
-        if let Some(found) = look() {
+        if !mutant!("wait-without-second-look")
+            && let Some(found) = look()
+        {
             return Some(found);
         }
         let mut now = latch.now();

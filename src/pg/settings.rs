@@ -12,11 +12,13 @@
 //! ([`define`])
 //!
 //! * when a function of the extension is called in the process, before it does anything;
+//! * before a job whose text names the extension or asks for all settings ([`define_for`]);
 //! * before one of ours is made for a job because its leader has it otherwise than configured;
 //! * when the configuration is read again.
 //!
 //! Until then a job sees what a session sees that has not loaded the library: what is configured or set
-//! is a placeholder, which the definition takes over and checks.
+//! is a placeholder, which the definition takes over and checks. A job that reads one of ours by a name that
+//! its text does not hold (in the body of a function) and calls nothing of ours can tell.
 
 use crate::pg::local::Local;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
@@ -270,6 +272,18 @@ pub unsafe fn is_ours(name: *const c_char) -> bool {
 /// Whether `state`, settings as bytes, names one of ours.
 pub fn are_named_in(state: &[u8]) -> bool {
     state.windows(PREFIX.len()).any(|window| window == PREFIX)
+}
+
+/// Defines them all if `sql`, the text of a job, may look at one.
+pub fn define_for(sql: &[u8]) {
+    const NEEDLES: [&[u8]; 3] = [b"pg_background", b"pg_settings", b"show all"];
+    let names = |needle: &[u8]| {
+        sql.windows(needle.len())
+            .any(|window| window.eq_ignore_ascii_case(needle))
+    };
+    if !DEFINED.get() && NEEDLES.into_iter().any(names) {
+        define();
+    }
 }
 
 /// Defines them all, if this process has not yet. Whether it had not.

@@ -11,6 +11,7 @@ use crate::pg::block::{self, Block};
 use crate::pg::cluster::Cluster;
 use crate::pg::latch::shared_now;
 use crate::pg::local::Local;
+use crate::pg::settings;
 use crate::pg::shim::{self, Run, guarded};
 use crate::worker::{current, send, session};
 use pgrx::{debug2, pg_sys};
@@ -70,6 +71,7 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
         shim::pgb_rearm_cancel();
         shim::pgb_forget_job();
     }
+    settings::define_for(block.sql());
     let put_on = session::put_on(&block);
     let committed = put_on && execute(&block);
     // SAFETY: before anyone sees the job finished: whoever waits for it may want its locks.

@@ -523,6 +523,23 @@ fn the_first_job_of_a_worker_has_its_leaders_settings_those_of_the_extension_too
 }
 
 #[test]
+fn the_first_job_of_a_worker_sees_settings_that_nobody_has_set() {
+    for (sql, expected) in [
+        ("SHOW pg_background.launch_timeout", "10s"),
+        ("SELECT current_setting('Pg_Background.max_workers')", "16"),
+        (
+            "SELECT count(*)::text FROM pg_settings WHERE name LIKE 'pg!_background.%' ESCAPE '!'",
+            "12",
+        ),
+    ] {
+        // A lane of its own, so that its worker is a fresh process.
+        let database = Database::new();
+        let shown = run(&mut database.session(), sql);
+        assert_eq!(shown, Some(String::from(expected)), "{sql}");
+    }
+}
+
+#[test]
 fn a_job_that_launches_jobs_has_the_extensions_settings() {
     let database = Database::new();
     let mut leader = database.session();

@@ -1,0 +1,145 @@
+//! A session that launches jobs.
+
+use crate::world::{World, once_in};
+use pg_background::engine::handle::Cookie;
+use pg_background::engine::job::{Phase, Release};
+use pg_background::engine::party::Party;
+use pg_background::engine::pool::Placement;
+use pg_background::engine::table::{JobId, Options};
+use pg_background::engine::wait::{NoVigil, wait_for};
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::Arc;
+
+/// A job that this session holds.
+#[derive(Clone, Copy)]
+struct Held {
+    job: JobId,
+    /// It sleeps until it is canceled: its leader cancels it before it waits or leaves.
+    sleeps: bool,
+}
+
+/// In a slot's `queue_size`: the job sleeps until it is canceled.
+pub const SLEEPS: u32 = 1;
+
+/// From the first launch to the end of the session.
+pub fn session(world: &Arc<World>) {
+    let own = world.fork();
+    let (mut held, mut launched) = (Vec::new(), Vec::new());
+    for _ in 0..world.scale.jobs_each {
+        if let Some(job) = launch(world, own) {
+            held.push(job);
+            launched.push(job.job);
+        }
+        match thread_rng().gen_range(0..4) {
+            0 => {}
+            1 => {
+                if let Some(job) = any(&held) {
+                    world.cancel(job.job);
+                }
+            }
+            _ => {
+                if let Some(job) = take_any(&mut held) {
+                    end(world, own, job, &held);
+                }
+            }
+        }
+    }
+    while let Some(job) = take_any(&mut held) {
+        end(world, own, job, &held);
+    }
+    // Once more, as a session does that ends in the middle of a call: nothing of these is its own.
+    for job in launched {
+        let release = world.memory.slot(job).word.detach(job.generation);
+        assert_eq!(release, Release::Stale, "a stale handle let go of a job");
+    }
+    world.exit(own);
+}
+
+fn any(held: &[Held]) -> Option<Held> {
+    (!held.is_empty()).then(|| held[thread_rng().gen_range(0..held.len())])
+}
+
+fn take_any(held: &mut Vec<Held>) -> Option<Held> {
+    (!held.is_empty()).then(|| held.swap_remove(thread_rng().gen_range(0..held.len())))
+}
+
+fn launch(world: &Arc<World>, own: Party) -> Option<Held> {
+    let memory = &world.memory;
+    let job = memory.jobs().claim()?;
+    if once_in(8) {
+        // An error while the request is filled in.
+        memory.jobs().abandon(job);
+        return None;
+    }
+    world.ledger.allocated(job);
+    let slot = memory.slot(job);
+    let cookie = Cookie::new(job.index, job.generation, own.pid());
+    slot.prepare(cookie, own, Options::default(), &[]);
+    let sleeps = once_in(4);
+    let mark = if sleeps { SLEEPS } else { 0 };
+    slot.queue_size
+        .store(mark, shuttle::sync::atomic::Ordering::Relaxed);
+    world.ledger.accepted(job);
+    let lane = thread_rng().gen_range(0..world.scale.lanes as u32);
+    let places = world.scale.places as u32;
+    let (placement, lane, staffing) = memory.pool().locked(|pool| {
+        let (placement, lane) = pool.place(job, world.key(lane), lane);
+        match placement {
+            Placement::Handed(_) => {
+                world.assert_none_queued(&world.ledger.waiting(lane), job);
+                (placement, lane, None)
+            }
+            Placement::Queued => {
+                world.ledger.queued(lane, job);
+                (placement, lane, Some(pool.staff(lane, places, true, 1)))
+            }
+            Placement::NoLane => panic!("there are lanes enough"),
+        }
+    });
+    match placement {
+        Placement::Handed(worker) => memory.bell(worker).ring(),
+        _ => world.staff(lane, staffing),
+    }
+    if let Some((found, _)) = memory.jobs().find(cookie) {
+        assert_eq!(found, job, "a cookie found another job");
+    }
+    Some(Held { job, sleeps })
+}
+
+/// Waits for the job and reads how it ended, or lets go of it as it is. `others` are held meanwhile.
+fn end(world: &Arc<World>, own: Party, Held { job, sleeps }: Held, others: &[Held]) {
+    let word = &world.memory.slot(job).word;
+    if sleeps {
+        world.cancel(job);
+    }
+    if once_in(2) {
+        // One that sleeps may have the place that this job needs.
+        for other in others.iter().filter(|other| other.sleeps) {
+            world.cancel(other.job);
+        }
+        let found = wait_for(
+            world.memory.bell(own),
+            None,
+            &mut NoVigil,
+            || {
+                let _ = word.watch(job.generation);
+            },
+            || Some(word.load()).filter(|now| now.phase().is_finished()),
+        );
+        word.unwatch(job.generation);
+        let now = found.expect("there is no deadline");
+        assert_eq!(now.generation(), job.generation, "the job was freed");
+        assert!(
+            !sleeps || now.phase() != Phase::Completed,
+            "a cancel was lost"
+        );
+        world.ledger.used(job);
+    }
+    let release = word.detach(job.generation);
+    assert_ne!(release, Release::Stale, "a hold was lost");
+    world.released(job, release);
+    if release != Release::LastOut {
+        let doorbell = world.memory.pool().locked(|pool| pool.doorbell_of(job));
+        world.memory.ring(doorbell);
+    }
+}

@@ -1,0 +1,120 @@
+//! The whole table and pool under random schedules: more processes than loom can hold, nothing of the
+//! engine left out but the result ring.
+//!
+//! Leaders launch, wait, cancel, let go and leave; workers run jobs, rest, leave at their idle limit, and
+//! die in every phase; others cancel whatever they have heard of, with handles that may be stale. Two lanes
+//! share fewer places than there are jobs. What must hold is checked by [`ledger`], which sees what happened
+//! without taking part in it. A wake-up that was lost is a deadlock, which shuttle reports.
+//!
+//! shuttle interleaves at every access to an atomic or a lock but shows every store to everybody at once:
+//! weak orderings are loom's business.
+//!
+//! Each run has a seed, which is printed when it fails; `PGB_SEED` repeats it, `PGB_SECONDS` says how long to
+//! go on.
+#![cfg(shuttle)]
+
+mod leader;
+mod ledger;
+mod worker;
+mod world;
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, FailurePersistence, Runner};
+use std::time::{Duration, Instant};
+use world::{Scale, run};
+
+/// Preemptions that a run of the second kind has at most, at places chosen beforehand.
+const DEPTH: usize = 3;
+
+fn seconds() -> u64 {
+    let given = std::env::var("PGB_SECONDS").ok();
+    given.map_or(10, |text| {
+        text.parse().expect("PGB_SECONDS is a number of seconds")
+    })
+}
+
+/// Says which seed it was, if the run panics.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with PGB_SEED={}", self.0);
+        }
+    }
+}
+
+fn run_one(seed: u64, scale: Scale) {
+    let said = Seed(seed);
+    let mut config = Config::new();
+    config.stack_size = 1 << 18;
+    config.failure_persistence = FailurePersistence::None;
+    config.silence_warnings = true;
+    let world = move || run(scale);
+    // Half of the runs change threads at any moment, half of them seldom, at moments that matter more.
+    if seed % 2 == 0 {
+        Runner::new(RandomScheduler::new_from_seed(seed, 1), config).run(world);
+    } else {
+        Runner::new(PctScheduler::new_from_seed(seed, DEPTH, 1), config).run(world);
+    }
+    drop(said);
+}
+
+fn explore(name: &str, scale: Scale) {
+    if let Ok(seed) = std::env::var("PGB_SEED") {
+        run_one(seed.parse().expect("PGB_SEED is a number"), scale);
+        return;
+    }
+    let first = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |now| now.as_nanos()) as u64;
+    let until = Instant::now() + Duration::from_secs(seconds());
+    let mut runs = 0;
+    while Instant::now() < until {
+        run_one(first.wrapping_add(runs), scale);
+        runs += 1;
+    }
+    println!("{name}: {runs} runs, seeds from {first}");
+}
+
+/// Three leaders, two strangers that cancel, two lanes, three places: eight threads and their successors.
+#[test]
+fn every_accepted_job_ends_once_and_nothing_is_left() {
+    let scale = Scale {
+        leaders: 3,
+        jobs_each: 3,
+        cancelers: 2,
+        lanes: 2,
+        places: 3,
+        slots: 5,
+    };
+    explore("three leaders", scale);
+}
+
+/// Two lanes and one place: every job of the other lane needs the place to change hands.
+#[test]
+fn lanes_that_share_one_place_are_both_served() {
+    let scale = Scale {
+        leaders: 2,
+        jobs_each: 3,
+        cancelers: 1,
+        lanes: 2,
+        places: 1,
+        slots: 4,
+    };
+    explore("one place", scale);
+}
+
+/// One slot: every job follows another in the same word, and every handle but one is stale.
+#[test]
+fn jobs_that_share_one_slot_are_never_confused() {
+    let scale = Scale {
+        leaders: 3,
+        jobs_each: 3,
+        cancelers: 2,
+        lanes: 1,
+        places: 2,
+        slots: 1,
+    };
+    explore("one slot", scale);
+}

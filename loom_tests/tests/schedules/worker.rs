@@ -1,0 +1,274 @@
+//! A worker: the processes of one registration, one after the other, in the steps of `src/worker/`.
+
+use crate::leader::SLEEPS;
+use crate::world::{World, once_in};
+use pg_background::engine::job::{Begin, End, Release};
+use pg_background::engine::mutant;
+use pg_background::engine::party::Party;
+use pg_background::engine::pool::{Next, Returned};
+use pg_background::engine::table::JobId;
+use pg_background::engine::wait::{NoVigil, wait_for};
+use pg_background::engine::worker::Activity;
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::Arc;
+use shuttle::sync::atomic::Ordering;
+use std::cell::Cell;
+
+/// How a process left.
+#[derive(PartialEq, Eq)]
+enum Exit {
+    /// Code 1: the postmaster starts another for the place.
+    Restart,
+    /// Code 0.
+    End,
+}
+
+/// What the postmaster does for a registration.
+pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
+    loop {
+        let process = Process {
+            world,
+            worker,
+            generation,
+            party: world.fork(),
+            current: Cell::new(None),
+            pending: Cell::new(false),
+            running: Cell::new(None),
+        };
+        let exit = process.live();
+        world.exit(process.party);
+        if exit == Exit::End {
+            return;
+        }
+    }
+}
+
+struct Process<'a> {
+    world: &'a Arc<World>,
+    worker: u32,
+    generation: u32,
+    party: Party,
+    /// What the signal handler looks at.
+    current: Cell<Option<JobId>>,
+    /// PostgreSQL's `QueryCancelPending`.
+    pending: Cell<bool>,
+    /// The job that has begun and is not finished.
+    running: Cell<Option<JobId>>,
+}
+
+impl Process<'_> {
+    /// A signal that has arrived is handled, now or a little later.
+    fn step(&self) {
+        if !once_in(2) {
+            self.handle_signal();
+        }
+    }
+
+    fn handle_signal(&self) {
+        if !self.world.takes_signal(self.party) {
+            return;
+        }
+        let Some(job) = self.current.get() else {
+            return;
+        };
+        let word = &self.world.memory.slot(job).word;
+        let asked = word.load_if(job.generation).is_some_and(|now| now.cancel());
+        if asked || mutant::is("handler-ignores-the-word") {
+            self.pending.set(true);
+        }
+    }
+
+    fn live(&self) -> Exit {
+        let pool = self.world.memory.pool();
+        let known = pool.locked(|pool| pool.report_in(self.worker, self.generation, self.party));
+        if !known {
+            return Exit::End;
+        }
+        if once_in(16) {
+            return self.die();
+        }
+        let mut next = self.look_for_next(false);
+        if once_in(8) {
+            return self.die();
+        }
+        pool.locked(|pool| pool.connected(self.worker));
+        loop {
+            next = match next {
+                Next::Run { job, wake } => {
+                    self.world.memory.ring(wake);
+                    if once_in(8) || !self.run(job) {
+                        return self.die();
+                    }
+                    self.look_for_next(once_in(8))
+                }
+                Next::Idle if once_in(16) => return self.die(),
+                Next::Idle => self.rest(),
+                Next::Restart => return Exit::Restart,
+                Next::Retire => return Exit::End,
+            };
+        }
+    }
+
+    fn look_for_next(&self, leaving: bool) -> Next {
+        self.world.memory.pool().locked(|pool| {
+            let next = pool.next(self.worker, leaving);
+            if let Next::Run { job, .. } = next {
+                let lane = pool.lane_index(self.worker);
+                let before = self.world.ledger.taken(lane, job);
+                self.world.assert_none_queued(&before, job);
+            }
+            next
+        })
+    }
+
+    /// Sleeps until the worker word says otherwise; leaves now and then at its idle limit.
+    fn rest(&self) -> Next {
+        let world = self.world;
+        let word = &world.memory.worker(self.worker).word;
+        let closing = || world.closing.load(Ordering::SeqCst);
+        let told = if once_in(4) {
+            None
+        } else {
+            wait_for(
+                world.memory.bell(self.party),
+                None,
+                &mut NoVigil,
+                || {},
+                || {
+                    self.handle_signal();
+                    let told = word.load().activity() != Activity::Idle;
+                    (told || closing()).then_some(())
+                },
+            )
+        };
+        let next = world.memory.pool().locked(|pool| {
+            let awakened = |pool: &mut pg_background::engine::pool::Scheduler<'_>| {
+                pool.awakened(self.worker, self.generation)
+            };
+            if told.is_some() && !closing() {
+                awakened(pool)
+            } else {
+                pool.idle_limit(self.worker, self.generation)
+                    .or_else(|| awakened(pool))
+            }
+        });
+        next.unwrap_or(Next::Idle)
+    }
+
+    /// Runs a job. `false`: the process dies with it.
+    fn run(&self, job: JobId) -> bool {
+        let slot = self.world.memory.slot(job);
+        self.pending.set(false);
+        self.step();
+        self.world.ledger.used(job);
+        self.current.set(Some(job));
+        self.running.set(Some(job));
+        self.step();
+        let leader = slot.leader();
+        match slot.word.begin(job.generation) {
+            Begin::Refused => self.finish(job, End::Canceled),
+            Begin::Running { watched } => {
+                self.world.ledger.begun(job);
+                self.world.memory.ring(leader.filter(|_| watched));
+                self.step();
+                let sleeps = slot.queue_size.load(Ordering::Relaxed) == SLEEPS;
+                let canceled = self.execute(sleeps);
+                if once_in(8) {
+                    return false;
+                }
+                self.finish(
+                    job,
+                    if canceled {
+                        End::Canceled
+                    } else {
+                        End::Completed
+                    },
+                );
+            }
+        }
+        true
+    }
+
+    /// Whether it was interrupted.
+    fn execute(&self, sleeps: bool) -> bool {
+        if sleeps {
+            let interrupted = wait_for(
+                self.world.memory.bell(self.party),
+                None,
+                &mut NoVigil,
+                || {},
+                || {
+                    self.handle_signal();
+                    self.pending.get().then_some(())
+                },
+            );
+            return interrupted.is_some();
+        }
+        for _ in 0..thread_rng().gen_range(0..3) {
+            self.step();
+            if self.pending.get() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn finish(&self, job: JobId, end: End) {
+        self.running.set(None);
+        self.world.ledger.used(job);
+        self.world.ledger.ended(job, end);
+        let slot = self.world.memory.slot(job);
+        let leader = slot.leader();
+        let release = slot.word.finish(job.generation, end);
+        if let Release::Held { watched: true } = release {
+            self.world.memory.ring(leader);
+        }
+        self.world.released(job, release);
+        self.step();
+        self.current.set(None);
+        self.step();
+        self.pending.set(false);
+    }
+
+    /// The exit callback of a process that ends wherever it is (`src/worker/exit.rs`).
+    fn die(&self) -> Exit {
+        let world = self.world;
+        self.current.set(None);
+        if let Some(job) = self.running.get() {
+            world.ledger.died(job);
+            let canceled = world.memory.slot(job).word.load().cancel();
+            self.finish(job, if canceled { End::Canceled } else { End::Failed });
+        }
+        let pool = world.memory.pool();
+        let own = pool.locked(|pool| pool.begin_exit(self.worker, self.generation, self.party));
+        if !own {
+            return Exit::Restart;
+        }
+        if let Some(job) = pool.locked(|pool| pool.assigned(self.worker)) {
+            let returned = pool.locked(|pool| {
+                let returned = pool.give_back(job);
+                let lane = world.memory.slot(job).lane();
+                match returned {
+                    Returned::Requeued => world.ledger.requeued(lane, job),
+                    Returned::Handed(_) => {
+                        world.assert_none_queued(&world.ledger.waiting(lane), job);
+                    }
+                    Returned::Canceled(_) => world.ledger.ended(job, End::Canceled),
+                }
+                returned
+            });
+            match returned {
+                Returned::Handed(worker) => world.memory.bell(worker).ring(),
+                Returned::Canceled(release) => {
+                    if let Release::Held { watched: true } = release {
+                        world.memory.ring(world.memory.slot(job).leader());
+                    }
+                    world.released(job, release);
+                }
+                Returned::Requeued => {}
+            }
+        }
+        let _ = pool.locked(|pool| pool.exit(self.worker, self.generation, self.party, true));
+        Exit::Restart
+    }
+}

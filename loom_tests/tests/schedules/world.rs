@@ -1,0 +1,237 @@
+//! A server: shared memory, processes with doorbells and signals, and the postmaster.
+
+use crate::ledger::Ledger;
+use crate::{leader, worker};
+use loom_tests::memory::Memory;
+use pg_background::engine::job::{End, Phase, Release};
+use pg_background::engine::party::Party;
+use pg_background::engine::pool::{Canceling, Census, LaneKey, Staffing};
+use pg_background::engine::table::JobId;
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::Arc;
+use shuttle::sync::atomic::{AtomicBool, Ordering};
+use shuttle::thread;
+use std::sync::Mutex;
+
+/// How much there is of everything.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    pub leaders: usize,
+    pub jobs_each: usize,
+    pub cancelers: usize,
+    pub lanes: usize,
+    pub places: usize,
+    pub slots: usize,
+}
+
+/// See the module documentation.
+pub struct World {
+    pub scale: Scale,
+    pub memory: Arc<Memory>,
+    pub ledger: Ledger,
+    /// The server shuts down: who is idle leaves.
+    pub closing: AtomicBool,
+    /// The processes that live, by number of their PGPROC. A lock that shuttle does not know.
+    living: Mutex<Vec<Option<u32>>>,
+    last_pid: Mutex<u32>,
+    /// `SIGUSR2` is pending, by number of the PGPROC.
+    signals: Vec<AtomicBool>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+/// Whether something that happens once in `n` times happens now.
+pub fn once_in(n: u32) -> bool {
+    thread_rng().gen_range(0..n) == 0
+}
+
+impl World {
+    fn new(scale: Scale) -> Arc<Self> {
+        // A place may have a process that leaves and its successor.
+        let processes = scale.leaders + scale.cancelers + 2 * scale.places;
+        Arc::new(Self {
+            scale,
+            memory: Memory::with_lanes(scale.slots, scale.lanes, scale.places, processes),
+            ledger: Ledger::default(),
+            closing: AtomicBool::new(false),
+            living: Mutex::new(vec![None; processes]),
+            last_pid: Mutex::new(0),
+            signals: (0..processes).map(|_| AtomicBool::new(false)).collect(),
+            threads: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// A process is forked: a PGPROC that may have been another's, and a pid that was nobody's.
+    pub fn fork(&self) -> Party {
+        let pid = {
+            let mut last = self.last_pid.lock().unwrap();
+            *last += 1;
+            *last
+        };
+        let procno = {
+            let mut living = self.living.lock().unwrap();
+            let free = living.iter().position(Option::is_none);
+            let procno = free.expect("there are PGPROCs enough");
+            living[procno] = Some(pid);
+            procno
+        };
+        self.signals[procno].store(false, Ordering::SeqCst);
+        Party::new(procno as u32, pid)
+    }
+
+    /// The process is gone.
+    pub fn exit(&self, party: Party) {
+        let before = self.living.lock().unwrap()[party.procno() as usize].take();
+        assert_eq!(before, Some(party.pid()), "a process ended twice");
+    }
+
+    /// `kill(pid, SIGUSR2)`.
+    fn kill(&self, party: Party) {
+        let pid = self.living.lock().unwrap()[party.procno() as usize];
+        assert_eq!(pid, Some(party.pid()), "signaled a pid that is gone");
+        self.signals[party.procno() as usize].store(true, Ordering::SeqCst);
+        self.memory.bell(party).ring();
+    }
+
+    /// Whether a signal has arrived, which is then handled.
+    pub fn takes_signal(&self, party: Party) -> bool {
+        self.signals[party.procno() as usize].swap(false, Ordering::SeqCst)
+    }
+
+    pub fn key(&self, lane: u32) -> LaneKey {
+        LaneKey {
+            database: 1,
+            role: lane + 1,
+        }
+    }
+
+    /// The postmaster starts a process for this place, and another each time one leaves with exit code 1.
+    pub fn register(self: &Arc<Self>, worker: u32, generation: u32) {
+        let world = self.clone();
+        let handle = thread::spawn(move || worker::registration(&world, worker, generation));
+        self.threads.lock().unwrap().push(handle);
+    }
+
+    /// What is to be done so that the lane gets workers. A registration fails now and then.
+    pub fn staff(self: &Arc<Self>, lane: u32, first: Option<Staffing>) {
+        let places = self.scale.places as u32;
+        let pool = self.memory.pool();
+        let mut can_start = true;
+        let mut next = first;
+        loop {
+            let staffing = next
+                .take()
+                .unwrap_or_else(|| pool.locked(|pool| pool.staff(lane, places, can_start, 1)));
+            match staffing {
+                Staffing::Enough => return,
+                Staffing::Full => {
+                    // Whoever is there looks before it rests or goes. When nobody is, because the
+                    // registration failed, the liveness net looks again.
+                    if can_start || pool.locked(|pool| pool.census()) != Census::default() {
+                        return;
+                    }
+                    can_start = true;
+                }
+                Staffing::Recycle(party) => self.memory.bell(party).ring(),
+                Staffing::Start { worker, generation } => {
+                    if once_in(8) {
+                        let _ = pool.locked(|pool| pool.start_failed(worker, generation));
+                        can_start = false;
+                    } else {
+                        self.register(worker, generation);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The last one out frees the job.
+    pub fn released(&self, job: JobId, release: Release) {
+        if release == Release::LastOut {
+            self.ledger.freed(job);
+            self.memory.jobs().free(job);
+        }
+    }
+
+    /// Anybody cancels a job that it has heard of.
+    pub fn cancel(&self, job: JobId) {
+        self.ledger.asked(job);
+        let terminate = once_in(2);
+        match self
+            .memory
+            .pool()
+            .cancel(job, terminate, |party| self.kill(party))
+        {
+            Canceling::Finished(release) => {
+                self.ledger.ended(job, End::Canceled);
+                if let Release::Held { watched: true } = release {
+                    self.memory.ring(self.memory.slot(job).leader());
+                }
+                self.released(job, release);
+            }
+            Canceling::TooLate => {
+                let phase = self.memory.phase(job);
+                let missed = matches!(
+                    phase,
+                    Some(Phase::Queued | Phase::Starting | Phase::Running)
+                );
+                assert!(!missed, "a cancel was refused in {phase:?}");
+            }
+            Canceling::Asked => {}
+        }
+    }
+
+    /// Under the pool lock: of these jobs none is queued.
+    pub fn assert_none_queued(&self, jobs: &[JobId], overtaken_by: JobId) {
+        for &job in jobs {
+            let phase = self.memory.phase(job);
+            assert_ne!(
+                phase,
+                Some(Phase::Queued),
+                "{overtaken_by:?} overtook {job:?}"
+            );
+        }
+    }
+
+    fn next_thread(&self) -> Option<thread::JoinHandle<()>> {
+        self.threads.lock().unwrap().pop()
+    }
+}
+
+/// One life of a server.
+pub fn run(scale: Scale) {
+    let world = World::new(scale);
+    let mut sessions = Vec::new();
+    for _ in 0..scale.leaders {
+        let world = world.clone();
+        sessions.push(thread::spawn(move || leader::session(&world)));
+    }
+    for _ in 0..scale.cancelers {
+        let world = world.clone();
+        sessions.push(thread::spawn(move || {
+            for _ in 0..world.scale.jobs_each {
+                let number = thread_rng().gen_range(0..64);
+                if let Some(job) = world.ledger.heard_of(number) {
+                    world.cancel(job);
+                }
+                thread::yield_now();
+            }
+        }));
+    }
+    for session in sessions {
+        session.join().unwrap();
+    }
+    // What was accepted runs with no session left. Who rests is told to go.
+    world.closing.store(true, Ordering::SeqCst);
+    world
+        .memory
+        .pool()
+        .locked(|pool| pool.dismiss_idle(None, u32::MAX, |party| world.memory.bell(party).ring()));
+    while let Some(worker) = world.next_thread() {
+        worker.join().unwrap();
+    }
+    world.ledger.close();
+    assert_eq!(world.memory.jobs().used(), 0);
+    assert_eq!(world.memory.pool().queued(), 0);
+    let census = world.memory.pool().locked(|pool| pool.census());
+    assert_eq!(census, Census::default());
+}
