@@ -789,7 +789,8 @@ $script$;
 -- The statements that give an executor its rights are derived from the members of the extension,
 -- so a function or type that a later version adds is covered without a list to maintain. What an
 -- executor must not have is named here: SECURITY DEFINER helpers and what is for administrators.
--- Since 17 the array types of our types are members as well; they go by the rights of their elements.
+-- Since 17 the array types of our types are members as well, which go by the rights of their elements,
+-- and so are the row types of our views, whose rights are those of the view; neither is to be granted.
 CREATE FUNCTION grant_pg_background_privileges(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
@@ -816,8 +817,9 @@ BEGIN
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
         LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+        LEFT JOIN pg_class v ON v.oid = t.typrelid AND v.relkind = 'v'
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A'
+          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A' AND v.oid IS NULL
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid DESC, d.objid
     LOOP
@@ -862,8 +864,9 @@ BEGIN
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
         LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+        LEFT JOIN pg_class v ON v.oid = t.typrelid AND v.relkind = 'v'
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A'
+          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A' AND v.oid IS NULL
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid, d.objid DESC
     LOOP
@@ -1042,8 +1045,9 @@ BEGIN
          AND d.deptype = 'e'
         LEFT JOIN pg_catalog.pg_type t
           ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = d.objid
+        LEFT JOIN pg_catalog.pg_class v ON v.oid = t.typrelid AND v.relkind = 'v'
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR t.typcategory <> 'A')
+          AND (d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR t.typcategory <> 'A' AND v.oid IS NULL)
     LOOP
         EXECUTE command;
     END LOOP;
