@@ -5,19 +5,21 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test install bench loom loom-mutants shuttle miri lint setup
+.PHONY: help demo demo-stop test test-matrix install bench loom loom-mutants shuttle miri chaos lint setup
 
 help:
-	@echo 'make demo       see it at work on a throw-away server that stays up; make demo-stop'
-	@echo 'make test       everything: engine, models, regression and multi-session tests'
-	@echo 'make install    release build into the server of PG_CONFIG (default: PostgreSQL 15)'
-	@echo 'make bench      end-to-end benchmark beside dblink'
-	@echo 'make loom       the models of the engine'
+	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
+	@echo 'make test          everything: engine, models, regression and multi-session tests'
+	@echo 'make test-matrix   the server tests on PostgreSQL 17 and 18, in chroots'
+	@echo 'make install       release build into the server of PG_CONFIG (default: PostgreSQL 15)'
+	@echo 'make bench         end-to-end benchmark beside dblink'
+	@echo 'make loom          the models of the engine'
 	@echo 'make loom-mutants  defects put into the engine, one at a time: the models catch them'
-	@echo 'make shuttle    the whole table and pool under random schedules'
-	@echo 'make miri       the tests of the engine under Miri (needs a nightly toolchain)'
-	@echo 'make lint       format, clippy, rustdoc, house rules'
-	@echo 'make setup      install what is missing on this machine (the others do it themselves)'
+	@echo 'make shuttle       the whole table and pool under random schedules'
+	@echo 'make miri          the tests of the engine under Miri (needs a nightly toolchain)'
+	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
+	@echo 'make lint          format, clippy, rustdoc, house rules'
+	@echo 'make setup         install what is missing on this machine (the others do it themselves)'
 
 demo: setup
 	@ci/demo
@@ -27,6 +29,9 @@ demo-stop:
 
 test:
 	@ci/test
+
+test-matrix:
+	@ci/matrix
 
 install: setup
 	@ci/install
@@ -46,6 +51,9 @@ shuttle:
 
 miri:
 	@ci/miri
+
+chaos: setup
+	@ci/chaos $(SECONDS) $(SEED)
 
 lint: setup
 	@ci/lint

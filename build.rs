@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 10] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -10,6 +10,9 @@ const SOURCES: [&str; 7] = [
     "comm.c",
     "rows.c",
     "record.c",
+    "json.c",
+    "spill.c",
+    "params.c",
 ];
 
 fn main() {

@@ -31,6 +31,74 @@ CREATE TYPE pg_background_progress AS (
 COMMENT ON TYPE pg_background_progress IS
 'How far a job says it has come.';
 
+CREATE TYPE pg_background_progress_info AS (
+    progress_pct pg_catalog.int4,
+    progress_msg pg_catalog.text
+);
+COMMENT ON TYPE pg_background_progress_info IS
+'How far a job says it has come.';
+
+CREATE TYPE pg_background_result_info AS (
+    row_count pg_catalog.int8,
+    command_tag pg_catalog.text,
+    completed pg_catalog.bool,
+    has_error pg_catalog.bool,
+    started_at pg_catalog.timestamptz,
+    finished_at pg_catalog.timestamptz
+);
+COMMENT ON TYPE pg_background_result_info IS
+'How a job completed: rows and command tag of its last statement (NULL unless it committed), whether it has ended, whether with an error.';
+
+CREATE TYPE pg_background_error AS (
+    sqlstate pg_catalog.text,
+    message pg_catalog.text,
+    detail pg_catalog.text,
+    hint pg_catalog.text,
+    context pg_catalog.text,
+    schema_name pg_catalog.text,
+    table_name pg_catalog.text,
+    column_name pg_catalog.text,
+    constraint_name pg_catalog.text
+);
+COMMENT ON TYPE pg_background_error IS
+'The error a job ended with, field by field.';
+
+CREATE TYPE pg_background_outcome AS (
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    state pg_catalog.text,
+    consumed pg_catalog.bool,
+    completed pg_catalog.bool,
+    has_error pg_catalog.bool,
+    row_count pg_catalog.int8,
+    command_tag pg_catalog.text,
+    sqlstate pg_catalog.text,
+    error_message pg_catalog.text,
+    label pg_catalog.text,
+    launched_at pg_catalog.timestamptz
+);
+COMMENT ON TYPE pg_background_outcome IS
+'How a job stands, or how it ended. All but pid and cookie are NULL when the session has no such job.';
+
+CREATE TYPE pg_background_run_result AS (
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    state pg_catalog.text,
+    consumed pg_catalog.bool,
+    completed pg_catalog.bool,
+    has_error pg_catalog.bool,
+    row_count pg_catalog.int8,
+    command_tag pg_catalog.text,
+    sqlstate pg_catalog.text,
+    error_message pg_catalog.text,
+    label pg_catalog.text,
+    launched_at pg_catalog.timestamptz,
+    timed_out pg_catalog.bool,
+    elapsed_ms pg_catalog.int8
+);
+COMMENT ON TYPE pg_background_run_result IS
+'What came of a job that was run to its end: its outcome, whether it was canceled at the time limit, and how long it took.';
+
 -- The functions that know a job by its pid alone
 
 CREATE FUNCTION pg_background_launch(
@@ -83,6 +151,26 @@ AS 'MODULE_PATHNAME', 'pg_background_submit_v2';
 COMMENT ON FUNCTION pg_background_submit_v2(pg_catalog.text, pg_catalog.int4) IS
 'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
 
+CREATE FUNCTION pg_background_launch_params(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_launch_params';
+COMMENT ON FUNCTION pg_background_launch_params(pg_catalog.text, pg_catalog."any") IS
+'Runs SQL in the background and returns its handle. $1, $2 and so on in the text stand for the parameters, which are bound as values with their types.';
+
+CREATE FUNCTION pg_background_submit_params(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_submit_params';
+COMMENT ON FUNCTION pg_background_submit_params(pg_catalog.text, pg_catalog."any") IS
+'As pg_background_launch_params, for the effect only: rows are discarded and its result cannot be read.';
+
 CREATE FUNCTION pg_background_result_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
@@ -92,6 +180,27 @@ LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_result_v2';
 COMMENT ON FUNCTION pg_background_result_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once; raises the error of the job if it failed. Call it in FROM with a column definition list.';
+
+CREATE FUNCTION pg_background_result(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    row_type pg_catalog.anyelement
+)
+RETURNS SETOF pg_catalog.anyelement
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_result_as';
+COMMENT ON FUNCTION pg_background_result(pg_catalog.int4, pg_catalog.int8, pg_catalog.anyelement) IS
+'Waits for the job and returns its rows, once, as rows of the type of the third argument, whose value does not matter: NULL::some_type. In a select list it returns them one by one, as they come.';
+
+CREATE FUNCTION pg_background_result_json(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS SETOF pg_catalog.jsonb
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_result_json';
+COMMENT ON FUNCTION pg_background_result_json(pg_catalog.int4, pg_catalog.int8) IS
+'Waits for the job and returns its rows, once, each as a JSON object by column name (as to_jsonb gives it); command tags as {"command_tag": ...}. In a select list it returns them one by one, as they come.';
 
 CREATE FUNCTION pg_background_detach_v2(
     pid pg_catalog.int4,
@@ -179,6 +288,454 @@ AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
 COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
 'What the job last said with pg_background_progress; NULL when it said nothing or there is no such job.';
 
+-- The names of version 2.0 of the C extension
+
+CREATE FUNCTION pg_background_launch(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4,
+    label pg_catalog.text
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_launch';
+COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
+'Runs SQL in the background and returns its handle. The label, which may be NULL and is cut to 63 bytes, is shown in lists and can be canceled by.';
+
+CREATE FUNCTION pg_background_submit(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4 DEFAULT 0
+)
+RETURNS pg_background_handle
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_submit';
+COMMENT ON FUNCTION pg_background_submit(pg_catalog.text, pg_catalog.int4) IS
+'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
+
+CREATE FUNCTION pg_background_submit(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4,
+    label pg_catalog.text
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_submit';
+COMMENT ON FUNCTION pg_background_submit(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
+'Runs SQL in the background for its effect only, with a label.';
+
+CREATE FUNCTION pg_background_result(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS SETOF pg_catalog.record
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_result';
+COMMENT ON FUNCTION pg_background_result(pg_catalog.int4, pg_catalog.int8) IS
+'Waits for the job and returns its rows, once; raises the error of the job if it failed. Call it in FROM with a column definition list.';
+
+CREATE FUNCTION pg_background_detach(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_catalog.void
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_detach';
+COMMENT ON FUNCTION pg_background_detach(pg_catalog.int4, pg_catalog.int8) IS
+'Stops tracking the job; the job itself goes on. To stop it, use pg_background_cancel first.';
+
+CREATE FUNCTION pg_background_cancel(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    grace_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS pg_catalog.void
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_cancel';
+COMMENT ON FUNCTION pg_background_cancel(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
+'Cancels the job. With grace_ms above 0 waits that long for it to end, then terminates its worker.';
+
+CREATE FUNCTION pg_background_cancel_v2(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    grace_ms pg_catalog.int4
+)
+RETURNS pg_catalog.void
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_cancel_v2';
+COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
+'As pg_background_cancel.';
+
+CREATE FUNCTION pg_background_wait(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS pg_catalog.bool
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_wait';
+COMMENT ON FUNCTION pg_background_wait(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
+'Waits until the job has finished, at most timeout_ms milliseconds (0: for ever); true if it has.';
+
+CREATE FUNCTION pg_background_wait_v2(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    timeout_ms pg_catalog.int4
+)
+RETURNS pg_catalog.bool
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_wait_v2';
+COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
+'As pg_background_wait.';
+
+CREATE FUNCTION pg_background_list()
+RETURNS SETOF pg_catalog.record
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_list_v2';
+COMMENT ON FUNCTION pg_background_list() IS
+'The jobs that this session tracks and the current role may manage. The view of the same name needs no column definition list.';
+
+CREATE FUNCTION pg_background_stats()
+RETURNS pg_background_stats
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_stats_v2';
+COMMENT ON FUNCTION pg_background_stats() IS
+'Counts of the jobs that this session launched, by how they ended, and their mean run time.';
+
+CREATE FUNCTION pg_background_report_progress(
+    pct pg_catalog.int4,
+    msg pg_catalog.text DEFAULT NULL
+)
+RETURNS pg_catalog.void
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_progress';
+COMMENT ON FUNCTION pg_background_report_progress(pg_catalog.int4, pg_catalog.text) IS
+'Called by the SQL of a job: says how far it has come, in percent, with a message of at most 63 bytes.';
+
+CREATE FUNCTION pg_background_get_progress(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_background_progress_info
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
+COMMENT ON FUNCTION pg_background_get_progress(pg_catalog.int4, pg_catalog.int8) IS
+'What the job last said with pg_background_report_progress; NULL when it said nothing or there is no such job.';
+
+CREATE FUNCTION pg_background_result_info(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_background_result_info
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_result_info';
+COMMENT ON FUNCTION pg_background_result_info(pg_catalog.int4, pg_catalog.int8) IS
+'How the job completed, without using up its result.';
+
+CREATE FUNCTION pg_background_error_info(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_background_error
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_error_info';
+COMMENT ON FUNCTION pg_background_error_info(pg_catalog.int4, pg_catalog.int8) IS
+'The error that the job ended with, field by field; NULL when it has none.';
+
+CREATE FUNCTION pg_background_outcome(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_background_outcome
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_outcome';
+COMMENT ON FUNCTION pg_background_outcome(pg_catalog.int4, pg_catalog.int8) IS
+'How the job stands, or how it ended. Never raises an error: for a handle that names no job of this session all but pid and cookie are NULL.';
+
+CREATE FUNCTION pg_background_full_sql(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_catalog.text
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_full_sql';
+COMMENT ON FUNCTION pg_background_full_sql(pg_catalog.int4, pg_catalog.int8) IS
+'The whole SQL text of the job, of which lists show the beginning.';
+
+CREATE FUNCTION pg_background_detach_all()
+RETURNS pg_catalog.int4
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_detach_all';
+COMMENT ON FUNCTION pg_background_detach_all() IS
+'Stops tracking all jobs of this session that the current role may manage; they go on. Returns how many.';
+
+CREATE FUNCTION pg_background_cancel_all()
+RETURNS pg_catalog.int4
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_cancel_all';
+COMMENT ON FUNCTION pg_background_cancel_all() IS
+'Cancels all jobs of this session that the current role may manage. Returns how many had not finished.';
+
+CREATE FUNCTION pg_background_purge()
+RETURNS pg_catalog.int4
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_purge';
+COMMENT ON FUNCTION pg_background_purge() IS
+'Stops tracking the jobs that have finished. Returns how many.';
+
+CREATE FUNCTION pg_background_cancel_by_label(
+    pattern pg_catalog.text,
+    grace_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS pg_catalog.int4
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
+COMMENT ON FUNCTION pg_background_cancel_by_label(pg_catalog.text, pg_catalog.int4) IS
+'Cancels the jobs of this session whose label is LIKE the pattern; grace_ms as in pg_background_cancel. Returns how many had not finished.';
+
+CREATE FUNCTION pg_background_wait_any(
+    handles pg_background_handle[],
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS pg_background_handle
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_wait_any';
+COMMENT ON FUNCTION pg_background_wait_any(pg_background_handle[], pg_catalog.int4) IS
+'Waits until the first of the jobs has finished, at most timeout_ms milliseconds (0: for ever), and returns its handle; NULL when none has.';
+
+CREATE FUNCTION pg_background_drain(
+    handles pg_background_handle[],
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS SETOF pg_background_outcome
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_drain';
+COMMENT ON FUNCTION pg_background_drain(pg_background_handle[], pg_catalog.int4) IS
+'Waits until all of the jobs have finished, at most timeout_ms milliseconds in all (0: for ever), returns the outcome of each in the order of the array, and stops tracking those that have finished.';
+
+CREATE FUNCTION pg_background_run(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4 DEFAULT 0,
+    timeout_ms pg_catalog.int4 DEFAULT 0,
+    label pg_catalog.text DEFAULT NULL
+)
+RETURNS pg_background_run_result
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_run';
+COMMENT ON FUNCTION pg_background_run(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text) IS
+'Runs SQL in the background, waits for its end and returns its outcome; its rows are discarded. At the time limit it is canceled, and terminated when it has not ended a second later.';
+
+CREATE FUNCTION pg_background_run_query(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4 DEFAULT 0,
+    timeout_ms pg_catalog.int4 DEFAULT 0,
+    label pg_catalog.text DEFAULT NULL,
+    col_def pg_catalog.text DEFAULT NULL
+)
+RETURNS SETOF pg_catalog.record
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_run_query';
+COMMENT ON FUNCTION pg_background_run_query(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text, pg_catalog.text) IS
+'Runs SQL in the background, waits for its end and returns its rows. Call it in FROM with a column definition list; if col_def repeats that list, the types are compared.';
+
+CREATE FUNCTION pg_background_record_timeout()
+RETURNS pg_catalog.void
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_record_timeout';
+COMMENT ON FUNCTION pg_background_record_timeout() IS
+'Counts one in workers_timed_out: for those who keep time limits of their own.';
+
+CREATE FUNCTION pg_background_result_info_v2(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_background_result_info
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_result_info';
+COMMENT ON FUNCTION pg_background_result_info_v2(pg_catalog.int4, pg_catalog.int8) IS
+'As pg_background_result_info.';
+
+CREATE FUNCTION pg_background_error_info_v2(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_background_error
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_error_info';
+COMMENT ON FUNCTION pg_background_error_info_v2(pg_catalog.int4, pg_catalog.int8) IS
+'As pg_background_error_info.';
+
+CREATE FUNCTION pg_background_outcome_v2(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_background_outcome
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_outcome';
+COMMENT ON FUNCTION pg_background_outcome_v2(pg_catalog.int4, pg_catalog.int8) IS
+'As pg_background_outcome.';
+
+CREATE FUNCTION pg_background_full_sql_v2(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_catalog.text
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_full_sql';
+COMMENT ON FUNCTION pg_background_full_sql_v2(pg_catalog.int4, pg_catalog.int8) IS
+'As pg_background_full_sql.';
+
+CREATE FUNCTION pg_background_detach_all_v2()
+RETURNS pg_catalog.int4
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_detach_all';
+COMMENT ON FUNCTION pg_background_detach_all_v2() IS
+'As pg_background_detach_all.';
+
+CREATE FUNCTION pg_background_cancel_all_v2()
+RETURNS pg_catalog.int4
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_cancel_all';
+COMMENT ON FUNCTION pg_background_cancel_all_v2() IS
+'As pg_background_cancel_all.';
+
+CREATE FUNCTION pg_background_purge_v2()
+RETURNS pg_catalog.int4
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_purge';
+COMMENT ON FUNCTION pg_background_purge_v2() IS
+'As pg_background_purge.';
+
+CREATE FUNCTION pg_background_cancel_by_label_v2(
+    pattern pg_catalog.text,
+    grace_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS pg_catalog.int4
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
+COMMENT ON FUNCTION pg_background_cancel_by_label_v2(pg_catalog.text, pg_catalog.int4) IS
+'As pg_background_cancel_by_label.';
+
+CREATE FUNCTION pg_background_wait_any_v2(
+    handles pg_background_handle[],
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS pg_background_handle
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_wait_any';
+COMMENT ON FUNCTION pg_background_wait_any_v2(pg_background_handle[], pg_catalog.int4) IS
+'As pg_background_wait_any.';
+
+CREATE FUNCTION pg_background_drain_v2(
+    handles pg_background_handle[],
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS SETOF pg_background_outcome
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_drain';
+COMMENT ON FUNCTION pg_background_drain_v2(pg_background_handle[], pg_catalog.int4) IS
+'As pg_background_drain.';
+
+CREATE FUNCTION pg_background_run_v2(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4 DEFAULT 0,
+    timeout_ms pg_catalog.int4 DEFAULT 0,
+    label pg_catalog.text DEFAULT NULL
+)
+RETURNS pg_background_run_result
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_run';
+COMMENT ON FUNCTION pg_background_run_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text) IS
+'As pg_background_run.';
+
+CREATE FUNCTION pg_background_run_query_v2(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4 DEFAULT 0,
+    timeout_ms pg_catalog.int4 DEFAULT 0,
+    label pg_catalog.text DEFAULT NULL,
+    col_def pg_catalog.text DEFAULT NULL
+)
+RETURNS SETOF pg_catalog.record
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_run_query';
+COMMENT ON FUNCTION pg_background_run_query_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text, pg_catalog.text) IS
+'As pg_background_run_query.';
+
+CREATE FUNCTION pg_background_record_timeout_v2()
+RETURNS pg_catalog.void
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_record_timeout';
+COMMENT ON FUNCTION pg_background_record_timeout_v2() IS
+'As pg_background_record_timeout.';
+
+CREATE FUNCTION pg_background_wait_all(
+    handles pg_background_handle[],
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS pg_catalog.int4
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_wait_all';
+COMMENT ON FUNCTION pg_background_wait_all(pg_background_handle[], pg_catalog.int4) IS
+'Waits until all of the jobs have finished, at most timeout_ms milliseconds in all (0: for ever). Returns how many have.';
+
+CREATE VIEW pg_background_list AS
+SELECT pid, cookie, launched_at, user_id, queue_size, state, sql_preview, last_error, consumed, label
+FROM pg_background_list() AS (
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8,
+    launched_at pg_catalog.timestamptz,
+    user_id pg_catalog.oid,
+    queue_size pg_catalog.int4,
+    state pg_catalog.text,
+    sql_preview pg_catalog.text,
+    last_error pg_catalog.text,
+    consumed pg_catalog.bool,
+    label pg_catalog.text
+);
+COMMENT ON VIEW pg_background_list IS
+'The jobs that this session tracks and the current role may manage.';
+
+CREATE VIEW pg_background_activity AS
+SELECT l.pid, l.cookie, l.launched_at, l.user_id, l.queue_size, l.state AS pgbg_state, l.sql_preview,
+       l.last_error, l.consumed, l.label, a.state AS backend_state, a.wait_event_type, a.wait_event,
+       a.xact_start, a.query_start, a.backend_start, a.query
+FROM pg_background_list l
+LEFT JOIN pg_catalog.pg_stat_activity a
+    ON a.pid OPERATOR(pg_catalog.=) l.pid
+   AND l.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'running']);
+COMMENT ON VIEW pg_background_activity IS
+'The jobs that this session tracks, and for those that a worker has, what pg_stat_activity says of it.';
+
+-- Many statements in one call
+
+CREATE FUNCTION pg_background_fanout(
+    sql pg_catalog.text[],
+    max_parallel pg_catalog.int4 DEFAULT NULL,
+    fail_fast pg_catalog.bool DEFAULT false,
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS TABLE (
+    idx pg_catalog.int4,
+    ok pg_catalog.bool,
+    row_count pg_catalog.int8,
+    command_tag pg_catalog.text,
+    result pg_catalog.jsonb,
+    sqlstate pg_catalog.text,
+    error_message pg_catalog.text,
+    elapsed_us pg_catalog.int8
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_fanout';
+COMMENT ON FUNCTION pg_background_fanout(pg_catalog.text[], pg_catalog.int4, pg_catalog.bool, pg_catalog.int4) IS
+'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool of workers takes), and returns a row for each in the order in which they finish. result is a JSON array of the rows. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
+CREATE FUNCTION pg_background_spilled(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS pg_catalog.int8
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_spilled';
+COMMENT ON FUNCTION pg_background_spilled(pg_catalog.int4, pg_catalog.int8) IS
+'Bytes of the result that are in a temporary file at this moment, because nobody read it when its queue was full.';
+
 -- What is in use in the whole cluster
 
 CREATE FUNCTION pg_background_resources(
@@ -190,12 +747,13 @@ CREATE FUNCTION pg_background_resources(
     OUT workers_starting pg_catalog.int4,
     OUT workers_idle pg_catalog.int4,
     OUT workers_busy pg_catalog.int4,
-    OUT spill_files pg_catalog.int4
+    OUT spill_files pg_catalog.int4,
+    OUT spill_bytes pg_catalog.int8
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_resources';
 COMMENT ON FUNCTION pg_background_resources() IS
-'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files.';
+'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files and what is in them.';
 
 CREATE FUNCTION pg_background_retire_idle()
 RETURNS pg_catalog.int4
@@ -203,6 +761,15 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_retire_idle';
 COMMENT ON FUNCTION pg_background_retire_idle() IS
 'Sends the idle workers of the whole cluster home at once and returns how many. For administrators.';
+
+CREATE FUNCTION pg_background_prewarm(
+    n pg_catalog.int4
+)
+RETURNS pg_catalog.int4
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_prewarm';
+COMMENT ON FUNCTION pg_background_prewarm(pg_catalog.int4) IS
+'Starts workers for this database and role until n are idle or on their way, as far as there are places. Returns how many there are. They leave again after pg_background.worker_idle_timeout.';
 
 -- Rights
 
@@ -222,6 +789,7 @@ $script$;
 -- The statements that give an executor its rights are derived from the members of the extension,
 -- so a function or type that a later version adds is covered without a list to maintain. What an
 -- executor must not have is named here: SECURITY DEFINER helpers and what is for administrators.
+-- Since 17 the array types of our types are members as well; they go by the rights of their elements.
 CREATE FUNCTION grant_pg_background_privileges(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
@@ -238,6 +806,8 @@ BEGIN
         SELECT CASE d.classid
                    WHEN 'pg_proc'::regclass THEN
                        format('GRANT EXECUTE ON FUNCTION %s TO %I', d.objid::regprocedure, role_name)
+                   WHEN 'pg_class'::regclass THEN
+                       format('GRANT SELECT ON %s TO %I', d.objid::regclass, role_name)
                    ELSE
                        format('GRANT USAGE ON TYPE %s TO %I', d.objid::regtype, role_name)
                END
@@ -245,8 +815,9 @@ BEGIN
         JOIN pg_depend d
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+        LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_type'::regclass
+          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A'
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid DESC, d.objid
     LOOP
@@ -281,6 +852,8 @@ BEGIN
         SELECT CASE d.classid
                    WHEN 'pg_proc'::regclass THEN
                        format('REVOKE EXECUTE ON FUNCTION %s FROM %I', d.objid::regprocedure, role_name)
+                   WHEN 'pg_class'::regclass THEN
+                       format('REVOKE SELECT ON %s FROM %I', d.objid::regclass, role_name)
                    ELSE
                        format('REVOKE USAGE ON TYPE %s FROM %I', d.objid::regtype, role_name)
                END
@@ -288,8 +861,9 @@ BEGIN
         JOIN pg_depend d
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+        LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_type'::regclass
+          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A'
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid, d.objid DESC
     LOOP
@@ -307,6 +881,110 @@ END
 $function$;
 COMMENT ON FUNCTION revoke_pg_background_privileges(pg_catalog.text, pg_catalog.bool) IS
 'Takes from a role what grant_pg_background_privileges gave it. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension, and whoever may execute it can take the use of background jobs from any role. Grant it to administrators only.';
+
+CREATE FUNCTION pg_background_grant_privileges(
+    role_name pg_catalog.text,
+    print_commands pg_catalog.bool DEFAULT false
+)
+RETURNS pg_catalog.bool
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    done bool;
+BEGIN
+    EXECUTE (
+        SELECT format('SELECT %I.grant_pg_background_privileges($1, $2)', n.nspname)
+        FROM pg_extension e
+        JOIN pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pg_background'
+    )
+    INTO done
+    USING role_name, print_commands;
+    RETURN done;
+END
+$function$;
+COMMENT ON FUNCTION pg_background_grant_privileges(pg_catalog.text, pg_catalog.bool) IS
+'Lets a role use pg_background. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
+
+CREATE FUNCTION pg_background_grant_privileges_v2(
+    role_name pg_catalog.text,
+    print_commands pg_catalog.bool DEFAULT false
+)
+RETURNS pg_catalog.bool
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    done bool;
+BEGIN
+    EXECUTE (
+        SELECT format('SELECT %I.grant_pg_background_privileges($1, $2)', n.nspname)
+        FROM pg_extension e
+        JOIN pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pg_background'
+    )
+    INTO done
+    USING role_name, print_commands;
+    RETURN done;
+END
+$function$;
+COMMENT ON FUNCTION pg_background_grant_privileges_v2(pg_catalog.text, pg_catalog.bool) IS
+'Lets a role use pg_background. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
+
+CREATE FUNCTION pg_background_revoke_privileges(
+    role_name pg_catalog.text,
+    print_commands pg_catalog.bool DEFAULT false
+)
+RETURNS pg_catalog.bool
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    done bool;
+BEGIN
+    EXECUTE (
+        SELECT format('SELECT %I.revoke_pg_background_privileges($1, $2)', n.nspname)
+        FROM pg_extension e
+        JOIN pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pg_background'
+    )
+    INTO done
+    USING role_name, print_commands;
+    RETURN done;
+END
+$function$;
+COMMENT ON FUNCTION pg_background_revoke_privileges(pg_catalog.text, pg_catalog.bool) IS
+'Takes from a role what pg_background_grant_privileges gave it. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
+
+CREATE FUNCTION pg_background_revoke_privileges_v2(
+    role_name pg_catalog.text,
+    print_commands pg_catalog.bool DEFAULT false
+)
+RETURNS pg_catalog.bool
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    done bool;
+BEGIN
+    EXECUTE (
+        SELECT format('SELECT %I.revoke_pg_background_privileges($1, $2)', n.nspname)
+        FROM pg_extension e
+        JOIN pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pg_background'
+    )
+    INTO done
+    USING role_name, print_commands;
+    RETURN done;
+END
+$function$;
+COMMENT ON FUNCTION pg_background_revoke_privileges_v2(pg_catalog.text, pg_catalog.bool) IS
+'Takes from a role what pg_background_grant_privileges gave it. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
 
 -- DROP EXTENSION leaves the role alone, since other databases may use it. A role that holds rights
 -- cannot be dropped, so those in this database are taken from it first.
@@ -326,6 +1004,18 @@ BEGIN
         JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'pg_background'
     );
+    -- What the script of an extension grants is noted as initial rights, and since 17 a role that has
+    -- some cannot be dropped; only DROP OWNED takes them. It takes everything else as well, so it is
+    -- done only when they are all that is left here; otherwise DROP ROLE says what is in its way.
+    IF NOT EXISTS (
+        SELECT FROM pg_shdepend
+        WHERE refclassid = 'pg_authid'::regclass
+          AND refobjid = to_regrole('pgbackground_role')
+          AND dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          AND deptype <> 'i'
+    ) THEN
+        DROP OWNED BY pgbackground_role;
+    END IF;
     DROP ROLE pgbackground_role;
 END
 $function$;
@@ -350,8 +1040,10 @@ BEGIN
           ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
          AND d.refobjid = e.oid
          AND d.deptype = 'e'
+        LEFT JOIN pg_catalog.pg_type t
+          ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = d.objid
         WHERE e.extname = 'pg_background'
-          AND d.classid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass)
+          AND (d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR t.typcategory <> 'A')
     LOOP
         EXECUTE command;
     END LOOP;

@@ -5,15 +5,26 @@ use crate::sync::{Arc, Mutex};
 use pg_background::engine::handle::Cookie;
 use pg_background::engine::job::Phase;
 use pg_background::engine::party::Party;
-use pg_background::engine::pool::{Lane, LaneKey, Pool, PoolLock, Totals, Worker};
+use pg_background::engine::pool::{
+    Doorbells, Lane, LaneKey, Leader, Pool, PoolLock, Totals, Worker,
+};
 use pg_background::engine::table::{FreeList, JobId, JobTable, Options, Slot};
 
 /// The spinlock of the pool. The scheduler can be had only while it is held.
-pub struct Lock(Mutex<()>);
+pub struct Lock {
+    held: Mutex<()>,
+    bells: Vec<Bell>,
+}
+
+impl Doorbells for Lock {
+    fn ring(&self, party: Party) {
+        self.bells[party.procno() as usize].ring();
+    }
+}
 
 impl PoolLock for Lock {
     fn with<R>(&self, body: impl FnOnce() -> R) -> R {
-        let _held = self.0.lock().expect("nobody panics under the lock");
+        let _held = self.held.lock().expect("nobody panics under the lock");
         body()
     }
 }
@@ -30,9 +41,9 @@ pub struct Memory {
     free: FreeList,
     lanes: Vec<Lane>,
     workers: Vec<Worker>,
+    leaders: Vec<Leader>,
     totals: Totals,
     lock: Lock,
-    bells: Vec<Bell>,
 }
 
 impl Memory {
@@ -50,9 +61,12 @@ impl Memory {
             free: FreeList::default(),
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
             workers: (0..workers).map(|_| Worker::default()).collect(),
+            leaders: (0..processes).map(|_| Leader::default()).collect(),
             totals: Totals::default(),
-            lock: Lock(Mutex::new(())),
-            bells: (0..processes).map(|_| Bell::default()).collect(),
+            lock: Lock {
+                held: Mutex::new(()),
+                bells: (0..processes).map(|_| Bell::default()).collect(),
+            },
         };
         memory.jobs().initialize();
         Arc::new(memory)
@@ -71,6 +85,7 @@ impl Memory {
             self.jobs(),
             &self.lanes,
             &self.workers,
+            &self.leaders,
             &self.totals,
             &self.lock,
         )
@@ -98,17 +113,28 @@ impl Memory {
     /// Claims a slot for `leader` and fills it in.
     #[must_use]
     pub fn claim(&self, leader: Party) -> JobId {
+        self.claim_with(leader, Options::default())
+    }
+
+    /// Likewise; the job is held back when the leader's share is used up.
+    #[must_use]
+    pub fn claim_bounded(&self, leader: Party) -> JobId {
+        let bounded = true;
+        let options = Options::default();
+        self.claim_with(leader, Options { bounded, ..options })
+    }
+
+    fn claim_with(&self, leader: Party, options: Options) -> JobId {
         let job = self.jobs().claim().expect("there is a free slot");
         let cookie = Cookie::new(job.index, job.generation, 1);
-        self.slot(job)
-            .prepare(cookie, leader, Options::default(), &[]);
+        self.slot(job).prepare(cookie, leader, options, &[]);
         job
     }
 
     /// The doorbell of a process.
     #[must_use]
     pub fn bell(&self, of: Party) -> &Bell {
-        &self.bells[of.procno() as usize]
+        &self.lock.bells[of.procno() as usize]
     }
 
     /// Rings it, if there is somebody to ring.

@@ -10,7 +10,9 @@ use pg_background::engine::ring::{ALIGN, Buffer, Shared};
 pub struct Cells(Arc<Vec<UnsafeCell<[u8; ALIGN]>>>);
 
 impl Cells {
-    fn new(units: usize) -> Self {
+    /// So many units.
+    #[must_use]
+    pub fn new(units: usize) -> Self {
         Self(Arc::new(
             (0..units).map(|_| UnsafeCell::new([0; ALIGN])).collect(),
         ))

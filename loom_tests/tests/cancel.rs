@@ -141,7 +141,7 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
     let jobs: Vec<_> = (0..count).map(|_| memory.claim(process(LEADER))).collect();
     memory.pool().locked(|scheduler| {
         for &job in &jobs {
-            let _ = scheduler.place(job, LANE, 0);
+            let _ = scheduler.place(job, LANE, 0, 1000);
         }
         let Staffing::Start { worker, generation } = scheduler.staff(0, 1, true, 1) else {
             panic!("there is a place");
@@ -239,11 +239,11 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
         };
         let worker = Worker::new(&memory, &signal);
         let _ = worker.run(first, || worker.look_once());
-        memory.jobs().free(first);
+        memory.pool().free(first);
         let second = memory.claim(process(LEADER));
         assert_eq!(second.index, first.index);
         let next = memory.pool().locked(|scheduler| {
-            let _ = scheduler.place(second, LANE, 0);
+            let _ = scheduler.place(second, LANE, 0, 1000);
             scheduler.next(0, false)
         });
         assert!(matches!(next, Next::Run { job, .. } if job == second));

@@ -184,7 +184,7 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
     fn released(memory: &Memory, block: &Block, job: JobId, release: Release) {
         if release == Release::LastOut {
             block.free();
-            memory.jobs().free(job);
+            memory.pool().free(job);
         }
     }
     loom::model(|| {
@@ -194,7 +194,7 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
             let job = memory.claim(process(0));
             let _ = memory
                 .pool()
-                .locked(|scheduler| scheduler.place(job, loom_tests::memory::LANE, 0));
+                .locked(|scheduler| scheduler.place(job, loom_tests::memory::LANE, 0, 1000));
             job
         });
         let canceler = {

@@ -66,7 +66,7 @@ fn with_a_finishing_worker(memory: &Memory) -> Place {
     let job = memory.claim(process(LEADER));
     let (placement, _) = memory
         .pool()
-        .locked(|scheduler| scheduler.place(job, LANE, 0));
+        .locked(|scheduler| scheduler.place(job, LANE, 0, 1000));
     assert_eq!(placement, Placement::Queued);
     let place = start(memory, WORKER).expect("a process is wanted");
     let next = memory
@@ -83,7 +83,7 @@ fn launch(memory: &Memory) -> (JobId, Option<Place>) {
     let job = memory.claim(process(LEADER));
     let (placement, _) = memory
         .pool()
-        .locked(|scheduler| scheduler.place(job, LANE, 0));
+        .locked(|scheduler| scheduler.place(job, LANE, 0, 1000));
     match placement {
         Placement::Handed(worker) => {
             memory.ring(Some(worker));
@@ -138,6 +138,24 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
     }
 }
 
+/// A process that the leader started finds the job, or finds that it is not needed.
+fn work_once(memory: &Memory, fresh: Place, runs: &Runs) {
+    let next = memory
+        .pool()
+        .locked(|scheduler| scheduler.next(fresh.worker, false));
+    match next {
+        Next::Run { job, .. } => {
+            run(memory, job, runs);
+            // The other may be idle now, and for good: send it home.
+            memory.pool().locked(|scheduler| {
+                scheduler.dismiss_idle(None, 1, |party| memory.ring(Some(party)))
+            });
+        }
+        Next::Idle | Next::Retire => {}
+        Next::Restart => panic!("nobody else is short"),
+    }
+}
+
 fn launch_against(impatient: bool) {
     loom::model(move || {
         let memory = Memory::new(2, 2, 3);
@@ -149,21 +167,7 @@ fn launch_against(impatient: bool) {
         };
         let (job, started) = launch(&memory);
         if let Some(fresh) = started {
-            // A process that the leader started finds the job, or finds that it is not needed.
-            let next = memory
-                .pool()
-                .locked(|scheduler| scheduler.next(fresh.worker, false));
-            match next {
-                Next::Run { job, .. } => {
-                    run(&memory, job, &runs);
-                    // The other may be idle now, and for good: send it home.
-                    memory.pool().locked(|scheduler| {
-                        scheduler.dismiss_idle(None, 1, |party| memory.ring(Some(party)))
-                    });
-                }
-                Next::Idle | Next::Retire => {}
-                Next::Restart => panic!("nobody else is short"),
-            }
+            work_once(&memory, fresh, &runs);
         }
         while memory.phase(job).is_some_and(|phase| !phase.is_finished()) {
             thread::yield_now();
@@ -194,4 +198,47 @@ fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
 #[test]
 fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
     launch_against(true);
+}
+
+/// A session's only admitted job ends, and with it its worker goes idle or leaves, while the session launches
+/// another over its share of one: it is held back and admitted by the worker, or finds room. Either way it
+/// is run once.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_job_held_back_while_the_one_before_it_ends_is_run_once() {
+    for impatient in [false, true] {
+        loom::model(move || {
+            let memory = Memory::new(2, 2, 3);
+            let runs = Runs::new(AtomicU32::new(0));
+            let place = with_a_finishing_worker(&memory);
+            let worker = {
+                let (memory, runs) = (memory.clone(), runs.clone());
+                thread::spawn(move || work(&memory, place, &runs, impatient))
+            };
+            let job = memory.claim_bounded(process(LEADER));
+            let (placement, _) = memory
+                .pool()
+                .locked(|scheduler| scheduler.place(job, LANE, 0, 1));
+            let started = match placement {
+                Placement::Handed(worker) => {
+                    memory.ring(Some(worker));
+                    None
+                }
+                Placement::Queued => start(&memory, FRESH),
+                Placement::NoLane => panic!("there is a lane"),
+            };
+            if let Some(fresh) = started {
+                work_once(&memory, fresh, &runs);
+            }
+            while memory.phase(job).is_some_and(|phase| !phase.is_finished()) {
+                thread::yield_now();
+            }
+            memory.pool().locked(|scheduler| {
+                scheduler.dismiss_idle(None, 8, |party| memory.ring(Some(party)))
+            });
+            worker.join().unwrap();
+            assert_eq!(runs.load(Ordering::Relaxed), 1, "runs of the job");
+        });
+    }
 }

@@ -33,7 +33,7 @@ fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8, len: usize) -> 
         None,
         &mut NoVigil,
         || {
-            let writer = writer.borrow();
+            let mut writer = writer.borrow_mut();
             writer.arm(process(WRITER));
             ring_bell(ring, writer.flush());
         },

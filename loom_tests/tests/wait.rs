@@ -152,3 +152,57 @@ fn store_then_look_on_both_sides_loses_nothing() {
         waker.join().unwrap();
     });
 }
+
+/// A leader waits for the first of two jobs to finish, while their workers finish them at the same time. It
+/// sets AWAITED in both words before it looks at both: whichever ends later than that finds the flag and
+/// rings. Afterwards it takes the flags back and sees the other end by itself.
+///
+/// Three threads, at most three preemptions.
+#[test]
+fn a_leader_that_waits_for_any_sees_the_first_end() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let leader = Arc::new(Bell::default());
+        let jobs = [Job::starting(), Job::starting()];
+        let workers: Vec<_> = jobs
+            .iter()
+            .map(|job| {
+                let (job, leader) = (job.clone(), leader.clone());
+                thread::spawn(move || {
+                    let begun = job.word.begin(job.generation);
+                    assert_eq!(
+                        begun,
+                        Begin::Running { watched: false },
+                        "only ends are awaited"
+                    );
+                    let end = job.word.finish(job.generation, End::Completed);
+                    if end == (Release::Held { watched: true }) {
+                        leader.ring();
+                    }
+                })
+            })
+            .collect();
+        let finished = |job: &Arc<Job>| job.word.load().phase().is_finished();
+        for wanted in 1..=2 {
+            let found = wait_for(
+                &*leader,
+                None,
+                &mut NoVigil,
+                || {
+                    for job in &jobs {
+                        let _ = job.word.await_end(job.generation);
+                    }
+                },
+                || (jobs.iter().filter(|job| finished(job)).count() >= wanted).then_some(()),
+            );
+            assert!(found.is_some());
+            for job in &jobs {
+                job.word.unwatch(job.generation);
+            }
+        }
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}

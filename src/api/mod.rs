@@ -4,28 +4,54 @@
 //! version 1 calling convention, made by [`sql_function!`]. An error of our own becomes an `ereport` in
 //! [`call`], and nowhere else. An error of a *job* is raised there too, by the shim, after every Rust frame
 //! with something to destroy has been left: so it keeps all its fields.
+//!
+//! Several SQL functions share a C function: the spellings of different versions, and overloads. Where they
+//! differ, the C function looks at how many arguments the call has and at the declared result.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`launch`] | launch and submit |
+//! | [`result`] | results, and jobs run from launch to end in one call |
+//! | [`control`] | detach, cancel, wait |
+//! | [`many`] | waiting for many |
+//! | [`fanout`] | fan-out |
+//! | [`view`] | lists, statistics, progress, outcomes |
+//! | [`pool`] | the workers and resources of the cluster; loading the library |
 
-pub mod functions;
+mod control;
+mod fanout;
+mod launch;
+mod many;
+pub mod pool;
+mod result;
+mod view;
 
 use crate::engine::handle::Cookie;
+use crate::leader::many::{self as handles, Handle};
+use crate::leader::session::Name;
+use crate::pg::array;
 use crate::pg::error::{Error, Failure};
-use crate::pg::shim;
+use crate::pg::rows::Caller;
+use crate::pg::tuple::{Value, composite};
+use crate::pg::{settings, shim};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::panic::{ErrorReport, pgrx_extern_c_guard};
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
+
+/// What a function of type void returns.
+const VOID: Datum = Datum::null();
+
+/// Most functions are strict, so that their arguments are there.
+const STRICT: &str = "declared strict";
 
 /// The arguments of a call.
 #[derive(Clone, Copy)]
 pub struct Arguments(pg_sys::FunctionCallInfo);
 
 impl Arguments {
-    /// For functions that need the call itself.
-    pub fn call_info(self) -> pg_sys::FunctionCallInfo {
-        self.0
-    }
-
-    fn raw(self, index: usize) -> Option<Datum> {
+    /// An argument of any type; `None` for NULL.
+    pub fn raw(self, index: usize) -> Option<Datum> {
         // SAFETY: the server passes `nargs` arguments in line after the struct.
         unsafe {
             if index >= (*self.0).nargs as usize {
@@ -44,6 +70,11 @@ impl Arguments {
         self.raw(index).map(|datum| datum.value() as i32)
     }
 
+    /// A `bool`; `None` for NULL.
+    pub fn bool(self, index: usize) -> Option<bool> {
+        self.raw(index).map(|datum| datum.value() as u8 != 0)
+    }
+
     /// A cookie; `None` for NULL.
     pub fn cookie(self, index: usize) -> Option<Cookie> {
         self.raw(index)
@@ -53,15 +84,79 @@ impl Arguments {
     /// A `text`, in the server's encoding; `None` for NULL. Lives as long as the call.
     pub fn text<'a>(self, index: usize) -> Option<&'a [u8]> {
         let datum = self.raw(index)?;
-        // SAFETY: the script declares this argument as text. Detoasted into the memory context of the call.
-        unsafe {
-            let value = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-            let start = pgrx::varlena::vardata_any(value).cast();
-            Some(std::slice::from_raw_parts(
-                start,
-                pgrx::varlena::varsize_any_exhdr(value),
-            ))
+        // SAFETY: the script declares this argument as text.
+        Some(unsafe { array::text_bytes(datum) })
+    }
+
+    /// How many arguments the call has.
+    pub fn count(self) -> usize {
+        // SAFETY: a field of the call.
+        unsafe { (*self.0).nargs as usize }
+    }
+
+    /// The result type that the function is declared with.
+    pub fn result_type(self) -> pg_sys::Oid {
+        // SAFETY: a catalog lookup of the function that is being called.
+        unsafe { pg_sys::get_func_rettype((*(*self.0).flinfo).fn_oid) }
+    }
+
+    /// The job that a version 1 function means: its one argument, a pid.
+    pub fn pid(self) -> Name {
+        Name::Pid(self.int4(0).expect(STRICT))
+    }
+
+    /// The job that a function with pid and cookie means: its first two arguments.
+    pub fn handle(self) -> Name {
+        Name::Handle(self.int4(0).expect(STRICT), self.cookie(1).expect(STRICT))
+    }
+
+    /// The elements of an array of handles.
+    ///
+    /// # Errors
+    /// 22004 when one is NULL, or a part of it.
+    pub fn handles(self, index: usize) -> std::result::Result<Vec<Handle>, Error> {
+        let Some(array) = self.raw(index) else {
+            return Ok(Vec::new());
+        };
+        // SAFETY: the script declares this argument as an array of handles: pid, then cookie.
+        let elements = unsafe { array::elements(array) };
+        let mut found = Vec::new();
+        found
+            .try_reserve_exact(elements.len())
+            .map_err(|_| Error::out_of_memory())?;
+        for element in elements {
+            let parts = element.and_then(|row| {
+                // SAFETY: as above.
+                let part = |number| unsafe { array::attribute(row, number) };
+                Some((part(1)?, part(2)?))
+            });
+            let (pid, cookie) = parts.ok_or_else(handles::null_handle)?;
+            found.push(Handle {
+                pid: pid.value() as i32,
+                cookie: Cookie::from_sql(cookie.value() as i64),
+            });
         }
+        Ok(found)
+    }
+
+    /// A row of the function's declared result type.
+    pub fn row<const N: usize>(self, values: [Value; N]) -> Datum {
+        // SAFETY: the script declares the result as a composite type of these attributes.
+        unsafe { composite(self.0, values) }
+    }
+
+    /// What the calling query wants of a set-returning function.
+    ///
+    /// # Errors
+    /// 0A000 when it cannot take a set, or has no column list.
+    pub fn caller(self) -> std::result::Result<Caller, Error> {
+        // SAFETY: the script declares that the function returns a set.
+        unsafe { Caller::of(self.0) }
+    }
+
+    /// The call itself.
+    pub fn call_info(self) -> pg_sys::FunctionCallInfo {
+        self.0
     }
 
     /// Makes the result NULL.
@@ -86,18 +181,6 @@ enum Outcome {
     },
 }
 
-fn raise(error: Error) -> ! {
-    let mut report = ErrorReport::new(error.code, error.message, "pg_background");
-    if let Some(detail) = error.detail {
-        report = report.set_detail(detail);
-    }
-    if let Some(hint) = error.hint {
-        report = report.set_hint(hint);
-    }
-    report.report(PgLogLevel::ERROR);
-    unreachable!("an error report of level ERROR does not return")
-}
-
 /// elog.h's ERROR.
 const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
 
@@ -108,17 +191,16 @@ const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
 pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Result) -> Datum {
     // SAFETY: nothing above this frame but the server. The guard turns a panic into an error.
     let outcome = unsafe {
-        pgrx_extern_c_guard(move || match body(Arguments(fcinfo)) {
-            Ok(value) => Outcome::Value(value),
-            Err(Failure::Own(error)) => raise(error),
-            Err(Failure::Job { message, pid }) => {
-                let copy = pg_sys::palloc(message.len()).cast::<u8>();
-                copy.copy_from_nonoverlapping(message.as_ptr(), message.len());
-                Outcome::JobFailed {
-                    message: copy.cast(),
+        pgrx_extern_c_guard(move || {
+            settings::define();
+            match body(Arguments(fcinfo)) {
+                Ok(value) => Outcome::Value(value),
+                Err(Failure::Own(error)) => error.raise(),
+                Err(Failure::Job { message, pid }) => Outcome::JobFailed {
+                    message: message.start().cast(),
                     len: message.len() as i32,
                     pid,
-                }
+                },
             }
         })
     };
@@ -151,7 +233,7 @@ macro_rules! sql_function {
         pub unsafe extern "C-unwind" fn $name(
             fcinfo: pgrx::pg_sys::FunctionCallInfo,
         ) -> pgrx::pg_sys::Datum {
-            const BODY: fn(Arguments) -> $crate::api::Result = $body;
+            const BODY: fn($crate::api::Arguments) -> $crate::api::Result = $body;
             // SAFETY: by the caller.
             unsafe { $crate::api::call(fcinfo, BODY) }
         }

@@ -16,6 +16,7 @@
 //! * **TERMINATE** – the worker shall exit if it still runs this job. Implies `CANCEL`.
 //! * **WATCHED** – the leader sleeps, or is about to, until this word changes; whoever changes it rings
 //!   the leader's doorbell. Set only during a wait: others conclude from it what the leader waits for.
+//! * **AWAITED** – likewise, until the job has finished: changes on the way there ring nobody.
 //!
 //! # Transitions
 //!
@@ -36,7 +37,8 @@
 //! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
 //! | [`detach`](JobWord::detach) | the leader | any but Free, Reserved: same phase | −LEADER | that its rows may be dropped |
 //! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which doorbell to ring |
-//! | [`unwatch`](JobWord::unwatch) | the leader, when its wait ends however it ends | clears WATCHED, phase unchanged | | |
+//! | [`await_end`](JobWord::await_end) | the leader | sets AWAITED, phase unchanged | | which doorbell to ring |
+//! | [`unwatch`](JobWord::unwatch) | the leader, when its wait ends however it ends | clears WATCHED and AWAITED, phase unchanged | | |
 //! | [`free`](JobWord::free) | whoever got `LastOut` from `finish`, `unbind`, `cancel_queued` or `detach` | finished → Free, generation + 1 | none left | that the slot may be reused |
 //!
 //! # Hazards
@@ -50,7 +52,7 @@
 //!   process runs *at that moment* and ignores a doorbell that finds no CANCEL there.
 //! * **Cancel against begin.** Both are read-modify-writes on this word, so one is first: either `begin`
 //!   sees CANCEL and refuses, or `cancel` sees Running and the signal that follows is looked at.
-//! * **A lost wake-up.** A leader sets WATCHED and looks at the snapshot which that very operation
+//! * **A lost wake-up.** A leader sets WATCHED (or AWAITED) and looks at the snapshot which that very operation
 //!   returned. A change before it is in the snapshot; a change after it sees WATCHED and rings.
 
 use super::sync::{AtomicU64, Ordering};
@@ -157,7 +159,8 @@ const TERMINATE: u64 = CANCEL << 1;
 const LEADER: u64 = TERMINATE << 1;
 const WORKER: u64 = LEADER << 1;
 const WATCHED: u64 = WORKER << 1;
-const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED;
+const AWAITED: u64 = WATCHED << 1;
+const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED | AWAITED;
 const GENERATION_SHIFT: u32 = 64 - Generation::BITS;
 
 static_assertions::const_assert_eq!((FLAGS | Phase::MASK) >> GENERATION_SHIFT, 0);
@@ -204,9 +207,14 @@ impl Snapshot {
         self.0 & WORKER != 0
     }
 
-    /// The leader wants its doorbell rung at the next change.
+    /// The leader sleeps on the job: until the next change, or until it has finished.
     #[must_use]
     pub fn watched(self) -> bool {
+        self.0 & (WATCHED | AWAITED) != 0
+    }
+
+    /// The leader wants its doorbell rung at the next change, whatever it is.
+    fn change_watched(self) -> bool {
         self.0 & WATCHED != 0
     }
 
@@ -405,7 +413,7 @@ impl JobWord {
                 now.phase() == Phase::Queued && now.generation() == generation,
                 "bound {now:?}"
             );
-            Ok::<_, ()>((now.with_phase(Phase::Starting), now.watched()))
+            Ok::<_, ()>((now.with_phase(Phase::Starting), now.change_watched()))
         })
         .expect("bind never refuses")
     }
@@ -447,7 +455,7 @@ impl JobWord {
                 let next = now.with_phase(Phase::Running).without(WATCHED);
                 return Ok((next, Begin::Running { watched: false }));
             }
-            let watched = now.watched();
+            let watched = now.change_watched();
             Ok((now.with_phase(Phase::Running), Begin::Running { watched }))
         })
         .unwrap_or_else(|refused| refused)
@@ -518,7 +526,7 @@ impl JobWord {
             } else {
                 Release::LastOut
             };
-            Ok((now.without(LEADER | WATCHED), release))
+            Ok((now.without(LEADER | WATCHED | AWAITED), release))
         })
         .unwrap_or_else(|stale| stale)
     }
@@ -527,11 +535,21 @@ impl JobWord {
     /// shows what the leader waits for, it must not sleep. `None`: another generation.
     #[must_use]
     pub fn watch(&self, generation: Generation) -> Option<Snapshot> {
+        self.sleep_on(generation, WATCHED)
+    }
+
+    /// As [`watch`](Self::watch), for a leader that sleeps until the job has finished.
+    #[must_use]
+    pub fn await_end(&self, generation: Generation) -> Option<Snapshot> {
+        self.sleep_on(generation, AWAITED)
+    }
+
+    fn sleep_on(&self, generation: Generation, flag: u64) -> Option<Snapshot> {
         self.update(|now| {
             if now.generation() != generation {
                 return Err(());
             }
-            Ok((now.with(WATCHED), now))
+            Ok((now.with(flag), now))
         })
         .ok()
     }
@@ -542,7 +560,7 @@ impl JobWord {
             if now.generation() != generation || !now.watched() {
                 return Err(());
             }
-            Ok((now.without(WATCHED), ()))
+            Ok((now.without(WATCHED | AWAITED), ()))
         });
     }
 
@@ -678,6 +696,21 @@ mod tests {
         assert_eq!(before.phase(), Phase::Queued);
         assert!(word.bind(generation));
         assert_eq!(word.begin(generation), Begin::Running { watched: true });
+        assert_eq!(
+            word.finish(generation, End::Completed),
+            Release::Held { watched: true }
+        );
+    }
+
+    #[test]
+    fn a_job_that_is_awaited_rings_at_its_end_only() {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        let _ = word.await_end(generation);
+        assert!(word.load().watched());
+        assert!(!word.bind(generation));
+        assert_eq!(word.begin(generation), Begin::Running { watched: false });
         assert_eq!(
             word.finish(generation, End::Completed),
             Release::Held { watched: true }

@@ -10,6 +10,7 @@
 //! | [`worker`] | the worker word |
 //! | [`wait`] | the one wait loop of each side |
 //! | [`ring`] | the result ring between a worker and the reader |
+//! | [`channel`] | the ring, and a file when nobody reads |
 //! | [`party`] | whose doorbell to ring |
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
@@ -24,6 +25,7 @@
 #[macro_use]
 pub mod mutant;
 
+pub mod channel;
 pub mod handle;
 pub mod job;
 pub mod message;

@@ -8,6 +8,9 @@
 //!   given to a fresh process ([`Activity::Starting`] again), because no process ever serves two login
 //!   roles.
 //! * A lane is **short of workers** when it has more jobs queued than workers on their way.
+//! * A session's **share** bounds how many of its jobs are in its lane or on a worker; what is over it is
+//!   held back outside the lane (`pool/share.rs`).
+//! * A launch that finds the job table full can wait for **room** (`pool/room.rs`).
 //!
 //! # The lock
 //!
@@ -26,19 +29,23 @@
 //! |---|---|---|
 //! | everything in [`Lane`] | holder of the lock | nobody |
 //! | `Worker::word` | holder of the lock | the worker itself |
-//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
-//! | `Worker::lane`, `idle_next`, `claimed_at`, `connected` | holder of the lock | nobody |
+//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | [`Pool::likely_process`] |
+//! | `Worker::lane`, `idle_next`, `claimed_at`, `connected`, `charge` | holder of the lock | nobody |
+//! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
+//! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for room, after a fence |
 //! | `Worker::registrar` | holder of the lock: who registered the place, while it sleeps until a process reports in | nobody |
 //! | `Worker::seen` | holder of the lock: 1 when the first process of a registration reports in, 0 when the place is claimed | who registered it |
 //!
 //! # Invariants (checked by the property test in `pool/tests.rs`)
 //!
-//! * A job is on its lane's list exactly when its word says `Queued`.
+//! * A job is on its lane's list, or held back on its leader's, exactly when its word says `Queued`.
 //! * A worker is on its lane's idle list exactly when its word says `Idle`.
 //! * `lane.starting` counts the lane's workers in `Starting`, `lane.workers` all that are not `Vacant`.
 //! * While a lane has an idle worker, its queue holds only jobs that this worker must not run.
 //! * While jobs are queued, some process is on its way, at work, or leaving, and looks for a lane that is
 //!   short before it rests or goes; unless the server refused to start one.
+//!
+//! A launch looks for a worker that need not be woken first: see [`soon`].
 //!
 //! # Hazards
 //!
@@ -60,12 +67,19 @@
 //! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
 
+pub mod soon;
+
 use super::job::{Cancel, Phase, Release, Unbind};
 use super::party::Party;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::table::{JobId, JobTable, Link, Slot};
 use super::wait::Micros;
 use super::worker::{Activity, WorkerWord};
+use share::Charge;
+pub use share::Leader;
+
+mod room;
+mod share;
 
 /// A process that has not reported in so long after its place was claimed is taken for lost. Generous:
 /// forking takes milliseconds, and being wrong costs only a process that leaves at once.
@@ -111,6 +125,8 @@ pub struct Lane {
     queued: AtomicU32,
     starting: AtomicU32,
     workers: AtomicU32,
+    run_time: AtomicU32,
+    latest: AtomicU32,
 }
 
 /// A worker's place in shared memory. See the module documentation.
@@ -122,6 +138,7 @@ pub struct Worker {
     party: AtomicU64,
     registrar: AtomicU64,
     claimed_at: AtomicU64,
+    charge: AtomicU64,
     lane: AtomicU32,
     idle_next: AtomicU32,
     connected: AtomicU32,
@@ -133,13 +150,22 @@ pub struct Worker {
 #[derive(Default)]
 pub struct Totals {
     queued: AtomicU32,
+    held: AtomicU32,
     live: AtomicU32,
+    room: room::Queue,
     /// Lanes ever used; those beyond have a zero key.
     lanes: AtomicU32,
 }
 
+/// Rings a process.
+pub trait Doorbells {
+    /// Whoever `party` is looks at its words again. Does not fail or sleep; also called under the lock, for
+    /// what happens seldom.
+    fn ring(&self, party: Party);
+}
+
 /// The lock of the module documentation.
-pub trait PoolLock {
+pub trait PoolLock: Doorbells {
     /// Runs `body` with the lock held.
     fn with<R>(&self, body: impl FnOnce() -> R) -> R;
 }
@@ -150,6 +176,7 @@ pub struct Pool<'a, L> {
     jobs: JobTable<'a>,
     lanes: &'a [Lane],
     workers: &'a [Worker],
+    leaders: &'a [Leader],
     totals: &'a Totals,
     lock: &'a L,
 }
@@ -159,7 +186,9 @@ pub struct Scheduler<'a> {
     jobs: JobTable<'a>,
     lanes: &'a [Lane],
     workers: &'a [Worker],
+    leaders: &'a [Leader],
     totals: &'a Totals,
+    doorbells: &'a dyn Doorbells,
 }
 
 /// What has to be done, outside the lock, so that a lane gets a worker.
@@ -236,6 +265,18 @@ pub enum Canceling {
     TooLate,
 }
 
+/// What a job that has no worker waits for.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// It is not queued (any more).
+    Nothing,
+    /// Any place in the pool.
+    Place,
+    /// One of the jobs that are admitted for this session to end.
+    Share(Party),
+}
+
 /// How many workers are doing what.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Census {
@@ -256,6 +297,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         jobs: JobTable<'a>,
         lanes: &'a [Lane],
         workers: &'a [Worker],
+        leaders: &'a [Leader],
         totals: &'a Totals,
         lock: &'a L,
     ) -> Self {
@@ -263,6 +305,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
             jobs,
             lanes,
             workers,
+            leaders,
             totals,
             lock,
         }
@@ -280,10 +323,23 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         &self.workers[index as usize]
     }
 
-    /// Jobs queued in all lanes.
+    /// The entry of the session with this PGPROC.
+    #[must_use]
+    pub fn leader(&self, party: Party) -> Option<&'a Leader> {
+        self.leaders.get(party.procno() as usize)
+    }
+
+    /// The process that a job was bound to last, for want of the lock a guess; `None`: none yet.
+    #[must_use]
+    pub fn likely_process(&self, job: JobId) -> Option<Party> {
+        let worker = self.jobs.slot(job.index).worker();
+        self.workers.get(worker as usize)?.party()
+    }
+
+    /// Jobs queued in all lanes, and held back.
     #[must_use]
     pub fn queued(&self) -> u32 {
-        self.totals.queued.load(Ordering::Relaxed)
+        load(&self.totals.queued) + load(&self.totals.held)
     }
 
     /// Runs `body` with the right to change the lists. It must not fail, allocate or sleep.
@@ -293,7 +349,9 @@ impl<'a, L: PoolLock> Pool<'a, L> {
                 jobs: self.jobs,
                 lanes: self.lanes,
                 workers: self.workers,
+                leaders: self.leaders,
                 totals: self.totals,
+                doorbells: self.lock,
             })
         })
     }
@@ -407,6 +465,7 @@ impl<'a> Scheduler<'a> {
             None => return None,
         };
         self.lanes[index].key.store(bits, Ordering::Relaxed);
+        self.lanes[index].run_time.store(0, Ordering::Relaxed);
         Some(index as u32)
     }
 
@@ -417,17 +476,23 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Publishes a reserved job in the lane `key` and gives it to an idle worker if there is one that may
-    /// run it, else puts it at the end of the lane's queue. `hint` is the lane's index if the caller
-    /// knows it; the right index is returned.
-    pub fn place(&mut self, job: JobId, key: LaneKey, hint: u32) -> (Placement, u32) {
+    /// run it, else puts it at the end of the lane's queue; a job over its leader's share, which is
+    /// `limit`, is held back. `hint` is the lane's index if the caller knows it; the right index is returned.
+    pub fn place(&mut self, job: JobId, key: LaneKey, hint: u32, limit: u32) -> (Placement, u32) {
         let Some(index) = self.find_lane(key, hint) else {
             return (Placement::NoLane, hint);
         };
         let slot = self.slot(job.index);
         slot.lane.store(index, Ordering::Relaxed);
         slot.word.publish(job.generation);
+        let admitted = self.admit_new(job.index, limit);
+        self.hand_out(index);
+        if !admitted {
+            return (Placement::Queued, index);
+        }
         match self.hand_over(job) {
-            Some(party) => (Placement::Handed(party), index),
+            // Its leader is the caller, which does not sleep.
+            Some((party, _)) => (Placement::Handed(party), index),
             None => {
                 self.push_back(job.index);
                 (Placement::Queued, index)
@@ -436,11 +501,12 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Binds a queued job that is on no list to an idle worker of its lane. An idle worker may run none
-    /// of the jobs that wait in the queue, so this one overtakes nobody.
-    fn hand_over(&mut self, job: JobId) -> Option<Party> {
+    /// of the jobs that wait in the queue, so this one overtakes nobody. Returns the worker's doorbell, and
+    /// the leader's if that sleeps on the job.
+    fn hand_over(&mut self, job: JobId) -> Option<(Party, Option<Party>)> {
         let slot = self.slot(job.index);
         let worker = self.take_idle(load(&slot.lane), |idle| slot.may_run_on(idle.pid(), false))?;
-        Some(self.bind(job, worker).0)
+        Some(self.bind(job, worker))
     }
 
     /// Takes the most recently idle worker of a lane that `may` allows off the idle list.
@@ -465,22 +531,40 @@ impl<'a> Scheduler<'a> {
         let slot = self.slot(job.index);
         slot.worker.store(worker, Ordering::Relaxed);
         slot.pid.store(party.pid(), Ordering::Relaxed);
+        Charge::store(Charge::of(slot), &place.charge);
         let watched = slot.word.bind(job.generation);
         place.word.assign(job.index);
+        self.lane(load(&slot.lane))
+            .latest
+            .store(worker, Ordering::Relaxed);
         (party, slot.leader().filter(|_| watched))
     }
 
-    fn push_back(&mut self, index: u32) {
+    /// Appends a slot to a list.
+    fn append(&self, head: &AtomicU32, tail: &AtomicU32, index: u32) {
         let slot = self.slot(index);
-        let lane = self.lane(load(&slot.lane));
-        let last = Link::load(&lane.tail);
+        let last = Link::load(tail);
         Link::NONE.store(&slot.next);
         last.store(&slot.prev);
-        Link::to(index).store(
-            last.index()
-                .map_or(&lane.head, |last| &self.slot(last).next),
+        Link::to(index).store(last.index().map_or(head, |last| &self.slot(last).next));
+        Link::to(index).store(tail);
+    }
+
+    /// Takes a slot off a list.
+    fn remove(&self, head: &AtomicU32, tail: &AtomicU32, index: u32) {
+        let slot = self.slot(index);
+        let (before, after) = (Link::load(&slot.prev), Link::load(&slot.next));
+        after.store(
+            before
+                .index()
+                .map_or(head, |before| &self.slot(before).next),
         );
-        Link::to(index).store(&lane.tail);
+        before.store(after.index().map_or(tail, |after| &self.slot(after).prev));
+    }
+
+    fn push_back(&mut self, index: u32) {
+        let lane = self.lane(load(&self.slot(index).lane));
+        self.append(&lane.head, &lane.tail, index);
         add(&lane.queued, 1);
         add(&self.totals.queued, 1);
     }
@@ -502,19 +586,8 @@ impl<'a> Scheduler<'a> {
     }
 
     fn unlink(&mut self, index: u32) {
-        let slot = self.slot(index);
-        let lane = self.lane(load(&slot.lane));
-        let (before, after) = (Link::load(&slot.prev), Link::load(&slot.next));
-        after.store(
-            before
-                .index()
-                .map_or(&lane.head, |before| &self.slot(before).next),
-        );
-        before.store(
-            after
-                .index()
-                .map_or(&lane.tail, |after| &self.slot(after).prev),
-        );
+        let lane = self.lane(load(&self.slot(index).lane));
+        self.remove(&lane.head, &lane.tail, index);
         subtract(&lane.queued, 1);
         subtract(&self.totals.queued, 1);
     }
@@ -589,6 +662,15 @@ impl<'a> Scheduler<'a> {
     /// What the worker, in `Starting` or `Busy` (with a job that is finished), does next. `leaving`: it
     /// shall not run another job.
     pub fn next(&mut self, worker: u32, leaving: bool) -> Next {
+        let lane = load(&self.workers[worker as usize].lane);
+        self.discharge_worker(worker);
+        let next = self.decide(worker, leaving);
+        // What was admitted and is not for this one may be for one that is idle.
+        self.hand_out(lane);
+        next
+    }
+
+    fn decide(&mut self, worker: u32, leaving: bool) -> Next {
         let place = &self.workers[worker as usize];
         let pid = place.party().map_or(0, Party::pid);
         let lane_index = load(&place.lane);
@@ -602,6 +684,8 @@ impl<'a> Scheduler<'a> {
             self.find_short(lane_index, 0, Lane::has_nobody)
         };
         if leaving || starving.is_some() {
+            // First, or the lane looks short of workers that it has.
+            self.hand_out(lane_index);
             return self.leave(worker, starving);
         }
         let looks = fresh || !mutant!("worker-rests-without-looking");
@@ -737,11 +821,20 @@ impl<'a> Scheduler<'a> {
     /// The worker gives back the job it was bound to and has not begun. The caller then leaves.
     pub fn give_back(&mut self, job: JobId) -> Returned {
         let slot = self.slot(job.index);
+        let worker = slot.worker();
+        let charge = &self.workers[worker as usize].charge;
         match slot.word.unbind(job.generation) {
             Unbind::Requeued => {
+                // The job carries its charge itself again.
+                Charge::store(None, charge);
                 slot.pid.store(0, Ordering::Relaxed);
                 match self.hand_over(job) {
-                    Some(party) => Returned::Handed(party),
+                    Some((party, leader)) => {
+                        if let Some(leader) = leader {
+                            self.doorbells.ring(leader);
+                        }
+                        Returned::Handed(party)
+                    }
                     None if mutant!("give-back-puts-last") => {
                         self.push_back(job.index);
                         Returned::Requeued
@@ -752,7 +845,12 @@ impl<'a> Scheduler<'a> {
                     }
                 }
             }
-            Unbind::Canceled(release) => Returned::Canceled(release),
+            Unbind::Canceled(release) => {
+                let lane = load(&self.workers[worker as usize].lane);
+                self.discharge_worker(worker);
+                self.hand_out(lane);
+                Returned::Canceled(release)
+            }
         }
     }
 
@@ -807,11 +905,19 @@ impl<'a> Scheduler<'a> {
             }
             Activity::Starting | Activity::Busy(_) | Activity::Exiting => {}
         }
+        let lane = load(&place.lane);
+        self.discharge_worker(worker);
+        self.hand_out(lane);
         if restartable {
             return Some(self.leave(worker, None));
         }
         self.vacate(worker);
         Some(Next::Retire)
+    }
+
+    /// The job that an exiting worker had is over: what it counted against has room for another.
+    pub fn job_is_over(&mut self, worker: u32) {
+        self.discharge_worker(worker);
     }
 
     /// Index of the lane that a worker's place belongs to.
@@ -832,13 +938,15 @@ impl<'a> Scheduler<'a> {
 
     /// Takes the first queued job of a lane for which no process can be started, whatever it is: to fail
     /// it. The job is `Starting` and the caller's. `pid`: the process that could not start, 0 if it has
-    /// none.
+    /// none. What was held back for it is admitted, and so fails in its turn.
     pub fn take_to_fail(&mut self, lane: u32, pid: u32) -> Option<JobId> {
         let job = self.pop(lane, |_| true)?;
         let slot = self.slot(job.index);
         slot.worker.store(NOBODY, Ordering::Relaxed);
         slot.pid.store(pid, Ordering::Relaxed);
+        let charge = Charge::of(slot);
         let _ = slot.word.bind(job.generation);
+        self.discharge(charge);
         Some(job)
     }
 
@@ -948,20 +1056,32 @@ impl<'a> Scheduler<'a> {
     }
 
     fn cancel_queued(&mut self, job: JobId) -> Option<Release> {
-        let word = &self.slot(job.index).word;
-        if mutant!("cancel-queued-unlinks-late") {
-            let release = word.cancel_queued(job.generation)?;
-            self.unlink(job.index);
-            return Some(release);
-        }
-        let queued = word.load_if(job.generation)?.phase() == Phase::Queued;
+        let slot = self.slot(job.index);
+        let queued = slot.word.load_if(job.generation)?.phase() == Phase::Queued;
         if !queued && !mutant!("cancel-queued-ignores-the-phase") {
             return None;
         }
+        if mutant!("cancel-queued-unlinks-late") {
+            let release = slot.word.cancel_queued(job.generation)?;
+            self.unlink(job.index);
+            return Some(release);
+        }
         // It stays queued while the lock is held. Off its list before it is over: from then on its leader
         // may free the slot, whose links are the free list's then.
-        self.unlink(job.index);
-        word.cancel_queued(job.generation)
+        let charge = match self.holder_of(slot) {
+            Some(leader) => {
+                self.unhold(leader, job.index);
+                None
+            }
+            None => {
+                self.unlink(job.index);
+                Charge::of(slot)
+            }
+        };
+        let release = slot.word.cancel_queued(job.generation);
+        self.discharge(charge);
+        self.hand_out(load(&slot.lane));
+        release
     }
 
     /// The process that has the job, if it is bound. It cannot exit while the lock is held.
@@ -1001,6 +1121,53 @@ impl<'a> Scheduler<'a> {
             }
         }
         sent
+    }
+
+    /// Claims a place for one more worker of the lane `key`, unless `wanted` are idle or on their way.
+    /// The number of those there are, and the place to register a process for.
+    pub fn prewarm(
+        &mut self,
+        key: LaneKey,
+        wanted: u32,
+        cap: u32,
+        now: Micros,
+    ) -> (u32, Option<(u32, u32)>) {
+        let Some(lane) = self.find_lane(key, u32::MAX) else {
+            return (0, None);
+        };
+        let ready = (0..self.workers.len() as u32)
+            .filter(|&worker| load(&self.workers[worker as usize].lane) == lane)
+            .filter(|&worker| matches!(self.activity(worker), Activity::Idle | Activity::Starting))
+            .count() as u32;
+        if ready >= wanted || load(&self.totals.live) >= cap {
+            return (ready, None);
+        }
+        (ready, self.claim(lane, now))
+    }
+
+    /// What a queued job waits for.
+    pub fn awaited_by(&self, job: JobId) -> Awaited {
+        let slot = self.slot(job.index);
+        let is_queued = slot
+            .word
+            .load_if(job.generation)
+            .is_some_and(|now| now.phase() == Phase::Queued);
+        match (is_queued, self.holder_of(slot).and_then(Leader::party)) {
+            (false, _) => Awaited::Nothing,
+            (true, None) => Awaited::Place,
+            (true, Some(leader)) => Awaited::Share(leader),
+        }
+    }
+
+    /// The process in each place that has a job now; `None`: a place without one, which will look for work.
+    pub fn occupants(&self) -> impl Iterator<Item = Option<Party>> + use<'a> {
+        self.workers
+            .iter()
+            .filter(|place| place.word.load().activity() != Activity::Vacant)
+            .map(|place| match place.word.load().activity() {
+                Activity::Busy(_) => place.party(),
+                _ => None,
+            })
     }
 
     /// The job that a worker is bound to and has not begun.

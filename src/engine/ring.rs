@@ -13,7 +13,7 @@
 //!
 //! | field | written by | read by |
 //! |---|---|---|
-//! | `head` | the worker: `Release` after the bytes are in the buffer | the reader: `Acquire` |
+//! | `head` | the worker: `Release` after the bytes are in the buffer, for a batch of chunks at a time | the reader: `Acquire` |
 //! | `tail` | the reader: `Release` after it has done with the bytes | the worker: `Acquire` |
 //! | `reader` | the reader: itself while it waits for bytes, else 0 | the worker |
 //! | `writer` | the worker: itself while it waits for room, else 0 | the reader |
@@ -26,9 +26,11 @@
 //! Store-then-look on both sides, with a sequentially consistent fence between: a waiter stores its
 //! doorbell, fences, looks at the other's counter; the other stores its counter, fences, looks for a
 //! doorbell. At least one of them sees the other. (Sequentially consistent *accesses* would do too; the
-//! fences are what the model can check.) The reader is woken when a quarter of the buffer is worth reading
-//! or when the worker says so ([`Writer::flush`]), the worker when half of the buffer is free: so a stream
-//! of small rows does not cost a wake-up each. Before either sleeps it publishes what it holds back.
+//! fences are what the model can check.) Both publish in batches, so that a small row costs neither a fence
+//! nor a line of memory that goes to and fro between two processors: the worker when a quarter of the buffer
+//! has been written since it published last, or when it says so ([`Writer::flush`]); the reader likewise
+//! ([`Reader::give_back`]). Publishing wakes a reader that sleeps, and a worker that sleeps once half of the
+//! buffer is free. Before either sleeps it publishes what it holds back.
 //!
 //! # Ends
 //!
@@ -44,7 +46,8 @@ use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Everything in the buffer is aligned to this many bytes.
 pub const ALIGN: usize = 8;
-const HEADER: usize = 8;
+/// Bytes of a chunk's header.
+pub const HEADER: usize = 8;
 
 /// The smallest buffer: room for two chunks of a useful size.
 pub const MIN_CAPACITY: usize = 1024;
@@ -118,12 +121,30 @@ pub type Kind = u8;
 const SKIP: Kind = 0;
 const MORE: u8 = 1;
 
-fn header(len: usize, kind: Kind, flags: u8) -> [u8; HEADER] {
+/// The header of a chunk. `more`: the frame goes on.
+pub(super) fn header(len: usize, kind: Kind, more: bool) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..4].copy_from_slice(&(len as u32).to_ne_bytes());
     bytes[4] = kind;
-    bytes[5] = flags;
+    bytes[5] = if more { MORE } else { 0 };
     bytes
+}
+
+/// What a header says: bytes of payload, kind, and whether the frame goes on.
+#[must_use]
+pub fn read_header(bytes: &[u8; HEADER]) -> (usize, Kind, bool) {
+    let [a, b, c, d, kind, flags, ..] = *bytes;
+    (
+        u32::from_ne_bytes([a, b, c, d]) as usize,
+        kind,
+        flags & MORE != 0,
+    )
+}
+
+/// Bytes that a chunk with so many bytes of payload takes up, where there is no end of a buffer.
+#[must_use]
+pub fn size_of_chunk(len: usize) -> usize {
+    HEADER + padded(len)
 }
 
 fn padded(len: usize) -> usize {
@@ -137,12 +158,12 @@ pub type Wake = Option<Party>;
 pub struct Writer<'a, B> {
     shared: &'a Shared,
     buffer: B,
-    /// Same as `shared.head`, which only this side writes.
+    /// Bytes written; `shared.head`, which only this side writes, may lag behind.
     head: u64,
+    /// `shared.head`.
+    published: u64,
     /// `shared.tail` when last looked at.
     tail: u64,
-    /// A frame was begun and not completed.
-    torn: bool,
 }
 
 /// The ring has no room now.
@@ -158,8 +179,8 @@ impl<'a, B: Buffer> Writer<'a, B> {
             shared,
             buffer,
             head,
+            published: head,
             tail,
-            torn: false,
         }
     }
 
@@ -176,10 +197,28 @@ impl<'a, B: Buffer> Writer<'a, B> {
         self.shared.is_discarded()
     }
 
-    /// A frame was begun and given up: nothing can be written after it.
+    /// Bytes to be skipped before a chunk with so many bytes of payload, and bytes that it takes up.
+    fn place(&self, len: usize) -> (usize, usize) {
+        let capacity = self.buffer.capacity();
+        let size = size_of_chunk(len);
+        let offset = self.head as usize & (capacity - 1);
+        if offset + size > capacity {
+            (capacity - offset, size)
+        } else {
+            (0, size)
+        }
+    }
+
+    /// Whether a chunk with so many bytes of payload can be written now.
+    pub fn has_room(&mut self, len: usize) -> bool {
+        let (skip, size) = self.place(len);
+        self.room(skip + size)
+    }
+
+    /// Whether the reader waits, as far as can be told without a fence.
     #[must_use]
-    pub fn is_torn(&self) -> bool {
-        self.torn
+    pub fn is_awaited(&self) -> bool {
+        self.shared.reader.load(Ordering::Relaxed) != 0
     }
 
     fn room(&mut self, need: usize) -> bool {
@@ -202,13 +241,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
     pub fn try_write(&mut self, kind: Kind, payload: &[u8], more: bool) -> Result<Wake, Full> {
         assert!(kind != SKIP && payload.len() <= self.chunk_limit());
         let capacity = self.buffer.capacity();
-        let size = HEADER + padded(payload.len());
-        let offset = self.head as usize & (capacity - 1);
-        let skip = if offset + size > capacity {
-            capacity - offset
-        } else {
-            0
-        };
+        let (skip, size) = self.place(payload.len());
         let need = if mutant!("ring-forgets-the-skip") {
             size
         } else {
@@ -217,31 +250,38 @@ impl<'a, B: Buffer> Writer<'a, B> {
         if !self.room(need) {
             return Err(Full);
         }
-        let mut at = offset;
+        let mut at = self.head as usize & (capacity - 1);
         if skip > 0 {
-            self.buffer.write(at, &header(skip - HEADER, SKIP, 0));
+            self.buffer.write(at, &header(skip - HEADER, SKIP, false));
             at = 0;
         }
-        let flags = if more { MORE } else { 0 };
-        self.buffer.write(at, &header(payload.len(), kind, flags));
+        self.buffer.write(at, &header(payload.len(), kind, more));
         self.buffer.write(at + HEADER, payload);
-        self.torn = more;
         self.head += (skip + size) as u64;
-        self.shared
-            .head
-            .store(self.head, weakened!("ring-head-relaxed", Ordering::Release));
-        let held = self.head - self.tail;
-        Ok(if held >= capacity as u64 / 4 {
+        let unpublished = self.head - self.published;
+        Ok(if unpublished >= capacity as u64 / 4 {
             self.flush()
         } else {
             None
         })
     }
 
-    /// The reader, if it waits: what is written shall reach it now.
+    /// Publishes what was written. Returns the reader, if it waits.
     #[must_use]
-    pub fn flush(&self) -> Wake {
-        // Pairs with the fence in `Reader::arm`: our head before our look at its doorbell.
+    pub fn flush(&mut self) -> Wake {
+        if self.published != self.head {
+            self.published = self.head;
+            self.shared
+                .head
+                .store(self.head, weakened!("ring-head-relaxed", Ordering::Release));
+        }
+        self.reader_now()
+    }
+
+    /// The reader, if it waits: to be asked after something was published for it.
+    #[must_use]
+    pub fn reader_now(&self) -> Wake {
+        // Pairs with the fence in `Shared::arm_reader`: what was published before our look at its doorbell.
         if !mutant!("ring-flush-without-fence") {
             fence(Ordering::SeqCst);
         }
@@ -311,14 +351,13 @@ impl<'a, B: Buffer> Reader<'a, B> {
                 }
             }
             let offset = self.tail as usize & (self.buffer.capacity() - 1);
-            let (len, kind, flags) = self.buffer.read(offset, HEADER, |bytes| {
-                let len: [u8; 4] = bytes[..4].try_into().expect("four bytes");
-                (u32::from_ne_bytes(len) as usize, bytes[4], bytes[5])
+            let (len, kind, more) = self.buffer.read(offset, HEADER, |bytes| {
+                read_header(bytes.try_into().expect("the bytes of a header"))
             });
             if kind != SKIP {
                 return Some(Chunk {
                     kind,
-                    more: flags & MORE != 0,
+                    more,
                     len,
                     offset: offset + HEADER,
                 });
@@ -332,10 +371,22 @@ impl<'a, B: Buffer> Reader<'a, B> {
         self.buffer.read(chunk.offset, chunk.len, look)
     }
 
+    /// Passes that chunk, which stays where it is until [`catch_up`](Self::catch_up) or
+    /// [`give_back`](Self::give_back).
+    pub fn pass(&mut self, chunk: Chunk) {
+        self.tail += (HEADER + padded(chunk.len)) as u64;
+    }
+
     /// Consumes that chunk. Returns the worker's doorbell when it waits and has enough room now.
     #[must_use]
     pub fn consume(&mut self, chunk: Chunk) -> Wake {
-        self.tail += (HEADER + padded(chunk.len)) as u64;
+        self.pass(chunk);
+        self.catch_up()
+    }
+
+    /// Gives back what was passed if that is worth it.
+    #[must_use]
+    pub fn catch_up(&mut self) -> Wake {
         if self.tail - self.published >= self.buffer.capacity() as u64 / 4 {
             self.give_back()
         } else {
@@ -353,11 +404,17 @@ impl<'a, B: Buffer> Reader<'a, B> {
         self.shared
             .tail
             .store(self.tail, weakened!("ring-tail-relaxed", Ordering::Release));
-        // Pairs with the fence in `Writer::arm`: our tail before our look at its doorbell.
-        fence(Ordering::SeqCst);
-        let writer = Party::from_bits(self.shared.writer.load(Ordering::Relaxed))?;
+        let writer = self.writer_now()?;
         let held = self.shared.head.load(Ordering::Relaxed) - self.tail;
         (held <= self.buffer.capacity() as u64 / 2).then_some(writer)
+    }
+
+    /// The worker, if it waits: to be asked after something was published for it.
+    #[must_use]
+    pub fn writer_now(&self) -> Wake {
+        // Pairs with the fence in `Writer::arm`: what was published before our look at its doorbell.
+        fence(Ordering::SeqCst);
+        Party::from_bits(self.shared.writer.load(Ordering::Relaxed))
     }
 
     /// Says that the reader waits for bytes. It then peeks once more before it sleeps.
@@ -453,6 +510,7 @@ mod tests {
             written += 1;
         }
         assert_eq!(written, 4);
+        let _ = writer.flush();
         for expected in 0..written {
             assert_eq!(read_one(&mut reader), Some((1, false, vec![expected; 8])));
         }
@@ -473,6 +531,7 @@ mod tests {
             for len in [small, limit] {
                 let bytes = vec![round; len];
                 assert!(writer.try_write(2, &bytes, false).is_ok(), "round {round}");
+                let _ = writer.flush();
                 assert_eq!(read_one(&mut reader), Some((2, false, bytes)));
                 let _ = reader.give_back();
             }
@@ -489,7 +548,8 @@ mod tests {
         reader.arm(own);
         assert_eq!(writer.try_write(1, &[0; 8], false), Ok(None));
         assert_eq!(writer.flush(), Some(own));
-        assert_eq!(writer.try_write(1, &[0; 256], false), Ok(Some(own)));
+        assert_eq!(writer.try_write(1, &[0; 120], false), Ok(None));
+        assert_eq!(writer.try_write(1, &[0; 120], false), Ok(Some(own)));
         reader.disarm();
         assert_eq!(writer.flush(), None);
     }
@@ -502,6 +562,7 @@ mod tests {
         for number in 0..5_u8 {
             let _ = writer.try_write(1, &[number], false);
         }
+        let _ = writer.flush();
         let mut first = Reader::new(&shared, buffer);
         assert_eq!(read_one(&mut first).unwrap().2, [0]);
         assert_eq!(read_one(&mut first).unwrap().2, [1]);
@@ -530,6 +591,7 @@ mod tests {
                         prop_assert!(!model.is_empty() || reader.published != reader.tail);
                     }
                 } else {
+                    let _ = writer.flush();
                     prop_assert_eq!(read_one(&mut reader), model.pop_front());
                     if more {
                         let _ = reader.give_back();

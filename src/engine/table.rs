@@ -6,8 +6,8 @@
 //! |---|---|---|---|
 //! | `word` | see [`super::job`] | | |
 //! | `next` | the free list while the job is `Free`; the pool, under its lock, while `Queued` | | |
-//! | `prev`, `lane` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
-//! | `cookie`, `leader`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
+//! | `prev`, `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
+//! | `cookie`, `leader`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
 //! | `finished_at` | the bound worker, or whoever ends a queued job | before the last transition | `finish`, `cancel_queued` |
@@ -35,6 +35,10 @@ use super::text::SharedText;
 /// Bytes of SQL text that a slot shows, as SQL promises.
 pub const PREVIEW_LIMIT: usize = 120;
 const PREVIEW_WORDS: usize = PREVIEW_LIMIT / 8;
+
+/// Bytes of a label at most, as SQL promises: a name's length, rounded up to a word.
+pub const LABEL_LIMIT: usize = 63;
+const LABEL_WORDS: usize = 8;
 
 /// Processes that a version 1 job must not run on, as many as a slot can name. A leader with more says
 /// [`Options::fresh_only`] instead.
@@ -73,18 +77,33 @@ pub struct Options {
     pub submit: bool,
     /// Only a process that has run no job yet may take it.
     pub fresh_only: bool,
+    /// Held back while its leader's share of the pool is used up (see [`super::pool`]).
+    pub bounded: bool,
+    /// Does not count against its leader's share.
+    pub uncounted: bool,
+    /// It has a label.
+    pub labeled: bool,
 }
 
 impl Options {
     fn to_bits(self) -> u32 {
-        u32::from(self.by_pid) | u32::from(self.submit) << 1 | u32::from(self.fresh_only) << 2
+        u32::from(self.by_pid)
+            | u32::from(self.submit) << 1
+            | u32::from(self.fresh_only) << 2
+            | u32::from(self.bounded) << 3
+            | u32::from(self.uncounted) << 4
+            | u32::from(self.labeled) << 5
     }
 
     fn from_bits(bits: u32) -> Self {
+        let is_set = |bit: u32| bits & 1 << bit != 0;
         Self {
-            by_pid: bits & 1 != 0,
-            submit: bits & 2 != 0,
-            fresh_only: bits & 4 != 0,
+            by_pid: is_set(0),
+            submit: is_set(1),
+            fresh_only: is_set(2),
+            bounded: is_set(3),
+            uncounted: is_set(4),
+            labeled: is_set(5),
         }
     }
 }
@@ -99,6 +118,8 @@ pub struct Slot {
     pub(super) prev: AtomicU32,
     pub(super) lane: AtomicU32,
     pub(super) worker: AtomicU32,
+    pub(super) charge: AtomicU32,
+    pub(super) held: AtomicU32,
     /// Pid of the process the job was bound to last, 0 before.
     pub pid: AtomicU32,
     /// Role that launched it; rights are checked against this one.
@@ -118,6 +139,7 @@ pub struct Slot {
     excluded: [AtomicU32; EXCLUDED_LIMIT],
     /// Beginning of the SQL text.
     pub preview: SharedText<PREVIEW_WORDS>,
+    label: SharedText<LABEL_WORDS>,
     /// What the job reported of itself.
     pub progress: Progress,
 }
@@ -131,6 +153,8 @@ impl Default for Slot {
             prev: AtomicU32::new(0),
             lane: AtomicU32::new(0),
             worker: AtomicU32::new(0),
+            charge: AtomicU32::new(0),
+            held: AtomicU32::new(0),
             pid: AtomicU32::new(0),
             user: AtomicU32::new(0),
             options: AtomicU32::new(0),
@@ -142,6 +166,7 @@ impl Default for Slot {
             finished_at: AtomicU64::new(0),
             excluded: std::array::from_fn(|_| AtomicU32::new(0)),
             preview: SharedText::default(),
+            label: SharedText::default(),
             progress: Progress::default(),
         }
     }
@@ -149,6 +174,7 @@ impl Default for Slot {
 
 impl Slot {
     /// Clears what the slot's last job left. Only while `Reserved`, and before any other field is written.
+    /// A label follows, if the options say that there is one.
     pub fn prepare(&self, cookie: Cookie, leader: Party, options: Options, excluded: &[u32]) {
         // Whoever sees one of these values, and then fences and looks at the word, sees at least our
         // reservation there, and not the job whose values these were before. Pairs with `find`.
@@ -184,6 +210,17 @@ impl Slot {
     #[must_use]
     pub fn options(&self) -> Options {
         Options::from_bits(self.options.load(Ordering::Relaxed))
+    }
+
+    /// Gives it its label. Only while `Reserved`.
+    pub fn set_label(&self, label: &[u8]) {
+        self.label.store(label);
+    }
+
+    /// Its label, if it has one.
+    #[must_use]
+    pub fn label(&self) -> Option<Vec<u8>> {
+        self.options().labeled.then(|| self.label.load())
     }
 
     /// The lane it was placed in, as index into the pool's lanes. Meaningful from `Queued` on.

@@ -23,6 +23,9 @@
 //! A sleep ends by itself only at a moment that somebody asked for: the caller's deadline, or the next
 //! moment that the [`Vigil`] names (the self-deadlock check, the liveness net). Before the first sleep
 //! the waiter may spin on the word for [`Latch::spin_limit`]; that never replaces the latch.
+//!
+//! [`linger`] is such a spin with nothing after it: for something that will happen within microseconds, or
+//! else need not be waited for.
 
 use super::sync::spin_hint;
 
@@ -37,6 +40,14 @@ pub trait Latch {
     /// How long this wait may spin before its first sleep; 0 for not at all. Followed by
     /// [`spun`](Self::spun) unless it returned 0.
     fn spin_limit(&self) -> Micros;
+
+    /// Whether a processor is to spare for a [`linger`].
+    fn may_linger(&self) -> bool {
+        false
+    }
+
+    /// Called between the looks of a spin: gives way to whoever the waiter waits for, if need be.
+    fn pace(&self) {}
 
     /// The spin that [`spin_limit`](Self::spin_limit) allowed has ended.
     fn spun(&self) {}
@@ -121,18 +132,40 @@ fn spin<T>(
     }
     let limit = latch.now() + limit;
     let end = deadline.map_or(limit, |deadline| deadline.min(limit));
-    let mut found = None;
-    'spinning: while latch.now() < end && !latch.interrupted() {
+    let found = spin_until(latch, end, look);
+    latch.spun();
+    found
+}
+
+/// Looks until `look` finds what it looks for, for `limit` at most; never sleeps. `None` at once when no
+/// processor is to spare.
+pub fn linger<T>(
+    latch: &impl Latch,
+    limit: Micros,
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    if !latch.may_linger() {
+        return None;
+    }
+    spin_until(latch, latch.now() + limit, &mut look)
+}
+
+fn spin_until<T>(
+    latch: &impl Latch,
+    end: Micros,
+    look: &mut impl FnMut() -> Option<T>,
+) -> Option<T> {
+    while latch.now() < end && !latch.interrupted() {
+        latch.pace();
         for _ in 0..SPINS_PER_CLOCK {
             spin_hint();
-            found = look();
+            let found = look();
             if found.is_some() {
-                break 'spinning;
+                return found;
             }
         }
     }
-    latch.spun();
-    found
+    None
 }
 
 #[cfg(all(test, not(loom)))]

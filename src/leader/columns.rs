@@ -1,4 +1,4 @@
-//! Fitting the rows of a job to the caller's column list.
+//! Fitting the rows of a job to what the caller wants.
 //!
 //! Types are compared by OID, before the first row is taken. A column of the job fits the caller's when
 //!
@@ -6,21 +6,25 @@
 //! * the caller asks for `text`: any type fits, through its output function.
 //!
 //! A length or precision in the caller's list that the job's column does not have is applied as an
-//! assignment would.
+//! assignment would. Dropped columns of a table's row type are NULL and count for nothing.
 
 use crate::pg::error::Error;
+use crate::pg::shim::Records;
 use crate::pg::shim::{self, guarded};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH;
 use smallvec::SmallVec;
+use std::ffi::CStr;
 
 /// A column as the job describes it.
 #[derive(Clone, Copy, Debug)]
-pub struct JobColumn {
+pub struct JobColumn<'a> {
     /// Type.
     pub type_oid: pg_sys::Oid,
     /// Type modifier; -1: none.
     pub typmod: i32,
+    /// Name.
+    pub name: &'a CStr,
 }
 
 /// What has to be done with the values of a column.
@@ -33,7 +37,6 @@ enum Conversion {
     ToText {
         function: pg_sys::Oid,
         record: bool,
-        type_oid: pg_sys::Oid,
     },
     /// Through this length coercion function.
     Coerce {
@@ -42,22 +45,43 @@ enum Conversion {
     },
 }
 
-/// The plan for all columns.
-pub struct Conversions {
-    columns: SmallVec<[(Conversion, pg_sys::Oid); 8]>,
+/// What becomes of one column of the job.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    conversion: Conversion,
+    type_oid: pg_sys::Oid,
+    /// The caller's column that it goes to.
+    target: usize,
 }
 
-/// Reads a description frame: count, then type and typmod of each column.
-pub fn parse_description(frame: &[u8]) -> SmallVec<[JobColumn; 8]> {
-    frame[size_of::<i32>()..]
-        .chunks_exact(8)
-        .map(|column| {
-            let word = |at: usize| {
-                <[u8; 4]>::try_from(&column[at..at + 4]).expect("a slice of four bytes")
-            };
+/// The plan for all columns.
+pub struct Conversions {
+    steps: SmallVec<[Step; 8]>,
+    identity: bool,
+}
+
+/// Columns of a job's result.
+pub type JobColumns = SmallVec<[JobColumn<'static>; 8]>;
+
+/// Reads a description (`shim.h`): count, then type, typmod and name of each column.
+pub fn parse_description(description: &'static [u8]) -> JobColumns {
+    let mut rest = description;
+    let word = |rest: &mut &'static [u8]| {
+        let (word, tail) = rest.split_first_chunk::<4>().expect("four bytes");
+        *rest = tail;
+        *word
+    };
+    let count = i32::from_ne_bytes(word(&mut rest));
+    (0..count)
+        .map(|_| {
+            let type_oid = pg_sys::Oid::from(u32::from_ne_bytes(word(&mut rest)));
+            let typmod = i32::from_ne_bytes(word(&mut rest));
+            let name = CStr::from_bytes_until_nul(rest).expect("a zero-terminated name");
+            rest = &rest[name.count_bytes() + 1..];
             JobColumn {
-                type_oid: pg_sys::Oid::from(u32::from_ne_bytes(word(0))),
-                typmod: i32::from_ne_bytes(word(4)),
+                type_oid,
+                typmod,
+                name,
             }
         })
         .collect()
@@ -123,47 +147,153 @@ pub fn check_fixed(
     )))
 }
 
+/// A column definition list in words, as somebody passes it beside the real one: its types must be those of
+/// the caller's columns. Nothing is executed: the server's parser for type names is asked.
+///
+/// # Errors
+/// 42804 when they are not; the parser's own error for what is no type.
+pub fn check_definition(
+    definition: &[u8],
+    expected: &[pg_sys::FormData_pg_attribute],
+) -> Result<(), Error> {
+    let mut wanted = Vec::new();
+    for column in split_definition(definition) {
+        let (type_oid, typmod) = type_of(type_part(column));
+        wanted.push((type_oid, typmod));
+    }
+    let fits = wanted.len() == expected.len()
+        && wanted
+            .iter()
+            .zip(expected)
+            .all(|((oid, typmod), column)| *oid == column.atttypid && *typmod == column.atttypmod);
+    if fits {
+        return Ok(());
+    }
+    let names: Vec<String> = expected
+        .iter()
+        .map(|column| type_name(column.atttypid, column.atttypmod))
+        .collect();
+    Err(Error::new(
+        ERRCODE_DATATYPE_MISMATCH,
+        "col_def does not agree with the column definition list of the call",
+    )
+    .detail(format!(
+        "The columns of the call are of these types: {}.",
+        names.join(", ")
+    )))
+}
+
+/// The columns of a definition list: split at commas outside quotes and parentheses.
+fn split_definition(definition: &[u8]) -> Vec<&[u8]> {
+    let (mut depth, mut quoted) = (0_i32, false);
+    definition
+        .split(|byte| {
+            match byte {
+                b'"' => quoted = !quoted,
+                b'(' if !quoted => depth += 1,
+                b')' if !quoted => depth -= 1,
+                _ => {}
+            }
+            *byte == b',' && !quoted && depth == 0
+        })
+        .collect()
+}
+
+/// What follows the name of a column, which may be quoted.
+fn type_part(column: &[u8]) -> &[u8] {
+    let column = column.trim_ascii();
+    let name = if column.first() == Some(&b'"') {
+        // A doubled quote is part of the name; the last one is followed by no other.
+        let mut end = 1;
+        while end < column.len() && !(column[end] == b'"' && column.get(end + 1) != Some(&b'"')) {
+            end += if column[end] == b'"' { 2 } else { 1 };
+        }
+        (end + 1).min(column.len())
+    } else {
+        column
+            .iter()
+            .position(u8::is_ascii_whitespace)
+            .unwrap_or(column.len())
+    };
+    column[name..].trim_ascii()
+}
+
+fn type_of(name: &[u8]) -> (pg_sys::Oid, i32) {
+    let name = std::ffi::CString::new(name).unwrap_or_default();
+    crate::pg::text::parse_type(&name)
+}
+
 /// Compares the columns and plans the conversions.
 ///
 /// # Errors
 /// 42804 when they do not fit.
 pub fn plan(
-    job: &[JobColumn],
+    job: &[JobColumn<'_>],
     expected: &[pg_sys::FormData_pg_attribute],
 ) -> Result<Conversions, Error> {
-    if job.len() != expected.len() {
+    let wanted: SmallVec<[usize; 8]> = (0..expected.len())
+        .filter(|&index| !expected[index].attisdropped)
+        .collect();
+    if job.len() != wanted.len() {
         return Err(mismatch(
             String::from(
                 "remote query result rowtype does not match the specified FROM clause rowtype",
             ),
             format!(
-                "The job returns {} columns, the column list has {}.",
+                "The job returns {} columns, the caller expects {}.",
                 job.len(),
-                expected.len()
+                wanted.len()
             ),
         ));
     }
-    let mut columns = SmallVec::new();
-    for (index, (column, wanted)) in job.iter().zip(expected).enumerate() {
-        let conversion = conversion(column, wanted).ok_or_else(|| {
+    let mut steps = SmallVec::new();
+    for (column, &target) in job.iter().zip(&wanted) {
+        let attribute = &expected[target];
+        let conversion = conversion(column, attribute).ok_or_else(|| {
             mismatch(
                 String::from(
                     "remote query result rowtype does not match the specified FROM clause rowtype",
                 ),
                 format!(
-                    "Column {} is of type {}, the column list says {}.",
-                    index + 1,
+                    "Column {} is of type {}, the caller expects {}.",
+                    steps.len() + 1,
                     type_name(column.type_oid, column.typmod),
-                    type_name(wanted.atttypid, wanted.atttypmod)
+                    type_name(attribute.atttypid, attribute.atttypmod)
                 ),
             )
         })?;
-        columns.push((conversion, column.type_oid));
+        steps.push(Step {
+            conversion,
+            type_oid: column.type_oid,
+            target,
+        });
     }
-    Ok(Conversions { columns })
+    let keep = |step: &Step| step.conversion == Conversion::Keep;
+    let identity = wanted.len() == expected.len() && steps.iter().all(keep);
+    Ok(Conversions { steps, identity })
 }
 
-fn conversion(column: &JobColumn, wanted: &pg_sys::FormData_pg_attribute) -> Option<Conversion> {
+/// The plan for rows as they are, but for records.
+pub fn plan_as_is(job: &[JobColumn<'_>]) -> Conversions {
+    let steps = job.iter().enumerate().map(|(target, column)| Step {
+        // SAFETY: looks at the type's OID.
+        conversion: match unsafe { shim::pgb_may_hold_record(column.type_oid) } {
+            true => Conversion::Localize,
+            false => Conversion::Keep,
+        },
+        type_oid: column.type_oid,
+        target,
+    });
+    Conversions {
+        steps: steps.collect(),
+        identity: false,
+    }
+}
+
+fn conversion(
+    column: &JobColumn<'_>,
+    wanted: &pg_sys::FormData_pg_attribute,
+) -> Option<Conversion> {
     // SAFETY: catalog lookups, in the transaction of the calling function.
     unsafe {
         let same = wanted.atttypid == column.type_oid
@@ -180,16 +310,12 @@ fn conversion(column: &JobColumn, wanted: &pg_sys::FormData_pg_attribute) -> Opt
         }
         let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
         pg_sys::getTypeOutputInfo(column.type_oid, &raw mut function, &raw mut varlena);
-        Some(Conversion::ToText {
-            function,
-            record,
-            type_oid: column.type_oid,
-        })
+        Some(Conversion::ToText { function, record })
     }
 }
 
 unsafe fn length_coercion(
-    column: &JobColumn,
+    column: &JobColumn<'_>,
     wanted: &pg_sys::FormData_pg_attribute,
 ) -> Conversion {
     if wanted.atttypmod < 0 || wanted.atttypmod == column.typmod {
@@ -211,46 +337,43 @@ unsafe fn length_coercion(
 impl Conversions {
     /// Rows can be taken as they are.
     pub fn is_identity(&self) -> bool {
-        self.columns
-            .iter()
-            .all(|(conversion, _)| *conversion == Conversion::Keep)
+        self.identity
     }
 
-    /// Converts the values of one row in place, in the current memory context.
+    /// Converts the values of one row, in the current memory context.
     ///
     /// # Safety
-    /// `values` and `nulls` are a row of the job's types.
-    pub unsafe fn apply(&self, values: &mut [pg_sys::Datum], nulls: &[bool]) {
-        for (index, (conversion, type_oid)) in self.columns.iter().enumerate() {
-            if nulls[index] {
+    /// `values` and `nulls` are a row of the job's types; `records` knows the row types in it.
+    pub unsafe fn apply(
+        &self,
+        records: *mut Records,
+        (values, nulls): (&[pg_sys::Datum], &[bool]),
+        (into, into_nulls): (&mut [pg_sys::Datum], &mut [bool]),
+    ) {
+        into_nulls.fill(true);
+        for (step, (value, null)) in self.steps.iter().zip(values.iter().zip(nulls)) {
+            if *null {
                 continue;
             }
             // SAFETY: the functions were looked up for the type that the value has.
-            values[index] = unsafe { convert(*conversion, *type_oid, values[index]) };
+            into[step.target] = unsafe { convert(*step, records, *value) };
+            into_nulls[step.target] = false;
         }
     }
 }
 
-unsafe fn convert(
-    conversion: Conversion,
-    type_oid: pg_sys::Oid,
-    value: pg_sys::Datum,
-) -> pg_sys::Datum {
+unsafe fn convert(step: Step, records: *mut Records, value: pg_sys::Datum) -> pg_sys::Datum {
+    let localize = || {
+        // SAFETY: see `Conversions::apply`.
+        unsafe { guarded(|| shim::pgb_localize_record(records, step.type_oid, value)) }
+    };
     // SAFETY: see `Conversions::apply`.
     unsafe {
-        match conversion {
+        match step.conversion {
             Conversion::Keep => value,
-            Conversion::Localize => guarded(|| shim::pgb_localize_record(type_oid, value)),
-            Conversion::ToText {
-                function,
-                record,
-                type_oid,
-            } => {
-                let value = if record {
-                    guarded(|| shim::pgb_localize_record(type_oid, value))
-                } else {
-                    value
-                };
+            Conversion::Localize => localize(),
+            Conversion::ToText { function, record } => {
+                let value = if record { localize() } else { value };
                 let text = pg_sys::OidOutputFunctionCall(function, value);
                 pg_sys::Datum::from(pg_sys::cstring_to_text(text))
             }

@@ -2,6 +2,7 @@
 
 use crate::engine::job::{Phase, Release};
 use crate::engine::pool::Canceling;
+use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::leader::session::{self, Asking, Name};
 use crate::leader::wait;
@@ -43,6 +44,28 @@ unsafe extern "C" {
 /// The workers' doorbell.
 const SIGUSR2: i32 = 12;
 
+/// Waits for canceled jobs to end, `grace_ms` at most; then asks the workers of those that have not to exit,
+/// waits as long again at most, and warns of each that runs even then.
+pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
+    let await_end = |jobs: &[JobId]| {
+        let deadline = wait::deadline(grace_ms);
+        let still_runs = |job: &JobId| wait::first_finished(cluster, &[*job], deadline).is_none();
+        let remaining: Vec<JobId> = jobs.iter().copied().filter(still_runs).collect();
+        for job in jobs {
+            session::notice(cluster, *job);
+        }
+        remaining
+    };
+    let remaining = await_end(jobs);
+    for job in &remaining {
+        let _ = request(cluster, *job, true);
+    }
+    for job in await_end(&remaining) {
+        let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
+        warning!("background job with PID {pid} still runs after it was asked to terminate");
+    }
+}
+
 /// Cancels a job. With a grace above 0 waits that long for it to end, then asks its worker to exit, waits
 /// as long again at most, and warns if the job runs even then.
 ///
@@ -59,13 +82,8 @@ pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
         );
     }
     let grace = grace_ms.clamp(0, MAX_GRACE);
-    if grace == 0 || wait::finished(cluster, job, Some(grace))? {
-        return Ok(());
-    }
-    let _ = request(cluster, job, true);
-    if !wait::finished(cluster, job, Some(grace))? {
-        let pid = tracked.current_pid(cluster);
-        warning!("background job with PID {pid} still runs after it was asked to terminate");
+    if grace > 0 {
+        escalate(cluster, &[job], grace);
     }
     Ok(())
 }

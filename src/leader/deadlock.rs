@@ -1,115 +1,329 @@
 //! Waits that come back to the waiter.
 //!
 //! A session that waits for a job sleeps on its latch, which PostgreSQL's deadlock detector does not see.
-//! If the job waits for a lock that this session holds, directly or through a chain of other processes,
+//! If the job waits for a lock that this session holds, or for a worker when all of them wait in their turn,
 //! neither would ever go on. So a waiting leader looks, after `deadlock_timeout` and then at doubling
-//! intervals, along two kinds of edges:
+//! intervals, who waits for whom:
 //!
-//! * a process waits for those that block it in the lock manager (`pg_blocking_pids`);
-//! * a leader waits for the workers of the jobs it sleeps on (their words say WATCHED).
+//! | who | waits for | goes on when |
+//! |---|---|---|
+//! | a process that is blocked in the lock manager | those that block it (`pg_blocking_pids`) | all of them can |
+//! | a leader that sleeps on jobs (their words say WATCHED) | these jobs | any of them can |
+//! | a job that a worker has | that process | it can |
+//! | a job in its lane | a place in the pool, when there is none to be had | a process in any place can |
+//! | a job held back over its session's share | the jobs that are admitted | any of them can |
 //!
-//! If a path from its job's worker leads back to itself, it raises 40P01. What is read is not one moment's
-//! truth; but a cycle of real waits does not go away by itself, and a path seen in passing that is none
-//! needs every one of its waits to have ended and begun again while it was followed. To be sure, the
-//! path is followed twice and must be found both times.
+//! A process that waits for nothing here can go on. Whoever cannot, by these rules, is *stuck*: the
+//! greatest set of processes each of which waits only for others of the set. A leader that is stuck and whose
+//! wait leads back to itself raises 40P01. (One whose wait only leads into a circle of others goes on when
+//! that is broken.)
+//!
+//! What is read is not one moment's truth; but a circle of real waits does not go away by itself, so it is
+//! looked for twice. Of several leaders in a circle only the one with the highest pid raises the error at
+//! once; the others have the [`Patience`] to look once more.
 
-use crate::engine::job::Phase;
+use crate::engine::job::{Generation, Phase};
+use crate::engine::party::Party;
+use crate::engine::pool::Awaited;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
+use crate::pg::registration::{self, Staffed};
 use pgrx::pg_sys;
 use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode};
-use smallvec::SmallVec;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Chains longer than this many processes are not followed.
+/// More processes than this are not followed.
 const LIMIT: usize = 1000;
 
 /// `pg_blocking_pids(int4)`.
 const BLOCKING_PIDS: u32 = 2561;
 
-struct Edge {
-    from: u32,
-    to: u32,
+type Pid = u32;
+
+/// How often a circle was found in the present wait.
+#[derive(Default)]
+pub struct Patience {
+    found: u32,
 }
 
-fn blockers(pid: u32) -> Vec<i32> {
+fn blockers(pid: Pid) -> Vec<Pid> {
     // SAFETY: a built-in function of one int4 that returns an int4 array.
-    unsafe {
+    let pids = unsafe {
         let datum = pg_sys::OidFunctionCall1Coll(
             pg_sys::Oid::from(BLOCKING_PIDS),
             pg_sys::InvalidOid,
             pg_sys::Datum::from(pid.cast_signed()),
         );
         Vec::<i32>::from_datum(datum, false).unwrap_or_default()
-    }
-}
-
-/// The processes that run jobs on which the process `pid` sleeps.
-fn awaited(cluster: &'static Cluster, pid: u32) -> SmallVec<[u32; 4]> {
-    cluster
-        .jobs()
-        .iter()
-        .filter(|(_, slot)| {
-            let now = slot.word.load();
-            now.watched()
-                && matches!(now.phase(), Phase::Starting | Phase::Running)
-                && slot.leader().is_some_and(|leader| leader.pid() == pid)
-        })
-        .map(|(_, slot)| slot.pid.load(Ordering::Relaxed))
-        .filter(|&worker| worker != 0)
+    };
+    // 0 stands for a prepared transaction, which no process will end.
+    pids.into_iter()
+        .filter(|&pid| pid > 0)
+        .map(i32::cast_unsigned)
         .collect()
 }
 
-/// A path from the process `from` to the process `to`, as the edges on it.
-fn path(cluster: &'static Cluster, from: u32, to: u32) -> Option<Vec<Edge>> {
-    let mut seen: Vec<Edge> = vec![Edge { from: to, to: from }];
-    let mut next = 0;
-    while next < seen.len() && seen.len() < LIMIT {
-        let at = seen[next].to;
-        next += 1;
-        let neighbours = blockers(at)
-            .into_iter()
-            .filter(|&pid| pid > 0)
-            .map(i32::cast_unsigned)
-            .chain(awaited(cluster, at));
-        for pid in neighbours {
-            let known = seen.iter().any(|edge| edge.to == pid);
-            if !known || pid == to {
-                seen.push(Edge { from: at, to: pid });
+/// The jobs of the whole cluster, as far as a leader or a deadlock may depend on them.
+struct Jobs {
+    /// By the pid of the leader that sleeps on them.
+    watched: BTreeMap<Pid, Vec<JobId>>,
+    /// By the leader's pid: the processes that run its jobs, and whether one of its jobs is in its lane.
+    admitted: BTreeMap<Pid, (Vec<Pid>, bool)>,
+}
+
+impl Jobs {
+    fn look(cluster: &'static Cluster) -> Self {
+        let mut jobs = Self {
+            watched: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+        };
+        for (index, slot) in cluster.jobs().iter() {
+            let now = slot.word.load();
+            if !matches!(
+                now.phase(),
+                Phase::Queued | Phase::Starting | Phase::Running
+            ) {
+                continue;
             }
-            if pid == to {
-                return Some(seen);
+            let Some(leader) = slot.leader().map(Party::pid) else {
+                continue;
+            };
+            let generation: Generation = now.generation();
+            let job = JobId { index, generation };
+            if now.watched() {
+                jobs.watched.entry(leader).or_default().push(job);
+            }
+            let admitted = jobs.admitted.entry(leader).or_default();
+            if now.phase() != Phase::Queued {
+                admitted.0.push(slot.pid.load(Ordering::Relaxed));
+            } else if cluster
+                .pool()
+                .locked(|scheduler| scheduler.awaited_by(job) == Awaited::Place)
+            {
+                admitted.1 = true;
+            }
+        }
+        jobs
+    }
+}
+
+/// What one process waits for.
+#[derive(Default)]
+struct Wait {
+    /// All of these have to go on.
+    blocked_by: Vec<Pid>,
+    /// Or one of these: each a job of which one of the processes has to go on. Empty: it sleeps on no job.
+    jobs: Vec<Vec<Pid>>,
+    /// It sleeps on a job for which a place or a worker is on its way.
+    served: bool,
+}
+
+impl Wait {
+    fn all(&self) -> impl Iterator<Item = Pid> {
+        self.blocked_by
+            .iter()
+            .chain(self.jobs.iter().flatten())
+            .copied()
+    }
+
+    fn can_go_on(&self, stuck: &BTreeSet<Pid>) -> bool {
+        let goes_on = |pid: &Pid| !stuck.contains(pid);
+        let one_goes_on = |pids: &Vec<Pid>| pids.iter().any(goes_on);
+        let unblocked = self.blocked_by.iter().all(goes_on);
+        let has_a_job = self.jobs.is_empty() || self.served || self.jobs.iter().any(one_goes_on);
+        unblocked && has_a_job
+    }
+}
+
+struct Graph {
+    waits: BTreeMap<Pid, Wait>,
+    /// A wait for a place in the pool is part of it.
+    over_places: bool,
+}
+
+impl Graph {
+    /// Everything that the wait of the process `own` depends on.
+    fn explore(cluster: &'static Cluster, own: Pid) -> Self {
+        let jobs = Jobs::look(cluster);
+        let mut graph = Self {
+            waits: BTreeMap::new(),
+            over_places: false,
+        };
+        let mut open = vec![own];
+        while let Some(pid) = open.pop() {
+            if graph.waits.contains_key(&pid) || graph.waits.len() >= LIMIT {
+                continue;
+            }
+            let mut wait = Wait {
+                blocked_by: blockers(pid),
+                ..Wait::default()
+            };
+            for job in jobs.watched.get(&pid).into_iter().flatten() {
+                match processes(cluster, &jobs, *job, &mut graph.over_places) {
+                    Some(pids) => wait.jobs.push(pids),
+                    None => wait.served = true,
+                }
+            }
+            open.extend(wait.all());
+            graph.waits.insert(pid, wait);
+        }
+        graph
+    }
+
+    fn stuck(&self) -> BTreeSet<Pid> {
+        let waits = |wait: &Wait| !wait.blocked_by.is_empty() || !wait.jobs.is_empty();
+        let mut stuck: BTreeSet<Pid> = self
+            .waits
+            .iter()
+            .filter(|(_, wait)| waits(wait))
+            .map(|(&pid, _)| pid)
+            .collect();
+        loop {
+            let before = stuck.len();
+            let freed: Vec<Pid> = stuck
+                .iter()
+                .copied()
+                .filter(|pid| self.waits[pid].can_go_on(&stuck))
+                .collect();
+            for pid in freed {
+                stuck.remove(&pid);
+            }
+            if stuck.len() == before {
+                return stuck;
             }
         }
     }
-    None
+
+    /// From `own` along waits among the stuck back to `own`: the last process before it, and the leaders on
+    /// the circle or beside it.
+    fn circle(&self, own: Pid) -> Option<Circle> {
+        let stuck = self.stuck();
+        if !stuck.contains(&own) {
+            return None;
+        }
+        let mut seen = BTreeSet::new();
+        let mut open = vec![own];
+        let mut last = None;
+        while let Some(pid) = open.pop() {
+            for next in self.waits[&pid].all().filter(|pid| stuck.contains(pid)) {
+                if next == own {
+                    last = last.or(Some(pid));
+                }
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        let leads = |pid: &&Pid| !self.waits[*pid].jobs.is_empty();
+        Some(Circle {
+            last: last?,
+            first_to_give_up: seen.iter().filter(leads).max().copied().unwrap_or(own),
+            over_places: self.over_places,
+        })
+    }
 }
 
-/// Raises 40P01 if the worker of `job` waits, through whatever chain, for this session.
-pub fn check(cluster: &'static Cluster, job: JobId) {
-    let worker = cluster.slot(job).pid.load(Ordering::Relaxed);
+struct Circle {
+    last: Pid,
+    first_to_give_up: Pid,
+    over_places: bool,
+}
+
+/// The processes of which one has to go on for the job to do so; `None`: it can by itself.
+fn processes(
+    cluster: &'static Cluster,
+    jobs: &Jobs,
+    job: JobId,
+    over_places: &mut bool,
+) -> Option<Vec<Pid>> {
+    let slot = cluster.slot(job);
+    let awaited = cluster.pool().locked(|scheduler| scheduler.awaited_by(job));
+    match awaited {
+        Awaited::Nothing => match slot.pid.load(Ordering::Relaxed) {
+            0 => None,
+            pid => Some(vec![pid]),
+        },
+        Awaited::Place => places(cluster, slot.lane(), over_places),
+        Awaited::Share(leader) => {
+            let (mut pids, queued) = jobs.admitted.get(&leader.pid())?.clone();
+            if queued {
+                pids.extend(places(cluster, slot.lane(), over_places)?);
+            }
+            Some(pids)
+        }
+    }
+}
+
+/// The processes in the places of the pool; `None`: one is to be had, or on its way.
+fn places(cluster: &'static Cluster, lane: u32, over_places: &mut bool) -> Option<Vec<Pid>> {
+    if registration::staff(cluster, lane, None) == Staffed::Enough {
+        return None;
+    }
+    *over_places = true;
+    let mut pids = Vec::with_capacity(cluster.places());
+    let all_busy = cluster.pool().locked(|scheduler| {
+        scheduler.occupants().all(|party| {
+            pids.extend(party.map(Party::pid));
+            party.is_some()
+        })
+    });
+    all_busy.then_some(pids)
+}
+
+/// Raises 40P01 if this session, which sleeps on `jobs`, waits through whatever chain for itself.
+pub fn check(cluster: &'static Cluster, jobs: &[JobId], patience: &mut Patience) {
     // SAFETY: a plain global of this process.
     let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
     // Outside a transaction (during exit) there is nothing to ask the lock manager with.
     // SAFETY: looks at the state of this process.
-    if worker == 0 || !unsafe { pg_sys::IsTransactionState() } {
+    if !unsafe { pg_sys::IsTransactionState() } {
         return;
     }
-    if path(cluster, worker, own).is_none() {
+    if Graph::explore(cluster, own).circle(own).is_none() {
         return;
     }
-    let Some(found) = path(cluster, worker, own) else {
+    let Some(circle) = Graph::explore(cluster, own).circle(own) else {
         return;
     };
-    let last = found.last().map_or(worker, |edge| edge.from);
+    patience.found += 1;
+    if patience.found == 1 && circle.first_to_give_up != own {
+        return;
+    }
+    let worker = jobs
+        .iter()
+        .map(|job| cluster.slot(*job).pid.load(Ordering::Relaxed))
+        .find(|&pid| pid != 0);
+    raise(own, worker, &circle);
+}
+
+fn raise(own: Pid, worker: Option<Pid>, circle: &Circle) {
+    let job = match worker {
+        Some(pid) => format!("the background job in process {pid}"),
+        None => String::from("a background job that is queued"),
+    };
+    let last = circle.last;
+    let (detail, hint) = if circle.over_places {
+        (
+            format!(
+                "Process {own} waits for {job}; every worker that could take a queued job waits, like process {last}, for others of them."
+            ),
+            "Raise max_worker_processes or pg_background.max_pool_workers, or do not wait for jobs from within jobs.",
+        )
+    } else {
+        (
+            format!(
+                "Process {own} waits for {job}; process {last} waits for a lock held by process {own}."
+            ),
+            "Commit the transaction that holds the lock before waiting for the job, or launch and wait in separate statements.",
+        )
+    };
     pgrx::pg_sys::panic::ErrorReport::new(
         PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
         "deadlock detected between this session and its background job",
         "check",
     )
-    .set_detail(format!(
-        "Process {own} waits for the background job in process {worker}; process {last} waits for a lock held by process {own}."
-    ))
-    .set_hint("Commit the transaction that holds the lock before waiting for the job, or launch and wait in separate statements.")
+    .set_detail(detail)
+    .set_hint(hint)
     .report(PgLogLevel::ERROR);
 }

@@ -2,8 +2,9 @@
 //!
 //! In a worker a session ends with the job that launched from it.
 
-use crate::leader::{control, session};
+use crate::leader::{control, room, session};
 use crate::pg::cluster;
+use crate::pg::latch::own_party;
 use crate::pg::registration;
 
 /// Ends the session, as far as its jobs go. Does not throw.
@@ -11,14 +12,25 @@ pub fn release_all() {
     let Some(cluster) = cluster::attached() else {
         return;
     };
-    for tracked in session::tracked() {
+    room::give_up(cluster);
+    session::end_all_readings(cluster);
+    for tracked in session::held() {
         if tracked.is_given() {
             session::let_go(cluster, tracked.job);
         } else {
-            // Ended in the middle of a launch: nobody has the handle, so the job was never accepted.
+            // Ended in the middle of a launch or a fan-out: nobody has the handle, so the job was never
+            // accepted, or is nobody's any more.
             control::withdraw(cluster, tracked.job);
         }
     }
     session::forget_statistics();
+    let own = own_party();
+    if cluster
+        .pool()
+        .leader(own)
+        .is_some_and(|entry| entry.is_of(own))
+    {
+        cluster.pool().locked(|scheduler| scheduler.depart(own));
+    }
     let _ = registration::settle(cluster);
 }

@@ -2,23 +2,29 @@
 //!
 //! 1. The settings, the users and the text are put together; nothing is shared yet.
 //! 2. A slot is claimed and tracked; the request goes into an arena block. An error until here gives both
-//!    back ([`Reservation`]).
+//!    back ([`Reservation`]). When the job table is full the launch waits for a slot first ([`room`]).
 //! 3. Under the pool lock the job is published, and handed to an idle worker or put at the end of its
-//!    lane. If it has to wait, workers are started as far as there are places.
+//!    lane. If it has to wait, workers are started as far as there are places. With
+//!    `on_exhaustion = queue` a job over its session's share is held back instead.
 //! 4. The launch returns when the job is bound to a process, whose pid is then in the handle. It does not
 //!    wait for the process to connect or begin. Whoever interrupts this wait has no handle, so the job is
 //!    taken back ([`Accepted`]).
+//!
+//! A fan-out ([`crate::leader::fanout`]) takes the same way with [`launch_for_fanout`]: no handle, no waiting for
+//! a worker, and one [`Context`] for all its jobs.
 
 use crate::engine::handle::Cookie;
 use crate::engine::job::{Phase, Snapshot};
-use crate::engine::pool::{LaneKey, Placement};
+use crate::engine::pool::soon::Awake;
+use crate::engine::pool::{LaneKey, Placement, Staffing};
 use crate::engine::sync::Ordering;
 use crate::engine::table::{JobId, Options, Slot};
-use crate::leader::{control, session, wait};
+use crate::engine::wait::linger;
+use crate::leader::{control, room, session, wait};
 use crate::pg::block::{Block, Request};
 use crate::pg::cluster::{Cluster, cluster, no_slot};
 use crate::pg::error::{Error, Failure};
-use crate::pg::latch::{own_party, ring, shared_now};
+use crate::pg::latch::{self, ProcessLatch, own_party, ring, shared_now};
 use crate::pg::local::Local;
 use crate::pg::registration::{self, Staffed};
 use crate::pg::settings::{self, OnExhaustion};
@@ -35,12 +41,47 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
 pub struct Launch<'a> {
     /// SQL text.
     pub sql: &'a [u8],
+    /// Its parameters, as the shim serialized them; empty: none.
+    pub params: &'a [u8],
     /// Bytes of result ring; 0 or less: the default.
     pub queue_size: i32,
     /// Through version 1: known by pid alone.
     pub by_pid: bool,
     /// Fire and forget: no result.
     pub submit: bool,
+    /// What the user calls it; beyond 63 bytes it is cut.
+    pub label: Option<&'a [u8]>,
+}
+
+/// The session as a job takes it over. Parts of it cost microseconds, so a fan-out takes it once.
+pub struct Context {
+    identity: Identity,
+    guc_state: Vec<u8>,
+    /// Milliseconds; -1: what the settings say.
+    statement_timeout: i32,
+}
+
+impl Context {
+    /// The session as it is now.
+    pub fn capture() -> Self {
+        Self {
+            identity: own_identity(),
+            guc_state: guc_state::serialize(),
+            statement_timeout: match settings::worker_timeout() {
+                0 => -1,
+                limit => limit,
+            },
+        }
+    }
+}
+
+/// What a launch does when there is no free slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum NoSlot {
+    /// Nothing: there is none.
+    GiveUp,
+    /// It waits so many milliseconds.
+    Wait(i32),
 }
 
 /// The lane this session launched in last: looked at first.
@@ -88,7 +129,7 @@ fn checked_queue_size(asked: i32) -> Result<i32, Error> {
 }
 
 /// The users of this session.
-pub fn own_identity() -> Identity {
+fn own_identity() -> Identity {
     let mut identity = std::mem::MaybeUninit::uninit();
     // SAFETY: the shim fills in every field.
     unsafe {
@@ -98,7 +139,7 @@ pub fn own_identity() -> Identity {
 }
 
 /// The lane of this session.
-pub fn own_lane(identity: &Identity) -> LaneKey {
+fn own_lane(identity: &Identity) -> LaneKey {
     // SAFETY: a plain global of this process.
     let database = unsafe { pg_sys::MyDatabaseId };
     LaneKey {
@@ -131,83 +172,200 @@ impl Drop for Accepted {
     }
 }
 
+/// Launches are allowed.
+///
+/// # Errors
+/// 55000 otherwise.
+pub fn check_enabled() -> Result<(), Error> {
+    if settings::enabled() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "background jobs are disabled",
+    )
+    .hint("Set pg_background.enabled to on and reload the configuration."))
+}
+
 /// Launches a job. Returns its pid (0 while it is queued) and cookie.
 ///
 /// # Errors
 /// 55000 launches are disabled; 22023 bad queue size; 53400 too many jobs in this session; 53000 no worker
 /// or no slot to be had; 53200 shared memory exhausted.
 pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
-    if !settings::enabled() {
-        return Err(Error::new(
-            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "background jobs are disabled",
-        )
-        .hint("Set pg_background.enabled to on and reload the configuration.")
-        .into());
-    }
+    check_enabled()?;
     let queue_size = checked_queue_size(launch.queue_size)?;
     let on_exhaustion = match settings::on_exhaustion() {
         OnExhaustion::Queue if launch.by_pid => OnExhaustion::Wait,
         mode => mode,
     };
-    if on_exhaustion != OnExhaustion::Queue && session::count() >= settings::max_workers() {
+    let queues = on_exhaustion == OnExhaustion::Queue;
+    if !queues && session::count() >= settings::max_workers() {
         return Err(session::too_many().into());
     }
     let cluster = cluster()?;
-    let identity = own_identity();
-    let guc_state = guc_state::serialize();
+    let context = Context::capture();
+    let options = Options {
+        by_pid: launch.by_pid,
+        submit: launch.submit,
+        bounded: queues,
+        ..Options::default()
+    };
+    let no_slot_policy = match on_exhaustion {
+        OnExhaustion::Error => NoSlot::GiveUp,
+        OnExhaustion::Wait | OnExhaustion::Queue => NoSlot::Wait(settings::launch_timeout()),
+    };
+    let (job, cookie) = reserve(
+        cluster,
+        &context,
+        launch,
+        options,
+        queue_size,
+        no_slot_policy,
+    )?
+    .ok_or_else(no_slot)?;
+    place(
+        cluster,
+        job,
+        cookie,
+        own_lane(&context.identity),
+        on_exhaustion,
+    )
+}
+
+/// Launches a job of a fan-out: nobody is given its handle, and it counts against no limit of the session.
+/// `None`: there is no free slot, and `may_wait` is false.
+///
+/// # Errors
+/// 53000 no slot to be had; 53200 shared memory exhausted.
+pub fn launch_for_fanout(
+    cluster: &'static Cluster,
+    context: &Context,
+    sql: &[u8],
+    may_wait: bool,
+) -> Result<Option<JobId>, Error> {
+    let launch = Launch {
+        sql,
+        params: &[],
+        queue_size: 0,
+        by_pid: false,
+        submit: false,
+        label: None,
+    };
+    let options = Options {
+        uncounted: true,
+        ..Options::default()
+    };
+    let no_slot_policy = match (may_wait, settings::on_exhaustion()) {
+        (false, _) | (true, OnExhaustion::Error) => NoSlot::GiveUp,
+        (true, _) => NoSlot::Wait(settings::launch_timeout()),
+    };
+    let queue_size = settings::default_queue_size();
+    let reserved = reserve(
+        cluster,
+        context,
+        &launch,
+        options,
+        queue_size,
+        no_slot_policy,
+    )?;
+    let Some((job, _)) = reserved else {
+        return if may_wait { Err(no_slot()) } else { Ok(None) };
+    };
+    let (placement, lane, staffing) = publish(cluster, job, own_lane(&context.identity), false)?;
+    match placement {
+        Placement::Handed(worker) => ring(worker),
+        _ => {
+            let _ = registration::staff(cluster, lane, staffing);
+        }
+    }
+    Ok(Some(job))
+}
+
+fn reserve(
+    cluster: &'static Cluster,
+    context: &Context,
+    launch: &Launch<'_>,
+    options: Options,
+    queue_size: i32,
+    no_slot_policy: NoSlot,
+) -> Result<Option<(JobId, Cookie)>, Error> {
+    let random = random()?;
+    let cookie = |job: JobId| Cookie::new(job.index, job.generation, random);
+    let track = |job| session::track(job, cookie(job), launch.by_pid, launch.submit);
+    let claimed = match no_slot_policy {
+        NoSlot::GiveUp => cluster.jobs().claim().inspect(|&job| track(job)),
+        NoSlot::Wait(timeout) => room::claim(cluster, timeout, track),
+    };
+    let Some(job) = claimed else {
+        return Ok(None);
+    };
+    let cookie = cookie(job);
+    let reservation = Reservation { cluster, job };
+    let slot = cluster.slot(job);
+    let excluded = if launch.by_pid {
+        session::pids_in_use()
+    } else {
+        smallvec::SmallVec::new()
+    };
+    let options = Options {
+        labeled: launch.label.is_some(),
+        ..options
+    };
+    slot.prepare(cookie, own_party(), options, &excluded);
+    if let Some(label) = launch.label {
+        slot.set_label(&text::cut::<{ crate::engine::table::LABEL_LIMIT }>(label));
+    }
     let request = Request {
-        identity,
-        statement_timeout: match settings::worker_timeout() {
-            0 => -1,
-            limit => limit,
-        },
+        identity: context.identity,
+        statement_timeout: context.statement_timeout,
         sql: launch.sql,
-        guc_state: &guc_state,
+        params: launch.params,
+        guc_state: &context.guc_state,
         queue_size: if launch.submit {
             0
         } else {
             queue_size as usize
         },
     };
-    let (job, cookie) = reserve(cluster, launch, &request, queue_size)?;
-    place(cluster, job, cookie, own_lane(&identity), on_exhaustion)
-}
-
-fn reserve(
-    cluster: &'static Cluster,
-    launch: &Launch<'_>,
-    request: &Request<'_>,
-    queue_size: i32,
-) -> Result<(JobId, Cookie), Error> {
-    let random = random()?;
-    let job = cluster.jobs().claim().ok_or_else(no_slot)?;
-    let cookie = Cookie::new(job.index, job.generation, random);
-    session::track(job, cookie, launch.by_pid, launch.submit);
-    let reservation = Reservation { cluster, job };
-    let slot = cluster.slot(job);
-    let options = Options {
-        by_pid: launch.by_pid,
-        submit: launch.submit,
-        fresh_only: false,
-    };
-    let excluded = if launch.by_pid {
-        session::pids_in_use()
-    } else {
-        smallvec::SmallVec::new()
-    };
-    slot.prepare(cookie, own_party(), options, &excluded);
-    let block = Block::allocate(cluster, request)?;
+    let block = Block::allocate(cluster, &request)?;
     slot.block.store(block, Ordering::Relaxed);
     slot.queue_size
         .store(queue_size.cast_unsigned(), Ordering::Relaxed);
     slot.user
-        .store(request.identity.current.to_u32(), Ordering::Relaxed);
+        .store(context.identity.current.to_u32(), Ordering::Relaxed);
     slot.launched_at.store(shared_now(), Ordering::Relaxed);
     slot.preview
         .store(&text::cut_marked::<{ crate::engine::table::PREVIEW_LIMIT }>(launch.sql));
     std::mem::forget(reservation);
-    Ok((job, cookie))
+    Ok(Some((job, cookie)))
+}
+
+/// Publishes a reserved job in its lane; `soon`: with a worker that need not be woken, if that is worth a moment.
+fn publish(
+    cluster: &'static Cluster,
+    job: JobId,
+    key: LaneKey,
+    soon: bool,
+) -> Result<(Placement, u32, Option<Staffing>), Error> {
+    let limit = settings::max_workers() as u32;
+    let (placement, lane, staffing) = if soon {
+        place_soon(cluster, job, key, limit)
+    } else {
+        let (hint, now) = (LANE_HINT.get(), shared_now());
+        cluster
+            .pool()
+            .locked(|scheduler| registration::place(scheduler, cluster, job, key, hint, limit, now))
+    };
+    LANE_HINT.set(lane);
+    if placement == Placement::NoLane {
+        session::abandon(cluster, job);
+        return Err(Error::new(
+            ERRCODE_INSUFFICIENT_RESOURCES,
+            "too many combinations of database and role have background jobs",
+        ));
+    }
+    Ok((placement, lane, staffing))
 }
 
 fn place(
@@ -217,32 +375,55 @@ fn place(
     key: LaneKey,
     on_exhaustion: OnExhaustion,
 ) -> Result<(u32, Cookie), Failure> {
-    let (hint, now) = (LANE_HINT.get(), shared_now());
-    let (placement, lane, staffing) = cluster
-        .pool()
-        .locked(|scheduler| registration::place(scheduler, cluster, job, key, hint, now));
-    LANE_HINT.set(lane);
-    let slot = cluster.slot(job);
-    match placement {
-        Placement::NoLane => {
-            session::abandon(cluster, job);
-            return Err(Error::new(
-                ERRCODE_INSUFFICIENT_RESOURCES,
-                "too many combinations of database and role have background jobs",
-            )
-            .into());
-        }
-        Placement::Handed(worker) => ring(worker),
-        Placement::Queued => {
-            let accepted = Accepted { cluster, job };
-            let staffed = registration::staff(cluster, lane, staffing);
-            await_worker(&accepted, on_exhaustion, staffed)?;
-            std::mem::forget(accepted);
-        }
+    let (placement, lane, staffing) = publish(cluster, job, key, true)?;
+    if let Placement::Handed(worker) = placement {
+        ring(worker);
+    } else {
+        let accepted = Accepted { cluster, job };
+        let staffed = registration::staff(cluster, lane, staffing);
+        await_worker(&accepted, on_exhaustion, staffed)?;
+        std::mem::forget(accepted);
     }
-    let pid = slot.pid.load(Ordering::Relaxed);
+    let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
     session::launched(job, pid);
     Ok((pid, cookie))
+}
+
+/// The lane that this session's jobs are of.
+pub fn lane_of_session() -> LaneKey {
+    own_lane(&own_identity())
+}
+
+/// Places a job, with an idle worker that is awake if there is one or will be in a moment
+/// ([`crate::engine::pool::soon`]). The wait for that is a spin, in which nothing can be thrown.
+fn place_soon(
+    cluster: &'static Cluster,
+    job: JobId,
+    key: LaneKey,
+    limit: u32,
+) -> (Placement, u32, Option<Staffing>) {
+    let (pool, hint, now) = (cluster.pool(), LANE_HINT.get(), shared_now());
+    let mut may_linger = true;
+    loop {
+        let placed = pool.locked(|scheduler| {
+            match scheduler.place_awake(job, key, hint, limit, latch::is_awake) {
+                Awake::Handed(worker, lane) => Ok((Placement::Handed(worker), lane, None)),
+                Awake::Soon(soon) if may_linger => Err(soon),
+                Awake::Soon(_) | Awake::None => Ok(registration::place(
+                    scheduler, cluster, job, key, hint, limit, now,
+                )),
+            }
+        });
+        match placed {
+            Ok(placed) => return placed,
+            Err(soon) => {
+                let word = &pool.worker(soon.worker).word;
+                let is_free = || (word.load().activity() != soon.busy).then_some(());
+                may_linger = false;
+                let _ = linger(&ProcessLatch::new(cluster), soon.within, is_free);
+            }
+        }
+    }
 }
 
 fn is_bound(slot: &Slot, now: Snapshot) -> bool {

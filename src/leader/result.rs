@@ -1,186 +1,29 @@
-//! Reading a result.
+//! Reading a result, for everyone who wants rows: a tuplestore here, one row at a time in [`super::stream`],
+//! a JSON array in [`super::json_array`].
 //!
-//! The rows come out of the ring, the outcome out of the block once the job has finished; first all of the
-//! one, then the other. Until the first row is taken nothing is used up: a column list that does not fit,
-//! or an interrupt, leaves the result to be read again. A reader that is interrupted later cannot give
-//! back what it took: it lets go of the job, whose rest is dropped ([`Reading`]).
+//! First the rows, then the outcome out of the block once the job has finished. Types are compared when the
+//! first row is seen, before it is taken, so a column list that does not fit, or an interrupt before the
+//! first row, leaves the result to be read again.
 
 use crate::engine::job::Phase;
 use crate::engine::message;
-use crate::engine::ring::{Chunk, MappedBuffer, Reader, Shared};
 use crate::engine::table::JobId;
-use crate::leader::columns::{self, Conversions};
+use crate::leader::convert::{Contexts, Converter, Row, Wanted};
+use crate::leader::reading::{Next, Pace, Reading};
 use crate::leader::session::{self, Asking, Name, Tracked};
-use crate::leader::wait;
 use crate::pg::block::Block;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
-use crate::pg::latch::{own_party, ring};
-use crate::pg::rows::RowSink;
-use crate::pg::shim::{self, frame, guarded};
-use pgrx::PgLogLevel;
+use crate::pg::memory::{Bytes, within};
+use crate::pg::rows::{Caller, Store};
+use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_FEATURE_NOT_SUPPORTED, ERRCODE_UNDEFINED_OBJECT,
 };
+use std::borrow::Cow;
 
 /// Rows between two looks at pending interrupts.
 const ROWS_PER_CHECK: u32 = 64;
-
-/// A result while it is read.
-struct Reading {
-    cluster: &'static Cluster,
-    job: JobId,
-    pid: u32,
-    shared: &'static Shared,
-    reader: Reader<'static, MappedBuffer>,
-    /// Chunks of a frame that came in several. Words, so that a tuple in it is aligned.
-    assembled: Vec<u64>,
-    assembled_len: usize,
-    /// Something was taken that cannot be given back.
-    taking: bool,
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.reader.disarm();
-        if self.taking {
-            // Given up half-way: what was taken cannot be given back, so the job is let go of.
-            self.shared.discard();
-            session::let_go(self.cluster, self.job);
-        } else if let Some(worker) = self.reader.give_back() {
-            ring(worker);
-        }
-    }
-}
-
-/// A whole frame, where it lies.
-struct Frame {
-    kind: u8,
-    start: *const u8,
-    len: usize,
-    /// To be consumed when done with; `None`: it lies in `assembled`.
-    chunk: Option<Chunk>,
-}
-
-impl Frame {
-    /// # Safety
-    /// Until the frame is consumed.
-    unsafe fn bytes<'a>(&self) -> &'a [u8] {
-        // SAFETY: by the caller.
-        unsafe { std::slice::from_raw_parts(self.start, self.len) }
-    }
-}
-
-impl Reading {
-    /// The next frame; `None`: the job has finished and there is no other.
-    fn next(&mut self) -> Option<Frame> {
-        self.assembled_len = 0;
-        loop {
-            let chunk = self.wait_chunk()?;
-            if !chunk.more && self.assembled_len == 0 {
-                let start = self.reader.payload(chunk, <[u8]>::as_ptr);
-                return Some(Frame {
-                    kind: chunk.kind,
-                    start,
-                    len: chunk.len,
-                    chunk: Some(chunk),
-                });
-            }
-            // A frame in several chunks cannot be given back once its first chunk is.
-            self.start_taking();
-            self.append(chunk);
-            self.consume(chunk);
-            if !chunk.more {
-                return Some(Frame {
-                    kind: chunk.kind,
-                    start: self.assembled.as_ptr().cast(),
-                    len: self.assembled_len,
-                    chunk: None,
-                });
-            }
-        }
-    }
-
-    fn append(&mut self, chunk: Chunk) {
-        let end = self.assembled_len + chunk.len;
-        self.assembled
-            .resize(end.div_ceil(8).max(self.assembled.len()), 0);
-        // SAFETY: the buffer was just made large enough.
-        self.reader.payload(chunk, |bytes| unsafe {
-            let into = self.assembled.as_mut_ptr().cast::<u8>();
-            into.add(self.assembled_len)
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-        });
-        self.assembled_len = end;
-    }
-
-    fn start_taking(&mut self) {
-        if !self.taking {
-            self.taking = true;
-            session::consumed(self.job);
-        }
-    }
-
-    fn consume(&mut self, chunk: Chunk) {
-        if let Some(worker) = self.reader.consume(chunk) {
-            ring(worker);
-        }
-    }
-
-    fn done(&mut self, frame: &Frame) {
-        if let Some(chunk) = frame.chunk {
-            self.consume(chunk);
-        }
-    }
-
-    /// The chunk at the front; `None`: the job has finished and the ring is empty.
-    fn wait_chunk(&mut self) -> Option<Chunk> {
-        if let Some(chunk) = self.reader.peek() {
-            return Some(chunk);
-        }
-        if let Some(worker) = self.reader.give_back() {
-            ring(worker);
-        }
-        let (cluster, job, shared) = (self.cluster, self.job, self.shared);
-        let word = &cluster.slot(job).word;
-        let reader = &mut self.reader;
-        let found = wait::until(
-            cluster,
-            job,
-            None,
-            || shared.arm_reader(own_party()),
-            || {
-                // The word first: once it says finished, everything is in the ring.
-                let finished = word.load().phase().is_finished();
-                match reader.peek() {
-                    Some(chunk) => Some(Some(chunk)),
-                    None => finished.then_some(None),
-                }
-            },
-        );
-        self.reader.disarm();
-        found.expect("a wait without a deadline ends when it has found something")
-    }
-
-    /// Raises a notice. `false`: it is another kind of frame.
-    fn deliver(&mut self, frame: &Frame) -> bool {
-        if frame.kind != frame::NOTICE {
-            return false;
-        }
-        // SAFETY: copied before the frame is consumed; consumed before it is raised, because raising may
-        // throw.
-        let bytes = unsafe { frame.bytes() }.to_vec();
-        self.done(frame);
-        if let Some(worker) = self.reader.give_back() {
-            ring(worker);
-        }
-        let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
-        let (level, pid) = (PgLogLevel::WARNING as i32, self.pid.cast_signed());
-        // SAFETY: the bytes outlive the call.
-        unsafe { guarded(|| shim::pgb_raise_message(start, len, level, pid)) };
-        true
-    }
-}
 
 fn no_result(tracked: &Tracked, detail: &str) -> Error {
     Error::new(
@@ -190,14 +33,12 @@ fn no_result(tracked: &Tracked, detail: &str) -> Error {
     .detail(detail)
 }
 
-/// Reads the result of a job into `sink`, waiting for it as long as need be.
+/// Finds a job whose result can be read.
 ///
 /// # Errors
-/// As [`session::find`]; 0A000 for a submitted job; 42704 when it was read before; 42804 when the column
-/// list does not fit; the job's own error; 08006 when its worker was lost.
-pub fn read(name: Name, sink: &mut RowSink) -> Result<(), Failure> {
+/// As [`session::find`]; 0A000 for a submitted job; 42704 when it was read before.
+pub fn find(name: Name) -> Result<(&'static Cluster, Tracked), Failure> {
     let (cluster, tracked) = session::find(name, Asking::ForResult)?;
-    let job = tracked.job;
     if tracked.submit {
         return Err(Error::new(
             ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -206,107 +47,233 @@ pub fn read(name: Name, sink: &mut RowSink) -> Result<(), Failure> {
         .hint("Use pg_background_launch_v2 for a job whose result is to be read.")
         .into());
     }
-    if tracked.consumed {
+    if tracked.consumed && !session::is_being_read(tracked.job) {
         return Err(no_result(
             &tracked,
             "Reading was interrupted after the first row; the rest was dropped.",
         )
         .into());
     }
-    let block = Block::of(cluster, job);
-    let (shared, buffer) = block
-        .ring()
-        .expect("a job that was not submitted has a ring");
-    let mut reading = Reading {
-        cluster,
-        job,
-        pid: tracked.pid,
-        shared,
-        reader: Reader::new(shared, buffer),
-        assembled: Vec::new(),
-        assembled_len: 0,
-        taking: false,
-    };
-    take_all(&mut reading, sink)?;
-    reading.taking = false;
-    drop(reading);
-
-    let phase = session::notice(cluster, job).phase();
-    let noted = block.error();
-    let pid = tracked.current_pid(cluster).cast_signed();
-    session::let_go(cluster, job);
-    match phase {
-        Phase::Completed => Ok(()),
-        _ => Err(Failure::Job {
-            message: error_of(phase, noted, pid),
-            pid,
-        }),
-    }
+    Ok((cluster, tracked))
 }
 
-/// The error of a job that did not complete: the one that was noted, if any.
-pub fn error_of(phase: Phase, noted: Vec<u8>, pid: i32) -> Vec<u8> {
-    if !noted.is_empty() {
-        return noted;
-    }
-    if phase == Phase::Canceled {
-        return message::compose(
-            "57014",
-            "canceling statement due to user request",
-            Some("The job was canceled before it began."),
-        );
-    }
-    message::compose(
-        "08006",
-        &format!("lost connection to worker process with PID {pid}"),
-        None,
-    )
+/// The rows of a job.
+pub struct Rows {
+    cluster: &'static Cluster,
+    job: JobId,
+    contexts: Contexts,
+    reading: Reading,
+    converter: Option<Converter>,
+    since_check: u32,
 }
 
-fn take_all(reading: &mut Reading, sink: &mut RowSink) -> Result<(), Failure> {
-    let mut conversions: Option<Conversions> = None;
-    let mut tags_checked = false;
-    let mut rows = 0_u32;
-    while let Some(frame) = reading.next() {
-        if reading.deliver(&frame) {
-            continue;
+/// What a look for the next row found.
+pub enum Step<'a> {
+    /// A row.
+    Row(Row<'a>),
+    /// None now; there can be more.
+    NotYet,
+    /// The job has finished and there is no other.
+    End,
+}
+
+impl Rows {
+    /// Begins to read the result of a job that this session holds and that has one. Memory comes from a
+    /// context under `parent`, which has to live as long.
+    ///
+    /// # Errors
+    /// 55006 when it is being read already.
+    ///
+    /// # Safety
+    /// `parent` must be valid.
+    pub unsafe fn begin(
+        cluster: &'static Cluster,
+        job: JobId,
+        pid: u32,
+        pace: Pace,
+        parent: pg_sys::MemoryContext,
+    ) -> Result<Self, Error> {
+        // SAFETY: by the caller.
+        let contexts = unsafe { Contexts::under(parent) };
+        let reading = Reading::begin(cluster, job, pid, pace, contexts.reading, contexts.row)?;
+        Ok(Self {
+            cluster,
+            job,
+            contexts,
+            reading,
+            converter: None,
+            since_check: 0,
+        })
+    }
+
+    /// The next row as it is wanted, the same each time; stays until the next is asked for. `wait`: until
+    /// there is one, or the end. `values`: as values in any case.
+    ///
+    /// # Errors
+    /// 42804 when the columns do not fit; 42704 when the session has let go of the job meanwhile.
+    pub fn next(
+        &mut self,
+        wanted: Wanted<'_>,
+        wait: bool,
+        values: bool,
+    ) -> Result<Step<'_>, Error> {
+        self.since_check += 1;
+        if self.since_check >= ROWS_PER_CHECK {
+            self.since_check = 0;
+            pgrx::check_for_interrupts!();
         }
-        // SAFETY: used before the frame is consumed below.
-        let bytes = unsafe { frame.bytes() };
-        match frame.kind {
-            frame::DESCRIPTION => {
-                let job_columns = columns::parse_description(bytes);
-                conversions = Some(columns::plan(&job_columns, sink.expected())?);
-                sink.begin(&job_columns);
-                // SAFETY: forgets the row types of the result read before this one.
-                unsafe { guarded(|| shim::pgb_forget_records()) };
+        match self.reading.next(wait)? {
+            Next::NotYet => Ok(Step::NotYet),
+            Next::End => {
+                self.check_end(wanted)?;
+                self.reading.complete();
+                Ok(Step::End)
             }
-            frame::RECORD => {
-                let (start, len) = (frame.start.cast(), frame.len as i32);
-                // SAFETY: the frame lies where it is until it is consumed.
-                unsafe { guarded(|| shim::pgb_remember_record(start, len)) };
-            }
-            frame::ROW => {
-                reading.start_taking();
-                let plan = conversions.as_ref().expect("a description comes first");
-                // SAFETY: the frame is a tuple of the described columns, and stays until consumed.
-                unsafe { sink.put(frame.start.cast_mut().cast(), plan) };
-            }
-            frame::TAG => {
-                if !tags_checked {
-                    columns::check_tags(sink.expected())?;
-                    tags_checked = true;
+            Next::Frame(frame) => {
+                if self.converter.is_none() {
+                    self.describe(wanted)?;
                 }
-                reading.start_taking();
-                sink.put_text(bytes);
+                self.reading.take();
+                let converter = self.converter.as_mut().expect("just made");
+                // SAFETY: the frame stays until the next one is asked for.
+                let row = unsafe { within(self.contexts.row, || converter.row(frame, values)) };
+                Ok(Step::Row(row))
             }
-            other => unreachable!("frame of kind {other} in a result ring"),
         }
-        reading.done(&frame);
-        rows = rows.wrapping_add(1);
-        if rows.is_multiple_of(ROWS_PER_CHECK) {
+    }
+
+    /// Puts the rows that follow and are there now into a store, when they need no conversion. After a row
+    /// that was put unchanged.
+    pub fn put_following(&mut self, store: &mut Store) {
+        let put = |tuples: &[*const u8], store: &mut Store| {
+            // SAFETY: the columns were compared with the caller's; the tuples stay during the call.
+            unsafe { store.put_tuples(tuples) };
+        };
+        while self.reading.put_following(|tuples| put(tuples, store)) {
             pgrx::check_for_interrupts!();
         }
     }
-    Ok(())
+
+    /// Lets the worker have the room of the row that was returned last.
+    pub fn done(&mut self) {
+        self.reading.done();
+    }
+
+    /// The context of the row that was returned last.
+    pub fn row_context(&self) -> pg_sys::MemoryContext {
+        self.contexts.row
+    }
+
+    fn describe(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
+        let description = Block::of(self.cluster, self.job).description();
+        // SAFETY: the context lives as long as the converter.
+        let converter = unsafe { Converter::new(self.contexts.reading, description, wanted)? };
+        self.converter = Some(converter);
+        Ok(())
+    }
+
+    /// A result without rows has columns all the same; without columns and tags (empty SQL, or an error
+    /// before them) it fits everything.
+    fn check_end(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
+        if self.converter.is_none() && self.has_columns() {
+            self.describe(wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the statement is of a kind that returns rows. Once the end was found.
+    pub fn has_columns(&self) -> bool {
+        Block::of(self.cluster, self.job).description().is_some()
+    }
+
+    /// Frees what the reading has used. (A reading that is given up leaves it to the parent context.)
+    pub fn free(self) {
+        let context = self.contexts.reading;
+        drop(self);
+        // SAFETY: nothing refers to it any more.
+        unsafe { pg_sys::MemoryContextDelete(context) };
+    }
+}
+
+/// Every row was taken: raises the job's error if it has one, and lets go of it.
+///
+/// # Errors
+/// The job's own; 08006 when its worker was lost.
+pub fn conclude(cluster: &'static Cluster, job: JobId) -> Result<(), Failure> {
+    let phase = session::notice(cluster, job).phase();
+    let pid = cluster
+        .slot(job)
+        .pid
+        .load(crate::engine::sync::Ordering::Relaxed);
+    let pid = pid.cast_signed();
+    let failure = match phase {
+        Phase::Completed => None,
+        _ => Some(Bytes::copy(&error_of(
+            phase,
+            Block::of(cluster, job).error(),
+            pid,
+        ))),
+    };
+    session::let_go(cluster, job);
+    match failure {
+        None => Ok(()),
+        Some(message) => Err(Failure::Job { message, pid }),
+    }
+}
+
+/// Reads the result of a job to its end, waiting as long as need be.
+///
+/// # Errors
+/// As [`find`]; 42804 when the caller's columns do not fit; the job's own error; 08006 when its worker was
+/// lost.
+pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Failure> {
+    let (cluster, tracked) = find(name)?;
+    let wanted = if json {
+        Wanted::Json
+    } else {
+        Wanted::Columns(caller)
+    };
+    // SAFETY: the context of the call outlives it.
+    let mut rows = unsafe {
+        Rows::begin(
+            cluster,
+            tracked.job,
+            tracked.pid,
+            Pace::Whole,
+            pg_sys::CurrentMemoryContext,
+        )?
+    };
+    let mut store = Store::new(caller);
+    let row_context = rows.row_context();
+    let values = caller.is_particular();
+    while let Step::Row(row) = rows.next(wanted, true, values)? {
+        let unchanged = matches!(row, Row::AsIs(_));
+        // SAFETY: the row's context is valid while it is read.
+        unsafe { within(row_context, || row.put(&mut store)) };
+        if unchanged {
+            rows.put_following(&mut store);
+        }
+    }
+    rows.free();
+    conclude(cluster, tracked.job)
+}
+
+/// The error of a job that did not complete: the one that was noted, if any.
+pub fn error_of(phase: Phase, noted: &[u8], pid: i32) -> Cow<'_, [u8]> {
+    if !noted.is_empty() {
+        return Cow::Borrowed(noted);
+    }
+    Cow::Owned(if phase == Phase::Canceled {
+        message::compose(
+            "57014",
+            "canceling statement due to user request",
+            Some("The job was canceled before it began."),
+        )
+    } else {
+        message::compose(
+            "08006",
+            &format!("lost connection to worker process with PID {pid}"),
+            None,
+        )
+    })
 }

@@ -1,8 +1,19 @@
 //! The jobs this session tracks, and its statistics.
 //!
 //! A job is tracked from the moment its slot is claimed, in the same stretch without interrupts, until it
-//! is detached or its result was read to the end; while it is tracked this session holds LEADER. The list
-//! is what the exit callback goes by.
+//! is detached or its result was read to the end; while it is tracked this session holds LEADER. What is
+//! tracked is what the exit callback goes by. A slot has one job at a time and the session holds it, so the
+//! slot's index finds the job, however many there are; a cookie names the slot.
+//!
+//! A job is **given** when the user has its handle. A launch that still waits for a worker has not given it
+//! out, and the jobs of a fan-out never are: they are in no list, count against no limit and in no
+//! statistics, and end with this session.
+//!
+//! A job whose result is being read ([`begin_reading`]) may be let go of in the middle: by code that the
+//! reading itself calls (a cast to JSON, the check of a domain), by another statement while a cursor is open,
+//! by the end of the session. Its memory must outlive the reading, so the hold is then given up by whoever
+//! ends the reading ([`end_reading`]). The exit callback gives up everything; a reading that is ended after
+//! it is told that the job is gone.
 //!
 //! Statistics count a job when it has finished and this session has noticed: at the latest when it lets
 //! go of it.
@@ -18,10 +29,11 @@ use crate::pg::local::Local;
 use crate::pg::{latch, settings};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
-    ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE,
+    ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
     ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_UNDEFINED_OBJECT,
 };
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 /// A job that this session holds.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +50,10 @@ pub struct Tracked {
     pub submit: bool,
     /// A row of the result, or its error, was taken.
     pub consumed: bool,
-    /// The user has its handle. (A launch that still waits for a worker has not given it out.)
+    /// The user has its handle.
     given: bool,
+    /// Its place in the order of the launches.
+    order: u64,
     /// Already in the statistics.
     counted: bool,
 }
@@ -55,6 +69,8 @@ pub struct Statistics {
     pub failed: u64,
     /// Ended by our cancel.
     pub canceled: u64,
+    /// Given up at the time limit of a call that ran them.
+    pub timed_out: u64,
     /// Microseconds that the completed, failed and canceled ones ran, in all.
     run_time: u64,
 }
@@ -69,18 +85,35 @@ impl Statistics {
     }
 }
 
+/// A job whose result is being read.
+struct BeingRead {
+    job: JobId,
+    /// It was let go of meanwhile.
+    let_go: bool,
+}
+
 struct Session {
-    jobs: Vec<Tracked>,
+    /// By the index of the slot.
+    jobs: BTreeMap<u32, Tracked>,
+    /// How many of them were given out.
+    given: usize,
+    /// Launches so far, failed ones included.
+    launches: u64,
+    being_read: Vec<BeingRead>,
     statistics: Statistics,
 }
 
 static SESSION: Local<Session> = Local::new(Session {
-    jobs: Vec::new(),
+    jobs: BTreeMap::new(),
+    given: 0,
+    launches: 0,
+    being_read: Vec::new(),
     statistics: Statistics {
         launched: 0,
         completed: 0,
         failed: 0,
         canceled: 0,
+        timed_out: 0,
         run_time: 0,
     },
 });
@@ -103,20 +136,36 @@ pub enum Name {
     Handle(i32, Cookie),
 }
 
-/// The jobs that are tracked now, in the order of their launch.
-pub fn tracked() -> SmallVec<[Tracked; 16]> {
-    SESSION.with(|session| session.jobs.iter().copied().collect())
+/// The jobs whose handles the user has, in the order of their launch.
+pub fn tracked() -> Vec<Tracked> {
+    let mut jobs: Vec<Tracked> = SESSION.with(|session| {
+        let given = session.jobs.values().filter(|tracked| tracked.given);
+        given.copied().collect()
+    });
+    jobs.sort_unstable_by_key(|tracked| tracked.order);
+    jobs
 }
 
-/// How many jobs are tracked.
+/// All jobs that this session holds.
+pub fn held() -> Vec<Tracked> {
+    SESSION.with(|session| session.jobs.values().copied().collect())
+}
+
+/// Whether this session still holds the job.
+pub fn holds(job: JobId) -> bool {
+    SESSION.with(|session| session.find(job).is_some())
+}
+
+/// How many handles the user has.
 pub fn count() -> usize {
-    SESSION.with(|session| session.jobs.len())
+    SESSION.with(|session| session.given)
 }
 
 /// Begins to track a job. In the same stretch without interrupts that claimed it.
 pub fn track(job: JobId, cookie: Cookie, by_pid: bool, submit: bool) {
     SESSION.with(|session| {
-        session.jobs.push(Tracked {
+        session.launches += 1;
+        let tracked = Tracked {
             job,
             cookie,
             pid: 0,
@@ -124,43 +173,63 @@ pub fn track(job: JobId, cookie: Cookie, by_pid: bool, submit: bool) {
             submit,
             consumed: false,
             given: false,
+            order: session.launches,
             counted: false,
-        });
+        };
+        session.jobs.insert(job.index, tracked);
     });
 }
 
-fn change(job: JobId, change: impl FnOnce(&mut Tracked)) {
-    SESSION.with(|session| {
-        if let Some(tracked) = session.jobs.iter_mut().find(|tracked| tracked.job == job) {
-            change(tracked);
-        }
-    });
+impl Session {
+    fn find(&mut self, job: JobId) -> Option<&mut Tracked> {
+        let tracked = self.jobs.get_mut(&job.index);
+        tracked.filter(|tracked| tracked.job == job)
+    }
 }
 
 /// The handle is about to be given to the user.
 pub fn launched(job: JobId, pid: u32) {
-    change(job, |tracked| {
-        tracked.pid = pid;
-        tracked.given = true;
+    SESSION.with(|session| {
+        if let Some(tracked) = session.find(job) {
+            tracked.pid = pid;
+            tracked.given = true;
+            session.given += 1;
+            session.statistics.launched += 1;
+        }
     });
-    SESSION.with(|session| session.statistics.launched += 1);
 }
 
 /// The first row of the result, or its error, is about to be taken.
 pub fn consumed(job: JobId) {
-    change(job, |tracked| tracked.consumed = true);
+    SESSION.with(|session| {
+        if let Some(tracked) = session.find(job) {
+            tracked.consumed = true;
+        }
+    });
+}
+
+/// A call gave a job up at its time limit.
+pub fn timed_out() {
+    SESSION.with(|session| session.statistics.timed_out += 1);
 }
 
 /// Stops tracking a job without letting go of it.
 fn forget(job: JobId) {
-    SESSION.with(|session| session.jobs.retain(|tracked| tracked.job != job));
+    SESSION.with(|session| {
+        if session.find(job).is_some()
+            && let Some(tracked) = session.jobs.remove(&job.index)
+            && tracked.given
+        {
+            session.given -= 1;
+        }
+    });
 }
 
 /// Stops tracking a reservation that could not be filled in, and gives the slot back.
 pub fn abandon(cluster: &'static Cluster, job: JobId) {
     forget(job);
     block::release_reserved(cluster, job);
-    cluster.jobs().abandon(job);
+    cluster.pool().abandon(job);
 }
 
 /// Lets go of a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds
@@ -168,7 +237,64 @@ pub fn abandon(cluster: &'static Cluster, job: JobId) {
 pub fn let_go(cluster: &'static Cluster, job: JobId) {
     notice(cluster, job);
     forget(job);
-    drop_hold(cluster, job);
+    let later = SESSION.with(|session| {
+        let reading = session.being_read.iter_mut().find(|read| read.job == job);
+        reading.map(|read| read.let_go = true).is_some()
+    });
+    if !later {
+        drop_hold(cluster, job);
+    }
+}
+
+/// Begins to read the result of a job that this session holds.
+///
+/// # Errors
+/// 55006 when it is being read already.
+pub fn begin_reading(job: JobId) -> Result<(), Error> {
+    SESSION.with(|session| {
+        if session.being_read.iter().any(|read| read.job == job) {
+            return Err(Error::new(
+                ERRCODE_OBJECT_IN_USE,
+                "the result of this background job is being read already",
+            ));
+        }
+        session.being_read.push(BeingRead { job, let_go: false });
+        Ok(())
+    })
+}
+
+/// Whether a job that is being read was let go of.
+pub fn was_let_go(job: JobId) -> bool {
+    SESSION.with(|session| {
+        let reading = session.being_read.iter().find(|read| read.job == job);
+        reading.is_none_or(|read| read.let_go)
+    })
+}
+
+/// Whether a reading may still look at its job's memory: not once the session's end has let go of it.
+pub fn is_being_read(job: JobId) -> bool {
+    SESSION.with(|session| session.being_read.iter().any(|read| read.job == job))
+}
+
+/// Ends the reading of a job; gives up the session's hold if it was let go of meanwhile.
+pub fn end_reading(cluster: &'static Cluster, job: JobId) {
+    let let_go = SESSION.with(|session| {
+        let index = session.being_read.iter().position(|read| read.job == job)?;
+        Some(session.being_read.swap_remove(index).let_go)
+    });
+    if let_go == Some(true) {
+        drop_hold(cluster, job);
+    }
+}
+
+/// Ends every reading: what was let go of meanwhile is given up now. A reading that finds itself ended does
+/// not touch the job any more.
+pub fn end_all_readings(cluster: &'static Cluster) {
+    while let Some(read) = SESSION.with(|session| session.being_read.pop()) {
+        if read.let_go {
+            drop_hold(cluster, read.job);
+        }
+    }
 }
 
 /// The part of [`let_go`] that concerns shared memory.
@@ -199,7 +325,7 @@ pub fn notice(cluster: &'static Cluster, job: JobId) -> Snapshot {
     if now.phase().is_finished() {
         let run_time = run_time(slot);
         SESSION.with(|session| {
-            let tracked = session.jobs.iter_mut().find(|tracked| tracked.job == job);
+            let tracked = session.find(job);
             if let Some(tracked) = tracked.filter(|tracked| tracked.given && !tracked.counted) {
                 tracked.counted = true;
                 session.statistics.count(now.phase(), run_time);
@@ -285,27 +411,23 @@ fn no_such_job(pid: i32) -> Error {
 /// pid; 42501 no rights.
 pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), Error> {
     let cluster = cluster()?;
-    let jobs = tracked();
     let found = match name {
-        Name::Pid(pid) => find_by_pid(cluster, &jobs, pid)?,
-        Name::Handle(pid, cookie) => find_by_handle(cluster, &jobs, pid, cookie, asking)?,
+        Name::Pid(pid) => find_by_pid(cluster, pid)?,
+        Name::Handle(pid, cookie) => find_by_handle(cluster, pid, cookie, asking)?,
     };
-    check_rights(cluster, found)?;
-    Ok((cluster, *found))
+    check_rights(cluster, &found)?;
+    Ok((cluster, found))
 }
 
-fn find_by_pid<'a>(
-    cluster: &'static Cluster,
-    jobs: &'a [Tracked],
-    pid: i32,
-) -> Result<&'a Tracked, Error> {
+fn find_by_pid(cluster: &'static Cluster, pid: i32) -> Result<Tracked, Error> {
+    let jobs = tracked();
     let of_pid = |tracked: &&Tracked| tracked.has_pid(cluster, pid);
     if let Some(found) = jobs.iter().filter(of_pid).find(|tracked| tracked.by_pid) {
-        return Ok(found);
+        return Ok(*found);
     }
     let mut others = jobs.iter().filter(of_pid);
     match (others.next(), others.next()) {
-        (Some(found), None) => Ok(found),
+        (Some(found), None) => Ok(*found),
         (Some(_), Some(_)) => Err(Error::new(
             ERRCODE_AMBIGUOUS_ALIAS,
             format!("several jobs of this session ran in the process with PID {pid}"),
@@ -315,13 +437,21 @@ fn find_by_pid<'a>(
     }
 }
 
-fn find_by_handle<'a>(
+fn find_by_handle(
     cluster: &'static Cluster,
-    jobs: &'a [Tracked],
     pid: i32,
     cookie: Cookie,
     asking: Asking,
-) -> Result<&'a Tracked, Error> {
+) -> Result<Tracked, Error> {
+    let in_its_slot = SESSION.with(|session| session.jobs.get(&cookie.index()).copied());
+    if let Some(found) = in_its_slot
+        .filter(|tracked| tracked.given && tracked.shown_cookie() == cookie.to_sql())
+        .filter(|tracked| tracked.has_pid(cluster, pid))
+    {
+        return Ok(found);
+    }
+    // What is left: a version 1 job by the cookie it is listed with, and errors.
+    let jobs = tracked();
     let mut of_pid = jobs
         .iter()
         .filter(|tracked| tracked.has_pid(cluster, pid))
@@ -330,7 +460,7 @@ fn find_by_handle<'a>(
         return Err(no_such_job(pid));
     }
     if let Some(found) = of_pid.find(|tracked| tracked.shown_cookie() == cookie.to_sql()) {
-        return Ok(found);
+        return Ok(*found);
     }
     Err(match asking {
         Asking::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
@@ -368,7 +498,7 @@ pub fn pids_in_use() -> SmallVec<[u32; 16]> {
     SESSION.with(|session| {
         session
             .jobs
-            .iter()
+            .values()
             .filter(|tracked| tracked.by_pid && tracked.pid != 0)
             .map(|tracked| tracked.pid)
             .collect()

@@ -11,7 +11,7 @@ use crate::leader::session::{self, Tracked};
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::error::Error;
-use crate::pg::rows::RowSink;
+use crate::pg::rows::{Caller, Store};
 use crate::pg::text;
 use crate::pg::tuple::{Value, split};
 use pgrx::pg_sys;
@@ -60,12 +60,12 @@ const LIST_TYPES: [pg_sys::Oid; 10] = [
 ///
 /// # Errors
 /// 42804 otherwise.
-pub fn check_list(sink: &RowSink) -> Result<(), Error> {
-    columns::check_fixed(&LIST_TYPES, LIST_TYPES.len() - 1, sink.expected())
+pub fn check_list(caller: &Caller) -> Result<(), Error> {
+    columns::check_fixed(&LIST_TYPES, LIST_TYPES.len() - 1, caller.columns())
 }
 
 /// One row per tracked job that the current user may manage.
-pub fn list(sink: &mut RowSink) {
+pub fn list(store: &mut Store) {
     let Some(cluster) = attached() else {
         return;
     };
@@ -85,9 +85,9 @@ pub fn list(sink: &mut RowSink) {
             Value::text(&slot.preview.load()),
             last_error(cluster, &tracked, now.phase()),
             Value::bool(tracked.consumed),
-            Value::NULL,
+            Value::text_or_null(slot.label().as_deref()),
         ]);
-        sink.put_values(&values, &nulls);
+        store.put_values(&values, &nulls);
     }
 }
 

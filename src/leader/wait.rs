@@ -1,17 +1,18 @@
-//! Waiting for a job, and what is looked at meanwhile.
+//! Waiting for jobs, and what is looked at meanwhile.
 //!
-//! All waits of a session go through [`until`]: for a job to be bound to a worker, to finish, to have
-//! rows. Meanwhile a [`LeaderVigil`] looks, at growing intervals, for a deadlock that comes back to this
-//! session, and while the job has no worker, every [`LIVENESS_NET`], whether one is really on its way.
+//! All waits of a session for jobs go through [`until_any`]: for one to be bound to a worker, to finish, to
+//! have rows; for the first of many to finish. Meanwhile a [`LeaderVigil`] looks, at growing intervals, for
+//! a deadlock that comes back to this session, and while a job has no worker, at intervals of
+//! [`LIVENESS_NET`] at most, whether one is really on its way.
 
-use crate::engine::job::{Phase, Snapshot};
+use crate::engine::job::Phase;
 use crate::engine::table::JobId;
 use crate::engine::wait::{Latch, Micros, Vigil, wait_for};
 use crate::leader::deadlock;
 use crate::leader::session::{self, Asking, Name};
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Failure;
-use crate::pg::latch::ProcessLatch;
+use crate::pg::latch::{self, ProcessLatch};
 use crate::pg::registration;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -19,44 +20,53 @@ use std::cell::Cell;
 /// The longest wait that can be asked for, milliseconds.
 pub const MAX_TIMEOUT: i32 = 86_400_000;
 
-/// A job that waits for a worker longer than this has its lane looked at again: a process may have failed
-/// to start after it was registered. The one place where time stands in for an event; everything else
-/// works without.
+/// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
+/// up to this: a process may have failed to start after it was registered, or the postmaster may have missed
+/// that a place waits for its next process ([`registration::nudge`]). The one place where time stands in for
+/// an event; everything else works without.
 pub const LIVENESS_NET: Micros = 1_000_000;
+/// Several times what starting a process takes.
+const NET_FIRST: Micros = 16_000;
 
 /// See the module documentation.
-struct LeaderVigil {
+struct LeaderVigil<'a> {
     cluster: &'static Cluster,
-    job: JobId,
-    lane: u32,
+    jobs: &'a [JobId],
     interval: Micros,
     deadlock_due: Micros,
+    net_interval: Micros,
     net_due: Micros,
+    patience: deadlock::Patience,
 }
 
-impl LeaderVigil {
-    fn new(cluster: &'static Cluster, job: JobId, now: Micros) -> Self {
+impl<'a> LeaderVigil<'a> {
+    fn new(cluster: &'static Cluster, jobs: &'a [JobId], now: Micros) -> Self {
         // SAFETY: a plain setting.
         let interval = unsafe { pg_sys::DeadlockTimeout } as Micros * 1000;
         Self {
             cluster,
-            job,
-            lane: cluster.slot(job).lane(),
+            jobs,
             interval,
             deadlock_due: now + interval,
-            net_due: now + LIVENESS_NET,
+            net_interval: NET_FIRST,
+            net_due: now + NET_FIRST,
+            patience: deadlock::Patience::default(),
         }
     }
 
-    fn has_no_worker(&self) -> bool {
-        let phase = self.cluster.slot(self.job).word.load().phase();
-        matches!(phase, Phase::Queued | Phase::Starting)
+    /// A job that waits for a worker. All jobs of a session are of one lane.
+    fn without_worker(&self) -> Option<JobId> {
+        let waits = |job: &JobId| {
+            let phase = self.cluster.slot(*job).word.load().phase();
+            matches!(phase, Phase::Queued | Phase::Starting)
+        };
+        self.jobs.iter().copied().find(waits)
     }
 }
 
-impl Vigil for LeaderVigil {
+impl Vigil for LeaderVigil<'_> {
     fn due(&self) -> Option<Micros> {
-        Some(if self.has_no_worker() {
+        Some(if self.without_worker().is_some() {
             self.net_due.min(self.deadlock_due)
         } else {
             self.deadlock_due
@@ -65,61 +75,89 @@ impl Vigil for LeaderVigil {
 
     fn look(&mut self, now: Micros) {
         if self.net_due <= now {
-            self.net_due = now + LIVENESS_NET;
-            if self.has_no_worker() {
-                let _ = registration::staff(self.cluster, self.lane, None);
+            self.net_interval = (2 * self.net_interval).min(LIVENESS_NET);
+            self.net_due = now + self.net_interval;
+            if let Some(job) = self.without_worker() {
+                let lane = self.cluster.slot(job).lane();
+                let _ = registration::staff(self.cluster, lane, None);
+                registration::nudge();
             }
         }
         if self.deadlock_due <= now {
             self.interval = self.interval.saturating_mul(2);
             self.deadlock_due = now.saturating_add(self.interval);
-            deadlock::check(self.cluster, self.job);
+            deadlock::check(self.cluster, self.jobs, &mut self.patience);
         }
     }
 }
 
-/// A wait that says in the job's word that it sleeps; unsaid when it ends, by an interrupt too, because
+/// A wait that says in the jobs' words that it sleeps; unsaid when it ends, by an interrupt too, because
 /// [`deadlock`] takes a watched job for one whose leader waits.
-struct Watch {
+struct Watch<'a> {
     cluster: &'static Cluster,
-    job: JobId,
+    jobs: &'a [JobId],
+    until: Until,
     watching: Cell<bool>,
 }
 
-impl Watch {
-    fn arm(&self) {
-        self.watching.set(true);
-        let _ = self.cluster.slot(self.job).word.watch(self.job.generation);
-    }
+/// What a session sleeps for; says which changes of its jobs' words ring its doorbell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// The next change of one of them.
+    Change,
+    /// The end of one of them.
+    End,
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if self.watching.get() {
-            self.cluster
-                .slot(self.job)
-                .word
-                .unwatch(self.job.generation);
+impl Watch<'_> {
+    fn arm(&self) {
+        self.watching.set(true);
+        for job in self.jobs {
+            let word = &self.cluster.slot(*job).word;
+            let _ = match self.until {
+                Until::Change => word.watch(job.generation),
+                Until::End => word.await_end(job.generation),
+            };
         }
     }
 }
 
-/// Waits until `look` finds what it looks for, or `timeout_ms` have passed (`None`: for ever). The leader's
-/// doorbell is rung when the job's word changes; `arm` says what else shall ring it.
-pub fn until<T>(
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if self.watching.get() {
+            for job in self.jobs {
+                self.cluster.slot(*job).word.unwatch(job.generation);
+            }
+        }
+    }
+}
+
+/// When a time limit in milliseconds is over; 0 or less: never.
+pub fn deadline(timeout_ms: i32) -> Option<Micros> {
+    (timeout_ms > 0).then(|| latch::now() + timeout_ms.min(MAX_TIMEOUT) as Micros * 1000)
+}
+
+/// Waits until `look` finds what it looks for, or `deadline` has come. The leader's doorbell is rung when one of
+/// the jobs does what `until` says; `arm` says what else shall ring it. The session waits for *any* of them:
+/// it is not taken for deadlocked while one can go on.
+pub fn until_any<T>(
     cluster: &'static Cluster,
-    job: JobId,
-    timeout_ms: Option<i32>,
+    jobs: &[JobId],
+    until: Until,
+    deadline: Option<Micros>,
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    let latch = ProcessLatch::new(cluster);
-    let now = latch.now();
-    let deadline = timeout_ms.map(|limit| now + limit as Micros * 1000);
-    let mut vigil = LeaderVigil::new(cluster, job, now);
+    let worker = match jobs {
+        [job] => cluster.pool().likely_process(*job),
+        _ => None,
+    };
+    let latch = ProcessLatch::with_partner(cluster, worker);
+    let mut vigil = LeaderVigil::new(cluster, jobs, latch.now());
     let watch = Watch {
         cluster,
-        job,
+        jobs,
+        until,
         watching: Cell::new(false),
     };
     let arm = || {
@@ -129,20 +167,34 @@ pub fn until<T>(
     wait_for(&latch, deadline, &mut vigil, arm, look)
 }
 
-/// Waits until the job's word satisfies `wanted`. Returns the word, or `None` at the timeout.
-pub fn for_word(
+/// As [`until_any`], for one job; `timeout_ms`: `None` for ever.
+pub fn until<T>(
     cluster: &'static Cluster,
     job: JobId,
     timeout_ms: Option<i32>,
-    wanted: impl Fn(Snapshot) -> bool,
-) -> Option<Snapshot> {
-    let word = &cluster.slot(job).word;
-    until(
+    arm: impl Fn(),
+    look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let deadline = timeout_ms.map(|limit| latch::now() + limit as Micros * 1000);
+    until_any(cluster, &[job], Until::Change, deadline, arm, look)
+}
+
+/// Waits until the first of several jobs has finished; `None`: none until `deadline`.
+pub fn first_finished(
+    cluster: &'static Cluster,
+    jobs: &[JobId],
+    deadline: Option<Micros>,
+) -> Option<usize> {
+    until_any(
         cluster,
-        job,
-        timeout_ms,
+        jobs,
+        Until::End,
+        deadline,
         || {},
-        || Some(word.load()).filter(|now| wanted(*now)),
+        || {
+            jobs.iter()
+                .position(|job| cluster.slot(*job).word.load().phase().is_finished())
+        },
     )
 }
 
@@ -155,7 +207,8 @@ pub fn finished(
     job: JobId,
     timeout_ms: Option<i32>,
 ) -> Result<bool, Failure> {
-    let found = for_word(cluster, job, timeout_ms, |now| now.phase().is_finished());
+    let deadline = timeout_ms.map(|limit| latch::now() + limit as Micros * 1000);
+    let found = first_finished(cluster, &[job], deadline);
     session::notice(cluster, job);
     Ok(found.is_some())
 }

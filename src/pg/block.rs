@@ -1,17 +1,23 @@
 //! A job's block in the arena: everything of a job that comes in all sizes.
 //!
 //! One allocation holds, in this order: [`Header`] (request, outcome), the SQL text, the leader's
-//! settings, and for jobs with a result the ring's shared part and its buffer.
+//! settings, the parameters, and for jobs with a result the ring's shared part and its buffer.
 //!
 //! | part | written by | when | read by |
 //! |---|---|---|---|
 //! | request | the leader | `Reserved` | the worker that is bound; the leader |
+//! | description | the worker, once | `Running`, before the first row | the reader, once it has seen a row or the job's end |
 //! | outcome | the worker, or whoever fails the job for want of one | `Starting`, `Running` | the leader, once finished |
-//! | ring | see [`crate::engine::ring`] | `Running` | |
+//! | spill | see [`crate::pg::spill`] | `Running` | |
+//! | ring | see [`crate::engine::channel`] | `Running` | |
+//!
+//! The description of the result's columns is not in the ring, so that a reader that is interrupted before
+//! the first row leaves it to the next.
 //!
 //! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job.
 
+use crate::engine::channel;
 use crate::engine::job::{End, Release};
 use crate::engine::message;
 use crate::engine::ring::{self, MappedBuffer};
@@ -21,12 +27,16 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::latch::{ring, shared_now};
 use crate::pg::shim::Identity;
+use crate::pg::spill::SpillFile;
 use crate::pg::text;
 use pgrx::pg_sys;
 
 /// Bytes of an error that every block has room for. Longer ones get a block of their own if there is
 /// memory, else they are cut to this.
 const ERROR_LIMIT: usize = 1536;
+
+/// Bytes of a description of columns that every block has room for. Longer ones get a block of their own.
+const DESCRIPTION_LIMIT: usize = 256;
 
 #[repr(C)]
 struct Header {
@@ -37,13 +47,33 @@ struct Header {
     sql_len: u32,
     guc_len: u32,
     guc_offset: u32,
+    params_len: u32,
+    params_offset: u32,
     ring_offset: u32,
     ring_capacity: u32,
+    spill: SpillFile,
+    description: Description,
     outcome: Outcome,
+}
+
+/// Bytes of a command tag at most. The longest of the server's have some 30.
+const TAG_LIMIT: usize = 48;
+
+#[repr(C)]
+struct Description {
+    /// Arena pointer of a longer one; 0: `text` has it.
+    long: u64,
+    /// 0: there is none.
+    len: u32,
+    text: [u8; DESCRIPTION_LIMIT],
 }
 
 #[repr(C)]
 struct Outcome {
+    /// Rows that the last statement returned or changed; -1: its tag says nothing of rows.
+    row_count: i64,
+    tag_len: u32,
+    tag: [u8; TAG_LIMIT],
     /// Arena pointer of a longer error; 0: `error` has it.
     long_error: u64,
     error_len: u32,
@@ -60,6 +90,8 @@ pub struct Request<'a> {
     pub sql: &'a [u8],
     /// The leader's settings.
     pub guc_state: &'a [u8],
+    /// Its parameters, as the shim serialized them; empty: none.
+    pub params: &'a [u8],
     /// Bytes of result ring; 0: none.
     pub queue_size: usize,
 }
@@ -72,7 +104,7 @@ pub struct Block {
 }
 
 /// Alignment of the ring's shared part, so that each side's counters have a line of their own.
-const RING_ALIGN: usize = align_of::<ring::Shared>();
+const RING_ALIGN: usize = align_of::<channel::Shared>();
 
 impl Block {
     /// Allocates a block for `request` and fills in the request. Returns the arena pointer.
@@ -86,26 +118,28 @@ impl Block {
         let sql_end = size_of::<Header>() + request.sql.len() + 1;
         let guc_offset = sql_end.next_multiple_of(8);
         let guc_end = guc_offset + request.guc_state.len();
+        let params_offset = guc_end.next_multiple_of(8);
+        let end = params_offset + request.params.len();
         let capacity = match request.queue_size {
             0 => 0,
             size => size.next_power_of_two().max(ring::MIN_CAPACITY),
         };
         // The block itself is aligned to 8 only, so there is slack for the ring to be moved up.
         let size = match capacity {
-            0 => guc_end,
-            _ => guc_end + RING_ALIGN + size_of::<ring::Shared>() + capacity,
+            0 => end,
+            _ => end + RING_ALIGN + size_of::<channel::Shared>() + capacity,
         };
         let pointer = cluster.allocate(size)?;
         let ring_offset = match capacity {
             0 => 0,
-            _ => (pointer as usize + guc_end).next_multiple_of(RING_ALIGN) - pointer as usize,
+            _ => (pointer as usize + end).next_multiple_of(RING_ALIGN) - pointer as usize,
         };
         let block = Self {
             cluster,
             start: cluster.address(pointer),
         };
         // SAFETY: freshly allocated with room for all parts; the job is still `Reserved`, so nobody else
-        // looks. The error text is not written: its length says that there is none.
+        // looks. The texts of description and error are not written: their lengths say that there is none.
         unsafe {
             let header = block.header();
             (&raw mut (*header).size).write(size as u64);
@@ -114,9 +148,17 @@ impl Block {
             (&raw mut (*header).sql_len).write(request.sql.len() as u32);
             (&raw mut (*header).guc_len).write(request.guc_state.len() as u32);
             (&raw mut (*header).guc_offset).write(guc_offset as u32);
+            (&raw mut (*header).params_len).write(request.params.len() as u32);
+            (&raw mut (*header).params_offset).write(params_offset as u32);
             (&raw mut (*header).ring_offset).write(ring_offset as u32);
             (&raw mut (*header).ring_capacity).write(capacity as u32);
+            (&raw mut (*header).spill).write(SpillFile::default());
+            let description = &raw mut (*header).description;
+            (&raw mut (*description).long).write(0);
+            (&raw mut (*description).len).write(0);
             let outcome = &raw mut (*header).outcome;
+            (&raw mut (*outcome).row_count).write(-1);
+            (&raw mut (*outcome).tag_len).write(0);
             (&raw mut (*outcome).long_error).write(0);
             (&raw mut (*outcome).error_len).write(0);
             let sql = block.start.add(size_of::<Header>());
@@ -124,12 +166,14 @@ impl Block {
             sql.add(request.sql.len()).write(0);
             let guc = block.start.add(guc_offset);
             guc.copy_from_nonoverlapping(request.guc_state.as_ptr(), request.guc_state.len());
+            let params = block.start.add(params_offset);
+            params.copy_from_nonoverlapping(request.params.as_ptr(), request.params.len());
             if capacity > 0 {
                 block
                     .start
                     .add(ring_offset)
-                    .cast::<ring::Shared>()
-                    .write(ring::Shared::default());
+                    .cast::<channel::Shared>()
+                    .write(channel::Shared::default());
             }
         }
         Ok(pointer)
@@ -169,6 +213,19 @@ impl Block {
         }
     }
 
+    /// The parameters; `None`: there are none.
+    pub fn params(&self) -> Option<&[u8]> {
+        // SAFETY: as for `identity`.
+        unsafe {
+            let header = self.header();
+            let start = self.start.add((*header).params_offset as usize);
+            match (*header).params_len as usize {
+                0 => None,
+                len => Some(std::slice::from_raw_parts(start, len)),
+            }
+        }
+    }
+
     /// The leader's settings.
     pub fn guc_state(&self) -> &[u8] {
         // SAFETY: as for `identity`.
@@ -180,7 +237,7 @@ impl Block {
     }
 
     /// The ring: its shared part and its buffer. `None` for jobs without a result.
-    pub fn ring(&self) -> Option<(&'static ring::Shared, MappedBuffer)> {
+    pub fn ring(&self) -> Option<(&'static channel::Shared, MappedBuffer)> {
         // SAFETY: as for `identity`. The reference is called static because a process keeps it no longer
         // than its hold on the job, which the callers see to; the arena's mapping lives as long as the
         // process.
@@ -191,8 +248,55 @@ impl Block {
                 return None;
             }
             let shared = self.start.add((*header).ring_offset as usize);
-            let buffer = shared.add(size_of::<ring::Shared>());
+            let buffer = shared.add(size_of::<channel::Shared>());
             Some((&*shared.cast(), MappedBuffer::new(buffer, capacity)))
+        }
+    }
+
+    /// The file that the result goes on into. Stays while this process holds the job.
+    pub fn spill(&self) -> &'static SpillFile {
+        // SAFETY: only atomics in it; called static as the ring is.
+        unsafe { &(*self.header()).spill }
+    }
+
+    /// Describes the columns of the result. Only by the worker, once, before the first row.
+    ///
+    /// # Errors
+    /// 53200 when there is no memory for a long one.
+    pub fn describe(&self, text: &[u8]) -> Result<(), Error> {
+        let long = match text.len() {
+            ..=DESCRIPTION_LIMIT => 0,
+            len => self.cluster.allocate(len)?,
+        };
+        // SAFETY: the description is the worker's until it sends a row or finishes the job.
+        unsafe {
+            let description = &raw mut (*self.header()).description;
+            let into = match long {
+                0 => (&raw mut (*description).text).cast::<u8>(),
+                pointer => self.cluster.address(pointer),
+            };
+            into.copy_from_nonoverlapping(text.as_ptr(), text.len());
+            (*description).long = long;
+            (*description).len = text.len() as u32;
+        }
+        Ok(())
+    }
+
+    /// The columns of the result; `None`: it has no rows, only command tags. Once a row was seen, or the
+    /// job is finished. Stays while this process holds the job.
+    pub fn description(&self) -> Option<&'static [u8]> {
+        // SAFETY: published with the first row or the transition to a finished phase, and not changed
+        // after it.
+        unsafe {
+            let description = &raw const (*self.header()).description;
+            let start = match (*description).long {
+                0 => (&raw const (*description).text).cast::<u8>(),
+                pointer => self.cluster.address(pointer).cast_const(),
+            };
+            match (*description).len {
+                0 => None,
+                len => Some(std::slice::from_raw_parts(start, len as usize)),
+            }
         }
     }
 
@@ -224,27 +328,60 @@ impl Block {
         }
     }
 
-    /// Frees the block and a long error. Only by the last that knows it.
-    fn deallocate(self, job: JobId) {
-        // SAFETY: by the caller's contract nobody else looks any more.
-        let (size, long_error, error_len) = unsafe {
-            let header = self.header();
+    /// Notes how the last statement completed. Only by whoever is about to finish the job.
+    pub fn note_completion(&self, tag: &[u8], row_count: Option<i64>) {
+        let tag = &tag[..tag.len().min(TAG_LIMIT)];
+        // SAFETY: the outcome belongs to the caller until the job is finished.
+        unsafe {
+            let outcome = &raw mut (*self.header()).outcome;
+            let into = (&raw mut (*outcome).tag).cast::<u8>();
+            into.copy_from_nonoverlapping(tag.as_ptr(), tag.len());
+            (*outcome).tag_len = tag.len() as u32;
+            (*outcome).row_count = row_count.unwrap_or(-1);
+        }
+    }
+
+    /// The last statement's command tag (its name only; `None`: there was no statement, or the job did not
+    /// complete) and how many rows it returned or changed, if its tag says so. Once the job is finished.
+    pub fn completion(&self) -> (Option<Vec<u8>>, Option<i64>) {
+        // SAFETY: published by the transition to a finished phase, and not changed after it.
+        unsafe {
+            let outcome = &raw const (*self.header()).outcome;
+            let tag = (&raw const (*outcome).tag).cast::<u8>();
+            let tag = std::slice::from_raw_parts(tag, (*outcome).tag_len as usize);
+            let row_count = (*outcome).row_count;
             (
-                (*header).size as usize,
-                (*header).outcome.long_error,
-                (*header).outcome.error_len as usize,
+                (!tag.is_empty()).then(|| tag.to_vec()),
+                (row_count >= 0).then_some(row_count),
             )
+        }
+    }
+
+    /// Frees the block and what has blocks of its own. Only by the last that knows it.
+    fn deallocate(self, job: JobId) {
+        self.spill().delete(self.cluster);
+        // SAFETY: by the caller's contract nobody else looks any more.
+        let (size, parts) = unsafe {
+            let header = self.header();
+            let (description, outcome) = (&(*header).description, &(*header).outcome);
+            let parts = [
+                (description.long, description.len),
+                (outcome.long_error, outcome.error_len),
+            ];
+            ((*header).size as usize, parts)
         };
-        if long_error != 0 {
-            self.cluster.deallocate(long_error, error_len);
+        for (pointer, len) in parts {
+            if pointer != 0 {
+                self.cluster.deallocate(pointer, len as usize);
+            }
         }
         let pointer = self.cluster.slot(job).block.load(Ordering::Relaxed);
         self.cluster.deallocate(pointer, size);
     }
 
     /// The error the job ended with: the body of an `ErrorResponse` message; empty: none was noted. Once the
-    /// job is finished.
-    pub fn error(&self) -> Vec<u8> {
+    /// job is finished. Stays while this process holds the job.
+    pub fn error(&self) -> &'static [u8] {
         // SAFETY: published by the transition to a finished phase, and not changed after it.
         unsafe {
             let outcome = &raw const (*self.header()).outcome;
@@ -252,7 +389,7 @@ impl Block {
                 0 => (&raw const (*outcome).error).cast::<u8>(),
                 pointer => self.cluster.address(pointer).cast_const(),
             };
-            std::slice::from_raw_parts(start, (*outcome).error_len as usize).to_vec()
+            std::slice::from_raw_parts(start, (*outcome).error_len as usize)
         }
     }
 }
@@ -285,7 +422,7 @@ pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
 pub fn release(cluster: &'static Cluster, job: JobId) {
     let block = Block::of(cluster, job);
     block.deallocate(job);
-    cluster.jobs().free(job);
+    cluster.pool().free(job);
 }
 
 /// How a job ended, from the error it ended with. `canceled`: a cancel had been asked for.

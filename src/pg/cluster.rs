@@ -2,7 +2,7 @@
 //!
 //! * The **root**, a few hundred bytes in main shared memory, found or made under the server's own lock.
 //!   Its name carries the layout version, so two libraries of different layout never meet.
-//! * The **control segment**: job table, lanes, workers. One dynamic segment, pinned, made on first use.
+//! * The **control segment**: job table, lanes, workers, sessions. One dynamic segment, pinned, made on first use.
 //! * The **arena**: one pinned area for what comes in all sizes.
 //!
 //! | field of the root | written by | when |
@@ -10,18 +10,21 @@
 //! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
 //! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before |
 //! | `spinning` | everyone | counts the processes that spin now |
+//! | `spill_number` | everyone | grows with every spill file |
+//! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
 //! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment |
 //!
 //! A crash of the server takes all of it away, and every process with it; so a process may keep what it
 //! attached for as long as it lives.
 
-use crate::engine::pool::{Lane, Pool, PoolLock, Totals, Worker};
+use crate::engine::party::Party;
+use crate::engine::pool::{Doorbells, Lane, Leader, Pool, PoolLock, Totals, Worker};
 use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::engine::table::{FreeList, JobId, JobTable, Slot};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
-use crate::pg::{exit, settings, shim};
+use crate::pg::{exit, settings, shim, wait_event};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_OUT_OF_MEMORY,
@@ -48,6 +51,9 @@ struct Root {
     arena: u32,
     spinning: AtomicU32,
     processors: u32,
+    spill_number: AtomicU64,
+    spill_files: AtomicU64,
+    spill_bytes: AtomicU64,
     arena_bytes: AtomicU64,
     blocks: [AtomicU32; SEGMENTS],
 }
@@ -67,6 +73,7 @@ struct Control {
     jobs: u32,
     lanes: u32,
     workers: u32,
+    leaders: u32,
     free: FreeList,
     totals: Totals,
 }
@@ -76,6 +83,7 @@ static_assertions::const_assert_eq!(size_of::<Slot>() % 64, 0);
 static_assertions::const_assert!(size_of::<Slot>() <= 512);
 static_assertions::const_assert_eq!(size_of::<Lane>(), 64);
 static_assertions::const_assert_eq!(size_of::<Worker>(), 64);
+static_assertions::const_assert_eq!(size_of::<Leader>(), 64);
 static_assertions::const_assert_eq!(size_of::<FreeList>(), 64);
 static_assertions::const_assert_eq!(size_of::<Totals>(), 64);
 static_assertions::const_assert_eq!(size_of::<Control>(), 192);
@@ -83,16 +91,23 @@ static_assertions::const_assert_eq!(size_of::<crate::engine::job::JobWord>(), 8)
 static_assertions::const_assert_eq!(size_of::<crate::engine::worker::WorkerWord>(), 8);
 
 impl Control {
-    fn size(jobs: usize, workers: usize) -> usize {
+    fn size(jobs: usize, workers: usize, leaders: usize) -> usize {
         size_of::<Self>()
             + jobs * size_of::<Slot>()
             + LANES * size_of::<Lane>()
             + workers * size_of::<Worker>()
+            + leaders * size_of::<Leader>()
     }
 }
 
 /// The pool lock: an LWLock. The server lets go of it when an error passes; nothing that holds it throws.
 pub struct PoolLwLock(*mut pg_sys::LWLock);
+
+impl Doorbells for PoolLwLock {
+    fn ring(&self, party: Party) {
+        crate::pg::latch::ring(party);
+    }
+}
 
 impl PoolLock for PoolLwLock {
     fn with<R>(&self, body: impl FnOnce() -> R) -> R {
@@ -153,11 +168,16 @@ pub fn attached() -> Option<&'static Cluster> {
 
 fn attach() -> Result<&'static Cluster, Error> {
     exit::register();
+    wait_event::define();
     // SAFETY: the root stays where it is until the server ends; `initialize_root` keeps its contract.
     let root = unsafe {
         guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
             .cast::<Root>()
     };
+    // SAFETY: as above. The control segment is never taken away, so whoever will make it sees 0 here.
+    if unsafe { (*root).control } == 0 {
+        settings::define();
+    }
     // SAFETY: the tranche was set before anyone could see the root. What is palloc'ed or mapped here must
     // outlive the transaction: hence the top memory context, and the pins.
     unsafe {
@@ -194,8 +214,9 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         let fresh = (*root).control == 0;
         let jobs = settings::max_jobs();
         let workers = pg_sys::max_worker_processes as usize;
+        let leaders = (*pg_sys::ProcGlobal).allProcCount as usize;
         let segment = if fresh {
-            pg_sys::dsm_create(Control::size(jobs, workers), 0)
+            pg_sys::dsm_create(Control::size(jobs, workers, leaders), 0)
         } else {
             pg_sys::dsm_attach((*root).control)
         };
@@ -206,12 +227,13 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         let control = pg_sys::dsm_segment_address(segment).cast::<Control>();
 
         let area = if fresh {
-            let area = create_area((*root).tranche);
+            let tranche = (*root).tranche;
+            let area = guarded(|| shim::pgb_create_area(tranche));
             pg_sys::dsa_pin_mapping(area);
             if let Some(limit) = settings::max_memory() {
                 pg_sys::dsa_set_size_limit(area, limit);
             }
-            initialize_control(control, jobs, workers);
+            initialize_control(control, jobs, workers, leaders);
             pg_sys::dsa_pin(area);
             pg_sys::dsm_pin_segment(segment);
             (*root).arena = pg_sys::dsa_get_handle(area);
@@ -223,7 +245,7 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             area
         };
 
-        let (slots, lanes, worker_places) = parts(control);
+        let (slots, lanes, worker_places, leaders) = parts(control);
         let control = &*control;
         let lock = Box::leak(Box::new(PoolLwLock(&raw mut (*root).pool_lock)));
         let table = JobTable::new(slots, &control.free);
@@ -232,40 +254,23 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         }
         Ok(Cluster {
             root: &*root,
-            pool: Pool::new(table, lanes, worker_places, &control.totals, lock),
+            pool: Pool::new(table, lanes, worker_places, leaders, &control.totals, lock),
             area,
             workers: control.workers,
         })
     }
 }
 
-#[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
-unsafe fn create_area(tranche: i32) -> *mut pg_sys::dsa_area {
-    // SAFETY: in the top memory context, as the caller promises.
-    unsafe { pg_sys::dsa_create(tranche) }
-}
-
-#[cfg(any(feature = "pg17", feature = "pg18"))]
-unsafe fn create_area(tranche: i32) -> *mut pg_sys::dsa_area {
-    // SAFETY: in the top memory context, as the caller promises; the sizes are the server's defaults.
-    unsafe {
-        pg_sys::dsa_create_ext(
-            tranche,
-            pg_sys::DSA_DEFAULT_INIT_SEGMENT_SIZE as usize,
-            pg_sys::DSA_MAX_SEGMENT_SIZE as usize,
-        )
-    }
-}
-
 /// # Safety
 /// `control` points at a fresh segment of the right size.
-unsafe fn initialize_control(control: *mut Control, jobs: usize, workers: usize) {
+unsafe fn initialize_control(control: *mut Control, jobs: usize, workers: usize, leaders: usize) {
     // SAFETY: by the caller; nobody else has the segment's handle yet.
     unsafe {
         control.write(Control {
             jobs: jobs as u32,
             lanes: LANES as u32,
             workers: workers as u32,
+            leaders: leaders as u32,
             free: FreeList::default(),
             totals: Totals::default(),
         });
@@ -281,22 +286,35 @@ unsafe fn initialize_control(control: *mut Control, jobs: usize, workers: usize)
         for index in 0..workers {
             places.add(index).write(Worker::default());
         }
+        let entries = places.add(workers).cast::<Leader>();
+        for index in 0..leaders {
+            entries.add(index).write(Leader::default());
+        }
     }
 }
 
 /// # Safety
 /// `control` points at an initialized control segment whose mapping is pinned.
-unsafe fn parts(control: *const Control) -> (&'static [Slot], &'static [Lane], &'static [Worker]) {
+unsafe fn parts(
+    control: *const Control,
+) -> (
+    &'static [Slot],
+    &'static [Lane],
+    &'static [Worker],
+    &'static [Leader],
+) {
     // SAFETY: laid out by `initialize_control`; only atomics inside, so shared references are sound while
     // other processes write.
     unsafe {
         let slots = control.add(1).cast::<Slot>();
         let lanes = slots.add((*control).jobs as usize).cast::<Lane>();
         let places = lanes.add((*control).lanes as usize).cast::<Worker>();
+        let leaders = places.add((*control).workers as usize).cast::<Leader>();
         (
             std::slice::from_raw_parts(slots, (*control).jobs as usize),
             std::slice::from_raw_parts(lanes, (*control).lanes as usize),
             std::slice::from_raw_parts(places, (*control).workers as usize),
+            std::slice::from_raw_parts(leaders, (*control).leaders as usize),
         )
     }
 }
@@ -328,6 +346,26 @@ impl Cluster {
     /// How many processes spin now.
     pub fn spinning(&self) -> &'static AtomicU32 {
         &self.root.spinning
+    }
+
+    /// Places for workers that there are, whatever the settings allow.
+    pub fn places(&self) -> usize {
+        self.workers as usize
+    }
+
+    /// A number that no spill file has had since the server started.
+    pub fn next_spill_number(&self) -> u64 {
+        self.root.spill_number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many spill files there are.
+    pub fn spill_files(&self) -> &'static AtomicU64 {
+        &self.root.spill_files
+    }
+
+    /// How many bytes are in them.
+    pub fn spill_bytes(&self) -> &'static AtomicU64 {
+        &self.root.spill_bytes
     }
 
     /// Workers in all lanes at most.

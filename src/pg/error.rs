@@ -1,9 +1,12 @@
 //! Errors as values, and how they are raised.
 //!
 //! Functions of the leader return [`Failure`]; it becomes an `ereport` in one place, at the API's edge
-//! ([`crate::api`]). An error of a *job* is raised there by the shim, with all the fields it had.
+//! ([`crate::api`]). Where C calls in from the middle of a query, [`Error::raise`] does it at once. An error of a *job* is raised there by the shim, with all the fields it had.
 
+use crate::pg::memory::Bytes;
+use pgrx::PgLogLevel;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::pg_sys::panic::ErrorReport;
 
 /// An error of our own.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub enum Failure {
     /// The error of a job, to be raised as it was.
     Job {
         /// Body of an `ErrorResponse` message.
-        message: Vec<u8>,
+        message: Bytes,
         /// Pid of the worker it came from.
         pid: i32,
     },
@@ -43,11 +46,29 @@ impl Error {
         }
     }
 
+    /// This process has no memory for what the user asks for.
+    pub fn out_of_memory() -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
+    }
+
     /// Adds a detail.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// Raises it.
+    pub fn raise(self) -> ! {
+        let mut report = ErrorReport::new(self.code, self.message, "pg_background");
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("an error report of level ERROR does not return")
     }
 
     /// Adds a hint.

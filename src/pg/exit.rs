@@ -20,6 +20,15 @@ pub fn register() {
     }
 }
 
+/// The ordinary way out of a PostgreSQL process: runs the exit callbacks, unwinds nothing.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: on the main thread, as everything here.
+    unsafe { pg_sys::proc_exit(code) };
+    // The bindings of 18 do not say that it does not return.
+    #[cfg(feature = "pg18")]
+    unreachable!("proc_exit has returned")
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(code: i32, _arg: pg_sys::Datum) {
     // SAFETY: the first thing, because the handler reads memory that is unmapped later in the exit; and

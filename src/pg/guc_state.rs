@@ -3,8 +3,23 @@
 //! `SerializeGUCState` writes every setting that is not at its compiled-in default, with its source and
 //! scope. Because of those, two equal sessions need not have equal bytes; what the bytes are compared
 //! with is told in [`crate::worker::session`].
+//!
+//! The format, the same from 14 on (`serialize_variable` of guc.c), but for the role, which came with 15:
+//!
+//! | part | |
+//! |---|---|
+//! | length | a word; counts what follows |
+//! | of each setting: name, value, file | zero-terminated; an empty file means none |
+//! | line | an int, if there is a file |
+//! | source, scope | an int each |
+//! | role | an oid |
+//!
+//! It is read only to find out how two states differ ([`changes`]). Bytes that do not fit the format to the
+//! letter are not interpreted: then the server's own `RestoreGUCState` does it all.
 
+use crate::pg::shim::Setting;
 use pgrx::pg_sys;
+use std::ffi::CStr;
 
 /// Serializes this session's settings.
 pub fn serialize() -> Vec<u8> {
@@ -18,4 +33,108 @@ pub fn serialize() -> Vec<u8> {
         bytes.truncate(used + size_of::<usize>());
         bytes
     }
+}
+
+/// One setting as serialized.
+struct Entry<'a> {
+    name: &'a CStr,
+    /// Everything after the name, to be compared.
+    rest: &'a [u8],
+    setting: Setting,
+    has_file: bool,
+}
+
+/// What is left of a serialized state.
+struct Remaining<'a>(&'a [u8]);
+
+impl<'a> Remaining<'a> {
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (front, back) = self.0.split_at_checked(count)?;
+        self.0 = back;
+        Some(front)
+    }
+
+    fn word(&mut self) -> Option<[u8; 4]> {
+        self.bytes(4)?.try_into().ok()
+    }
+
+    fn text(&mut self) -> Option<&'a CStr> {
+        let text = CStr::from_bytes_until_nul(self.0).ok()?;
+        self.bytes(text.to_bytes_with_nul().len())?;
+        Some(text)
+    }
+
+    fn entry(&mut self) -> Option<Entry<'a>> {
+        let name = self.text()?;
+        let after_name = self.0;
+        let value = self.text()?;
+        let has_file = !self.text()?.is_empty();
+        if has_file {
+            self.word()?;
+        }
+        let setting = Setting {
+            name: name.as_ptr(),
+            value: value.as_ptr(),
+            source: u32::from_ne_bytes(self.word()?),
+            scope: u32::from_ne_bytes(self.word()?),
+            role: self.role()?,
+        };
+        (setting.source <= pg_sys::GucSource::PGC_S_SESSION
+            && setting.scope <= pg_sys::GucContext::PGC_USERSET)
+            .then_some(Entry {
+                name,
+                rest: &after_name[..after_name.len() - self.0.len()],
+                setting,
+                has_file,
+            })
+    }
+
+    #[cfg(feature = "pg14")]
+    fn role(&mut self) -> Option<pg_sys::Oid> {
+        Some(pg_sys::InvalidOid)
+    }
+
+    #[cfg(not(feature = "pg14"))]
+    fn role(&mut self) -> Option<pg_sys::Oid> {
+        Some(pg_sys::Oid::from(u32::from_ne_bytes(self.word()?)))
+    }
+}
+
+fn entries(state: &[u8]) -> Option<Vec<Entry<'_>>> {
+    let mut remaining = Remaining(state);
+    let length = usize::from_ne_bytes(remaining.bytes(size_of::<usize>())?.try_into().ok()?);
+    if length != remaining.0.len() {
+        return None;
+    }
+    let mut entries = Vec::new();
+    while !remaining.0.is_empty() {
+        entries.push(remaining.entry()?);
+    }
+    Some(entries)
+}
+
+/// The settings that lead from the state `own` to the state `wanted`, which they point into. `None`: it
+/// cannot be told, or setting them is not enough: one would have to be reset, or comes from another place
+/// in a file.
+pub fn changes(own: &[u8], wanted: &[u8]) -> Option<Vec<Setting>> {
+    let (mut own, wanted) = (entries(own)?, entries(wanted)?);
+    own.sort_unstable_by_key(|entry| entry.name);
+    let mut changes = Vec::new();
+    let mut found = 0;
+    for entry in &wanted {
+        if let Ok(at) = own.binary_search_by_key(&entry.name, |entry| entry.name) {
+            found += 1;
+            if own[at].rest == entry.rest {
+                continue;
+            }
+            if own[at].has_file {
+                return None;
+            }
+        }
+        if entry.has_file {
+            return None;
+        }
+        changes.push(entry.setting);
+    }
+    (found == own.len()).then_some(changes)
 }

@@ -6,6 +6,7 @@ use crate::engine::wait::{Latch, Micros};
 use crate::pg::cluster::Cluster;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
+use crate::pg::wait_event::WaitEvent;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -39,6 +40,16 @@ pub fn ring(party: Party) {
     }
 }
 
+/// Whether a process is not asleep on its latch: ringing it then costs no system call, and it sees its
+/// words without being woken. A guess by the time it is used.
+pub fn is_awake(party: Party) -> bool {
+    // SAFETY: as in `ring`; a volatile flag that its owner sets before it sleeps.
+    unsafe {
+        let proc = (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize);
+        (&raw const (*proc).procLatch.maybe_sleeping).read_volatile() == 0
+    }
+}
+
 /// Microseconds since this process first asked.
 pub fn now() -> Micros {
     static START: OnceLock<Instant> = OnceLock::new();
@@ -61,26 +72,54 @@ pub fn absorb() -> bool {
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
     cluster: &'static Cluster,
+    wait_event: WaitEvent,
     /// An idle worker's: set when the configuration was read again.
     reloaded: Option<&'a Cell<bool>>,
+    /// Who does what is waited for, if one knows.
+    partner: Option<Party>,
 }
 
 impl ProcessLatch<'static> {
-    /// For a wait in the middle of something.
+    /// For a session that waits for its jobs.
     pub fn new(cluster: &'static Cluster) -> Self {
         Self {
             cluster,
+            wait_event: WaitEvent::Wait,
             reloaded: None,
+            partner: None,
+        }
+    }
+
+    /// For a worker that waits for the reader of its job.
+    pub fn for_sending(cluster: &'static Cluster) -> Self {
+        Self {
+            wait_event: WaitEvent::Send,
+            ..Self::new(cluster)
+        }
+    }
+
+    /// For a wait for something that `partner` does.
+    pub fn with_partner(cluster: &'static Cluster, partner: Option<Party>) -> Self {
+        Self {
+            partner,
+            ..Self::new(cluster)
         }
     }
 }
 
 impl<'a> ProcessLatch<'a> {
     /// For a worker without a job: each sleep also absorbs what only an idle process may.
-    pub fn for_idle_worker(cluster: &'static Cluster, reloaded: &'a Cell<bool>) -> Self {
+    /// `leader` launched its last job, and may launch the next.
+    pub fn for_idle_worker(
+        cluster: &'static Cluster,
+        reloaded: &'a Cell<bool>,
+        leader: Option<Party>,
+    ) -> Self {
         Self {
             cluster,
+            wait_event: WaitEvent::Idle,
             reloaded: Some(reloaded),
+            partner: leader,
         }
     }
 }
@@ -103,6 +142,20 @@ impl Latch for ProcessLatch<'_> {
             return 0;
         }
         limit
+    }
+
+    /// Not counted among those that spin, so that the worker that it waits for may spin when it is done.
+    fn may_linger(&self) -> bool {
+        settings::spin() > 0
+            && self.cluster.spinning().load(Ordering::Relaxed) + 1 < self.cluster.processors()
+    }
+
+    /// A partner that was woken and does not run yet may have been put on this very processor: it would wait
+    /// until the spin ends. Giving way costs next to nothing when nobody else wants to run here.
+    fn pace(&self) {
+        if self.partner.is_some_and(|partner| !is_awake(partner)) {
+            std::thread::yield_now();
+        }
     }
 
     fn spun(&self) {
@@ -128,7 +181,7 @@ impl Latch for ProcessLatch<'_> {
                 pg_sys::MyLatch,
                 events as i32,
                 timeout,
-                pg_sys::PG_WAIT_EXTENSION,
+                self.wait_event.number(),
             );
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }

@@ -9,15 +9,21 @@
 //! | [`guc_state`] | the settings of a session as bytes |
 //! | [`exit`] | the one exit callback of a process |
 //! | [`settings`] | the extension's own settings |
-//! | [`rows`] | where a set-returning function puts its rows |
+//! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
+//! | [`mod@array`] | arrays and rows that SQL passes in |
+//! | [`per_call`] | what a function that gives one row per call keeps |
+//! | [`memory`] | memory for data whose size a user decides |
+//! | [`spill`] | the file of a result that nobody reads |
 //! | [`mod@tuple`] | values that go to and come from SQL |
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
 //! | [`text`] | texts in the server's encoding |
 //! | [`shim`] | what the C shim offers |
+//! | [`wait_event`] | what `pg_stat_activity` shows while a process sleeps |
 //!
 //! Differences between server versions are dealt with here and in the shim, nowhere else.
 
+pub mod array;
 pub mod block;
 pub mod cluster;
 pub mod error;
@@ -25,9 +31,13 @@ pub mod exit;
 pub mod guc_state;
 pub mod latch;
 pub mod local;
+pub mod memory;
+pub mod per_call;
 pub mod registration;
 pub mod rows;
 pub mod settings;
 pub mod shim;
+pub mod spill;
 pub mod text;
 pub mod tuple;
+pub mod wait_event;

@@ -13,17 +13,21 @@
 
 use crate::engine::job::End;
 use crate::engine::message;
-use crate::engine::pool::{Placement, START_LIMIT, Scheduler, Staffing};
+use crate::engine::pool::{LaneKey, Placement, START_LIMIT, Scheduler, Staffing};
 use crate::engine::wait::{Latch, Micros, NoVigil, wait_for};
 use crate::pg::block::{self, Block};
 use crate::pg::cluster::{Cluster, WORKER_ENTRY};
 use crate::pg::error::Error;
 use crate::pg::latch::{ProcessLatch, own_party, ring, shared_now};
 use crate::pg::local::Local;
+use crate::pg::shim;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 use smallvec::SmallVec;
 use std::ffi::{CStr, c_char};
+
+/// The library whose entry function the workers run.
+pub const LIBRARY: &CStr = c"$libdir/pg_background";
 
 /// What is registered with the postmaster: place and generation in one Datum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +77,7 @@ fn register(place: Place) -> bool {
     let mut worker: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
     fill(&mut worker.bgw_name, c"pg_background");
     fill(&mut worker.bgw_type, c"pg_background");
-    fill(&mut worker.bgw_library_name, c"$libdir/pg_background");
+    fill(&mut worker.bgw_library_name, LIBRARY);
     fill(&mut worker.bgw_function_name, WORKER_ENTRY);
     worker.bgw_flags =
         (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
@@ -149,6 +153,13 @@ pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> S
     }
 }
 
+/// Has the postmaster look once more whether a process is to be started: it may have missed that one ended
+/// whose place is to be taken by another. For the liveness net only.
+pub fn nudge() {
+    // SAFETY: sends a signal to the postmaster.
+    unsafe { shim::pgb_nudge_postmaster() };
+}
+
 /// A claimed place for which no process is registered yet; given back unless forgotten. Interrupts are
 /// processed nowhere between the claim and the registration, so unwinding is the only other way out.
 struct Claim {
@@ -166,16 +177,42 @@ impl Drop for Claim {
     }
 }
 
+/// Starts workers of the lane `key` until `wanted` are idle or on their way, as far as there are places.
+/// Returns how many there are.
+pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32) -> u32 {
+    let _ = settle(cluster);
+    let cap = cluster.worker_cap();
+    loop {
+        let now = shared_now();
+        let (ready, place) = cluster
+            .pool()
+            .locked(|scheduler| scheduler.prewarm(key, wanted, cap, now));
+        let Some((worker, generation)) = place else {
+            return ready;
+        };
+        let claim = Claim {
+            cluster,
+            place: Place { worker, generation },
+        };
+        if !register(claim.place) {
+            return ready;
+        }
+        std::mem::forget(claim);
+    }
+}
+
 /// Places a reserved job in its lane and, if it has to wait there, finds the first thing to do about it.
+/// `limit`: its session's share.
 pub fn place(
     scheduler: &mut Scheduler<'_>,
     cluster: &'static Cluster,
     job: crate::engine::table::JobId,
-    key: crate::engine::pool::LaneKey,
+    key: LaneKey,
     hint: u32,
+    limit: u32,
     now: Micros,
 ) -> (Placement, u32, Option<Staffing>) {
-    let (placement, lane) = scheduler.place(job, key, hint);
+    let (placement, lane) = scheduler.place(job, key, hint, limit);
     let staffing = (placement == Placement::Queued)
         .then(|| scheduler.staff(lane, cluster.worker_cap(), true, now));
     (placement, lane, staffing)

@@ -1,28 +1,47 @@
-//! Where a set-returning function puts its rows: a tuplestore, in materialize mode.
+//! What the calling query wants of a set-returning function, and where the rows go.
+//!
+//! A call in `FROM` gets all rows at once in a tuplestore ([`Store`]); in a select list PostgreSQL asks for
+//! one row after another, so that a cursor or a LIMIT costs no more than the rows it takes.
 
-use crate::leader::columns::{Conversions, JobColumn};
 use crate::pg::error::Error;
+use crate::pg::memory::within;
+use crate::pg::shim::{self, guarded};
+use crate::pg::tuple::attributes;
 use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
 
-/// The rows of one call of a set-returning function. Freed by the executor with the call's context.
-pub struct RowSink {
-    expected: pg_sys::TupleDesc,
-    store: *mut pg_sys::Tuplestorestate,
-    /// For tuples of the job's types.
-    slot: *mut pg_sys::TupleTableSlot,
-    per_row: pg_sys::MemoryContext,
+/// The calling query's side of one call.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    info: *mut pg_sys::ReturnSetInfo,
+    /// The columns it expects; lives as long as the query.
+    desc: pg_sys::TupleDesc,
+    /// A result is a row of these columns; else the value of the only one.
+    composite: bool,
+    /// The domain over a row type that a result has to satisfy; invalid: none.
+    domain: pg_sys::Oid,
+    /// All rows at once.
+    materialize: bool,
 }
 
-impl RowSink {
-    /// Sets up materialize mode for this call.
+fn no_column_list() -> Error {
+    Error::new(
+        ERRCODE_FEATURE_NOT_SUPPORTED,
+        "function returning record called in context that cannot accept type record",
+    )
+    .hint("Call the function in the FROM clause with a column definition list.")
+}
+
+impl Caller {
+    /// Whoever called with `fcinfo`.
     ///
     /// # Errors
     /// 0A000 when the caller has no column list, or cannot take a set.
     ///
     /// # Safety
     /// `fcinfo` is the argument of a set-returning function.
-    pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Result<Self, Error> {
+    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> Result<Self, Error> {
         // SAFETY: by the caller; a result info node is checked for before it is used as one.
         unsafe {
             let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
@@ -32,113 +51,205 @@ impl RowSink {
                     "set-valued function called in context that cannot accept a set",
                 ));
             }
-            if (*info).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32 == 0 {
+            let modes = (*info).allowedModes;
+            let allows = |mode: pg_sys::SetFunctionReturnMode::Type| modes & mode as i32 != 0;
+            use pg_sys::SetFunctionReturnMode as Mode;
+            let materialize =
+                allows(Mode::SFRM_Materialize_Preferred) || !allows(Mode::SFRM_ValuePerCall);
+            if materialize && !allows(Mode::SFRM_Materialize) {
                 return Err(Error::new(
                     ERRCODE_FEATURE_NOT_SUPPORTED,
                     "materialize mode required, but it is not allowed in this context",
                 ));
             }
-            if (*info).expectedDesc.is_null() {
-                return Err(Error::new(
-                    ERRCODE_FEATURE_NOT_SUPPORTED,
-                    "function returning record called in context that cannot accept type record",
-                )
-                .hint("Call the function in the FROM clause with a column definition list."));
-            }
-            let caller = pg_sys::CurrentMemoryContext;
-            pg_sys::CurrentMemoryContext = (*(*info).econtext).ecxt_per_query_memory;
-            let expected = pg_sys::CreateTupleDescCopy((*info).expectedDesc);
-            let random = (*info).allowedModes
-                & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32
-                != 0;
-            let store = pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem);
-            pg_sys::CurrentMemoryContext = caller;
-            (*info).returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
-            (*info).setResult = store;
-            (*info).setDesc = expected;
+            let (mut type_oid, mut desc) = (pg_sys::InvalidOid, std::ptr::null_mut());
+            let class = pg_sys::get_call_result_type(fcinfo, &raw mut type_oid, &raw mut desc);
+            let query = (*(*info).econtext).ecxt_per_query_memory;
+            let domain = match class {
+                pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE_DOMAIN => type_oid,
+                _ => pg_sys::InvalidOid,
+            };
+            let desc = within(query, || match class {
+                pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE
+                | pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE_DOMAIN => {
+                    Ok(pg_sys::CreateTupleDescCopy(desc))
+                }
+                pg_sys::TypeFuncClass::TYPEFUNC_SCALAR => {
+                    let desc = pg_sys::CreateTemplateTupleDesc(1);
+                    pg_sys::TupleDescInitEntry(desc, 1, c"".as_ptr(), type_oid, -1, 0);
+                    Ok(desc)
+                }
+                _ => Err(no_column_list()),
+            })?;
             Ok(Self {
-                expected,
-                store,
-                slot: std::ptr::null_mut(),
-                per_row: std::ptr::null_mut(),
+                info,
+                desc,
+                composite: class != pg_sys::TypeFuncClass::TYPEFUNC_SCALAR,
+                domain,
+                materialize,
             })
         }
     }
 
-    /// The caller's columns.
-    pub fn expected(&self) -> &[pg_sys::FormData_pg_attribute] {
-        // SAFETY: our own copy of the descriptor, which lives as long as the query.
-        unsafe { crate::pg::tuple::attributes(self.expected) }
+    /// The columns it expects.
+    pub fn columns(&self) -> &[pg_sys::FormData_pg_attribute] {
+        // SAFETY: the descriptor lives as long as the query.
+        unsafe { attributes(self.desc) }
     }
 
-    /// Rows of these columns will follow.
-    pub fn begin(&mut self, columns: &[JobColumn]) {
-        // SAFETY: the descriptor and the slot live in the current context, which outlives the reading.
-        unsafe {
-            let desc = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
-            for (number, column) in (1..).zip(columns) {
-                pg_sys::TupleDescInitEntry(
-                    desc,
-                    number,
-                    c"".as_ptr(),
-                    column.type_oid,
-                    column.typmod,
-                    0,
-                );
-            }
-            self.slot =
-                pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
-            self.per_row = pg_sys::AllocSetContextCreateExtended(
-                pg_sys::CurrentMemoryContext,
-                c"pg_background row".as_ptr(),
-                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-            );
-        }
+    /// It wants all rows at once.
+    pub fn materializes(&self) -> bool {
+        self.materialize
     }
 
-    /// Puts a row of the job's types, converted.
+    /// Rows need more than the right types.
+    pub fn is_particular(&self) -> bool {
+        self.domain != pg_sys::InvalidOid
+    }
+
+    /// Where the calling query keeps what lives as long as it.
+    pub fn query_context(&self) -> pg_sys::MemoryContext {
+        // SAFETY: the call's expression context.
+        unsafe { (*(*self.info).econtext).ecxt_per_query_memory }
+    }
+
+    /// The expression context of the call.
+    pub fn expression_context(&self) -> *mut pg_sys::ExprContext {
+        // SAFETY: a field of the call.
+        unsafe { (*self.info).econtext }
+    }
+
+    /// As [`expression_context`](Self::expression_context), for a later call of the same function.
     ///
     /// # Safety
-    /// `tuple` is a row of the columns that `begin` was given, and stays during the call.
-    pub unsafe fn put(&mut self, tuple: pg_sys::MinimalTuple, conversions: &Conversions) {
-        // SAFETY: by the caller; the store copies the tuple.
+    /// `fcinfo` is the argument of a later call.
+    pub unsafe fn called_again(&mut self, fcinfo: pg_sys::FunctionCallInfo) {
+        // SAFETY: by the caller.
+        self.info = unsafe { (*fcinfo).resultinfo.cast() };
+    }
+
+    /// One row at a time: says whether there is another.
+    pub fn answer(&self, done: bool) {
+        use pg_sys::ExprDoneCond as Done;
+        // SAFETY: a field of the call that the function sets.
         unsafe {
-            pg_sys::ExecStoreMinimalTuple(tuple, self.slot, false);
-            if conversions.is_identity() {
-                pg_sys::tuplestore_puttupleslot(self.store, self.slot);
-                return;
-            }
-            pg_sys::slot_getsomeattrs_int(self.slot, (*(*self.slot).tts_tupleDescriptor).natts);
-            let count = (*(*self.slot).tts_tupleDescriptor).natts as usize;
-            let values = std::slice::from_raw_parts_mut((*self.slot).tts_values, count);
-            let nulls = std::slice::from_raw_parts((*self.slot).tts_isnull, count);
-            let caller = pg_sys::CurrentMemoryContext;
-            pg_sys::CurrentMemoryContext = self.per_row;
-            conversions.apply(values, nulls);
-            pg_sys::CurrentMemoryContext = caller;
-            self.put_values(values, nulls);
-            pg_sys::MemoryContextReset(self.per_row);
+            (*self.info).isDone = if done {
+                Done::ExprEndResult
+            } else {
+                Done::ExprMultipleResult
+            };
         }
     }
 
-    /// Puts a row of one text.
-    pub fn put_text(&mut self, text: &[u8]) {
-        // SAFETY: copies the bytes into a palloc'ed text.
-        let datum =
-            unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32) };
-        self.put_values(&[pg_sys::Datum::from(datum)], &[false]);
+    /// A row of the caller's types as one value, in the current memory context.
+    pub fn value(&self, values: &[Datum], nulls: &[bool]) -> Option<Datum> {
+        assert!(values.len() >= self.columns().len() && nulls.len() >= self.columns().len());
+        // SAFETY: the server reads as many of each as the descriptor has columns.
+        unsafe {
+            if self.composite {
+                return Some(self.row(values, nulls));
+            }
+            let column = self.columns()[0];
+            (!nulls[0]).then(|| copy(values[0], column.attbyval, column.attlen))
+        }
+    }
+
+    unsafe fn row(&self, values: &[Datum], nulls: &[bool]) -> Datum {
+        // SAFETY: see `value`; blessing makes the descriptor of an anonymous row known, once.
+        unsafe {
+            let desc = pg_sys::BlessTupleDesc(self.desc);
+            let (values, nulls) = (values.as_ptr().cast_mut(), nulls.as_ptr().cast_mut());
+            let tuple = pg_sys::heap_form_tuple(desc, values, nulls);
+            let row = pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data);
+            if self.is_particular() {
+                let none = std::ptr::null_mut();
+                pg_sys::domain_check(row, false, self.domain, none, std::ptr::null_mut());
+            }
+            row
+        }
+    }
+}
+
+/// # Safety
+/// `value` is of a type of that length.
+unsafe fn copy(value: Datum, by_value: bool, len: i16) -> Datum {
+    // SAFETY: by the caller; the size of a value that is not passed by value is known from its length or
+    // its header.
+    unsafe {
+        if by_value {
+            return value;
+        }
+        let start = value.cast_mut_ptr::<u8>();
+        let size = match len {
+            -1 => pgrx::varlena::varsize_any(start.cast()),
+            -2 => std::ffi::CStr::from_ptr(start.cast()).count_bytes() + 1,
+            len => len as usize,
+        };
+        let copy = pg_sys::palloc(size).cast::<u8>();
+        copy.copy_from_nonoverlapping(start, size);
+        Datum::from(copy)
+    }
+}
+
+/// All rows of one call. Freed by the executor with the call's context.
+pub struct Store {
+    caller: Caller,
+    store: *mut pg_sys::Tuplestorestate,
+}
+
+impl Store {
+    /// Sets up materialize mode for this call.
+    pub fn new(caller: &Caller) -> Self {
+        let info = caller.info;
+        // SAFETY: the fields are the function's to set; the store lives as long as the query.
+        unsafe {
+            let random = (*info).allowedModes
+                & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32
+                != 0;
+            let store = within(caller.query_context(), || {
+                pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem)
+            });
+            (*info).returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
+            (*info).setResult = store;
+            (*info).setDesc = caller.desc;
+            Self {
+                caller: *caller,
+                store,
+            }
+        }
+    }
+
+    /// Puts the row of a slot.
+    ///
+    /// # Safety
+    /// Its columns are the caller's.
+    pub unsafe fn put_slot(&mut self, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: by the caller; the store copies the tuple.
+        unsafe { pg_sys::tuplestore_puttupleslot(self.store, slot) };
+    }
+
+    /// Puts several `MinimalTuple`s.
+    ///
+    /// # Safety
+    /// Their columns are the caller's, and they stay during the call.
+    pub unsafe fn put_tuples(&mut self, tuples: &[*const u8]) {
+        let (store, start, count) = (self.store, tuples.as_ptr(), tuples.len() as i32);
+        // SAFETY: by the caller; the store copies the tuples.
+        unsafe { guarded(|| shim::pgb_put_tuples(store, start, count)) };
     }
 
     /// Puts a row of the caller's types.
-    pub fn put_values(&mut self, values: &[pg_sys::Datum], nulls: &[bool]) {
-        assert!(values.len() >= self.expected().len() && nulls.len() >= self.expected().len());
+    pub fn put_values(&mut self, values: &[Datum], nulls: &[bool]) {
+        assert!(values.len() >= self.caller.columns().len());
+        assert!(nulls.len() >= self.caller.columns().len());
         // SAFETY: the server reads as many of each as the descriptor has columns.
         unsafe {
+            if self.caller.is_particular() {
+                self.caller.row(values, nulls);
+            }
             pg_sys::tuplestore_putvalues(
                 self.store,
-                self.expected,
+                self.caller.desc,
                 values.as_ptr().cast_mut(),
                 nulls.as_ptr().cast_mut(),
             );

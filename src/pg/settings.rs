@@ -1,8 +1,28 @@
 //! The extension's own settings.
 //!
 //! None has context POSTMASTER: a library that is not preloaded could not define it.
+//!
+//! # A worker defines them late
+//!
+//! Before 16 the server sorts its table of settings after each definition: a dozen take as long as a
+//! sixth of a process's start, which the first job of a lane waits for. A worker itself needs three of
+//! them, so when the library was not preloaded it defines none at its start ([`loaded`]). It reads those
+//! three as they are configured ([`read_configured`]), once, when it has connected (so that settings of
+//! the database and the role count) and before any job could have changed them. All are defined
+//! ([`define`])
+//!
+//! * when a function of the extension is called in the process, before it does anything;
+//! * before a job whose text names the extension or asks for all settings ([`define_for`]);
+//! * before one of ours is made for a job because its leader has it otherwise than configured;
+//! * when the configuration is read again.
+//!
+//! Until then a job sees what a session sees that has not loaded the library: what is configured or set
+//! is a placeholder, which the definition takes over and checks. A job that reads one of ours by a name that
+//! its text does not hold (in the body of a function) and calls nothing of ours can tell.
 
+use crate::pg::local::Local;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
+use std::ffi::{CStr, c_char};
 
 /// What a launch does when no worker is free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -24,19 +44,70 @@ pub const MAX_QUEUE_SIZE: i32 = 256 * 1024 * 1024;
 /// waiter could do with the processor. Measured; see `docs/architecture.md`.
 const DEFAULT_SPIN: i32 = 100;
 
+/// A number that a worker needs before the settings are defined.
+struct Number {
+    name: &'static CStr,
+    default: i32,
+    least: i32,
+    most: i32,
+    unit: GucFlags,
+}
+
+const WORKER_IDLE_TIMEOUT_IS: Number = Number {
+    name: c"pg_background.worker_idle_timeout",
+    default: 3000,
+    least: 0,
+    most: i32::MAX,
+    unit: GucFlags::UNIT_MS,
+};
+
+const WORKER_MAX_JOBS_IS: Number = Number {
+    name: c"pg_background.worker_max_jobs",
+    default: 10_000,
+    least: 1,
+    most: i32::MAX,
+    unit: GucFlags::empty(),
+};
+
+const SPIN_IS: Number = Number {
+    name: c"pg_background.spin",
+    default: DEFAULT_SPIN,
+    least: 0,
+    most: 10_000,
+    unit: GucFlags::empty(),
+};
+
+/// What a worker goes by while the settings are not defined.
+#[derive(Clone, Copy)]
+struct Configured {
+    worker_idle_timeout: i32,
+    worker_max_jobs: i32,
+    spin: i32,
+}
+
+static CONFIGURED: Local<Configured> = Local::new(Configured {
+    worker_idle_timeout: WORKER_IDLE_TIMEOUT_IS.default,
+    worker_max_jobs: WORKER_MAX_JOBS_IS.default,
+    spin: SPIN_IS.default,
+});
+
+/// This process has defined the settings, or the postmaster had before it forked.
+static DEFINED: Local<bool> = Local::new(false);
+
 static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(16);
 static DEFAULT_QUEUE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 static WORKER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
-static WORKER_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3000);
-static WORKER_MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static WORKER_IDLE_TIMEOUT: GucSetting<i32> =
+    GucSetting::<i32>::new(WORKER_IDLE_TIMEOUT_IS.default);
+static WORKER_MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(WORKER_MAX_JOBS_IS.default);
 static MAX_POOL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4096);
 static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static ON_EXHAUSTION: GucSetting<OnExhaustion> =
     GucSetting::<OnExhaustion>::new(OnExhaustion::Wait);
 static LAUNCH_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
-static SPIN: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_SPIN);
+static SPIN: GucSetting<i32> = GucSetting::<i32>::new(SPIN_IS.default);
 
 /// `pg_background.max_workers`: handles that a session may track.
 pub fn max_workers() -> usize {
@@ -66,12 +137,21 @@ pub fn enabled() -> bool {
 
 /// `pg_background.worker_idle_timeout`, milliseconds; 0: one process per job.
 pub fn worker_idle_timeout() -> i32 {
-    WORKER_IDLE_TIMEOUT.get()
+    if DEFINED.get() {
+        WORKER_IDLE_TIMEOUT.get()
+    } else {
+        CONFIGURED.get().worker_idle_timeout
+    }
 }
 
 /// `pg_background.worker_max_jobs`.
 pub fn worker_max_jobs() -> u32 {
-    WORKER_MAX_JOBS.get() as u32
+    let limit = if DEFINED.get() {
+        WORKER_MAX_JOBS.get()
+    } else {
+        CONFIGURED.get().worker_max_jobs
+    };
+    limit as u32
 }
 
 /// `pg_background.max_pool_workers`, or what the server allows.
@@ -107,11 +187,110 @@ pub fn launch_timeout() -> i32 {
 
 /// `pg_background.spin`, microseconds.
 pub fn spin() -> u64 {
-    SPIN.get() as u64
+    let limit = if DEFINED.get() {
+        SPIN.get()
+    } else {
+        CONFIGURED.get().spin
+    };
+    limit as u64
 }
 
-/// Defines them all. Once per process, when the library is loaded.
-pub fn define() {
+/// Whether this process is a worker of ours: the server knows that before it loads the library.
+fn is_own_worker() -> bool {
+    // SAFETY: null, or the registration of this process, whose texts are zero-terminated.
+    unsafe {
+        !pg_sys::MyBgworkerEntry.is_null()
+            && CStr::from_ptr((&raw const (*pg_sys::MyBgworkerEntry).bgw_library_name).cast())
+                == crate::pg::registration::LIBRARY
+    }
+}
+
+/// The library was loaded: everyone but a worker of ours defines the settings now.
+pub fn loaded() {
+    if !is_own_worker() {
+        define();
+    }
+}
+
+/// Reads what a worker needs, as it is configured; anything invalid counts as not configured, like in a
+/// definition. In a worker that has connected and run nothing.
+pub fn read_configured() {
+    if DEFINED.get() {
+        return;
+    }
+    CONFIGURED.set(Configured {
+        worker_idle_timeout: WORKER_IDLE_TIMEOUT_IS.configured(),
+        worker_max_jobs: WORKER_MAX_JOBS_IS.configured(),
+        spin: SPIN_IS.configured(),
+    });
+}
+
+impl Number {
+    fn configured(&self) -> i32 {
+        let mut value = self.default;
+        // SAFETY: a zero-terminated name; null when nobody has set it.
+        let is_number = unsafe {
+            let text = pg_sys::GetConfigOption(self.name.as_ptr(), true, false);
+            let unit = self.unit.bits();
+            !text.is_null() && pg_sys::parse_int(text, &raw mut value, unit, std::ptr::null_mut())
+        };
+        if is_number && (self.least..=self.most).contains(&value) {
+            value
+        } else {
+            self.default
+        }
+    }
+
+    fn define(
+        &self,
+        setting: &'static GucSetting<i32>,
+        short: &'static CStr,
+        long: &'static CStr,
+        context: GucContext,
+    ) {
+        let (least, most) = (self.least, self.most);
+        GucRegistry::define_int_guc(
+            self.name, short, long, setting, least, most, context, self.unit,
+        );
+    }
+}
+
+/// What the names of our settings begin with.
+const PREFIX: &[u8] = b"pg_background.";
+
+/// Whether `name` is one of ours.
+///
+/// # Safety
+/// It is zero-terminated.
+pub unsafe fn is_ours(name: *const c_char) -> bool {
+    // SAFETY: by the caller.
+    unsafe { CStr::from_ptr(name) }
+        .to_bytes()
+        .starts_with(PREFIX)
+}
+
+/// Whether `state`, settings as bytes, names one of ours.
+pub fn are_named_in(state: &[u8]) -> bool {
+    state.windows(PREFIX.len()).any(|window| window == PREFIX)
+}
+
+/// Defines them all if `sql`, the text of a job, may look at one.
+pub fn define_for(sql: &[u8]) {
+    const NEEDLES: [&[u8]; 3] = [b"pg_background", b"pg_settings", b"show all"];
+    let names = |needle: &[u8]| {
+        sql.windows(needle.len())
+            .any(|window| window.eq_ignore_ascii_case(needle))
+    };
+    if !DEFINED.get() && NEEDLES.into_iter().any(names) {
+        define();
+    }
+}
+
+/// Defines them all, if this process has not yet. Whether it had not.
+pub fn define() -> bool {
+    if DEFINED.get() {
+        return false;
+    }
     let none = GucFlags::default();
     GucRegistry::define_int_guc(
         c"pg_background.max_workers",
@@ -151,25 +330,17 @@ pub fn define() {
         GucContext::Sighup,
         none,
     );
-    GucRegistry::define_int_guc(
-        c"pg_background.worker_idle_timeout",
+    WORKER_IDLE_TIMEOUT_IS.define(
+        &WORKER_IDLE_TIMEOUT,
         c"How long a worker without a job stays.",
         c"0 means one process per job. DROP DATABASE waits 5 seconds for other sessions to leave, so keep this below.",
-        &WORKER_IDLE_TIMEOUT,
-        0,
-        i32::MAX,
         GucContext::Sighup,
-        GucFlags::UNIT_MS,
     );
-    GucRegistry::define_int_guc(
-        c"pg_background.worker_max_jobs",
+    WORKER_MAX_JOBS_IS.define(
+        &WORKER_MAX_JOBS,
         c"Jobs after which a worker is replaced by a fresh process.",
         c"Bounds the growth of a worker's caches.",
-        &WORKER_MAX_JOBS,
-        1,
-        i32::MAX,
         GucContext::Sighup,
-        none,
     );
     GucRegistry::define_int_guc(
         c"pg_background.max_pool_workers",
@@ -219,15 +390,11 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::UNIT_MS,
     );
-    GucRegistry::define_int_guc(
-        c"pg_background.spin",
+    SPIN_IS.define(
+        &SPIN,
         c"Microseconds a wait looks at shared memory before it sleeps.",
         c"0 turns it off. It is off by itself on one processor and when all processors but one are spinning already.",
-        &SPIN,
-        0,
-        10_000,
         GucContext::Suset,
-        none,
     );
     #[cfg(not(feature = "pg14"))]
     // SAFETY: a zero-terminated constant.
@@ -239,4 +406,6 @@ pub fn define() {
     unsafe {
         pg_sys::EmitWarningsOnPlaceholders(c"pg_background".as_ptr());
     }
+    DEFINED.set(true);
+    true
 }

@@ -24,6 +24,33 @@ pub struct Identity {
     pub role_active: bool,
 }
 
+/// A setting to be made. Layout as in `shim.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Zero-terminated name.
+    pub name: *const c_char,
+    /// Zero-terminated value.
+    pub value: *const c_char,
+    /// Where it comes from: a `GucSource`.
+    pub source: u32,
+    /// Who may change it: a `GucContext`.
+    pub scope: u32,
+    /// Role that set it, from 15 on.
+    pub role: pg_sys::Oid,
+}
+
+/// How to come to the leader's settings. Layout as in `shim.h`.
+#[repr(C)]
+pub struct GucTarget {
+    /// All of them, as serialized by the leader.
+    pub state: *const c_char,
+    /// Only these have to be made; null: put on `state` as a whole.
+    pub changes: *const Setting,
+    /// How many `changes` there are.
+    pub count: i32,
+}
+
 /// One job to execute. Layout as in `shim.h`.
 #[repr(C)]
 pub struct Run {
@@ -35,20 +62,32 @@ pub struct Run {
     pub statement_timeout: i32,
     /// There is a result ring.
     pub send_rows: bool,
+    /// As `pgb_params` made them; null: none.
+    pub params: *const c_char,
 }
 
 /// Kinds of frames in the result ring, as in `shim.h`.
 pub mod frame {
     /// A `MinimalTuple`.
     pub const ROW: u8 = 1;
-    /// Count (int32), then type oid and typmod of each column.
-    pub const DESCRIPTION: u8 = 2;
-    /// Description of an anonymous row type.
-    pub const RECORD: u8 = 3;
+    /// Length (int32) and descriptions of anonymous row types, padding to 8, a `MinimalTuple`.
+    pub const RECORDS_ROW: u8 = 2;
     /// Command tag of one statement.
-    pub const TAG: u8 = 4;
+    pub const TAG: u8 = 3;
     /// Body of a `NoticeResponse` message.
-    pub const NOTICE: u8 = 5;
+    pub const NOTICE: u8 = 4;
+}
+
+/// Anonymous row types of one result (`record.c`).
+#[repr(C)]
+pub struct Records {
+    _opaque: [u8; 0],
+}
+
+/// What turns rows of certain columns into JSON (`json.c`).
+#[repr(C)]
+pub struct Json {
+    _opaque: [u8; 0],
 }
 
 /// Bits of `pgb_current_flags`.
@@ -65,8 +104,10 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
+    pub fn pgb_create_area(tranche: i32) -> *mut pg_sys::dsa_area;
     pub fn pgb_run(run: *const Run) -> bool;
-    pub fn pgb_adopt(identity: *const Identity, guc_state: *const c_char) -> bool;
+    pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
+    pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
     pub fn pgb_forget_job();
     pub fn pgb_committed() -> bool;
     pub fn pgb_worker_loop(step: unsafe extern "C-unwind" fn());
@@ -75,16 +116,54 @@ unsafe extern "C-unwind" {
     pub fn pgb_reset_session() -> bool;
     pub fn pgb_session_init();
     pub fn pgb_idle_interrupts() -> bool;
+    pub fn pgb_report_idle();
     pub fn pgb_install_signals();
     pub fn pgb_ignore_doorbell();
     pub fn pgb_clear_cancel();
     pub fn pgb_rearm_cancel();
+    pub fn pgb_nudge_postmaster();
     pub fn pgb_redirect_messages();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
-    pub fn pgb_remember_record(description: *const c_char, len: i32);
-    pub fn pgb_forget_records();
-    pub fn pgb_localize_record(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> pg_sys::Datum;
+    pub fn pgb_records(context: pg_sys::MemoryContext) -> *mut Records;
+    pub fn pgb_remember_records(records: *mut Records, descriptions: *const c_char, len: i32);
+    pub fn pgb_localize_record(
+        records: *mut Records,
+        type_oid: pg_sys::Oid,
+        value: pg_sys::Datum,
+    ) -> pg_sys::Datum;
+    pub fn pgb_params(fcinfo: pg_sys::FunctionCallInfo, first: i32, len: *mut i32)
+    -> *const c_char;
+    pub fn pgb_spill_tablespace() -> pg_sys::Oid;
+    pub fn pgb_spill_write(
+        tablespace: pg_sys::Oid,
+        number: u64,
+        create: bool,
+        offset: i64,
+        bytes: *const c_char,
+        len: i32,
+    );
+    pub fn pgb_spill_empty();
+    pub fn pgb_spill_delete(tablespace: pg_sys::Oid, number: u64);
+    pub fn pgb_spill_open(tablespace: pg_sys::Oid, number: u64) -> i32;
+    pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);
+    pub fn pgb_spill_close(file: i32);
+    pub fn pgb_put_tuples(
+        store: *mut pg_sys::Tuplestorestate,
+        tuples: *const *const u8,
+        count: i32,
+    );
+    pub fn pgb_json(desc: pg_sys::TupleDesc) -> *mut Json;
+    pub fn pgb_json_row(
+        json: *mut Json,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    ) -> pg_sys::Datum;
+    pub fn pgb_json_tag(tag: *const c_char, len: i32) -> pg_sys::Datum;
+    #[allow(dead_code, reason = "see leader::json_array")]
+    pub fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
+    #[allow(dead_code, reason = "see leader::json_array")]
+    pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
 }
 
 /// Calls the shim; an error thrown in there unwinds from here.

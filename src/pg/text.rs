@@ -21,3 +21,46 @@ pub fn cut_marked<const LIMIT: usize>(bytes: &[u8]) -> ArrayVec<u8, LIMIT> {
 pub fn cut<const LIMIT: usize>(bytes: &[u8]) -> ArrayVec<u8, LIMIT> {
     text::cut(bytes, clip)
 }
+
+/// `textlike(text, text)`.
+const TEXT_LIKE: u32 = 850;
+
+/// Whether `text` matches the LIKE pattern.
+pub fn is_like(text: &[u8], pattern: &[u8]) -> bool {
+    let datum = |bytes: &[u8]| {
+        // SAFETY: copies the bytes into a palloc'ed text.
+        let text =
+            unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) };
+        pg_sys::Datum::from(text)
+    };
+    // SAFETY: a built-in function of two texts that returns bool.
+    let matches = unsafe {
+        pg_sys::OidFunctionCall2Coll(
+            pg_sys::Oid::from(TEXT_LIKE),
+            pg_sys::DEFAULT_COLLATION_OID,
+            datum(text),
+            datum(pattern),
+        )
+    };
+    matches.value() != 0
+}
+
+/// The type with this name, and its modifier. The server's error for what is none.
+pub fn parse_type(name: &std::ffi::CStr) -> (pg_sys::Oid, i32) {
+    let (mut oid, mut typmod) = (pg_sys::InvalidOid, -1);
+    // SAFETY: the text is zero-terminated; throws when it names no type.
+    unsafe { parse_type_string(name, &mut oid, &mut typmod) };
+    (oid, typmod)
+}
+
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+unsafe fn parse_type_string(name: &std::ffi::CStr, oid: &mut pg_sys::Oid, typmod: &mut i32) {
+    // SAFETY: by the caller.
+    unsafe { pg_sys::parseTypeString(name.as_ptr(), oid, typmod, false) }
+}
+
+#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+unsafe fn parse_type_string(name: &std::ffi::CStr, oid: &mut pg_sys::Oid, typmod: &mut i32) {
+    // SAFETY: by the caller; without an error context it throws.
+    unsafe { pg_sys::parseTypeString(name.as_ptr(), oid, typmod, std::ptr::null_mut()) };
+}

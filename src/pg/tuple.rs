@@ -7,10 +7,25 @@ use pgrx::pg_sys::Datum;
 ///
 /// # Safety
 /// The descriptor must outlive the slice.
-#[cfg(not(feature = "pg18"))]
 pub unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> &'a [pg_sys::FormData_pg_attribute] {
     // SAFETY: the server keeps `natts` attributes in line after the descriptor.
-    unsafe { std::slice::from_raw_parts((&raw const (*desc).attrs).cast(), (*desc).natts as usize) }
+    unsafe { std::slice::from_raw_parts(first_attribute(desc), (*desc).natts as usize) }
+}
+
+#[cfg(not(feature = "pg18"))]
+unsafe fn first_attribute(desc: pg_sys::TupleDesc) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: takes the address of a field of a descriptor that the caller vouches for.
+    unsafe { (&raw const (*desc).attrs).cast() }
+}
+
+/// On 18 they come after as many compact ones (`TupleDescAttr` of tupdesc.h).
+#[cfg(feature = "pg18")]
+unsafe fn first_attribute(desc: pg_sys::TupleDesc) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: both arrays are in the one allocation of a descriptor that the caller vouches for.
+    unsafe {
+        let compact = (&raw const (*desc).compact_attrs).cast::<pg_sys::CompactAttribute>();
+        compact.add((*desc).natts as usize).cast()
+    }
 }
 
 /// A nullable value for a row.
@@ -29,6 +44,16 @@ impl Value {
 
     fn some(datum: Datum) -> Self {
         Self { datum, null: false }
+    }
+
+    /// A value of any type.
+    pub fn of(datum: Datum) -> Self {
+        Self::some(datum)
+    }
+
+    /// The value itself; of NULL anything.
+    pub fn datum(self) -> Datum {
+        self.datum
     }
 
     /// `int4`.

@@ -35,6 +35,9 @@ static MemoryContext job_context;
 static volatile bool final_commit;
 static volatile bool last_committed;
 
+/* How the job's last statement completed. */
+static QueryCompletion last_completion;
+
 static void
 after_transaction(XactEvent event, void *arg)
 {
@@ -43,6 +46,8 @@ after_transaction(XactEvent event, void *arg)
 		last_committed = true;
 	else if (event == XACT_EVENT_ABORT)
 		last_committed = false;
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_ABORT)
+		pgb_spill_end_transaction(event == XACT_EVENT_ABORT);
 }
 
 /* Whether the job's work is durable, even if the process is about to fail or exit. */
@@ -146,6 +151,21 @@ runs_at_top_level(RawStmt *statement, int32 sec_context)
 	return sec_context == 0 || !(IsA(statement->stmt, CallStmt) || IsA(statement->stmt, DoStmt));
 }
 
+/*
+ * The command tag of the last job's last statement, its name only, and how many rows it returned or changed
+ * (-1: the tag says nothing of rows). NULL: there was no statement, or the job did not complete.
+ */
+const char *
+pgb_completion(int64 *row_count)
+{
+	CommandTag	tag = last_completion.commandTag;
+
+	if (tag == CMDTAG_UNKNOWN)
+		return NULL;
+	*row_count = command_tag_display_rowcount(tag) ? (int64) last_completion.nprocessed : -1;
+	return GetCommandTagName(tag);
+}
+
 /* The command tag as psql shows it. */
 static char *
 describe_completion(const QueryCompletion *completion)
@@ -159,9 +179,17 @@ describe_completion(const QueryCompletion *completion)
 	return psprintf("%s " UINT64_FORMAT, name, completion->nprocessed);
 }
 
+/* The values that $1, $2 and so on stand for in every statement. */
+typedef struct PgbParams
+{
+	ParamListInfo values;		/* NULL: there are none */
+	Oid		   *types;
+	int			count;
+} PgbParams;
+
 /* Runs one statement; tells how it completed, and whether it is of a kind that returns rows. */
 static bool
-run_statement(const PgbRun *run, RawStmt *statement, bool single, bool last, QueryCompletion *completion)
+run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bool single, bool last, QueryCompletion *completion)
 {
 	CommandTag	tag = CreateCommandTag(statement->stmt);
 	bool		snapshot_set = false;
@@ -183,11 +211,11 @@ run_statement(const PgbRun *run, RawStmt *statement, bool single, bool last, Que
 		snapshot_set = true;
 	}
 #if PG_VERSION_NUM >= 150000
-	queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, NULL, 0, NULL);
+	queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, params->types, params->count, NULL);
 #else
-	queries = pg_analyze_and_rewrite(statement, run->sql, NULL, 0, NULL);
+	queries = pg_analyze_and_rewrite(statement, run->sql, params->types, params->count, NULL);
 #endif
-	plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, NULL);
+	plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, params->values);
 	if (snapshot_set)
 		PopActiveSnapshot();
 	CHECK_FOR_INTERRUPTS();
@@ -195,7 +223,7 @@ run_statement(const PgbRun *run, RawStmt *statement, bool single, bool last, Que
 	portal = CreatePortal("", true, true);
 	portal->visible = false;
 	PortalDefineQuery(portal, NULL, run->sql, tag, plans, NULL);
-	PortalStart(portal, NULL, 0, InvalidSnapshot);
+	PortalStart(portal, params->values, 0, InvalidSnapshot);
 
 	/* What the portal will return is known now; the rows of any statement but the last are dropped. */
 	returns_rows = portal->tupDesc != NULL;
@@ -230,6 +258,7 @@ run_text(const PgbRun *run)
 	List	   *statements;
 	List	   *tags = NIL;
 	ListCell   *cell;
+	PgbParams	params = {0};
 	bool		single;
 	bool		was_logged;
 	bool		returned_rows = false;
@@ -255,6 +284,11 @@ run_text(const PgbRun *run)
 	if (was_logged)
 		ereport(LOG, (errmsg("statement: %s", run->sql), errhidestmt(true)));
 	single = list_length(statements) == 1;
+	if (run->params != NULL)
+	{
+		params.values = pgb_restore_params(run->params, &params.types);
+		params.count = params.values->numParams;
+	}
 
 	foreach(cell, statements)
 	{
@@ -264,7 +298,8 @@ run_text(const PgbRun *run)
 
 		if (!single)
 			BeginImplicitTransactionBlock();
-		returned_rows = run_statement(run, statement, single, last, &completion);
+		returned_rows = run_statement(run, &params, statement, single, last, &completion);
+		last_completion = completion;
 		MemoryContextSwitchTo(job_context);
 		tags = lappend(tags, describe_completion(&completion));
 		if (!last)
@@ -289,7 +324,7 @@ run_text(const PgbRun *run)
  * is neither the leader's nor its own: the process must not run a job.
  */
 bool
-pgb_adopt(const PgbIdentity *identity, const char *guc_state)
+pgb_adopt(const PgbIdentity *identity, const PgbGucTarget *settings)
 {
 	volatile bool succeeded = false;
 
@@ -299,7 +334,7 @@ pgb_adopt(const PgbIdentity *identity, const char *guc_state)
 		HOLD_CANCEL_INTERRUPTS();
 		SetUserIdAndSecContext(GetSessionUserId(), 0);
 		StartTransactionCommand();
-		pgb_adopt_session(identity, guc_state);
+		pgb_adopt_session(identity, settings);
 		CommitTransactionCommand();
 		RESUME_CANCEL_INTERRUPTS();
 		succeeded = true;
@@ -319,6 +354,7 @@ pgb_forget_job(void)
 {
 	final_commit = false;
 	last_committed = false;
+	SetQueryCompletion(&last_completion, CMDTAG_UNKNOWN, 0);
 }
 
 /* Runs one job. True: it committed. False: it failed, the error was reported, the process is clean. */

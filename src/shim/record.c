@@ -2,10 +2,10 @@
  * Anonymous records between two processes.
  *
  * A value of type record names its row type by a number that means something only in the process that
- * made it. The worker therefore sends, before the first row that needs it, a description of each such row
- * type under the worker's number; the reader registers the same row type, and in every value replaces the
- * worker's number by its own. Records can sit in records and in arrays of records; PostgreSQL allows them
- * nowhere else (no table column, domain, range or named composite can have type record).
+ * made it. The worker therefore puts, in front of the first row that needs it, a description of each such
+ * row type under the worker's number; the reader registers the same row type, and in every value replaces
+ * the worker's number by its own. Records can sit in records and in arrays of records; PostgreSQL allows
+ * them nowhere else (no table column, domain, range or named composite can have type record).
  *
  * In C because it walks values with macros (GETSTRUCT of headers, array and tuple access).
  */
@@ -22,14 +22,18 @@
 
 #include "shim.h"
 
-/* Row types known in this result: worker's number to ours (to itself on the worker's side). */
+/* Row types known in a result: worker's number to ours (to itself on the worker's side). */
 typedef struct KnownRecord
 {
 	int32		number;
 	int32		local;
 } KnownRecord;
 
-static HTAB *known;
+struct PgbRecords
+{
+	MemoryContext context;
+	HTAB	   *known;			/* NULL: none yet */
+};
 
 bool
 pgb_may_hold_record(Oid type)
@@ -37,54 +41,51 @@ pgb_may_hold_record(Oid type)
 	return type == RECORDOID || type == RECORDARRAYOID;
 }
 
-void
-pgb_forget_records(void)
+/* The row types of one result: none yet. Goes with the context. */
+PgbRecords *
+pgb_records(MemoryContext context)
 {
-	if (known)
-		hash_destroy(known);
-	known = NULL;
+	PgbRecords *records = MemoryContextAllocZero(context, sizeof(PgbRecords));
+
+	records->context = context;
+	return records;
 }
 
 static KnownRecord *
-know(int32 number, HASHACTION action, bool *found)
+know(PgbRecords *records, int32 number, HASHACTION action, bool *found)
 {
-	if (known == NULL)
+	if (records->known == NULL)
 	{
 		HASHCTL		control = {.keysize = sizeof(int32), .entrysize = sizeof(KnownRecord)};
 
-		control.hcxt = TopMemoryContext;
-		known = hash_create("pg_background record types", 16, &control,
-							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		control.hcxt = records->context;
+		records->known = hash_create("pg_background record types", 16, &control,
+									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	return hash_search(known, &number, action, found);
+	return hash_search(records->known, &number, action, found);
 }
 
 static void
-announce(int32 number, TupleDesc desc)
+announce(int32 number, TupleDesc desc, StringInfo into)
 {
-	StringInfoData description;
 	int32		count = desc->natts;
 
-	initStringInfo(&description);
-	appendBinaryStringInfo(&description, (char *) &number, sizeof(number));
-	appendBinaryStringInfo(&description, (char *) &count, sizeof(count));
+	appendBinaryStringInfo(into, (char *) &number, sizeof(number));
+	appendBinaryStringInfo(into, (char *) &count, sizeof(count));
 	for (int i = 0; i < count; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 
-		appendBinaryStringInfo(&description, (char *) &attribute->atttypid, sizeof(Oid));
-		appendBinaryStringInfo(&description, (char *) &attribute->atttypmod, sizeof(int32));
-		appendBinaryStringInfo(&description, (char *) &attribute->attcollation, sizeof(Oid));
-		appendBinaryStringInfo(&description, (char *) &attribute->attisdropped, sizeof(bool));
-		appendBinaryStringInfo(&description, NameStr(attribute->attname), NAMEDATALEN);
+		appendBinaryStringInfo(into, (char *) &attribute->atttypid, sizeof(Oid));
+		appendBinaryStringInfo(into, (char *) &attribute->atttypmod, sizeof(int32));
+		appendBinaryStringInfo(into, (char *) &attribute->attcollation, sizeof(Oid));
+		appendBinaryStringInfo(into, (char *) &attribute->attisdropped, sizeof(bool));
+		appendBinaryStringInfo(into, NameStr(attribute->attname), NAMEDATALEN);
 	}
-	pgb_send_frame(PGB_FRAME_RECORD, description.data, description.len);
-	pfree(description.data);
 }
 
-/* Calls visit for the elements of an array of records. */
 static void
-announce_array(Datum value)
+announce_array(PgbRecords *records, Datum value, StringInfo into)
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
 	Datum	   *elements;
@@ -95,13 +96,13 @@ announce_array(Datum value)
 	for (int i = 0; i < count; i++)
 	{
 		if (!nulls[i])
-			pgb_announce_records(RECORDOID, elements[i]);
+			pgb_announce_records(records, RECORDOID, elements[i], into);
 	}
 }
 
-/* Worker: sends the row types that value needs and the reader does not know yet. */
+/* Worker: describes the row types that value needs and the reader does not know yet. */
 void
-pgb_announce_records(Oid type, Datum value)
+pgb_announce_records(PgbRecords *records, Oid type, Datum value, StringInfo into)
 {
 	HeapTupleHeader header;
 	TupleDesc	desc;
@@ -112,16 +113,16 @@ pgb_announce_records(Oid type, Datum value)
 
 	if (type == RECORDARRAYOID)
 	{
-		announce_array(value);
+		announce_array(records, value, into);
 		return;
 	}
 	header = DatumGetHeapTupleHeader(value);
 	if (HeapTupleHeaderGetTypeId(header) != RECORDOID)
 		return;
 	desc = lookup_rowtype_tupdesc(RECORDOID, HeapTupleHeaderGetTypMod(header));
-	(void) know(HeapTupleHeaderGetTypMod(header), HASH_ENTER, &found);
+	(void) know(records, HeapTupleHeaderGetTypMod(header), HASH_ENTER, &found);
 	if (!found)
-		announce(HeapTupleHeaderGetTypMod(header), desc);
+		announce(HeapTupleHeaderGetTypMod(header), desc, into);
 
 	values = palloc(sizeof(Datum) * Max(desc->natts, 1));
 	nulls = palloc(sizeof(bool) * Max(desc->natts, 1));
@@ -133,7 +134,7 @@ pgb_announce_records(Oid type, Datum value)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		if (!nulls[i] && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))
-			pgb_announce_records(TupleDescAttr(desc, i)->atttypid, values[i]);
+			pgb_announce_records(records, TupleDescAttr(desc, i)->atttypid, values[i], into);
 	}
 	ReleaseTupleDesc(desc);
 }
@@ -145,9 +146,9 @@ take(const char *from, void *into, size_t len)
 	return from + len;
 }
 
-/* Reader: registers a row type that the worker described. */
-void
-pgb_remember_record(const char *description, int32 len)
+/* Reader: registers a row type that the worker described; returns where its description ends. */
+static const char *
+remember(PgbRecords *records, const char *description)
 {
 	int32		number;
 	int32		count;
@@ -173,13 +174,27 @@ pgb_remember_record(const char *description, int32 len)
 		TupleDescInitEntry(desc, i + 1, NameStr(name), dropped ? INT4OID : type, typmod, 0);
 		TupleDescInitEntryCollation(desc, i + 1, collation);
 		TupleDescAttr(desc, i)->attisdropped = dropped;
+#if PG_VERSION_NUM >= 180000
+		/* The server reads its short form of the attribute, made before this change. */
+		populate_compact_attribute(desc, i);
+#endif
 	}
 	BlessTupleDesc(desc);
-	know(number, HASH_ENTER, &found)->local = desc->tdtypmod;
+	know(records, number, HASH_ENTER, &found)->local = desc->tdtypmod;
+	return description;
+}
+
+void
+pgb_remember_records(PgbRecords *records, const char *descriptions, int32 len)
+{
+	const char *end = descriptions + len;
+
+	while (descriptions < end)
+		descriptions = remember(records, descriptions);
 }
 
 static Datum
-localize_array(Datum value)
+localize_array(PgbRecords *records, Datum value)
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
 	Datum	   *elements;
@@ -190,7 +205,7 @@ localize_array(Datum value)
 	for (int i = 0; i < count; i++)
 	{
 		if (!nulls[i])
-			elements[i] = pgb_localize_record(RECORDOID, elements[i]);
+			elements[i] = pgb_localize_record(records, RECORDOID, elements[i]);
 	}
 	return PointerGetDatum(construct_md_array(elements, nulls, ARR_NDIM(array), ARR_DIMS(array),
 											  ARR_LBOUND(array), RECORDOID, -1, false,
@@ -199,7 +214,7 @@ localize_array(Datum value)
 
 /* Reader: the value with the worker's numbers replaced by ours, in the current memory context. */
 Datum
-pgb_localize_record(Oid type, Datum value)
+pgb_localize_record(PgbRecords *records, Oid type, Datum value)
 {
 	HeapTupleHeader header;
 	HeapTupleData tuple;
@@ -212,12 +227,12 @@ pgb_localize_record(Oid type, Datum value)
 	bool		found;
 
 	if (type == RECORDARRAYOID)
-		return localize_array(value);
+		return localize_array(records, value);
 	header = DatumGetHeapTupleHeader(value);
 	if (HeapTupleHeaderGetTypeId(header) != RECORDOID)
 		return value;
 	number = HeapTupleHeaderGetTypMod(header);
-	record = know(number, HASH_FIND, &found);
+	record = know(records, number, HASH_FIND, &found);
 	if (record == NULL)
 		elog(ERROR, "row type %d of a background job was not described", number);
 	desc = lookup_rowtype_tupdesc(RECORDOID, record->local);
@@ -231,7 +246,7 @@ pgb_localize_record(Oid type, Datum value)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		if (!nulls[i] && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))
-			values[i] = pgb_localize_record(TupleDescAttr(desc, i)->atttypid, values[i]);
+			values[i] = pgb_localize_record(records, TupleDescAttr(desc, i)->atttypid, values[i]);
 	}
 	result = heap_copy_tuple_as_datum(heap_form_tuple(desc, values, nulls), desc);
 	ReleaseTupleDesc(desc);

@@ -1,13 +1,14 @@
 /*
- * The root in main shared memory.
+ * The root in main shared memory, and the arena.
  *
- * In C because AddinShmemInitLock is a macro. ShmemInitStruct works without preloading: PostgreSQL keeps
+ * In C because AddinShmemInitLock is a macro, and since 17 dsa_create too. ShmemInitStruct works without preloading: PostgreSQL keeps
  * some slack in its main segment (contrib/pg_prewarm relies on it likewise).
  */
 #include "postgres.h"
 
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/dsa.h"
 
 #include "shim.h"
 
@@ -27,4 +28,11 @@ pgb_root(const char *name, Size size, void (*init) (void *root))
 	}
 	LWLockRelease(AddinShmemInitLock);
 	return root;
+}
+
+/* A new arena, of the server's own sizes of segments. */
+dsa_area *
+pgb_create_area(int tranche)
+{
+	return dsa_create(tranche);
 }

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/prepare.h"
 #include "commands/sequence.h"
@@ -29,6 +30,7 @@
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/portal.h"
+#include "utils/ps_status.h"
 #include "utils/syscache.h"
 
 #include "shim.h"
@@ -53,6 +55,27 @@ pgb_capture_identity(PgbIdentity *identity)
 	 */
 	if (identity->current != identity->outer)
 		identity->sec_context |= SECURITY_LOCAL_USERID_CHANGE;
+}
+
+static bool
+may_connect(Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(DatabaseRelationId, MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK;
+#else
+	return pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK;
+#endif
+}
+
+/* As SET ROLE asks: since 16 a membership may be without that right. */
+static bool
+may_set_role(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(member, role);
+#else
+	return is_member_of_role(member, role);
+#endif
 }
 
 /* Whether the role may (still) log in to this database and play the parts that the job asks for. */
@@ -82,8 +105,7 @@ pgb_check_rights(const PgbIdentity *identity)
 	}
 	ReleaseSysCache(tuple);
 
-	if (!is_super &&
-		pg_database_aclcheck(MyDatabaseId, identity->authenticated, ACL_CONNECT) != ACLCHECK_OK)
+	if (!is_super && !may_connect(identity->authenticated))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for database \"%s\"", get_database_name(MyDatabaseId)),
@@ -92,7 +114,7 @@ pgb_check_rights(const PgbIdentity *identity)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set session authorization")));
-	if (identity->role_active && !is_member_of_role(identity->session, identity->outer))
+	if (identity->role_active && !may_set_role(identity->session, identity->outer))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set role \"%s\"",
@@ -104,6 +126,32 @@ pgb_check_rights(const PgbIdentity *identity)
 }
 
 /*
+ * Makes the settings, as RestoreGUCState would; the list, if there is one, leads to the same without the
+ * reset of all that it begins with (which reads the file of time zone abbreviations again, for one).
+ */
+static void
+make_settings(const PgbGucTarget *settings)
+{
+	if (settings->changes == NULL)
+	{
+		RestoreGUCState(unconstify(char *, settings->state));
+		return;
+	}
+	for (int i = 0; i < settings->count; i++)
+	{
+		const PgbSetting *setting = &settings->changes[i];
+
+#if PG_VERSION_NUM >= 150000
+		(void) set_config_option_ext(setting->name, setting->value, setting->scope, setting->source,
+									 setting->role, GUC_ACTION_SET, true, ERROR, true);
+#else
+		(void) set_config_option(setting->name, setting->value, setting->scope, setting->source,
+								 GUC_ACTION_SET, true, ERROR, true);
+#endif
+	}
+}
+
+/*
  * Makes this session the leader's: users first, then every setting. Inside a transaction, as the
  * authenticated user, with no security context.
  *
@@ -112,7 +160,7 @@ pgb_check_rights(const PgbIdentity *identity)
  * moment. The role hooks then take what was installed here instead of looking the names up.
  */
 void
-pgb_adopt_session(const PgbIdentity *identity, const char *guc_state)
+pgb_adopt_session(const PgbIdentity *identity, const PgbGucTarget *settings)
 {
 	pgb_check_rights(identity);
 	SetSessionAuthorization(identity->authenticated, superuser_arg(identity->authenticated));
@@ -124,7 +172,7 @@ pgb_adopt_session(const PgbIdentity *identity, const char *guc_state)
 	InitializingParallelWorker = true;
 	PG_TRY();
 	{
-		RestoreGUCState(unconstify(char *, guc_state));
+		make_settings(settings);
 	}
 	PG_FINALLY();
 	{
@@ -256,4 +304,13 @@ pgb_idle_interrupts(void)
 		return true;
 	}
 	return false;
+}
+
+/* What is put off until the worker really sleeps. Outside a transaction. */
+void
+pgb_report_idle(void)
+{
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	set_ps_display("idle");
 }

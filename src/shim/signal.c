@@ -14,6 +14,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "tcop/tcopprot.h"
 
 #include "shim.h"
@@ -93,6 +94,17 @@ pgb_install_signals(void)
 	pqsignal(SIGUSR2, doorbell);
 	BackgroundWorkerUnblockSignals();
 	RegisterSubXactCallback(after_subtransaction, NULL);
+}
+
+/*
+ * Has the postmaster look whether workers are to be started. It does so by itself when one is registered or
+ * ends; but before 16 a child's end that is noticed just before the postmaster begins to sleep does not wake
+ * it, and the place of that child waits for whatever wakes it next. Costs nothing when there is nothing to do.
+ */
+void
+pgb_nudge_postmaster(void)
+{
+	SendPostmasterSignal(PMSIGNAL_BACKGROUND_WORKER_CHANGE);
 }
 
 /* The first thing at exit: the memory that the handler reads is about to be unmapped. */

@@ -61,6 +61,9 @@ pub fn leave_pool(code: i32) {
         }
     }
     if hopeless {
+        cluster
+            .pool()
+            .locked(|scheduler| scheduler.job_is_over(worker));
         registration::fail_lane(cluster, lane, party.pid(), &error);
     }
     // Exit code 1 has the postmaster start the registration again: the place may go to whoever needs it.

@@ -7,10 +7,12 @@
 //! 3. [`step`] repeats: absorb what the server asks of every process between two statements, run the job,
 //!    look for the next, sleep when there is none, leave when it is time.
 
+use crate::engine::party::Party;
 use crate::engine::pool::Next;
 use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
 use crate::pg::cluster::{Cluster, attached, cluster};
+use crate::pg::exit::leave;
 use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::registration::Place;
@@ -35,6 +37,8 @@ pub struct Me {
     /// It must not run another job.
     unfit: bool,
     jobs: u32,
+    /// Who launched its last job.
+    leader: Option<Party>,
     limits: Limits,
 }
 
@@ -72,11 +76,6 @@ pub fn give_up_place() {
 
 fn update(change: impl FnOnce(&mut Me)) {
     ME.with(|me| change(me.as_mut().expect("in a worker")));
-}
-
-fn leave(code: i32) -> ! {
-    // SAFETY: the ordinary way out of a PostgreSQL process.
-    unsafe { pg_sys::proc_exit(code) }
 }
 
 /// The workers' entry function; its name carries the layout version (see [`crate::pg::cluster`]).
@@ -121,6 +120,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
         rests_since: 0,
         unfit: false,
         jobs: 0,
+        leader: None,
         limits: Limits::read(),
     }));
     look_for_next(cluster);
@@ -139,7 +139,11 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     cluster
         .pool()
         .locked(|scheduler| scheduler.connected(worker));
-    update(|me| me.connected = true);
+    settings::read_configured();
+    update(|me| {
+        me.connected = true;
+        me.limits = Limits::read();
+    });
     // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
     unsafe {
         guarded(|| shim::pgb_session_init());
@@ -149,12 +153,21 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
 
 /// Asks the pool what to do next, and notes it.
 fn look_for_next(cluster: &'static Cluster) {
+    look_for_next_after(cluster, None);
+}
+
+/// As [`look_for_next`], after a job that took so long.
+fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
     let Some(now) = me() else { leave(0) };
     let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
     let leaving = now.unfit || one_job || now.jobs >= now.limits.max_jobs;
-    let next = cluster
-        .pool()
-        .locked(|scheduler| scheduler.next(now.place.worker, leaving));
+    let worker = now.place.worker;
+    let next = cluster.pool().locked(|scheduler| {
+        if let Some(took) = took {
+            scheduler.took(worker, took);
+        }
+        scheduler.next(worker, leaving)
+    });
     note(next);
 }
 
@@ -189,15 +202,19 @@ unsafe extern "C-unwind" fn step() {
     let next = NEXT.with(Option::take);
     match next {
         Some(Next::Run { job, .. }) => {
+            let leader = cluster.slot(job).leader();
             // Unfit until the job has been taken off again: taking off may throw.
             update(|me| {
                 me.jobs += 1;
+                me.leader = leader;
                 me.unfit = true;
             });
+            let began = latch::now();
             if run::run(cluster, job) == After::Clean {
                 update(|me| me.unfit = false);
             }
-            look_for_next(cluster);
+            let took = latch::now() - began;
+            look_for_next_after(cluster, Some(took));
         }
         Some(Next::Idle) => sleep(cluster),
         Some(next @ (Next::Restart | Next::Retire)) => go(next),
@@ -228,6 +245,7 @@ fn go(next: Next) -> ! {
 
 /// The configuration was read again.
 fn reloaded() {
+    settings::define();
     session::forget();
     update(|me| me.limits = Limits::read());
 }
@@ -239,7 +257,7 @@ fn sleep(cluster: &'static Cluster) {
     let Place { worker, generation } = now.place;
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
-    let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
+    let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded, now.leader);
     let limit = now.limits.idle_timeout as u64 * 1000;
     let deadline = Some(now.rests_since + limit);
     let told = wait_for(&latch, deadline, &mut NoVigil, report_idle, || {
@@ -259,10 +277,6 @@ fn sleep(cluster: &'static Cluster) {
 
 /// What is put off until the process really sleeps.
 fn report_idle() {
-    // SAFETY: reports to the server's statistics, outside a transaction.
-    unsafe {
-        pg_sys::pgstat_report_stat(true);
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
-        pg_sys::set_ps_display(c"idle".as_ptr());
-    }
+    // SAFETY: one call of the shim, outside a transaction.
+    unsafe { guarded(|| shim::pgb_report_idle()) };
 }

@@ -11,6 +11,7 @@ use crate::pg::block::{self, Block};
 use crate::pg::cluster::Cluster;
 use crate::pg::latch::shared_now;
 use crate::pg::local::Local;
+use crate::pg::settings;
 use crate::pg::shim::{self, Run, guarded};
 use crate::worker::{current, send, session};
 use pgrx::{debug2, pg_sys};
@@ -70,12 +71,14 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
         shim::pgb_rearm_cancel();
         shim::pgb_forget_job();
     }
+    settings::define_for(block.sql());
     let put_on = session::put_on(&block);
     let committed = put_on && execute(&block);
     // SAFETY: before anyone sees the job finished: whoever waits for it may want its locks.
     unsafe { guarded(|| shim::pgb_release_session_locks()) };
     send::end();
     if committed {
+        note_completion(&block);
         finish(cluster, job, End::Completed);
     } else {
         let error = send::take_error();
@@ -98,9 +101,25 @@ fn execute(block: &Block) -> bool {
         identity: &raw const identity,
         statement_timeout: block.statement_timeout(),
         send_rows: block.ring().is_some(),
+        params: block
+            .params()
+            .map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast()),
     };
     // SAFETY: what `run` points at outlives the call, which catches every error itself.
     unsafe { shim::pgb_run(&raw const run) }
+}
+
+/// Notes the command tag and the row count of the last statement.
+fn note_completion(block: &Block) {
+    let mut row_count = -1;
+    // SAFETY: the shim returns NULL or a constant, zero-terminated text.
+    unsafe {
+        let tag = shim::pgb_completion(&raw mut row_count);
+        if !tag.is_null() {
+            let tag = std::ffi::CStr::from_ptr(tag);
+            block.note_completion(tag.to_bytes(), (row_count >= 0).then_some(row_count));
+        }
+    }
 }
 
 /// Ends the job: the outcome is in its block, and the last of its rows in the ring. Does not throw.
@@ -123,6 +142,7 @@ pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
     let slot = cluster.slot(job);
     // SAFETY: looks at notes of the shim.
     if running() == Some(job) && unsafe { shim::pgb_committed() } {
+        note_completion(&Block::of(cluster, job));
         finish(cluster, job, End::Completed);
         return;
     }

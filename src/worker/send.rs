@@ -1,20 +1,27 @@
-//! Rows and messages into the result ring.
+//! Rows and messages on their way to the reader.
 //!
-//! The shim calls in with frames ([`pgb_send_frame`]), which wait for room, and with messages
-//! ([`pgb_on_message`]), which come from the middle of error reporting and must neither wait nor throw. A
-//! message that finds no room is kept in this process until the next frame, or until the job's statements
-//! are done. An error is never put into the ring: it is kept for the outcome.
+//! The shim calls in with frames ([`pgb_send_frame`]), which may wait for a reader that is present and may
+//! go into the spill file, and with messages ([`pgb_on_message`]), which come from the middle of error
+//! reporting and must neither wait nor throw. A message that finds no room is kept in this process until the
+//! next frame, or until the job's statements are done. An error is never sent: it is kept for the outcome.
 //!
 //! Rows that nobody will read (the leader let go, or its reader gave up) are dropped: the job goes on.
+//!
+//! While a frame is sent, which may call the server, the outlet is out of its place; a message that comes
+//! meanwhile is kept.
 
-use crate::engine::ring::{Full, Kind, MappedBuffer, Wake, Writer};
+use crate::engine::channel::{Outlet, Surroundings};
+use crate::engine::message;
+use crate::engine::party::Party;
+use crate::engine::ring::{Kind, MappedBuffer};
 use crate::engine::table::JobId;
-use crate::engine::wait::{NoVigil, wait_for};
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
-use crate::pg::latch::{ProcessLatch, own_party, ring};
+use crate::pg::latch::{ProcessLatch, now, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::shim::frame;
+use crate::pg::spill::SpillFile;
+use crate::pg::text;
 use pgrx::pg_guard;
 use std::collections::VecDeque;
 use std::ffi::c_char;
@@ -22,42 +29,60 @@ use std::ffi::c_char;
 /// Messages kept for want of room take up at most this many bytes; later ones are dropped.
 const KEPT_LIMIT: usize = 1 << 20;
 
+/// Bytes of an error that there is always memory for.
+const SHORT_ERROR: usize = 1536;
+
 struct Sender {
     job: JobId,
-    writer: Writer<'static, MappedBuffer>,
-    kept: VecDeque<(Kind, Vec<u8>)>,
-    kept_bytes: usize,
+    outlet: Outlet<'static, MappedBuffer>,
+    spill: &'static SpillFile,
 }
 
-static SENDER: Local<Option<Sender>> = Local::new(None);
+/// `None`: there is no job with a result, or a frame is being sent.
+static SENDER: Local<Option<Box<Sender>>> = Local::new(None);
+
+struct Kept {
+    messages: VecDeque<(Kind, Vec<u8>)>,
+    bytes: usize,
+    /// There is a job that they belong to.
+    open: bool,
+}
+
+static KEPT: Local<Kept> = Local::new(Kept {
+    messages: VecDeque::new(),
+    bytes: 0,
+    open: false,
+});
 
 /// Body of the last error that was reported; empty: none since the last job began.
 static ERROR: Local<Vec<u8>> = Local::new(Vec::new());
 
 /// Begins to send for a job; `block` is its block.
 pub fn begin(job: JobId, block: &Block) {
-    let sender = block.ring().map(|(shared, buffer)| Sender {
-        job,
-        writer: Writer::new(shared, buffer),
-        kept: VecDeque::new(),
-        kept_bytes: 0,
+    let sender = block.ring().map(|(shared, buffer)| {
+        Box::new(Sender {
+            job,
+            outlet: Outlet::new(shared, buffer),
+            spill: block.spill(),
+        })
     });
+    KEPT.with(|kept| kept.open(sender.is_some()));
     SENDER.with(|current| *current = sender);
     ERROR.with(Vec::clear);
 }
 
 /// Ends sending: what is kept and fits is sent, the rest dropped. Does not wait or throw.
 pub fn end() {
-    let wake = SENDER.with(|current| {
-        let mut sender = current.take()?;
-        while let Some((kind, bytes)) = sender.kept.pop_front() {
-            if sender.try_whole(kind, &bytes).is_none() {
-                break;
-            }
+    let Some(mut sender) = SENDER.with(Option::take) else {
+        return;
+    };
+    while let Some((kind, bytes)) = KEPT.with(Kept::next) {
+        if sender.outlet.take_message(kind, &bytes).is_none() {
+            break;
         }
-        sender.writer.flush()
-    });
-    if let Some(reader) = wake {
+    }
+    KEPT.with(|kept| kept.open(false));
+    if let Some(reader) = sender.outlet.flush() {
         ring(reader);
     }
 }
@@ -67,131 +92,110 @@ pub fn take_error() -> Vec<u8> {
     ERROR.with(std::mem::take)
 }
 
-/// What became of an attempt to send.
-enum Attempt {
-    Sent(Wake),
-    Dropped,
-    NoRoom,
-}
+impl Kept {
+    fn open(&mut self, open: bool) {
+        self.messages.clear();
+        self.bytes = 0;
+        self.open = open;
+    }
 
-impl Sender {
-    /// Sends a message that fits into one chunk, if there is room.
-    fn try_whole(&mut self, kind: Kind, bytes: &[u8]) -> Option<Wake> {
-        if self.writer.is_torn() || bytes.len() > self.writer.chunk_limit() {
-            return None;
-        }
-        self.writer.try_write(kind, bytes, false).ok()
+    fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
+        let (kind, bytes) = self.messages.pop_front()?;
+        self.bytes -= bytes.len();
+        Some((kind, bytes))
     }
 
     fn keep(&mut self, kind: Kind, bytes: &[u8]) {
-        if self.kept_bytes + bytes.len() <= KEPT_LIMIT {
-            self.kept_bytes += bytes.len();
-            self.kept.push_back((kind, bytes.to_vec()));
-        }
-    }
-
-    fn attempt(&mut self, kind: Kind, bytes: &[u8], more: bool) -> Attempt {
-        if self.writer.is_discarded() {
-            return Attempt::Dropped;
-        }
-        match self.writer.try_write(kind, bytes, more) {
-            Ok(wake) => Attempt::Sent(wake),
-            Err(Full) => Attempt::NoRoom,
+        let mut copy = Vec::new();
+        if self.open
+            && self.bytes + bytes.len() <= KEPT_LIMIT
+            && copy.try_reserve_exact(bytes.len()).is_ok()
+        {
+            copy.extend_from_slice(bytes);
+            self.bytes += bytes.len();
+            self.messages.push_back((kind, copy));
         }
     }
 }
 
-fn attempt(kind: Kind, bytes: &[u8], more: bool) -> Attempt {
-    SENDER.with(|current| {
-        current
-            .as_mut()
-            .map_or(Attempt::Dropped, |sender| sender.attempt(kind, bytes, more))
-    })
-}
+/// A sender out of its place; put back when dropped.
+struct Borrowed(Option<Box<Sender>>);
 
-/// Whether nobody will read any more.
-fn is_unwanted(cluster: &'static Cluster, job: JobId) -> bool {
-    !cluster.slot(job).word.load().leader()
-}
-
-/// Sends one chunk, waiting for room. `false`: it was dropped.
-fn send_chunk(kind: Kind, bytes: &[u8], more: bool) -> bool {
-    let settled = |attempt: Attempt| match attempt {
-        Attempt::Sent(wake) => {
-            if let Some(reader) = wake {
-                ring(reader);
-            }
-            Some(true)
-        }
-        Attempt::Dropped => Some(false),
-        Attempt::NoRoom => None,
-    };
-    if let Some(sent) = settled(attempt(kind, bytes, more)) {
-        return sent;
-    }
-    let Some(cluster) = attached() else {
-        return false;
-    };
-    let Some(job) = SENDER.with(|current| current.as_ref().map(|sender| sender.job)) else {
-        return false;
-    };
-    let own = own_party();
-    let arm = || {
-        let wake = SENDER.with(|current| {
-            let sender = current.as_ref()?;
-            sender.writer.arm(own);
-            sender.writer.flush()
-        });
-        if let Some(reader) = wake {
-            ring(reader);
-        }
-    };
-    let look = || {
-        if is_unwanted(cluster, job) {
-            return Some(false);
-        }
-        settled(attempt(kind, bytes, more))
-    };
-    let latch = ProcessLatch::new(cluster);
-    let sent = wait_for(&latch, None, &mut NoVigil, arm, look);
-    SENDER.with(|current| {
-        if let Some(sender) = current {
-            sender.writer.disarm();
-        }
-    });
-    sent.unwrap_or(false)
-}
-
-fn send(kind: Kind, bytes: &[u8]) {
-    let limit = SENDER.with(|current| {
-        current
-            .as_ref()
-            .filter(|sender| !sender.writer.is_torn())
-            .map(|sender| sender.writer.chunk_limit())
-    });
-    let Some(limit) = limit else {
-        return;
-    };
-    if bytes.len() <= limit {
-        send_chunk(kind, bytes, false);
-        return;
-    }
-    let mut chunks = bytes.chunks(limit).peekable();
-    while let Some(chunk) = chunks.next() {
-        if !send_chunk(kind, chunk, chunks.peek().is_some()) {
-            return;
-        }
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let sender = self.0.take();
+        SENDER.with(|current| *current = sender);
     }
 }
 
-fn send_kept() {
-    while let Some((kind, bytes)) = SENDER.with(|current| {
-        let sender = current.as_mut()?;
-        let kept = sender.kept.pop_front()?;
-        sender.kept_bytes -= kept.1.len();
-        Some(kept)
-    }) {
-        send(kind, &bytes);
+/// This process, as the worker's end of a channel sees it.
+struct Here {
+    cluster: &'static Cluster,
+    job: JobId,
+    spill: &'static SpillFile,
+    latch: ProcessLatch<'static>,
+}
+
+impl Surroundings for Here {
+    type Latch = ProcessLatch<'static>;
+
+    fn latch(&self) -> &ProcessLatch<'static> {
+        &self.latch
+    }
+
+    fn own(&self) -> Party {
+        own_party()
+    }
+
+    fn ring(&self, party: Party) {
+        ring(party);
+    }
+
+    fn is_unwanted(&self) -> bool {
+        !self.cluster.slot(self.job).word.load().leader()
+    }
+
+    fn append(&mut self, offset: u64, bytes: &[u8]) {
+        self.spill.append(self.cluster, offset, bytes);
+    }
+
+    fn empty(&mut self) {
+        self.spill.empty(self.cluster);
+    }
+}
+
+/// Lends the outlet, out of its place. Nothing when there is no job with a result.
+fn with_outlet(body: impl FnOnce(&mut Outlet<'static, MappedBuffer>, &mut Here)) {
+    let mut borrowed = Borrowed(SENDER.with(Option::take));
+    if let (Some(sender), Some(cluster)) = (borrowed.0.as_mut(), attached()) {
+        let mut here = Here {
+            cluster,
+            job: sender.job,
+            spill: sender.spill,
+            latch: ProcessLatch::for_sending(cluster),
+        };
+        body(&mut sender.outlet, &mut here);
+    }
+}
+
+fn send_kept(outlet: &mut Outlet<'static, MappedBuffer>, here: &mut Here) {
+    while let Some((kind, bytes)) = KEPT.with(Kept::next) {
+        outlet.send(here, kind, &bytes);
+    }
+}
+
+/// # Safety
+/// `bytes` points at `len` bytes.
+#[pg_guard]
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
+    // SAFETY: by the caller.
+    let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
+    let job = SENDER.with(|current| current.as_ref().map(|sender| sender.job));
+    if let (Some(cluster), Some(job)) = (attached(), job)
+        && let Err(error) = Block::of(cluster, job).describe(bytes)
+    {
+        error.raise();
     }
 }
 
@@ -202,15 +206,29 @@ fn send_kept() {
 unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    send_kept();
-    send(kind, bytes);
+    let nothing_kept = KEPT.with(|kept| kept.messages.is_empty());
+    let sent = SENDER.with(|current| {
+        let sender = current.as_mut().filter(|_| nothing_kept)?;
+        sender.outlet.send_at_once(kind, bytes, now)
+    });
+    match sent {
+        Some(None) => {}
+        Some(Some(reader)) => ring(reader),
+        None => with_outlet(|outlet, here| {
+            send_kept(outlet, here);
+            outlet.send(here, kind, bytes);
+        }),
+    }
 }
 
-/// Sends the messages that were kept, waiting for room.
+/// Sends the messages that were kept; everything sent can be read from now on.
 #[pg_guard]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pgb_flush_messages() {
-    send_kept();
+    with_outlet(|outlet, here| {
+        send_kept(outlet, here);
+        outlet.finish(here);
+    });
 }
 
 /// # Safety
@@ -219,26 +237,34 @@ unsafe extern "C-unwind" fn pgb_flush_messages() {
 unsafe extern "C" fn pgb_on_message(kind: c_char, bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    let kind = match kind as u8 {
-        b'E' => {
-            ERROR.with(|error| {
-                error.clear();
-                error.extend_from_slice(bytes);
-            });
-            return;
+    match kind as u8 {
+        b'E' => note_error(bytes),
+        b'N' => take_notice(bytes),
+        _ => {}
+    }
+}
+
+fn note_error(bytes: &[u8]) {
+    ERROR.with(|error| {
+        error.clear();
+        // An error is as long as a user makes it; for want of memory its long texts are cut.
+        if error.try_reserve(bytes.len()).is_ok() {
+            error.extend_from_slice(bytes);
+        } else {
+            *error = message::fit(bytes, SHORT_ERROR, text::clip);
         }
-        b'N' => frame::NOTICE,
-        _ => return,
-    };
-    let wake = SENDER.with(|current| {
-        let sender = current.as_mut()?;
-        if !sender.kept.is_empty() || sender.try_whole(kind, bytes).is_none() {
-            sender.keep(kind, bytes);
-            return None;
-        }
-        sender.writer.flush()
     });
-    if let Some(reader) = wake {
-        ring(reader);
+}
+
+fn take_notice(bytes: &[u8]) {
+    let nothing_kept = KEPT.with(|kept| kept.messages.is_empty());
+    let taken = SENDER.with(|current| {
+        let sender = current.as_mut().filter(|_| nothing_kept)?;
+        sender.outlet.take_message(frame::NOTICE, bytes)
+    });
+    match taken {
+        Some(None) => {}
+        Some(Some(reader)) => ring(reader),
+        None => KEPT.with(|kept| kept.keep(frame::NOTICE, bytes)),
     }
 }

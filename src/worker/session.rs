@@ -9,11 +9,29 @@
 //!
 //! If both are equal (and the users are), the session is right already. A failed restore, a reload of the
 //! configuration, or anything a job left changed makes one of them differ.
+//!
+//! # The first job of a process
+//!
+//! `RestoreGUCState` first resets every setting, then makes those in the leader's bytes: a quarter of a
+//! millisecond in a process that has just started, whose settings are those of a fresh session of the same
+//! database and role and mostly the leader's already. There only the settings that differ are made
+//! ([`guc_state::changes`]), with the same call and the same arguments as `RestoreGUCState` makes them. The
+//! reset is left out, which is sound because
+//!
+//! * no job has run here, so that there is nothing of another's to be reset, neither in values nor in what
+//!   a RESET goes back to;
+//! * every setting that is not at its compiled-in default here is in the leader's bytes too (else `changes`
+//!   says that it cannot be done), so that none is left that the leader does not have;
+//! * no setting with a place in a file differs: only `RestoreGUCState` can note such a place.
+//!
+//! What differs from a whole restore is what a RESET in the job goes back to: the setting of the
+//! configuration, the database or the role, as in the leader, and not the compiled-in one. A session user
+//! or a role that is not the login role is put on as a whole, for its settings are more than values.
 
 use crate::pg::block::Block;
-use crate::pg::guc_state;
 use crate::pg::local::Local;
-use crate::pg::shim::{self, Identity, guarded};
+use crate::pg::shim::{self, GucTarget, Identity, Setting, guarded};
+use crate::pg::{guc_state, settings};
 use pgrx::pg_sys;
 
 struct PutOn {
@@ -35,6 +53,9 @@ impl PutOn {
 
 static PUT_ON: Local<Option<PutOn>> = Local::new(None);
 
+/// A leader's session was put on before.
+static USED: Local<bool> = Local::new(false);
+
 /// Forgets what was put on: the next job puts everything on again.
 pub fn forget() {
     PUT_ON.with(|put_on| *put_on = None);
@@ -54,8 +75,7 @@ pub fn put_on(block: &Block) -> bool {
         return true;
     }
     forget();
-    // SAFETY: both outlive the call, which catches every error itself.
-    if !unsafe { shim::pgb_adopt(&raw const identity, incoming.as_ptr().cast()) } {
+    if !adopt(&identity, incoming) {
         return false;
     }
     let own = guc_state::serialize();
@@ -68,6 +88,40 @@ pub fn put_on(block: &Block) -> bool {
     };
     PUT_ON.with(|put_on| *put_on = Some(fresh));
     true
+}
+
+/// The settings to be made for the first job of this process; `None`: put on the whole state.
+fn changes(identity: &Identity, incoming: &[u8]) -> Option<Vec<Setting>> {
+    let plain = identity.session == identity.authenticated && !identity.role_active;
+    if !plain || USED.get() {
+        return None;
+    }
+    guc_state::changes(&guc_state::serialize(), incoming)
+}
+
+fn adopt(identity: &Identity, incoming: &[u8]) -> bool {
+    let mut changes = changes(identity, incoming);
+    let of_ours = match &changes {
+        // SAFETY: the names lie in `incoming`.
+        Some(changes) => changes
+            .iter()
+            .any(|made| unsafe { settings::is_ours(made.name) }),
+        None => settings::are_named_in(incoming),
+    };
+    if of_ours && settings::define() {
+        // They are not placeholders any more.
+        changes = self::changes(identity, incoming);
+    }
+    USED.set(true);
+    let target = GucTarget {
+        state: incoming.as_ptr().cast(),
+        changes: changes
+            .as_ref()
+            .map_or(std::ptr::null(), |list| list.as_ptr()),
+        count: changes.as_ref().map_or(0, |list| list.len() as i32),
+    };
+    // SAFETY: everything named outlives the call, which catches every error itself.
+    unsafe { shim::pgb_adopt(std::ptr::from_ref(identity), &raw const target) }
 }
 
 /// Takes off what the job left. `false`: something cannot be taken off, the process must not run another

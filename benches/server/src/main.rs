@@ -2,11 +2,13 @@
 //! the same run.
 //!
 //! `PGB_BENCH_URL` names the server (a superuser's connection over a unix socket; the server must be
-//! on this machine, for its processes' counters are read from `/proc`). Arguments name the measures
+//! on this machine, for its processes' counters are read from `/proc`). `PGB_BENCH_WIDE_URL` names one with
+//! a job table of 131072, for the longest queue. Arguments name the measures
 //! to run: `T1 T3`; none means all. Targets are printed, not asserted: the exit code tells only
 //! whether the benchmark could run.
 
 mod series;
+mod volume;
 mod wakeups;
 
 use std::env;
@@ -27,6 +29,8 @@ enum Target {
     TimesPeer(f64),
     /// Ours at least so many times the peer's rate.
     RateTimesPeer(f64),
+    /// Ours at least so much.
+    Rate(f64),
 }
 
 impl Target {
@@ -35,6 +39,7 @@ impl Target {
             Target::Micros(limit) => ours <= *limit,
             Target::TimesPeer(limit) => ours / peer <= *limit,
             Target::RateTimesPeer(limit) => ours / peer >= *limit,
+            Target::Rate(limit) => ours >= *limit,
         }
     }
 
@@ -43,6 +48,7 @@ impl Target {
             Target::Micros(limit) => format!("<= {limit} us"),
             Target::TimesPeer(limit) => format!("<= {limit} x peer"),
             Target::RateTimesPeer(limit) => format!(">= {limit} x peer"),
+            Target::Rate(limit) => format!(">= {limit}"),
         }
     }
 }
@@ -62,7 +68,7 @@ struct Comparison {
     target: Target,
 }
 
-const COMPARISONS: [Comparison; 7] = [
+const COMPARISONS: [Comparison; 12] = [
     Comparison {
         id: "T1",
         what: "launch + read, back to back, us",
@@ -104,6 +110,16 @@ const COMPARISONS: [Comparison; 7] = [
         target: Target::RateTimesPeer(1.0),
     },
     Comparison {
+        id: "T4",
+        what: "10 000 statements fanned out, stmts/s",
+        ours: "ours_fanout",
+        peer: "dblink_waves",
+        rounds: 10_000,
+        batches: 9,
+        cold: false,
+        target: Target::RateTimesPeer(1.5),
+    },
+    Comparison {
         id: "T5",
         what: "late return of wait, us",
         ours: "ours_late_return",
@@ -122,6 +138,46 @@ const COMPARISONS: [Comparison; 7] = [
         batches: 8,
         cold: false,
         target: Target::Micros(400.0),
+    },
+    Comparison {
+        id: "T7",
+        what: "1 M int4 rows, rows/s",
+        ours: "ours_ints",
+        peer: "dblink_ints",
+        rounds: 1000000,
+        batches: 5,
+        cold: false,
+        target: Target::RateTimesPeer(2.0),
+    },
+    Comparison {
+        id: "T8",
+        what: "300 k rows of 5 columns, rows/s",
+        ours: "ours_wide",
+        peer: "dblink_wide",
+        rounds: 300000,
+        batches: 5,
+        cold: false,
+        target: Target::RateTimesPeer(3.3),
+    },
+    Comparison {
+        id: "T9",
+        what: "5000 values of 100 kB, MB/s",
+        ours: "ours_large",
+        peer: "dblink_large",
+        rounds: 5000,
+        batches: 5,
+        cold: false,
+        target: Target::Rate(800.0),
+    },
+    Comparison {
+        id: "T9",
+        what: "the same one by one, MB/s",
+        ours: "ours_large_one_by_one",
+        peer: "dblink_large",
+        rounds: 5000,
+        batches: 5,
+        cold: false,
+        target: Target::Rate(800.0),
     },
     Comparison {
         id: "T10",
@@ -189,8 +245,52 @@ fn main() -> Outcome<()> {
             }
         }
     }
+    if is_chosen("queue") {
+        queue_lengths();
+    }
+    if is_chosen("T13") {
+        match volume::left_over(&url) {
+            Ok(left) => print_row([
+                "T13",
+                "left of 100 000 jobs of all kinds",
+                &left.to_string(),
+                "",
+                "",
+                "0",
+                if left == 0 { "yes" } else { "no" },
+            ]),
+            Err(error) => print_failure("T13", "left of 100 000 jobs", &*error),
+        }
+    }
     println!("median of the batches' medians (least..most); the peer is dblink");
     Ok(())
+}
+
+/// What one job costs when so many wait before it, beside the shortest queue.
+fn queue_lengths() {
+    let Ok(url) = env::var("PGB_BENCH_WIDE_URL") else {
+        println!("PGB_BENCH_WIDE_URL is not set: no queue lengths");
+        return;
+    };
+    let mut shortest = None;
+    for length in volume::LENGTHS {
+        let what = format!("{length} queued: launch, run; us a job");
+        match volume::cost_at(&url, length) {
+            Ok(cost) => {
+                let first = *shortest.get_or_insert(cost.launch + cost.run);
+                print_row([
+                    "-",
+                    &what,
+                    &format!("{:.1}, {:.1}", cost.launch, cost.run),
+                    "",
+                    &format!("{:.2}", (cost.launch + cost.run) / first),
+                    "",
+                    "",
+                ]);
+            }
+            Err(error) => print_failure("-", &what, &*error),
+        }
+    }
 }
 
 fn compare(db: &mut Client, comparison: &Comparison) -> Outcome<(Series, Series)> {

@@ -259,3 +259,109 @@ LANGUAGE sql AS $$ SELECT bench.ours_round_trip(rounds, 0.002) $$;
 
 CREATE FUNCTION bench.dblink_after_pause(rounds int) RETURNS float8[]
 LANGUAGE sql AS $$ SELECT bench.dblink_round_trip(rounds, 0.002) $$;
+
+-- Streams: rows a second, megabytes a second ----------------------------------------------------
+
+CREATE TABLE bench.ints AS SELECT g AS a FROM generate_series(1, 1000000) AS g;
+CREATE TABLE bench.wide AS
+SELECT g AS a, 'name ' || g AS b, md5(g::text) AS c,
+       timestamptz '2020-01-01' + g * interval '1 s' AS d, (g * 1.25)::numeric AS e
+FROM generate_series(1, 300000) AS g;
+ANALYZE bench.ints, bench.wide;
+
+CREATE FUNCTION bench.ours_ints(rows int) RETURNS float8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    job pg_background_handle := pg_background_launch_v2('SELECT a FROM bench.ints LIMIT ' || rows);
+    read bigint;
+BEGIN
+    SELECT count(*) INTO read FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
+    RETURN ARRAY[read * 1e6 / bench.micros(started, clock_timestamp())];
+END $$;
+
+CREATE FUNCTION bench.dblink_ints(rows int) RETURNS float8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    read bigint;
+BEGIN
+    SELECT count(*) INTO read FROM dblink('warm', 'SELECT a FROM bench.ints LIMIT ' || rows) AS r(a int);
+    RETURN ARRAY[read * 1e6 / bench.micros(started, clock_timestamp())];
+END $$;
+
+CREATE FUNCTION bench.ours_wide(rows int) RETURNS float8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    job pg_background_handle := pg_background_launch_v2('SELECT * FROM bench.wide LIMIT ' || rows);
+    read bigint;
+BEGIN
+    SELECT count(*) INTO read FROM pg_background_result_v2(job.pid, job.cookie)
+        AS r(a int, b text, c text, d timestamptz, e numeric);
+    RETURN ARRAY[read * 1e6 / bench.micros(started, clock_timestamp())];
+END $$;
+
+CREATE FUNCTION bench.dblink_wide(rows int) RETURNS float8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    read bigint;
+BEGIN
+    SELECT count(*) INTO read FROM dblink('warm', 'SELECT * FROM bench.wide LIMIT ' || rows)
+        AS r(a int, b text, c text, d timestamptz, e numeric);
+    RETURN ARRAY[read * 1e6 / bench.micros(started, clock_timestamp())];
+END $$;
+
+CREATE FUNCTION bench.large_values(count int) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'SELECT repeat(''x'', 100000) FROM generate_series(1, ' || count || ')'
+$$;
+
+CREATE FUNCTION bench.ours_large(count int) RETURNS float8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    job pg_background_handle := pg_background_launch_v2(bench.large_values(count));
+    read bigint;
+BEGIN
+    SELECT sum(octet_length(a)) INTO read FROM pg_background_result_v2(job.pid, job.cookie) AS r(a text);
+    RETURN ARRAY[read / bench.micros(started, clock_timestamp())];
+END $$;
+
+CREATE FUNCTION bench.dblink_large(count int) RETURNS float8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    read bigint;
+BEGIN
+    SELECT sum(octet_length(a)) INTO read FROM dblink('warm', bench.large_values(count)) AS r(a text);
+    RETURN ARRAY[read / bench.micros(started, clock_timestamp())];
+END $$;
+
+-- One row after another, as a cursor takes them: nothing is stored in between.
+CREATE FUNCTION bench.ours_large_one_by_one(count int) RETURNS float8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    job pg_background_handle := pg_background_launch_v2(bench.large_values(count));
+    read bigint;
+BEGIN
+    SELECT sum(octet_length(a)) INTO read
+    FROM (SELECT pg_background_result(job.pid, job.cookie, NULL::text) AS a) AS s;
+    RETURN ARRAY[read / bench.micros(started, clock_timestamp())];
+END $$;
+
+-- Fan-out: the peer does it in waves -----------------------------------------------------------------
+
+CREATE FUNCTION bench.ours_fanout(jobs int) RETURNS float8[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+    good int;
+BEGIN
+    SELECT count(*) FILTER (WHERE ok) INTO good
+        FROM pg_background_fanout(array_fill('SELECT 1'::text, ARRAY[jobs]));
+    ASSERT good = jobs;
+    RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];
+END $$;

@@ -6,9 +6,19 @@ use crate::engine::job::{Begin, End, Phase};
 use crate::engine::table::{FreeList, Options};
 
 mod model;
+mod soon;
 
-/// The tests are sequential: there is nobody to keep out.
-struct Unlocked;
+/// The tests are sequential: there is nobody to keep out. Keeps whom the pool rang.
+#[derive(Default)]
+struct Unlocked {
+    rung: std::cell::RefCell<Vec<Party>>,
+}
+
+impl Doorbells for Unlocked {
+    fn ring(&self, party: Party) {
+        self.rung.borrow_mut().push(party);
+    }
+}
 
 impl PoolLock for Unlocked {
     fn with<R>(&self, body: impl FnOnce() -> R) -> R {
@@ -16,6 +26,10 @@ impl PoolLock for Unlocked {
     }
 }
 
+/// Sessions there may be.
+const LEADERS: usize = 4;
+/// A share that is never used up.
+const AMPLE: u32 = 1000;
 const HOUR: Micros = 3_600_000_000;
 const A: LaneKey = LaneKey {
     database: 1,
@@ -35,7 +49,9 @@ struct Memory {
     free: FreeList,
     lanes: Vec<Lane>,
     workers: Vec<Worker>,
+    leaders: Vec<Leader>,
     totals: Totals,
+    lock: Unlocked,
 }
 
 impl Memory {
@@ -45,7 +61,9 @@ impl Memory {
             free: FreeList::default(),
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
             workers: (0..workers).map(|_| Worker::default()).collect(),
+            leaders: (0..LEADERS).map(|_| Leader::default()).collect(),
             totals: Totals::default(),
+            lock: Unlocked::default(),
         };
         memory.jobs().initialize();
         memory
@@ -60,8 +78,9 @@ impl Memory {
             self.jobs(),
             &self.lanes,
             &self.workers,
+            &self.leaders,
             &self.totals,
-            &Unlocked,
+            &self.lock,
         )
     }
 
@@ -81,15 +100,70 @@ impl Memory {
 
     /// A reserved job with its request filled in.
     fn claim(&self, options: Options, excluded: &[u32]) -> Option<JobId> {
+        self.claim_for(Party::new(0, 1), options, excluded)
+    }
+
+    fn claim_for(&self, leader: Party, options: Options, excluded: &[u32]) -> Option<JobId> {
         let job = self.jobs().claim()?;
         let cookie = Cookie::new(job.index, job.generation, 1);
-        self.slots[job.index as usize].prepare(cookie, Party::new(0, 1), options, excluded);
+        self.slots[job.index as usize].prepare(cookie, leader, options, excluded);
         Some(job)
+    }
+
+    /// The jobs on a list, whose links are checked.
+    fn list(&self, head: &AtomicU32, tail: &AtomicU32) -> Vec<u32> {
+        let mut jobs = Vec::new();
+        let mut before = Link::NONE;
+        let mut next = Link::load(head);
+        while let Some(job) = next.index() {
+            let slot = &self.slots[job as usize];
+            assert!(!jobs.contains(&job), "job {job} is on its list twice");
+            jobs.push(job);
+            assert!(Link::load(&slot.prev) == before, "back link of job {job}");
+            before = next;
+            next = Link::load(&slot.next);
+        }
+        assert!(Link::load(tail) == before, "the tail of a list");
+        jobs
+    }
+
+    /// What each session has admitted and held back, against its jobs and the workers' charges.
+    fn check_shares(&self, on_list: &mut [bool]) {
+        let mut total_held = 0;
+        for (procno, leader) in (0..).zip(&self.leaders) {
+            let held = leader.held_jobs(self);
+            for &job in &held {
+                let slot = &self.slots[job as usize];
+                assert!(!on_list[job as usize], "job {job} is on two lists");
+                on_list[job as usize] = true;
+                assert_eq!(load(&slot.held), 1);
+                assert!(slot.options().bounded);
+            }
+            total_held += held.len() as u32;
+            let own = leader.current_charge(procno);
+            let is_own = |charge: Option<Charge>| charge.is_some() && charge == own;
+            let queued = self.slots.iter().filter(|slot| {
+                slot.word.load().phase() == Phase::Queued
+                    && is_own(Charge::of(slot))
+                    && load(&slot.held) == 0
+            });
+            let bound = self
+                .workers
+                .iter()
+                .filter(|place| is_own(Charge::load(&place.charge)));
+            let (admitted, limit) = leader.admitted_of();
+            assert_eq!(admitted as usize, queued.count() + bound.count());
+            assert!(
+                held.is_empty() || admitted >= limit.max(1),
+                "held back although {admitted} of {limit} are admitted"
+            );
+        }
+        assert_eq!(load(&self.totals.held), total_held);
     }
 
     fn place(&self, key: LaneKey) -> (JobId, Placement, u32) {
         let job = self.claim(Options::default(), &[]).expect("a free slot");
-        let (placement, lane) = self.locked(|scheduler| scheduler.place(job, key, 0));
+        let (placement, lane) = self.locked(|scheduler| scheduler.place(job, key, 0, AMPLE));
         (job, placement, lane)
     }
 
@@ -144,20 +218,13 @@ impl Memory {
         let mut total_queued = 0;
         let mut idle_somewhere = vec![false; self.workers.len()];
         for (index, lane) in (0..).zip(&self.lanes) {
-            let mut before = Link::NONE;
-            let mut next = Link::load(&lane.head);
-            let mut queued = 0;
-            while let Some(job) = next.index() {
-                let slot = &self.slots[job as usize];
+            let jobs = self.list(&lane.head, &lane.tail);
+            for &job in &jobs {
                 assert!(!on_list[job as usize], "job {job} is on two lists");
                 on_list[job as usize] = true;
-                queued += 1;
-                assert_eq!(load(&slot.lane), index);
-                assert!(Link::load(&slot.prev) == before, "back link of job {job}");
-                before = next;
-                next = Link::load(&slot.next);
+                assert_eq!(load(&self.slots[job as usize].lane), index);
             }
-            assert!(Link::load(&lane.tail) == before, "tail of lane {index}");
+            let queued = jobs.len() as u32;
             assert_eq!(load(&lane.queued), queued);
             total_queued += queued;
 
@@ -194,6 +261,7 @@ impl Memory {
                 members(|activity| activity != Activity::Vacant)
             );
         }
+        self.check_shares(&mut on_list);
         for (index, slot) in self.slots.iter().enumerate() {
             let queued = slot.word.load().phase() == Phase::Queued;
             assert_eq!(
@@ -226,6 +294,13 @@ impl Memory {
     fn somebody_will_look(&self) -> bool {
         (0..self.workers.len() as u32)
             .any(|worker| !matches!(self.activity(worker), Activity::Vacant | Activity::Idle))
+    }
+}
+
+impl Leader {
+    fn held_jobs(&self, memory: &Memory) -> Vec<u32> {
+        let (head, tail) = self.ends();
+        memory.list(head, tail)
     }
 }
 
@@ -316,7 +391,7 @@ fn no_lane_starves_between_two_that_flood() {
         memory.check();
         // The leader takes its result, so that the table does not fill up.
         assert_eq!(memory.word(job).detach(job.generation), Release::LastOut);
-        memory.jobs().free(job);
+        memory.pool().free(job);
     }
     assert_eq!(served, [A, B, C, A, B, C]);
 }
@@ -414,7 +489,7 @@ fn a_process_that_dies_before_it_took_its_job_is_replaced() {
 fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
     let memory = Memory::new(8, 2, 1);
     let job = memory.claim(Options::default(), &[100]).unwrap();
-    let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, A, 0));
+    let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
     assert_eq!(placement, Placement::Queued);
     let (worker, generation, next) = memory.start(memory.staff(lane, 1, 1), party(100));
     assert_eq!(next, Next::Restart);
@@ -433,7 +508,7 @@ fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
         ..Options::default()
     };
     let job = memory.claim(options, &[]).unwrap();
-    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0));
+    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
     assert_eq!(placement, Placement::Queued);
     assert_eq!(memory.complete(worker, running(next)), Next::Restart);
     let next = memory.report_in(worker, generation, party(101)).unwrap();
@@ -635,7 +710,7 @@ fn there_is_no_room_for_more_lanes_than_fit() {
     let job = memory.queue(B);
     let (third, placement, _) = memory.place(C);
     assert_eq!(placement, Placement::NoLane);
-    memory.jobs().abandon(third);
+    memory.pool().abandon(third);
     let _ = memory.pool().cancel(job, false, |_| {});
     memory.queue(C);
     memory.check();

@@ -42,7 +42,7 @@ LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 CROSS JOIN (SELECT 'public' UNION ALL
             SELECT rolname FROM pg_roles WHERE rolname ~ '^(pgbackground_role|regress_pgb_)') r (role)
 WHERE e.extname = 'pg_background' AND d.deptype = 'e'
-  AND d.classid IN ('pg_proc'::regclass, 'pg_type'::regclass);
+  AND (p.oid IS NOT NULL OR d.classid = 'pg_type'::regclass AND d.objid::regtype::text !~ '\[]$');
 
 SELECT count(*) FROM member_rights WHERE role = 'public' AND may;
 SELECT member FROM member_rights WHERE role = 'pgbackground_role' AND NOT may ORDER BY 1;
@@ -104,6 +104,12 @@ SELECT count(*) FROM pg_proc WHERE proname ~ 'pg_background' AND pronamespace <>
 DROP EXTENSION pg_background;
 SELECT rolname FROM pg_roles WHERE rolname = 'pgbackground_role';
 CREATE EXTENSION pg_background;
+-- Rights on other things stand in the way, and stay.
+CREATE TABLE not_of_the_extension ();
+GRANT SELECT ON not_of_the_extension TO pgbackground_role;
+SELECT pg_background_drop_executor_role();
+SELECT has_table_privilege('pgbackground_role', 'not_of_the_extension', 'SELECT');
+DROP TABLE not_of_the_extension;
 SELECT pg_background_drop_executor_role();
 SELECT rolname FROM pg_roles WHERE rolname = 'pgbackground_role';
 SELECT pg_background_drop_executor_role();

@@ -56,7 +56,7 @@ EXCEPTION
         RETURN substring(replace(context, h.pid::text, 'N') FROM '^.*background worker, pid N');
 END
 $$;
-CREATE FUNCTION messages_inner() RETURNS int4 LANGUAGE plpgsql AS $$ BEGIN RETURN 1 / 0; END $$;
+CREATE FUNCTION messages_inner() RETURNS int4 LANGUAGE plpgsql AS $$ BEGIN PERFORM 1 / 0; RETURN 0; END $$;
 SELECT messages_context('SELECT messages_inner()');
 SELECT count(*) FROM jobs;
 DROP FUNCTION messages_chatty, messages_context, messages_inner;

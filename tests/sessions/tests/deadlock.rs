@@ -191,3 +191,105 @@ fn a_wait_that_was_given_up_is_not_part_of_a_deadlock() {
     drop((one, two));
     nothing_is_left(&mut database.session());
 }
+
+/// A job that launches another and waits for it.
+const PARENT: &str = "DO $x$
+    DECLARE h pg_background_handle;
+    BEGIN
+        SET LOCAL deadlock_timeout = '100ms';
+        SET LOCAL pg_background.on_exhaustion = queue;
+        PERFORM pg_sleep(0.5);
+        h := pg_background_launch_v2('SELECT 1');
+        PERFORM pg_background_wait_v2(h.pid, h.cookie);
+    END $x$";
+
+#[test]
+fn parents_that_wait_for_queued_children_in_every_place_do_not_hang() {
+    const PARENTS: i32 = 3;
+    let server = Server::start(
+        "places",
+        &[&format!("pg_background.max_pool_workers={PARENTS}")],
+    );
+    let mut leader = server.session();
+    let parents: Vec<Handle> = (0..PARENTS).map(|_| launch(&mut leader, PARENT)).collect();
+    let mut failed = 0;
+    for handle in parents {
+        if let Err(error) = try_result(&mut leader, handle) {
+            assert_eq!(
+                error.code(),
+                Some(&SqlState::T_R_DEADLOCK_DETECTED),
+                "{error:?}"
+            );
+            failed += 1;
+        }
+    }
+    assert!(
+        (1..=PARENTS).contains(&failed),
+        "{failed} of {PARENTS} failed"
+    );
+    nothing_is_left(&mut leader);
+}
+
+#[test]
+fn a_parent_beside_a_place_that_will_be_free_waits() {
+    let server = Server::start("place", &["pg_background.max_pool_workers=2"]);
+    let mut leader = server.session();
+    let other = launch(&mut leader, "SELECT pg_sleep(2)");
+    let parent = launch(&mut leader, PARENT);
+    assert!(try_result(&mut leader, parent).is_ok());
+    assert!(try_result(&mut leader, other).is_ok());
+    nothing_is_left(&mut leader);
+}
+
+#[test]
+fn a_wait_for_a_job_held_back_behind_ones_own_lock_is_a_deadlock() {
+    let database = Database::new();
+    let mut leader = database.session();
+    leader
+        .batch_execute(
+            "CREATE TABLE t (n int4); LOAD 'pg_background'; SET deadlock_timeout = '50ms';
+             SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1",
+        )
+        .expect("a table");
+    leader.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
+    let first = launch(&mut leader, "INSERT INTO t VALUES (1)");
+    let second = launch(&mut leader, "SELECT 1");
+    assert_state(
+        call(&mut leader, "pg_background_wait_v2", second),
+        &SqlState::T_R_DEADLOCK_DETECTED,
+    );
+    leader.batch_execute("ROLLBACK").expect("the lock is gone");
+    for handle in [first, second] {
+        call(&mut leader, "pg_background_wait_v2", handle).expect("now it ends");
+        assert_eq!(state(&mut leader, handle), "stopped");
+    }
+}
+
+#[test]
+fn a_wait_for_any_goes_on_while_one_can() {
+    let database = Database::new();
+    let mut leader = database.session();
+    leader
+        .batch_execute("CREATE TABLE t (n int4); SET deadlock_timeout = '50ms'")
+        .expect("a table");
+    leader.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
+    let stuck = launch(&mut leader, "INSERT INTO t VALUES (1)");
+    let other = launch(&mut leader, "SELECT pg_sleep(1)");
+    let wait = |handles: &[Handle]| {
+        let handles: Vec<String> = handles
+            .iter()
+            .map(|handle| format!("({}, {})", handle.pid, handle.cookie))
+            .collect();
+        format!(
+            "SELECT (pg_background_wait_any(ARRAY[{}]::pg_background_handle[])).cookie",
+            handles.join(", ")
+        )
+    };
+    let first: i64 = value(&mut leader, &wait(&[stuck, other]));
+    assert_eq!(first, other.cookie);
+    assert_state(
+        leader.batch_execute(&wait(&[stuck])),
+        &SqlState::T_R_DEADLOCK_DETECTED,
+    );
+    leader.batch_execute("ROLLBACK").expect("the lock is gone");
+}

@@ -492,3 +492,60 @@ fn messages_arrive_whole_whatever_client_encoding_a_job_sets() {
         assert_eq!(shown, Some(format!("{encoding} \u{e9}")));
     }
 }
+
+#[test]
+fn the_first_job_of_a_worker_has_its_leaders_settings_those_of_the_extension_too() {
+    const SETTINGS: &str = "SELECT concat_ws('|', current_setting('pg_background.worker_timeout'),
+        current_setting('pg_background.launch_timeout'), current_setting('work_mem'),
+        current_setting('application_name'))";
+    for placeholder in [true, false] {
+        // A lane of its own, so that its worker is a fresh process.
+        let database = Database::new();
+        let mut leader = database.session();
+        if !placeholder {
+            // Loads the library, which defines its settings.
+            leader
+                .batch_execute("SELECT pg_background_retire_idle()")
+                .expect("loaded");
+        }
+        leader
+            .batch_execute(
+                "SET pg_background.worker_timeout = '7s'; SET work_mem = '9MB'; SET application_name = 'it'",
+            )
+            .expect("settings");
+        assert_eq!(
+            run(&mut leader, SETTINGS),
+            Some(String::from("7s|10s|9MB|it"))
+        );
+        let refused = try_run(&mut leader, "SET pg_background.worker_timeout = -1");
+        assert_eq!(sqlstate(refused), "22023");
+    }
+}
+
+#[test]
+fn the_first_job_of_a_worker_sees_settings_that_nobody_has_set() {
+    for (sql, expected) in [
+        ("SHOW pg_background.launch_timeout", "10s"),
+        ("SELECT current_setting('Pg_Background.max_workers')", "16"),
+        (
+            "SELECT count(*)::text FROM pg_settings WHERE name LIKE 'pg!_background.%' ESCAPE '!'",
+            "12",
+        ),
+    ] {
+        // A lane of its own, so that its worker is a fresh process.
+        let database = Database::new();
+        let shown = run(&mut database.session(), sql);
+        assert_eq!(shown, Some(String::from(expected)), "{sql}");
+    }
+}
+
+#[test]
+fn a_job_that_launches_jobs_has_the_extensions_settings() {
+    let database = Database::new();
+    let mut leader = database.session();
+    let inner = "SELECT (SELECT count(*) FROM pg_background_list_v2()
+        AS (pid int4, cookie int8, launched_at timestamptz, user_id oid, queue_size int4, state text,
+            sql_preview text, last_error text, consumed bool))::text
+        || current_setting('pg_background.launch_timeout')";
+    assert_eq!(run(&mut leader, inner), Some(String::from("010s")));
+}

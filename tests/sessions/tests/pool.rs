@@ -256,7 +256,8 @@ fn the_job_table_can_be_used_up_and_recovers() {
     let mut leader = database.session();
     leader
         .batch_execute(
-            "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000",
+            "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000;
+             SET pg_background.launch_timeout = '100ms'",
         )
         .expect("settings");
     let total: i32 = value(

@@ -10,18 +10,22 @@
 //! saves a job that nobody looks for.
 
 use super::*;
+use crate::engine::pool::soon::Awake;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
 const KEYS: [LaneKey; 3] = [A, B, C];
-const JOBS: usize = 6;
+const JOBS: usize = 8;
 const PLACES: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A leader launches a job and looks after its lane.
     Launch {
-        key: usize,
+        leader: usize,
+        limit: u32,
+        bounded: bool,
+        uncounted: bool,
         fresh_only: bool,
         exclude: Option<usize>,
         can_register: bool,
@@ -46,6 +50,8 @@ enum Step {
         terminate: bool,
     },
     Detach(usize),
+    /// A session ends: it lets go of its jobs.
+    Depart(usize),
     Dismiss {
         key: Option<usize>,
         limit: u32,
@@ -59,8 +65,15 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let process = 0..PLACES * 2;
     prop_oneof![
-        6 => (0..KEYS.len(), prop::bool::weighted(0.2), prop::option::weighted(0.2, 0..PLACES), prop::bool::weighted(0.9))
-            .prop_map(|(key, fresh_only, exclude, can_register)| Step::Launch { key, fresh_only, exclude, can_register }),
+        8 => (
+                (0..LEADERS, 1..3_u32, prop::bool::weighted(0.7), prop::bool::weighted(0.2)),
+                prop::bool::weighted(0.2),
+                prop::option::weighted(0.2, 0..PLACES),
+                prop::bool::weighted(0.9),
+            )
+            .prop_map(|((leader, limit, bounded, uncounted), fresh_only, exclude, can_register)| {
+                Step::Launch { leader, limit, bounded, uncounted, fresh_only, exclude, can_register }
+            }),
         12 => (process.clone(), prop::bool::weighted(0.1))
             .prop_map(|(process, leaving)| Step::Go { process, leaving }),
         1 => process.clone().prop_map(Step::IdleLimit),
@@ -70,6 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => process.prop_map(Step::FailForGood),
         2 => (0..JOBS, any::<bool>()).prop_map(|(job, terminate)| Step::Cancel { job, terminate }),
         3 => (0..JOBS).prop_map(Step::Detach),
+        1 => (0..LEADERS).prop_map(Step::Depart),
         1 => (prop::option::of(0..KEYS.len()), 0..3_u32)
             .prop_map(|(key, limit)| Step::Dismiss { key, limit }),
         1 => (0..KEYS.len(), any::<bool>())
@@ -102,6 +116,24 @@ struct Process {
     /// Of the running process; a registration that is started again gets another.
     party: Party,
     at: At,
+    /// Whose share the last job it was bound to counts against, until it says so itself.
+    charge: Option<Share>,
+}
+
+/// One session's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Share {
+    leader: usize,
+    incarnation: u32,
+}
+
+/// A session, as the model knows it.
+#[derive(Default)]
+struct Session {
+    incarnation: u32,
+    limit: u32,
+    admitted: u32,
+    held: VecDeque<JobId>,
 }
 
 /// What became of a job, as the model knows it.
@@ -115,6 +147,8 @@ enum Fate {
 struct Job {
     id: JobId,
     key: usize,
+    leader: usize,
+    charge: Option<Share>,
     attached: bool,
     runs: u32,
     canceled: bool,
@@ -127,6 +161,7 @@ struct Model {
     now: Micros,
     next_pid: u32,
     queues: [VecDeque<JobId>; 3],
+    sessions: [Session; LEADERS],
     /// Where each key was placed last, which a leader remembers.
     hints: [u32; 3],
     processes: Vec<Process>,
@@ -144,6 +179,7 @@ impl Model {
             now: 1,
             next_pid: 100,
             queues: Default::default(),
+            sessions: Default::default(),
             hints: [0; 3],
             processes: Vec::new(),
             jobs: Vec::new(),
@@ -177,7 +213,7 @@ impl Model {
         match release {
             Release::LastOut => {
                 assert!(!job.attached && job.fate == Fate::Over, "freed {job:?}");
-                self.memory.jobs().free(id);
+                self.memory.pool().free(id);
                 self.jobs.retain(|job| job.id != id);
             }
             Release::Held { .. } => assert!(job.attached || job.fate == Fate::Alive),
@@ -208,6 +244,7 @@ impl Model {
                         generation,
                         party,
                         at: At::Registered,
+                        charge: None,
                     });
                 }
                 Staffing::Start { worker, generation } => {
@@ -230,40 +267,159 @@ impl Model {
         }
     }
 
-    fn launch(&mut self, key: usize, options: Options, exclude: Option<usize>, can_register: bool) {
+    fn leader_party(&self, leader: usize) -> Party {
+        Party::new(leader as u32, 1 + self.sessions[leader].incarnation)
+    }
+
+    /// A job that counted against this share does so no more.
+    fn discharge(&mut self, share: Option<Share>) {
+        let Some(Share {
+            leader,
+            incarnation,
+        }) = share
+        else {
+            return;
+        };
+        let session = &mut self.sessions[leader];
+        if session.incarnation == incarnation {
+            session.admitted -= 1;
+            self.admit(leader);
+        }
+    }
+
+    fn admit(&mut self, leader: usize) {
+        let session = &mut self.sessions[leader];
+        while session.admitted < session.limit
+            && let Some(job) = session.held.pop_front()
+        {
+            session.admitted += 1;
+            self.queues[leader % KEYS.len()].push_back(job);
+        }
+    }
+
+    /// The doorbells that the pool rang by itself: of idle processes that were handed a queued job.
+    fn answer(&mut self) {
+        let rung = std::mem::take(&mut *self.memory.lock.rung.borrow_mut());
+        for party in rung {
+            let word = |process: &Process| {
+                self.memory.workers[process.worker as usize]
+                    .word
+                    .load()
+                    .activity()
+            };
+            let (worker, job) = self
+                .processes
+                .iter()
+                .filter(|process| process.party == party && process.at == At::Idle(None))
+                .find_map(|process| match word(process) {
+                    Activity::Busy(index) => Some((process.worker, index)),
+                    _ => None,
+                })
+                .expect("an idle process that was handed a job");
+            let found = self
+                .queues
+                .iter_mut()
+                .find_map(|queue| {
+                    let place = queue.iter().position(|queued| queued.index == job)?;
+                    queue.remove(place)
+                })
+                .expect("the job was queued");
+            self.bound(party, found);
+            self.may_take(worker, party, found, false);
+        }
+    }
+
+    /// An idle process was handed a job.
+    fn bound(&mut self, party: Party, job: JobId) {
+        let charge = self.job(job).charge;
+        let process = self.idle_process(party);
+        process.at = At::Idle(Some(Told::Run(job)));
+        process.charge = charge;
+    }
+
+    fn launch(
+        &mut self,
+        leader: usize,
+        limit: u32,
+        options: Options,
+        exclude: Option<usize>,
+        can_register: bool,
+    ) {
+        let key = leader % KEYS.len();
         let excluded: Vec<u32> = exclude
             .and_then(|index| self.processes.get(index))
             .map(|process| process.party.pid())
             .into_iter()
             .collect();
-        let Some(id) = self.memory.claim(options, &excluded) else {
+        let own = self.leader_party(leader);
+        let Some(id) = self.memory.claim_for(own, options, &excluded) else {
             assert_eq!(self.jobs.len(), JOBS);
             return;
         };
+        let session = &mut self.sessions[leader];
+        let charge = (!options.uncounted).then_some(Share {
+            leader,
+            incarnation: session.incarnation,
+        });
         self.jobs.push(Job {
             id,
             key,
+            leader,
+            charge,
             attached: true,
             runs: 0,
             canceled: false,
             fate: Fate::Alive,
         });
+        let mut held = false;
+        if charge.is_some() {
+            session.limit = limit;
+            self.admit(leader);
+            let session = &mut self.sessions[leader];
+            held = options.bounded && session.admitted >= limit;
+            if held {
+                session.held.push_back(id);
+            } else {
+                session.admitted += 1;
+            }
+        }
         let hint = self.hints[key];
-        let (placement, lane) = self
+        // Every other process is awake.
+        let is_awake = |party: Party| party.pid().is_multiple_of(2);
+        let awake = self
             .memory
-            .locked(|scheduler| scheduler.place(id, KEYS[key], hint));
+            .locked(|scheduler| scheduler.place_awake(id, KEYS[key], hint, limit, is_awake));
+        let (placement, lane) = match awake {
+            Awake::Handed(party, lane) => {
+                assert!(is_awake(party));
+                (Placement::Handed(party), lane)
+            }
+            Awake::Soon(_) | Awake::None => {
+                assert_eq!(self.memory.phase(id), Some(Phase::Reserved));
+                self.memory
+                    .locked(|scheduler| scheduler.place(id, KEYS[key], hint, limit))
+            }
+        };
         self.hints[key] = lane;
+        self.answer();
         match placement {
             Placement::Handed(party) => {
-                let process = self.idle_process(party);
-                process.at = At::Idle(Some(Told::Run(id)));
+                assert!(!held);
+                self.bound(party, id);
+                let process = self
+                    .processes
+                    .iter()
+                    .find(|process| process.party == party)
+                    .expect("a process that is there");
                 let worker = process.worker;
                 self.may_take(worker, party, id, false);
                 let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
                 assert_eq!(lane, KEYS[key], "handed to a process of another role");
             }
             Placement::Queued => {
-                self.queues[key].push_back(id);
+                if !held {
+                    self.queues[key].push_back(id);
+                }
                 self.staff(key, can_register);
             }
             Placement::NoLane => panic!("there are as many lanes as keys"),
@@ -286,9 +442,12 @@ impl Model {
             .iter()
             .position(|&key| key == lane)
             .expect("a known key");
-        let next = self
-            .memory
-            .locked(|scheduler| scheduler.next(worker, leaving));
+        let charge = self.processes[index].charge.take();
+        self.discharge(charge);
+        let next = self.memory.locked(|scheduler| {
+            scheduler.took(worker, 1);
+            scheduler.next(worker, leaving)
+        });
         match next {
             Next::Run { job, .. } => {
                 assert!(!leaving);
@@ -299,6 +458,7 @@ impl Model {
                 let expected = first.and_then(|first| self.queues[key].remove(first));
                 assert_eq!(Some(job), expected, "the first of its lane that it may run");
                 self.may_take(worker, party, job, fresh);
+                self.processes[index].charge = self.job(job).charge;
                 self.processes[index].at = At::Has { job, begun: false };
             }
             Next::Idle => {
@@ -308,6 +468,7 @@ impl Model {
             Next::Restart => self.restart(index),
             Next::Retire => self.retire(index),
         }
+        self.answer();
     }
 
     /// The process exits and the server starts the registration again.
@@ -316,6 +477,7 @@ impl Model {
         let process = &mut self.processes[index];
         process.party = party;
         process.at = At::Registered;
+        process.charge = None;
     }
 
     fn retire(&mut self, index: usize) {
@@ -431,6 +593,7 @@ impl Model {
             generation,
             party,
             at,
+            ..
         } = self.processes[index];
         match at {
             At::Registered if !self.report_in(index) => return,
@@ -438,9 +601,16 @@ impl Model {
             At::Has { job, begun: false } | At::Idle(Some(Told::Run(job))) => self.give_back(job),
             At::Registered | At::Idle(_) => {}
         }
+        let charge = self
+            .processes
+            .iter_mut()
+            .find(|process| process.party == party)
+            .and_then(|process| process.charge.take());
+        self.discharge(charge);
         let left = self
             .memory
             .locked(|scheduler| scheduler.exit(worker, generation, party, restartable));
+        self.answer();
         match left {
             Some(Next::Restart) => self.restart(index),
             Some(Next::Retire) => {
@@ -460,14 +630,26 @@ impl Model {
 
     fn give_back(&mut self, id: JobId) {
         let key = self.job(id).key;
-        match self.memory.locked(|scheduler| scheduler.give_back(id)) {
+        let charge = self
+            .processes
+            .iter_mut()
+            .find(|process| {
+                matches!(process.at, At::Has { job, .. } | At::Idle(Some(Told::Run(job))) if job == id)
+            })
+            .and_then(|process| process.charge.take());
+        if self.job(id).canceled {
+            self.discharge(charge);
+        }
+        let returned = self.memory.locked(|scheduler| scheduler.give_back(id));
+        self.answer();
+        match returned {
             Returned::Requeued => {
                 assert!(!self.job(id).canceled);
                 self.queues[key].push_front(id);
             }
             Returned::Handed(party) => {
                 assert!(!self.job(id).canceled);
-                self.idle_process(party).at = At::Idle(Some(Told::Run(id)));
+                self.bound(party, id);
             }
             Returned::Canceled(release) => {
                 assert!(self.job(id).canceled);
@@ -501,6 +683,7 @@ impl Model {
                 generation,
                 party: late,
                 at: At::Idle(None),
+                charge: None,
             });
             self.next(self.processes.len() - 1, false, true);
         }
@@ -530,6 +713,8 @@ impl Model {
                 .locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), 1))
             {
                 assert_eq!(self.queues[key].pop_front(), Some(job));
+                let charge = self.job(job).charge;
+                self.discharge(charge);
                 self.finish(job, End::Failed);
                 self.memory.check();
             }
@@ -538,6 +723,7 @@ impl Model {
         let left = self
             .memory
             .locked(|scheduler| scheduler.exit(worker, generation, party, !lane_works));
+        self.answer();
         match left {
             Some(Next::Restart) => self.restart(index),
             Some(Next::Retire) => {
@@ -571,8 +757,17 @@ impl Model {
                 assert!(has, "the process that was signaled does not have the job");
             }
             Canceling::Finished(release) => {
-                let place = self.queues[key].iter().position(|&queued| queued == id);
-                self.queues[key].remove(place.expect("it was queued"));
+                let of_leader = self.job(id).leader;
+                let held = &mut self.sessions[of_leader].held;
+                if let Some(place) = held.iter().position(|&queued| queued == id) {
+                    held.remove(place);
+                } else {
+                    let place = self.queues[key].iter().position(|&queued| queued == id);
+                    self.queues[key].remove(place.expect("it was queued"));
+                    let charge = self.job(id).charge;
+                    self.discharge(charge);
+                }
+                self.answer();
                 self.job(id).canceled = true;
                 self.ended(id, release);
             }
@@ -600,6 +795,22 @@ impl Model {
         self.released(id, release);
     }
 
+    fn depart(&mut self, leader: usize) {
+        for index in (0..self.jobs.len()).rev() {
+            if self.jobs[index].leader == leader && self.jobs[index].attached {
+                self.detach(index);
+            }
+        }
+        let own = self.leader_party(leader);
+        let session = &mut self.sessions[leader];
+        let held = std::mem::take(&mut session.held);
+        session.incarnation += 1;
+        session.admitted = 0;
+        self.queues[leader % KEYS.len()].extend(held);
+        self.memory.locked(|scheduler| scheduler.depart(own));
+        self.answer();
+    }
+
     fn dismiss(&mut self, key: Option<usize>, limit: u32) {
         let rung = std::cell::RefCell::new(Vec::new());
         let sent = self.memory.locked(|scheduler| {
@@ -618,16 +829,21 @@ impl Model {
         let known = |process: usize| process < self.processes.len();
         match step {
             Step::Launch {
-                key,
+                leader,
+                limit,
+                bounded,
+                uncounted,
                 fresh_only,
                 exclude,
                 can_register,
             } => {
                 let options = Options {
                     fresh_only,
+                    bounded,
+                    uncounted,
                     ..Options::default()
                 };
-                self.launch(key, options, exclude, can_register);
+                self.launch(leader, limit, options, exclude, can_register);
             }
             Step::Go { process, leaving } if known(process) => self.go(process, leaving),
             Step::IdleLimit(process) if known(process) => self.idle_limit(process),
@@ -639,6 +855,7 @@ impl Model {
             Step::FailForGood(process) if known(process) => self.fail_for_good(process),
             Step::Cancel { job, terminate } => self.cancel(job, terminate),
             Step::Detach(job) => self.detach(job),
+            Step::Depart(leader) => self.depart(leader),
             Step::Dismiss { key, limit } => self.dismiss(key, limit),
             Step::Staff { key, can_register } => self.staff(key, can_register),
             _ => {}
@@ -665,7 +882,14 @@ impl Model {
             assert_eq!(jobs, expected, "the queue of {:?}", KEYS[key]);
             queued += jobs.len();
         }
-        assert_eq!(self.memory.pool().queued() as usize, queued);
+        let mut held = 0;
+        for (session, leader) in self.sessions.iter().zip(&self.memory.leaders) {
+            let expected: Vec<_> = session.held.iter().map(|job| job.index).collect();
+            assert_eq!(leader.held_jobs(&self.memory), expected, "held back");
+            held += expected.len();
+        }
+        assert_eq!(self.memory.pool().queued() as usize, queued + held);
+        assert!(self.memory.lock.rung.borrow().is_empty());
         assert_eq!(self.memory.jobs().used() as usize, self.jobs.len());
         assert!(
             queued == 0 || self.refused || self.memory.somebody_will_look(),

@@ -1,0 +1,103 @@
+//! Many jobs: what one costs when thousands wait before it, and what is left of a hundred thousand.
+
+use std::time::{Duration, Instant};
+
+use postgres::{Client, NoTls};
+
+use crate::Outcome;
+
+/// Lengths of the queue.
+pub const LENGTHS: [i32; 3] = [1_000, 10_000, 100_000];
+
+/// What one job costs at one length of the queue, microseconds.
+pub struct Cost {
+    /// To launch it behind all the others.
+    pub launch: f64,
+    /// From the moment that the first may go on until the last has ended, by job.
+    pub run: f64,
+}
+
+fn per_job(taken: Duration, jobs: i32) -> f64 {
+    taken.as_secs_f64() * 1e6 / f64::from(jobs)
+}
+
+/// Queues so many jobs behind a lock, then lets them go.
+pub fn cost_at(url: &str, jobs: i32) -> Outcome<Cost> {
+    let mut db = Client::connect(url, NoTls)?;
+    db.batch_execute(
+        "CREATE EXTENSION IF NOT EXISTS pg_background; DROP TABLE IF EXISTS bench_gate; CREATE TABLE bench_gate (); LOAD 'pg_background';
+         SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000",
+    )?;
+    db.batch_execute("BEGIN; LOCK TABLE bench_gate")?;
+    // As many as the workers there are: they wait for the lock, and all others behind them.
+    let blocked = "SELECT count(pg_background_submit_v2('SELECT count(*) FROM bench_gate')) FROM generate_series(1, 16)";
+    db.execute(blocked, &[])?;
+    let start = Instant::now();
+    db.execute(
+        "SELECT count(pg_background_submit_v2('SELECT 1')) FROM generate_series(1, $1)",
+        &[&jobs],
+    )?;
+    let launch = per_job(start.elapsed(), jobs);
+    db.batch_execute("COMMIT")?;
+    let start = Instant::now();
+    db.execute(
+        "SELECT pg_background_wait_all((SELECT array_agg((pid, cookie)::pg_background_handle) FROM pg_background_list))",
+        &[],
+    )?;
+    let run = per_job(start.elapsed(), jobs);
+    db.execute("SELECT pg_background_detach_all()", &[])?;
+    Ok(Cost { launch, run })
+}
+
+/// Jobs of all kinds, by tens: read, failed, canceled, detached, submitted, and left unread by their sessions.
+const KINDS: &str = "DO $$
+DECLARE
+    h pg_background_handle;
+BEGIN
+    FOR i IN 1 .. 1000 LOOP
+        h := pg_background_launch_v2('SELECT 1');
+        PERFORM * FROM pg_background_result_v2(h.pid, h.cookie) AS (n int);
+        BEGIN
+            h := pg_background_launch_v2('SELECT 1 / 0');
+            PERFORM * FROM pg_background_result_v2(h.pid, h.cookie) AS (n int);
+        EXCEPTION WHEN division_by_zero THEN
+            NULL;
+        END;
+        h := pg_background_launch_v2('SELECT pg_sleep(600)');
+        PERFORM pg_background_cancel_v2(h.pid, h.cookie);
+        PERFORM pg_background_detach_v2(h.pid, h.cookie);
+        h := pg_background_launch_v2('SELECT repeat(''x'', 100) FROM generate_series(1, 100)');
+        PERFORM pg_background_detach_v2(h.pid, h.cookie);
+        h := pg_background_submit_v2('SELECT 1');
+        PERFORM pg_background_detach_v2(h.pid, h.cookie);
+        PERFORM pg_background_run('SELECT 1');
+        PERFORM count(*) FROM pg_background_fanout(ARRAY['SELECT 1', 'SELECT 2', 'SELECT 1 / 0']);
+    END LOOP;
+    FOR i IN 1 .. 10 LOOP
+        PERFORM pg_background_launch_v2('SELECT 1');
+    END LOOP;
+END $$";
+
+/// What a hundred thousand jobs have left: slots, arena bytes, segments, spill files; waits until that does not
+/// change any more.
+pub fn left_over(url: &str) -> Outcome<i64> {
+    for _ in 0..11 {
+        // A session of its own, which ends with jobs unread.
+        Client::connect(url, NoTls)?.batch_execute(KINDS)?;
+    }
+    let mut db = Client::connect(url, NoTls)?;
+    let mut left = i64::MAX;
+    for _ in 0..50 {
+        left = db
+            .query_one(
+                "SELECT slots_used + arena_bytes + dsm_segments + spill_files FROM pg_background_resources()",
+                &[],
+            )?
+            .get(0);
+        if left == 0 {
+            break;
+        }
+        db.execute("SELECT pg_sleep(0.1)", &[])?;
+    }
+    Ok(left)
+}

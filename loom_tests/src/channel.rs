@@ -1,0 +1,84 @@
+//! A channel whose ring and file are made of cells that notice a race.
+
+use crate::latch::Bell;
+use crate::memory::process;
+use crate::ring::Cells;
+use loom::sync::Arc;
+use pg_background::engine::channel::{Shared, Surroundings};
+use pg_background::engine::party::Party;
+use pg_background::engine::ring::{Buffer, Wake};
+
+/// A channel and the doorbells of its two sides.
+pub struct Channel {
+    /// What both sides share.
+    pub shared: Shared,
+    /// The ring's buffer.
+    pub cells: Cells,
+    /// The file.
+    pub file: Cells,
+    /// Doorbells by process number.
+    pub bells: [Bell; 2],
+}
+
+/// The worker's process number.
+pub const WORKER: u32 = 0;
+/// The reader's.
+pub const READER: u32 = 1;
+
+impl Channel {
+    /// An empty one, with so many units in the ring and room for so many in the file.
+    #[must_use]
+    pub fn new(ring: usize, file: usize) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Shared::default(),
+            cells: Cells::new(ring),
+            file: Cells::new(file),
+            bells: std::array::from_fn(|_| Bell::default()),
+        })
+    }
+
+    /// Rings whoever is to be woken.
+    pub fn ring(&self, wake: Wake) {
+        if let Some(party) = wake {
+            self.bells[party.procno() as usize].ring();
+        }
+    }
+}
+
+/// The worker.
+pub struct Worker {
+    /// Its channel.
+    pub channel: Arc<Channel>,
+    /// Bytes in the file.
+    pub len: usize,
+}
+
+impl Surroundings for Worker {
+    type Latch = Bell;
+
+    fn latch(&self) -> &Bell {
+        &self.channel.bells[WORKER as usize]
+    }
+
+    fn own(&self) -> Party {
+        process(WORKER)
+    }
+
+    fn ring(&self, party: Party) {
+        self.channel.ring(Some(party));
+    }
+
+    fn is_unwanted(&self) -> bool {
+        false
+    }
+
+    fn append(&mut self, offset: u64, bytes: &[u8]) {
+        assert_eq!(offset as usize, self.len, "not at the end of the file");
+        self.channel.file.write(self.len, bytes);
+        self.len += bytes.len();
+    }
+
+    fn empty(&mut self) {
+        self.len = 0;
+    }
+}

@@ -1,0 +1,227 @@
+//! The ring and the file: whoever comes and goes, every frame arrives once, in order, and nobody sleeps on.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use loom_tests::channel::{Channel, READER, Worker};
+use loom_tests::memory::process;
+use loom_tests::ring::Cells;
+use pg_background::engine::channel::{Front, Inlet, Outlet};
+use pg_background::engine::job::{Begin, End, Generation, JobWord, Release};
+use pg_background::engine::ring::{Buffer, HEADER, read_header, size_of_chunk};
+use pg_background::engine::wait::{NoVigil, wait_for};
+use std::cell::RefCell;
+
+/// Two chunks of this payload and their headers fill a ring of four units.
+const SHORT: usize = 8;
+
+/// A job that runs, and its leader's hold.
+fn running(word: &JobWord) -> Generation {
+    let generation = word.reserve();
+    word.publish(generation);
+    let _ = word.bind(generation);
+    assert_eq!(word.begin(generation), Begin::Running { watched: false });
+    generation
+}
+
+/// The worker: sends so many frames and finishes the job.
+fn work(channel: &Arc<Channel>, word: &JobWord, generation: Generation, frames: u8) {
+    let mut io = Worker {
+        channel: channel.clone(),
+        len: 0,
+    };
+    let mut outlet = Outlet::new(&channel.shared, channel.cells.clone());
+    for number in 0..frames {
+        assert!(outlet.send(&mut io, 1, &[number; SHORT]));
+    }
+    outlet.finish(&mut io);
+    if word.finish(generation, End::Completed) == (Release::Held { watched: true }) {
+        channel.bells[READER as usize].ring();
+    }
+}
+
+struct Reader<'a> {
+    channel: &'a Channel,
+    word: &'a JobWord,
+    generation: Generation,
+    inlet: Inlet<'a, Cells>,
+    whole: bool,
+}
+
+impl Reader<'_> {
+    /// Takes one frame, waiting for it; `None`: the job has finished and there is no other.
+    fn take(&mut self) -> Option<u8> {
+        let front = match self.inlet.peek() {
+            Some(front) => front,
+            None => {
+                self.channel.ring(self.inlet.give_back());
+                self.wait()?
+            }
+        };
+        Some(match front {
+            Front::Ring(chunk) => {
+                let number = self.inlet.ring.payload(chunk, number);
+                let wake = self.inlet.ring.consume(chunk);
+                self.channel.ring(wake);
+                number
+            }
+            Front::File { offset, len } => {
+                let at = offset as usize;
+                let file = &self.channel.file;
+                let (payload, _, more) = file.read(at, HEADER, |bytes| {
+                    read_header(bytes.try_into().expect("a header"))
+                });
+                assert!(!more && size_of_chunk(payload) as u64 <= len);
+                let number = file.read(at + HEADER, payload, number);
+                self.inlet.take(size_of_chunk(payload) as u64);
+                if size_of_chunk(payload) as u64 == len {
+                    self.channel.ring(self.inlet.give_back());
+                }
+                number
+            }
+        })
+    }
+
+    fn wait(&mut self) -> Option<Front> {
+        let (channel, word, generation) = (self.channel, self.word, self.generation);
+        let whole = self.whole;
+        let inlet = RefCell::new(&mut self.inlet);
+        let found = wait_for(
+            &channel.bells[READER as usize],
+            None,
+            &mut NoVigil,
+            || {
+                let _ = word.watch(generation);
+                if !whole {
+                    inlet.borrow().enter(process(READER));
+                }
+                channel.shared.ring.arm_reader(process(READER));
+            },
+            || {
+                let finished = word.load().phase().is_finished();
+                match inlet.borrow_mut().peek() {
+                    Some(front) => Some(Some(front)),
+                    None => finished.then_some(None),
+                }
+            },
+        );
+        self.inlet.ring.disarm();
+        if !whole {
+            channel.ring(self.inlet.leave());
+        }
+        found.expect("there is no deadline")
+    }
+}
+
+fn number(bytes: &[u8]) -> u8 {
+    assert!(
+        bytes.iter().all(|byte| *byte == bytes[0]),
+        "torn: {bytes:?}"
+    );
+    bytes[0]
+}
+
+/// `pause`: the reader stops after so many frames, as another reader that takes over would find it.
+fn pass(frames: u8, whole: bool, pause: Option<u8>) {
+    let channel = Channel::new(4, 16);
+    let word = Arc::new(JobWord::new());
+    let generation = running(&word);
+    let worker = {
+        let (channel, word) = (channel.clone(), word.clone());
+        thread::spawn(move || work(&channel, &word, generation, frames))
+    };
+    let begin = || {
+        let inlet = Inlet::new(&channel.shared, channel.cells.clone());
+        if whole {
+            inlet.enter(process(READER));
+        }
+        Reader {
+            channel: &channel,
+            word: &word,
+            generation,
+            inlet,
+            whole,
+        }
+    };
+    let mut next = 0;
+    if let Some(pause) = pause {
+        let mut reader = begin();
+        while next < pause {
+            assert_eq!(reader.take(), Some(next));
+            next += 1;
+        }
+        channel.ring(reader.inlet.give_back());
+        channel.ring(reader.inlet.leave());
+    }
+    let mut reader = begin();
+    while next < frames {
+        assert_eq!(reader.take(), Some(next));
+        next += 1;
+    }
+    assert_eq!(reader.take(), None);
+    channel.ring(reader.inlet.leave());
+    worker.join().unwrap();
+}
+
+fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(body);
+}
+
+/// Nobody reads: the worker finishes by itself. The reader comes afterwards, or in the middle.
+///
+/// Two threads, at most three preemptions; a ring of two frames, four frames.
+#[test]
+fn a_reader_that_takes_everything_finds_everything() {
+    model(3, || pass(4, true, None));
+}
+
+/// A reader that is present only while it waits: the worker spills as soon as the ring is full, and goes
+/// back to the ring when the file is taken.
+///
+/// Two threads, at most two preemptions; a ring of two frames, five frames.
+#[test]
+fn a_reader_that_takes_a_row_now_and_then_finds_everything() {
+    model(2, || pass(5, false, None));
+}
+
+/// A reader goes away in the middle, in whatever the worker does then, and comes back.
+///
+/// Two threads, at most two preemptions; a ring of two frames, five frames.
+#[test]
+fn a_reader_that_comes_back_goes_on_where_it_was() {
+    model(2, || pass(5, true, Some(1)));
+    model(2, || pass(5, false, Some(2)));
+}
+
+/// A reader goes away for good in the middle, while the worker waits for it or is about to: the worker is
+/// told, and finishes by itself.
+///
+/// Two threads, at most three preemptions; a ring of two frames, five frames.
+#[test]
+fn a_worker_whose_reader_left_for_good_finishes() {
+    model(3, || {
+        let channel = Channel::new(4, 16);
+        let word = Arc::new(JobWord::new());
+        let generation = running(&word);
+        let worker = {
+            let (channel, word) = (channel.clone(), word.clone());
+            thread::spawn(move || work(&channel, &word, generation, 5))
+        };
+        let inlet = Inlet::new(&channel.shared, channel.cells.clone());
+        inlet.enter(process(READER));
+        channel.ring(inlet.leave());
+        worker.join().unwrap();
+    });
+}
+
+/// The file is used again after it was taken, from its beginning: what the reader has not taken is not
+/// overwritten. The reader takes three frames, goes away, and comes back to the rest.
+///
+/// Two threads, at most one preemption; a ring of two frames, six frames.
+#[test]
+fn a_file_that_is_used_again_has_been_taken() {
+    model(1, || pass(6, false, Some(3)));
+    model(1, || pass(6, false, None));
+}

@@ -1,0 +1,122 @@
+//! Detach, cancel, wait.
+
+use super::{Arguments, Result, STRICT, VOID, sql_function};
+use crate::leader::{control, many, wait};
+use pgrx::pg_sys::Datum;
+
+sql_function!(
+    /// `pg_background_detach(pid)`, `(pid, cookie)`: stops tracking a job.
+    pg_background_detach,
+    pg_finfo_pg_background_detach,
+    |arguments| {
+        let name = if arguments.count() == 1 {
+            arguments.pid()
+        } else {
+            arguments.handle()
+        };
+        control::detach(name).map(|()| VOID)
+    }
+);
+
+sql_function!(
+    /// `pg_background_detach_v2(pid, cookie)`: stops tracking a job.
+    pg_background_detach_v2,
+    pg_finfo_pg_background_detach_v2,
+    |arguments| control::detach(arguments.handle()).map(|()| VOID)
+);
+
+/// Cancels a job; the grace is the third argument, if there is one.
+fn cancel(arguments: Arguments) -> Result {
+    let grace = arguments.int4(2).unwrap_or(0);
+    control::cancel(arguments.handle(), grace).map(|()| VOID)
+}
+
+sql_function!(
+    /// `pg_background_cancel(pid, cookie, grace_ms)`: cancels a job; with a grace waits, then escalates.
+    pg_background_cancel,
+    pg_finfo_pg_background_cancel,
+    |arguments| cancel(arguments)
+);
+
+sql_function!(
+    /// `pg_background_cancel_v2(pid, cookie [, grace_ms])`: likewise.
+    pg_background_cancel_v2,
+    pg_finfo_pg_background_cancel_v2,
+    |arguments| cancel(arguments)
+);
+
+sql_function!(
+    /// `pg_background_cancel_v2_grace(pid, cookie, grace_ms)`: likewise.
+    pg_background_cancel_v2_grace,
+    pg_finfo_pg_background_cancel_v2_grace,
+    |arguments| cancel(arguments)
+);
+
+/// Waits for a job; 0 or less: for ever.
+fn wait_up_to(arguments: Arguments) -> Result {
+    let timeout = arguments.int4(2).expect(STRICT);
+    let timeout = (timeout > 0).then_some(timeout);
+    wait::by_name(arguments.handle(), timeout).map(Datum::from)
+}
+
+sql_function!(
+    /// `pg_background_wait(pid, cookie, timeout_ms)`: waits until a job has finished; 0: for ever.
+    pg_background_wait,
+    pg_finfo_pg_background_wait,
+    |arguments| wait_up_to(arguments)
+);
+
+sql_function!(
+    /// `pg_background_wait_v2(pid, cookie)`: waits until a job has finished; with a third argument as
+    /// `pg_background_wait`.
+    pg_background_wait_v2,
+    pg_finfo_pg_background_wait_v2,
+    |arguments| {
+        if arguments.count() > 2 {
+            return wait_up_to(arguments);
+        }
+        wait::by_name(arguments.handle(), None).map(|_| VOID)
+    }
+);
+
+sql_function!(
+    /// `pg_background_wait_v2_timeout(pid, cookie, timeout_ms)`: likewise, with a limit.
+    pg_background_wait_v2_timeout,
+    pg_finfo_pg_background_wait_v2_timeout,
+    |arguments| {
+        let timeout = arguments.int4(2).expect(STRICT);
+        wait::by_name(arguments.handle(), Some(timeout)).map(Datum::from)
+    }
+);
+
+sql_function!(
+    /// `pg_background_detach_all()`: stops tracking every job.
+    pg_background_detach_all,
+    pg_finfo_pg_background_detach_all,
+    |_arguments| Ok(Datum::from(many::detach_all()))
+);
+
+sql_function!(
+    /// `pg_background_purge()`: stops tracking those that have finished.
+    pg_background_purge,
+    pg_finfo_pg_background_purge,
+    |_arguments| Ok(Datum::from(many::purge()))
+);
+
+sql_function!(
+    /// `pg_background_cancel_all()`: cancels every job.
+    pg_background_cancel_all,
+    pg_finfo_pg_background_cancel_all,
+    |_arguments| Ok(Datum::from(many::cancel_all()))
+);
+
+sql_function!(
+    /// `pg_background_cancel_by_label(pattern, grace_ms)`: cancels the jobs whose label is like the pattern.
+    pg_background_cancel_by_label,
+    pg_finfo_pg_background_cancel_by_label,
+    |arguments| {
+        let pattern = arguments.text(0).expect(STRICT);
+        let grace = arguments.int4(1).expect(STRICT);
+        Ok(Datum::from(many::cancel_by_label(pattern, grace)))
+    }
+);

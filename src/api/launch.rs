@@ -1,0 +1,103 @@
+//! Launch and submit.
+
+use super::{Arguments, Result, STRICT, sql_function};
+use crate::leader::launch::{Launch, launch};
+use crate::pg::shim::{self, guarded};
+use crate::pg::tuple::Value;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+fn start(arguments: Arguments, sql: &[u8], by_pid: bool, submit: bool) -> Result {
+    let (pid, cookie) = launch(&Launch {
+        sql,
+        params: &[],
+        queue_size: arguments.int4(1).unwrap_or(0),
+        by_pid,
+        submit,
+        label: arguments.text(2),
+    })?;
+    let pid = pid.cast_signed();
+    if by_pid {
+        return Ok(Datum::from(pid));
+    }
+    Ok(arguments.row([Value::int4(pid), Value::int8(cookie.to_sql())]))
+}
+
+/// Not strict: a parameter may be NULL.
+fn start_with_params(arguments: Arguments, submit: bool) -> Result {
+    let Some(sql) = arguments.text(0) else {
+        return Ok(arguments.null());
+    };
+    let mut len = 0;
+    let (call, into) = (arguments.call_info(), &raw mut len);
+    // SAFETY: declared with the parameters from the second argument on; the bytes live as long as the call.
+    let params = unsafe {
+        let start = guarded(|| shim::pgb_params(call, 1, into));
+        std::slice::from_raw_parts(start.cast::<u8>(), len as usize)
+    };
+    let (pid, cookie) = launch(&Launch {
+        sql,
+        params,
+        queue_size: 0,
+        by_pid: false,
+        submit,
+        label: None,
+    })?;
+    Ok(arguments.row([Value::int4(pid.cast_signed()), Value::int8(cookie.to_sql())]))
+}
+
+fn start_with_handle(arguments: Arguments, submit: bool) -> Result {
+    match arguments.text(0) {
+        Some(sql) => start(arguments, sql, false, submit),
+        // Those that take a label, which may be NULL, are not strict.
+        None => Ok(arguments.null()),
+    }
+}
+
+sql_function!(
+    /// `pg_background_launch(sql, queue_size)`: launches a job, returns its pid; or, where it is declared to
+    /// return a handle, `(sql, queue_size, label)`.
+    pg_background_launch,
+    pg_finfo_pg_background_launch,
+    |arguments| {
+        if arguments.result_type() != pg_sys::INT4OID {
+            return start_with_handle(arguments, false);
+        }
+        start(arguments, arguments.text(0).expect(STRICT), true, false)
+    }
+);
+
+sql_function!(
+    /// `pg_background_launch_v2(sql, queue_size [, label])`: launches a job, returns its handle.
+    pg_background_launch_v2,
+    pg_finfo_pg_background_launch_v2,
+    |arguments| start_with_handle(arguments, false)
+);
+
+sql_function!(
+    /// `pg_background_submit(sql, queue_size [, label])`: launches a job without a result.
+    pg_background_submit,
+    pg_finfo_pg_background_submit,
+    |arguments| start_with_handle(arguments, true)
+);
+
+sql_function!(
+    /// `pg_background_submit_v2(sql, queue_size [, label])`: likewise.
+    pg_background_submit_v2,
+    pg_finfo_pg_background_submit_v2,
+    |arguments| start_with_handle(arguments, true)
+);
+
+sql_function!(
+    /// `pg_background_launch_params(sql, VARIADIC params)`: launches a job whose `$1`, `$2` are bound.
+    pg_background_launch_params,
+    pg_finfo_pg_background_launch_params,
+    |arguments| start_with_params(arguments, false)
+);
+
+sql_function!(
+    /// `pg_background_submit_params(sql, VARIADIC params)`: likewise, without a result.
+    pg_background_submit_params,
+    pg_finfo_pg_background_submit_params,
+    |arguments| start_with_params(arguments, true)
+);

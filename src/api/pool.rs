@@ -1,0 +1,68 @@
+//! The workers and resources of the cluster; loading the library.
+
+use super::{STRICT, sql_function};
+use crate::engine::sync::Ordering;
+use crate::leader::launch;
+use crate::pg::cluster::{attached, cluster};
+use crate::pg::latch::ring;
+use crate::pg::registration;
+use crate::pg::settings;
+use crate::pg::tuple::Value;
+use pgrx::pg_sys::Datum;
+
+sql_function!(
+    /// `pg_background_resources()`: what the jobs and workers of the cluster occupy.
+    pg_background_resources,
+    pg_finfo_pg_background_resources,
+    |arguments| {
+        let cluster = cluster()?;
+        let census = cluster.pool().locked(|scheduler| scheduler.census());
+        let row = [
+            Value::int4(cluster.jobs().capacity() as i32),
+            Value::int4(cluster.jobs().used().cast_signed()),
+            Value::int8(cluster.arena_bytes().cast_signed()),
+            Value::int4(cluster.segments_in_use() as i32),
+            Value::int4(cluster.pool().queued().cast_signed()),
+            Value::int4(census.starting.cast_signed()),
+            Value::int4(census.idle.cast_signed()),
+            Value::int4(census.busy.cast_signed() + census.exiting.cast_signed()),
+            Value::int4(cluster.spill_files().load(Ordering::Relaxed) as i32),
+            Value::int8(cluster.spill_bytes().load(Ordering::Relaxed).cast_signed()),
+        ];
+        Ok(arguments.row(row))
+    }
+);
+
+sql_function!(
+    /// `pg_background_prewarm(n)`: starts workers of this session's lane until `n` are idle.
+    pg_background_prewarm,
+    pg_finfo_pg_background_prewarm,
+    |arguments| {
+        let wanted = arguments.int4(0).expect(STRICT).max(0).cast_unsigned();
+        launch::check_enabled()?;
+        let ready = registration::prewarm(cluster()?, launch::lane_of_session(), wanted);
+        Ok(Datum::from(ready.cast_signed()))
+    }
+);
+
+sql_function!(
+    /// `pg_background_retire_idle()`: sends every idle worker home.
+    pg_background_retire_idle,
+    pg_finfo_pg_background_retire_idle,
+    |_arguments| {
+        let sent = attached().map_or(0, |cluster| {
+            cluster
+                .pool()
+                .locked(|scheduler| scheduler.dismiss_idle(None, u32::MAX, ring))
+        });
+        Ok(Datum::from(sent.cast_signed()))
+    }
+);
+/// Called by the server when it loads the library.
+///
+/// # Safety
+/// By the server, once per process.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn _PG_init() {
+    settings::loaded();
+}

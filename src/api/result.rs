@@ -1,0 +1,129 @@
+//! Results, and jobs run from launch to end in one call.
+
+use super::{Arguments, Result, sql_function};
+use crate::leader::launch::Launch;
+use crate::leader::session::Name;
+use crate::leader::{columns, oneshot, result, stream};
+use crate::pg::rows::Store;
+use crate::pg::tuple::Value;
+
+/// Reads a result the way in which the caller wants it: all at once, or a row per call.
+fn read(arguments: Arguments, name: Name, json: bool) -> Result {
+    let call = arguments.call_info();
+    // SAFETY: declared to return a set.
+    let row = unsafe {
+        if stream::is_open(call) {
+            stream::next(call)?
+        } else {
+            let caller = arguments.caller()?;
+            if caller.materializes() {
+                result::read_into_store(name, &caller, json)?;
+                None
+            } else {
+                stream::open(call, name, &caller, json)?
+            }
+        }
+    };
+    Ok(row.unwrap_or_else(|| arguments.null()))
+}
+
+/// No rows.
+fn read_nothing(arguments: Arguments) -> Result {
+    let caller = arguments.caller()?;
+    if caller.materializes() {
+        Store::new(&caller);
+    } else {
+        caller.answer(true);
+    }
+    Ok(arguments.null())
+}
+
+sql_function!(
+    /// `pg_background_result(pid)`, `(pid, cookie)`: the rows of a job, once.
+    pg_background_result,
+    pg_finfo_pg_background_result,
+    |arguments| {
+        let by_pid = arguments.count() == 1;
+        let name = if by_pid {
+            arguments.pid()
+        } else {
+            arguments.handle()
+        };
+        read(arguments, name, false)
+    }
+);
+
+sql_function!(
+    /// `pg_background_result_v2(pid, cookie)`: the rows of a job, once.
+    pg_background_result_v2,
+    pg_finfo_pg_background_result_v2,
+    |arguments| read(arguments, arguments.handle(), false)
+);
+
+sql_function!(
+    /// `pg_background_result(pid, cookie, row_type)`: likewise, as rows of an existing type.
+    pg_background_result_as,
+    pg_finfo_pg_background_result_as,
+    |arguments| {
+        if arguments.int4(0).is_none() || arguments.cookie(1).is_none() {
+            return read_nothing(arguments);
+        }
+        read(arguments, arguments.handle(), false)
+    }
+);
+
+sql_function!(
+    /// `pg_background_result_json(pid, cookie)`: likewise, as JSON.
+    pg_background_result_json,
+    pg_finfo_pg_background_result_json,
+    |arguments| read(arguments, arguments.handle(), true)
+);
+
+/// The arguments that `run` and `run_query` begin with: sql, queue_size, timeout_ms, label.
+fn asked(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
+    let launch = Launch {
+        sql,
+        params: &[],
+        queue_size: arguments.int4(1).unwrap_or(0),
+        by_pid: false,
+        submit,
+        label: arguments.text(3),
+    };
+    (launch, arguments.int4(2).unwrap_or(0))
+}
+
+sql_function!(
+    /// `pg_background_run(sql, queue_size, timeout_ms, label)`: runs a job for its outcome.
+    pg_background_run,
+    pg_finfo_pg_background_run,
+    |arguments| {
+        let Some(sql) = arguments.text(0) else {
+            return Ok(arguments.null());
+        };
+        let (launch, timeout) = asked(arguments, sql, true);
+        let ran = oneshot::run(&launch, timeout)?;
+        let mut row = [Value::NULL; 14];
+        row[..12].copy_from_slice(&ran.outcome);
+        row[12] = Value::bool(ran.timed_out);
+        row[13] = Value::int8(ran.elapsed_ms);
+        Ok(arguments.row(row))
+    }
+);
+
+sql_function!(
+    /// `pg_background_run_query(sql, queue_size, timeout_ms, label, col_def)`: runs a job for its rows.
+    pg_background_run_query,
+    pg_finfo_pg_background_run_query,
+    |arguments| {
+        let caller = arguments.caller()?;
+        let Some(sql) = arguments.text(0) else {
+            return read_nothing(arguments);
+        };
+        if let Some(definition) = arguments.text(4) {
+            columns::check_definition(definition, caller.columns())?;
+        }
+        let (launch, timeout) = asked(arguments, sql, false);
+        oneshot::run_query(&launch, timeout, &caller)?;
+        Ok(arguments.null())
+    }
+);

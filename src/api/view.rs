@@ -1,0 +1,140 @@
+//! Lists, statistics, progress, outcomes.
+
+use super::{VOID, sql_function};
+use crate::leader::{outcome, session, view};
+use crate::pg::cluster::attached;
+use crate::pg::error::Error;
+use crate::pg::rows::Store;
+use crate::pg::settings;
+use crate::pg::text;
+use crate::pg::tuple::Value;
+use crate::worker::run;
+use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
+
+sql_function!(
+    /// `pg_background_list_v2()`, `pg_background_list()`: the jobs that this session tracks.
+    pg_background_list_v2,
+    pg_finfo_pg_background_list_v2,
+    |arguments| {
+        let caller = arguments.caller()?;
+        view::check_list(&caller)?;
+        view::list(&mut Store::new(&caller));
+        Ok(arguments.null())
+    }
+);
+
+sql_function!(
+    /// `pg_background_stats_v2()`: what this session has launched.
+    pg_background_stats_v2,
+    pg_finfo_pg_background_stats_v2,
+    |arguments| {
+        let (statistics, active) = session::statistics();
+        let row = [
+            Value::int8(statistics.launched.cast_signed()),
+            Value::int8(statistics.completed.cast_signed()),
+            Value::int8(statistics.failed.cast_signed()),
+            Value::int8(statistics.canceled.cast_signed()),
+            Value::int4(active.cast_signed()),
+            Value::float8(statistics.average_ms()),
+            Value::int4(settings::max_workers() as i32),
+            Value::int8(statistics.timed_out.cast_signed()),
+        ];
+        Ok(arguments.row(row))
+    }
+);
+
+sql_function!(
+    /// `pg_background_record_timeout()`: counts a job that its user gave up at a time limit.
+    pg_background_record_timeout,
+    pg_finfo_pg_background_record_timeout,
+    |_arguments| {
+        session::timed_out();
+        Ok(VOID)
+    }
+);
+
+sql_function!(
+    /// `pg_background_progress(pct, msg)`: reports the progress of the job that calls it.
+    pg_background_progress,
+    pg_finfo_pg_background_progress,
+    |arguments| {
+        let (Some(cluster), Some(job)) = (attached(), run::running()) else {
+            return Err(Error::new(
+                ERRCODE_FEATURE_NOT_SUPPORTED,
+                "progress can be reported from within a background job only",
+            )
+            .into());
+        };
+        let Some(percent) = arguments.int4(0) else {
+            return Ok(VOID);
+        };
+        let message = arguments
+            .text(1)
+            .map(text::cut::<{ crate::engine::progress::MESSAGE_LIMIT }>);
+        cluster
+            .slot(job)
+            .progress
+            .report(percent.clamp(0, 100).cast_unsigned(), message.as_deref());
+        Ok(VOID)
+    }
+);
+
+sql_function!(
+    /// `pg_background_get_progress_v2(pid, cookie)`: what a job reported last.
+    pg_background_get_progress_v2,
+    pg_finfo_pg_background_get_progress_v2,
+    |arguments| {
+        let (Some(pid), Some(cookie)) = (arguments.int4(0), arguments.cookie(1)) else {
+            return Ok(arguments.null());
+        };
+        let Some(report) = view::progress(pid, cookie)? else {
+            return Ok(arguments.null());
+        };
+        let row = [
+            Value::int4(report.percent.cast_signed()),
+            Value::text_or_null(report.message.as_deref()),
+        ];
+        Ok(arguments.row(row))
+    }
+);
+
+sql_function!(
+    /// `pg_background_outcome(pid, cookie)`: how a job stands or ended; never fails.
+    pg_background_outcome,
+    pg_finfo_pg_background_outcome,
+    |arguments| Ok(arguments.row(outcome::by_handle(arguments.int4(0), arguments.cookie(1))))
+);
+
+sql_function!(
+    /// `pg_background_result_info(pid, cookie)`: how a job completed, without using up its result.
+    pg_background_result_info,
+    pg_finfo_pg_background_result_info,
+    |arguments| Ok(arguments.row(outcome::result_info(arguments.handle())?))
+);
+
+sql_function!(
+    /// `pg_background_error_info(pid, cookie)`: the error of a job, NULL if it has none.
+    pg_background_error_info,
+    pg_finfo_pg_background_error_info,
+    |arguments| {
+        Ok(match outcome::error_info(arguments.handle())? {
+            Some(error) => arguments.row(error.row()),
+            None => arguments.null(),
+        })
+    }
+);
+
+sql_function!(
+    /// `pg_background_full_sql(pid, cookie)`: the whole text of a job.
+    pg_background_full_sql,
+    pg_finfo_pg_background_full_sql,
+    |arguments| Ok(outcome::full_sql(arguments.handle())?.datum())
+);
+
+sql_function!(
+    /// `pg_background_spilled(pid, cookie)`: bytes of a job's result that are in a file.
+    pg_background_spilled,
+    pg_finfo_pg_background_spilled,
+    |arguments| Ok(Datum::from(outcome::spilled(arguments.handle())?))
+);

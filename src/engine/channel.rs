@@ -1,0 +1,456 @@
+//! The way of a job's frames: the ring, and a file when nobody reads.
+//!
+//! A worker never waits for a reader that is not waiting for it. When the ring is full and no reader is
+//! *present*, the worker goes on into a file (*spills*); when a reader has taken all of the file, or waits
+//! for it to be brought up to date, the worker goes back to the ring.
+//!
+//! # Words
+//!
+//! * `written` counts the bytes ever appended to the file, `taken` those ever consumed from it. Both only
+//!   grow. `base` is the count at which the file begins now: it is emptied each time the worker goes back
+//!   to the ring.
+//! * What is in the file has the form of the ring's chunks: header, payload, padding. A frame may begin in
+//!   one and go on in the other.
+//! * `present`: a reader that holds the worker back. One that reads everything at once is present all the
+//!   time; one that takes a row now and then (a cursor) only while it waits for the worker.
+//!
+//! | field | written by | read by |
+//! |---|---|---|
+//! | `ring` | see [`super::ring`] | |
+//! | `written` | the worker: `Release` after the bytes are in the file | the reader: `Acquire` |
+//! | `base` | the worker, while the file is all taken; published with `written` | the reader, when the file is not all taken |
+//! | `taken` | the reader: `Release` after it has done with the bytes | the worker: `Acquire` |
+//! | `present` | the reader: itself, or 0 | the worker |
+//!
+//! # Order
+//!
+//! While the worker spills, the ring's head does not move; it goes back to the ring only when the file is
+//! all taken. So whenever both hold something, what is in the ring is older. The reader looks at `written`
+//! *before* it looks at the ring, and prefers the ring: what was put into the ring before those bytes of
+//! the file is then in sight. (The other way round it could find the ring empty, and then bytes in the
+//! file that follow a ringful it has not seen.)
+//!
+//! # Waking
+//!
+//! As in the ring, store-then-look with a fence on both sides, and with the ring's doorbells: the worker
+//! arms its doorbell and looks at `tail`, `present` and `taken`; the reader stores one of them, fences and
+//! looks for the doorbell. The reader arms and looks at `head` and `written`; the worker stores one of
+//! them, fences and looks.
+//!
+//! While it spills the worker looks for a present reader once per chunk, without a fence: a reader that is
+//! overlooked is seen at the next, and the last chunk is followed by [`Outlet::finish`].
+//!
+//! # Ends
+//!
+//! The worker's end is the job word's, as for the ring: what is in the ring and in the file was published
+//! before it. What an error leaves in the worker's buffer is lost with the job.
+
+use super::party::Party;
+use super::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
+use super::sync::{AtomicU64, Ordering, fence};
+use super::wait::{Latch, Micros, NoVigil, wait_for};
+use std::cell::{Cell, RefCell};
+
+/// What both sides share, in the job's arena block. The ring's buffer follows elsewhere.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Shared {
+    /// The ring.
+    pub ring: ring::Shared,
+    written: AtomicU64,
+    base: AtomicU64,
+    taken: AtomicU64,
+    present: AtomicU64,
+}
+
+impl Shared {
+    fn present(&self) -> bool {
+        self.present.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// Bytes that the worker collects before it appends them to the file.
+#[cfg(not(loom))]
+pub const SPILL_BUFFER: usize = 256 * 1024;
+/// The models have frames of a few bytes.
+#[cfg(loom)]
+pub const SPILL_BUFFER: usize = 16;
+
+/// A reader that sleeps is woken for less than a quarter of the ring when it was not woken for so long:
+/// rows of a slow job arrive as they come, and a fast one pays nothing for it.
+const PROMPT: Micros = 1_000;
+
+/// What the worker's end needs of the process it is in.
+pub trait Surroundings {
+    /// What it sleeps on.
+    type Latch: Latch;
+    /// What it sleeps on.
+    fn latch(&self) -> &Self::Latch;
+    /// This process.
+    fn own(&self) -> Party;
+    /// Rings a doorbell.
+    fn ring(&self, party: Party);
+    /// Whether nobody will read any more.
+    fn is_unwanted(&self) -> bool;
+    /// Writes `bytes` into the file at `offset`, which is its end. May unwind: the job fails then.
+    fn append(&mut self, offset: u64, bytes: &[u8]);
+    /// Empties the file. May unwind.
+    fn empty(&mut self);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    Ring,
+    File,
+}
+
+/// What became of waiting for room.
+enum Waited {
+    Room,
+    Absent,
+    Unwanted,
+}
+
+/// The worker's end.
+pub struct Outlet<'a, B> {
+    shared: &'a Shared,
+    ring: RefCell<Writer<'a, B>>,
+    mode: Mode,
+    /// Same as `shared.written`, which only this side writes.
+    written: u64,
+    /// Same as `shared.base`.
+    base: u64,
+    /// For the file; not yet appended.
+    buffer: Vec<u8>,
+    /// A frame was begun and not completed.
+    torn: bool,
+    woken_at: Micros,
+}
+
+impl<'a, B: Buffer> Outlet<'a, B> {
+    /// The worker's end of a channel. There must be no other.
+    pub fn new(shared: &'a Shared, buffer: B) -> Self {
+        Self {
+            shared,
+            ring: RefCell::new(Writer::new(&shared.ring, buffer)),
+            mode: Mode::Ring,
+            written: shared.written.load(Ordering::Relaxed),
+            base: shared.base.load(Ordering::Relaxed),
+            buffer: Vec::new(),
+            torn: false,
+            woken_at: 0,
+        }
+    }
+
+    /// Bytes of payload that one chunk carries at most.
+    #[must_use]
+    pub fn chunk_limit(&self) -> usize {
+        self.ring.borrow().chunk_limit()
+    }
+
+    /// Sends a small frame if that takes neither waiting nor the file: the way of most rows. `None`: it was
+    /// not sent.
+    pub fn send_at_once(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        now: impl FnOnce() -> Micros,
+    ) -> Option<Wake> {
+        if self.torn || self.mode == Mode::File || self.shared.ring.is_discarded() {
+            return None;
+        }
+        let ring = self.ring.get_mut();
+        if payload.len() > ring.chunk_limit() {
+            return None;
+        }
+        let wake = ring.try_write(kind, payload, false).ok()?;
+        if wake.is_none() && ring.is_awaited() {
+            let now = now();
+            if now >= self.woken_at + PROMPT {
+                self.woken_at = now;
+                return Some(ring.flush());
+            }
+        }
+        Some(wake)
+    }
+
+    /// Takes a message, which must neither wait nor fail: into the ring if there is room, or into the buffer
+    /// for the file. `None`: it was not taken.
+    pub fn take_message(&mut self, kind: Kind, payload: &[u8]) -> Option<Wake> {
+        if self.torn || payload.len() > self.chunk_limit() {
+            return None;
+        }
+        if self.mode == Mode::Ring {
+            let ring = self.ring.get_mut();
+            ring.try_write(kind, payload, false).ok()?;
+            return Some(ring.flush());
+        }
+        let fits = self.buffer.len() + ring::size_of_chunk(payload.len()) <= self.buffer.capacity();
+        fits.then(|| {
+            self.collect(kind, payload, false);
+            None
+        })
+    }
+
+    /// Sends a frame. `false`: it was dropped, because nobody will read it.
+    pub fn send(&mut self, io: &mut impl Surroundings, kind: Kind, payload: &[u8]) -> bool {
+        if self.torn {
+            return false;
+        }
+        let limit = self.chunk_limit().min(SPILL_BUFFER - ring::HEADER);
+        if payload.len() <= limit {
+            return self.send_chunk(io, kind, payload, false);
+        }
+        // Smaller pieces: the reader takes one out while the next is written.
+        let mut pieces = payload.chunks(limit / 2).peekable();
+        while let Some(piece) = pieces.next() {
+            if !self.send_chunk(io, kind, piece, pieces.peek().is_some()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn send_chunk(
+        &mut self,
+        io: &mut impl Surroundings,
+        kind: Kind,
+        payload: &[u8],
+        more: bool,
+    ) -> bool {
+        loop {
+            if self.shared.ring.is_discarded() || io.is_unwanted() {
+                self.drop_all(io);
+                return false;
+            }
+            if self.mode == Mode::File && !self.settle(io) {
+                self.torn = more;
+                self.make_room(io, payload.len());
+                self.collect(kind, payload, more);
+                return true;
+            }
+            let written = self.ring.get_mut().try_write(kind, payload, more);
+            match written {
+                Ok(wake) => {
+                    self.torn = more;
+                    wake.into_iter().for_each(|reader| io.ring(reader));
+                    return true;
+                }
+                Err(Full) => match self.wait_for_room(io, payload.len()) {
+                    Waited::Room | Waited::Unwanted => {}
+                    Waited::Absent => self.mode = Mode::File,
+                },
+            }
+        }
+    }
+
+    /// Everything that was sent can be read. Before the job ends well. May unwind.
+    pub fn finish(&mut self, io: &mut impl Surroundings) {
+        self.write_out(io);
+        self.flush().into_iter().for_each(|reader| io.ring(reader));
+    }
+
+    /// What is in the ring can be read.
+    #[must_use]
+    pub fn flush(&mut self) -> Wake {
+        self.ring.get_mut().flush()
+    }
+
+    fn drop_all(&mut self, io: &mut impl Surroundings) {
+        if self.mode == Mode::File {
+            self.mode = Mode::Ring;
+            self.buffer = Vec::new();
+            if self.written != self.base {
+                io.empty();
+            }
+        }
+    }
+
+    fn wait_for_room(&mut self, io: &impl Surroundings, len: usize) -> Waited {
+        // A reader between two rows is not present; it has the time of the spin to make room.
+        let armed = Cell::new(false);
+        let waited = wait_for(
+            io.latch(),
+            None,
+            &mut NoVigil,
+            || {
+                armed.set(true);
+                let mut ring = self.ring.borrow_mut();
+                ring.arm(io.own());
+                ring.flush().into_iter().for_each(|reader| io.ring(reader));
+            },
+            || {
+                if self.shared.ring.is_discarded() || io.is_unwanted() {
+                    return Some(Waited::Unwanted);
+                }
+                if self.ring.borrow_mut().has_room(len) {
+                    return Some(Waited::Room);
+                }
+                (armed.get() && !self.shared.present()).then_some(Waited::Absent)
+            },
+        );
+        self.ring.get_mut().disarm();
+        waited.expect("there is no deadline")
+    }
+
+    /// Goes back to the ring if the reader has taken all that is for the file, and has made room; brings the file up to date for
+    /// one that is present, and waits until it has. `false`: it has not, and is not present.
+    fn settle(&mut self, io: &mut impl Surroundings) -> bool {
+        let caught_up = |written: u64| self.shared.taken.load(Ordering::Acquire) == written;
+        if !self.shared.present() {
+            let limit = self.chunk_limit();
+            let caught_up = self.buffer.is_empty() && caught_up(self.written);
+            if !caught_up || !self.ring.get_mut().has_room(limit) {
+                return false;
+            }
+        } else {
+            self.write_out(io);
+            let written = self.written;
+            let settled = wait_for(
+                io.latch(),
+                None,
+                &mut NoVigil,
+                || self.ring.borrow_mut().arm(io.own()),
+                || {
+                    if caught_up(written) {
+                        return Some(true);
+                    }
+                    let given_up = !self.shared.present()
+                        || self.shared.ring.is_discarded()
+                        || io.is_unwanted();
+                    given_up.then_some(false)
+                },
+            );
+            self.ring.get_mut().disarm();
+            if settled != Some(true) {
+                return false;
+            }
+        }
+        if self.written != self.base {
+            io.empty();
+            self.base = self.written;
+            self.shared.base.store(self.base, Ordering::Relaxed);
+        }
+        self.mode = Mode::Ring;
+        true
+    }
+
+    fn make_room(&mut self, io: &mut impl Surroundings, len: usize) {
+        let size = ring::size_of_chunk(len);
+        if self.buffer.len() + size > SPILL_BUFFER {
+            self.write_out(io);
+        }
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(SPILL_BUFFER);
+        }
+    }
+
+    fn collect(&mut self, kind: Kind, payload: &[u8], more: bool) {
+        self.buffer
+            .extend_from_slice(&ring::header(payload.len(), kind, more));
+        self.buffer.extend_from_slice(payload);
+        self.buffer
+            .resize(self.buffer.len().next_multiple_of(ring::ALIGN), 0);
+    }
+
+    /// Appends what was collected.
+    fn write_out(&mut self, io: &mut impl Surroundings) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        io.append(self.written - self.base, &self.buffer);
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        self.shared.written.store(self.written, Ordering::Release);
+        self.ring
+            .get_mut()
+            .reader_now()
+            .into_iter()
+            .for_each(|reader| io.ring(reader));
+    }
+}
+
+/// What lies in front of the reader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Front {
+    /// A chunk in the ring.
+    Ring(Chunk),
+    /// So many bytes of the file, from this offset on: whole chunks.
+    File {
+        /// Where in the file.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
+}
+
+/// The reader's end.
+pub struct Inlet<'a, B> {
+    shared: &'a Shared,
+    /// The ring.
+    pub ring: Reader<'a, B>,
+    /// Bytes consumed from the file; `shared.taken` may lag behind.
+    taken: u64,
+    /// `shared.taken`, which only this side writes.
+    published: u64,
+}
+
+impl<'a, B: Buffer> Inlet<'a, B> {
+    /// The reader's end of a channel. There must be no other.
+    pub fn new(shared: &'a Shared, buffer: B) -> Self {
+        let taken = shared.taken.load(Ordering::Acquire);
+        Self {
+            shared,
+            ring: Reader::new(&shared.ring, buffer),
+            taken,
+            published: taken,
+        }
+    }
+
+    /// What comes next, not consumed.
+    pub fn peek(&mut self) -> Option<Front> {
+        // In this order, see the module documentation.
+        let written = self.shared.written.load(Ordering::Acquire);
+        if let Some(chunk) = self.ring.peek() {
+            return Some(Front::Ring(chunk));
+        }
+        (written > self.taken).then(|| Front::File {
+            offset: self.taken - self.shared.base.load(Ordering::Relaxed),
+            len: written - self.taken,
+        })
+    }
+
+    /// Consumes so many bytes of the file.
+    pub fn take(&mut self, bytes: u64) {
+        self.taken += bytes;
+    }
+
+    /// Gives back to the worker what was consumed. To be called before every sleep.
+    #[must_use]
+    pub fn give_back(&mut self) -> Wake {
+        let wake = self.ring.give_back();
+        if self.published == self.taken {
+            return wake;
+        }
+        self.published = self.taken;
+        self.shared.taken.store(self.taken, Ordering::Release);
+        // Pairs with the fence of the worker's arming.
+        self.ring.writer_now().or(wake)
+    }
+
+    /// Says that the worker shall wait for this reader. It then looks once more.
+    pub fn enter(&self, own: Party) {
+        self.shared.present.store(own.to_bits(), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The worker need not wait any more. Returns its doorbell if it does.
+    #[must_use]
+    pub fn leave(&self) -> Wake {
+        self.shared.present.store(0, Ordering::Relaxed);
+        self.ring.writer_now()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

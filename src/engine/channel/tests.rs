@@ -1,0 +1,263 @@
+//! Against a queue: whatever the reader does, frames come out as they went in.
+
+use super::*;
+use crate::engine::ring::{HEADER, MappedBuffer, read_header, size_of_chunk};
+use proptest::prelude::*;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+const WORKER: u32 = 1;
+const READER: u32 = 2;
+
+/// The file, and what became of it.
+#[derive(Default)]
+struct File {
+    bytes: Vec<u8>,
+    most: usize,
+    emptied: u32,
+}
+
+/// The reader: what it has put together so far, and the frames that it has to find.
+struct Taker {
+    inlet: Inlet<'static, MappedBuffer>,
+    file: Rc<RefCell<File>>,
+    frame: Vec<u8>,
+    expected: Rc<RefCell<VecDeque<Vec<u8>>>>,
+}
+
+impl Taker {
+    /// Takes one chunk. `false`: there is none.
+    fn take(&mut self) -> bool {
+        let (more, wake) = match self.inlet.peek() {
+            None => return false,
+            Some(Front::Ring(chunk)) => {
+                let frame = &mut self.frame;
+                self.inlet
+                    .ring
+                    .payload(chunk, |bytes| frame.extend_from_slice(bytes));
+                (chunk.more, self.inlet.ring.consume(chunk))
+            }
+            Some(Front::File { offset, len }) => {
+                let file = self.file.borrow();
+                let bytes = &file.bytes[offset as usize..][..len as usize];
+                let (payload, _, more) = read_header(bytes.first_chunk().expect("a header"));
+                self.frame
+                    .extend_from_slice(&bytes[HEADER..HEADER + payload]);
+                self.inlet.take(size_of_chunk(payload) as u64);
+                (more, None)
+            }
+        };
+        assert!(wake.is_none_or(|party| party.pid() == WORKER));
+        if !more {
+            let frame = std::mem::take(&mut self.frame);
+            assert_eq!(Some(frame), self.expected.borrow_mut().pop_front());
+        }
+        true
+    }
+}
+
+/// The worker, whose sleep lets the reader go on.
+struct Io {
+    taker: Rc<RefCell<Taker>>,
+    file: Rc<RefCell<File>>,
+    /// How often the worker slept.
+    sleeps: Cell<u32>,
+}
+
+impl Latch for Io {
+    fn now(&self) -> Micros {
+        0
+    }
+    fn spin_limit(&self) -> Micros {
+        0
+    }
+    fn interrupted(&self) -> bool {
+        false
+    }
+    fn sleep(&self, until: Option<Micros>) {
+        assert_eq!(until, None);
+        self.sleeps.set(self.sleeps.get() + 1);
+        let mut taker = self.taker.borrow_mut();
+        assert!(
+            taker.take(),
+            "the worker sleeps, and there is nothing to take"
+        );
+        let _ = taker.inlet.give_back();
+    }
+}
+
+impl Surroundings for Io {
+    type Latch = Self;
+    fn latch(&self) -> &Self {
+        self
+    }
+    fn own(&self) -> Party {
+        Party::new(0, WORKER)
+    }
+    fn ring(&self, party: Party) {
+        assert_eq!(party.pid(), READER);
+    }
+    fn is_unwanted(&self) -> bool {
+        false
+    }
+    fn append(&mut self, offset: u64, bytes: &[u8]) {
+        let mut file = self.file.borrow_mut();
+        assert_eq!(offset as usize, file.bytes.len());
+        file.bytes.extend_from_slice(bytes);
+        file.most = file.most.max(file.bytes.len());
+    }
+    fn empty(&mut self) {
+        let mut file = self.file.borrow_mut();
+        file.bytes.clear();
+        file.emptied += 1;
+    }
+}
+
+struct Setting {
+    outlet: Outlet<'static, MappedBuffer>,
+    io: Io,
+    expected: Rc<RefCell<VecDeque<Vec<u8>>>>,
+}
+
+impl Setting {
+    fn new(capacity: usize) -> Self {
+        // Leaked: a test's few kilobytes.
+        let shared: &'static Shared = Box::leak(Box::default());
+        let memory = Box::leak(vec![0_u64; capacity / ring::ALIGN].into_boxed_slice());
+        // SAFETY: leaked, and used through the buffer alone.
+        let buffer = unsafe { MappedBuffer::new(memory.as_mut_ptr().cast(), capacity) };
+        let (file, expected) = (Rc::default(), Rc::default());
+        let taker = Taker {
+            inlet: Inlet::new(shared, buffer),
+            file: Rc::clone(&file),
+            frame: Vec::new(),
+            expected: Rc::clone(&expected),
+        };
+        let io = Io {
+            taker: Rc::new(RefCell::new(taker)),
+            file,
+            sleeps: Cell::new(0),
+        };
+        Self {
+            outlet: Outlet::new(shared, buffer),
+            io,
+            expected,
+        }
+    }
+
+    fn send(&mut self, frame: Vec<u8>) {
+        self.expected.borrow_mut().push_back(frame.clone());
+        assert!(self.outlet.send(&mut self.io, 1, &frame));
+    }
+
+    fn take(&self) -> bool {
+        self.io.taker.borrow_mut().take()
+    }
+
+    fn drain(&mut self) {
+        self.outlet.finish(&mut self.io);
+        while self.take() {}
+        assert!(self.expected.borrow().is_empty(), "frames were lost");
+    }
+}
+
+#[test]
+fn without_a_reader_the_worker_goes_on_without_sleeping() {
+    let mut setting = Setting::new(128);
+    for number in 0..2000_u32 {
+        setting.send(number.to_ne_bytes().repeat(100));
+    }
+    assert_eq!(setting.io.sleeps.get(), 0);
+    assert!(setting.io.file.borrow().most > SPILL_BUFFER);
+    setting.drain();
+}
+
+#[test]
+fn a_present_reader_holds_the_worker_back_and_there_is_no_file() {
+    let mut setting = Setting::new(128);
+    setting.io.taker.borrow().inlet.enter(Party::new(0, READER));
+    for number in 0..200_u32 {
+        setting.send(number.to_ne_bytes().repeat(20));
+    }
+    assert!(setting.io.sleeps.get() > 0);
+    assert_eq!(setting.io.file.borrow().most, 0);
+    setting.drain();
+}
+
+#[test]
+fn a_reader_that_comes_late_brings_the_worker_back_to_the_ring() {
+    let mut setting = Setting::new(128);
+    for number in 0..200_u32 {
+        setting.send(number.to_ne_bytes().repeat(20));
+    }
+    setting.io.taker.borrow().inlet.enter(Party::new(0, READER));
+    let before = setting.io.file.borrow().most;
+    for number in 0..2000_u32 {
+        setting.send(number.to_ne_bytes().repeat(20));
+    }
+    let file = setting.io.file.clone();
+    assert_eq!(file.borrow().emptied, 1);
+    assert!(file.borrow().bytes.is_empty());
+    // What was in the worker's buffer when it noticed, and no more.
+    assert!(file.borrow().most <= before + SPILL_BUFFER);
+    setting.drain();
+}
+
+#[test]
+fn a_message_is_taken_where_there_is_room_and_never_waits() {
+    let mut setting = Setting::new(128);
+    assert!(setting.outlet.take_message(1, &[0; 40]).is_some());
+    assert!(setting.outlet.take_message(1, &[1; 40]).is_some());
+    assert!(setting.outlet.take_message(1, &[2; 40]).is_none(), "full");
+    setting.expected.borrow_mut().push_back(vec![0; 40]);
+    setting.expected.borrow_mut().push_back(vec![1; 40]);
+    // Spilling, there is room in the buffer.
+    setting.send(vec![3; 40]);
+    assert!(setting.outlet.take_message(1, &[4; 40]).is_some());
+    setting.expected.borrow_mut().push_back(vec![4; 40]);
+    setting.drain();
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Send { len: usize, fill: u8 },
+    Take { chunks: usize, give_back: bool },
+    Enter,
+    Leave,
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        4 => (0..300_usize, any::<u8>()).prop_map(|(len, fill)| Move::Send { len, fill }),
+        3 => (0..12_usize, any::<bool>()).prop_map(|(chunks, give_back)| Move::Take { chunks, give_back }),
+        1 => Just(Move::Enter),
+        1 => Just(Move::Leave),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn frames_come_out_as_they_went_in(
+        moves in proptest::collection::vec(moves(), 1..300)
+    ) {
+        let mut setting = Setting::new(128);
+        for step in moves {
+            match step {
+                Move::Send { len, fill } => setting.send(vec![fill; len]),
+                Move::Take { chunks, give_back } => {
+                    for _ in 0..chunks {
+                        setting.take();
+                    }
+                    if give_back {
+                        let _ = setting.io.taker.borrow_mut().inlet.give_back();
+                    }
+                }
+                Move::Enter => setting.io.taker.borrow().inlet.enter(Party::new(0, READER)),
+                Move::Leave => {
+                    let _ = setting.io.taker.borrow().inlet.leave();
+                }
+            }
+        }
+        setting.drain();
+    }
+}

@@ -1,0 +1,441 @@
+//! Fan-out: many statements, a bounded number of them in flight, one wait over all.
+//!
+//! # Words
+//!
+//! * A statement is **in flight** from its launch until its row was made: queued, running, or finished and
+//!   not yet looked at. It is a job like any other, but nobody is given its handle: it is in no list and
+//!   counts against no limit of the session.
+//! * The call **expires** at its time limit: what is in flight is canceled, what is not will not be launched.
+//!
+//! # The way of the call
+//!
+//! Each call for a row ([`Fanout::next`]) launches as many as may be in flight, takes the one that finished
+//! first among those that have, and makes its row. When none has, it sleeps on all of them. Results are read
+//! when their jobs have finished; what does not fit into a job's ring meanwhile is in its spill file.
+//!
+//! # Ends
+//!
+//! However the call ends, its jobs in flight are canceled and let go of ([`Fanout::abandon`]): it is what
+//! dropping it does, and it is dropped with the memory of the calling query. That memory can outlive the
+//! (sub)transaction in which it was made by some time (an aborted transaction block waits for its
+//! ROLLBACK), so the end of the (sub)transaction does it too ([`after_transaction`]). The end of the session
+//! takes the jobs with it because nobody has their handles ([`crate::leader::exit`]).
+
+use crate::engine::job::Phase;
+use crate::engine::sync::Ordering;
+use crate::engine::table::JobId;
+use crate::engine::wait::Micros;
+use crate::leader::json_array::JsonArray;
+use crate::leader::launch::{Context, check_enabled, launch_for_fanout};
+use crate::leader::outcome::JobError;
+use crate::leader::{control, session, wait};
+use crate::pg::array;
+use crate::pg::block::Block;
+use crate::pg::cluster::{Cluster, cluster};
+use crate::pg::error::{Error, Failure};
+use crate::pg::latch;
+use crate::pg::local::Local;
+use crate::pg::memory::Bytes;
+use crate::pg::tuple::Value;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
+    ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_NULL_VALUE_NOT_ALLOWED, ERRCODE_QUERY_CANCELED,
+};
+use pgrx::{pg_guard, pg_sys};
+
+/// In flight for each place in the pool when the caller names no number: one that runs, and enough behind it
+/// that no worker goes idle while the leader is busy with others. Measured; see `docs/architecture.md`.
+const PER_PLACE: usize = 4;
+
+/// How long canceled jobs have to end after the time limit, before their workers are asked to exit and their
+/// rows are made without them, microseconds.
+const GRACE: Micros = 1_000_000;
+
+/// What is asked for.
+pub struct Asked {
+    /// An array of SQL texts.
+    pub statements: pg_sys::Datum,
+    /// In flight at most; `None`: what the pool gives.
+    pub max_parallel: Option<i32>,
+    /// The first error ends the call.
+    pub fail_fast: bool,
+    /// Milliseconds for the whole call; 0 or less: no limit.
+    pub timeout_ms: i32,
+}
+
+/// One row: idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us.
+pub type Row = [Value; 8];
+
+#[derive(Clone, Copy)]
+struct Flight {
+    job: JobId,
+    /// Of the statement, from 0.
+    index: usize,
+}
+
+/// See the module documentation.
+pub struct Fanout {
+    cluster: &'static Cluster,
+    session: Context,
+    statements: Vec<pg_sys::Datum>,
+    /// The next to be launched.
+    next: usize,
+    max_parallel: usize,
+    fail_fast: bool,
+    timeout_ms: i32,
+    deadline: Option<Micros>,
+    /// Set once the call has expired: until when the canceled ones may take.
+    grace_until: Option<Micros>,
+    flights: Vec<Flight>,
+    /// The jobs of `flights`, in the same order.
+    jobs: Vec<JobId>,
+    memory: pg_sys::MemoryContext,
+}
+
+fn statements_of(
+    array: pg_sys::Datum,
+    memory: pg_sys::MemoryContext,
+) -> Result<Vec<pg_sys::Datum>, Error> {
+    // SAFETY: declared as an array of text; copied to where it lives as long as the call.
+    let elements = unsafe {
+        let caller = pg_sys::MemoryContextSwitchTo(memory);
+        let copy = pg_sys::pg_detoast_datum_copy(array.cast_mut_ptr());
+        let elements = array::elements(pg_sys::Datum::from(copy));
+        pg_sys::MemoryContextSwitchTo(caller);
+        elements
+    };
+    let mut statements = Vec::new();
+    statements
+        .try_reserve_exact(elements.len())
+        .map_err(|_| Error::out_of_memory())?;
+    for element in elements {
+        statements.push(element.ok_or_else(|| {
+            Error::new(
+                ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                "a statement in the array must not be null",
+            )
+        })?);
+    }
+    Ok(statements)
+}
+
+impl Fanout {
+    /// Checks what is asked for. Nothing is launched yet. `memory` has to live as long.
+    ///
+    /// # Errors
+    /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive.
+    pub fn new(asked: &Asked, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
+        check_enabled()?;
+        let cluster = cluster()?;
+        let max_parallel = match asked.max_parallel {
+            None => cluster.worker_cap() as usize * PER_PLACE,
+            Some(limit) if limit > 0 => limit as usize,
+            Some(_) => {
+                return Err(Error::new(
+                    ERRCODE_INVALID_PARAMETER_VALUE,
+                    "max_parallel must be positive",
+                )
+                .hint("NULL means what the pool of workers gives.")
+                .into());
+            }
+        };
+        Ok(Self {
+            cluster,
+            session: Context::capture(),
+            statements: statements_of(asked.statements, memory)?,
+            next: 0,
+            max_parallel,
+            fail_fast: asked.fail_fast,
+            timeout_ms: asked.timeout_ms,
+            deadline: wait::deadline(asked.timeout_ms),
+            grace_until: None,
+            flights: Vec::new(),
+            jobs: Vec::new(),
+            memory,
+        })
+    }
+
+    /// From now on the end of the (sub)transaction ends it. It stays where it is until it is dropped.
+    pub fn watch_transaction(&mut self) {
+        register_callbacks();
+        let open = Open {
+            fanout: std::ptr::from_mut(self),
+            // SAFETY: a field of the transaction's state.
+            subtransaction: unsafe { pg_sys::GetCurrentSubTransactionId() },
+        };
+        OPEN.with(|all| all.push(open));
+    }
+
+    /// The next row; `None`: there was one for every statement.
+    ///
+    /// # Errors
+    /// With `fail_fast`, that of the first statement that failed, or 57014 at the time limit; 53000 no slot to
+    /// be had; 53200 shared memory exhausted.
+    pub fn next(&mut self) -> Result<Option<Row>, Failure> {
+        loop {
+            if self.has_expired() {
+                self.expire()?;
+            }
+            self.launch()?;
+            if self.flights.is_empty() {
+                return Ok(self.unlaunched());
+            }
+            if let Some(at) = self.first_finished() {
+                return self.land(at).map(Some);
+            }
+            if !self.wait()
+                && let Some(row) = self.give_up_one()
+            {
+                return Ok(Some(row));
+            }
+        }
+    }
+
+    fn has_expired(&self) -> bool {
+        self.grace_until.is_none()
+            && self
+                .deadline
+                .is_some_and(|deadline| deadline <= latch::now())
+    }
+
+    /// The time limit has come.
+    fn expire(&mut self) -> Result<(), Failure> {
+        if self.fail_fast {
+            self.abandon();
+            return Err(Error::new(ERRCODE_QUERY_CANCELED, self.expiry())
+                .detail(format!(
+                    "Of {} statements {} had not been launched.",
+                    self.statements.len(),
+                    self.statements.len() - self.next
+                ))
+                .into());
+        }
+        for job in &self.jobs {
+            let _ = control::request(self.cluster, *job, false);
+        }
+        self.grace_until = Some(latch::now() + GRACE);
+        Ok(())
+    }
+
+    fn expiry(&self) -> String {
+        format!(
+            "canceling statement: the fan-out has taken {} ms",
+            self.timeout_ms
+        )
+    }
+
+    fn launch(&mut self) -> Result<(), Error> {
+        while self.grace_until.is_none()
+            && self.flights.len() < self.max_parallel
+            && self.next < self.statements.len()
+        {
+            // SAFETY: elements of an array of text.
+            let sql = unsafe { array::text_bytes(self.statements[self.next]) };
+            let alone = self.flights.is_empty();
+            let Some(job) = launch_for_fanout(self.cluster, &self.session, sql, alone)? else {
+                // The table is full: when one of ours has landed, its slot is free.
+                return Ok(());
+            };
+            self.jobs.push(job);
+            self.flights.push(Flight {
+                job,
+                index: self.next,
+            });
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// The row of a statement that was not launched before the call expired; `None`: all were.
+    fn unlaunched(&mut self) -> Option<Row> {
+        let index = self.next;
+        (index < self.statements.len()).then(|| {
+            self.next += 1;
+            self.expired_row(index)
+        })
+    }
+
+    fn expired_row(&self, index: usize) -> Row {
+        let message = Value::text(self.expiry().as_bytes());
+        failed(index, Value::text(b"57014"), message, Value::NULL)
+    }
+
+    /// Of those that have finished the one that did first.
+    fn first_finished(&self) -> Option<usize> {
+        let finished_at = |(at, job): (usize, &JobId)| {
+            let slot = self.cluster.slot(*job);
+            let finished = slot.word.load().phase().is_finished();
+            finished.then(|| (slot.finished_at.load(Ordering::Relaxed), at))
+        };
+        let finished = self.jobs.iter().enumerate().filter_map(finished_at);
+        finished.min().map(|(_, at)| at)
+    }
+
+    /// Sleeps until one has finished. `false`: not before the time limit, or the end of the grace after it.
+    fn wait(&self) -> bool {
+        let deadline = self.grace_until.or(self.deadline);
+        wait::first_finished(self.cluster, &self.jobs, deadline).is_some()
+    }
+
+    /// After the grace: asks the worker of one that has not ended to exit, and does not wait for it.
+    fn give_up_one(&mut self) -> Option<Row> {
+        self.grace_until.filter(|until| *until <= latch::now())?;
+        let at = self.flights.len().checked_sub(1)?;
+        let _ = control::request(self.cluster, self.flights[at].job, true);
+        let row = self.expired_row(self.flights[at].index);
+        self.remove(at);
+        Some(row)
+    }
+
+    /// Makes the row of a job that has finished.
+    fn land(&mut self, at: usize) -> Result<Row, Failure> {
+        let (cluster, memory) = (self.cluster, self.memory);
+        let Flight { job, index } = self.flights[at];
+        let slot = cluster.slot(job);
+        let phase = slot.word.load().phase();
+        let elapsed = match slot.started_at.load(Ordering::Relaxed) {
+            0 => Value::NULL,
+            started => {
+                let finished = slot.finished_at.load(Ordering::Relaxed);
+                Value::int8(finished.saturating_sub(started).cast_signed())
+            }
+        };
+        if phase == Phase::Completed {
+            let pid = slot.pid.load(Ordering::Relaxed);
+            // SAFETY: the context lives as long as the call.
+            let mut rows = unsafe { JsonArray::begin(cluster, job, pid, memory)? };
+            rows.take(true)?;
+            let result = rows.finish();
+            let (tag, row_count) = Block::of(cluster, job).completion();
+            self.remove(at);
+            return Ok([
+                Value::int4(index as i32 + 1),
+                Value::bool(true),
+                row_count.map_or(Value::NULL, Value::int8),
+                Value::text_or_null(tag.as_deref()),
+                result.map_or(Value::NULL, |(array, _)| Value::of(array)),
+                Value::NULL,
+                Value::NULL,
+                elapsed,
+            ]);
+        }
+        let pid = slot.pid.load(Ordering::Relaxed).cast_signed();
+        let error = JobError::of_job(cluster, job, pid, phase);
+        if self.fail_fast {
+            let message = Bytes::copy(error.body());
+            self.abandon();
+            return Err(Failure::Job { message, pid });
+        }
+        let message = if phase == Phase::Canceled && self.grace_until.is_some() {
+            Value::text(self.expiry().as_bytes())
+        } else {
+            error.message()
+        };
+        let row = failed(index, error.sqlstate(), message, elapsed);
+        self.remove(at);
+        Ok(row)
+    }
+
+    /// Lets go of a job whose row was made.
+    fn remove(&mut self, at: usize) {
+        self.jobs.swap_remove(at);
+        let flight = self.flights.swap_remove(at);
+        if session::holds(flight.job) {
+            session::let_go(self.cluster, flight.job);
+        }
+    }
+
+    /// Cancels what is in flight and lets go of it. Does not throw.
+    fn abandon(&mut self) {
+        self.next = self.statements.len();
+        self.jobs.clear();
+        for flight in self.flights.drain(..) {
+            let _ = control::request(self.cluster, flight.job, false);
+            if session::holds(flight.job) {
+                session::let_go(self.cluster, flight.job);
+            }
+        }
+    }
+}
+
+fn failed(index: usize, sqlstate: Value, message: Value, elapsed: Value) -> Row {
+    [
+        Value::int4(index as i32 + 1),
+        Value::bool(false),
+        Value::NULL,
+        Value::NULL,
+        Value::NULL,
+        sqlstate,
+        message,
+        elapsed,
+    ]
+}
+
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        let own = std::ptr::from_mut(self);
+        OPEN.with(|all| all.retain(|open| open.fanout != own));
+        self.abandon();
+    }
+}
+
+/// A call that is open in this session.
+#[derive(Clone, Copy)]
+struct Open {
+    fanout: *mut Fanout,
+    subtransaction: pg_sys::SubTransactionId,
+}
+
+static OPEN: Local<Vec<Open>> = Local::new(Vec::new());
+static REGISTERED: Local<bool> = Local::new(false);
+
+fn register_callbacks() {
+    if !REGISTERED.get() {
+        // SAFETY: functions of this library, which is never unloaded.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(after_transaction), std::ptr::null_mut());
+            pg_sys::RegisterSubXactCallback(Some(after_subtransaction), std::ptr::null_mut());
+        }
+        REGISTERED.set(true);
+    }
+}
+
+/// Abandons those that are picked.
+fn abandon_where(picked: impl Fn(&Open) -> bool) {
+    let open: Vec<Open> =
+        OPEN.with(|all| all.iter().copied().filter(|open| picked(open)).collect());
+    for Open { fanout, .. } in open {
+        // SAFETY: in the list from when it got its place in memory until it is dropped there. No call is
+        // inside it: its (sub)transaction ends after all frames were left.
+        unsafe { (*fanout).abandon() };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn after_transaction(
+    event: pg_sys::XactEvent::Type,
+    _arg: *mut std::ffi::c_void,
+) {
+    if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+        abandon_where(|_| true);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn after_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    own: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _arg: *mut std::ffi::c_void,
+) {
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            abandon_where(|open| open.subtransaction == own);
+        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => OPEN.with(|all| {
+            for open in all.iter_mut().filter(|open| open.subtransaction == own) {
+                open.subtransaction = parent;
+            }
+        }),
+        _ => {}
+    }
+}

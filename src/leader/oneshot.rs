@@ -1,0 +1,99 @@
+//! A job from its launch to its end in one call.
+//!
+//! The user is never given a handle, so a call that is interrupted takes its job with it ([`Held`]).
+
+use crate::engine::handle::Cookie;
+use crate::engine::table::JobId;
+use crate::leader::launch::{Launch, launch};
+use crate::leader::outcome::{self, Outcome};
+use crate::leader::result;
+use crate::leader::session::{self, Asking, Name};
+use crate::leader::{control, wait};
+use crate::pg::cluster::Cluster;
+use crate::pg::error::{Error, Failure};
+use crate::pg::latch;
+use crate::pg::rows::Caller;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+
+/// How long a job has to end after it was canceled at the time limit, milliseconds; then its worker is asked
+/// to exit.
+const GRACE: i32 = 1000;
+
+/// A job that ends with this call.
+struct Held {
+    cluster: &'static Cluster,
+    job: JobId,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // A result that was read to its end has let go of it already.
+        if session::holds(self.job) {
+            control::withdraw(self.cluster, self.job);
+        }
+    }
+}
+
+/// What came of a job that was run.
+pub struct Ran {
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// It was canceled at the time limit.
+    pub timed_out: bool,
+    /// Milliseconds from the launch to its end.
+    pub elapsed_ms: i64,
+}
+
+fn start(asked: &Launch<'_>) -> Result<(Held, Name), Failure> {
+    let (pid, cookie): (u32, Cookie) = launch(asked)?;
+    let name = Name::Handle(pid.cast_signed(), cookie);
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    let job = tracked.job;
+    Ok((Held { cluster, job }, name))
+}
+
+/// Waits for the job, and cancels it at the time limit (0 or less: none). Whether it was.
+fn wait_or_cancel(held: &Held, timeout_ms: i32) -> bool {
+    let &Held { cluster, job } = held;
+    let deadline = wait::deadline(timeout_ms);
+    if wait::first_finished(cluster, &[job], deadline).is_some() {
+        return false;
+    }
+    session::timed_out();
+    let _ = control::request(cluster, job, false);
+    control::escalate(cluster, &[job], GRACE);
+    true
+}
+
+/// Runs a job for its outcome; its rows are dropped.
+///
+/// # Errors
+/// As [`launch`]; that the job fails is part of the outcome.
+pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<Ran, Failure> {
+    let started = latch::now();
+    let (held, name) = start(asked)?;
+    let timed_out = wait_or_cancel(&held, timeout_ms);
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    Ok(Ran {
+        outcome: outcome::of(cluster, &tracked),
+        timed_out,
+        elapsed_ms: ((latch::now() - started) / 1000) as i64,
+    })
+}
+
+/// Runs a job and gives its rows to the caller, all at once.
+///
+/// # Errors
+/// As [`launch`] and [`result::read_into_store`]; 57014 at the time limit.
+pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result<(), Failure> {
+    let (held, name) = start(asked)?;
+    if timeout_ms > 0 && wait_or_cancel(&held, timeout_ms) {
+        return Err(Error::new(
+            ERRCODE_QUERY_CANCELED,
+            "canceling background job due to timeout",
+        )
+        .detail(format!("It did not end within {timeout_ms} ms."))
+        .into());
+    }
+    result::read_into_store(name, caller, false)
+}

@@ -1,0 +1,187 @@
+//! How a job ended: what a session can learn of it without using up its result.
+
+use crate::engine::handle::Cookie;
+use crate::engine::job::Phase;
+use crate::engine::message;
+use crate::engine::sync::Ordering;
+use crate::engine::table::JobId;
+use crate::leader::result::error_of;
+use crate::leader::session::{self, Asking, Name, Tracked};
+use crate::leader::view::state_name;
+use crate::pg::block::Block;
+use crate::pg::cluster::{Cluster, attached};
+use crate::pg::error::Error;
+use crate::pg::tuple::Value;
+use std::borrow::Cow;
+
+/// An error with its fields: the body of an `ErrorResponse` message. Valid while the job is held.
+pub struct JobError(Cow<'static, [u8]>);
+
+impl JobError {
+    /// Of a finished job; `None`: it committed.
+    pub fn of(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Option<Self> {
+        matches!(phase, Phase::Failed | Phase::Canceled).then(|| {
+            let pid = tracked.current_pid(cluster).cast_signed();
+            Self::of_job(cluster, tracked.job, pid, phase)
+        })
+    }
+
+    /// Of a job that has failed or was canceled, in the process `pid`.
+    pub fn of_job(cluster: &'static Cluster, job: JobId, pid: i32, phase: Phase) -> Self {
+        Self(error_of(phase, Block::of(cluster, job).error(), pid))
+    }
+
+    /// The whole of it.
+    pub fn body(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn field(&self, kind: u8) -> Value {
+        Value::text_or_null(message::field(&self.0, kind))
+    }
+
+    /// SQLSTATE.
+    pub fn sqlstate(&self) -> Value {
+        self.field(b'C')
+    }
+
+    /// Primary message.
+    pub fn message(&self) -> Value {
+        self.field(message::PRIMARY)
+    }
+
+    /// The attributes of `pg_background_error`. Field types as in the wire protocol.
+    pub fn row(&self) -> [Value; 9] {
+        [
+            b'C',
+            message::PRIMARY,
+            b'D',
+            b'H',
+            b'W',
+            b's',
+            b't',
+            b'c',
+            b'n',
+        ]
+        .map(|kind| self.field(kind))
+    }
+}
+
+fn int8_or_null(value: Option<i64>) -> Value {
+    value.map_or(Value::NULL, Value::int8)
+}
+
+/// A moment in a slot; 0 means that it has not come.
+fn moment(micros: u64) -> Value {
+    match micros {
+        0 => Value::NULL,
+        micros => Value::timestamptz(micros),
+    }
+}
+
+/// How the last statement completed: tag and row count. NULLs unless the job committed.
+fn completion(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> (Value, Value) {
+    if phase != Phase::Completed {
+        return (Value::NULL, Value::NULL);
+    }
+    let (tag, row_count) = Block::of(cluster, tracked.job).completion();
+    (Value::text_or_null(tag.as_deref()), int8_or_null(row_count))
+}
+
+/// The attributes of `pg_background_outcome`.
+pub type Outcome = [Value; 12];
+
+/// That of a handle which names no job of this session, or none that the current user may manage.
+fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
+    let mut row = [Value::NULL; 12];
+    row[0] = pid.map_or(Value::NULL, Value::int4);
+    row[1] = int8_or_null(cookie.map(Cookie::to_sql));
+    row
+}
+
+/// That of a job that this session tracks.
+pub fn of(cluster: &'static Cluster, tracked: &Tracked) -> Outcome {
+    let now = session::notice(cluster, tracked.job);
+    let slot = cluster.slot(tracked.job);
+    let error = JobError::of(cluster, tracked, now.phase());
+    let (tag, row_count) = completion(cluster, tracked, now.phase());
+    [
+        Value::int4(tracked.current_pid(cluster).cast_signed()),
+        Value::int8(tracked.shown_cookie()),
+        Value::text(state_name(now).as_bytes()),
+        Value::bool(tracked.consumed),
+        Value::bool(now.phase().is_finished()),
+        Value::bool(error.is_some()),
+        row_count,
+        tag,
+        error.as_ref().map_or(Value::NULL, JobError::sqlstate),
+        error.as_ref().map_or(Value::NULL, JobError::message),
+        Value::text_or_null(slot.label().as_deref()),
+        Value::timestamptz(slot.launched_at.load(Ordering::Relaxed)),
+    ]
+}
+
+/// That of a handle, whatever it is: never fails.
+pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
+    let (Some(number), Some(name), Some(_)) = (pid, cookie, attached()) else {
+        return unknown(pid, cookie);
+    };
+    match session::find(Name::Handle(number, name), Asking::ForControl) {
+        Ok((cluster, tracked)) => of(cluster, &tracked),
+        Err(_) => unknown(pid, cookie),
+    }
+}
+
+/// The attributes of `pg_background_result_info`.
+///
+/// # Errors
+/// As [`session::find`].
+pub fn result_info(name: Name) -> Result<[Value; 6], Error> {
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    let phase = session::notice(cluster, tracked.job).phase();
+    let slot = cluster.slot(tracked.job);
+    let (tag, row_count) = completion(cluster, &tracked, phase);
+    let finished = phase.is_finished();
+    let finished_at = if finished {
+        moment(slot.finished_at.load(Ordering::Relaxed))
+    } else {
+        Value::NULL
+    };
+    Ok([
+        row_count,
+        tag,
+        Value::bool(finished),
+        Value::bool(finished && phase != Phase::Completed),
+        moment(slot.started_at.load(Ordering::Relaxed)),
+        finished_at,
+    ])
+}
+
+/// The error of a job; `None`: it has none (yet).
+///
+/// # Errors
+/// As [`session::find`].
+pub fn error_info(name: Name) -> Result<Option<JobError>, Error> {
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    let phase = session::notice(cluster, tracked.job).phase();
+    Ok(JobError::of(cluster, &tracked, phase))
+}
+
+/// The whole SQL text of a job.
+///
+/// # Errors
+/// As [`session::find`].
+pub fn full_sql(name: Name) -> Result<Value, Error> {
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    Ok(Value::text(Block::of(cluster, tracked.job).sql()))
+}
+
+/// Bytes of a job's result that are in a file.
+///
+/// # Errors
+/// As [`session::find`].
+pub fn spilled(name: Name) -> Result<i64, Error> {
+    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    let bytes = Block::of(cluster, tracked.job).spill().bytes();
+    Ok(bytes.cast_signed())
+}

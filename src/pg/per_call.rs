@@ -1,0 +1,128 @@
+//! A set-returning function that gives one row per call: what it keeps between the calls.
+//!
+//! It lives in a memory context of its own under the calling query's, and ends in one way, whatever the
+//! reason: that context is deleted, whose reset callback drops the value. Who deletes it: the call that finds
+//! no more rows ([`PerCall::finish`]); the expression's shutdown, when the query is done with it early (LIMIT,
+//! a cursor that is closed, a rescan); and on an error, where the expression is not shut down, the server,
+//! together with the query's memory. Contexts under it are gone by then: dropping the value must look at no
+//! memory of theirs.
+
+use crate::pg::memory::child_of;
+use crate::pg::rows::Caller;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
+use std::ffi::{CStr, c_void};
+
+/// See the module documentation. `FmgrInfo.fn_extra` points at it.
+pub struct PerCall<T> {
+    /// `None`: ended.
+    value: Option<T>,
+    caller: Caller,
+    context: pg_sys::MemoryContext,
+    function: *mut pg_sys::FmgrInfo,
+    callback: pg_sys::MemoryContextCallback,
+}
+
+unsafe extern "C-unwind" fn drop_value<T>(kept: *mut c_void) {
+    // SAFETY: called once, before the context that holds it is freed.
+    unsafe { pgrx_extern_c_guard(|| (*kept.cast::<PerCall<T>>()).value = None) };
+}
+
+unsafe extern "C-unwind" fn shut_down<T>(kept: Datum) {
+    // SAFETY: the expression is shut down before the query's memory is freed, and not after `finish`.
+    unsafe {
+        pgrx_extern_c_guard(|| {
+            let kept = kept.cast_mut_ptr::<PerCall<T>>();
+            (*(*kept).function).fn_extra = std::ptr::null_mut();
+            pg_sys::MemoryContextDelete((*kept).context);
+        });
+    }
+}
+
+impl<T> PerCall<T> {
+    /// What a call before this one has kept; `None`: this is the first.
+    ///
+    /// # Safety
+    /// `fcinfo` is the argument of a function that keeps a `T`. The result is not used after
+    /// [`finish`](Self::finish).
+    pub unsafe fn of<'a>(fcinfo: pg_sys::FunctionCallInfo) -> Option<&'a mut Self> {
+        // SAFETY: by the caller.
+        unsafe {
+            let kept = (*(*fcinfo).flinfo).fn_extra.cast::<Self>();
+            let kept = kept.as_mut()?;
+            kept.caller.called_again(fcinfo);
+            Some(kept)
+        }
+    }
+
+    /// Keeps what `make` makes, in the memory context that it is given.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    ///
+    /// # Safety
+    /// `fcinfo` is the argument of a set-returning function, `caller` whoever called it.
+    pub unsafe fn keep<'a, E>(
+        fcinfo: pg_sys::FunctionCallInfo,
+        caller: &Caller,
+        name: &'static CStr,
+        make: impl FnOnce(pg_sys::MemoryContext) -> Result<T, E>,
+    ) -> Result<&'a mut Self, E> {
+        // SAFETY: the query's context is valid; all is complete before a callback can see it.
+        unsafe {
+            let context = child_of(caller.query_context(), name);
+            let value = make(context)?;
+            let kept = pg_sys::MemoryContextAllocZero(context, size_of::<Self>()).cast::<Self>();
+            kept.write(Self {
+                value: Some(value),
+                caller: *caller,
+                context,
+                function: (*fcinfo).flinfo,
+                callback: pg_sys::MemoryContextCallback {
+                    func: Some(drop_value::<T>),
+                    arg: kept.cast(),
+                    next: std::ptr::null_mut(),
+                },
+            });
+            pg_sys::MemoryContextRegisterResetCallback(context, &raw mut (*kept).callback);
+            pg_sys::RegisterExprContextCallback(
+                caller.expression_context(),
+                Some(shut_down::<T>),
+                Datum::from(kept),
+            );
+            (*(*fcinfo).flinfo).fn_extra = kept.cast();
+            Ok(&mut *kept)
+        }
+    }
+
+    /// The value.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn value(&mut self) -> &mut T {
+        self.value.as_mut().expect("kept until it is finished")
+    }
+
+    /// The calling query's side of this call.
+    pub fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    /// Ends it, in the call that found no more rows.
+    ///
+    /// # Safety
+    /// `self` is not used again.
+    pub unsafe fn finish(&mut self) {
+        let kept = std::ptr::from_mut(self);
+        // SAFETY: by the caller.
+        unsafe {
+            pg_sys::UnregisterExprContextCallback(
+                (*kept).caller.expression_context(),
+                Some(shut_down::<T>),
+                Datum::from(kept),
+            );
+            shut_down::<T>(Datum::from(kept));
+        }
+    }
+}

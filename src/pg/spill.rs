@@ -1,0 +1,203 @@
+//! Spill files: which one a job has, and reading it.
+//!
+//! A job has at most one. Its number and tablespace are in the job's block before it exists, so that whoever
+//! frees the block deletes it; the reader learns them from there. The root counts files and bytes.
+
+use crate::engine::ring;
+use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::pg::cluster::Cluster;
+use crate::pg::memory::Assembly;
+use crate::pg::shim::{self, guarded};
+use pgrx::pg_sys;
+
+/// A job's file, in its block. Written by the worker, before the first bytes of the file are published.
+#[repr(C)]
+#[derive(Default)]
+pub struct SpillFile {
+    /// 0: there is none.
+    number: AtomicU64,
+    /// Bytes in it.
+    bytes: AtomicU64,
+    tablespace: AtomicU32,
+}
+
+impl SpillFile {
+    /// Bytes in it now.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn place(&self) -> (pg_sys::Oid, u64) {
+        (
+            pg_sys::Oid::from(self.tablespace.load(Ordering::Relaxed)),
+            self.number.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Appends, as the worker that runs the job. Throws when that is not possible.
+    pub fn append(&self, cluster: &'static Cluster, offset: u64, bytes: &[u8]) {
+        let fresh = self.number.load(Ordering::Relaxed) == 0;
+        if fresh {
+            // SAFETY: looks at a setting.
+            let tablespace = unsafe { guarded(|| shim::pgb_spill_tablespace()) };
+            self.tablespace
+                .store(tablespace.to_u32(), Ordering::Relaxed);
+            // Noted before it exists: an error between the two leaves nothing but a number.
+            self.number
+                .store(cluster.next_spill_number(), Ordering::Relaxed);
+            cluster.spill_files().fetch_add(1, Ordering::Relaxed);
+        }
+        let (tablespace, number) = self.place();
+        let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
+        let offset = offset.cast_signed();
+        // SAFETY: the bytes outlive the call.
+        unsafe {
+            guarded(|| shim::pgb_spill_write(tablespace, number, fresh, offset, start, len));
+        }
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        cluster
+            .spill_bytes()
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Empties it, as the worker that runs the job.
+    pub fn empty(&self, cluster: &'static Cluster) {
+        // SAFETY: one call of the shim.
+        unsafe { guarded(|| shim::pgb_spill_empty()) };
+        self.forget_bytes(cluster);
+    }
+
+    fn forget_bytes(&self, cluster: &'static Cluster) {
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        cluster.spill_bytes().fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Deletes it, if there is one. Only by the last that knows the job. Does not throw.
+    pub fn delete(&self, cluster: &'static Cluster) {
+        let (tablespace, number) = self.place();
+        if number == 0 {
+            return;
+        }
+        // SAFETY: does not throw.
+        unsafe { shim::pgb_spill_delete(tablespace, number) };
+        self.number.store(0, Ordering::Relaxed);
+        self.forget_bytes(cluster);
+        cluster.spill_files().fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bytes read from a file at a time, unless a chunk is longer.
+const READ_SIZE: u64 = 256 * 1024;
+
+/// A chunk of a file, in the reader's memory.
+#[derive(Clone, Copy)]
+pub struct FileChunk {
+    /// What the frame is about.
+    pub kind: u8,
+    /// The frame goes on after this chunk.
+    pub more: bool,
+    /// Of the payload; stays until the chunk is consumed and another asked for.
+    pub start: *const u8,
+    /// Bytes of payload.
+    pub len: usize,
+    /// Bytes that it takes up in the file.
+    pub size: u64,
+}
+
+/// The reader's end of a file.
+pub struct FileReader {
+    file: &'static SpillFile,
+    opened: Option<i32>,
+    buffer: Assembly,
+    /// Where in the file the buffer's contents begin, and which of them are consumed.
+    consumed: u64,
+}
+
+impl Drop for FileReader {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened {
+            // SAFETY: opened here; does not throw.
+            unsafe { shim::pgb_spill_close(opened) };
+        }
+    }
+}
+
+impl FileReader {
+    /// For a job's file, which it may not have yet. Memory comes from `context`, which has to live as long.
+    pub fn new(file: &'static SpillFile, context: pg_sys::MemoryContext) -> Self {
+        Self {
+            file,
+            opened: None,
+            buffer: Assembly::new(context),
+            consumed: 0,
+        }
+    }
+
+    /// Whether the buffer holds nothing unread.
+    pub fn is_drained(&self) -> bool {
+        self.consumed == self.buffer.len() as u64
+    }
+
+    /// The chunk at `offset`, where `len` bytes can be read; what was consumed lies before it.
+    pub fn chunk(&mut self, offset: u64, len: u64) -> FileChunk {
+        if let Some(chunk) = self.buffered() {
+            return chunk;
+        }
+        // What is left of the buffer is the beginning of the chunk.
+        self.buffer.drop_front(self.consumed as usize);
+        self.consumed = 0;
+        let mut wanted = READ_SIZE;
+        loop {
+            self.fill(offset, wanted.min(len));
+            if let Some(chunk) = self.buffered() {
+                return chunk;
+            }
+            let header = self.header().expect("a whole header was read");
+            wanted = ring::size_of_chunk(header.0) as u64;
+        }
+    }
+
+    fn header(&self) -> Option<(usize, u8, bool)> {
+        let rest = &self.buffer.bytes()[self.consumed as usize..];
+        rest.first_chunk().map(ring::read_header)
+    }
+
+    fn buffered(&self) -> Option<FileChunk> {
+        let (len, kind, more) = self.header()?;
+        let size = ring::size_of_chunk(len);
+        let rest = &self.buffer.bytes()[self.consumed as usize..];
+        (rest.len() >= size).then(|| FileChunk {
+            kind,
+            more,
+            start: rest[ring::HEADER..].as_ptr(),
+            len,
+            size: size as u64,
+        })
+    }
+
+    /// Reads until the buffer, which begins at `offset`, holds `wanted` bytes.
+    fn fill(&mut self, offset: u64, wanted: u64) {
+        let held = self.buffer.len() as u64;
+        let missing = wanted.saturating_sub(held) as usize;
+        let file = match self.opened {
+            Some(file) => file,
+            None => {
+                let (tablespace, number) = self.file.place();
+                // SAFETY: the file was published before the bytes in it.
+                let file = unsafe { guarded(|| shim::pgb_spill_open(tablespace, number)) };
+                self.opened = Some(file);
+                file
+            }
+        };
+        let room = self.buffer.room(missing).cast();
+        let from = (offset + held).cast_signed();
+        // SAFETY: there is room for so many bytes.
+        unsafe { guarded(|| shim::pgb_spill_read(file, from, room, missing as i32)) };
+        self.buffer.grew(missing);
+    }
+
+    /// The chunk that was returned last is done with.
+    pub fn consume(&mut self, chunk: FileChunk) {
+        self.consumed += chunk.size;
+    }
+}

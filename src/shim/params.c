@@ -1,0 +1,163 @@
+/*
+ * Parameters of a job: values with their types, from the leader's call to the worker's statements.
+ *
+ * They travel as PostgreSQL serializes parameters for parallel workers, with two differences: a value that
+ * is stored out of line is fetched first (the worker has another snapshot), and anonymous row types, whose
+ * numbers mean something in one process only, are described in front.
+ *
+ * In C because it walks the call's arguments and values with macros, and throws.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "nodes/params.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "shim.h"
+
+/* As many as the wire protocol can bind. */
+#define MAX_PARAMS 65535
+/* Bytes of all values together. */
+#define MAX_PARAMS_SIZE MaxAllocSize
+
+static void
+set_param(ParamExternData *param, Oid type, Datum value, bool isnull)
+{
+	if (type == UNKNOWNOID)
+	{
+		type = TEXTOID;
+		if (!isnull)
+			value = CStringGetTextDatum(DatumGetCString(value));
+	}
+	else if (!isnull && get_typlen(type) == -1)
+	{
+		struct varlena *stored = (struct varlena *) DatumGetPointer(value);
+
+		if (VARATT_IS_EXTERNAL_ONDISK(stored) || VARATT_IS_EXTERNAL_INDIRECT(stored))
+			value = PointerGetDatum(detoast_external_attr(stored));
+	}
+	param->ptype = type;
+	param->value = value;
+	param->isnull = isnull;
+	param->pflags = PARAM_FLAG_CONST;
+}
+
+static ParamListInfo
+make_list(int64 count)
+{
+	if (count > MAX_PARAMS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_ARGUMENTS),
+				 errmsg("a background job can have at most %d parameters", MAX_PARAMS)));
+	return makeParamList(count);
+}
+
+/* The elements of the array of a call with VARIADIC; NULL for the array is no element. */
+static ParamListInfo
+from_array(FunctionCallInfo fcinfo, int first)
+{
+	ParamListInfo params;
+	ArrayType  *array;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	int16		len;
+	bool		by_value;
+	char		align;
+
+	if (PG_ARGISNULL(first))
+		return make_list(0);
+	array = PG_GETARG_ARRAYTYPE_P(first);
+	get_typlenbyvalalign(ARR_ELEMTYPE(array), &len, &by_value, &align);
+	deconstruct_array(array, ARR_ELEMTYPE(array), len, by_value, align, &elements, &nulls, &count);
+	params = make_list(count);
+	for (int i = 0; i < count; i++)
+		set_param(&params->params[i], ARR_ELEMTYPE(array), elements[i], nulls[i]);
+	return params;
+}
+
+static ParamListInfo
+from_arguments(FunctionCallInfo fcinfo, int first)
+{
+	ParamListInfo params = make_list(PG_NARGS() - first);
+
+	for (int i = first; i < PG_NARGS(); i++)
+	{
+		Oid			type = get_fn_expr_argtype(fcinfo->flinfo, i);
+
+		if (!OidIsValid(type))
+			ereport(ERROR,
+					(errcode(ERRCODE_INDETERMINATE_DATATYPE),
+					 errmsg("could not determine the data type of parameter $%d", i - first + 1)));
+		set_param(&params->params[i - first], type, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+	}
+	return params;
+}
+
+/* The arguments of a call from first on, as bytes in the current memory context. */
+const char *
+pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
+{
+	ParamListInfo params = get_fn_expr_variadic(fcinfo->flinfo) ?
+		from_array(fcinfo, first) : from_arguments(fcinfo, first);
+	PgbRecords *records = pgb_records(CurrentMemoryContext);
+	StringInfoData descriptions;
+	Size		size;
+	int32		described;
+	char	   *bytes;
+	char	   *at;
+
+	initStringInfo(&descriptions);
+	for (int i = 0; i < params->numParams; i++)
+	{
+		ParamExternData *param = &params->params[i];
+
+		if (!param->isnull && pgb_may_hold_record(param->ptype))
+			pgb_announce_records(records, param->ptype, param->value, &descriptions);
+	}
+	described = descriptions.len;
+	size = sizeof(described) + described + EstimateParamListSpace(params);
+	if (size > MAX_PARAMS_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the parameters of a background job are too large"),
+				 errdetail("They have %zu bytes, of at most %zu.", size, MAX_PARAMS_SIZE)));
+	bytes = palloc(size);
+	memcpy(bytes, &described, sizeof(described));
+	memcpy(bytes + sizeof(described), descriptions.data, described);
+	at = bytes + sizeof(described) + described;
+	SerializeParamList(params, &at);
+	*len = at - bytes;
+	return bytes;
+}
+
+/* The parameters again, in the current memory context; types: one for each. */
+ParamListInfo
+pgb_restore_params(const char *bytes, Oid **types)
+{
+	PgbRecords *records = pgb_records(CurrentMemoryContext);
+	ParamListInfo params;
+	int32		described;
+	char	   *at;
+
+	memcpy(&described, bytes, sizeof(described));
+	pgb_remember_records(records, bytes + sizeof(described), described);
+	at = (char *) bytes + sizeof(described) + described;
+	params = RestoreParamList(&at);
+	*types = palloc(sizeof(Oid) * Max(params->numParams, 1));
+	for (int i = 0; i < params->numParams; i++)
+	{
+		ParamExternData *param = &params->params[i];
+
+		(*types)[i] = param->ptype;
+		if (!param->isnull && pgb_may_hold_record(param->ptype))
+			param->value = pgb_localize_record(records, param->ptype, param->value);
+	}
+	return params;
+}

@@ -1,0 +1,220 @@
+//! Readers that are interrupted, come late, or leave; results that are large.
+
+use postgres::Client;
+use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator;
+use session_tests::*;
+
+/// Cancels a statement of `client` once `ready` holds (asked by the observer); returns its SQLSTATE.
+fn interrupt(client: &mut Client, observer: &mut Client, statement: &str, ready: &str) -> String {
+    let pid: i32 = value(client, "SELECT pg_backend_pid()");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.simple_query(statement).map(|_| ()));
+        eventually(observer, ready);
+        observer
+            .execute("SELECT pg_cancel_backend($1)", &[&pid])
+            .expect("canceled");
+        sqlstate(waiting.join().expect("the thread ends"))
+    })
+}
+
+fn read_statement(handle: Handle, list: &str) -> String {
+    format!(
+        "SELECT * FROM pg_background_result_v2({}, {}) AS ({list})",
+        handle.pid, handle.cookie
+    )
+}
+
+#[test]
+fn a_read_that_is_interrupted_before_the_first_row_can_be_repeated() {
+    let database = Database::new();
+    let (mut leader, mut observer) = (database.session(), database.session());
+    // The columns are known and notices are said before the first row, which has an anonymous record.
+    leader
+        .batch_execute(
+            "CREATE FUNCTION slowly(n int4) RETURNS int4 LANGUAGE plpgsql AS $$
+             BEGIN RAISE NOTICE 'before'; PERFORM pg_sleep(0.7); RETURN n; END $$",
+        )
+        .expect("a function");
+    let handle = launch(
+        &mut leader,
+        "SELECT ROW(slowly(g), 'x') FROM generate_series(1, 2) g",
+    );
+    asleep(&mut leader, handle);
+    let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
+    let waits =
+        format!("(SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = {pid})");
+    let statement = read_statement(handle, "r record");
+    let code = interrupt(&mut leader, &mut observer, &statement, &waits);
+    assert_eq!(code, "57014");
+    let rows = leader
+        .query(&format!("SELECT r::text FROM ({statement}) s"), &[])
+        .expect("it is read again");
+    let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(rows, ["(1,x)", "(2,x)"]);
+    nothing_is_left(&mut observer);
+}
+
+#[test]
+fn a_read_that_is_interrupted_after_the_first_row_leaves_nothing_and_its_worker_goes_on() {
+    let database = Database::new();
+    let (mut leader, mut observer) = (database.session(), database.session());
+    let handle = launch(
+        &mut leader,
+        "SELECT CASE WHEN g > 10000 THEN pg_sleep(100)::text ELSE g::text END FROM generate_series(1, 20000) g",
+    );
+    // All rows that there are have been taken.
+    let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
+    let taken = format!(
+        "(SELECT count(*) = 2 FROM pg_stat_activity
+          WHERE pid = {} AND wait_event = 'PgSleep' OR pid = {pid} AND wait_event_type = 'Extension')",
+        handle.pid
+    );
+    let statement = read_statement(handle, "t text");
+    let code = interrupt(&mut leader, &mut observer, &statement, &taken);
+    assert_eq!(code, "57014");
+    assert_state(try_result(&mut leader, handle), &SqlState::UNDEFINED_OBJECT);
+    // The job itself was not canceled; it is nobody's now.
+    let pid: i32 = handle.pid;
+    observer
+        .execute("SELECT pg_cancel_backend($1)", &[&pid])
+        .expect("its statement is canceled");
+    nothing_is_left(&mut observer);
+    let next = run(&mut leader, "SELECT pg_backend_pid()");
+    assert_eq!(next, Some(pid.to_string()), "the same worker");
+}
+
+#[test]
+fn a_reader_that_is_terminated_in_the_middle_of_a_cursor_leaves_nothing() {
+    let database = Database::new();
+    let (mut leader, mut observer) = (database.session(), database.session());
+    let handle = launch(
+        &mut leader,
+        "SELECT g, repeat('x', 100) FROM generate_series(1, 300000) g",
+    );
+    leader
+        .batch_execute(&format!(
+            "BEGIN; DECLARE c CURSOR FOR SELECT pg_background_result_json({}, {}); MOVE 1000 FROM c;
+             SELECT pg_background_wait_v2({0}, {1}); MOVE 1000 FROM c",
+            handle.pid, handle.cookie
+        ))
+        .expect("a cursor");
+    let spilled: bool = value(
+        &mut observer,
+        "SELECT spill_files = 1 AND spill_bytes > 0 FROM pg_background_resources()",
+    );
+    assert!(spilled);
+    let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
+    observer
+        .execute("SELECT pg_terminate_backend($1)", &[&pid])
+        .expect("terminated");
+    nothing_is_left(&mut observer);
+    eventually(
+        &mut observer,
+        "NOT EXISTS (SELECT FROM pg_ls_tmpdir() WHERE name ~ 'pgb')",
+    );
+}
+
+#[test]
+fn a_worker_that_spilled_takes_its_next_job_while_the_result_waits() {
+    let database = Database::new();
+    let mut leader = database.session();
+    let first = launch(
+        &mut leader,
+        "SELECT repeat('x', 1000) || g FROM generate_series(1, 20000) g",
+    );
+    call(&mut leader, "pg_background_wait_v2", first).expect("it finishes, unread");
+    for round in 0..20 {
+        let sql = format!("SELECT {round} || '/' || pg_backend_pid()");
+        let expected = format!("{round}/{}", first.pid);
+        assert_eq!(run(&mut leader, &sql), Some(expected));
+    }
+    let rows = try_result(&mut leader, first).expect("it is whole");
+    assert_eq!(rows.len(), 20000);
+    for (number, row) in (1..).zip(rows) {
+        let row = row.expect("not null");
+        assert_eq!(row.len(), 1000 + format!("{number}").len());
+        assert!(row.ends_with(&format!("x{number}")));
+    }
+    nothing_is_left(&mut leader);
+}
+
+/// Kilobytes of memory of its own that a process has.
+fn own_memory(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("RssAnon:"))
+        .expect("the line is there");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
+}
+
+#[test]
+fn memory_stays_flat_over_a_long_stream() {
+    const ROWS: i64 = 1_000_000;
+    const SLACK: u64 = 8 * 1024;
+    let database = Database::new();
+    let mut leader = database.session();
+    let own: i32 = value(&mut leader, "SELECT pg_backend_pid()");
+    for call in [
+        "pg_background_result($1, $2, NULL::text)::text",
+        "pg_background_result_json($1, $2)::text",
+    ] {
+        let handle = launch(
+            &mut leader,
+            &format!("SELECT generate_series(1, {ROWS})::text AS n"),
+        );
+        let params: [&(dyn postgres::types::ToSql + Sync); 2] = [&handle.pid, &handle.cookie];
+        let mut rows = leader
+            .query_raw(&format!("SELECT {call}"), params)
+            .expect("it streams");
+        let (mut count, mut before) = (0, (0, 0));
+        while let Some(_row) = rows.next().expect("a row") {
+            count += 1;
+            if count == ROWS / 10 {
+                before = (own_memory(own), own_memory(handle.pid));
+            }
+            if count == ROWS - 1000 {
+                let after = own_memory(own);
+                assert!(
+                    after <= before.0 + SLACK,
+                    "{call}: {} kB, then {after} kB",
+                    before.0
+                );
+                // The worker may have finished, and gone, long ago.
+                if std::path::Path::new(&format!("/proc/{}", handle.pid)).exists() {
+                    let after = own_memory(handle.pid);
+                    assert!(after <= before.1 + SLACK, "the worker: {after} kB");
+                }
+            }
+        }
+        assert_eq!(count, ROWS);
+    }
+}
+
+#[test]
+fn notices_that_find_the_ring_full_are_said_later_and_in_order() {
+    let database = Database::new();
+    let (sender, said) = std::sync::mpsc::channel();
+    let mut config = config();
+    config
+        .dbname(&database.name)
+        .notice_callback(move |notice| {
+            let _ = sender.send(String::from(notice.message()));
+        });
+    let mut leader = config.connect(postgres::NoTls).expect("connected");
+    let handle = launch(
+        &mut leader,
+        "DO $$ BEGIN FOR i IN 1 .. 30 LOOP RAISE NOTICE '% %', i, repeat('x', 20000); END LOOP; END $$",
+    );
+    call(&mut leader, "pg_background_wait_v2", handle).expect("it finishes, unread");
+    assert!(try_result(&mut leader, handle).is_ok());
+    let said: Vec<String> = said.try_iter().filter(|text| text.len() > 20000).collect();
+    assert_eq!(said.len(), 30);
+    for (number, text) in (1..).zip(said) {
+        assert!(text.starts_with(&format!("{number} ")));
+    }
+}
