@@ -52,7 +52,7 @@ fn run_one(seed: u64, scale: Scale) {
     config.silence_warnings = true;
     let world = move || run(scale);
     // Half of the runs change threads at any moment, half of them seldom, at moments that matter more.
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         Runner::new(RandomScheduler::new_from_seed(seed, 1), config).run(world);
     } else {
         Runner::new(PctScheduler::new_from_seed(seed, DEPTH, 1), config).run(world);
