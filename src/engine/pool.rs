@@ -666,7 +666,9 @@ impl<'a> Scheduler<'a> {
         self.discharge_worker(worker);
         let next = self.decide(worker, leaving);
         // What was admitted and is not for this one may be for one that is idle.
-        self.hand_out(lane);
+        if !mutant!("worker-rests-without-looking") {
+            self.hand_out(lane);
+        }
         next
     }
 
