@@ -117,7 +117,9 @@ SELECT * FROM pg_background_run_query('SELECT 1', col_def => 'a int4); DROP TABL
 SELECT * FROM pg_background_run_query('SELECT 1', col_def => 'nonsense') AS (a int4);
 SELECT count(*) FROM named;
 SELECT * FROM pg_background_run_query('SELECT 1 / 0') AS (a int4);
+\set VERBOSITY default
 SELECT * FROM pg_background_run_query('SELECT 1, 2') AS (a int4);
+\set VERBOSITY sqlstate
 SELECT * FROM pg_background_run_query('SELECT pg_sleep(600)', timeout_ms => 100) AS (a text);
 SELECT * FROM pg_background_run_query(NULL) AS (a text);
 SELECT count(*) FROM pg_background_list;
