@@ -8,6 +8,7 @@
 
 #[cfg(loom)]
 pub mod block;
+#[cfg(loom)]
 pub mod channel;
 pub mod latch;
 pub mod memory;

@@ -299,7 +299,8 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         let caught_up = |written: u64| self.shared.taken.load(Ordering::Acquire) == written;
         if !self.shared.present() {
             let limit = self.chunk_limit();
-            let caught_up = self.buffer.is_empty() && caught_up(self.written);
+            let caught_up = mutant!("channel-forgets-what-is-not-taken")
+                || self.buffer.is_empty() && caught_up(self.written);
             if !caught_up || !self.ring.get_mut().has_room(limit) {
                 return false;
             }
@@ -361,7 +362,10 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         io.append(self.written - self.base, &self.buffer);
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
-        self.shared.written.store(self.written, Ordering::Release);
+        self.shared.written.store(
+            self.written,
+            weakened!("channel-written-relaxed", Ordering::Release),
+        );
         self.ring
             .get_mut()
             .reader_now()
@@ -410,9 +414,12 @@ impl<'a, B: Buffer> Inlet<'a, B> {
     /// What comes next, not consumed.
     pub fn peek(&mut self) -> Option<Front> {
         // In this order, see the module documentation.
-        let written = self.shared.written.load(Ordering::Acquire);
+        let mut written = self.shared.written.load(Ordering::Acquire);
         if let Some(chunk) = self.ring.peek() {
             return Some(Front::Ring(chunk));
+        }
+        if mutant!("channel-looks-at-the-ring-first") {
+            written = self.shared.written.load(Ordering::Acquire);
         }
         (written > self.taken).then(|| Front::File {
             offset: self.taken - self.shared.base.load(Ordering::Relaxed),
@@ -448,6 +455,9 @@ impl<'a, B: Buffer> Inlet<'a, B> {
     #[must_use]
     pub fn leave(&self) -> Wake {
         self.shared.present.store(0, Ordering::Relaxed);
+        if mutant!("channel-left-without-a-word") {
+            return None;
+        }
         self.ring.writer_now()
     }
 }

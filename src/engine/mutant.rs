@@ -4,26 +4,23 @@
 //! the one selected; `weakened!("name", ordering)` is the ordering, or `Relaxed` if it is. In every
 //! ordinary build the first is the constant `false` and the second the ordering, so nothing of them is
 //! left in the machine code. Only builds for models (`--cfg loom`, `--cfg shuttle`) look, at the
-//! environment variable [`SELECT`]: all mutants are in one build, and a run of a model has one of them.
+//! environment variable `PGB_MUTANT`: all mutants are in one build, and a run of a model has one of them.
 //!
 //! `docs/models.md` lists them, each with the models that must fail; `ci/loom-mutants` and
 //! `ci/shuttle mutants` see to it that they do, and that the list is complete.
 
 #[cfg(any(loom, shuttle))]
-pub use selected::{SELECT, is};
+pub use selected::is;
 
 #[cfg(any(loom, shuttle))]
 mod selected {
     use std::sync::OnceLock;
 
-    /// Names the mutant that this process runs.
-    pub const SELECT: &str = "PGB_MUTANT";
-
     /// Whether it is this one.
     #[must_use]
     pub fn is(name: &str) -> bool {
         static SELECTED: OnceLock<Option<String>> = OnceLock::new();
-        let selected = SELECTED.get_or_init(|| std::env::var(SELECT).ok());
+        let selected = SELECTED.get_or_init(|| std::env::var("PGB_MUTANT").ok());
         selected.as_deref() == Some(name)
     }
 }

@@ -40,8 +40,9 @@ use crate::pg::local::Local;
 use crate::pg::memory::Bytes;
 use crate::pg::tuple::Value;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
-    ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_NULL_VALUE_NOT_ALLOWED,
-    ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_QUERY_CANCELED,
+    ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INVALID_PARAMETER_VALUE,
+    ERRCODE_NULL_VALUE_NOT_ALLOWED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ERRCODE_QUERY_CANCELED,
 };
 use pgrx::{pg_guard, pg_sys};
 
@@ -127,10 +128,20 @@ impl Fanout {
     /// Checks what is asked for. Nothing is launched yet. `memory` has to live as long.
     ///
     /// # Errors
-    /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive.
+    /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive; 53000 the
+    /// pool may have no worker at all.
     pub fn new(asked: &Asked, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
         check_enabled()?;
         let cluster = cluster()?;
+        if cluster.worker_cap() == 0 {
+            return Err(Error::new(
+                ERRCODE_INSUFFICIENT_RESOURCES,
+                "no background worker is available",
+            )
+            .detail("There are no places for background workers.")
+            .hint("Raise max_worker_processes or pg_background.max_pool_workers.")
+            .into());
+        }
         let max_parallel = match asked.max_parallel {
             None => cluster.worker_cap() as usize * PER_PLACE,
             Some(limit) if limit > 0 => limit as usize,

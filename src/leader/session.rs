@@ -415,8 +415,9 @@ pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), E
     let cluster = cluster()?;
     let found = match name {
         Name::Pid(pid) => find_by_pid(cluster, pid)?,
-        Name::Handle(pid, cookie) => with_handle(cluster, pid, cookie)
-            .ok_or_else(|| no_such_handle(cluster, pid, asking))?,
+        Name::Handle(pid, cookie) => {
+            with_handle(cluster, pid, cookie).ok_or_else(|| no_such_handle(cluster, pid, asking))?
+        }
     };
     check_rights(cluster, &found)?;
     Ok((cluster, found))
@@ -449,9 +450,7 @@ fn find_by_pid(cluster: &'static Cluster, pid: i32) -> Result<Tracked, Error> {
 
 fn with_handle(cluster: &'static Cluster, pid: i32, cookie: Cookie) -> Option<Tracked> {
     let is_it = |tracked: &Tracked| {
-        tracked.given
-            && tracked.shown_cookie() == cookie.to_sql()
-            && tracked.has_pid(cluster, pid)
+        tracked.given && tracked.shown_cookie() == cookie.to_sql() && tracked.has_pid(cluster, pid)
     };
     SESSION.with(|session| {
         if cookie.to_sql() == 0 {
@@ -463,7 +462,10 @@ fn with_handle(cluster: &'static Cluster, pid: i32, cookie: Cookie) -> Option<Tr
 }
 
 fn no_such_handle(cluster: &'static Cluster, pid: i32, asking: Asking) -> Error {
-    if !tracked().iter().any(|tracked| tracked.has_pid(cluster, pid)) {
+    if !tracked()
+        .iter()
+        .any(|tracked| tracked.has_pid(cluster, pid))
+    {
         return no_such_job(pid);
     }
     match asking {

@@ -223,7 +223,6 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         if segment.is_null() {
             return Err(out_of_shared_memory());
         }
-        pg_sys::dsm_pin_mapping(segment);
         let control = pg_sys::dsm_segment_address(segment).cast::<Control>();
 
         let area = if fresh {
@@ -244,6 +243,8 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             pg_sys::dsa_pin_mapping(area);
             area
         };
+        // Last: an error above unmaps the segment, so that the session can attach it another time.
+        pg_sys::dsm_pin_mapping(segment);
 
         let (slots, lanes, worker_places, leaders) = parts(control);
         let control = &*control;

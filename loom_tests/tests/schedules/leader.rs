@@ -9,6 +9,7 @@ use pg_background::engine::table::{JobId, Options};
 use pg_background::engine::wait::{NoVigil, wait_for};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
+use std::cell::Cell;
 
 /// A job that this session holds.
 #[derive(Clone, Copy)]
@@ -18,15 +19,20 @@ struct Held {
     sleeps: bool,
 }
 
+/// Jobs of a session that may have workers, or wait for one, before those that are bounded are held back.
+const LIMIT: u32 = 1;
+
 /// In a slot's `queue_size`: the job sleeps until it is canceled.
 pub const SLEEPS: u32 = 1;
 
 /// From the first launch to the end of the session.
 pub fn session(world: &Arc<World>) {
     let own = world.fork();
+    // All of a session's jobs are of one lane.
+    let lane = thread_rng().gen_range(0..world.scale.lanes as u32);
     let (mut held, mut launched) = (Vec::new(), Vec::new());
     for _ in 0..world.scale.jobs_each {
-        if let Some(job) = launch(world, own) {
+        if let Some(job) = launch(world, own, lane, held.is_empty()) {
             held.push(job);
             launched.push(job.job);
         }
@@ -47,6 +53,7 @@ pub fn session(world: &Arc<World>) {
     while let Some(job) = take_any(&mut held) {
         end(world, own, job, &held);
     }
+    world.memory.pool().locked(|pool| pool.depart(own));
     // Once more, as a session does that ends in the middle of a call: nothing of these is its own.
     for job in launched {
         let release = world.memory.slot(job).word.detach(job.generation);
@@ -63,34 +70,68 @@ fn take_any(held: &mut Vec<Held>) -> Option<Held> {
     (!held.is_empty()).then(|| held.swap_remove(thread_rng().gen_range(0..held.len())))
 }
 
-fn launch(world: &Arc<World>, own: Party) -> Option<Held> {
+/// Claims a slot; waits for room if there is none and the session `may_wait`, or gives up.
+fn claim(world: &Arc<World>, own: Party, may_wait: bool) -> Option<JobId> {
+    let (pool, jobs) = (world.memory.pool(), world.memory.jobs());
+    let found = jobs.claim();
+    if found.is_some() || once_in(2) {
+        return found;
+    }
+    if !may_wait {
+        // Called or not: it gives up in between.
+        pool.await_room(own, false);
+        pool.leave_room(own, false);
+        return None;
+    }
+    let waiting = Cell::new(false);
+    let found = wait_for(
+        world.memory.bell(own),
+        None,
+        &mut NoVigil,
+        || pool.await_room(own, waiting.replace(true)),
+        || jobs.claim(),
+    );
+    if waiting.get() {
+        pool.leave_room(own, true);
+    }
+    found
+}
+
+fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<Held> {
     let memory = &world.memory;
-    let job = memory.jobs().claim()?;
+    let job = claim(world, own, may_wait)?;
     if once_in(8) {
         // An error while the request is filled in.
-        memory.jobs().abandon(job);
+        memory.pool().abandon(job);
         return None;
     }
     world.ledger.allocated(job);
     let slot = memory.slot(job);
     let cookie = Cookie::new(job.index, job.generation, own.pid());
-    slot.prepare(cookie, own, Options::default(), &[]);
+    let options = Options {
+        bounded: once_in(2),
+        uncounted: once_in(4),
+        ..Options::default()
+    };
+    slot.prepare(cookie, own, options, &[]);
     let sleeps = once_in(4);
     let mark = if sleeps { SLEEPS } else { 0 };
     slot.queue_size
         .store(mark, shuttle::sync::atomic::Ordering::Relaxed);
     world.ledger.accepted(job);
-    let lane = thread_rng().gen_range(0..world.scale.lanes as u32);
     let places = world.scale.places as u32;
     let (placement, lane, staffing) = memory.pool().locked(|pool| {
-        let (placement, lane) = pool.place(job, world.key(lane), lane);
+        let (placement, lane) = pool.place(job, world.key(lane), lane, LIMIT);
         match placement {
             Placement::Handed(_) => {
                 world.assert_none_queued(&world.ledger.waiting(lane), job);
                 (placement, lane, None)
             }
             Placement::Queued => {
-                world.ledger.queued(lane, job);
+                // One that is bounded may be held back, and others go before it.
+                if !options.bounded {
+                    world.ledger.queued(lane, job);
+                }
                 (placement, lane, Some(pool.staff(lane, places, true, 1)))
             }
             Placement::NoLane => panic!("there are lanes enough"),

@@ -71,7 +71,8 @@ impl Ledger {
         assert!(before.is_none(), "{job:?} was claimed twice");
     }
 
-    /// It waits at the end of its lane. Under the pool lock, as the next three.
+    /// It waits at the end of its lane. Under the pool lock, as the next three. Not for jobs that may be held
+    /// back: when those join their lane is not seen from here.
     pub fn queued(&self, lane: u32, job: JobId) {
         let mut books = self.books();
         books.last += 1;
@@ -92,11 +93,9 @@ impl Ledger {
     pub fn taken(&self, lane: u32, job: JobId) -> Vec<JobId> {
         let mut books = self.books();
         let queue = books.queues.entry(lane).or_default();
-        let number = *queue
-            .iter()
-            .find(|(_, queued)| **queued == job)
-            .expect("it was queued")
-            .0;
+        let Some((&number, _)) = queue.iter().find(|(_, queued)| **queued == job) else {
+            return Vec::new();
+        };
         queue.remove(&number);
         queue.range(..number).map(|(_, job)| *job).collect()
     }

@@ -249,7 +249,10 @@ impl Process<'_> {
                 let returned = pool.give_back(job);
                 let lane = world.memory.slot(job).lane();
                 match returned {
-                    Returned::Requeued => world.ledger.requeued(lane, job),
+                    Returned::Requeued if !world.memory.slot(job).options().bounded => {
+                        world.ledger.requeued(lane, job);
+                    }
+                    Returned::Requeued => {}
                     Returned::Handed(_) => {
                         world.assert_none_queued(&world.ledger.waiting(lane), job);
                     }

@@ -148,7 +148,7 @@ impl World {
     pub fn released(&self, job: JobId, release: Release) {
         if release == Release::LastOut {
             self.ledger.freed(job);
-            self.memory.jobs().free(job);
+            self.memory.pool().free(job);
         }
     }
 

@@ -40,7 +40,9 @@ impl<L: PoolLock> Pool<'_, L> {
     pub fn await_room(&self, party: Party, first: bool) {
         self.locked(|scheduler| scheduler.join_room(party, first));
         // Pairs with the fence in `room_made`.
-        fence(Ordering::SeqCst);
+        if !mutant!("room-awaited-without-fence") {
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// The session waits no more. `claimed`: it has a slot; otherwise, if it had been called, the call is
@@ -48,7 +50,7 @@ impl<L: PoolLock> Pool<'_, L> {
     pub fn leave_room(&self, party: Party, claimed: bool) {
         let pass_on = self.locked(|scheduler| {
             let was_listed = scheduler.quit_room(party);
-            (!was_listed && !claimed)
+            (!was_listed && !claimed && !mutant!("room-call-not-passed-on"))
                 .then(|| scheduler.call_room())
                 .flatten()
         });
@@ -71,7 +73,9 @@ impl<L: PoolLock> Pool<'_, L> {
 
     fn room_made(&self) {
         // Pairs with the fence in `await_room`: the slot on the free list before our look at the queue.
-        fence(Ordering::SeqCst);
+        if !mutant!("room-made-without-fence") {
+            fence(Ordering::SeqCst);
+        }
         if self.totals.room.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }

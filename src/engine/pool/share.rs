@@ -216,7 +216,9 @@ impl<'a> Scheduler<'a> {
             return;
         };
         subtract(&leader.admitted, 1);
-        self.admit_held(leader);
+        if !mutant!("share-given-back-to-nobody") {
+            self.admit_held(leader);
+        }
     }
 
     /// Gives back the charge of the job that a worker ran last.

@@ -156,9 +156,15 @@ impl Session<'_> {
         let sql = match version {
             0 => "SELECT pg_background_launch($1, $2), 0::int8",
             1 => "SELECT pid, cookie FROM pg_background_submit_v2($1, $2)",
-            2 => "SELECT pid, cookie FROM pg_background_submit_params($1, $2::int4, row(1, 'x'), NULL::text)",
-            3 => "SELECT pid, cookie FROM pg_background_launch_params($1, $2::int4, ARRAY[row(1, 'x')])",
-            4 | 5 => "SELECT pid, cookie FROM pg_background_launch($1, $2::int4, 'label ' || $2::int4::text)",
+            2 => {
+                "SELECT pid, cookie FROM pg_background_submit_params($1, $2::int4, row(1, 'x'), NULL::text)"
+            }
+            3 => {
+                "SELECT pid, cookie FROM pg_background_launch_params($1, $2::int4, ARRAY[row(1, 'x')])"
+            }
+            4 | 5 => {
+                "SELECT pid, cookie FROM pg_background_launch($1, $2::int4, 'label ' || $2::int4::text)"
+            }
             _ => "SELECT pid, cookie FROM pg_background_launch_v2($1, $2)",
         };
         match self.client.query_one(sql, &[&kind.sql, &queue_size]) {

@@ -71,7 +71,10 @@ impl Session<'_> {
             ("", "SELECT 1 / 0"),
             ("SAVEPOINT s;", "ROLLBACK TO s; COMMIT"),
             ("SAVEPOINT s;", "RELEASE s; FETCH 3 FROM c; ROLLBACK"),
-            ("", "SELECT pg_background_detach_v2(PID, COOKIE); FETCH 3 FROM c"),
+            (
+                "",
+                "SELECT pg_background_detach_v2(PID, COOKIE); FETCH 3 FROM c",
+            ),
         ]);
         let fetch = self.rng.random_range(0..60);
         let end = end
@@ -85,9 +88,7 @@ impl Session<'_> {
             Step::Done => {}
             other => return other,
         }
-        let result = self
-            .client
-            .batch_execute("ROLLBACK");
+        let result = self.client.batch_execute("ROLLBACK");
         match self.judge("rollback", result, &[]) {
             Step::Done => self.forget(&job),
             other => other,
@@ -116,7 +117,8 @@ impl Session<'_> {
             .flat_map(|kind| kind.errors.iter().copied())
             .collect();
         allowed.extend(NESTED);
-        let streamed = format!("SELECT (f).idx, (f).ok, (f).sqlstate FROM (SELECT {call} AS f OFFSET 0) s");
+        let streamed =
+            format!("SELECT (f).idx, (f).ok, (f).sqlstate FROM (SELECT {call} AS f OFFSET 0) s");
         let sql = match self.rng.random_range(0..6) {
             0 => format!("{streamed} LIMIT 1"),
             1 => {
@@ -143,7 +145,13 @@ impl Session<'_> {
     }
 
     /// What is wrong with the rows of a fan-out.
-    fn check_rows(&self, kinds: &[Kind], rows: &[Row], allowed: &[&str], some: bool) -> Option<String> {
+    fn check_rows(
+        &self,
+        kinds: &[Kind],
+        rows: &[Row],
+        allowed: &[&str],
+        some: bool,
+    ) -> Option<String> {
         let mut seen = vec![false; kinds.len()];
         for row in rows {
             let index = row.get::<_, i32>(0) as usize - 1;
@@ -240,7 +248,10 @@ impl Session<'_> {
             let finished = |row: &Row| row.get::<_, Option<bool>>(2).unwrap_or(true);
             let all = std::mem::take(&mut self.jobs);
             // Each handle is there twice: a job that had finished at either is gone.
-            for (job, (first, second)) in all.into_iter().zip(rows.iter().zip(&rows[rows.len() / 2..])) {
+            for (job, (first, second)) in all
+                .into_iter()
+                .zip(rows.iter().zip(&rows[rows.len() / 2..]))
+            {
                 if finished(first) || finished(second) {
                     self.note(&job.kind, fate(second.get(1)));
                 } else {
