@@ -237,19 +237,17 @@ fn program(name: &str, arguments: &[&str], database: &Database) -> Vec<u8> {
     )
 }
 
-/// A database restored from the dump of another.
-fn restored(from: &Database) -> Database {
+/// Restores the dump of a database into another.
+fn restore(from: &Database, into: &Database) {
     let dump = std::env::temp_dir().join(format!("{}.sql", from.name));
     let dump = dump.to_str().expect("a path in plain text");
     program("pg_dump", &["--file", dump], from);
-    let database = Database::empty();
     program(
         "psql",
         &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", dump],
-        &database,
+        into,
     );
     let _ = std::fs::remove_file(dump);
-    database
 }
 
 #[test]
@@ -261,7 +259,8 @@ fn a_dump_is_restored_with_what_depends_on_the_extension_and_the_rights() {
         execute(&database, DEPENDENTS);
         execute(&database, &by_hand(BY_HAND, version.number, &role.name));
         update(&database);
-        let copy = restored(&database);
+        let copy = Database::empty();
+        restore(&database, &copy);
         // The copy has the forms of a new install.
         execute(&copy, DEPENDENTS_WORK);
         in_use(&copy, &["1.6", "1.8", "3.0"]);
@@ -269,6 +268,22 @@ fn a_dump_is_restored_with_what_depends_on_the_extension_and_the_rights() {
         for database in [database, copy] {
             execute(&database, &format!("DROP OWNED BY {}", role.name));
         }
+    }
+}
+
+#[test]
+fn a_dump_is_restored_to_old_forms_where_the_extension_was_made_with_them() {
+    let _scripts = OldVersions::put();
+    for (version, form, form_works) in [
+        ("1.8", DEPENDENTS_OF_1_8, DEPENDENTS_OF_1_8_WORK),
+        ("2.0", DEPENDENTS_OF_2_0, DEPENDENTS_OF_2_0_WORK),
+    ] {
+        let [database, copy] = [(); 2].map(|()| database(version));
+        execute(&database, form);
+        update(&database);
+        update(&copy);
+        restore(&database, &copy);
+        execute(&copy, form_works);
     }
 }
 
