@@ -1193,7 +1193,9 @@ BEGIN
               ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND y.oid = d.objid
             LEFT JOIN pg_catalog.pg_class c
               ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
+            LEFT JOIN pg_catalog.pg_class v ON v.oid = y.typrelid AND v.relkind = 'v'
             WHERE e.extname = 'pg_background'
+              AND (y.oid IS NULL OR y.typcategory <> 'A' AND v.oid IS NULL)
         ), granted AS (
             SELECT m.name,
                    m.privilege,
