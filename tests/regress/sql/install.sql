@@ -19,7 +19,7 @@ JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = c.reltype AND d.deptype = 'e'
 JOIN pg_extension e ON d.refobjid = e.oid AND e.extname = 'pg_background'
 WHERE a.attnum > 0
-ORDER BY 1::text COLLATE "C", 2;
+ORDER BY a.attrelid::regclass::text COLLATE "C", 2;
 
 -- Names of arguments: callers may use them.
 SELECT p.oid::regprocedure::text COLLATE "C" AS function, pg_get_function_identity_arguments(p.oid) AS arguments
@@ -58,13 +58,13 @@ SELECT p.oid::regprocedure, obj_description(p.oid, 'pg_proc') ~ 'WARNING.*SECURI
        p.proconfig
 FROM pg_proc p
 WHERE p.prosecdef AND p.proname ~ 'pg_background'
-ORDER BY 1::text COLLATE "C";
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 SELECT p.oid::regprocedure,
        obj_description(p.oid, 'pg_proc') ~* 'deprecated.*pg_background_[a-z]+_v2' AS points_to_v2
 FROM pg_proc p
 WHERE p.oid IN ('pg_background_launch(text, int4)'::regprocedure, 'pg_background_result(int4)'::regprocedure,
                 'pg_background_detach(int4)'::regprocedure)
-ORDER BY 1::text COLLATE "C";
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 
 -- Granting and revoking through the helpers.
 CREATE ROLE regress_pgb_granted;
