@@ -162,6 +162,7 @@ impl Setting {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "nearly a megabyte is too much for Miri")]
 fn without_a_reader_the_worker_goes_on_without_sleeping() {
     let mut setting = Setting::new(128);
     for number in 0..2000_u32 {
