@@ -202,7 +202,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Whether the place still belongs to the registration with this generation. A process that was told
-    /// to make room, and then did not run for [`START_LIMIT`], may find another one there.
+    /// to make room, and then did not run for [`super::START_LIMIT`], may find another one there.
     pub(super) fn is_place_of(&self, worker: u32, generation: u32) -> bool {
         self.workers[worker as usize].word.load().generation() == generation
     }
