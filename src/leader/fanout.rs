@@ -124,6 +124,19 @@ fn statements_of(
     Ok(statements)
 }
 
+/// The rows of a job that has completed, as a JSON array in `memory`; `None`: its statement returns none.
+fn result_of(
+    cluster: &'static Cluster,
+    job: JobId,
+    memory: pg_sys::MemoryContext,
+) -> Result<Option<pg_sys::Datum>, Failure> {
+    let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
+    // SAFETY: the context lives as long as the call.
+    let mut rows = unsafe { JsonArray::begin(cluster, job, pid, memory)? };
+    rows.take(true)?;
+    Ok(rows.finish().map(|(array, _)| array))
+}
+
 impl Fanout {
     /// Checks what is asked for. Nothing is launched yet. `memory` has to live as long.
     ///
@@ -325,11 +338,21 @@ impl Fanout {
             }
         };
         if phase == Phase::Completed {
-            let pid = slot.pid.load(Ordering::Relaxed);
-            // SAFETY: the context lives as long as the call.
-            let mut rows = unsafe { JsonArray::begin(cluster, job, pid, memory)? };
-            rows.take(true)?;
-            let result = rows.finish();
+            // A result that cannot be given back (a type that went with its job, for one) does not undo
+            // its statement, nor end the others.
+            let (result, sqlstate, message) = match result_of(cluster, job, memory) {
+                Ok(result) => (
+                    result.map_or(Value::NULL, Value::of),
+                    Value::NULL,
+                    Value::NULL,
+                ),
+                Err(Failure::Own(error)) if !self.fail_fast => (
+                    Value::NULL,
+                    Value::text(&error.sqlstate()),
+                    Value::text(error.message.as_bytes()),
+                ),
+                Err(failure) => return Err(failure),
+            };
             let (tag, row_count) = Block::of(cluster, job).completion();
             self.remove(at);
             return Ok([
@@ -337,9 +360,9 @@ impl Fanout {
                 Value::bool(true),
                 row_count.map_or(Value::NULL, Value::int8),
                 Value::text_or_null(tag.as_deref()),
-                result.map_or(Value::NULL, |(array, _)| Value::of(array)),
-                Value::NULL,
-                Value::NULL,
+                result,
+                sqlstate,
+                message,
                 elapsed,
             ]);
         }

@@ -51,6 +51,11 @@ impl Error {
         Self::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
     }
 
+    /// Its SQLSTATE as five characters, unpacked as elog.h packs it: six bits each, from the lowest.
+    pub fn sqlstate(&self) -> [u8; 5] {
+        std::array::from_fn(|at| ((self.code as u32 >> (6 * at)) & 0x3f) as u8 + b'0')
+    }
+
     /// Adds a detail.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {

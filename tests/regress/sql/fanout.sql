@@ -134,6 +134,15 @@ SELECT idx, ok FROM pg_background_fanout(ARRAY['SELECT 1'], timeout_ms => 60000)
 SELECT count(*) FROM pg_background_fanout(ARRAY['SELECT pg_sleep(600)'], fail_fast => true, timeout_ms => 100);
 SELECT nothing_is_left();
 
+-- A result that cannot be given back (its type is gone by then) does not end the others, nor undo its statement.
+CREATE TYPE gone AS (a int4);
+CREATE FUNCTION drop_gone() RETURNS int4 LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DROP TYPE gone'; RETURN 1; END $$;
+SELECT idx, ok, row_count, command_tag, result, sqlstate, error_message IS NOT NULL AS said
+FROM pg_background_fanout(ARRAY['SELECT ROW(1)::gone AS v, drop_gone()', 'SELECT 2 AS n'], 1) ORDER BY idx;
+SELECT to_regtype('gone') IS NULL AS gone;
+DROP FUNCTION drop_gone;
+SELECT nothing_is_left();
+
 -- A result that was given out is not kept.
 DO $$
 DECLARE
