@@ -1,117 +1,266 @@
 \echo Use "CREATE EXTENSION pg_background" to load this file. \quit
 
--- Handles and the composite results
+-- This script makes version 3.0 of nothing, and of every older version: the scripts for the updates are links
+-- to it. It creates what is not there and replaces what is, so that everything that depends on a function, and
+-- the rights on it, stay. Nothing that a database has changes its form; where versions differ in it, that is
+-- said below.
 
-CREATE TYPE pg_background_handle AS (
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8
-);
+-- Handles and the composite results. A type that a database has stays as it is, since tables may have columns
+-- of it: the attributes that it lacks are then missing from results.
+DO $script$
+DECLARE
+    wanted pg_catalog.record;
+BEGIN
+    FOR wanted IN
+        SELECT t.name, t.attributes
+        FROM (VALUES
+            ('pg_background_handle', '
+                pid pg_catalog.int4,
+                cookie pg_catalog.int8
+            '),
+            -- workers_timed_out is the last attribute, so that code written for the seven attributes of
+            -- version 1.8 finds each of them where it was.
+            ('pg_background_stats', '
+                workers_launched pg_catalog.int8,
+                workers_completed pg_catalog.int8,
+                workers_failed pg_catalog.int8,
+                workers_canceled pg_catalog.int8,
+                workers_active pg_catalog.int4,
+                avg_execution_ms pg_catalog.float8,
+                max_workers pg_catalog.int4,
+                workers_timed_out pg_catalog.int8
+            '),
+            ('pg_background_progress', '
+                progress_pct pg_catalog.int4,
+                progress_msg pg_catalog.text
+            '),
+            ('pg_background_progress_info', '
+                progress_pct pg_catalog.int4,
+                progress_msg pg_catalog.text
+            '),
+            ('pg_background_result_info', '
+                row_count pg_catalog.int8,
+                command_tag pg_catalog.text,
+                completed pg_catalog.bool,
+                has_error pg_catalog.bool,
+                started_at pg_catalog.timestamptz,
+                finished_at pg_catalog.timestamptz
+            '),
+            ('pg_background_error', '
+                sqlstate pg_catalog.text,
+                message pg_catalog.text,
+                detail pg_catalog.text,
+                hint pg_catalog.text,
+                context pg_catalog.text,
+                schema_name pg_catalog.text,
+                table_name pg_catalog.text,
+                column_name pg_catalog.text,
+                constraint_name pg_catalog.text
+            '),
+            ('pg_background_outcome', '
+                pid pg_catalog.int4,
+                cookie pg_catalog.int8,
+                state pg_catalog.text,
+                consumed pg_catalog.bool,
+                completed pg_catalog.bool,
+                has_error pg_catalog.bool,
+                row_count pg_catalog.int8,
+                command_tag pg_catalog.text,
+                sqlstate pg_catalog.text,
+                error_message pg_catalog.text,
+                label pg_catalog.text,
+                launched_at pg_catalog.timestamptz
+            '),
+            ('pg_background_run_result', '
+                pid pg_catalog.int4,
+                cookie pg_catalog.int8,
+                state pg_catalog.text,
+                consumed pg_catalog.bool,
+                completed pg_catalog.bool,
+                has_error pg_catalog.bool,
+                row_count pg_catalog.int8,
+                command_tag pg_catalog.text,
+                sqlstate pg_catalog.text,
+                error_message pg_catalog.text,
+                label pg_catalog.text,
+                launched_at pg_catalog.timestamptz,
+                timed_out pg_catalog.bool,
+                elapsed_ms pg_catalog.int8
+            ')
+        ) AS t (name, attributes)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_extension e
+            JOIN pg_catalog.pg_depend d
+              ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+             AND d.refobjid = e.oid
+             AND d.deptype = 'e'
+             AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+            JOIN pg_catalog.pg_type y ON y.oid = d.objid
+            WHERE e.extname = 'pg_background' AND y.typname = t.name
+        )
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TYPE %I AS (%s)', wanted.name, wanted.attributes);
+    END LOOP;
+END
+$script$;
+
 COMMENT ON TYPE pg_background_handle IS
 'Names one background job. The cookie alone identifies it; the pid is that of the worker it was given to.';
 
--- workers_timed_out is the last attribute, so that code written for the seven attributes of
--- version 1.8 finds each of them where it was.
-CREATE TYPE pg_background_stats AS (
-    workers_launched pg_catalog.int8,
-    workers_completed pg_catalog.int8,
-    workers_failed pg_catalog.int8,
-    workers_canceled pg_catalog.int8,
-    workers_active pg_catalog.int4,
-    avg_execution_ms pg_catalog.float8,
-    max_workers pg_catalog.int4,
-    workers_timed_out pg_catalog.int8
-);
 COMMENT ON TYPE pg_background_stats IS
 'What became of the jobs that this session launched.';
 
-CREATE TYPE pg_background_progress AS (
-    progress_pct pg_catalog.int4,
-    progress_msg pg_catalog.text
-);
 COMMENT ON TYPE pg_background_progress IS
 'How far a job says it has come.';
 
-CREATE TYPE pg_background_progress_info AS (
-    progress_pct pg_catalog.int4,
-    progress_msg pg_catalog.text
-);
 COMMENT ON TYPE pg_background_progress_info IS
 'How far a job says it has come.';
 
-CREATE TYPE pg_background_result_info AS (
-    row_count pg_catalog.int8,
-    command_tag pg_catalog.text,
-    completed pg_catalog.bool,
-    has_error pg_catalog.bool,
-    started_at pg_catalog.timestamptz,
-    finished_at pg_catalog.timestamptz
-);
 COMMENT ON TYPE pg_background_result_info IS
 'How a job completed: rows and command tag of its last statement (NULL unless it committed), whether it has ended, whether with an error.';
 
-CREATE TYPE pg_background_error AS (
-    sqlstate pg_catalog.text,
-    message pg_catalog.text,
-    detail pg_catalog.text,
-    hint pg_catalog.text,
-    context pg_catalog.text,
-    schema_name pg_catalog.text,
-    table_name pg_catalog.text,
-    column_name pg_catalog.text,
-    constraint_name pg_catalog.text
-);
 COMMENT ON TYPE pg_background_error IS
 'The error a job ended with, field by field.';
 
-CREATE TYPE pg_background_outcome AS (
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8,
-    state pg_catalog.text,
-    consumed pg_catalog.bool,
-    completed pg_catalog.bool,
-    has_error pg_catalog.bool,
-    row_count pg_catalog.int8,
-    command_tag pg_catalog.text,
-    sqlstate pg_catalog.text,
-    error_message pg_catalog.text,
-    label pg_catalog.text,
-    launched_at pg_catalog.timestamptz
-);
 COMMENT ON TYPE pg_background_outcome IS
 'How a job stands, or how it ended. All but pid and cookie are NULL when the session has no such job.';
 
-CREATE TYPE pg_background_run_result AS (
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8,
-    state pg_catalog.text,
-    consumed pg_catalog.bool,
-    completed pg_catalog.bool,
-    has_error pg_catalog.bool,
-    row_count pg_catalog.int8,
-    command_tag pg_catalog.text,
-    sqlstate pg_catalog.text,
-    error_message pg_catalog.text,
-    label pg_catalog.text,
-    launched_at pg_catalog.timestamptz,
-    timed_out pg_catalog.bool,
-    elapsed_ms pg_catalog.int8
-);
 COMMENT ON TYPE pg_background_run_result IS
 'What came of a job that was run to its end: its outcome, whether it was canceled at the time limit, and how long it took.';
 
+-- What versions declare differently
+
+-- Six functions have the form of version 1.8. Version 2.0 declared four of them with another result or with a
+-- default, which is what a database that comes from there keeps. There wait_v2(pid, cookie) means the function of
+-- three arguments and its bool, so the other two, wait_v2 and cancel_v2 with two arguments, are not added.
+DO $script$
+BEGIN
+    IF EXISTS (
+        SELECT
+        FROM pg_catalog.pg_extension e
+        JOIN pg_catalog.pg_depend d
+          ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+         AND d.refobjid = e.oid
+         AND d.deptype = 'e'
+         AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+        WHERE e.extname = 'pg_background'
+          AND p.proname = 'pg_background_launch'
+          AND p.pronargs = 2
+          AND p.prorettype <> 'pg_catalog.int4'::pg_catalog.regtype
+    ) THEN
+        COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4) IS
+        'Runs SQL in the background and returns its handle. queue_size is the size in bytes of the buffer for rows not yet read; 0 means pg_background.default_queue_size.';
+        COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
+        'As pg_background_cancel.';
+        COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
+        'As pg_background_wait.';
+        COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
+        'What the job last said with pg_background_report_progress; NULL when it said nothing or there is no such job.';
+        RETURN;
+    END IF;
+
+    CREATE OR REPLACE FUNCTION pg_background_launch(
+        sql pg_catalog.text,
+        queue_size pg_catalog.int4 DEFAULT 0
+    )
+    RETURNS pg_catalog.int4
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'pg_background_launch';
+    COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4) IS
+    'Deprecated: use pg_background_launch_v2, whose handle cannot be mistaken for a later job. Runs SQL in the background and returns the pid of the worker.';
+
+    CREATE OR REPLACE FUNCTION pg_background_cancel_v2(
+        pid pg_catalog.int4,
+        cookie pg_catalog.int8
+    )
+    RETURNS pg_catalog.void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'pg_background_cancel_v2';
+    COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8) IS
+    'Asks for the job to be canceled and does not wait for it. Does nothing to a job that has finished.';
+
+    CREATE OR REPLACE FUNCTION pg_background_cancel_v2(
+        pid pg_catalog.int4,
+        cookie pg_catalog.int8,
+        grace_ms pg_catalog.int4
+    )
+    RETURNS pg_catalog.void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'pg_background_cancel_v2';
+    COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
+    'As pg_background_cancel.';
+
+    CREATE OR REPLACE FUNCTION pg_background_wait_v2(
+        pid pg_catalog.int4,
+        cookie pg_catalog.int8
+    )
+    RETURNS pg_catalog.void
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'pg_background_wait_v2';
+    COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8) IS
+    'Waits until the job has finished, however it ended.';
+
+    CREATE OR REPLACE FUNCTION pg_background_wait_v2(
+        pid pg_catalog.int4,
+        cookie pg_catalog.int8,
+        timeout_ms pg_catalog.int4
+    )
+    RETURNS pg_catalog.bool
+    LANGUAGE c STRICT
+    AS 'MODULE_PATHNAME', 'pg_background_wait_v2';
+    COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
+    'As pg_background_wait.';
+
+    CREATE OR REPLACE FUNCTION pg_background_get_progress_v2(
+        pid pg_catalog.int4,
+        cookie pg_catalog.int8
+    )
+    RETURNS pg_background_progress
+    LANGUAGE c
+    AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
+    COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
+    'What the job last said with pg_background_progress; NULL when it said nothing or there is no such job.';
+END
+$script$;
+
+-- Versions 1.10 and 2.0 call the parameters of these p_pid and p_cookie, by which they may be called.
+DO $script$
+DECLARE
+    wanted pg_catalog.record;
+BEGIN
+    FOR wanted IN
+        SELECT f.name, pg_catalog.pg_get_function_arguments(p.oid) AS arguments
+        FROM (VALUES ('pg_background_outcome'), ('pg_background_outcome_v2')) AS f (name)
+        LEFT JOIN (
+            pg_catalog.pg_extension e
+            JOIN pg_catalog.pg_depend d
+              ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+             AND d.refobjid = e.oid
+             AND d.deptype = 'e'
+             AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+            JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+        ) ON e.extname = 'pg_background' AND p.proname = f.name
+    LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE OR REPLACE FUNCTION %I(%s) RETURNS pg_background_outcome LANGUAGE c AS %L, %L',
+            wanted.name,
+            COALESCE(wanted.arguments, 'pid pg_catalog.int4, cookie pg_catalog.int8'),
+            'MODULE_PATHNAME',
+            'pg_background_outcome'
+        );
+    END LOOP;
+END
+$script$;
+COMMENT ON FUNCTION pg_background_outcome(pg_catalog.int4, pg_catalog.int8) IS
+'How the job stands, or how it ended. Never raises an error: for a handle that names no job of this session all but pid and cookie are NULL.';
+COMMENT ON FUNCTION pg_background_outcome_v2(pg_catalog.int4, pg_catalog.int8) IS
+'As pg_background_outcome.';
+
 -- The functions that know a job by its pid alone
 
-CREATE FUNCTION pg_background_launch(
-    sql pg_catalog.text,
-    queue_size pg_catalog.int4 DEFAULT 0
-)
-RETURNS pg_catalog.int4
-LANGUAGE c STRICT
-AS 'MODULE_PATHNAME', 'pg_background_launch';
-COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4) IS
-'Deprecated: use pg_background_launch_v2, whose handle cannot be mistaken for a later job. Runs SQL in the background and returns the pid of the worker.';
-
-CREATE FUNCTION pg_background_result(
+CREATE OR REPLACE FUNCTION pg_background_result(
     pid pg_catalog.int4
 )
 RETURNS SETOF pg_catalog.record
@@ -120,7 +269,7 @@ AS 'MODULE_PATHNAME', 'pg_background_result';
 COMMENT ON FUNCTION pg_background_result(pg_catalog.int4) IS
 'Deprecated: use pg_background_result_v2. Waits for the job and returns its rows, once; call it in FROM with a column definition list.';
 
-CREATE FUNCTION pg_background_detach(
+CREATE OR REPLACE FUNCTION pg_background_detach(
     pid pg_catalog.int4
 )
 RETURNS pg_catalog.void
@@ -131,7 +280,7 @@ COMMENT ON FUNCTION pg_background_detach(pg_catalog.int4) IS
 
 -- The functions that know a job by pid and cookie
 
-CREATE FUNCTION pg_background_launch_v2(
+CREATE OR REPLACE FUNCTION pg_background_launch_v2(
     sql pg_catalog.text,
     queue_size pg_catalog.int4 DEFAULT 0
 )
@@ -141,7 +290,7 @@ AS 'MODULE_PATHNAME', 'pg_background_launch_v2';
 COMMENT ON FUNCTION pg_background_launch_v2(pg_catalog.text, pg_catalog.int4) IS
 'Runs SQL in the background and returns its handle. queue_size is the size in bytes of the buffer for rows not yet read; 0 means pg_background.default_queue_size.';
 
-CREATE FUNCTION pg_background_submit_v2(
+CREATE OR REPLACE FUNCTION pg_background_submit_v2(
     sql pg_catalog.text,
     queue_size pg_catalog.int4 DEFAULT 0
 )
@@ -151,7 +300,7 @@ AS 'MODULE_PATHNAME', 'pg_background_submit_v2';
 COMMENT ON FUNCTION pg_background_submit_v2(pg_catalog.text, pg_catalog.int4) IS
 'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
 
-CREATE FUNCTION pg_background_launch_params(
+CREATE OR REPLACE FUNCTION pg_background_launch_params(
     sql pg_catalog.text,
     VARIADIC params pg_catalog."any"
 )
@@ -161,7 +310,7 @@ AS 'MODULE_PATHNAME', 'pg_background_launch_params';
 COMMENT ON FUNCTION pg_background_launch_params(pg_catalog.text, pg_catalog."any") IS
 'Runs SQL in the background and returns its handle. $1, $2 and so on in the text stand for the parameters, which are bound as values with their types.';
 
-CREATE FUNCTION pg_background_submit_params(
+CREATE OR REPLACE FUNCTION pg_background_submit_params(
     sql pg_catalog.text,
     VARIADIC params pg_catalog."any"
 )
@@ -171,7 +320,7 @@ AS 'MODULE_PATHNAME', 'pg_background_submit_params';
 COMMENT ON FUNCTION pg_background_submit_params(pg_catalog.text, pg_catalog."any") IS
 'As pg_background_launch_params, for the effect only: rows are discarded and its result cannot be read.';
 
-CREATE FUNCTION pg_background_result_v2(
+CREATE OR REPLACE FUNCTION pg_background_result_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -181,7 +330,7 @@ AS 'MODULE_PATHNAME', 'pg_background_result_v2';
 COMMENT ON FUNCTION pg_background_result_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once; raises the error of the job if it failed. Call it in FROM with a column definition list.';
 
-CREATE FUNCTION pg_background_result(
+CREATE OR REPLACE FUNCTION pg_background_result(
     pid pg_catalog.int4,
     cookie pg_catalog.int8,
     row_type pg_catalog.anyelement
@@ -192,7 +341,7 @@ AS 'MODULE_PATHNAME', 'pg_background_result_as';
 COMMENT ON FUNCTION pg_background_result(pg_catalog.int4, pg_catalog.int8, pg_catalog.anyelement) IS
 'Waits for the job and returns its rows, once, as rows of the type of the third argument, whose value does not matter: NULL::some_type. In a select list it returns them one by one, as they come.';
 
-CREATE FUNCTION pg_background_result_json(
+CREATE OR REPLACE FUNCTION pg_background_result_json(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -202,7 +351,7 @@ AS 'MODULE_PATHNAME', 'pg_background_result_json';
 COMMENT ON FUNCTION pg_background_result_json(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once, each as a JSON object by column name (as to_jsonb gives it); command tags as {"command_tag": ...}. In a select list it returns them one by one, as they come.';
 
-CREATE FUNCTION pg_background_detach_v2(
+CREATE OR REPLACE FUNCTION pg_background_detach_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -212,17 +361,7 @@ AS 'MODULE_PATHNAME', 'pg_background_detach_v2';
 COMMENT ON FUNCTION pg_background_detach_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Stops tracking the job; the job itself goes on. To stop it, use pg_background_cancel_v2 first.';
 
-CREATE FUNCTION pg_background_cancel_v2(
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8
-)
-RETURNS pg_catalog.void
-LANGUAGE c STRICT
-AS 'MODULE_PATHNAME', 'pg_background_cancel_v2';
-COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8) IS
-'Asks for the job to be canceled and does not wait for it. Does nothing to a job that has finished.';
-
-CREATE FUNCTION pg_background_cancel_v2_grace(
+CREATE OR REPLACE FUNCTION pg_background_cancel_v2_grace(
     pid pg_catalog.int4,
     cookie pg_catalog.int8,
     grace_ms pg_catalog.int4
@@ -233,17 +372,7 @@ AS 'MODULE_PATHNAME', 'pg_background_cancel_v2_grace';
 COMMENT ON FUNCTION pg_background_cancel_v2_grace(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
 'Cancels the job, and terminates its worker when the job has not ended after grace_ms milliseconds. With 0 it is pg_background_cancel_v2.';
 
-CREATE FUNCTION pg_background_wait_v2(
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8
-)
-RETURNS pg_catalog.void
-LANGUAGE c STRICT
-AS 'MODULE_PATHNAME', 'pg_background_wait_v2';
-COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8) IS
-'Waits until the job has finished, however it ended.';
-
-CREATE FUNCTION pg_background_wait_v2_timeout(
+CREATE OR REPLACE FUNCTION pg_background_wait_v2_timeout(
     pid pg_catalog.int4,
     cookie pg_catalog.int8,
     timeout_ms pg_catalog.int4
@@ -254,21 +383,21 @@ AS 'MODULE_PATHNAME', 'pg_background_wait_v2_timeout';
 COMMENT ON FUNCTION pg_background_wait_v2_timeout(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
 'Waits at most timeout_ms milliseconds until the job has finished; true if it has.';
 
-CREATE FUNCTION pg_background_list_v2()
+CREATE OR REPLACE FUNCTION pg_background_list_v2()
 RETURNS SETOF pg_catalog.record
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_list_v2';
 COMMENT ON FUNCTION pg_background_list_v2() IS
 'The jobs that this session tracks and the current role may manage. Call it in FROM AS (pid int4, cookie int8, launched_at timestamptz, user_id oid, queue_size int4, state text, sql_preview text, last_error text, consumed bool).';
 
-CREATE FUNCTION pg_background_stats_v2()
+CREATE OR REPLACE FUNCTION pg_background_stats_v2()
 RETURNS pg_background_stats
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_stats_v2';
 COMMENT ON FUNCTION pg_background_stats_v2() IS
 'Counts of the jobs that this session launched, by how they ended, and their mean run time.';
 
-CREATE FUNCTION pg_background_progress(
+CREATE OR REPLACE FUNCTION pg_background_progress(
     pct pg_catalog.int4,
     msg pg_catalog.text DEFAULT NULL
 )
@@ -278,19 +407,9 @@ AS 'MODULE_PATHNAME', 'pg_background_progress';
 COMMENT ON FUNCTION pg_background_progress(pg_catalog.int4, pg_catalog.text) IS
 'Called by the SQL of a job: says how far it has come, in percent, with a message of at most 63 bytes.';
 
-CREATE FUNCTION pg_background_get_progress_v2(
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8
-)
-RETURNS pg_background_progress
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
-COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
-'What the job last said with pg_background_progress; NULL when it said nothing or there is no such job.';
-
 -- The names of version 2.0 of the C extension
 
-CREATE FUNCTION pg_background_launch(
+CREATE OR REPLACE FUNCTION pg_background_launch(
     sql pg_catalog.text,
     queue_size pg_catalog.int4,
     label pg_catalog.text
@@ -301,7 +420,7 @@ AS 'MODULE_PATHNAME', 'pg_background_launch';
 COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
 'Runs SQL in the background and returns its handle. The label, which may be NULL and is cut to 63 bytes, is shown in lists and can be canceled by.';
 
-CREATE FUNCTION pg_background_submit(
+CREATE OR REPLACE FUNCTION pg_background_submit(
     sql pg_catalog.text,
     queue_size pg_catalog.int4 DEFAULT 0
 )
@@ -311,7 +430,7 @@ AS 'MODULE_PATHNAME', 'pg_background_submit';
 COMMENT ON FUNCTION pg_background_submit(pg_catalog.text, pg_catalog.int4) IS
 'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
 
-CREATE FUNCTION pg_background_submit(
+CREATE OR REPLACE FUNCTION pg_background_submit(
     sql pg_catalog.text,
     queue_size pg_catalog.int4,
     label pg_catalog.text
@@ -322,7 +441,7 @@ AS 'MODULE_PATHNAME', 'pg_background_submit';
 COMMENT ON FUNCTION pg_background_submit(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
 'Runs SQL in the background for its effect only, with a label.';
 
-CREATE FUNCTION pg_background_result(
+CREATE OR REPLACE FUNCTION pg_background_result(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -332,7 +451,7 @@ AS 'MODULE_PATHNAME', 'pg_background_result';
 COMMENT ON FUNCTION pg_background_result(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once; raises the error of the job if it failed. Call it in FROM with a column definition list.';
 
-CREATE FUNCTION pg_background_detach(
+CREATE OR REPLACE FUNCTION pg_background_detach(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -342,7 +461,7 @@ AS 'MODULE_PATHNAME', 'pg_background_detach';
 COMMENT ON FUNCTION pg_background_detach(pg_catalog.int4, pg_catalog.int8) IS
 'Stops tracking the job; the job itself goes on. To stop it, use pg_background_cancel first.';
 
-CREATE FUNCTION pg_background_cancel(
+CREATE OR REPLACE FUNCTION pg_background_cancel(
     pid pg_catalog.int4,
     cookie pg_catalog.int8,
     grace_ms pg_catalog.int4 DEFAULT 0
@@ -353,18 +472,7 @@ AS 'MODULE_PATHNAME', 'pg_background_cancel';
 COMMENT ON FUNCTION pg_background_cancel(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
 'Cancels the job. With grace_ms above 0 waits that long for it to end, then terminates its worker.';
 
-CREATE FUNCTION pg_background_cancel_v2(
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8,
-    grace_ms pg_catalog.int4
-)
-RETURNS pg_catalog.void
-LANGUAGE c STRICT
-AS 'MODULE_PATHNAME', 'pg_background_cancel_v2';
-COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-'As pg_background_cancel.';
-
-CREATE FUNCTION pg_background_wait(
+CREATE OR REPLACE FUNCTION pg_background_wait(
     pid pg_catalog.int4,
     cookie pg_catalog.int8,
     timeout_ms pg_catalog.int4 DEFAULT 0
@@ -375,32 +483,21 @@ AS 'MODULE_PATHNAME', 'pg_background_wait';
 COMMENT ON FUNCTION pg_background_wait(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
 'Waits until the job has finished, at most timeout_ms milliseconds (0: for ever); true if it has.';
 
-CREATE FUNCTION pg_background_wait_v2(
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8,
-    timeout_ms pg_catalog.int4
-)
-RETURNS pg_catalog.bool
-LANGUAGE c STRICT
-AS 'MODULE_PATHNAME', 'pg_background_wait_v2';
-COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-'As pg_background_wait.';
-
-CREATE FUNCTION pg_background_list()
+CREATE OR REPLACE FUNCTION pg_background_list()
 RETURNS SETOF pg_catalog.record
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_list_v2';
 COMMENT ON FUNCTION pg_background_list() IS
 'The jobs that this session tracks and the current role may manage. The view of the same name needs no column definition list.';
 
-CREATE FUNCTION pg_background_stats()
+CREATE OR REPLACE FUNCTION pg_background_stats()
 RETURNS pg_background_stats
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_stats_v2';
 COMMENT ON FUNCTION pg_background_stats() IS
 'Counts of the jobs that this session launched, by how they ended, and their mean run time.';
 
-CREATE FUNCTION pg_background_report_progress(
+CREATE OR REPLACE FUNCTION pg_background_report_progress(
     pct pg_catalog.int4,
     msg pg_catalog.text DEFAULT NULL
 )
@@ -410,7 +507,7 @@ AS 'MODULE_PATHNAME', 'pg_background_progress';
 COMMENT ON FUNCTION pg_background_report_progress(pg_catalog.int4, pg_catalog.text) IS
 'Called by the SQL of a job: says how far it has come, in percent, with a message of at most 63 bytes.';
 
-CREATE FUNCTION pg_background_get_progress(
+CREATE OR REPLACE FUNCTION pg_background_get_progress(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -420,7 +517,7 @@ AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
 COMMENT ON FUNCTION pg_background_get_progress(pg_catalog.int4, pg_catalog.int8) IS
 'What the job last said with pg_background_report_progress; NULL when it said nothing or there is no such job.';
 
-CREATE FUNCTION pg_background_result_info(
+CREATE OR REPLACE FUNCTION pg_background_result_info(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -430,7 +527,7 @@ AS 'MODULE_PATHNAME', 'pg_background_result_info';
 COMMENT ON FUNCTION pg_background_result_info(pg_catalog.int4, pg_catalog.int8) IS
 'How the job completed, without using up its result.';
 
-CREATE FUNCTION pg_background_error_info(
+CREATE OR REPLACE FUNCTION pg_background_error_info(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -440,17 +537,7 @@ AS 'MODULE_PATHNAME', 'pg_background_error_info';
 COMMENT ON FUNCTION pg_background_error_info(pg_catalog.int4, pg_catalog.int8) IS
 'The error that the job ended with, field by field; NULL when it has none.';
 
-CREATE FUNCTION pg_background_outcome(
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8
-)
-RETURNS pg_background_outcome
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'pg_background_outcome';
-COMMENT ON FUNCTION pg_background_outcome(pg_catalog.int4, pg_catalog.int8) IS
-'How the job stands, or how it ended. Never raises an error: for a handle that names no job of this session all but pid and cookie are NULL.';
-
-CREATE FUNCTION pg_background_full_sql(
+CREATE OR REPLACE FUNCTION pg_background_full_sql(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -460,28 +547,28 @@ AS 'MODULE_PATHNAME', 'pg_background_full_sql';
 COMMENT ON FUNCTION pg_background_full_sql(pg_catalog.int4, pg_catalog.int8) IS
 'The whole SQL text of the job, of which lists show the beginning.';
 
-CREATE FUNCTION pg_background_detach_all()
+CREATE OR REPLACE FUNCTION pg_background_detach_all()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_detach_all';
 COMMENT ON FUNCTION pg_background_detach_all() IS
 'Stops tracking all jobs of this session that the current role may manage; they go on. Returns how many.';
 
-CREATE FUNCTION pg_background_cancel_all()
+CREATE OR REPLACE FUNCTION pg_background_cancel_all()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_cancel_all';
 COMMENT ON FUNCTION pg_background_cancel_all() IS
 'Cancels all jobs of this session that the current role may manage. Returns how many had not finished.';
 
-CREATE FUNCTION pg_background_purge()
+CREATE OR REPLACE FUNCTION pg_background_purge()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_purge';
 COMMENT ON FUNCTION pg_background_purge() IS
 'Stops tracking the jobs that have finished. Returns how many.';
 
-CREATE FUNCTION pg_background_cancel_by_label(
+CREATE OR REPLACE FUNCTION pg_background_cancel_by_label(
     pattern pg_catalog.text,
     grace_ms pg_catalog.int4 DEFAULT 0
 )
@@ -491,7 +578,7 @@ AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
 COMMENT ON FUNCTION pg_background_cancel_by_label(pg_catalog.text, pg_catalog.int4) IS
 'Cancels the jobs of this session whose label is LIKE the pattern; grace_ms as in pg_background_cancel. Returns how many had not finished.';
 
-CREATE FUNCTION pg_background_wait_any(
+CREATE OR REPLACE FUNCTION pg_background_wait_any(
     handles pg_background_handle[],
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
@@ -501,7 +588,7 @@ AS 'MODULE_PATHNAME', 'pg_background_wait_any';
 COMMENT ON FUNCTION pg_background_wait_any(pg_background_handle[], pg_catalog.int4) IS
 'Waits until the first of the jobs has finished, at most timeout_ms milliseconds (0: for ever), and returns its handle; NULL when none has.';
 
-CREATE FUNCTION pg_background_drain(
+CREATE OR REPLACE FUNCTION pg_background_drain(
     handles pg_background_handle[],
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
@@ -511,7 +598,7 @@ AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain(pg_background_handle[], pg_catalog.int4) IS
 'Waits until all of the jobs have finished, at most timeout_ms milliseconds in all (0: for ever), returns the outcome of each in the order of the array, and stops tracking those that have finished.';
 
-CREATE FUNCTION pg_background_run(
+CREATE OR REPLACE FUNCTION pg_background_run(
     sql pg_catalog.text,
     queue_size pg_catalog.int4 DEFAULT 0,
     timeout_ms pg_catalog.int4 DEFAULT 0,
@@ -523,7 +610,7 @@ AS 'MODULE_PATHNAME', 'pg_background_run';
 COMMENT ON FUNCTION pg_background_run(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text) IS
 'Runs SQL in the background, waits for its end and returns its outcome; its rows are discarded. At the time limit it is canceled, and terminated when it has not ended a second later.';
 
-CREATE FUNCTION pg_background_run_query(
+CREATE OR REPLACE FUNCTION pg_background_run_query(
     sql pg_catalog.text,
     queue_size pg_catalog.int4 DEFAULT 0,
     timeout_ms pg_catalog.int4 DEFAULT 0,
@@ -536,14 +623,36 @@ AS 'MODULE_PATHNAME', 'pg_background_run_query';
 COMMENT ON FUNCTION pg_background_run_query(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text, pg_catalog.text) IS
 'Runs SQL in the background, waits for its end and returns its rows. Call it in FROM with a column definition list; if col_def repeats that list, the types are compared.';
 
-CREATE FUNCTION pg_background_record_timeout()
+CREATE OR REPLACE FUNCTION pg_background_record_timeout()
 RETURNS pg_catalog.void
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_record_timeout';
 COMMENT ON FUNCTION pg_background_record_timeout() IS
 'Counts one in workers_timed_out: for those who keep time limits of their own.';
 
-CREATE FUNCTION pg_background_result_info_v2(
+CREATE OR REPLACE FUNCTION pg_background_launch_v2(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4,
+    label pg_catalog.text
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_launch_v2';
+COMMENT ON FUNCTION pg_background_launch_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
+'As pg_background_launch with a label.';
+
+CREATE OR REPLACE FUNCTION pg_background_submit_v2(
+    sql pg_catalog.text,
+    queue_size pg_catalog.int4,
+    label pg_catalog.text
+)
+RETURNS pg_background_handle
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_submit_v2';
+COMMENT ON FUNCTION pg_background_submit_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
+'As pg_background_submit with a label.';
+
+CREATE OR REPLACE FUNCTION pg_background_result_info_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -553,7 +662,7 @@ AS 'MODULE_PATHNAME', 'pg_background_result_info';
 COMMENT ON FUNCTION pg_background_result_info_v2(pg_catalog.int4, pg_catalog.int8) IS
 'As pg_background_result_info.';
 
-CREATE FUNCTION pg_background_error_info_v2(
+CREATE OR REPLACE FUNCTION pg_background_error_info_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -563,17 +672,7 @@ AS 'MODULE_PATHNAME', 'pg_background_error_info';
 COMMENT ON FUNCTION pg_background_error_info_v2(pg_catalog.int4, pg_catalog.int8) IS
 'As pg_background_error_info.';
 
-CREATE FUNCTION pg_background_outcome_v2(
-    pid pg_catalog.int4,
-    cookie pg_catalog.int8
-)
-RETURNS pg_background_outcome
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'pg_background_outcome';
-COMMENT ON FUNCTION pg_background_outcome_v2(pg_catalog.int4, pg_catalog.int8) IS
-'As pg_background_outcome.';
-
-CREATE FUNCTION pg_background_full_sql_v2(
+CREATE OR REPLACE FUNCTION pg_background_full_sql_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -583,28 +682,28 @@ AS 'MODULE_PATHNAME', 'pg_background_full_sql';
 COMMENT ON FUNCTION pg_background_full_sql_v2(pg_catalog.int4, pg_catalog.int8) IS
 'As pg_background_full_sql.';
 
-CREATE FUNCTION pg_background_detach_all_v2()
+CREATE OR REPLACE FUNCTION pg_background_detach_all_v2()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_detach_all';
 COMMENT ON FUNCTION pg_background_detach_all_v2() IS
 'As pg_background_detach_all.';
 
-CREATE FUNCTION pg_background_cancel_all_v2()
+CREATE OR REPLACE FUNCTION pg_background_cancel_all_v2()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_cancel_all';
 COMMENT ON FUNCTION pg_background_cancel_all_v2() IS
 'As pg_background_cancel_all.';
 
-CREATE FUNCTION pg_background_purge_v2()
+CREATE OR REPLACE FUNCTION pg_background_purge_v2()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_purge';
 COMMENT ON FUNCTION pg_background_purge_v2() IS
 'As pg_background_purge.';
 
-CREATE FUNCTION pg_background_cancel_by_label_v2(
+CREATE OR REPLACE FUNCTION pg_background_cancel_by_label_v2(
     pattern pg_catalog.text,
     grace_ms pg_catalog.int4 DEFAULT 0
 )
@@ -614,7 +713,7 @@ AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
 COMMENT ON FUNCTION pg_background_cancel_by_label_v2(pg_catalog.text, pg_catalog.int4) IS
 'As pg_background_cancel_by_label.';
 
-CREATE FUNCTION pg_background_wait_any_v2(
+CREATE OR REPLACE FUNCTION pg_background_wait_any_v2(
     handles pg_background_handle[],
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
@@ -624,7 +723,7 @@ AS 'MODULE_PATHNAME', 'pg_background_wait_any';
 COMMENT ON FUNCTION pg_background_wait_any_v2(pg_background_handle[], pg_catalog.int4) IS
 'As pg_background_wait_any.';
 
-CREATE FUNCTION pg_background_drain_v2(
+CREATE OR REPLACE FUNCTION pg_background_drain_v2(
     handles pg_background_handle[],
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
@@ -634,7 +733,7 @@ AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain_v2(pg_background_handle[], pg_catalog.int4) IS
 'As pg_background_drain.';
 
-CREATE FUNCTION pg_background_run_v2(
+CREATE OR REPLACE FUNCTION pg_background_run_v2(
     sql pg_catalog.text,
     queue_size pg_catalog.int4 DEFAULT 0,
     timeout_ms pg_catalog.int4 DEFAULT 0,
@@ -646,7 +745,7 @@ AS 'MODULE_PATHNAME', 'pg_background_run';
 COMMENT ON FUNCTION pg_background_run_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text) IS
 'As pg_background_run.';
 
-CREATE FUNCTION pg_background_run_query_v2(
+CREATE OR REPLACE FUNCTION pg_background_run_query_v2(
     sql pg_catalog.text,
     queue_size pg_catalog.int4 DEFAULT 0,
     timeout_ms pg_catalog.int4 DEFAULT 0,
@@ -659,14 +758,14 @@ AS 'MODULE_PATHNAME', 'pg_background_run_query';
 COMMENT ON FUNCTION pg_background_run_query_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text, pg_catalog.text) IS
 'As pg_background_run_query.';
 
-CREATE FUNCTION pg_background_record_timeout_v2()
+CREATE OR REPLACE FUNCTION pg_background_record_timeout_v2()
 RETURNS pg_catalog.void
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_record_timeout';
 COMMENT ON FUNCTION pg_background_record_timeout_v2() IS
 'As pg_background_record_timeout.';
 
-CREATE FUNCTION pg_background_wait_all(
+CREATE OR REPLACE FUNCTION pg_background_wait_all(
     handles pg_background_handle[],
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
@@ -676,7 +775,7 @@ AS 'MODULE_PATHNAME', 'pg_background_wait_all';
 COMMENT ON FUNCTION pg_background_wait_all(pg_background_handle[], pg_catalog.int4) IS
 'Waits until all of the jobs have finished, at most timeout_ms milliseconds in all (0: for ever). Returns how many have.';
 
-CREATE VIEW pg_background_list AS
+CREATE OR REPLACE VIEW pg_background_list AS
 SELECT pid, cookie, launched_at, user_id, queue_size, state, sql_preview, last_error, consumed, label
 FROM pg_background_list() AS (
     pid pg_catalog.int4,
@@ -693,7 +792,7 @@ FROM pg_background_list() AS (
 COMMENT ON VIEW pg_background_list IS
 'The jobs that this session tracks and the current role may manage.';
 
-CREATE VIEW pg_background_activity AS
+CREATE OR REPLACE VIEW pg_background_activity AS
 SELECT l.pid, l.cookie, l.launched_at, l.user_id, l.queue_size, l.state AS pgbg_state, l.sql_preview,
        l.last_error, l.consumed, l.label, a.state AS backend_state, a.wait_event_type, a.wait_event,
        a.xact_start, a.query_start, a.backend_start, a.query
@@ -706,7 +805,7 @@ COMMENT ON VIEW pg_background_activity IS
 
 -- Many statements in one call
 
-CREATE FUNCTION pg_background_fanout(
+CREATE OR REPLACE FUNCTION pg_background_fanout(
     sql pg_catalog.text[],
     max_parallel pg_catalog.int4 DEFAULT NULL,
     fail_fast pg_catalog.bool DEFAULT false,
@@ -726,7 +825,7 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_fanout';
 COMMENT ON FUNCTION pg_background_fanout(pg_catalog.text[], pg_catalog.int4, pg_catalog.bool, pg_catalog.int4) IS
 'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool of workers takes), and returns a row for each in the order in which they finish. result is a JSON array of the rows. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
-CREATE FUNCTION pg_background_spilled(
+CREATE OR REPLACE FUNCTION pg_background_spilled(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
 )
@@ -738,7 +837,7 @@ COMMENT ON FUNCTION pg_background_spilled(pg_catalog.int4, pg_catalog.int8) IS
 
 -- What is in use in the whole cluster
 
-CREATE FUNCTION pg_background_resources(
+CREATE OR REPLACE FUNCTION pg_background_resources(
     OUT slots_total pg_catalog.int4,
     OUT slots_used pg_catalog.int4,
     OUT arena_bytes pg_catalog.int8,
@@ -755,14 +854,14 @@ AS 'MODULE_PATHNAME', 'pg_background_resources';
 COMMENT ON FUNCTION pg_background_resources() IS
 'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files and what is in them.';
 
-CREATE FUNCTION pg_background_retire_idle()
+CREATE OR REPLACE FUNCTION pg_background_retire_idle()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_retire_idle';
 COMMENT ON FUNCTION pg_background_retire_idle() IS
 'Sends the idle workers of the whole cluster home at once and returns how many. For administrators.';
 
-CREATE FUNCTION pg_background_prewarm(
+CREATE OR REPLACE FUNCTION pg_background_prewarm(
     n pg_catalog.int4
 )
 RETURNS pg_catalog.int4
@@ -786,11 +885,36 @@ EXCEPTION
 END
 $script$;
 
+-- A database that has come all the way from version 1.4 calls the first parameter of these user_name, and the
+-- name of a parameter cannot be changed.
+DO $script$
+DECLARE
+    helper pg_catalog.regprocedure;
+BEGIN
+    FOR helper IN
+        SELECT p.oid::pg_catalog.regprocedure
+        FROM pg_catalog.pg_extension e
+        JOIN pg_catalog.pg_depend d
+          ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+         AND d.refobjid = e.oid
+         AND d.deptype = 'e'
+         AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+        WHERE e.extname = 'pg_background'
+          AND p.proname IN ('grant_pg_background_privileges', 'revoke_pg_background_privileges')
+          AND p.proargnames[1] <> 'role_name'
+    LOOP
+        EXECUTE pg_catalog.format('DROP FUNCTION %s', helper);
+    END LOOP;
+END
+$script$;
+
 -- The statements that give an executor its rights are derived from the members of the extension,
 -- so a function or type that a later version adds is covered without a list to maintain. What an
 -- executor must not have is named here: SECURITY DEFINER helpers and what is for administrators.
--- Since 17 the array types of our types are members as well; they go by the rights of their elements.
-CREATE FUNCTION grant_pg_background_privileges(
+-- Since 17 the array types of our types are members as well, which go by the rights of their elements,
+-- and so are the row types of our views, whose rights are those of the view; neither is to be granted.
+CREATE OR REPLACE FUNCTION grant_pg_background_privileges(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
 )
@@ -816,8 +940,9 @@ BEGIN
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
         LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+        LEFT JOIN pg_class v ON v.oid = t.typrelid AND v.relkind = 'v'
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A'
+          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A' AND v.oid IS NULL
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid DESC, d.objid
     LOOP
@@ -836,7 +961,7 @@ $function$;
 COMMENT ON FUNCTION grant_pg_background_privileges(pg_catalog.text, pg_catalog.bool) IS
 'Lets a role use pg_background. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension, and whoever may execute it can let any role run background jobs. Grant it to administrators only.';
 
-CREATE FUNCTION revoke_pg_background_privileges(
+CREATE OR REPLACE FUNCTION revoke_pg_background_privileges(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
 )
@@ -862,8 +987,9 @@ BEGIN
           ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
         LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
         LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+        LEFT JOIN pg_class v ON v.oid = t.typrelid AND v.relkind = 'v'
         WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A'
+          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A' AND v.oid IS NULL
                OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
         ORDER BY d.classid, d.objid DESC
     LOOP
@@ -882,7 +1008,7 @@ $function$;
 COMMENT ON FUNCTION revoke_pg_background_privileges(pg_catalog.text, pg_catalog.bool) IS
 'Takes from a role what grant_pg_background_privileges gave it. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension, and whoever may execute it can take the use of background jobs from any role. Grant it to administrators only.';
 
-CREATE FUNCTION pg_background_grant_privileges(
+CREATE OR REPLACE FUNCTION pg_background_grant_privileges(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
 )
@@ -908,7 +1034,7 @@ $function$;
 COMMENT ON FUNCTION pg_background_grant_privileges(pg_catalog.text, pg_catalog.bool) IS
 'Lets a role use pg_background. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
 
-CREATE FUNCTION pg_background_grant_privileges_v2(
+CREATE OR REPLACE FUNCTION pg_background_grant_privileges_v2(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
 )
@@ -934,7 +1060,7 @@ $function$;
 COMMENT ON FUNCTION pg_background_grant_privileges_v2(pg_catalog.text, pg_catalog.bool) IS
 'Lets a role use pg_background. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
 
-CREATE FUNCTION pg_background_revoke_privileges(
+CREATE OR REPLACE FUNCTION pg_background_revoke_privileges(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
 )
@@ -960,7 +1086,7 @@ $function$;
 COMMENT ON FUNCTION pg_background_revoke_privileges(pg_catalog.text, pg_catalog.bool) IS
 'Takes from a role what pg_background_grant_privileges gave it. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
 
-CREATE FUNCTION pg_background_revoke_privileges_v2(
+CREATE OR REPLACE FUNCTION pg_background_revoke_privileges_v2(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
 )
@@ -988,7 +1114,7 @@ COMMENT ON FUNCTION pg_background_revoke_privileges_v2(pg_catalog.text, pg_catal
 
 -- DROP EXTENSION leaves the role alone, since other databases may use it. A role that holds rights
 -- cannot be dropped, so those in this database are taken from it first.
-CREATE FUNCTION pg_background_drop_executor_role()
+CREATE OR REPLACE FUNCTION pg_background_drop_executor_role()
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -1022,33 +1148,91 @@ $function$;
 COMMENT ON FUNCTION pg_background_drop_executor_role() IS
 'Drops pgbackground_role after taking its rights on pg_background in this database; rights in other databases must have been revoked there. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
 
--- PUBLIC has EXECUTE on new functions and USAGE on new types by default: take both away, from every
--- member, and give the role what is meant for it.
+-- PUBLIC has EXECUTE on new functions and USAGE on new types by default: take both away, and give the role
+-- what is meant for it. The helpers of version 1.10 were granted to the role by themselves.
+--
+-- Only what is amiss is granted or revoked. A script that does either makes all the rights on the object the
+-- extension's own in the eyes of pg_dump, those too that an administrator has granted: they would be missing
+-- from the dump. And what an administrator has granted to PUBLIC or taken from the role, after an older version
+-- had done the opposite, stays so: pg_init_privs knows what that version did.
 DO $script$
 DECLARE
     command pg_catalog.text;
 BEGIN
     FOR command IN
-        SELECT CASE d.classid
-                   WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN
-                       pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', d.objid::pg_catalog.regprocedure)
-                   ELSE
-                       pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', d.objid::pg_catalog.regtype)
-               END
-        FROM pg_catalog.pg_extension e
-        JOIN pg_catalog.pg_depend d
-          ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-         AND d.refobjid = e.oid
-         AND d.deptype = 'e'
-        LEFT JOIN pg_catalog.pg_type t
-          ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = d.objid
-        WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass OR t.typcategory <> 'A')
+        WITH member AS (
+            SELECT d.classid,
+                   d.objid,
+                   CASE
+                       WHEN p.oid IS NOT NULL THEN 'EXECUTE'
+                       WHEN y.oid IS NOT NULL THEN 'USAGE'
+                       ELSE 'SELECT'
+                   END AS privilege,
+                   CASE
+                       WHEN p.oid IS NOT NULL THEN pg_catalog.format('FUNCTION %s', p.oid::pg_catalog.regprocedure)
+                       WHEN y.oid IS NOT NULL THEN pg_catalog.format('TYPE %s', y.oid::pg_catalog.regtype)
+                       ELSE pg_catalog.format('TABLE %s', c.oid::pg_catalog.regclass)
+                   END AS name,
+                   COALESCE(
+                       p.proacl, y.typacl, c.relacl,
+                       CASE
+                           WHEN p.oid IS NOT NULL THEN pg_catalog.acldefault('f', p.proowner)
+                           WHEN y.oid IS NOT NULL THEN pg_catalog.acldefault('T', y.typowner)
+                           ELSE pg_catalog.acldefault('r', c.relowner)
+                       END
+                   ) AS acl,
+                   p.oid IS NULL OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle' AS for_role
+            FROM pg_catalog.pg_extension e
+            JOIN pg_catalog.pg_depend d
+              ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+             AND d.refobjid = e.oid
+             AND d.deptype = 'e'
+            LEFT JOIN pg_catalog.pg_proc p
+              ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid
+            LEFT JOIN pg_catalog.pg_type y
+              ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND y.oid = d.objid
+            LEFT JOIN pg_catalog.pg_class c
+              ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
+            LEFT JOIN pg_catalog.pg_class v ON v.oid = y.typrelid AND v.relkind = 'v'
+            WHERE e.extname = 'pg_background'
+              AND (y.oid IS NULL OR y.typcategory <> 'A' AND v.oid IS NULL)
+        ), granted AS (
+            SELECT m.name,
+                   m.privilege,
+                   m.for_role,
+                   now.to_public,
+                   now.to_role,
+                   i.objoid IS NOT NULL AND NOT made.to_public AS public_by_hand,
+                   made.to_role AND NOT now.to_role AS role_by_hand
+            FROM member m
+            LEFT JOIN pg_catalog.pg_init_privs i
+              ON i.classoid = m.classid AND i.objoid = m.objid AND i.objsubid = 0
+            CROSS JOIN LATERAL (
+                SELECT COALESCE(pg_catalog.bool_or(a.grantee = 0), false) AS to_public,
+                       COALESCE(pg_catalog.bool_or(a.grantee = 'pgbackground_role'::pg_catalog.regrole), false) AS to_role
+                FROM pg_catalog.aclexplode(m.acl) a
+                WHERE a.privilege_type = m.privilege
+            ) now
+            CROSS JOIN LATERAL (
+                SELECT COALESCE(pg_catalog.bool_or(a.grantee = 0), false) AS to_public,
+                       COALESCE(pg_catalog.bool_or(a.grantee = 'pgbackground_role'::pg_catalog.regrole), false) AS to_role
+                FROM pg_catalog.aclexplode(i.initprivs) a
+                WHERE a.privilege_type = m.privilege
+            ) made
+        )
+        SELECT pg_catalog.format('REVOKE ALL ON %s FROM PUBLIC', name)
+        FROM granted
+        WHERE to_public AND NOT public_by_hand
+        UNION ALL
+        SELECT pg_catalog.format('GRANT %s ON %s TO pgbackground_role', privilege, name)
+        FROM granted
+        WHERE for_role AND NOT to_role AND NOT role_by_hand
+        UNION ALL
+        SELECT pg_catalog.format('REVOKE ALL ON %s FROM pgbackground_role', name)
+        FROM granted
+        WHERE to_role AND NOT for_role
     LOOP
         EXECUTE command;
     END LOOP;
-    IF NOT grant_pg_background_privileges('pgbackground_role') THEN
-        RAISE EXCEPTION 'could not grant the privileges of pg_background to pgbackground_role';
-    END IF;
 END
 $script$;

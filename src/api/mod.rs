@@ -6,7 +6,9 @@
 //! with something to destroy has been left: so it keeps all its fields.
 //!
 //! Several SQL functions share a C function: the spellings of different versions, and overloads. Where they
-//! differ, the C function looks at how many arguments the call has and at the declared result.
+//! differ, the C function looks at how many arguments the call has and at the declared result. Composite types
+//! that differ between versions (an upgrade keeps the type that the database has) are filled by the names of
+//! their attributes.
 //!
 //! | module | subject |
 //! |---|---|
@@ -17,11 +19,13 @@
 //! | [`fanout`] | fan-out |
 //! | [`view`] | lists, statistics, progress, outcomes |
 //! | [`pool`] | the workers and resources of the cluster; loading the library |
+//! | [`old_names`] | C functions that only the catalogs of older versions name |
 
 mod control;
 mod fanout;
 mod launch;
 mod many;
+mod old_names;
 pub mod pool;
 mod result;
 mod view;
@@ -32,7 +36,7 @@ use crate::leader::session::Name;
 use crate::pg::array;
 use crate::pg::error::{Error, Failure};
 use crate::pg::rows::Caller;
-use crate::pg::tuple::{Value, composite};
+use crate::pg::tuple::{Value, composite, composite_by_name};
 use crate::pg::{settings, shim};
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
@@ -145,6 +149,13 @@ impl Arguments {
         unsafe { composite(self.0, values) }
     }
 
+    /// A row of the function's declared result type, where versions declare that type differently: each value
+    /// goes into the attribute of its name.
+    pub fn row_by_name<const N: usize>(self, names: [&str; N], values: [Value; N]) -> Datum {
+        // SAFETY: the scripts declare the result as a composite type in which these names have these types.
+        unsafe { composite_by_name(self.0, names, values) }
+    }
+
     /// What the calling query wants of a set-returning function.
     ///
     /// # Errors
@@ -214,9 +225,9 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
     }
 }
 
-/// Makes a function callable from SQL under its own name.
-macro_rules! sql_function {
-    ($(#[$meta:meta])* $name:ident, $info:ident, $body:expr) => {
+/// Tells the server, for the function of that name, which calling convention it has.
+macro_rules! function_record {
+    ($info:ident) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $info() -> &'static pgrx::pg_sys::Pg_finfo_record {
@@ -224,6 +235,14 @@ macro_rules! sql_function {
                 pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
             &RECORD
         }
+    };
+}
+pub(crate) use function_record;
+
+/// Makes a function callable from SQL under its own name.
+macro_rules! sql_function {
+    ($(#[$meta:meta])* $name:ident, $info:ident, $body:expr) => {
+        $crate::api::function_record!($info);
 
         $(#[$meta])*
         ///

@@ -92,6 +92,24 @@ fn asked(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
     (launch, arguments.int4(2).unwrap_or(0))
 }
 
+/// `pg_background_run_result`; 1.10 has fewer attributes, in another order.
+const RUN_RESULT: [&str; 14] = [
+    "pid",
+    "cookie",
+    "state",
+    "consumed",
+    "completed",
+    "has_error",
+    "row_count",
+    "command_tag",
+    "sqlstate",
+    "error_message",
+    "label",
+    "launched_at",
+    "timed_out",
+    "elapsed_ms",
+];
+
 sql_function!(
     /// `pg_background_run(sql, queue_size, timeout_ms, label)`: runs a job for its outcome.
     pg_background_run,
@@ -106,7 +124,7 @@ sql_function!(
         row[..12].copy_from_slice(&ran.outcome);
         row[12] = Value::bool(ran.timed_out);
         row[13] = Value::int8(ran.elapsed_ms);
-        Ok(arguments.row(row))
+        Ok(arguments.row_by_name(RUN_RESULT, row))
     }
 );
 

@@ -24,6 +24,18 @@ sql_function!(
     }
 );
 
+/// `pg_background_stats`; 1.8 to 1.10 lack the last attribute, 2.0 has it as the fifth.
+const STATS: [&str; 8] = [
+    "workers_launched",
+    "workers_completed",
+    "workers_failed",
+    "workers_canceled",
+    "workers_active",
+    "avg_execution_ms",
+    "max_workers",
+    "workers_timed_out",
+];
+
 sql_function!(
     /// `pg_background_stats_v2()`: what this session has launched.
     pg_background_stats_v2,
@@ -40,7 +52,7 @@ sql_function!(
             Value::int4(settings::max_workers() as i32),
             Value::int8(statistics.timed_out.cast_signed()),
         ];
-        Ok(arguments.row(row))
+        Ok(arguments.row_by_name(STATS, row))
     }
 );
 
@@ -106,12 +118,35 @@ sql_function!(
     |arguments| Ok(arguments.row(outcome::by_handle(arguments.int4(0), arguments.cookie(1))))
 );
 
+/// `pg_background_result_info`; 1.9 and 1.10 lack the times.
+const RESULT_INFO: [&str; 6] = [
+    "row_count",
+    "command_tag",
+    "completed",
+    "has_error",
+    "started_at",
+    "finished_at",
+];
+
 sql_function!(
     /// `pg_background_result_info(pid, cookie)`: how a job completed, without using up its result.
     pg_background_result_info,
     pg_finfo_pg_background_result_info,
-    |arguments| Ok(arguments.row(outcome::result_info(arguments.handle())?))
+    |arguments| Ok(arguments.row_by_name(RESULT_INFO, outcome::result_info(arguments.handle())?))
 );
+
+/// `pg_background_error`; 1.9 and 1.10 lack the names of objects.
+const ERROR: [&str; 9] = [
+    "sqlstate",
+    "message",
+    "detail",
+    "hint",
+    "context",
+    "schema_name",
+    "table_name",
+    "column_name",
+    "constraint_name",
+];
 
 sql_function!(
     /// `pg_background_error_info(pid, cookie)`: the error of a job, NULL if it has none.
@@ -119,7 +154,7 @@ sql_function!(
     pg_finfo_pg_background_error_info,
     |arguments| {
         Ok(match outcome::error_info(arguments.handle())? {
-            Some(error) => arguments.row(error.row()),
+            Some(error) => arguments.row_by_name(ERROR, error.row()),
             None => arguments.null(),
         })
     }

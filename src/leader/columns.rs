@@ -12,7 +12,7 @@ use crate::pg::error::Error;
 use crate::pg::shim::Records;
 use crate::pg::shim::{self, guarded};
 use pgrx::pg_sys;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{ERRCODE_DATATYPE_MISMATCH, ERRCODE_UNDEFINED_OBJECT};
 use smallvec::SmallVec;
 use std::ffi::CStr;
 
@@ -85,6 +85,27 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
             }
         })
         .collect()
+}
+
+/// The types of the job's columns may have been dropped since it ran.
+///
+/// # Errors
+/// 42704 when one was.
+pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
+    // The server's own types stay.
+    let may_be_gone =
+        |column: &JobColumn<'_>| column.type_oid.to_u32() >= pg_sys::FirstNormalObjectId;
+    for (number, column) in (1..).zip(job) {
+        // SAFETY: a catalog lookup, in the transaction of the calling function.
+        if may_be_gone(column) && !unsafe { pg_sys::get_typisdefined(column.type_oid) } {
+            return Err(Error::new(
+                ERRCODE_UNDEFINED_OBJECT,
+                format!("the type of column {number} of the job's result does not exist any more"),
+            )
+            .hint("The result cannot be read. Detach the job."));
+        }
+    }
+    Ok(())
 }
 
 fn type_name(type_oid: pg_sys::Oid, typmod: i32) -> String {

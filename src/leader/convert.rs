@@ -80,7 +80,7 @@ impl Converter {
     /// `context`, which has to live as long.
     ///
     /// # Errors
-    /// 42804 when they do not fit.
+    /// 42804 when they do not fit; 42704 when a type of theirs was dropped.
     ///
     /// # Safety
     /// The context must be valid.
@@ -111,6 +111,7 @@ impl Converter {
             return Ok(converter);
         };
         let job = columns::parse_description(description);
+        columns::check_types(&job)?;
         if let Wanted::Columns(caller) = wanted {
             converter.plan = Plan::Columns(columns::plan(&job, caller.columns())?);
         }

@@ -18,7 +18,9 @@
 //! However the call ends, its jobs in flight are canceled and let go of ([`Fanout::abandon`]): it is what
 //! dropping it does, and it is dropped with the memory of the calling query. That memory can outlive the
 //! (sub)transaction in which it was made by some time (an aborted transaction block waits for its
-//! ROLLBACK), so the end of the (sub)transaction does it too ([`after_transaction`]). The end of the session
+//! ROLLBACK), so the end of the (sub)transaction does it too ([`after_transaction`]). A cursor can outlive the
+//! subtransaction in which its first row was fetched: the next fetch is then told so, and does not take the
+//! call for complete. The end of the session
 //! takes the jobs with it because nobody has their handles ([`crate::leader::exit`]).
 
 use crate::engine::job::Phase;
@@ -38,7 +40,9 @@ use crate::pg::local::Local;
 use crate::pg::memory::Bytes;
 use crate::pg::tuple::Value;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
-    ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_NULL_VALUE_NOT_ALLOWED, ERRCODE_QUERY_CANCELED,
+    ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INVALID_PARAMETER_VALUE,
+    ERRCODE_NULL_VALUE_NOT_ALLOWED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ERRCODE_QUERY_CANCELED,
 };
 use pgrx::{pg_guard, pg_sys};
 
@@ -85,6 +89,8 @@ pub struct Fanout {
     deadline: Option<Micros>,
     /// Set once the call has expired: until when the canceled ones may take.
     grace_until: Option<Micros>,
+    /// Its (sub)transaction was rolled back.
+    rolled_back: bool,
     flights: Vec<Flight>,
     /// The jobs of `flights`, in the same order.
     jobs: Vec<JobId>,
@@ -122,10 +128,20 @@ impl Fanout {
     /// Checks what is asked for. Nothing is launched yet. `memory` has to live as long.
     ///
     /// # Errors
-    /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive.
+    /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive; 53000 the
+    /// pool may have no worker at all.
     pub fn new(asked: &Asked, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
         check_enabled()?;
         let cluster = cluster()?;
+        if cluster.worker_cap() == 0 {
+            return Err(Error::new(
+                ERRCODE_INSUFFICIENT_RESOURCES,
+                "no background worker is available",
+            )
+            .detail("There are no places for background workers.")
+            .hint("Raise max_worker_processes or pg_background.max_pool_workers.")
+            .into());
+        }
         let max_parallel = match asked.max_parallel {
             None => cluster.worker_cap() as usize * PER_PLACE,
             Some(limit) if limit > 0 => limit as usize,
@@ -148,6 +164,7 @@ impl Fanout {
             timeout_ms: asked.timeout_ms,
             deadline: wait::deadline(asked.timeout_ms),
             grace_until: None,
+            rolled_back: false,
             flights: Vec::new(),
             jobs: Vec::new(),
             memory,
@@ -169,8 +186,16 @@ impl Fanout {
     ///
     /// # Errors
     /// With `fail_fast`, that of the first statement that failed, or 57014 at the time limit; 53000 no slot to
-    /// be had; 53200 shared memory exhausted.
+    /// be had; 53200 shared memory exhausted; 55000 the subtransaction in which it began was rolled back.
     pub fn next(&mut self) -> Result<Option<Row>, Failure> {
+        if self.rolled_back {
+            return Err(Error::new(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the fan-out has ended with the subtransaction in which it began",
+            )
+            .detail("Its statements in flight were canceled, and no more were launched.")
+            .into());
+        }
         loop {
             if self.has_expired() {
                 self.expire()?;
@@ -406,7 +431,10 @@ fn abandon_where(picked: impl Fn(&Open) -> bool) {
     for Open { fanout, .. } in open {
         // SAFETY: in the list from when it got its place in memory until it is dropped there. No call is
         // inside it: its (sub)transaction ends after all frames were left.
-        unsafe { (*fanout).abandon() };
+        unsafe {
+            (*fanout).rolled_back = true;
+            (*fanout).abandon();
+        }
     }
 }
 

@@ -16,8 +16,6 @@ use std::ffi::c_void;
 /// The rows of a job as one JSON array, for whoever holds the job.
 pub struct JsonArray {
     rows: Rows,
-    /// What the array refers to lives here.
-    context: pg_sys::MemoryContext,
     state: *mut c_void,
     count: u64,
     ended: bool,
@@ -41,7 +39,6 @@ impl JsonArray {
         Ok(Self {
             // SAFETY: by the caller.
             rows: unsafe { Rows::begin(cluster, job, pid, Pace::Stepwise, context)? },
-            context,
             state: std::ptr::null_mut(),
             count: 0,
             ended: false,
@@ -58,9 +55,9 @@ impl JsonArray {
                 Step::Row(Row::Values(values, _)) => {
                     let element = values[0];
                     let state = self.state;
-                    // SAFETY: the array refers to a copy of the element in its own context.
+                    // SAFETY: the array refers to a copy of the element, in a context that lives as long.
                     self.state = unsafe {
-                        within(self.context, || {
+                        within(self.rows.context(), || {
                             guarded(|| shim::pgb_json_array_push(state, element))
                         })
                     };

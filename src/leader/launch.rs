@@ -276,7 +276,9 @@ pub fn launch_for_fanout(
     match placement {
         Placement::Handed(worker) => ring(worker),
         _ => {
+            let accepted = Accepted { cluster, job };
             let _ = registration::staff(cluster, lane, staffing);
+            std::mem::forget(accepted);
         }
     }
     Ok(Some(job))

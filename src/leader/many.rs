@@ -94,7 +94,8 @@ pub fn drain(handles: &[Handle], timeout_ms: i32, mut put: impl FnMut(Outcome)) 
     let deadline = wait::deadline(timeout_ms);
     let mut finished = Vec::new();
     for handle in handles {
-        if let Ok((cluster, tracked)) = session::find(handle.name(), Asking::ForControl)
+        pgrx::check_for_interrupts!();
+        if let Some((cluster, tracked)) = session::find_known(handle.pid, handle.cookie)
             && wait_for(cluster, tracked.job, deadline)
         {
             finished.push((cluster, tracked.job));
@@ -102,7 +103,10 @@ pub fn drain(handles: &[Handle], timeout_ms: i32, mut put: impl FnMut(Outcome)) 
         put(outcome::by_handle(Some(handle.pid), Some(handle.cookie)));
     }
     for (cluster, job) in finished {
-        session::let_go(cluster, job);
+        // A handle may be there twice.
+        if session::holds(job) {
+            session::let_go(cluster, job);
+        }
     }
 }
 

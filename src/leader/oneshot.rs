@@ -13,7 +13,7 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch;
 use crate::pg::rows::Caller;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{ERRCODE_DATATYPE_MISMATCH, ERRCODE_QUERY_CANCELED};
 
 /// How long a job has to end after it was canceled at the time limit, milliseconds; then its worker is asked
 /// to exit.
@@ -95,5 +95,11 @@ pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result
         .detail(format!("It did not end within {timeout_ms} ms."))
         .into());
     }
-    result::read_into_store(name, caller, false)
+    result::read_into_store(name, caller, false).map_err(|failure| match failure {
+        // A result that does not fit is kept for whoever has a handle; here nobody has.
+        Failure::Own(error) if error.code == ERRCODE_DATATYPE_MISMATCH => error
+            .hint("The job has run; its result is dropped. Columns of type text take any type.")
+            .into(),
+        other => other,
+    })
 }

@@ -9,7 +9,7 @@ use crate::leader::result::error_of;
 use crate::leader::session::{self, Asking, Name, Tracked};
 use crate::leader::view::state_name;
 use crate::pg::block::Block;
-use crate::pg::cluster::{Cluster, attached};
+use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::tuple::Value;
 use std::borrow::Cow;
@@ -123,13 +123,13 @@ pub fn of(cluster: &'static Cluster, tracked: &Tracked) -> Outcome {
 
 /// That of a handle, whatever it is: never fails.
 pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
-    let (Some(number), Some(name), Some(_)) = (pid, cookie, attached()) else {
-        return unknown(pid, cookie);
-    };
-    match session::find(Name::Handle(number, name), Asking::ForControl) {
-        Ok((cluster, tracked)) => of(cluster, &tracked),
-        Err(_) => unknown(pid, cookie),
-    }
+    let found = pid
+        .zip(cookie)
+        .and_then(|(pid, cookie)| session::find_known(pid, cookie));
+    found.map_or_else(
+        || unknown(pid, cookie),
+        |(cluster, tracked)| of(cluster, &tracked),
+    )
 }
 
 /// The attributes of `pg_background_result_info`.

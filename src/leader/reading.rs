@@ -9,7 +9,9 @@
 //! Nothing is used up until the caller says that it takes something ([`Reading::take`]): a reading that ends
 //! before leaves the result to be read again. (What a notice said was said.) A reading that is given up
 //! after it cannot give back what it took: it lets go of the job, whose rest is dropped. A frame in several
-//! chunks is put together in this process's memory, so its first chunk counts as taken.
+//! chunks is put together in this process's memory, so its first chunk counts as taken; the caller is told
+//! before that ([`Next::Long`]). A notice in several chunks cannot be given back half-way either, but once it is
+//! whole the result behind it is as it was.
 //!
 //! The job's memory may be gone when a reading ends after the session: see
 //! [`session::begin_reading`].
@@ -48,7 +50,7 @@ pub struct Reading {
     assembly: Assembly,
     /// The chunk of the frame that was returned last, if it is not put together.
     current: Option<Piece>,
-    /// Something was taken that cannot be given back.
+    /// The caller has taken something that cannot be given back.
     taking: bool,
     /// For what lives no longer than a frame.
     per_frame: pg_sys::MemoryContext,
@@ -101,6 +103,9 @@ pub struct Frame {
 pub enum Next {
     /// A frame.
     Frame(Frame),
+    /// A row whose pieces can be put together only once the caller takes ([`Reading::take`]); nothing of it
+    /// was taken. The next look gives the row.
+    Long,
     /// None now; there can be more.
     NotYet,
     /// The job has finished and there is no other.
@@ -113,7 +118,7 @@ impl Drop for Reading {
             return;
         }
         self.inlet.ring.disarm();
-        if self.taking {
+        if self.taking || !self.assembly.is_idle() {
             // Given up half-way: what was taken cannot be given back, so the job is let go of.
             self.shared.ring.discard();
             session::let_go(self.cluster, self.job);
@@ -263,7 +268,9 @@ impl Reading {
                 let kind = piece.kind();
                 return Next::Frame(Frame { kind, start, len });
             }
-            self.take();
+            if piece.kind() != frame::NOTICE && !self.taking {
+                return Next::Long;
+            }
             match piece {
                 Piece::Ring(chunk) => self
                     .inlet

@@ -122,22 +122,26 @@ impl Rows {
             self.since_check = 0;
             pgrx::check_for_interrupts!();
         }
-        match self.reading.next(wait)? {
-            Next::NotYet => Ok(Step::NotYet),
-            Next::End => {
-                self.check_end(wanted)?;
-                self.reading.complete();
-                Ok(Step::End)
-            }
-            Next::Frame(frame) => {
-                if self.converter.is_none() {
-                    self.describe(wanted)?;
+        loop {
+            match self.reading.next(wait)? {
+                Next::NotYet => return Ok(Step::NotYet),
+                Next::End => {
+                    self.check_end(wanted)?;
+                    self.reading.complete();
+                    return Ok(Step::End);
                 }
-                self.reading.take();
-                let converter = self.converter.as_mut().expect("just made");
-                // SAFETY: the frame stays until the next one is asked for.
-                let row = unsafe { within(self.contexts.row, || converter.row(frame, values)) };
-                Ok(Step::Row(row))
+                Next::Long => {
+                    self.check_columns(wanted)?;
+                    self.reading.take();
+                }
+                Next::Frame(frame) => {
+                    self.check_columns(wanted)?;
+                    self.reading.take();
+                    let converter = self.converter.as_mut().expect("just made");
+                    // SAFETY: the frame stays until the next one is asked for.
+                    let row = unsafe { within(self.contexts.row, || converter.row(frame, values)) };
+                    return Ok(Step::Row(row));
+                }
             }
         }
     }
@@ -159,12 +163,22 @@ impl Rows {
         self.reading.done();
     }
 
+    /// What lives as long as the reading: until [`free`](Self::free).
+    pub fn context(&self) -> pg_sys::MemoryContext {
+        self.contexts.reading
+    }
+
     /// The context of the row that was returned last.
     pub fn row_context(&self) -> pg_sys::MemoryContext {
         self.contexts.row
     }
 
-    fn describe(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
+    /// Compares the columns with the caller's, once a row was seen or the end was found. Before anything is
+    /// taken.
+    fn check_columns(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
+        if self.converter.is_some() {
+            return Ok(());
+        }
         let description = Block::of(self.cluster, self.job).description();
         // SAFETY: the context lives as long as the converter.
         let converter = unsafe { Converter::new(self.contexts.reading, description, wanted)? };
@@ -175,8 +189,8 @@ impl Rows {
     /// A result without rows has columns all the same; without columns and tags (empty SQL, or an error
     /// before them) it fits everything.
     fn check_end(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
-        if self.converter.is_none() && self.has_columns() {
-            self.describe(wanted)?;
+        if self.has_columns() {
+            self.check_columns(wanted)?;
         }
         Ok(())
     }

@@ -300,7 +300,9 @@ pub fn end_all_readings(cluster: &'static Cluster) {
 /// The part of [`let_go`] that concerns shared memory.
 pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
     let slot = cluster.slot(job);
-    if slot.word.load().phase() == Phase::Reserved {
+    let now = slot.word.load();
+    // The generation too: a job that was let go of before may have left its slot to somebody's reservation.
+    if now.phase() == Phase::Reserved && now.generation() == job.generation {
         abandon(cluster, job);
         return;
     }
@@ -413,10 +415,19 @@ pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), E
     let cluster = cluster()?;
     let found = match name {
         Name::Pid(pid) => find_by_pid(cluster, pid)?,
-        Name::Handle(pid, cookie) => find_by_handle(cluster, pid, cookie, asking)?,
+        Name::Handle(pid, cookie) => {
+            with_handle(cluster, pid, cookie).ok_or_else(|| no_such_handle(cluster, pid, asking))?
+        }
     };
     check_rights(cluster, &found)?;
     Ok((cluster, found))
+}
+
+/// As [`find`], for who does not ask why there is none: costs the same whatever the session tracks.
+pub fn find_known(pid: i32, cookie: Cookie) -> Option<(&'static Cluster, Tracked)> {
+    let cluster = attached()?;
+    let found = with_handle(cluster, pid, cookie)?;
+    may_manage(cluster, &found).then_some((cluster, found))
 }
 
 fn find_by_pid(cluster: &'static Cluster, pid: i32) -> Result<Tracked, Error> {
@@ -437,39 +448,34 @@ fn find_by_pid(cluster: &'static Cluster, pid: i32) -> Result<Tracked, Error> {
     }
 }
 
-fn find_by_handle(
-    cluster: &'static Cluster,
-    pid: i32,
-    cookie: Cookie,
-    asking: Asking,
-) -> Result<Tracked, Error> {
-    let in_its_slot = SESSION.with(|session| session.jobs.get(&cookie.index()).copied());
-    if let Some(found) = in_its_slot
-        .filter(|tracked| tracked.given && tracked.shown_cookie() == cookie.to_sql())
-        .filter(|tracked| tracked.has_pid(cluster, pid))
-    {
-        return Ok(found);
-    }
-    // What is left: a version 1 job by the cookie it is listed with, and errors.
-    let jobs = tracked();
-    let mut of_pid = jobs
+fn with_handle(cluster: &'static Cluster, pid: i32, cookie: Cookie) -> Option<Tracked> {
+    let is_it = |tracked: &Tracked| {
+        tracked.given && tracked.shown_cookie() == cookie.to_sql() && tracked.has_pid(cluster, pid)
+    };
+    SESSION.with(|session| {
+        if cookie.to_sql() == 0 {
+            // A version 1 job by the cookie it is listed with, which does not name its slot.
+            return session.jobs.values().copied().find(is_it);
+        }
+        session.jobs.get(&cookie.index()).copied().filter(is_it)
+    })
+}
+
+fn no_such_handle(cluster: &'static Cluster, pid: i32, asking: Asking) -> Error {
+    if !tracked()
         .iter()
-        .filter(|tracked| tracked.has_pid(cluster, pid))
-        .peekable();
-    if of_pid.peek().is_none() {
-        return Err(no_such_job(pid));
+        .any(|tracked| tracked.has_pid(cluster, pid))
+    {
+        return no_such_job(pid);
     }
-    if let Some(found) = of_pid.find(|tracked| tracked.shown_cookie() == cookie.to_sql()) {
-        return Ok(*found);
-    }
-    Err(match asking {
+    match asking {
         Asking::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
         Asking::ForControl => Error::new(
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("cookie mismatch for PID {pid}"),
         )
         .hint("The job of this handle has ended and its process runs another one, or the handle is not from this session."),
-    })
+    }
 }
 
 /// Superusers, and members of the role that launched the job.

@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use std::ffi::CStr;
 
 /// The attributes of a descriptor.
 ///
@@ -105,17 +106,14 @@ pub fn split<const N: usize>(row: [Value; N]) -> ([Datum; N], [bool; N]) {
     (row.map(|value| value.datum), row.map(|value| value.null))
 }
 
-/// A composite value of the function's declared result type.
+/// The descriptor of the function's declared result type, looked up in the type cache and blessed once per
+/// call site, then kept where the call site's other memory is.
 ///
 /// # Safety
-/// `fcinfo` is the argument of a function whose result is a composite type with at least as many
-/// attributes as `row` names; those it has more are NULL, those it lacks are dropped.
-pub unsafe fn composite<const N: usize>(
-    fcinfo: pg_sys::FunctionCallInfo,
-    row: [Value; N],
-) -> Datum {
-    // SAFETY: by the caller. The descriptor is looked up in the type cache and blessed once per call site,
-    // then kept where the call site's other memory is.
+/// `fcinfo` is the argument of a function whose result is a composite type, and which uses its call site's
+/// memory for nothing else.
+unsafe fn result_descriptor(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::TupleDesc {
+    // SAFETY: by the caller.
     unsafe {
         let function = (*fcinfo).flinfo;
         if (*function).fn_extra.is_null() {
@@ -127,11 +125,63 @@ pub unsafe fn composite<const N: usize>(
             pg_sys::CurrentMemoryContext = caller;
             (*function).fn_extra = kept.cast();
         }
-        let desc = (*function).fn_extra.cast::<pg_sys::TupleDescData>();
+        (*function).fn_extra.cast()
+    }
+}
+
+/// A composite value of the function's declared result type, attribute by attribute.
+///
+/// # Safety
+/// As [`result_descriptor`]; the values are of the types of the attributes. Attributes that the type has
+/// beyond `row` are NULL, and values beyond its attributes are dropped.
+pub unsafe fn composite<const N: usize>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    row: [Value; N],
+) -> Datum {
+    // SAFETY: by the caller.
+    unsafe {
+        let desc = result_descriptor(fcinfo);
         let (mut values, mut nulls) = (Vec::from(split(row).0), Vec::from(split(row).1));
         let natts = (*desc).natts as usize;
         values.resize(natts, Datum::null());
         nulls.resize(natts, true);
+        form(desc, &mut values, &mut nulls)
+    }
+}
+
+/// A composite value of the function's declared result type, each value in the attribute of its name.
+///
+/// For types that have grown: those of older versions lack attributes, or have them in another order.
+///
+/// # Safety
+/// As [`result_descriptor`]; a value is of the type of the attribute with its name. An attribute that no value
+/// is for is NULL, and a value that has no attribute is dropped.
+pub unsafe fn composite_by_name<const N: usize>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    names: [&str; N],
+    row: [Value; N],
+) -> Datum {
+    // SAFETY: by the caller; the descriptor lives as long as the call site.
+    unsafe {
+        let desc = result_descriptor(fcinfo);
+        let (mut values, mut nulls): (Vec<_>, Vec<_>) = attributes(desc)
+            .iter()
+            .map(|attribute| {
+                let name = CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes();
+                let index = names.iter().position(|known| known.as_bytes() == name);
+                let value = index.map_or(Value::NULL, |index| row[index]);
+                (value.datum, value.null)
+            })
+            .unzip();
+        form(desc, &mut values, &mut nulls)
+    }
+}
+
+/// # Safety
+/// The descriptor is blessed; there is a value and a flag for each attribute.
+unsafe fn form(desc: pg_sys::TupleDesc, values: &mut [Datum], nulls: &mut [bool]) -> Datum {
+    // SAFETY: by the caller.
+    unsafe {
         let tuple = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
         pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data)
     }

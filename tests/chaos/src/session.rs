@@ -1,5 +1,7 @@
 //! One session of many.
 
+mod many;
+
 use crate::Run;
 use crate::jobs::{self, Kind};
 use crate::ledger::Fate;
@@ -17,7 +19,7 @@ const TROUBLE: &[&str] = &[
     "57014", "57P01", "08006", "3D000", "28000", "42501", "53300",
 ];
 /// What a database that is not furnished yet may answer.
-const UNFURNISHED: &[&str] = &["42883", "42P01", "3F000"];
+const UNFURNISHED: &[&str] = &["42883", "42P01", "42704", "3F000"];
 /// What a launch may answer.
 const LAUNCH: &[&str] = &["53000", "53200", "53400", "55000"];
 
@@ -93,7 +95,7 @@ pub fn drive(run: &Run, seed: u64, number: u64) -> u64 {
 
 impl Session<'_> {
     fn step(&mut self) -> Step {
-        match self.rng.random_range(0..22) {
+        match self.rng.random_range(0..29) {
             0..8 => self.launch(),
             8..12 => self.read(),
             12 => self.wait(),
@@ -103,6 +105,10 @@ impl Session<'_> {
             17 | 18 => self.misuse(),
             19 => self.configure(),
             20 => self.transaction(),
+            21 | 22 => self.read_some(),
+            23 | 24 => self.fan_out(),
+            25 | 26 => self.many(),
+            27 => self.run_one(),
             _ => self.hurried(),
         }
     }
@@ -145,14 +151,21 @@ impl Session<'_> {
         } else {
             0
         };
-        let version = self.rng.random_range(0..10);
-        let (by_pid, submitted) = (version == 0, version == 1);
-        let sql = if by_pid {
-            "SELECT pg_background_launch($1, $2), 0::int8"
-        } else if submitted {
-            "SELECT pid, cookie FROM pg_background_submit_v2($1, $2)"
-        } else {
-            "SELECT pid, cookie FROM pg_background_launch_v2($1, $2)"
+        let version = self.rng.random_range(0..12);
+        let (by_pid, submitted) = (version == 0, matches!(version, 1 | 2));
+        let sql = match version {
+            0 => "SELECT pg_background_launch($1, $2), 0::int8",
+            1 => "SELECT pid, cookie FROM pg_background_submit_v2($1, $2)",
+            2 => {
+                "SELECT pid, cookie FROM pg_background_submit_params($1, $2::int4, row(1, 'x'), NULL::text)"
+            }
+            3 => {
+                "SELECT pid, cookie FROM pg_background_launch_params($1, $2::int4, ARRAY[row(1, 'x')])"
+            }
+            4 | 5 => {
+                "SELECT pid, cookie FROM pg_background_launch($1, $2::int4, 'label ' || $2::int4::text)"
+            }
+            _ => "SELECT pid, cookie FROM pg_background_launch_v2($1, $2)",
         };
         match self.client.query_one(sql, &[&kind.sql, &queue_size]) {
             Ok(row) => {
@@ -192,10 +205,12 @@ impl Session<'_> {
         }
         let job = self.jobs.swap_remove(index);
         let Handle { pid, cookie } = job.handle;
-        let sql = if job.by_pid {
-            format!("SELECT t FROM pg_background_result({pid}) AS (t text)")
-        } else {
-            format!("SELECT t FROM pg_background_result_v2({pid}, {cookie}) AS (t text)")
+        let sql = match self.rng.random_range(0..6) {
+            _ if job.by_pid => format!("SELECT t FROM pg_background_result({pid}) AS (t text)"),
+            0 => format!("SELECT pg_background_result_json({pid}, {cookie})::text"),
+            1 => format!("SELECT j::text FROM pg_background_result_json({pid}, {cookie}) j"),
+            2 => format!("SELECT pg_background_result({pid}, {cookie}, NULL::text)"),
+            _ => format!("SELECT t FROM pg_background_result_v2({pid}, {cookie}) AS (t text)"),
         };
         let result = self.client.query(sql.as_str(), &[]);
         if job.submitted {
@@ -399,11 +414,7 @@ impl Session<'_> {
         if let Step::Disconnected = self.judge("hurry", result, &[]) {
             return Step::Disconnected;
         }
-        let step = if self.rng.random() {
-            self.read()
-        } else {
-            self.launch()
-        };
+        let step = self.something_long();
         if !matches!(step, Step::Done) {
             return step;
         }

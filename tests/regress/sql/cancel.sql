@@ -91,7 +91,7 @@ SELECT pg_background_wait_v2_timeout(:pid, :cookie, 30000);
 SELECT pg_background_detach_v2(:pid, :cookie);
 -- pg_cancel_backend and timeouts are errors, not our cancel.
 SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
-SELECT eventually(format('(SELECT state FROM pg_stat_activity WHERE pid = %s) = ''active''', :pid));
+SELECT eventually(format('(SELECT wait_event FROM pg_stat_activity WHERE pid = %s) = ''PgSleep''', :pid));
 SELECT pg_cancel_backend(:pid);
 SELECT pg_background_wait_v2(:pid, :cookie);
 SELECT state FROM jobs WHERE cookie = :cookie;

@@ -82,6 +82,15 @@ DECLARE c CURSOR FOR SELECT (pg_background_fanout(ARRAY['SELECT pg_sleep(600)', 
 FETCH 1 FROM c;
 ROLLBACK TO s;
 SELECT nothing_is_left();
+-- A cursor that outlives it does not pass off what it has for all.
+DECLARE c CURSOR FOR SELECT (pg_background_fanout(ARRAY['SELECT pg_sleep(600)', 'SELECT 1'])).idx;
+SAVEPOINT s;
+FETCH 1 FROM c;
+ROLLBACK TO s;
+SELECT nothing_is_left();
+FETCH 1 FROM c;
+ROLLBACK TO s;
+CLOSE c;
 DECLARE c CURSOR FOR SELECT (pg_background_fanout(ARRAY['SELECT pg_sleep(600)', 'SELECT 1'])).idx;
 FETCH 1 FROM c;
 SELECT 1 / 0;
@@ -124,6 +133,24 @@ ORDER BY idx;
 SELECT idx, ok FROM pg_background_fanout(ARRAY['SELECT 1'], timeout_ms => 60000);
 SELECT count(*) FROM pg_background_fanout(ARRAY['SELECT pg_sleep(600)'], fail_fast => true, timeout_ms => 100);
 SELECT nothing_is_left();
+
+-- A result that was given out is not kept.
+DO $$
+DECLARE
+    row record;
+    count int4 := 0;
+    before int8;
+    after int8;
+BEGIN
+    FOR row IN SELECT length((pg_background_fanout(array_fill('SELECT repeat(''x'', 500000) AS t'::text, ARRAY[200]), 2)).result -> 0 ->> 't') LOOP
+        count := count + 1;
+        IF count IN (1, 199) THEN
+            SELECT sum(total_bytes) INTO after FROM pg_backend_memory_contexts;
+            before := coalesce(before, after);
+        END IF;
+    END LOOP;
+    ASSERT count = 200 AND after - before < 20000000, format('%s rows, %s bytes more', count, after - before);
+END $$;
 
 -- In a job, and in a fan-out.
 SELECT result FROM pg_background_fanout(ARRAY['SELECT sum((result->0->>''n'')::int) FROM pg_background_fanout(ARRAY[''SELECT 1 AS n'', ''SELECT 2 AS n''])']);

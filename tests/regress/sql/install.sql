@@ -18,8 +18,8 @@ FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = c.reltype AND d.deptype = 'e'
 JOIN pg_extension e ON d.refobjid = e.oid AND e.extname = 'pg_background'
-WHERE a.attnum > 0
-ORDER BY 1::text COLLATE "C", 2;
+WHERE a.attnum > 0 AND c.relkind = 'c'
+ORDER BY a.attrelid::regclass::text COLLATE "C", a.attnum;
 
 -- Names of arguments: callers may use them.
 SELECT p.oid::regprocedure::text COLLATE "C" AS function, pg_get_function_identity_arguments(p.oid) AS arguments
@@ -42,7 +42,8 @@ LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 CROSS JOIN (SELECT 'public' UNION ALL
             SELECT rolname FROM pg_roles WHERE rolname ~ '^(pgbackground_role|regress_pgb_)') r (role)
 WHERE e.extname = 'pg_background' AND d.deptype = 'e'
-  AND (p.oid IS NOT NULL OR d.classid = 'pg_type'::regclass AND d.objid::regtype::text !~ '\[]$');
+  AND (p.oid IS NOT NULL OR d.classid = 'pg_type'::regclass AND d.objid::regtype::text !~ '\[]$'
+       AND d.objid NOT IN (SELECT reltype FROM pg_class WHERE relkind = 'v'));
 
 SELECT count(*) FROM member_rights WHERE role = 'public' AND may;
 SELECT member FROM member_rights WHERE role = 'pgbackground_role' AND NOT may ORDER BY 1;
@@ -58,13 +59,13 @@ SELECT p.oid::regprocedure, obj_description(p.oid, 'pg_proc') ~ 'WARNING.*SECURI
        p.proconfig
 FROM pg_proc p
 WHERE p.prosecdef AND p.proname ~ 'pg_background'
-ORDER BY 1::text COLLATE "C";
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 SELECT p.oid::regprocedure,
        obj_description(p.oid, 'pg_proc') ~* 'deprecated.*pg_background_[a-z]+_v2' AS points_to_v2
 FROM pg_proc p
 WHERE p.oid IN ('pg_background_launch(text, int4)'::regprocedure, 'pg_background_result(int4)'::regprocedure,
                 'pg_background_detach(int4)'::regprocedure)
-ORDER BY 1::text COLLATE "C";
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 
 -- Granting and revoking through the helpers.
 CREATE ROLE regress_pgb_granted;

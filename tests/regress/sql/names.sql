@@ -7,6 +7,8 @@ SELECT pg_typeof(pg_background_launch('SELECT 1')) AS v1, pg_typeof(pg_backgroun
 SELECT pg_background_detach_all();
 SELECT r.* FROM pg_background_launch('SELECT 42', 0, NULL) h, pg_background_result(h.pid, h.cookie) AS r (n int4);
 SELECT pg_background_launch(NULL, 0, 'x') IS NULL AS nothing_to_run;
+SELECT r.* FROM pg_background_launch_v2('SELECT 43', 0, 'named') h, pg_background_result_v2(h.pid, h.cookie) AS r (n int4);
+SELECT pg_background_detach_v2(h.pid, h.cookie) FROM pg_background_submit_v2('SELECT 1', 0, NULL) h;
 SELECT r.* FROM pg_background_submit('SELECT 1') h, pg_background_result(h.pid, h.cookie) AS r (n int4);
 SELECT r.* FROM pg_background_submit('SELECT 1', 0, 'fire') h, pg_background_result(h.pid, h.cookie) AS r (n int4);
 SELECT label FROM pg_background_list ORDER BY launched_at;
@@ -117,7 +119,9 @@ SELECT * FROM pg_background_run_query('SELECT 1', col_def => 'a int4); DROP TABL
 SELECT * FROM pg_background_run_query('SELECT 1', col_def => 'nonsense') AS (a int4);
 SELECT count(*) FROM named;
 SELECT * FROM pg_background_run_query('SELECT 1 / 0') AS (a int4);
+\set VERBOSITY default
 SELECT * FROM pg_background_run_query('SELECT 1, 2') AS (a int4);
+\set VERBOSITY sqlstate
 SELECT * FROM pg_background_run_query('SELECT pg_sleep(600)', timeout_ms => 100) AS (a text);
 SELECT * FROM pg_background_run_query(NULL) AS (a text);
 SELECT count(*) FROM pg_background_list;

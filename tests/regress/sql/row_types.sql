@@ -127,6 +127,14 @@ $$;
 CREATE DOMAIN meddling AS pair CHECK (detaching((VALUE).a));
 SELECT sqlstate_of(format('SELECT * FROM pg_background_result(%s, %s, NULL::meddling)', h.pid, h.cookie)) FROM run($$SELECT g, 'x' FROM generate_series(1, 100000) g$$) h;
 SELECT count(*) FROM jobs;
+-- A type that was dropped since is an error like any other, and the job is still there.
+CREATE TYPE mood AS ENUM ('well');
+SELECT * FROM run($$SELECT 1, 'well'::mood, ARRAY['well'::mood]$$) \gset
+SELECT pg_background_wait_v2(:pid, :cookie);
+DROP TYPE mood;
+SELECT * FROM pg_background_result_json(:pid, :cookie);
+SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (n int4, a text, b text);
+SELECT pg_background_detach_v2(:pid, :cookie);
 DROP DOMAIN meddling, ordered, positive;
 DROP FUNCTION detaching, json_directly, json_of, run;
 DROP TYPE pair;

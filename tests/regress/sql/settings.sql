@@ -15,7 +15,9 @@ SET pg_background.worker_timeout = -1;
 SET pg_background.on_exhaustion = maybe;
 SET pg_background.enabled = off;
 SET pg_background.worker_idle_timeout = 0;
-SET pg_background.no_such_setting = 1;
+-- Since 15 the server can refuse a setting of the prefix that does not exist.
+SELECT sqlstate_of('SET pg_background.no_such_setting = 1')
+     = CASE WHEN current_setting('server_version_num')::int4 >= 150000 THEN '42602' ELSE '00000' END AS as_the_server_can;
 CREATE ROLE regress_pgb_setter;
 SET ROLE regress_pgb_setter;
 SET pg_background.spin = 0;

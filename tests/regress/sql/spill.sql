@@ -23,6 +23,16 @@ SELECT count(*), sum(length(t)), bool_and(g = n) AS in_order
 FROM (SELECT r.*, row_number() OVER () AS n FROM pg_background_result_v2(:pid, :cookie) AS r (g int4, t text)) s;
 SELECT spill_files();
 
+-- Nor of a result whose first row is larger than the queue, behind a notice that is so too; in the queue
+-- and in the file.
+SELECT * FROM run($$DO $do$ BEGIN RAISE NOTICE '%', repeat('n', 100000); END $do$; SELECT repeat('x', 200000) FROM generate_series(1, 2)$$) \gset
+SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (g int4);
+SELECT pg_background_wait_v2(:pid, :cookie);
+SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (g int4);
+SELECT consumed FROM pg_background_outcome(:pid, :cookie);
+SELECT sum(length(t)) FROM pg_background_result_v2(:pid, :cookie) AS r (t text);
+SELECT spill_files();
+
 -- Read while it runs, it needs no file: the least limit would not let it have one. (It begins when the
 -- reader is there.)
 SET work_mem = '100MB';

@@ -40,20 +40,25 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}_{}_{number}", std::process::id())
 }
 
-/// A database of its own with the extension in it, dropped at the end.
+/// A database of its own, dropped at the end.
 pub struct Database {
     /// Its name.
     pub name: String,
 }
 
 impl Database {
-    /// A new one.
-    pub fn new() -> Self {
+    /// A new one with nothing in it.
+    pub fn empty() -> Self {
         let name = unique("pgb_sessions");
         open(&config())
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .expect("the database is created");
-        let database = Self { name };
+        Self { name }
+    }
+
+    /// A new one with the extension in it.
+    pub fn new() -> Self {
+        let database = Self::empty();
         database
             .session()
             .batch_execute("CREATE EXTENSION pg_background")

@@ -129,14 +129,7 @@ fn is_interruptible(statement: impl Fn(Handle) -> String) {
     for way in ["token", "timeout", "terminate"] {
         let mut leader = database.session();
         let handle = launch(&mut leader, "SELECT pg_sleep(600)");
-        // Its worker has connected, so that it can be found and canceled in the end.
-        eventually(
-            &mut other,
-            &format!(
-                "(SELECT state = 'active' FROM pg_stat_activity WHERE pid = {})",
-                handle.pid
-            ),
-        );
+        asleep(&mut leader, handle);
         let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
         if way == "timeout" {
             leader

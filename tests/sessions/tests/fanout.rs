@@ -151,3 +151,15 @@ fn a_fanout_whose_job_waits_for_its_own_transaction_is_a_deadlock() {
     leader.batch_execute("ROLLBACK").expect("the lock is gone");
     nothing_is_left(&mut leader);
 }
+
+#[test]
+fn a_fanout_without_a_place_for_a_worker_says_so() {
+    let database = Database::new();
+    let setting = Setting::new("pg_background.max_pool_workers", "0");
+    let mut leader = database.session();
+    let call = "SELECT ok FROM pg_background_fanout(ARRAY['SELECT 1'], timeout_ms => 10000)";
+    assert_eq!(sqlstate(leader.query(call, &[])), "53000");
+    drop(setting);
+    let mut leader = database.session();
+    assert!(value::<bool>(&mut leader, call));
+}

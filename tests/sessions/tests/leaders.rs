@@ -149,7 +149,7 @@ fn a_terminated_worker_is_an_error_for_the_leader_and_leaves_nothing() {
         eventually(
             &mut other,
             &format!(
-                "(SELECT state = 'active' AND query ~ 'pg_sleep' FROM pg_stat_activity WHERE pid = {})",
+                "(SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = {})",
                 handle.pid
             ),
         );

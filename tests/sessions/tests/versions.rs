@@ -76,8 +76,8 @@ fn waits_have_names() {
     }
     let mut leader = database.session();
     let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
+    let job = launch(&mut leader, "SELECT pg_sleep(60)");
     let waiting = std::thread::spawn(move || {
-        let job = launch(&mut leader, "SELECT pg_sleep(60)");
         let _ = try_result(&mut leader, job);
     });
     let sleeps_in = |what: &str, who: &str| {

@@ -1,0 +1,1 @@
+pg_background--3.0.sql

@@ -1,0 +1,369 @@
+//! The life of a worker's place: a process reports in, takes jobs, rests, gives the place away, exits.
+//!
+//! What a process decides about itself is decided here, under the lock: the word of its place and the lists
+//! change together. A process proves that the place is still its own by the generation (and at its exit by
+//! its party); see the hazards in [`super`].
+
+use super::{
+    Activity, Charge, JobId, Lane, Link, NOBODY, Next, Ordering, Party, Phase, Returned, Scheduler,
+    UNKNOWN, Unbind, add, load, subtract,
+};
+
+impl<'a> Scheduler<'a> {
+    /// A process reports in for a place. `false`: its registration is stale, it must leave with exit
+    /// code 0 and touch nothing.
+    #[must_use]
+    pub fn report_in(&mut self, worker: u32, generation: u32, party: Party) -> bool {
+        let Some(place) = self.workers.get(worker as usize) else {
+            return false;
+        };
+        let now = place.word.load();
+        if now.generation() != generation
+            || now.activity() != Activity::Starting
+            || place.party().is_some()
+        {
+            return false;
+        }
+        place.party.store(party.to_bits(), Ordering::Relaxed);
+        place.seen.store(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Who registered the place and sleeps until a process reports in: to be rung when one has. Once.
+    pub fn take_registrar(&mut self, worker: u32) -> Option<Party> {
+        let registrar = &self.workers[worker as usize].registrar;
+        let party = Party::from_bits(registrar.load(Ordering::Relaxed));
+        registrar.store(0, Ordering::Relaxed);
+        party
+    }
+
+    /// `registrar` is going to sleep until the first process of a registration reports in. `false`: it has.
+    #[must_use]
+    pub fn await_first(&mut self, worker: u32, generation: u32, registrar: Party) -> bool {
+        let place = &self.workers[worker as usize];
+        let awaits = place.awaits_first(generation);
+        if awaits {
+            place
+                .registrar
+                .store(registrar.to_bits(), Ordering::Relaxed);
+        }
+        awaits
+    }
+
+    /// The worker has connected to its lane's database: from now on its exit says nothing about whether
+    /// others could start.
+    pub fn connected(&mut self, worker: u32) {
+        self.workers[worker as usize]
+            .connected
+            .store(1, Ordering::Relaxed);
+    }
+
+    /// What the worker, in `Starting` or `Busy` (with a job that is finished), does next. `leaving`: it
+    /// shall not run another job.
+    pub fn next(&mut self, worker: u32, leaving: bool) -> Next {
+        let lane = load(&self.workers[worker as usize].lane);
+        self.discharge_worker(worker);
+        let next = self.decide(worker, leaving);
+        // What was admitted and is not for this one may be for one that is idle.
+        if !mutant!("worker-rests-without-looking") {
+            self.hand_out(lane);
+        }
+        next
+    }
+
+    pub(super) fn decide(&mut self, worker: u32, leaving: bool) -> Next {
+        let place = &self.workers[worker as usize];
+        let pid = place.party().map_or(0, Party::pid);
+        let lane_index = load(&place.lane);
+        let lane = self.lane(lane_index);
+        let fresh = self.activity(worker) == Activity::Starting;
+        let others_wait = load(&self.totals.queued) > load(&lane.queued);
+        // A fresh process runs one job first, so that a place does not change hands for nothing.
+        let starving = if fresh || !others_wait {
+            None
+        } else {
+            self.find_short(lane_index, 0, Lane::has_nobody)
+        };
+        if leaving || starving.is_some() {
+            // First, or the lane looks short of workers that it has.
+            self.hand_out(lane_index);
+            return self.leave(worker, starving);
+        }
+        let looks = fresh || !mutant!("worker-rests-without-looking");
+        if let Some(job) = self.pop(lane_index, |slot| looks && slot.may_run_on(pid, fresh)) {
+            if fresh {
+                subtract(&lane.starting, 1);
+            }
+            let (_, wake) = self.bind(job, worker);
+            return Next::Run { job, wake };
+        }
+        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| looks) {
+            return self.leave(worker, Some(short));
+        }
+        if fresh {
+            subtract(&lane.starting, 1);
+        }
+        place.word.rest();
+        if mutant!("idle-worker-on-no-list") {
+            return Next::Idle;
+        }
+        Link::load(&lane.idle).store(&place.idle_next);
+        Link::to(worker).store(&lane.idle);
+        Next::Idle
+    }
+
+    /// The first lane that is short and that `also` accepts, in a ring that begins after `lane` and ends
+    /// with it. Of the workers on their way to `lane`, `uncounted` do not count.
+    pub(super) fn find_short(
+        &self,
+        lane: u32,
+        uncounted: u32,
+        also: impl Fn(&Lane) -> bool,
+    ) -> Option<u32> {
+        if load(&self.totals.queued) == 0 || mutant!("nobody-looks-at-other-lanes") {
+            return None;
+        }
+        let used = self.used_lanes().len() as u32;
+        (lane + 1..used).chain(0..=lane).find(|&index| {
+            let candidate = self.lane(index);
+            let uncounted = if index == lane { uncounted } else { 0 };
+            candidate.is_short_without(uncounted) && also(candidate)
+        })
+    }
+
+    /// The worker (any live phase, on no list, bound to no job) leaves: for a fresh process in lane `to`
+    /// or, if none is given, in whichever lane is short; else for good.
+    pub(super) fn leave(&mut self, worker: u32, to: Option<u32>) -> Next {
+        let lane = load(&self.workers[worker as usize].lane);
+        let counts_itself = mutant!("leaver-counts-itself");
+        let uncounted = u32::from(self.activity(worker) == Activity::Starting && !counts_itself);
+        let to = to
+            .or_else(|| self.find_short(lane, uncounted, Lane::has_nobody))
+            .or_else(|| self.find_short(lane, uncounted, |_| true));
+        match to {
+            Some(lane) => {
+                self.move_to(worker, lane);
+                Next::Restart
+            }
+            None => {
+                self.vacate(worker);
+                Next::Retire
+            }
+        }
+    }
+
+    /// Gives the place to a fresh process in `lane`.
+    pub(super) fn move_to(&mut self, worker: u32, lane: u32) {
+        let place = &self.workers[worker as usize];
+        let from = self.lane_of(worker);
+        if self.activity(worker) == Activity::Starting {
+            subtract(&from.starting, 1);
+        }
+        subtract(&from.workers, 1);
+        place.word.restart();
+        place.claimed_at.store(UNKNOWN, Ordering::Relaxed);
+        place.lane.store(lane, Ordering::Relaxed);
+        place.party.store(0, Ordering::Relaxed);
+        place.connected.store(0, Ordering::Relaxed);
+        add(&self.lane(lane).starting, 1);
+        add(&self.lane(lane).workers, 1);
+    }
+
+    pub(super) fn vacate(&mut self, worker: u32) {
+        let place = &self.workers[worker as usize];
+        let lane = self.lane_of(worker);
+        if self.activity(worker) == Activity::Starting {
+            subtract(&lane.starting, 1);
+        }
+        subtract(&lane.workers, 1);
+        subtract(&self.totals.live, 1);
+        place.party.store(0, Ordering::Relaxed);
+        place.connected.store(0, Ordering::Relaxed);
+        place.word.vacate();
+    }
+
+    /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
+    /// call [`awakened`](Self::awakened). Otherwise `Restart` or `Retire`.
+    pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<Next> {
+        let idle =
+            self.activity(worker) == Activity::Idle || mutant!("idle-limit-ignores-the-word");
+        if !self.is_place_of(worker, generation) || !idle {
+            return None;
+        }
+        let lane = load(&self.workers[worker as usize].lane);
+        let own = self.workers[worker as usize].party();
+        let taken = self.take_idle(lane, |party| Some(party) == own);
+        assert_eq!(
+            taken,
+            Some(worker),
+            "an idle worker was not on the idle list"
+        );
+        Some(self.leave(worker, None))
+    }
+
+    /// Whether the place still belongs to the registration with this generation. A process that was told
+    /// to make room, and then did not run for [`super::START_LIMIT`], may find another one there.
+    pub(super) fn is_place_of(&self, worker: u32, generation: u32) -> bool {
+        self.workers[worker as usize].word.load().generation() == generation
+    }
+
+    /// What the word of a worker that was idle tells it to do; `None` while it is still idle.
+    pub fn awakened(&mut self, worker: u32, generation: u32) -> Option<Next> {
+        if !self.is_place_of(worker, generation) {
+            return Some(Next::Retire);
+        }
+        match self.activity(worker) {
+            Activity::Idle => None,
+            Activity::Busy(index) => Some(Next::Run {
+                job: self.queued_job(index),
+                wake: None,
+            }),
+            Activity::Starting => Some(Next::Restart),
+            Activity::Exiting => Some(self.leave(worker, None)),
+            Activity::Vacant => Some(Next::Retire),
+        }
+    }
+
+    /// The worker gives back the job it was bound to and has not begun. The caller then leaves.
+    pub fn give_back(&mut self, job: JobId) -> Returned {
+        let slot = self.slot(job.index);
+        let worker = slot.worker();
+        let charge = &self.workers[worker as usize].charge;
+        match slot.word.unbind(job.generation) {
+            Unbind::Requeued => {
+                // The job carries its charge itself again.
+                Charge::store(None, charge);
+                slot.pid.store(0, Ordering::Relaxed);
+                match self.hand_over(job) {
+                    Some((party, leader)) => {
+                        if let Some(leader) = leader {
+                            self.doorbells.ring(leader);
+                        }
+                        Returned::Handed(party)
+                    }
+                    None if mutant!("give-back-puts-last") => {
+                        self.push_back(job.index);
+                        Returned::Requeued
+                    }
+                    None => {
+                        self.push_front(job.index);
+                        Returned::Requeued
+                    }
+                }
+            }
+            Unbind::Canceled(release) => {
+                let lane = load(&self.workers[worker as usize].lane);
+                self.discharge_worker(worker);
+                self.hand_out(lane);
+                Returned::Canceled(release)
+            }
+        }
+    }
+
+    /// The worker's process begins to exit. `false`: the place is not its own any more (it was told to make
+    /// room, or was taken for lost), and it must touch nothing in the pool. Otherwise nobody hands it
+    /// anything from now on.
+    #[must_use]
+    pub fn begin_exit(&mut self, worker: u32, generation: u32, party: Party) -> bool {
+        let place = &self.workers[worker as usize];
+        if !self.is_place_of(worker, generation) || place.party() != Some(party) {
+            return false;
+        }
+        if self.activity(worker) == Activity::Idle {
+            let taken = self.take_idle(load(&place.lane), |idle| idle == party);
+            assert_eq!(
+                taken,
+                Some(worker),
+                "an idle worker was not on the idle list"
+            );
+            place.word.dismiss();
+        }
+        true
+    }
+
+    /// The worker's process exits, whatever it was doing; its job was finished or given back before.
+    /// `restartable`: the server starts the registration again. `Restart` or `Retire` tells which it
+    /// has to be; `None`: the place is not this process's any more.
+    ///
+    /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) says
+    /// that it is not restartable: the lane's other workers look after the queue, and trying again at
+    /// once could fork without end.
+    pub fn exit(
+        &mut self,
+        worker: u32,
+        generation: u32,
+        party: Party,
+        restartable: bool,
+    ) -> Option<Next> {
+        let place = &self.workers[worker as usize];
+        if place.word.load().generation() != generation || place.party() != Some(party) {
+            return None;
+        }
+        match self.activity(worker) {
+            Activity::Vacant => return None,
+            Activity::Idle => {
+                let taken = self.take_idle(load(&place.lane), |idle| idle == party);
+                assert_eq!(
+                    taken,
+                    Some(worker),
+                    "an idle worker was not on the idle list"
+                );
+            }
+            Activity::Starting | Activity::Busy(_) | Activity::Exiting => {}
+        }
+        let lane = load(&place.lane);
+        self.discharge_worker(worker);
+        self.hand_out(lane);
+        if restartable {
+            return Some(self.leave(worker, None));
+        }
+        self.vacate(worker);
+        Some(Next::Retire)
+    }
+
+    /// The job that an exiting worker had is over: what it counted against has room for another.
+    pub fn job_is_over(&mut self, worker: u32) {
+        self.discharge_worker(worker);
+    }
+
+    /// Index of the lane that a worker's place belongs to.
+    #[must_use]
+    pub fn lane_index(&self, worker: u32) -> u32 {
+        load(&self.workers[worker as usize].lane)
+    }
+
+    /// Whether anybody in the lane has connected: then a failed start is not the lane's fault.
+    #[must_use]
+    pub fn lane_works(&self, lane: u32) -> bool {
+        self.workers.iter().any(|place| {
+            load(&place.lane) == lane
+                && load(&place.connected) != 0
+                && place.word.load().activity() != Activity::Vacant
+        })
+    }
+
+    /// Takes the first queued job of a lane for which no process can be started, whatever it is: to fail
+    /// it. The job is `Starting` and the caller's. `pid`: the process that could not start, 0 if it has
+    /// none. What was held back for it is admitted, and so fails in its turn.
+    pub fn take_to_fail(&mut self, lane: u32, pid: u32) -> Option<JobId> {
+        let job = self.pop(lane, |_| true)?;
+        let slot = self.slot(job.index);
+        slot.worker.store(NOBODY, Ordering::Relaxed);
+        slot.pid.store(pid, Ordering::Relaxed);
+        let charge = Charge::of(slot);
+        let _ = slot.word.bind(job.generation);
+        self.discharge(charge);
+        Some(job)
+    }
+
+    /// The job that a worker is bound to and has not begun.
+    #[must_use]
+    pub fn assigned(&self, worker: u32) -> Option<JobId> {
+        let Activity::Busy(index) = self.activity(worker) else {
+            return None;
+        };
+        let slot = self.slot(index);
+        (slot.word.load().phase() == Phase::Starting && slot.worker() == worker)
+            .then(|| self.queued_job(index))
+    }
+}

@@ -1,0 +1,2 @@
+-- Stands in for the C extension in the upgrade tests.
+-- Version 1.7 has the catalog of 1.6.
