@@ -7,7 +7,7 @@
 //! | [`latch`] | sleeping on the latch, ringing another process's doorbell |
 //! | [`registration`] | asking the postmaster for worker processes |
 //! | [`guc_state`] | the settings of a session as bytes |
-//! | [`exit`] | the one exit callback of a process |
+//! | [`exit`] | what a process does at its exit |
 //! | [`settings`] | the extension's own settings |
 //! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
 //! | [`mod@array`] | arrays and rows that SQL passes in |
