@@ -28,7 +28,7 @@ use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::engine::wait::Micros;
 use crate::leader::json_array::JsonArray;
-use crate::leader::launch::{Context, check_enabled, launch_for_fanout};
+use crate::leader::launch::{Context, check_enabled, launch_for_fanout, no_worker};
 use crate::leader::outcome::JobError;
 use crate::leader::{control, session, wait};
 use crate::pg::array;
@@ -38,6 +38,7 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::latch;
 use crate::pg::local::Local;
 use crate::pg::memory::Bytes;
+use crate::pg::settings::{self, OnExhaustion};
 use crate::pg::tuple::Value;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INVALID_PARAMETER_VALUE,
@@ -89,6 +90,8 @@ pub struct Fanout {
     deadline: Option<Micros>,
     /// Set once the call has expired: until when the canceled ones may take.
     grace_until: Option<Micros>,
+    /// Set while none in flight has a worker: until when the call waits for one.
+    starves_until: Option<Micros>,
     /// Its (sub)transaction was rolled back.
     rolled_back: bool,
     flights: Vec<Flight>,
@@ -177,6 +180,7 @@ impl Fanout {
             timeout_ms: asked.timeout_ms,
             deadline: wait::deadline(asked.timeout_ms),
             grace_until: None,
+            starves_until: None,
             rolled_back: false,
             flights: Vec::new(),
             jobs: Vec::new(),
@@ -220,7 +224,7 @@ impl Fanout {
             if let Some(at) = self.first_finished() {
                 return self.land(at).map(Some);
             }
-            if !self.wait()
+            if !self.wait()?
                 && let Some(row) = self.give_up_one()
             {
                 return Ok(Some(row));
@@ -308,10 +312,38 @@ impl Fanout {
         finished.min().map(|(_, at)| at)
     }
 
-    /// Sleeps until one has finished. `false`: not before the time limit, or the end of the grace after it.
-    fn wait(&self) -> bool {
+    /// Sleeps until one has finished. `false`: not before the time limit, or the end of the grace after it, or
+    /// there is something else to be looked at.
+    fn wait(&mut self) -> Result<bool, Error> {
         let deadline = self.grace_until.or(self.deadline);
-        wait::first_finished(self.cluster, &self.jobs, deadline).is_some()
+        let starves_until = self.starves();
+        let until = match (deadline, starves_until) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        if wait::first_finished(self.cluster, &self.jobs, until).is_some() {
+            return Ok(true);
+        }
+        if starves_until.is_some_and(|limit| limit <= latch::now()) && self.starves().is_some() {
+            self.abandon();
+            return Err(no_worker(settings::launch_timeout()));
+        }
+        Ok(false)
+    }
+
+    /// As a launch, the call does not wait for ever for a worker: when none of its jobs has one, and the session
+    /// does not want them to queue, until when it does.
+    fn starves(&mut self) -> Option<Micros> {
+        let is_queued = |job: &JobId| {
+            let word = &self.cluster.slot(*job).word;
+            word.load().phase() == Phase::Queued
+        };
+        let starves = settings::on_exhaustion() != OnExhaustion::Queue
+            && self.grace_until.is_none()
+            && self.jobs.iter().all(is_queued);
+        let limit = || latch::now() + settings::launch_timeout() as Micros * 1000;
+        self.starves_until = starves.then(|| self.starves_until.unwrap_or_else(limit));
+        self.starves_until
     }
 
     /// After the grace: asks the worker of one that has not ended to exit, and does not wait for it.

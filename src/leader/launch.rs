@@ -461,15 +461,20 @@ fn await_worker(
             Err(registration::not_started())
         }
         Some(_) => Ok(()),
-        None => Err(Error::new(
-            ERRCODE_INSUFFICIENT_RESOURCES,
-            "no background worker is available",
-        )
-        .detail(if timeout == 0 {
-            String::from("All places for background workers are taken.")
-        } else {
-            format!("None became free within {timeout} ms.")
-        })
-        .hint("Raise max_worker_processes or pg_background.launch_timeout, or set pg_background.on_exhaustion to queue.")),
+        None => Err(no_worker(timeout)),
     }
+}
+
+/// No worker became free within `timeout` milliseconds.
+pub fn no_worker(timeout: i32) -> Error {
+    Error::new(
+        ERRCODE_INSUFFICIENT_RESOURCES,
+        "no background worker is available",
+    )
+    .detail(if timeout == 0 {
+        String::from("All places for background workers are taken.")
+    } else {
+        format!("None became free within {timeout} ms.")
+    })
+    .hint("Raise max_worker_processes or pg_background.launch_timeout, or set pg_background.on_exhaustion to queue.")
 }

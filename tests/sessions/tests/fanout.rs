@@ -163,3 +163,31 @@ fn a_fanout_without_a_place_for_a_worker_says_so() {
     let mut leader = database.session();
     assert!(value::<bool>(&mut leader, call));
 }
+
+#[test]
+fn a_fanout_waits_for_a_worker_as_long_as_a_launch_does() {
+    let database = Database::new();
+    let (mut leader, role) = (database.session(), Role::new());
+    let setting = Setting::new("pg_background.max_pool_workers", "1");
+    // Another lane's job has the only place.
+    let mut other = database.session_as(&role.name);
+    let handle = launch(&mut other, "SELECT pg_sleep(600)");
+    leader
+        .batch_execute("LOAD 'pg_background'; SET pg_background.launch_timeout = '200ms'")
+        .expect("a setting");
+    let call = "SELECT count(*) FROM pg_background_fanout(ARRAY['SELECT 1', 'SELECT 2'])";
+    assert_eq!(sqlstate(leader.query(call, &[])), "53000");
+    leader
+        .batch_execute("SET pg_background.on_exhaustion = queue")
+        .expect("a setting");
+    let waiting = std::thread::spawn(move || value::<i64>(&mut leader, call));
+    eventually(
+        &mut database.session(),
+        "(SELECT jobs_queued = 2 FROM pg_background_resources())",
+    );
+    pause(std::time::Duration::from_millis(400));
+    assert_eq!(cancel_and_forget(&mut other, handle), "canceled");
+    assert_eq!(waiting.join().expect("the fan-out comes to its end"), 2);
+    drop(setting);
+    nothing_is_left(&mut database.session());
+}
