@@ -36,7 +36,9 @@ const CATALOG: &str = "
             ('rights', (SELECT string_agg(format('%s=%s', a.grantee::regrole, a.privilege_type),
                     ', ' ORDER BY a.grantee::regrole::text, a.privilege_type) FROM aclexplode(coalesce((y).typacl, acldefault('T', (y).typowner))) a
                     ))) a (aspect, value)
-        WHERE (y).oid IS NOT NULL
+        -- Since 17 array types and the row types of views are members as well; they have no rights of their own.
+        WHERE (y).oid IS NOT NULL AND (y).typcategory <> 'A'
+            AND NOT EXISTS (SELECT FROM pg_class v WHERE v.oid = (y).typrelid AND v.relkind = 'v')
         UNION ALL
         SELECT format('view %s', (c).relname), a.aspect, a.value
         FROM member, LATERAL (VALUES
