@@ -18,11 +18,11 @@ BEGIN
     FOR c IN 1 .. 16 LOOP
         PERFORM dblink_connect('c' || c, address);
     END LOOP;
-    FOR first IN 1 .. cardinality(statements) BY 16 LOOP
-        FOR c IN 1 .. least(16, cardinality(statements) - first + 1) LOOP
-            PERFORM dblink_send_query('c' || c, statements[first + c - 1]);
+    FOR wave IN 1 .. cardinality(statements) BY 16 LOOP
+        FOR c IN 1 .. least(16, cardinality(statements) - wave + 1) LOOP
+            PERFORM dblink_send_query('c' || c, statements[wave + c - 1]);
         END LOOP;
-        FOR c IN 1 .. least(16, cardinality(statements) - first + 1) LOOP
+        FOR c IN 1 .. least(16, cardinality(statements) - wave + 1) LOOP
             SELECT count(*) INTO part FROM dblink_get_result('c' || c) AS r (abalance int);
             answers := answers + part;
             -- The second read, which is empty, makes the connection free again.
