@@ -321,10 +321,8 @@ fn a_fast_shutdown_does_not_wait_for_jobs() {
     let start = Instant::now();
     server.stop();
     assert!(start.elapsed() < Duration::from_secs(10));
-    waiter
-        .join()
-        .expect("the session's thread")
-        .expect_err("the session is ended");
+    // By its own end, or by that of the job if the worker was quicker.
+    let _ = waiter.join().expect("the wait has ended");
     let log = server.log();
     assert!(log.contains("received fast shutdown request"));
     assert!(!log.contains("received immediate shutdown request"));
