@@ -160,9 +160,7 @@ unsafe extern "C-unwind" {
         nulls: *mut bool,
     ) -> pg_sys::Datum;
     pub fn pgb_json_tag(tag: *const c_char, len: i32) -> pg_sys::Datum;
-    #[allow(dead_code, reason = "see leader::json_array")]
     pub fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
-    #[allow(dead_code, reason = "see leader::json_array")]
     pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
 }
 
