@@ -75,8 +75,6 @@ pub struct ProcessLatch<'a> {
     wait_event: WaitEvent,
     /// An idle worker's: set when the configuration was read again.
     reloaded: Option<&'a Cell<bool>>,
-    /// Who does what is waited for, if one knows.
-    partner: Option<Party>,
 }
 
 impl ProcessLatch<'static> {
@@ -86,7 +84,6 @@ impl ProcessLatch<'static> {
             cluster,
             wait_event: WaitEvent::Wait,
             reloaded: None,
-            partner: None,
         }
     }
 
@@ -97,29 +94,15 @@ impl ProcessLatch<'static> {
             ..Self::new(cluster)
         }
     }
-
-    /// For a wait for something that `partner` does.
-    pub fn with_partner(cluster: &'static Cluster, partner: Option<Party>) -> Self {
-        Self {
-            partner,
-            ..Self::new(cluster)
-        }
-    }
 }
 
 impl<'a> ProcessLatch<'a> {
     /// For a worker without a job: each sleep also absorbs what only an idle process may.
-    /// `leader` launched its last job, and may launch the next.
-    pub fn for_idle_worker(
-        cluster: &'static Cluster,
-        reloaded: &'a Cell<bool>,
-        leader: Option<Party>,
-    ) -> Self {
+    pub fn for_idle_worker(cluster: &'static Cluster, reloaded: &'a Cell<bool>) -> Self {
         Self {
             cluster,
             wait_event: WaitEvent::Idle,
             reloaded: Some(reloaded),
-            partner: leader,
         }
     }
 }
@@ -129,37 +112,38 @@ impl Latch for ProcessLatch<'_> {
         now()
     }
 
+    /// A session spins while its job runs, but of the idle workers only as many as leave a processor to
+    /// others: they spin for work that may never come.
     fn spin_limit(&self) -> Micros {
         let limit = settings::spin();
         let processors = self.cluster.processors();
-        if limit == 0 || processors < 2 {
+        if processors < 2 {
             return 0;
         }
-        let spinning = self.cluster.spinning();
-        // One processor is left for whoever does what the spinning ones wait for.
-        if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
-            self.spun();
-            return 0;
+        if limit > 0 && self.reloaded.is_some() {
+            let spinning = self.cluster.idle_spinning();
+            if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
+                self.spun();
+                return 0;
+            }
         }
         limit
     }
 
-    /// Not counted among those that spin, so that the worker that it waits for may spin when it is done.
     fn may_linger(&self) -> bool {
-        settings::spin() > 0
-            && self.cluster.spinning().load(Ordering::Relaxed) + 1 < self.cluster.processors()
+        settings::spin() > 0 && self.cluster.processors() > 1
     }
 
-    /// A partner that was woken and does not run yet may have been put on this very processor: it would wait
-    /// until the spin ends. Giving way costs next to nothing when nobody else wants to run here.
+    /// Whoever does what is waited for may have been put on this very processor, and others want to run too.
+    /// Giving way costs a fraction of a microsecond when nobody does.
     fn pace(&self) {
-        if self.partner.is_some_and(|partner| !is_awake(partner)) {
-            std::thread::yield_now();
-        }
+        std::thread::yield_now();
     }
 
     fn spun(&self) {
-        self.cluster.spinning().fetch_sub(1, Ordering::Relaxed);
+        if self.reloaded.is_some() {
+            self.cluster.idle_spinning().fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn interrupted(&self) -> bool {
