@@ -78,7 +78,7 @@ put_setting(Image *image, struct config_generic *setting)
 }
 
 /*
- * Writes into `bytes`, which has room for `size`, every setting that SerializeGUCState writes, with all
+ * Writes into `bytes`, which has room for `size`, every setting that SerializeGUCState may write, with all
  * that it writes of it. Returns how much room is needed: if that is more than `size`, the contents are of
  * no use. Does not throw.
  */
@@ -93,10 +93,12 @@ pgb_settings_image(char *bytes, Size size)
 	{
 		struct config_generic *setting = settings[i];
 
-		/* Left out by the server too: what is at its compiled-in value, what cannot change, the role. */
+		/*
+		 * Left out by the server too: what is at its compiled-in value, what cannot change. Which others it
+		 * leaves out differs between minor versions; one more in the image does no harm.
+		 */
 		if (setting->source != PGC_S_DEFAULT &&
-			setting->context != PGC_POSTMASTER && setting->context != PGC_INTERNAL &&
-			strcmp(setting->name, "role") != 0)
+			setting->context != PGC_POSTMASTER && setting->context != PGC_INTERNAL)
 			put_setting(&image, setting);
 	}
 	return image.needed;
