@@ -2,8 +2,9 @@
 
 use crate::engine::party::Party;
 use crate::engine::sync::Ordering;
-use crate::engine::wait::{Latch, Micros};
+use crate::engine::wait::{Latch, Micros, Patience};
 use crate::pg::cluster::Cluster;
+use crate::pg::local::Local;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use crate::pg::wait_event::WaitEvent;
@@ -69,6 +70,9 @@ pub fn absorb() -> bool {
     unsafe { guarded(|| shim::pgb_idle_interrupts()) }
 }
 
+/// What this process has learned about its spins.
+static PATIENCE: Local<Patience> = Local::new(Patience::new());
+
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
     cluster: &'static Cluster,
@@ -120,10 +124,11 @@ impl Latch for ProcessLatch<'_> {
         if processors < 2 {
             return 0;
         }
+        let limit = PATIENCE.with(|patience| patience.next(limit));
         if limit > 0 && self.reloaded.is_some() {
             let spinning = self.cluster.idle_spinning();
             if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
-                self.spun();
+                spinning.fetch_sub(1, Ordering::Relaxed);
                 return 0;
             }
         }
@@ -140,7 +145,8 @@ impl Latch for ProcessLatch<'_> {
         std::thread::yield_now();
     }
 
-    fn spun(&self) {
+    fn spun(&self, found: bool) {
+        PATIENCE.with(|patience| patience.learn(found));
         if self.reloaded.is_some() {
             self.cluster.idle_spinning().fetch_sub(1, Ordering::Relaxed);
         }
