@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "root.c",
     "execute.c",
     "session.c",
+    "settings.c",
     "signal.c",
     "comm.c",
     "rows.c",

@@ -40,7 +40,7 @@
 //! |---|---|---|
 //! | everything in [`Lane`] | holder of the lock | nobody |
 //! | `Worker::word` | holder of the lock | the worker itself |
-//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | [`Pool::likely_process`] |
+//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected`, `charge` | holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for room, after a fence |
@@ -343,13 +343,6 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     #[must_use]
     pub fn leader(&self, party: Party) -> Option<&'a Leader> {
         self.leaders.get(party.procno() as usize)
-    }
-
-    /// The process that a job was bound to last, for want of the lock a guess; `None`: none yet.
-    #[must_use]
-    pub fn likely_process(&self, job: JobId) -> Option<Party> {
-        let worker = self.jobs.slot(job.index).worker();
-        self.workers.get(worker as usize)?.party()
     }
 
     /// Jobs queued in all lanes, and held back.

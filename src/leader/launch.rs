@@ -36,6 +36,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR, ERRCODE_INVALID_PARAMETER_VALUE,
     ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 };
+use std::rc::Rc;
 
 /// What is to be launched.
 pub struct Launch<'a> {
@@ -56,7 +57,7 @@ pub struct Launch<'a> {
 /// The session as a job takes it over. Parts of it cost microseconds, so a fan-out takes it once.
 pub struct Context {
     identity: Identity,
-    guc_state: Vec<u8>,
+    guc_state: Rc<Vec<u8>>,
     /// Milliseconds; -1: what the settings say.
     statement_timeout: i32,
 }
@@ -66,7 +67,7 @@ impl Context {
     pub fn capture() -> Self {
         Self {
             identity: own_identity(),
-            guc_state: guc_state::serialize(),
+            guc_state: guc_state::current(),
             statement_timeout: match settings::worker_timeout() {
                 0 => -1,
                 limit => limit,

@@ -148,11 +148,7 @@ pub fn until_any<T>(
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    let worker = match jobs {
-        [job] => cluster.pool().likely_process(*job),
-        _ => None,
-    };
-    let latch = ProcessLatch::with_partner(cluster, worker);
+    let latch = ProcessLatch::new(cluster);
     let mut vigil = LeaderVigil::new(cluster, jobs, latch.now());
     let watch = Watch {
         cluster,

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
 //! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before |
-//! | `spinning` | everyone | counts the processes that spin now |
+//! | `idle_spinning` | everyone | counts the idle workers that spin now |
 //! | `spill_number` | everyone | grows with every spill file |
 //! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
 //! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment |
@@ -49,7 +49,7 @@ struct Root {
     tranche: i32,
     control: u32,
     arena: u32,
-    spinning: AtomicU32,
+    idle_spinning: AtomicU32,
     processors: u32,
     spill_number: AtomicU64,
     spill_files: AtomicU64,
@@ -347,9 +347,9 @@ impl Cluster {
         self.root.processors
     }
 
-    /// How many processes spin now.
-    pub fn spinning(&self) -> &'static AtomicU32 {
-        &self.root.spinning
+    /// How many idle workers spin now.
+    pub fn idle_spinning(&self) -> &'static AtomicU32 {
+        &self.root.idle_spinning
     }
 
     /// Places for workers that there are, whatever the settings allow.

@@ -2,8 +2,9 @@
 
 use crate::engine::party::Party;
 use crate::engine::sync::Ordering;
-use crate::engine::wait::{Latch, Micros};
+use crate::engine::wait::{Latch, Micros, Patience};
 use crate::pg::cluster::Cluster;
+use crate::pg::local::Local;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use crate::pg::wait_event::WaitEvent;
@@ -87,14 +88,15 @@ pub fn sleep(wait_event: WaitEvent, until: Option<Micros>) {
     pgrx::check_for_interrupts!();
 }
 
+/// What this process has learned about its spins.
+static PATIENCE: Local<Patience> = Local::new(Patience::new());
+
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
     cluster: &'static Cluster,
     wait_event: WaitEvent,
     /// An idle worker's: set when the configuration was read again.
     reloaded: Option<&'a Cell<bool>>,
-    /// Who does what is waited for, if one knows.
-    partner: Option<Party>,
 }
 
 impl ProcessLatch<'static> {
@@ -104,7 +106,6 @@ impl ProcessLatch<'static> {
             cluster,
             wait_event: WaitEvent::Wait,
             reloaded: None,
-            partner: None,
         }
     }
 
@@ -115,29 +116,15 @@ impl ProcessLatch<'static> {
             ..Self::new(cluster)
         }
     }
-
-    /// For a wait for something that `partner` does.
-    pub fn with_partner(cluster: &'static Cluster, partner: Option<Party>) -> Self {
-        Self {
-            partner,
-            ..Self::new(cluster)
-        }
-    }
 }
 
 impl<'a> ProcessLatch<'a> {
     /// For a worker without a job: each sleep also absorbs what only an idle process may.
-    /// `leader` launched its last job, and may launch the next.
-    pub fn for_idle_worker(
-        cluster: &'static Cluster,
-        reloaded: &'a Cell<bool>,
-        leader: Option<Party>,
-    ) -> Self {
+    pub fn for_idle_worker(cluster: &'static Cluster, reloaded: &'a Cell<bool>) -> Self {
         Self {
             cluster,
             wait_event: WaitEvent::Idle,
             reloaded: Some(reloaded),
-            partner: leader,
         }
     }
 }
@@ -147,37 +134,40 @@ impl Latch for ProcessLatch<'_> {
         now()
     }
 
+    /// A session spins while its job runs, but of the idle workers only as many as leave a processor to
+    /// others: they spin for work that may never come.
     fn spin_limit(&self) -> Micros {
         let limit = settings::spin();
         let processors = self.cluster.processors();
-        if limit == 0 || processors < 2 {
+        if processors < 2 {
             return 0;
         }
-        let spinning = self.cluster.spinning();
-        // One processor is left for whoever does what the spinning ones wait for.
-        if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
-            self.spun();
-            return 0;
+        let limit = PATIENCE.with(|patience| patience.next(limit));
+        if limit > 0 && self.reloaded.is_some() {
+            let spinning = self.cluster.idle_spinning();
+            if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
+                spinning.fetch_sub(1, Ordering::Relaxed);
+                return 0;
+            }
         }
         limit
     }
 
-    /// Not counted among those that spin, so that the worker that it waits for may spin when it is done.
     fn may_linger(&self) -> bool {
-        settings::spin() > 0
-            && self.cluster.spinning().load(Ordering::Relaxed) + 1 < self.cluster.processors()
+        settings::spin() > 0 && self.cluster.processors() > 1
     }
 
-    /// A partner that was woken and does not run yet may have been put on this very processor: it would wait
-    /// until the spin ends. Giving way costs next to nothing when nobody else wants to run here.
+    /// Whoever does what is waited for may have been put on this very processor, and others want to run too.
+    /// Giving way costs a fraction of a microsecond when nobody does.
     fn pace(&self) {
-        if self.partner.is_some_and(|partner| !is_awake(partner)) {
-            std::thread::yield_now();
-        }
+        std::thread::yield_now();
     }
 
-    fn spun(&self) {
-        self.cluster.spinning().fetch_sub(1, Ordering::Relaxed);
+    fn spun(&self, found: bool) {
+        PATIENCE.with(|patience| patience.learn(found));
+        if self.reloaded.is_some() {
+            self.cluster.idle_spinning().fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn interrupted(&self) -> bool {

@@ -118,6 +118,8 @@ unsafe extern "C-unwind" {
     pub fn pgb_release_session_locks();
     pub fn pgb_reset_session() -> bool;
     pub fn pgb_session_init();
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    pub fn pgb_settings_image(bytes: *mut c_char, size: usize) -> usize;
     pub fn pgb_idle_interrupts() -> bool;
     pub fn pgb_report_idle();
     pub fn pgb_install_signals();

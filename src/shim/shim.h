@@ -75,6 +75,9 @@ extern bool pgb_idle_interrupts(void);
 extern void pgb_report_idle(void);
 extern void pgb_drop_replication_slots(void);
 
+/* settings.c; before 16 */
+extern Size pgb_settings_image(char *bytes, Size size);
+
 /* signal.c */
 extern void pgb_install_signals(void);
 extern void pgb_ignore_doorbell(void);

@@ -7,7 +7,6 @@
 //! 3. [`step`] repeats: absorb what the server asks of every process between two statements, run the job,
 //!    look for the next, sleep when there is none, leave when it is time.
 
-use crate::engine::party::Party;
 use crate::engine::pool::Next;
 use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
@@ -37,8 +36,6 @@ pub struct Me {
     /// It must not run another job.
     unfit: bool,
     jobs: u32,
-    /// Who launched its last job.
-    leader: Option<Party>,
     limits: Limits,
 }
 
@@ -123,7 +120,6 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
         rests_since: 0,
         unfit: false,
         jobs: 0,
-        leader: None,
         limits: Limits::read(),
     }));
     look_for_next(cluster);
@@ -207,11 +203,9 @@ unsafe extern "C-unwind" fn step() {
     let next = NEXT.with(Option::take);
     match next {
         Some(Next::Run { job, .. }) => {
-            let leader = cluster.slot(job).leader();
             // Unfit until the job has been taken off again: taking off may throw.
             update(|me| {
                 me.jobs += 1;
-                me.leader = leader;
                 me.unfit = true;
             });
             let began = latch::now();
@@ -266,7 +260,7 @@ fn sleep(cluster: &'static Cluster) {
     let Place { worker, generation } = now.place;
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
-    let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded, now.leader);
+    let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
     let limit = now.limits.idle_timeout as u64 * 1000;
     let deadline = Some(now.rests_since + limit);
     let told = wait_for(&latch, deadline, &mut NoVigil, report_idle, || {
