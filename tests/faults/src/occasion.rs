@@ -7,7 +7,7 @@ use crate::story::{Fate, Story};
 use crate::world::{LEADER, REFUSED, SLOTS, number};
 use postgres::Client;
 use session_tests::{
-    Handle, LONG, asleep, call, eventually, nothing_is_left, pause, run, try_launch, value,
+    Handle, LONG, NOTHING_IS_LEFT, asleep, call, eventually, pause, run, try_launch, value,
     worker_of,
 };
 use std::time::{Duration, Instant};
@@ -121,6 +121,9 @@ pub struct Scene {
 /// Rows of a result that does not fit into its ring.
 const MANY: i32 = 5000;
 
+/// Enough that some are in the lane when a worker has failed, however the two sides fall together.
+const REFUSED_JOBS: usize = 10;
+
 /// What is the occasion's own doing, and no trouble.
 const NOTHING: &[&str] = &[];
 
@@ -156,10 +159,24 @@ impl Scene {
             self.one_job();
             let let_go = "SELECT pg_background_detach_all()";
             if self.client.batch_execute(let_go).is_ok() {
-                nothing_is_left(self.helper());
+                self.nothing_is_left();
             }
         }
         self.story
+    }
+
+    /// Now or in a moment, once somebody has launched: that frees what others could not.
+    fn nothing_is_left(&mut self) {
+        let start = Instant::now();
+        let nothing = format!("SELECT {NOTHING_IS_LEFT}");
+        loop {
+            run(self.helper(), "SELECT 1");
+            if value(self.helper(), &nothing) {
+                return;
+            }
+            assert!(start.elapsed() < LONG, "something is left");
+            pause(Duration::from_millis(5));
+        }
     }
 
     fn helper(&mut self) -> &mut Client {
@@ -402,12 +419,12 @@ impl Scene {
         if let Err(error) = self.client.batch_execute(settings) {
             self.story.saw(&error);
         }
-        let numbers = [(); 3].map(|()| number());
+        let numbers = [(); REFUSED_JOBS].map(|()| number());
         let statements = numbers.map(|number| format!("INSERT INTO ledger VALUES ({number})"));
         for number in numbers {
             self.story.note(number, Fate::NotAccepted);
         }
-        // At once, so that all are there before the first worker has failed.
+        // At once, so that there are more when a worker has failed to start for one.
         let launched = self.client.query(
             "SELECT pid, cookie FROM unnest($1::text[]) AS sql, pg_background_launch_v2(sql)",
             &[&statements.as_slice()],

@@ -4,7 +4,7 @@ use crate::Point;
 use crate::occasion::{Occasion, Scene};
 use crate::story::Story;
 use postgres::Client;
-use session_tests::{LONG, Server, eventually, pause, run, value};
+use session_tests::{LONG, NOTHING_IS_LEFT, Server, eventually, pause, run, value};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,9 @@ const STARTED: &str = "SELECT pg_postmaster_start_time()::text";
 
 /// The server's own segments too: each is a file, whoever made it.
 const SEGMENTS: &str = "SELECT count(*) FROM pg_ls_dir('pg_dynshmem')";
+
+const ALL_WORKERS_REST: &str =
+    "(SELECT workers_busy = 0 AND workers_starting = 0 FROM pg_background_resources())";
 
 const PREPARE: &str = "
     CREATE TABLE ledger (number int4);
@@ -121,10 +124,7 @@ impl World {
 
     /// Until no worker is left: the next job needs a new process.
     pub fn all_workers_leave(&mut self) {
-        eventually(
-            &mut self.control,
-            "(SELECT workers_busy = 0 AND workers_starting = 0 FROM pg_background_resources())",
-        );
+        eventually(&mut self.control, ALL_WORKERS_REST);
         self.control
             .batch_execute("SELECT pg_background_retire_idle()")
             .expect("sent home");
@@ -232,12 +232,8 @@ impl World {
         let mut fresh = self.server.session_as(LEADER);
         assert_eq!(run(&mut fresh, "SELECT 'next'").as_deref(), Some("next"));
         drop(fresh);
-        eventually(
-            &mut self.control,
-            "(SELECT slots_used = 0 AND arena_bytes = 0 AND dsm_segments = 0 AND jobs_queued = 0
-                AND spill_files = 0 AND spill_bytes = 0 AND workers_busy = 0 AND workers_starting = 0
-              FROM pg_background_resources())",
-        );
+        eventually(&mut self.control, NOTHING_IS_LEFT);
+        eventually(&mut self.control, ALL_WORKERS_REST);
         eventually(
             &mut self.control,
             "(SELECT workers_idle FROM pg_background_resources())
