@@ -5,7 +5,7 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test test-matrix install bench loom loom-mutants shuttle miri chaos lint setup
+.PHONY: help demo demo-stop test test-matrix install bench loom loom-mutants shuttle miri chaos faults lint setup
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
@@ -18,6 +18,7 @@ help:
 	@echo 'make shuttle       the whole table and pool under random schedules'
 	@echo 'make miri          the tests of the engine under Miri (needs a nightly toolchain)'
 	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
+	@echo 'make faults        every fault at every fault point, in a copy of the server'
 	@echo 'make lint          format, clippy, rustdoc, house rules'
 	@echo 'make setup         install what is missing on this machine (the others do it themselves)'
 
@@ -54,6 +55,9 @@ miri:
 
 chaos: setup
 	@ci/chaos $(SECONDS) $(SEED)
+
+faults: setup
+	@ci/faults
 
 lint: setup
 	@ci/lint

@@ -39,6 +39,9 @@ fn main() {
         .flag("-Wno-sign-compare")
         .flag("-Wno-missing-field-initializers")
         .warnings_into_errors(true);
+    if std::env::var_os("CARGO_FEATURE_FAULTS").is_some() {
+        build.define("PGB_FAULTS", None);
+    }
     for source in SOURCES {
         build.file(format!("src/shim/{source}"));
     }

@@ -8,6 +8,7 @@
 //! | `staff` | seeing to it that every lane with queued jobs has workers on their way |
 //! | `share` | how many of a session's jobs may hold a worker |
 //! | `room` | waiting for room in the job table |
+//! | `left` | finished jobs that their last holder could not free |
 //! | [`soon`] | fewer wake-ups for short jobs |
 //!
 //! # Words
@@ -88,6 +89,7 @@ use super::worker::{Activity, WorkerWord};
 use share::Charge;
 pub use share::Leader;
 
+mod left;
 mod life;
 mod queue;
 mod room;
@@ -166,6 +168,7 @@ pub struct Totals {
     held: AtomicU32,
     live: AtomicU32,
     room: room::Queue,
+    left: AtomicU32,
     /// Lanes ever used; those beyond have a zero key.
     lanes: AtomicU32,
 }

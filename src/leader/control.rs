@@ -21,6 +21,7 @@ pub const MAX_GRACE: i32 = 3_600_000;
 /// first: so it never reaches a recycled pid.
 pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Canceling {
     let canceling = cluster.pool().cancel(job, terminate, |worker| {
+        fault!("cancel-flagged");
         // SAFETY: the process exists, see above; the call only sends a signal.
         unsafe { libc_kill(worker.pid().cast_signed(), SIGUSR2) };
     });
@@ -81,6 +82,7 @@ pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
             job.generation.get()
         );
     }
+    fault!("cancel-asked");
     let grace = grace_ms.clamp(0, MAX_GRACE);
     if grace > 0 {
         escalate(cluster, &[job], grace);

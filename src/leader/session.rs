@@ -237,6 +237,7 @@ pub fn abandon(cluster: &'static Cluster, job: JobId) {
 pub fn let_go(cluster: &'static Cluster, job: JobId) {
     notice(cluster, job);
     forget(job);
+    fault!("job-forgotten");
     let later = SESSION.with(|session| {
         let reading = session.being_read.iter_mut().find(|read| read.job == job);
         reading.map(|read| read.let_go = true).is_some()
@@ -306,7 +307,9 @@ pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
         abandon(cluster, job);
         return;
     }
-    match slot.word.detach(job.generation) {
+    let release = slot.word.detach(job.generation);
+    fault!("hold-given-up");
+    match release {
         Release::LastOut => block::release(cluster, job),
         Release::Held { .. } => {
             let doorbell = cluster

@@ -70,6 +70,24 @@ pub fn absorb() -> bool {
     unsafe { guarded(|| shim::pgb_idle_interrupts()) }
 }
 
+/// Sleeps until the latch is set or `until` has come; then resets it and processes interrupts, one of which may
+/// unwind from here.
+pub fn sleep(wait_event: WaitEvent, until: Option<Micros>) {
+    let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let mut timeout = -1;
+    if let Some(until) = until {
+        events |= pg_sys::WL_TIMEOUT;
+        let millis = until.saturating_sub(now()).div_ceil(1000);
+        timeout = millis.min(i32::MAX as u64) as i64;
+    }
+    // SAFETY: the latch of this process.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, timeout, wait_event.number());
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
+
 /// What this process has learned about its spins.
 static PATIENCE: Local<Patience> = Local::new(Patience::new());
 
@@ -158,24 +176,7 @@ impl Latch for ProcessLatch<'_> {
     }
 
     fn sleep(&self, until: Option<Micros>) {
-        let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH;
-        let mut timeout = -1;
-        if let Some(until) = until {
-            events |= pg_sys::WL_TIMEOUT;
-            let millis = until.saturating_sub(now()).div_ceil(1000);
-            timeout = millis.min(i32::MAX as u64) as i64;
-        }
-        // SAFETY: the latch of this process; an interrupt unwinds from `check_for_interrupts`.
-        unsafe {
-            pg_sys::WaitLatch(
-                pg_sys::MyLatch,
-                events as i32,
-                timeout,
-                self.wait_event.number(),
-            );
-            pg_sys::ResetLatch(pg_sys::MyLatch);
-        }
-        pgrx::check_for_interrupts!();
+        sleep(self.wait_event, until);
         if let Some(reloaded) = self.reloaded
             && absorb()
         {

@@ -196,7 +196,7 @@ pub fn spin() -> u64 {
 }
 
 /// Whether this process is a worker of ours: the server knows that before it loads the library.
-fn is_own_worker() -> bool {
+pub fn is_own_worker() -> bool {
     // SAFETY: null, or the registration of this process, whose texts are zero-terminated.
     unsafe {
         !pg_sys::MyBgworkerEntry.is_null()

@@ -105,6 +105,9 @@ unsafe extern "C-unwind" {
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
     pub fn pgb_create_area(tranche: i32) -> *mut pg_sys::dsa_area;
+    pub fn pgb_reach(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer) -> *mut c_void;
+    pub fn pgb_try_allocate(area: *mut pg_sys::dsa_area, size: usize) -> pg_sys::dsa_pointer;
+    pub fn pgb_free(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer);
     pub fn pgb_run(run: *const Run) -> bool;
     pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
     pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
@@ -145,6 +148,14 @@ unsafe extern "C-unwind" {
         bytes: *const c_char,
         len: i32,
     );
+    pub fn pgb_spill_write_rest(
+        tablespace: pg_sys::Oid,
+        number: u64,
+        create: bool,
+        offset: i64,
+        bytes: *const c_char,
+        len: i32,
+    ) -> bool;
     pub fn pgb_spill_empty();
     pub fn pgb_spill_delete(tablespace: pg_sys::Oid, number: u64);
     pub fn pgb_spill_open(tablespace: pg_sys::Oid, number: u64) -> i32;

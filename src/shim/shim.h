@@ -52,6 +52,9 @@ typedef struct PgbRun
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
 extern struct dsa_area *pgb_create_area(int tranche);
+extern void *pgb_reach(struct dsa_area *area, uint64 pointer);
+extern uint64 pgb_try_allocate(struct dsa_area *area, Size size);
+extern void pgb_free(struct dsa_area *area, uint64 pointer);
 
 /* execute.c */
 extern bool pgb_run(const PgbRun *run);
@@ -122,6 +125,7 @@ extern Datum pgb_json_array_end(void *state);
 /* spill.c */
 extern Oid pgb_spill_tablespace(void);
 extern void pgb_spill_write(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
+extern bool pgb_spill_write_rest(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
 extern void pgb_spill_empty(void);
 extern void pgb_spill_end_transaction(bool is_abort);
 extern void pgb_spill_delete(Oid tablespace, uint64 number);
@@ -141,6 +145,15 @@ extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wa
 extern void pgb_flush_messages(void);	/* may wait, may throw */
 extern void pgb_on_message(char type, const char *bytes, size_t len);	/* never waits or throws */
 extern uint32 pgb_current_flags(void);	/* async-signal-safe */
+
+/* A fault point (src/pg/fault.rs). */
+#ifdef PGB_FAULTS
+extern void pgb_fault(const char *name);
+
+#define PGB_FAULT(name) pgb_fault(name)
+#else
+#define PGB_FAULT(name) ((void) 0)
+#endif
 
 #define PGB_JOB_CANCEL 1
 #define PGB_JOB_TERMINATE 2

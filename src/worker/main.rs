@@ -83,6 +83,7 @@ fn update(change: impl FnOnce(&mut Me)) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::Datum) {
     let place = Place::from_datum(argument);
+    fault!("worker-started");
     // SAFETY: one call of the shim; nothing is sent yet.
     unsafe { shim::pgb_redirect_messages() };
     // Exit code 0 ends the registration; an error would have it started again at once, for ever.
@@ -98,6 +99,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     };
     // SAFETY: installs handlers and lets signals in.
     unsafe { shim::pgb_install_signals() };
+    fault!("worker-attached");
     let Place { worker, generation } = place;
     let known = cluster.pool().locked(|scheduler| {
         scheduler
@@ -107,6 +109,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     let Some((key, registrar)) = known else {
         leave(0);
     };
+    fault!("worker-reported");
     if let Some(registrar) = registrar {
         ring(registrar);
     }
@@ -123,6 +126,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     if let Some(next @ (Next::Restart | Next::Retire)) = NEXT.get() {
         go(next);
     }
+    fault!("worker-connects");
     // SAFETY: throws when the role may not log in, or the database is gone: that ends the process, and the
     // exit callback takes care of the lane.
     unsafe {
@@ -140,6 +144,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
         me.connected = true;
         me.limits = Limits::read();
     });
+    fault!("worker-connected");
     // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
     unsafe {
         guarded(|| shim::pgb_session_init());
@@ -232,8 +237,11 @@ unsafe extern "C-unwind" fn step() {
 
 /// Leaves, as the pool has decided: for a fresh process in the place, or for good.
 fn go(next: Next) -> ! {
-    give_up_place();
+    // An error on the way does not make it forget: it is what the next round finds.
+    NEXT.set(Some(next));
+    fault!("worker-leaves");
     debug1!("pg_background: worker leaves: {next:?}");
+    give_up_place();
     leave(i32::from(next == Next::Restart))
 }
 
@@ -248,6 +256,7 @@ fn reloaded() {
 /// again (which may have another limit).
 fn sleep(cluster: &'static Cluster) {
     let Some(now) = me() else { leave(0) };
+    fault!("worker-rests");
     let Place { worker, generation } = now.place;
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
