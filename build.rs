@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -13,6 +13,7 @@ const SOURCES: [&str; 10] = [
     "json.c",
     "spill.c",
     "params.c",
+    "trace.c",
 ];
 
 fn main() {

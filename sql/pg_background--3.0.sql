@@ -252,6 +252,7 @@ BEGIN
         SELECT f.name, present.arguments
         FROM (VALUES ('pg_background_outcome'), ('pg_background_outcome_v2')) AS f (name)
         LEFT JOIN pg_background_present() present ON present.kind = 'function' AND present.name = f.name
+        ORDER BY f.name
     LOOP
         EXECUTE pg_catalog.format(
             'CREATE OR REPLACE FUNCTION %I(%s) RETURNS pg_background_outcome LANGUAGE c AS %L, %L',

@@ -29,6 +29,7 @@ use crate::pg::latch::{ring, shared_now};
 use crate::pg::shim::Identity;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
+use crate::pg::trace::{self, Step};
 use pgrx::pg_sys;
 
 /// Bytes of an error that every block has room for. Longer ones get a block of their own if there is
@@ -407,6 +408,7 @@ pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
     let slot = cluster.slot(job);
     slot.finished_at.store(shared_now(), Ordering::Relaxed);
     let leader = slot.leader();
+    trace::step(job, Step::Ended(end));
     match slot.word.finish(job.generation, end) {
         Release::Held { watched: true } => {
             if let Some(leader) = leader {
@@ -422,6 +424,7 @@ pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
 pub fn release(cluster: &'static Cluster, job: JobId) {
     let block = Block::of(cluster, job);
     block.deallocate(job);
+    trace::step(job, Step::Freed);
     cluster.pool().free(job);
 }
 

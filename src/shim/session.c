@@ -57,6 +57,18 @@ pgb_capture_identity(PgbIdentity *identity)
 		identity->sec_context |= SECURITY_LOCAL_USERID_CHANGE;
 }
 
+/* Whether the database takes connections at all; not even a superuser's, if it does not. */
+static bool
+takes_connections(void)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	bool		takes = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return takes;
+}
+
 static bool
 may_connect(Oid role)
 {
@@ -105,6 +117,11 @@ pgb_check_rights(const PgbIdentity *identity)
 	}
 	ReleaseSysCache(tuple);
 
+	if (!takes_connections())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("database \"%s\" is not currently accepting connections",
+						get_database_name(MyDatabaseId))));
 	if (!is_super && !may_connect(identity->authenticated))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -152,6 +169,25 @@ make_settings(const PgbGucTarget *settings)
 }
 
 /*
+ * Loads what session_preload_libraries and local_preload_libraries name in the leader's session. The server
+ * loads them for clients only; but what such a library forbids a user must be forbidden in his jobs as well.
+ * A process that has loaded those of another session cannot be rid of them and leaves after the job.
+ */
+static void
+load_preload_libraries(void)
+{
+	static char *loaded;		/* NULL: nothing was asked for yet */
+	char	   *wanted = psprintf("%s\n%s", session_preload_libraries_string, local_preload_libraries_string);
+
+	if (loaded != NULL && strcmp(loaded, wanted) == 0)
+		return;
+	if (loaded != NULL)
+		has_loaded = true;
+	process_session_preload_libraries();
+	loaded = MemoryContextStrdup(TopMemoryContext, wanted);
+}
+
+/*
  * Makes this session the leader's: users first, then every setting. Inside a transaction, as the
  * authenticated user, with no security context.
  *
@@ -183,6 +219,7 @@ pgb_adopt_session(const PgbIdentity *identity, const PgbGucTarget *settings)
 	/* The restore begins with a reset, which ends SET ROLE; the setting alone does not bring it back. */
 	if (identity->role_active)
 		SetCurrentRoleId(identity->outer, superuser_arg(identity->outer));
+	load_preload_libraries();
 }
 
 static void
