@@ -10,6 +10,7 @@
 #include "access/htup_details.h"
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
@@ -22,6 +23,7 @@
 #include "postmaster/interrupt.h"
 #include "replication/origin.h"
 #include "replication/slot.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/sinval.h"
@@ -236,20 +238,20 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
-static struct config_string *
-find_client_encoding(void)
+static struct config_generic *
+find_setting(const char *name)
 {
 #if PG_VERSION_NUM >= 160000
-	return (struct config_string *) find_option("client_encoding", false, false, ERROR);
+	return find_option(name, false, false, ERROR);
 #else
 	struct config_generic **settings = get_guc_variables();
 
 	for (int i = 0; i < GetNumConfigOptions(); i++)
 	{
-		if (strcmp(settings[i]->name, "client_encoding") == 0)
-			return (struct config_string *) settings[i];
+		if (strcmp(settings[i]->name, name) == 0)
+			return settings[i];
 	}
-	elog(ERROR, "there is no setting client_encoding");
+	elog(ERROR, "there is no setting %s", name);
 #endif
 }
 
@@ -265,8 +267,31 @@ assign_nothing(const char *newval, void *extra)
 static void
 fix_client_encoding(void)
 {
-	find_client_encoding()->assign_hook = assign_nothing;
+	((struct config_string *) find_setting("client_encoding"))->assign_hook = assign_nothing;
 	SetClientEncoding(GetDatabaseEncoding());
+}
+
+static bool
+accept_any(int *newval, void **extra, GucSource source)
+{
+	return true;
+}
+
+/*
+ * temp_buffers cannot change once a session has used temporary tables; one that runs the jobs of many must
+ * take each leader's. Buffers that are there stay as many as they are, and the process leaves after a job
+ * that should have had another number of them.
+ */
+static void
+unfix_temp_buffers(void)
+{
+	((struct config_int *) find_setting("temp_buffers"))->check_hook = accept_any;
+}
+
+static bool
+has_other_temp_buffers(void)
+{
+	return NLocBuffer != 0 && NLocBuffer != num_temp_buffers;
 }
 
 /* In a worker, once it is connected. */
@@ -276,6 +301,7 @@ pgb_session_init(void)
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
 	fix_client_encoding();
+	unfix_temp_buffers();
 }
 
 /* The session's temporary replication slots. Reads the server's table of slots, which is short. */
@@ -322,7 +348,8 @@ pgb_reset_session(void)
 		ResetTempTableNamespace();
 		CommitTransactionCommand();
 	}
-	return !has_loaded && replorigin_session_origin == InvalidRepOriginId;
+	return !has_loaded && !has_other_temp_buffers() &&
+		replorigin_session_origin == InvalidRepOriginId && get_backup_status() == SESSION_BACKUP_NONE;
 }
 
 /*
