@@ -4,6 +4,7 @@ use crate::engine::job::{End, Phase, Release};
 use crate::engine::pool::Canceling;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
+use crate::engine::wait::grace;
 use crate::leader::session::{self, Asking, Name};
 use crate::leader::wait;
 use crate::pg::block;
@@ -12,9 +13,6 @@ use crate::pg::error::Failure;
 use crate::pg::latch;
 use crate::pg::trace::{self, Step};
 use pgrx::warning;
-
-/// The longest grace that can be asked for, milliseconds.
-pub const MAX_GRACE: i32 = 3_600_000;
 
 /// Sets the cancel flag of a job and signals its worker; `terminate`: asks the worker to exit.
 ///
@@ -85,9 +83,9 @@ pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
     let (cluster, tracked) = session::find(name, Asking::ForControl)?;
     let job = tracked.job;
     let _ = request(cluster, job, false);
-    let grace = grace_ms.clamp(0, MAX_GRACE);
-    if grace > 0 {
-        escalate(cluster, &[job], grace);
+    let grace_ms = grace(grace_ms);
+    if grace_ms > 0 {
+        escalate(cluster, &[job], grace_ms);
     }
     Ok(())
 }
