@@ -44,20 +44,18 @@ fn probes(admin: &mut Client) -> Probes {
         by_pid: Vec::new(),
         by_handle: Vec::new(),
     };
-    for row in admin
-        .query(TAKERS, &[])
-        .expect("the catalog can be read")
-    {
+    for row in admin.query(TAKERS, &[]).expect("the catalog can be read") {
         let (name, types, result): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let types: Vec<&str> = types.split(", ").collect();
         let (handle, rest) = match types.as_slice() {
             ["integer"] => ("$pid", &types[1..]),
             ["integer", "bigint", ..] => ("$pid, $cookie", &types[2..]),
-            ["pg_background_handle[]", ..] => (
-                "ARRAY[($pid, $cookie)::pg_background_handle]",
-                &types[1..],
-            ),
-            _ => panic!("{name}({types:?}) is given a handle in a way that this test does not know"),
+            ["pg_background_handle[]", ..] => {
+                ("ARRAY[($pid, $cookie)::pg_background_handle]", &types[1..])
+            }
+            _ => {
+                panic!("{name}({types:?}) is given a handle in a way that this test does not know")
+            }
         };
         let mut call = format!("{name}({handle}");
         for extra in rest {
@@ -230,7 +228,11 @@ fn guessed_and_forged_handles_find_nothing_and_touch_nothing() {
     assert_eq!(hits(&mut owner, &probes.by_pid, &pids), nothing());
     for session in [&mut same, &mut other] {
         assert_eq!(
-            hits(session, &probes.by_pid, &[of_pid(by_pid), of_pid(running.pid)]),
+            hits(
+                session,
+                &probes.by_pid,
+                &[of_pid(by_pid), of_pid(running.pid)]
+            ),
             nothing()
         );
     }

@@ -90,7 +90,10 @@ fn a_job_that_was_queued_before_the_revocation_does_not_run_after_it() {
     let server = one_worker("revoked-queued", &[]);
     server.role("leader");
     let mut admin = server.session();
-    do_it(&mut admin, "CREATE TABLE done (by text); GRANT INSERT ON done TO PUBLIC");
+    do_it(
+        &mut admin,
+        "CREATE TABLE done (by text); GRANT INSERT ON done TO PUBLIC",
+    );
     for (take, give) in [
         ("ALTER ROLE leader NOLOGIN", "ALTER ROLE leader LOGIN"),
         (
@@ -133,9 +136,15 @@ fn a_role_that_was_taken_away_or_dropped_is_not_played_by_a_job() {
     let mut master = server.session();
     let busy = launch(&mut master, "SELECT pg_sleep(600)");
     asleep(&mut master, busy);
-    do_it(&mut master, "SET pg_background.on_exhaustion = queue; SET ROLE part");
+    do_it(
+        &mut master,
+        "SET pg_background.on_exhaustion = queue; SET ROLE part",
+    );
     let orphan = launch(&mut master, "CREATE TABLE orphan ()");
-    do_it(&mut admin, "REVOKE pgbackground_role FROM part; DROP ROLE part");
+    do_it(
+        &mut admin,
+        "REVOKE pgbackground_role FROM part; DROP ROLE part",
+    );
     do_it(&mut master, "RESET ROLE");
     cancel_and_forget(&mut master, busy);
     call(&mut master, "pg_background_wait_v2", orphan).expect("waited for");
@@ -209,11 +218,7 @@ fn a_library_that_watches_over_a_session_watches_over_its_jobs() {
     );
     // The warm worker serves a session that has the library.
     let mut leader = server.session_as("leader");
-    assert_eq!(
-        sqlstate(leader.batch_execute(WEAK)),
-        "22023",
-        "the session"
-    );
+    assert_eq!(sqlstate(leader.batch_execute(WEAK)), "22023", "the session");
     assert_eq!(sqlstate(try_run(&mut leader, WEAK)), "22023", "its job");
     // And a fresh one does.
     do_it(&mut admin, "SELECT pg_background_retire_idle()");
@@ -267,7 +272,10 @@ fn row_security_holds_in_a_job_as_in_its_session() {
     assert_eq!(run(&mut leader, seen).as_deref(), Some("mine"));
     // off does not widen what is seen: it is an error instead.
     assert_eq!(
-        sqlstate(try_run(&mut leader, &format!("SET row_security = off; {seen}"))),
+        sqlstate(try_run(
+            &mut leader,
+            &format!("SET row_security = off; {seen}")
+        )),
         "42501"
     );
     assert_eq!(run(&mut leader, seen).as_deref(), Some("mine"));

@@ -18,7 +18,8 @@ const ASKING: &str = "
     WHERE e.extname = 'pg_background' AND NOT p.prosecdef AND p.proname !~ 'retire_idle|prewarm'
       AND NOT 'sql' = ANY (coalesce(p.proargnames, '{}'))";
 
-const LIST: &str = "(pid int4, cookie int8, launched_at timestamptz, user_id oid, queue_size int4, state text,
+const LIST: &str =
+    "(pid int4, cookie int8, launched_at timestamptz, user_id oid, queue_size int4, state text,
     sql_preview text, last_error text, consumed bool, label text)";
 
 /// Every question, about this job where it is about one.

@@ -5,6 +5,7 @@
 use postgres::Client;
 use session_tests::*;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Who besides the superuser may use a member of the extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -247,11 +248,7 @@ fn everything_is_described_and_what_is_old_or_dangerous_says_so() {
             (row.get(0), row.get(1), row.get(2));
         assert!(comment.len() > 10, "{member}: {comment:?}");
         let says = comment.starts_with("Deprecated: use pg_background_");
-        assert_eq!(
-            says,
-            v1.contains(&member.as_str()),
-            "{member}: {comment:?}"
-        );
+        assert_eq!(says, v1.contains(&member.as_str()), "{member}: {comment:?}");
         deprecated += u32::from(says);
         assert_eq!(
             comment.contains("WARNING: this function is SECURITY DEFINER"),
@@ -260,4 +257,36 @@ fn everything_is_described_and_what_is_old_or_dangerous_says_so() {
         );
     }
     assert_eq!(deprecated, 3);
+}
+
+/// What `docs/review-1.6.md` calls a test, as file and function.
+fn named_tests(page: &str) -> BTreeSet<(&str, &str)> {
+    page.split('`')
+        .filter_map(|word| word.split_once("::"))
+        .filter(|(file, name)| {
+            [file, name].into_iter().all(|part| {
+                part.chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn the_review_of_1_6_names_tests_that_exist() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(here.join("../../docs/review-1.6.md")).expect("the page");
+    let tests = named_tests(&page);
+    assert!(tests.len() > 30, "{}", tests.len());
+    for (file, name) in tests {
+        let found = [
+            format!("tests/{file}.rs"),
+            format!("tests/{file}/main.rs"),
+            format!("tests/upgrade/{file}.rs"),
+        ]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(here.join(path)).ok())
+        .any(|source| source.contains(&format!("fn {name}()")));
+        assert!(found, "{file}::{name}");
+    }
 }

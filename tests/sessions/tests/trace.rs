@@ -42,7 +42,10 @@ fn signal(name: &str, pid: i32) {
 fn every_transition_of_a_job_is_in_the_log() {
     let server = Server::start(
         "trace",
-        &["log_min_messages=debug2", "pg_background.max_pool_workers=1"],
+        &[
+            "log_min_messages=debug2",
+            "pg_background.max_pool_workers=1",
+        ],
     );
     let mut leader = server.session();
     // Queued, for there is no worker yet; then by one that is idle; then one that fails.

@@ -347,7 +347,10 @@ fn a_process_in_a_state_that_cannot_be_reset_runs_no_other_job() {
     let (start, stop) = if version >= 15 {
         ("pg_backup_start('clean', true)", "pg_backup_stop(false)")
     } else {
-        ("pg_start_backup('clean', true, false)", "pg_stop_backup(false, false)")
+        (
+            "pg_start_backup('clean', true, false)",
+            "pg_stop_backup(false, false)",
+        )
     };
     let both = format!("SELECT {start}; SELECT {stop}::text");
     assert!(run(&mut leader, &both).is_some());

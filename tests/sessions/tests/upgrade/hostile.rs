@@ -211,9 +211,7 @@ fn what_others_have_created_under_a_name_of_ours_is_never_replaced() {
         .collect();
     assert!(squatters.len() > 60, "{}", squatters.len());
     admin
-        .batch_execute(
-            "DROP EXTENSION pg_background; CREATE EXTENSION pg_background VERSION '1.6'",
-        )
+        .batch_execute("DROP EXTENSION pg_background; CREATE EXTENSION pg_background VERSION '1.6'")
         .expect("an old version");
     // An update of a version that lacks most of them, then a new install, before which those cannot be made that
     // have types of ours.
