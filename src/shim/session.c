@@ -42,6 +42,12 @@ static ProcessUtility_hook_type next_utility_hook;
 /* The running process has loaded a library, which nothing can undo. */
 static bool has_loaded;
 
+/* The login role was a superuser when the process connected, and is none now; or the other way round. */
+static bool connected_as_superuser;
+static bool superuser_has_changed;
+
+static GucStringCheckHook check_authorization;
+
 void
 pgb_capture_identity(PgbIdentity *identity)
 {
@@ -107,6 +113,7 @@ pgb_check_rights(const PgbIdentity *identity)
 				 errmsg("role with OID %u does not exist", identity->authenticated)));
 	role = (Form_pg_authid) GETSTRUCT(tuple);
 	is_super = role->rolsuper;
+	superuser_has_changed = is_super != connected_as_superuser;
 	if (!role->rolcanlogin)
 	{
 		char	   *name = pstrdup(NameStr(role->rolname));
@@ -294,6 +301,35 @@ has_other_temp_buffers(void)
 	return NLocBuffer != 0 && NLocBuffer != num_temp_buffers;
 }
 
+/*
+ * Before 17 SET SESSION AUTHORIZATION asks whether the login role was a superuser when the process connected,
+ * which is for the session to say that launches the job, and may be long ago. A job asks what it is now.
+ */
+static bool
+check_authorization_now(char **newval, void **extra, GucSource source)
+{
+	Oid			login = GetAuthenticatedUserId();
+
+	if (!check_authorization(newval, extra, source))
+		return false;
+	if (*newval == NULL || InitializingParallelWorker || !IsTransactionState() ||
+		superuser_arg(login) || get_role_oid(*newval, true) == login)
+		return true;
+	GUC_check_errcode(ERRCODE_INSUFFICIENT_PRIVILEGE);
+	GUC_check_errmsg("permission denied to set session authorization");
+	return false;
+}
+
+static void
+fix_session_authorization(void)
+{
+	struct config_string *setting = (struct config_string *) find_setting("session_authorization");
+
+	connected_as_superuser = strcmp(GetConfigOption("is_superuser", false, false), "on") == 0;
+	check_authorization = setting->check_hook;
+	setting->check_hook = check_authorization_now;
+}
+
 /* In a worker, once it is connected. */
 void
 pgb_session_init(void)
@@ -302,6 +338,7 @@ pgb_session_init(void)
 	ProcessUtility_hook = watch_utility;
 	fix_client_encoding();
 	unfix_temp_buffers();
+	fix_session_authorization();
 }
 
 /* The session's temporary replication slots. Reads the server's table of slots, which is short. */
@@ -348,7 +385,7 @@ pgb_reset_session(void)
 		ResetTempTableNamespace();
 		CommitTransactionCommand();
 	}
-	return !has_loaded && !has_other_temp_buffers() &&
+	return !has_loaded && !superuser_has_changed && !has_other_temp_buffers() &&
 		replorigin_session_origin == InvalidRepOriginId && get_backup_status() == SESSION_BACKUP_NONE;
 }
 

@@ -201,6 +201,57 @@ fn a_session_authorization_outlives_the_superuser_who_set_it_in_no_job() {
     assert_eq!(sqlstate(try_run(&mut leader, whom)), "42501");
 }
 
+#[test]
+fn a_role_that_is_no_superuser_any_more_is_none_in_a_warm_worker() {
+    let server = one_worker("demoted", &[]);
+    let mut admin = server.session();
+    do_it(&mut admin, "CREATE ROLE leader LOGIN SUPERUSER");
+    for (attempt, allowed) in [
+        ("SET SESSION AUTHORIZATION postgres", false),
+        ("SET LOCAL SESSION AUTHORIZATION postgres", false),
+        (
+            "SELECT set_config('session_authorization', 'postgres', false)",
+            false,
+        ),
+        ("SET SESSION AUTHORIZATION leader", true),
+        ("RESET SESSION AUTHORIZATION", true),
+    ] {
+        // Its worker connects while it is a superuser.
+        do_it(&mut admin, "ALTER ROLE leader SUPERUSER");
+        let warm_one = run(&mut warm(&server), "SELECT pg_backend_pid()::text");
+        do_it(
+            &mut admin,
+            "ALTER ROLE leader NOSUPERUSER; GRANT pgbackground_role TO leader",
+        );
+        // A session that never was one's.
+        let mut leader = server.session_as("leader");
+        let tried = try_run(
+            &mut leader,
+            &format!("{attempt}; SELECT pg_backend_pid()::text"),
+        );
+        if allowed {
+            assert_eq!(tried.expect("allowed"), warm_one);
+        } else {
+            assert_eq!(sqlstate(tried), "42501", "{attempt}");
+        }
+        assert_ne!(
+            run(&mut leader, "SELECT pg_backend_pid()::text"),
+            warm_one,
+            "it was replaced"
+        );
+        assert_eq!(
+            sqlstate(try_run(&mut leader, "CREATE ROLE evil SUPERUSER")),
+            "42501"
+        );
+    }
+    // And the other way round.
+    do_it(&mut admin, "ALTER ROLE leader SUPERUSER");
+    let mut leader = server.session_as("leader");
+    run(&mut leader, "SELECT 1");
+    let whom = "SET SESSION AUTHORIZATION postgres; SELECT session_user::text";
+    assert_eq!(run(&mut leader, whom).as_deref(), Some("postgres"));
+}
+
 /// Too short for `passwordcheck`.
 const WEAK: &str = "ALTER ROLE leader PASSWORD 'short'";
 

@@ -265,8 +265,10 @@ fn named_tests(page: &str) -> BTreeSet<(&str, &str)> {
         .filter_map(|word| word.split_once("::"))
         .filter(|(file, name)| {
             [file, name].into_iter().all(|part| {
-                part.chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+                !part.is_empty()
+                    && part
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
             })
         })
         .collect()

@@ -16,7 +16,7 @@ const OPERATORS: &str = "= <> < > ~ !~ ~~ !~~ || + ->";
 
 /// Functions that the script calls, and those that it is tempting to call.
 const FUNCTIONS: &str = "format to_regrole to_regclass set_config current_setting lower upper replace array_agg bool_or \
-    aclexplode acldefault pg_get_function_arguments format_type quote_ident quote_literal unnest coalesce_text \
+    aclexplode acldefault pg_get_function_arguments format_type quote_ident quote_literal unnest \
     current_database current_schema has_function_privilege concat";
 
 /// What the user `mallory` puts into `public`.
