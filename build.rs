@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -14,6 +14,7 @@ const SOURCES: [&str; 11] = [
     "json.c",
     "spill.c",
     "params.c",
+    "trace.c",
 ];
 
 fn main() {

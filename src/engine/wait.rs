@@ -33,6 +33,24 @@ use super::sync::spin_hint;
 /// Microseconds on the latch's clock.
 pub type Micros = u64;
 
+/// The longest wait that can be asked for, milliseconds: a day.
+const TIMEOUT_LIMIT: i32 = 86_400_000;
+
+/// The longest grace that can be asked for, milliseconds: an hour.
+const GRACE_LIMIT: i32 = 3_600_000;
+
+/// The time limit of a wait, in milliseconds, from what was asked for.
+#[must_use]
+pub fn timeout(asked: i32) -> i32 {
+    asked.clamp(0, TIMEOUT_LIMIT)
+}
+
+/// How long a cancel waits before it escalates, in milliseconds, from what was asked for.
+#[must_use]
+pub fn grace(asked: i32) -> i32 {
+    asked.clamp(0, GRACE_LIMIT)
+}
+
 /// What a process sleeps on.
 pub trait Latch {
     /// The clock: monotonic, in microseconds.
@@ -262,6 +280,16 @@ mod tests {
         assert_eq!((trials.len(), limits[trials[0]]), (2, 100));
         patience.learn(true);
         assert_eq!(patience.next(100), 100);
+    }
+
+    #[test]
+    fn a_grace_is_an_hour_at_most_and_a_wait_a_day() {
+        assert_eq!(grace(i32::MAX), 60 * 60 * 1000);
+        assert_eq!(grace(60 * 60 * 1000 + 1), 60 * 60 * 1000);
+        assert_eq!(grace(1500), 1500);
+        assert_eq!(grace(i32::MIN), 0);
+        assert_eq!(timeout(i32::MAX), 24 * 60 * 60 * 1000);
+        assert_eq!(timeout(-1), 0);
     }
 
     #[test]

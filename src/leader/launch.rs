@@ -29,6 +29,7 @@ use crate::pg::local::Local;
 use crate::pg::registration::{self, Staffed};
 use crate::pg::settings::{self, OnExhaustion};
 use crate::pg::shim::{self, Identity, guarded};
+use crate::pg::trace::{self, Step};
 use crate::pg::{guc_state, text};
 use arrayvec::ArrayVec;
 use pgrx::pg_sys;
@@ -312,6 +313,7 @@ fn reserve(
     let cookie = cookie(job);
     let reservation = Reservation { cluster, job };
     fault!("slot-tracked");
+    trace::step(job, Step::Reserved);
     let slot = cluster.slot(job);
     let excluded = if launch.by_pid {
         session::pids_in_use()
@@ -369,11 +371,15 @@ fn publish(
             .locked(|scheduler| registration::place(scheduler, cluster, job, key, hint, limit, now))
     };
     LANE_HINT.set(lane);
-    if placement == Placement::NoLane {
-        return Err(Error::new(
-            ERRCODE_INSUFFICIENT_RESOURCES,
-            "too many combinations of database and role have background jobs",
-        ));
+    match placement {
+        Placement::Handed(worker) => trace::step(job, Step::Handed(worker.pid())),
+        Placement::Queued => trace::step(job, Step::Queued),
+        Placement::NoLane => {
+            return Err(Error::new(
+                ERRCODE_INSUFFICIENT_RESOURCES,
+                "too many combinations of database and role have background jobs",
+            ));
+        }
     }
     std::mem::forget(reservation);
     Ok((placement, lane, staffing))

@@ -26,6 +26,7 @@ use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached, cluster};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
+use crate::pg::trace::{self, Step};
 use crate::pg::{latch, settings};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
@@ -229,6 +230,7 @@ fn forget(job: JobId) {
 pub fn abandon(cluster: &'static Cluster, job: JobId) {
     forget(job);
     block::release_reserved(cluster, job);
+    trace::step(job, Step::Abandoned);
     cluster.pool().abandon(job);
 }
 
@@ -309,6 +311,9 @@ pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
     }
     let release = slot.word.detach(job.generation);
     fault!("hold-given-up");
+    if release != Release::Stale {
+        trace::step(job, Step::Detached);
+    }
     match release {
         Release::LastOut => block::release(cluster, job),
         Release::Held { .. } => {

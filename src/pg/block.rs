@@ -36,6 +36,7 @@ use crate::pg::local::Local;
 use crate::pg::shim::Identity;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
+use crate::pg::trace::{self, Step};
 use pgrx::pg_sys;
 
 /// Bytes of an error that every block has room for. Longer ones get a block of their own if there is
@@ -425,6 +426,7 @@ pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
     let slot = cluster.slot(job);
     slot.finished_at.store(shared_now(), Ordering::Relaxed);
     let leader = slot.leader();
+    trace::step(job, Step::Ended(end));
     let release_now = slot.word.finish(job.generation, end);
     fault!("job-finished");
     match release_now {
@@ -466,6 +468,7 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
     if is_out_of_reach {
         cluster.pool().leave_behind(job);
     } else {
+        trace::step(job, Step::Freed);
         cluster.pool().free(job);
     }
     !is_out_of_reach

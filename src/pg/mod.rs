@@ -20,6 +20,7 @@
 //! | [`error`] | errors as values, and how they are raised |
 //! | [`text`] | texts in the server's encoding |
 //! | [`shim`] | what the C shim offers |
+//! | [`trace`] | DEBUG lines for the transitions of jobs |
 //! | [`wait_event`] | what `pg_stat_activity` shows while a process sleeps |
 //!
 //! Differences between server versions are dealt with here and in the shim, nowhere else.
@@ -43,5 +44,6 @@ pub mod settings;
 pub mod shim;
 pub mod spill;
 pub mod text;
+pub mod trace;
 pub mod tuple;
 pub mod wait_event;

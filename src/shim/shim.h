@@ -133,6 +133,9 @@ extern int32 pgb_spill_open(Oid tablespace, uint64 number);
 extern void pgb_spill_read(int32 file, int64 offset, char *into, int32 len);
 extern void pgb_spill_close(int32 file);
 
+/* trace.c */
+extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid);
+
 /* Provided by the Rust side. */
 #define PGB_FRAME_ROW 1			/* a MinimalTuple */
 #define PGB_FRAME_RECORDS_ROW 2 /* int32 length, descriptions of row types, padding, a MinimalTuple */

@@ -11,7 +11,7 @@
 //!   has connected, or the process was told to go, every job of the lane fails with that error instead of
 //!   having process after process fail.
 
-use crate::engine::job::Release;
+use crate::engine::job::{End, Release};
 use crate::engine::message;
 use crate::engine::pool::Returned;
 use crate::engine::table::JobId;
@@ -20,6 +20,7 @@ use crate::pg::cluster::{Cluster, attached};
 use crate::pg::latch::{own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::registration;
+use crate::pg::trace::{self, Step};
 use crate::worker::main::{Me, give_up_place, me};
 use crate::worker::{current, run, send};
 
@@ -99,7 +100,15 @@ pub fn return_job(cluster: &'static Cluster, job: JobId) {
 
 fn give_back(cluster: &'static Cluster, job: JobId) {
     let leader = cluster.slot(job).leader();
-    match cluster.pool().locked(|scheduler| scheduler.give_back(job)) {
+    let returned = cluster.pool().locked(|scheduler| scheduler.give_back(job));
+    trace::step(
+        job,
+        match returned {
+            Returned::Canceled(_) => Step::Ended(End::Canceled),
+            Returned::Requeued | Returned::Handed(_) => Step::Returned,
+        },
+    );
+    match returned {
         Returned::Requeued => {}
         Returned::Handed(worker) => ring(worker),
         Returned::Canceled(Release::LastOut) => block::release(cluster, job),

@@ -17,6 +17,7 @@ use crate::pg::local::Local;
 use crate::pg::registration::Place;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
+use crate::pg::trace::{self, Step};
 use crate::worker::run::{self, After};
 use crate::worker::{exit, session};
 use pgrx::{PgTryBuilder, debug1, pg_guard, pg_sys};
@@ -181,11 +182,11 @@ fn note(next: Next) {
         me.resting = rests;
     });
     NEXT.set(Some(next));
-    if let Next::Run {
-        wake: Some(leader), ..
-    } = next
-    {
-        ring(leader);
+    if let Next::Run { job, wake } = next {
+        if let Some(leader) = wake {
+            ring(leader);
+        }
+        trace::step(job, Step::Taken(own_party().pid()));
     }
 }
 

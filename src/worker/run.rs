@@ -13,8 +13,9 @@ use crate::pg::latch::shared_now;
 use crate::pg::local::Local;
 use crate::pg::settings;
 use crate::pg::shim::{self, Run, guarded};
+use crate::pg::trace::{self, Step};
 use crate::worker::{current, send, session};
-use pgrx::{debug2, pg_sys};
+use pgrx::pg_sys;
 
 /// The job that has begun and is not finished.
 static RUNNING: Local<Option<JobId>> = Local::new(None);
@@ -64,11 +65,7 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
         return After::Clean;
     }
     fault!("job-begun");
-    debug2!(
-        "pg_background: job {}/{} is running",
-        job.index,
-        job.generation.get()
-    );
+    trace::step(job, Step::Running);
     // SAFETY: looks at the word once more and raises the server's flags if need be.
     unsafe {
         shim::pgb_rearm_cancel();
