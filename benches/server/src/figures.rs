@@ -25,6 +25,14 @@ fn thousands(value: f64) -> String {
     }
 }
 
+fn micros(value: f64) -> String {
+    if value < 1000.0 {
+        format!("{} µs", figure(value))
+    } else {
+        format!("{} ms", figure(value / 1000.0))
+    }
+}
+
 fn bytes(value: f64) -> String {
     if value < 1000.0 {
         format!("{} B", figure(value))
@@ -127,10 +135,10 @@ pub fn latency(rows: &[Row]) -> Option<Picture> {
         chart: Chart {
             title: "Launch a job and read its row: distribution of the time taken",
             x: Axis {
-                label: "time, µs (logarithmic)",
+                label: "time (logarithmic)",
                 logarithmic: true,
                 ticks: Vec::new(),
-                format: plain,
+                format: micros,
             },
             y: Axis {
                 label: "rounds that took so long or less, %",
@@ -184,7 +192,7 @@ pub fn parallel(db: &mut Client, batches: usize) -> Picture {
         "SELECT 1, many times: throughput by how many are in flight",
         (
             Axis {
-                label: "statements in flight (fan-out: max_parallel; waves: jobs; dblink: connections)",
+                label: "statements in flight",
                 logarithmic: true,
                 ticks: WIDTHS.map(f64::from).to_vec(),
                 format: plain,
@@ -261,7 +269,7 @@ pub fn clients(pgbench: &PgBench, db: &mut Client, batches: usize) -> (Vec<Row>,
         ),
         vec![
             Side {
-                name: "SELECT 1 in the client's session",
+                name: "SELECT 1, plain pgbench",
                 color: PLAIN,
                 dash: Dash::Solid,
                 series: select,
@@ -316,13 +324,13 @@ pub fn width(db: &mut Client, batches: usize) -> Picture {
         "Reading a long result: rate by width of the row",
         (
             Axis {
-                label: "bytes in a row",
+                label: "bytes in a row (logarithmic)",
                 logarithmic: true,
                 ticks: WIDTHS.map(|(wide, _)| f64::from(wide)).to_vec(),
                 format: bytes,
             },
             Axis {
-                label: "MB a second",
+                label: "MB a second (logarithmic)",
                 logarithmic: true,
                 ticks: Vec::new(),
                 format: plain,

@@ -11,13 +11,17 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::Outcome;
 use crate::series::Series;
 
-const SIZE: (u32, u32) = (960, 460);
+const SIZE: (u32, u32) = (1000, 460);
 /// Width of the legend's column, pixels.
-const LEGEND: i32 = 230;
+const LEGEND: i32 = 270;
 const FONT: &str = "sans-serif";
 /// In plotters' measure, which the SVG divides by 1.24.
 const TEXT: i32 = 17;
 const TITLE: i32 = 22;
+/// Of the plot, pixels: left of it and above it are the marks' labels and the title.
+const LEFT: u32 = 82;
+const TOP: u32 = 44;
+const MARGIN: u32 = 12;
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 
@@ -177,6 +181,10 @@ impl Chart {
         {
             let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
             root.fill(&WHITE)?;
+            let title = (FONT, TITLE).into_font().color(&INK);
+            // By hand: plotters would center it by a width that it can only guess in an SVG.
+            let corner = ((LEFT + MARGIN) as i32, MARGIN as i32);
+            root.draw(&Text::new(self.title, corner, title))?;
             let (plot, legend) = root.split_horizontally(SIZE.0 as i32 - LEGEND);
             let points = || self.lines.iter().flat_map(|line| &line.points);
             let ys = points().flat_map(|point| {
@@ -186,10 +194,10 @@ impl Chart {
             let x = Scale::new(&self.x, points().map(|point| point.x));
             let y = Scale::new(&self.y, ys);
             let mut chart = ChartBuilder::on(&plot)
-                .caption(self.title, (FONT, TITLE).into_font().color(&INK))
-                .margin(12)
+                .margin(MARGIN)
+                .margin_top(TOP)
                 .x_label_area_size(52)
-                .y_label_area_size(82)
+                .y_label_area_size(LEFT)
                 .build_cartesian_2d(x, y)?;
             chart
                 .configure_mesh()
@@ -215,7 +223,10 @@ impl Chart {
                         continue;
                     };
                     let bar = [(point.x, low), (point.x, high)];
-                    chart.draw_series([PathElement::new(bar, line.color.stroke_width(1))])?;
+                    chart.draw_series([PathElement::new(
+                        bar,
+                        line.color.mix(0.5).stroke_width(2),
+                    )])?;
                     let mark = Circle::new((point.x, point.y), 4, line.color.filled());
                     chart.draw_series([mark])?;
                 }
@@ -233,7 +244,7 @@ impl Chart {
         const SAMPLE: i32 = 34;
         const LINE_HEIGHT: i32 = 26;
         for (index, line) in (0..).zip(&self.lines) {
-            let y = 56 + index * LINE_HEIGHT;
+            let y = TOP as i32 + 12 + index * LINE_HEIGHT;
             let pen = line.color.stroke_width(2);
             let sample = [(0, y), (SAMPLE, y)];
             match line.dash.lengths() {
