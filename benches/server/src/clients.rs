@@ -21,6 +21,12 @@ pub const DBLINK: &str = "\\if :opened = 0\n\
      \\endif\n\
      SELECT n FROM dblink('c', 'SELECT 1') AS r (n int4);\n";
 
+/// Name of the measure with so many clients.
+pub fn what(count: u32) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} client{plural}, launch + read, jobs/s")
+}
+
 /// How pgbench is run.
 pub struct PgBench<'a> {
     pub program: PathBuf,
@@ -52,8 +58,11 @@ impl PgBench<'_> {
         let errors = String::from_utf8_lossy(&output.stderr);
         // A client that gave up counts too: the others' rate would look the better for it.
         if !output.status.success() || errors.contains("aborted") {
-            let reason = errors.lines().find(|line| line.contains("error"));
-            return Err(reason.unwrap_or("pgbench failed").trim().into());
+            // The server's own words, without pgbench's about where it was.
+            let reason = errors
+                .lines()
+                .find_map(|line| line.find("ERROR:").map(|at| &line[at..]));
+            return Err(reason.unwrap_or("pgbench failed").into());
         }
         let rate = text
             .lines()

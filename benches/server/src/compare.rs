@@ -111,7 +111,7 @@ fn measure(ours: Side, other: Side, effort: Effort) -> Outcome<(Vec<Row>, Condit
             let pgbench = crate::pgbench(server, effort)?;
             Ok(vec![pgbench.rate(ours_db, clients::OURS, count)?])
         });
-        let what = format!("{count} clients, launch + read, jobs/s");
+        let what = clients::what(count);
         add(same("T11", what, rates));
     }
     let waiting = &wakeups::MEASURES[0];

@@ -94,10 +94,10 @@ fn server(db: &mut Client) -> Outcome<Vec<(String, String)>> {
             &[],
         )?
         .map_or_else(|| "not an extension".to_owned(), |row| row.get(0));
-    // Not all of them exist in every version.
+    // Of those with a prefix only what was changed, and not all of them exist in every version.
     let settings = db.query(
         "SELECT name || ' = ' || current_setting(name) FROM pg_settings \
-         WHERE name LIKE 'pg\\_background.%' \
+         WHERE name LIKE 'pg\\_background.%' AND setting IS DISTINCT FROM boot_val \
             OR name IN ('fsync', 'max_worker_processes', 'shared_buffers', 'work_mem') \
          ORDER BY name",
         &[],

@@ -240,7 +240,7 @@ pub fn clients(pgbench: &PgBench, db: &mut Client, batches: usize) -> (Vec<Row>,
         });
         rows.push(Row {
             id: "T11",
-            what: format!("{count} clients, jobs/s; peer: SELECT 1"),
+            what: clients::what(count),
             ours: series[0].clone(),
             peer: Some(series[1].clone()),
             target: Target::AtLeastTimesPeer(0.25),

@@ -108,9 +108,16 @@ pub fn table(lines: impl IntoIterator<Item = Vec<String>>) -> String {
     text.trim_end().to_owned()
 }
 
-/// The rows as a table in Markdown.
+/// The rows as a table in Markdown; without targets it needs no columns for them.
 pub fn rows(heads: Vec<String>, rows: &[Row]) -> String {
-    table(std::iter::once(heads).chain(rows.iter().map(Row::cells)))
+    let has_targets = rows.iter().any(|row| !matches!(row.target, Target::None));
+    let columns = if has_targets {
+        heads.len()
+    } else {
+        heads.len() - 2
+    };
+    let lines = std::iter::once(heads).chain(rows.iter().map(Row::cells));
+    table(lines.map(|cells| cells[..columns].to_vec()))
 }
 
 /// A picture of one question, with the figures that it shows.
@@ -229,8 +236,10 @@ mod tests {
     fn a_table_has_a_line_under_its_head() {
         let text = rows(heads("a", "b"), &[row(Target::None)]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "|---|---|---|---|---|---|---|");
-        assert_eq!(lines[2], "| T0 | nothing | 3 | 4 | 0.75 |  |  |");
+        assert_eq!(lines[1], "|---|---|---|---|---|");
+        assert_eq!(lines[2], "| T0 | nothing | 3 | 4 | 0.75 |");
+        let text = rows(heads("a", "b"), &[row(Target::AtMost(5.0))]);
+        assert!(text.ends_with("| T0 | nothing | 3 | 4 | 0.75 | ≤ 5 | yes |"));
     }
 
     #[test]

@@ -121,7 +121,9 @@ pub fn figure(value: f64) -> String {
     let digits = match value.abs() {
         size if value.fract() == 0.0 || size >= 100.0 => 0,
         size if size >= 10.0 => 1,
-        _ => 2,
+        size if size >= 0.1 => 2,
+        // Two digits that are not 0.
+        size => (1.0 - size.log10().floor()) as usize,
     };
     let text = format!("{value:.digits$}");
     let (sign, text) = text
@@ -203,5 +205,6 @@ mod tests {
         assert_eq!(figure(1234.5), "1234");
         assert_eq!(figure(12.345), "12.3");
         assert_eq!(figure(-0.125), "-0.12");
+        assert_eq!(figure(0.00512), "0.0051");
     }
 }
