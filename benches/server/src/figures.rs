@@ -13,10 +13,6 @@ fn heads<const N: usize>(names: [&str; N]) -> Vec<String> {
     names.map(str::to_owned).to_vec()
 }
 
-fn plain(value: f64) -> String {
-    figure(value)
-}
-
 fn thousands(value: f64) -> String {
     if value == 0.0 {
         "0".into()
@@ -93,44 +89,55 @@ fn picture(
     }
 }
 
+/// What is drawn of a row: how its sides are called there, and their dash.
+fn curves_of(row: &Row) -> Option<(&'static str, &'static str, Dash)> {
+    match row.id {
+        "T1" if row.what.contains("pause") => Some((
+            "pg_background, after 2 ms",
+            "dblink, after 2 ms",
+            Dash::Dashed,
+        )),
+        "T1" => Some((
+            "pg_background, back to back",
+            "dblink, back to back",
+            Dash::Solid,
+        )),
+        "T10" => Some((
+            "pg_background, first job",
+            "dblink, new connection",
+            Dash::Dotted,
+        )),
+        _ => None,
+    }
+}
+
 /// Of each round how long it took: the share of rounds that took so long or less. From the rows T1 and
 /// T10; `None` when they were not measured.
 pub fn latency(rows: &[Row]) -> Option<Picture> {
-    let curves = rows
-        .iter()
-        .filter(|row| matches!(row.id, "T1" | "T10"))
-        .flat_map(|row| {
-            let (dash, when, peer) = match row {
-                Row { id: "T10", .. } => (Dash::Dotted, "first job", "dblink, new connection"),
-                row if row.what.contains("pause") => {
-                    (Dash::Dashed, "after 2 ms", "dblink, after 2 ms")
-                }
-                _ => (Dash::Solid, "back to back", "dblink, back to back"),
-            };
-            let peers = row
-                .peer
-                .as_ref()
-                .map(|series| (peer.to_owned(), DBLINK, dash, series));
-            [
-                Some((format!("pg_background, {when}"), OURS, dash, &row.ours)),
-                peers,
-            ]
-        });
-    let curves: Vec<_> = curves.flatten().collect();
-    let head = ["µs", "10 %", "50 %", "90 %", "99 %", "rounds"];
-    let shares = [0.1, 0.5, 0.9, 0.99];
-    let lines = curves.iter().map(|(name, _, _, series)| {
-        let sorted = series.sorted();
-        let quantiles = shares.map(|share| figure(quantile(&sorted, share)));
-        let count = figure(sorted.len() as f64);
-        std::iter::once(name.clone())
-            .chain(quantiles)
-            .chain([count])
-            .collect()
-    });
-    (!curves.is_empty()).then(|| Picture {
+    let head = heads(["µs", "10 %", "50 %", "90 %", "99 %", "rounds"]);
+    let (mut lines, mut cells) = (Vec::new(), vec![head]);
+    for row in rows {
+        let (Some((ours, theirs, dash)), Some(peer)) = (curves_of(row), &row.peer) else {
+            continue;
+        };
+        for (name, color, series) in [(ours, OURS, &row.ours), (theirs, DBLINK, peer)] {
+            let sorted = series.sorted();
+            let quantiles = [0.1, 0.5, 0.9, 0.99].map(|part| figure(quantile(&sorted, part)));
+            let mut line = vec![name.to_owned()];
+            line.extend(quantiles);
+            line.push(figure(sorted.len() as f64));
+            cells.push(line);
+            lines.push(Line {
+                name: name.to_owned(),
+                color,
+                dash,
+                points: distribution(&sorted),
+            });
+        }
+    }
+    (!lines.is_empty()).then(|| Picture {
         name: "latency",
-        table: table(std::iter::once(heads(head)).chain(lines)),
+        table: table(cells),
         raw: Vec::new(),
         chart: Chart {
             title: "Launch a job and read its row: distribution of the time taken",
@@ -144,31 +151,24 @@ pub fn latency(rows: &[Row]) -> Option<Picture> {
                 label: "rounds that took so long or less, %",
                 logarithmic: false,
                 ticks: (0..=5).map(|step| f64::from(step) * 20.0).collect(),
-                format: plain,
+                format: figure,
             },
-            lines: curves
-                .iter()
-                .map(|(name, color, dash, series)| Line {
-                    name: name.clone(),
-                    color: *color,
-                    dash: *dash,
-                    points: distribution(series),
-                })
-                .collect(),
+            lines,
         },
     })
 }
 
 /// Points of the distribution up to 99 %: beyond, a few rounds would stretch the axis.
-fn distribution(series: &Series) -> Vec<Point> {
-    let sorted = series.sorted();
-    (0..=198)
-        .map(|half| f64::from(half) / 200.0)
+fn distribution(sorted: &[f64]) -> Vec<Point> {
+    let shares = (0..=198).map(|half| f64::from(half) / 200.0);
+    shares
         .map(|share| Point {
-            x: quantile(&sorted, share),
+            x: quantile(sorted, share),
             y: share * 100.0,
             range: None,
         })
+        // A side that failed has none.
+        .filter(|point| point.x.is_finite())
         .collect()
 }
 
@@ -195,7 +195,7 @@ pub fn parallel(db: &mut Client, batches: usize) -> Picture {
                 label: "statements in flight",
                 logarithmic: true,
                 ticks: WIDTHS.map(f64::from).to_vec(),
-                format: plain,
+                format: figure,
             },
             Axis {
                 label: "statements a second",
@@ -224,7 +224,7 @@ pub fn parallel(db: &mut Client, batches: usize) -> Picture {
                 series: dblink,
             },
         ],
-        plain,
+        figure,
     )
 }
 
@@ -258,7 +258,7 @@ pub fn clients(pgbench: &PgBench, db: &mut Client, batches: usize) -> (Vec<Row>,
                 label: "clients of pgbench",
                 logarithmic: true,
                 ticks: COUNTS.map(f64::from).to_vec(),
-                format: plain,
+                format: figure,
             },
             Axis {
                 label: "transactions a second",
@@ -287,7 +287,7 @@ pub fn clients(pgbench: &PgBench, db: &mut Client, batches: usize) -> (Vec<Row>,
                 series: dblink,
             },
         ],
-        plain,
+        figure,
     );
     (rows, picture)
 }
@@ -333,7 +333,7 @@ pub fn width(db: &mut Client, batches: usize) -> Picture {
                 label: "MB a second (logarithmic)",
                 logarithmic: true,
                 ticks: Vec::new(),
-                format: plain,
+                format: figure,
             },
         ),
         vec![
@@ -389,13 +389,13 @@ pub fn queue(db: &mut Client, batches: usize) -> Picture {
                 label: "jobs queued",
                 logarithmic: true,
                 ticks: volume::LENGTHS.map(f64::from).to_vec(),
-                format: plain,
+                format: figure,
             },
             Axis {
                 label: "µs a job",
                 logarithmic: false,
                 ticks: Vec::new(),
-                format: plain,
+                format: figure,
             },
         ),
         vec![
@@ -418,6 +418,6 @@ pub fn queue(db: &mut Client, batches: usize) -> Picture {
                 series: dblink,
             },
         ],
-        plain,
+        figure,
     )
 }

@@ -91,8 +91,14 @@ struct Scale {
 
 impl Scale {
     fn new(axis: &Axis, values: impl Iterator<Item = f64> + Clone) -> Self {
-        let least = values.clone().fold(f64::INFINITY, f64::min);
-        let most = values.fold(f64::NEG_INFINITY, f64::max);
+        let (least, most) = match values.clone().next() {
+            Some(first) => (
+                values.clone().fold(first, f64::min),
+                values.fold(first, f64::max),
+            ),
+            // Every side failed: the picture is empty, and the table says why.
+            None => (1.0, 10.0),
+        };
         let round = if axis.logarithmic {
             round_logarithmic(least, most)
         } else {
@@ -307,6 +313,23 @@ mod tests {
         assert!((scale.place(10.0) - 0.5).abs() < 1e-9);
         let scale = Scale::new(&axis(false), [9.5].into_iter());
         assert!((scale.place(5.0) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_picture_without_values_is_drawn_all_the_same() {
+        let axis = |logarithmic| Axis {
+            label: "nothing",
+            logarithmic,
+            ticks: Vec::new(),
+            format: figure,
+        };
+        let chart = Chart {
+            title: "",
+            x: axis(true),
+            y: axis(false),
+            lines: Vec::new(),
+        };
+        assert!(chart.to_svg().unwrap().contains("nothing"));
     }
 
     #[test]
