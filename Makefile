@@ -5,14 +5,17 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test test-matrix install bench loom loom-mutants shuttle miri chaos faults lint setup
+.PHONY: help demo demo-stop test test-matrix install bench bench-engine bench-compare loom \
+	loom-mutants shuttle miri chaos faults lint setup
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
 	@echo 'make test          everything: engine, models, regression and multi-session tests'
 	@echo 'make test-matrix   the server tests on PostgreSQL 17 and 18, in chroots'
 	@echo 'make install       release build into the server of PG_CONFIG (default: PostgreSQL 15)'
-	@echo 'make bench         end-to-end benchmark beside dblink'
+	@echo 'make bench         all benchmarks beside dblink; writes docs/benchmarks; about 6 minutes'
+	@echo 'make bench-engine  benchmarks of the engine alone, no server'
+	@echo 'make bench-compare another version beside: URL=... SCHEMA=... [LIBRARY=...]; see ci/bench'
 	@echo 'make loom          the models of the engine'
 	@echo 'make loom-mutants  defects put into the engine, one at a time: the models catch them'
 	@echo 'make shuttle       the whole table and pool under random schedules'
@@ -39,6 +42,12 @@ install: setup
 
 bench: setup
 	@ci/bench
+
+bench-engine:
+	@ci/bench engine
+
+bench-compare: setup
+	@ci/bench compare '$(URL)' '$(SCHEMA)' $(LIBRARY)
 
 loom:
 	@ci/loom
