@@ -5,10 +5,12 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test test-matrix install bench loom loom-mutants shuttle miri chaos lint setup
+.PHONY: help demo demo-stop demo-shards book test test-matrix install bench loom loom-mutants shuttle miri chaos lint setup
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
+	@echo 'make demo-shards   jobs that use two more servers, and what that costs'
+	@echo 'make book          the documentation as a book, in target/book'
 	@echo 'make test          everything: engine, models, regression and multi-session tests'
 	@echo 'make test-matrix   the server tests on PostgreSQL 17 and 18, in chroots'
 	@echo 'make install       release build into the server of PG_CONFIG (default: PostgreSQL 15)'
@@ -26,6 +28,12 @@ demo: setup
 
 demo-stop:
 	@ci/server stop demo
+
+demo-shards: setup
+	@ci/demo-shards
+
+book:
+	@ci/book
 
 test:
 	@ci/test

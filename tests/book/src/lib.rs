@@ -76,7 +76,13 @@ pub fn pages() -> Vec<page::Page> {
     let root = root();
     let mut paths = files(&root.join("docs"), ".md");
     paths.extend(
-        ["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root.join(name)),
+        [
+            "README.md",
+            "SECURITY.md",
+            "CHANGELOG.md",
+            "CONTRIBUTING.md",
+        ]
+        .map(|name| root.join(name)),
     );
     let name = |path: &Path| {
         let relative = path.strip_prefix(&root).expect("below the root");

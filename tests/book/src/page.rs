@@ -140,7 +140,10 @@ impl Reader<'_> {
     }
 
     fn section(&mut self) -> Option<&mut Section> {
-        self.page.headings.last_mut().map(|heading| &mut heading.section)
+        self.page
+            .headings
+            .last_mut()
+            .map(|heading| &mut heading.section)
     }
 
     fn prose(&mut self, text: &str) {
@@ -184,7 +187,10 @@ impl Reader<'_> {
 
     fn finish_comment(&mut self) {
         let (line, text) = self.comment.take().expect("a comment has begun");
-        let Some(body) = text.trim().strip_prefix("<!--").and_then(|text| text.strip_suffix("-->"))
+        let Some(body) = text
+            .trim()
+            .strip_prefix("<!--")
+            .and_then(|text| text.strip_suffix("-->"))
         else {
             return;
         };
@@ -232,18 +238,31 @@ impl Reader<'_> {
             TagEnd::Heading(_) => {
                 let (level, text) = self.heading.take().expect("a heading has begun");
                 let plain = anchor(&text);
-                let earlier = self.page.headings.iter().filter(|h| anchor(&h.text) == plain).count();
+                let earlier = self
+                    .page
+                    .headings
+                    .iter()
+                    .filter(|h| anchor(&h.text) == plain)
+                    .count();
                 let anchor = match earlier {
                     0 => plain,
                     earlier => format!("{plain}-{earlier}"),
                 };
                 let section = Section::default();
-                self.page.headings.push(Heading { level, text, anchor, section });
+                self.page.headings.push(Heading {
+                    level,
+                    text,
+                    anchor,
+                    section,
+                });
             }
             TagEnd::Table => self.page.rows.push(Vec::new()),
             _ => {}
         }
-        if !matches!(tag, TagEnd::CodeBlock | TagEnd::Emphasis | TagEnd::Strong | TagEnd::Link) {
+        if !matches!(
+            tag,
+            TagEnd::CodeBlock | TagEnd::Emphasis | TagEnd::Strong | TagEnd::Link
+        ) {
             self.prose(" ");
         }
     }
@@ -260,7 +279,10 @@ impl Page {
     /// Takes a page apart.
     pub fn parse(name: &str, source: &str) -> Self {
         let mut reader = Reader {
-            page: Self { name: String::from(name), ..Self::default() },
+            page: Self {
+                name: String::from(name),
+                ..Self::default()
+            },
             source,
             ..Reader::default()
         };

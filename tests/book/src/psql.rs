@@ -53,7 +53,11 @@ impl Psql {
                 }
             }
         });
-        Self { child, input, lines }
+        Self {
+            child,
+            input,
+            lines,
+        }
     }
 
     /// Runs an example.
@@ -79,7 +83,11 @@ impl Psql {
                     printed.push_str(&line);
                     printed.push('\n');
                 }
-                Err(_) => return Err(format!("psql did not come to the end; it printed\n{printed}")),
+                Err(_) => {
+                    return Err(format!(
+                        "psql did not come to the end; it printed\n{printed}"
+                    ));
+                }
             }
         }
     }

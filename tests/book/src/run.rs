@@ -20,7 +20,11 @@ const COMPLAINTS: [&str; 6] = [
 ];
 
 /// The roles of [`Example::role`], and who they are for the server.
-const ROLES: [(&str, &str); 3] = [("app", "app"), ("admin", "postgres"), ("stranger", "stranger")];
+const ROLES: [(&str, &str); 3] = [
+    ("app", "app"),
+    ("admin", "postgres"),
+    ("stranger", "stranger"),
+];
 
 /// The server on which examples run, with the roles that they use.
 pub struct Host {
@@ -100,7 +104,10 @@ impl Host {
                 .batch_execute("CREATE EXTENSION pg_background")
                 .expect("the extension is created");
         }
-        Home { host: self, database }
+        Home {
+            host: self,
+            database,
+        }
     }
 }
 
@@ -119,7 +126,9 @@ impl Others {
             let server = Server::start("other", &[]);
             let mut admin = server.session();
             admin
-                .batch_execute("CREATE ROLE app LOGIN PASSWORD 'secret'; GRANT pgbackground_role TO app")
+                .batch_execute(
+                    "CREATE ROLE app LOGIN PASSWORD 'secret'; GRANT pgbackground_role TO app",
+                )
                 .expect("the role is created");
             admin
                 .batch_execute("CREATE DATABASE app OWNER app")
@@ -134,11 +143,17 @@ impl Others {
             admin
                 .batch_execute(&format!("COPY {rules} TO '{file}'"))
                 .expect("the rules are written");
-            admin.batch_execute("SELECT pg_reload_conf()").expect("reloaded");
+            admin
+                .batch_execute("SELECT pg_reload_conf()")
+                .expect("reloaded");
             (String::from(name), server)
         };
         Self {
-            servers: names.split(',').filter(|name| !name.is_empty()).map(start).collect(),
+            servers: names
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(start)
+                .collect(),
         }
     }
 
@@ -194,12 +209,19 @@ fn faults(example: &Example, answer: &Answer, page: &Page) -> Vec<String> {
 pub fn run(host: &Host, page: &Page) -> Vec<String> {
     let mut wrong = page.faults.clone();
     let has = |option: &str| page.options.iter().any(|word| word == option);
-    let names = page.options.iter().find_map(|word| word.strip_prefix("servers="));
+    let names = page
+        .options
+        .iter()
+        .find_map(|word| word.strip_prefix("servers="));
     let _old_versions = has("old-versions").then(OldVersions::put);
     let others = Others::start(names.unwrap_or_default());
     let home = host.home(has("bare"));
     let mut sessions: HashMap<(&str, &str), Psql> = HashMap::new();
-    for example in page.examples.iter().filter(|example| example.not_run.is_none()) {
+    for example in page
+        .examples
+        .iter()
+        .filter(|example| example.not_run.is_none())
+    {
         let Some((_, user)) = ROLES.iter().find(|(role, _)| *role == example.role) else {
             wrong.push(format!("line {}: who is {}?", example.line, example.role));
             continue;

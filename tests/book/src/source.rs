@@ -47,7 +47,9 @@ fn code(name: &str) -> String {
 
 /// A literal with `…` for each `{...}` of Rust and each `%` of C.
 fn pattern(literal: &str) -> String {
-    let bare = literal.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let bare = literal
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
     let text = bare.unwrap_or(literal).replace("\\\"", "\"");
     let mut out = String::new();
     let mut chars = text.chars().peekable();
@@ -124,7 +126,10 @@ fn literal_of_function(file: &TokenStream, name: &str) -> Option<String> {
     });
     if let Some(begins) = begins {
         let mut texts = Vec::new();
-        literals(tokens[begins..].iter().take(12).cloned().collect(), &mut texts);
+        literals(
+            tokens[begins..].iter().take(12).cloned().collect(),
+            &mut texts,
+        );
         return texts.into_iter().next();
     }
     tokens.into_iter().find_map(|token| match token {
@@ -201,9 +206,18 @@ fn in_c(source: &str, out: &mut BTreeSet<Raised>) {
     for report in source.split("ereport(ERROR,").skip(1) {
         let code_of = |accessor: &str| {
             let at = report.find(accessor)? + accessor.len();
-            Some(report[at..].split(')').next().unwrap_or_default().to_owned())
+            Some(
+                report[at..]
+                    .split(')')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            )
         };
-        let text = report.split_once("errmsg(").expect("a report has a message").1;
+        let text = report
+            .split_once("errmsg(")
+            .expect("a report has a message")
+            .1;
         let sqlstate = match code_of("errcode(") {
             Some(name) => code(name.trim()),
             // By errno: mostly that of an input or output error.

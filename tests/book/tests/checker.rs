@@ -43,7 +43,11 @@ fn a_broken_example_is_a_fault_of_its_page() {
         ("SELECT 1 AS n", "SELECT m", "it fails with 42703"),
         ("SELECT 1 / 0", "SELECT 1", "fails with 00000, not 22012"),
         ("SELECT 1 / 0", "SELECT x", "fails with 42703, not 22012"),
-        ("SELECT 1 / 0;", "SELECT 1 / 0; SELECT 1 / 0;", "2 statements fail"),
+        (
+            "SELECT 1 / 0;",
+            "SELECT 1 / 0; SELECT 1 / 0;",
+            "2 statements fail",
+        ),
         ("An error, 22012", "An error", "does not speak of 22012"),
         ("\nTABLE hidden", "\nTABLE nowhere", "it fails with 42P01"),
         ("\nTABLE hidden;", "\n\\nonsense", "it fails with 00000"),
@@ -65,7 +69,10 @@ fn the_errors_of_the_source_are_found() {
     let raised = raised();
     for (message, sqlstate) in [
         ("queue size must be at least … bytes", "22023"),
-        ("deadlock detected between this session and its background job", "40P01"),
+        (
+            "deadlock detected between this session and its background job",
+            "40P01",
+        ),
         ("lost connection to worker process with PID …", "08006"),
         ("remote query did not return rows", "42804"),
         ("a background job can have at most … parameters", "54023"),

@@ -26,7 +26,12 @@ fn every_example_does_what_its_page_says() {
         nothing_is_left(&mut host.server().session());
     }
     assert!(ran > 0, "there are no examples");
-    assert!(wrong.is_empty(), "{} faults\n\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} faults\n\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
 
 #[test]

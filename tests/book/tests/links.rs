@@ -31,7 +31,12 @@ fn fault(pages: &[Page], page: &Page, link: &str) -> Option<String> {
     let target = if path.is_empty() {
         PathBuf::from(&page.name)
     } else {
-        plain(&Path::new(&page.name).parent().expect("of a file").join(path))
+        plain(
+            &Path::new(&page.name)
+                .parent()
+                .expect("of a file")
+                .join(path),
+        )
     };
     if !root().join(&target).exists() {
         return Some(String::from("there is no such file"));
@@ -46,7 +51,10 @@ fn fault(pages: &[Page], page: &Page, link: &str) -> Option<String> {
     let Some(target) = pages.iter().find(|page| page.name == target) else {
         return Some(String::from("an anchor in what is no page"));
     };
-    let found = target.headings.iter().any(|heading| heading.anchor == anchor);
+    let found = target
+        .headings
+        .iter()
+        .any(|heading| heading.anchor == anchor);
     (!found).then(|| String::from("there is no such heading"))
 }
 
@@ -75,12 +83,27 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn a_link_that_leads_nowhere_is_noticed() {
-    let page = Page::parse("docs/models.md", "# Title\n\n## A `b_c` (d)\n\n## A `b_c` (d)\n");
+    let page = Page::parse(
+        "docs/models.md",
+        "# Title\n\n## A `b_c` (d)\n\n## A `b_c` (d)\n",
+    );
     let others = [page.clone(), Page::parse("docs/index.md", "# Title\n")];
-    for good in ["#title", "#a-b_c-d", "#a-b_c-d-1", "index.md", "index.md#title", "./architecture.md"] {
+    for good in [
+        "#title",
+        "#a-b_c-d",
+        "#a-b_c-d-1",
+        "index.md",
+        "index.md#title",
+        "./architecture.md",
+    ] {
         assert_eq!(fault(&others, &page, good), None, "{good}");
     }
-    for broken in ["#a-b_c-d-2", "nowhere.md", "index.md#nowhere", "../README.md"] {
+    for broken in [
+        "#a-b_c-d-2",
+        "nowhere.md",
+        "index.md#nowhere",
+        "../README.md",
+    ] {
         assert!(fault(&others, &page, broken).is_some(), "{broken}");
     }
 }
@@ -99,16 +122,22 @@ fn targets() -> BTreeSet<String> {
 fn command_fault(targets: &BTreeSet<String>, command: &str) -> Option<String> {
     let command = command.split(" #").next().unwrap_or_default();
     let mut words = command.split_whitespace().skip_while(|word| {
-        word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_uppercase() || c == '_'))
+        word.split_once('=')
+            .is_some_and(|(name, _)| name.chars().all(|c| c.is_uppercase() || c == '_'))
     });
     let program = words.next()?;
     if program == "make" {
         let unknown = words.find(|word| !word.contains('=') && !targets.contains(*word))?;
         return Some(format!("make has no target {unknown}"));
     }
-    if ["ci/", ".ci/"].iter().any(|directory| program.starts_with(directory)) {
+    if ["ci/", ".ci/"]
+        .iter()
+        .any(|directory| program.starts_with(directory))
+    {
         let path = root().join(program);
-        let executable = path.metadata().is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
+        let executable = path
+            .metadata()
+            .is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
         return (!executable && !path.exists() || !executable && path.extension().is_none())
             .then(|| format!("{program} cannot be run"));
     }
@@ -130,14 +159,27 @@ fn every_command_exists() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    for broken in ["make nonsense", "ci/nowhere", "PG_CONFIG=x ci/nowhere engine", "make test nonsense"] {
+    for broken in [
+        "make nonsense",
+        "ci/nowhere",
+        "PG_CONFIG=x ci/nowhere engine",
+        "make test nonsense",
+    ] {
         assert!(command_fault(&targets, broken).is_some(), "{broken}");
     }
 }
 
 #[test]
 fn every_file_that_is_named_exists() {
-    let roots = ["src/", "docs/", "tests/", "loom_tests/", "benches/", "demo/", "sql/"];
+    let roots = [
+        "src/",
+        "docs/",
+        "tests/",
+        "loom_tests/",
+        "benches/",
+        "demo/",
+        "sql/",
+    ];
     let mut wrong = Vec::new();
     for page in pages() {
         // What has changed is told with the names of then.
@@ -146,7 +188,9 @@ fn every_file_that_is_named_exists() {
         }
         for (line, span) in &page.spans {
             let is_path = roots.iter().any(|root| span.starts_with(root))
-                && span.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+                && span
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "/._-".contains(c));
             if is_path && !root().join(span).exists() {
                 wrong.push(format!("{}:{line}: {span}", page.name));
             }
@@ -160,7 +204,11 @@ fn the_book_has_all_of_its_pages() {
     let pages = pages();
     let summary = pages.iter().find(|page| page.name == "docs/SUMMARY.md");
     let summary = summary.expect("the book has a table of contents");
-    let listed: BTreeSet<String> = summary.links.iter().map(|(_, link)| format!("docs/{link}")).collect();
+    let listed: BTreeSet<String> = summary
+        .links
+        .iter()
+        .map(|(_, link)| format!("docs/{link}"))
+        .collect();
     let existing: BTreeSet<String> = pages
         .iter()
         .filter(|page| page.name.starts_with("docs/") && page.name != "docs/SUMMARY.md")
@@ -176,8 +224,13 @@ fn titles_are_unique_and_pages_have_one() {
         if page.name == "docs/SUMMARY.md" || page.name == "docs/security.md" {
             continue;
         }
-        let mut found = page.headings.iter().filter(|heading| heading.level as usize == 1);
-        let title = found.next().unwrap_or_else(|| panic!("{} has no title", page.name));
+        let mut found = page
+            .headings
+            .iter()
+            .filter(|heading| heading.level as usize == 1);
+        let title = found
+            .next()
+            .unwrap_or_else(|| panic!("{} has no title", page.name));
         assert!(found.next().is_none(), "{} has two titles", page.name);
         assert!(
             titles.insert(title.text.clone()) || page.name == "README.md",

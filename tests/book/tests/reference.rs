@@ -22,14 +22,25 @@ fn reference() -> Vec<Page> {
 
 /// Blanks have no width.
 fn normal(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(").replace(" )", ")")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace("( ", "(")
+        .replace(" )", ")")
 }
 
 /// What a block `signature` declares: one a paragraph.
 fn signatures(section: &Section) -> Vec<String> {
-    let blocks = section.blocks.iter().filter(|(info, _)| info == "signature");
+    let blocks = section
+        .blocks
+        .iter()
+        .filter(|(info, _)| info == "signature");
     blocks
-        .flat_map(|(_, code)| code.split("\n\n").map(normal).filter(|text| !text.is_empty()))
+        .flat_map(|(_, code)| {
+            code.split("\n\n")
+                .map(normal)
+                .filter(|text| !text.is_empty())
+        })
         .collect()
 }
 
@@ -95,7 +106,11 @@ fn every_entry_of_a_function_has_errors_and_an_example() {
                 blocks.any(|(info, code)| info.starts_with("sql") && code.contains(&call))
             };
             // Of functions in one block the first stands for its other forms and older spellings.
-            for (_, block) in section.blocks.iter().filter(|(info, _)| info == "signature") {
+            for (_, block) in section
+                .blocks
+                .iter()
+                .filter(|(info, _)| info == "signature")
+            {
                 let name = block.split('(').next().unwrap_or_default().trim();
                 let is_function = !name.starts_with("TYPE ") && !name.starts_with("VIEW ");
                 if is_function && !called(name) {
@@ -111,7 +126,9 @@ fn every_entry_of_a_function_has_errors_and_an_example() {
 fn every_setting_has_its_row() {
     let database = Database::new();
     let mut client = database.session();
-    client.batch_execute("LOAD 'pg_background'").expect("loaded");
+    client
+        .batch_execute("LOAD 'pg_background'")
+        .expect("loaded");
     let rows = client
         .query(
             "SELECT name, context, current_setting(name) FROM pg_settings WHERE name LIKE 'pg\\_background.%'",
@@ -127,7 +144,11 @@ fn every_setting_has_its_row() {
                 "sighup" => "configuration",
                 other => panic!("what is a setting of context {other}?"),
             };
-            format!("{}: {}, {who}", row.get::<_, &str>(0), row.get::<_, &str>(2))
+            format!(
+                "{}: {}, {who}",
+                row.get::<_, &str>(0),
+                row.get::<_, &str>(2)
+            )
         })
         .collect();
     let rows = page("docs/settings.md").rows;
@@ -158,7 +179,9 @@ fn every_error_that_the_source_raises_has_its_row() {
 fn every_name_of_ours_in_the_running_text_exists() {
     let database = Database::new();
     let mut client = database.session();
-    client.batch_execute("LOAD 'pg_background'").expect("loaded");
+    client
+        .batch_execute("LOAD 'pg_background'")
+        .expect("loaded");
     let names = client
         .query(
             "SELECT proname::text FROM pg_proc UNION SELECT relname::text FROM pg_class
@@ -170,7 +193,11 @@ fn every_name_of_ours_in_the_running_text_exists() {
         .expect("names");
     let names: BTreeSet<String> = names.iter().map(|row| row.get(0)).collect();
     // What versions of the C extension had, and words that are no names of the catalog.
-    let others = ["pg_background_status_v2", "pg_background.control", "pg_background.so"];
+    let others = [
+        "pg_background_status_v2",
+        "pg_background.control",
+        "pg_background.so",
+    ];
     let mut wrong = Vec::new();
     for page in pages() {
         for (line, span) in &page.spans {
