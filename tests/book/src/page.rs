@@ -15,6 +15,8 @@ pub struct Example {
     pub session: String,
     /// The SQLSTATE with which one of its statements fails.
     pub error: Option<String>,
+    /// What must be true before it runs.
+    pub until: Option<String>,
     /// Why it is not run.
     pub not_run: Option<String>,
     /// What the page says psql prints.
@@ -111,6 +113,7 @@ impl Example {
                 Some(("as", role)) => example.role = String::from(role),
                 Some(("session", session)) => example.session = String::from(session),
                 Some(("error", code)) => example.error = value(code),
+                Some(("until", condition)) => example.until = value(condition),
                 Some(("norun", reason)) if !reason.is_empty() => example.not_run = value(reason),
                 _ => faults.push(format!("line {line}: what is '{word}'?")),
             }

@@ -5,9 +5,10 @@ use crate::page::{Example, Page};
 use crate::psql::{Answer, Psql};
 use crate::root;
 use postgres::{Client, NoTls};
-use session_tests::{Server, unique};
+use session_tests::{LONG, Server, pause, unique};
 use std::collections::HashMap;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// What psql says of a command of its own that it does not take.
 const COMPLAINTS: [&str; 6] = [
@@ -171,6 +172,24 @@ impl Others {
     }
 }
 
+/// Asks in the example's session until its condition has become true.
+fn await_condition(psql: &mut Psql, condition: &str) -> Result<(), String> {
+    let start = Instant::now();
+    loop {
+        let answer = psql.run(&format!("SELECT ({condition}) AS until;"))?;
+        if answer.printed.lines().any(|line| line.trim() == "t") {
+            return Ok(());
+        }
+        if answer.sqlstate != "00000" || start.elapsed() > LONG {
+            return Err(format!(
+                "it never came true: {condition}\n{}",
+                answer.printed
+            ));
+        }
+        pause(Duration::from_millis(10));
+    }
+}
+
 /// What is wrong with what an example printed.
 fn faults(example: &Example, answer: &Answer, page: &Page) -> Vec<String> {
     let mut faults = Vec::new();
@@ -234,7 +253,11 @@ pub fn run(host: &Host, page: &Page) -> Vec<String> {
                 let arguments = ["psql", name, "-d", &home.database, "-U", user];
                 Psql::start(&script.to_string_lossy(), &arguments)
             });
-        match psql.run(&others.addressed(&example.sql)) {
+        let condition = example.until.as_deref();
+        let ran = condition
+            .map_or(Ok(()), |condition| await_condition(psql, condition))
+            .and_then(|()| psql.run(&others.addressed(&example.sql)));
+        match ran {
             Ok(answer) => {
                 let faults = faults(example, &answer, page);
                 if !faults.is_empty() {

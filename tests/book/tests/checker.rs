@@ -36,7 +36,7 @@ fn a_broken_example_is_a_fault_of_its_page() {
     let good = "An error, 22012.\n\n```sql\nSELECT 1 AS n;\n```\n```text\nn\n--\n1\n(1 row)\n```\n\n\
         ```sql error=22012\nSELECT 1 / 0;\n```\n\n```sql as=stranger\nSELECT current_user;\n```\n\
         ```text\n…\nstranger\n…\n```\n\n<!-- sql\nCREATE TABLE hidden ();\n-->\n\n\
-        ```sql\nTABLE hidden;\n```\n\n```sql norun=\"made up, too\"\nnonsense;\n```\n";
+        ```sql until=\"true\"\nTABLE hidden;\n```\n\n```sql norun=\"made up, too\"\nnonsense;\n```\n";
     assert_eq!(faults(good), [""; 0]);
     for (right, broken, why) in [
         ("SELECT 1 AS n", "SELECT 2 AS n", "does not print"),
@@ -54,6 +54,11 @@ fn a_broken_example_is_a_fault_of_its_page() {
         ("as=stranger", "as=nobody", "who is nobody"),
         ("as=stranger", "", "does not print"),
         ("error=22012", "eror=22012", "what is 'eror=22012'"),
+        (
+            "until=\"true\"",
+            "until=\"truly\"",
+            "never came true: truly",
+        ),
         ("norun=\"made up, too\"", "norun=\"\"", "what is 'norun='"),
     ] {
         let faults = faults(&good.replace(right, broken));
