@@ -138,8 +138,9 @@ fn command_fault(targets: &BTreeSet<String>, command: &str) -> Option<String> {
         let executable = path
             .metadata()
             .is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
-        return (!executable && !path.exists() || !executable && path.extension().is_none())
-            .then(|| format!("{program} cannot be run"));
+        // Those with an ending are read by others, like `ci/common.sh`.
+        let is_read = path.exists() && path.extension().is_some();
+        return (!executable && !is_read).then(|| format!("{program} cannot be run"));
     }
     None
 }
