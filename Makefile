@@ -5,11 +5,13 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test test-matrix install bench bench-engine bench-compare loom \
-	loom-mutants shuttle miri chaos faults lint setup
+.PHONY: help demo demo-stop demo-shards book test test-matrix install bench bench-engine bench-compare \
+	loom loom-mutants shuttle miri chaos faults lint setup
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
+	@echo 'make demo-shards   jobs that use two more servers, and what that costs'
+	@echo 'make book          the documentation as a book, in target/book'
 	@echo 'make test          everything: engine, models, regression and multi-session tests'
 	@echo 'make test-matrix   the server tests on PostgreSQL 17 and 18, in chroots'
 	@echo 'make install       release build into the server of PG_CONFIG (default: PostgreSQL 15)'
@@ -30,6 +32,12 @@ demo: setup
 
 demo-stop:
 	@ci/server stop demo
+
+demo-shards: setup
+	@ci/demo-shards
+
+book:
+	@ci/book
 
 test:
 	@ci/test

@@ -77,6 +77,11 @@ impl Server {
         &self.config
     }
 
+    /// What `ci/server` calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A session as the superuser.
     ///
     /// # Panics
