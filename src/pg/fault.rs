@@ -2,8 +2,7 @@
 //!
 //! `fault!("name")` (in C `PGB_FAULT("name")`) marks a place between two steps of a protocol. In every ordinary
 //! build it is nothing at all. A build with the feature `faults` looks there into a table in shared memory,
-//! in which a test has armed the point, for leaders, workers or both, at the so-manieth passing. It strikes
-//! once:
+//! in which a test has armed the point: for leaders, workers or both, and at which passing. It strikes once:
 //!
 //! | fault | what happens |
 //! |---|---|
@@ -11,11 +10,11 @@
 //! | `exit` | a FATAL: the process runs its exit callbacks, nothing is unwound |
 //! | `stall` | the process sleeps until the test lifts the fault, or an interrupt ends the wait, where one can |
 //!
-//! A point admits what can happen in its [`Stretch`], and nothing else: an error raised where the code relies
-//! on there being none shows nothing. The table of all points is [`points`]; it says for each where the process
-//! is, on which sides, and in which occasion of the driver (`tests/faults`) it is passed. The driver goes through
-//! that table, so a point cannot be forgotten; one that is not in it does not compile (or, in C, raises an error
-//! when it is passed).
+//! A point admits what can happen in its stretch of code, and nothing else: an error raised where the code relies
+//! on there being none shows nothing. The table of all points is `fault/points.rs`; it says for each what the code
+//! around it does, and in which occasion of the driver (`tests/faults`) either side passes it. The driver goes
+//! through that table, so a point cannot be forgotten; one that is not in it does not compile (or, in C, raises an
+//! error when it is passed).
 //!
 //! SQL reaches it through `api/fault.rs`. The words of an entry:
 //!

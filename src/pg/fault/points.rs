@@ -1,7 +1,7 @@
 //! Every fault point there is.
 //!
 //! An *occasion* is something that the driver does which leads past the point; the names are the driver's
-//! (`tests/faults/src/occasion.rs`).
+//! (`tests/faults/src/occasion.rs`). `name@3`: the fault strikes when the point is passed for the third time.
 
 /// What the code around a point does, and so what can happen there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,8 +155,8 @@ pub const POINTS: &[Point] = {
         leader("job-bound", Open, &["job"]),
         leader("handle-given", Open, &["job", "warm"]),
         leader("room-awaited", Open, &["room"]),
-        leader("statement-launched", Closed, &["fanout"]),
-        leader("statement-landed", Open, &["fanout"]),
+        leader("statement-launched", Closed, &["fanout@3"]),
+        leader("statement-landed", Open, &["fanout", "fanout@3"]),
         // A process of the pool.
         worker("worker-started", Open, &["job"]),
         worker("worker-attached", Open, &["job"]),
@@ -174,11 +174,11 @@ pub const POINTS: &[Point] = {
         worker("transaction-begun", Open, &["job"]),
         // Memory that only this process knows until the block names it.
         worker("description-allocated", Closed, &["wide"]),
-        worker("frame-made", Open, &["rows", "spill"]),
+        worker("frame-made", Open, &["rows@2000", "spill"]),
         worker("spill-numbered", Open, &["spill"]),
-        worker("spill-written", Open, &["spill"]),
+        worker("spill-written", Open, &["spill", "spill@2"]),
         worker("spill-emptied", Open, &["emptied"]),
-        worker("frame-sent", Open, &["rows", "spill"]),
+        worker("frame-sent", Open, &["rows", "spill@4000"]),
         worker("statement-done", Open, &["job", "fanout"]),
         worker("frames-flushed", Open, &["job", "spill"]),
         worker("commit-begun", Open, &["job", "spill"]),
@@ -194,8 +194,8 @@ pub const POINTS: &[Point] = {
         // Reading.
         leader("reading-begun", Open, &["job", "rows", "cursor"]),
         // Also passed while the stack unwinds.
-        leader("rows-consumed", Closed, &["rows", "cursor", "spill"]),
-        leader("row-taken", Open, &["job", "rows", "spill", "cursor"]),
+        leader("rows-consumed", Closed, &["rows", "cursor", "spill@2"]),
+        leader("row-taken", Open, &["job", "rows", "spill", "cursor@5"]),
         leader("result-read", Open, &["job", "rows", "spill", "cursor"]),
         // Canceling.
         leader("cancel-flagged", Locked, &["cancel"]),

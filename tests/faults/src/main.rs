@@ -58,16 +58,16 @@ struct Case {
     /// Of a stall.
     end: Option<End>,
     occasion: String,
+    /// It strikes at this passing, from 1.
+    passing: i32,
 }
 
 impl Case {
     fn title(&self) -> String {
         let Point { name, side, .. } = &self.point;
-        let (fault, occasion) = (&self.fault, &self.occasion);
-        match self.end {
-            None => format!("{name} ({side}) in {occasion}: {fault}"),
-            Some(end) => format!("{name} ({side}) in {occasion}: {fault}, {end:?}"),
-        }
+        let (fault, occasion, passing) = (&self.fault, &self.occasion, self.passing);
+        let end = self.end.map_or(String::new(), |end| format!(", {end:?}"));
+        format!("{name} ({side}) in {occasion}, passing {passing}: {fault}{end}")
     }
 
     fn all_of(point: &Point) -> Vec<Self> {
@@ -83,13 +83,18 @@ impl Case {
         };
         let mut cases = Vec::new();
         for occasion in &point.occasions {
+            let (occasion, passing) = match occasion.split_once('@') {
+                Some((name, passing)) => (name, passing.parse().expect("a number")),
+                None => (occasion.as_str(), 1),
+            };
             for fault in &point.faults {
                 for end in ends(fault) {
                     cases.push(Self {
                         point: point.clone(),
                         fault: fault.clone(),
                         end,
-                        occasion: occasion.clone(),
+                        occasion: String::from(occasion),
+                        passing,
                     });
                 }
             }
@@ -188,7 +193,7 @@ fn try_case(world: &mut World, case: &Case) {
     }
     let mut scene = world.scene(occasion);
     (occasion.prepare)(&mut scene);
-    world.arm(&case.point, &case.fault);
+    world.arm(&case.point, &case.fault, case.passing);
     let story = match case.end {
         None => {
             (occasion.act)(&mut scene);

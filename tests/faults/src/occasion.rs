@@ -382,9 +382,12 @@ impl Scene {
     }
 
     fn terminate(&mut self, process: i32) {
-        self.helper()
-            .query("SELECT pg_terminate_backend($1)", &[&process])
-            .expect("the helper lives");
+        let start = Instant::now();
+        let sql = format!("SELECT pg_terminate_backend({process})");
+        // A worker has a pid some time before the server knows it by that.
+        while !value::<bool>(self.helper(), &sql) && start.elapsed() < Duration::from_millis(500) {
+            pause(Duration::from_millis(1));
+        }
     }
 
     fn ended_worker(&mut self) {

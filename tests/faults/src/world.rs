@@ -134,11 +134,11 @@ impl World {
         );
     }
 
-    pub fn arm(&mut self, point: &Point, fault: &str) {
+    pub fn arm(&mut self, point: &Point, fault: &str, passing: i32) {
         self.control
             .execute(
-                "SELECT pgb_fault_arm($1, $2, $3, 1)",
-                &[&point.name, &point.side, &fault],
+                "SELECT pgb_fault_arm($1, $2, $3, $4)",
+                &[&point.name, &point.side, &fault, &passing],
             )
             .expect("armed");
     }
