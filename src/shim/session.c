@@ -42,8 +42,7 @@ static ProcessUtility_hook_type next_utility_hook;
 /* The running process has loaded a library, which nothing can undo. */
 static bool has_loaded;
 
-/* The login role was a superuser when the process connected, and is none now; or the other way round. */
-static bool connected_as_superuser;
+/* The login role was a superuser when the process ran its first job, and is none now; or the other way round. */
 static bool superuser_has_changed;
 
 static GucStringCheckHook check_authorization;
@@ -102,6 +101,7 @@ may_set_role(Oid member, Oid role)
 void
 pgb_check_rights(const PgbIdentity *identity)
 {
+	static int	superuser_at_first = -1;
 	HeapTuple	tuple;
 	Form_pg_authid role;
 	bool		is_super;
@@ -113,7 +113,9 @@ pgb_check_rights(const PgbIdentity *identity)
 				 errmsg("role with OID %u does not exist", identity->authenticated)));
 	role = (Form_pg_authid) GETSTRUCT(tuple);
 	is_super = role->rolsuper;
-	superuser_has_changed = is_super != connected_as_superuser;
+	if (superuser_at_first < 0)
+		superuser_at_first = is_super;
+	superuser_has_changed = is_super != superuser_at_first;
 	if (!role->rolcanlogin)
 	{
 		char	   *name = pstrdup(NameStr(role->rolname));
@@ -325,7 +327,6 @@ fix_session_authorization(void)
 {
 	struct config_string *setting = (struct config_string *) find_setting("session_authorization");
 
-	connected_as_superuser = strcmp(GetConfigOption("is_superuser", false, false), "on") == 0;
 	check_authorization = setting->check_hook;
 	setting->check_hook = check_authorization_now;
 }

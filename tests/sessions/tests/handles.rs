@@ -158,21 +158,14 @@ fn guess(session: &mut Client, live: Handle, seed: i64) -> i64 {
 
 #[test]
 fn guessed_and_forged_handles_find_nothing_and_touch_nothing() {
-    let server = Server::start(
-        "guessed",
-        &[
-            "pg_background.max_pool_workers=2",
-            "pg_background.worker_idle_timeout=60s",
-        ],
-    );
-    server.role("owner");
-    server.role("other");
-    let mut admin = server.session();
+    let (role, another) = (Role::new(), Role::new());
+    let database = Database::new();
+    let mut admin = database.session();
     admin.batch_execute(FOUND).expect("a function");
     let probes = probes(&mut admin);
 
     // One that has finished, two that run, one that is queued.
-    let mut owner = server.session_as("owner");
+    let mut owner = database.session_as(&role.name);
     let finished = launch(&mut owner, "SELECT 'kept'");
     call(&mut owner, "pg_background_wait_v2", finished).expect("finished");
     let running = launch(
@@ -185,8 +178,8 @@ fn guessed_and_forged_handles_find_nothing_and_touch_nothing() {
         "SELECT pg_background_launch('SELECT pg_sleep(600)')",
     );
     owner
-        .batch_execute("SET pg_background.on_exhaustion = queue")
-        .expect("a setting");
+        .batch_execute("SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 2")
+        .expect("settings");
     let queued = launch(&mut owner, "SELECT 'run later'");
     let live = [finished, running, queued];
 
@@ -207,8 +200,8 @@ fn guessed_and_forged_handles_find_nothing_and_touch_nothing() {
         assert_eq!(hits(&mut owner, &found, &[handle]).len(), 1, "{name}");
     }
 
-    let mut same = server.session_as("owner");
-    let mut other = server.session_as("other");
+    let mut same = database.session_as(&role.name);
+    let mut other = database.session_as(&another.name);
     let forged: Vec<Handle> = live.into_iter().flat_map(variants).collect();
     assert_eq!(hits(&mut owner, &probes.by_handle, &forged), nothing());
     for session in [&mut same, &mut other] {
@@ -278,14 +271,9 @@ fn guessed_and_forged_handles_find_nothing_and_touch_nothing() {
 
 #[test]
 fn a_handle_whose_job_is_gone_does_not_find_the_next_one_in_its_slot() {
-    let server = Server::start(
-        "stale",
-        &[
-            "pg_background.max_pool_workers=1",
-            "pg_background.worker_idle_timeout=60s",
-        ],
-    );
-    let mut owner = server.session();
+    let _idle = Setting::new("pg_background.worker_idle_timeout", "60s");
+    let database = Database::new();
+    let mut owner = database.session();
     owner.batch_execute(FOUND).expect("a function");
     let probes = probes(&mut owner);
     let mut stale = Vec::new();

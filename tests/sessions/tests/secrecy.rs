@@ -135,31 +135,38 @@ fn end(client: &mut Client) {
     nothing_is_left(client);
 }
 
+/// As a role that may use the extension.
+fn become_role(session: &mut Client, role: &Role) {
+    session
+        .batch_execute(&format!("SET ROLE {}", role.name))
+        .expect("a role");
+}
+
 #[test]
 fn those_without_rights_on_a_job_learn_nothing_of_it() {
-    let server = Server::start("secrets", &[]);
-    for role in ["pooler", "alice", "bob", "watcher"] {
-        server.role(role);
-    }
-    let mut admin = server.session();
+    let [pooler, alice, bob, watcher] = [(); 4].map(|()| Role::new());
+    let database = Database::new();
+    let mut admin = database.session();
     admin
-        .batch_execute(
-            "GRANT pg_read_all_stats TO watcher;
-             ALTER ROLE pooler NOINHERIT;
-             GRANT alice, bob, watcher TO pooler",
-        )
+        .batch_execute(&format!(
+            "GRANT pg_read_all_stats TO {watcher};
+             ALTER ROLE {pooler} NOINHERIT;
+             GRANT {alice}, {bob}, {watcher} TO {pooler}",
+            watcher = watcher.name,
+            pooler = pooler.name,
+            alice = alice.name,
+            bob = bob.name,
+        ))
         .expect("granted");
-    let mut session = server.session_as("pooler");
-    session.batch_execute("SET ROLE alice").expect("a role");
+    let mut session = database.session_as(&pooler.name);
+    become_role(&mut session, &alice);
     let jobs = launch_secrets(&mut session);
-    for role in ["bob", "watcher"] {
-        session
-            .batch_execute(&format!("SET ROLE {role}"))
-            .expect("a role");
-        learns_nothing(&mut session, &mut admin, &jobs, role);
+    for role in [&bob, &watcher] {
+        become_role(&mut session, role);
+        learns_nothing(&mut session, &mut admin, &jobs, &role.name);
     }
     // The questions are such as would be answered.
-    session.batch_execute("SET ROLE alice").expect("a role");
+    become_role(&mut session, &alice);
     assert_eq!(
         states(&mut session, &jobs),
         ["error", "running", "stopped"],
@@ -180,14 +187,13 @@ fn those_without_rights_on_a_job_learn_nothing_of_it() {
 
 #[test]
 fn the_caller_of_a_definer_function_learns_nothing_of_its_job() {
-    let server = Server::start("definer-secrets", &[]);
-    server.role("owner");
-    server.role("caller");
-    let mut admin = server.session();
+    let [owner, caller] = [(); 2].map(|()| Role::new());
+    let database = Database::new();
+    let mut admin = database.session();
     admin
-        .batch_execute(
-            "GRANT CREATE ON SCHEMA public TO owner;
-             SET ROLE owner;
+        .batch_execute(&format!(
+            "GRANT CREATE ON SCHEMA public TO {0};
+             SET ROLE {0};
              CREATE FUNCTION begin_work(OUT pid int4, OUT cookie int8) LANGUAGE sql SECURITY DEFINER
              SET search_path = pg_catalog, pg_temp AS $$
                  SELECT public.pg_background_launch_v2(
@@ -195,29 +201,30 @@ fn the_caller_of_a_definer_function_learns_nothing_of_its_job() {
                      0, 'secret label')
              $$;
              RESET ROLE",
-        )
+            owner.name
+        ))
         .expect("a function");
-    let mut caller = server.session_as("caller");
-    let row = caller
+    let mut session = database.session_as(&caller.name);
+    let row = session
         .query_one("SELECT pid, cookie FROM begin_work()", &[])
         .expect("launched");
     let job = Handle {
         pid: row.get(0),
         cookie: row.get(1),
     };
-    learns_nothing(&mut caller, &mut admin, &[job], "caller");
+    learns_nothing(&mut session, &mut admin, &[job], "its caller");
     for function in [
         "pg_background_cancel_v2",
         "pg_background_detach_v2",
         "pg_background_wait_v2",
     ] {
-        assert_eq!(sqlstate(call(&mut caller, function, job)), "42501");
+        assert_eq!(sqlstate(call(&mut session, function, job)), "42501");
     }
     admin
-        .batch_execute("GRANT owner TO caller")
+        .batch_execute(&format!("GRANT {} TO {}", owner.name, caller.name))
         .expect("granted");
-    assert_eq!(state(&mut caller, job), "running");
-    end(&mut caller);
+    assert_eq!(state(&mut session, job), "running");
+    end(&mut session);
 }
 
 /// What a role sees of the worker's statement in `pg_stat_activity`.
@@ -233,25 +240,26 @@ fn seen(client: &mut Client, job: Handle) -> Option<String> {
 
 #[test]
 fn the_text_of_a_job_is_in_pg_stat_activity_for_those_who_would_see_its_sessions() {
-    let server = Server::start("activity", &[]);
-    for role in ["pooler", "member", "stranger", "watcher"] {
-        server.role(role);
-    }
-    let mut admin = server.session();
+    let [pooler, member, stranger, watcher] = [(); 4].map(|()| Role::new());
+    let database = Database::new();
+    let mut admin = database.session();
     admin
-        .batch_execute("GRANT pg_read_all_stats TO watcher; GRANT pooler TO member")
+        .batch_execute(&format!(
+            "GRANT pg_read_all_stats TO {}; GRANT {} TO {}",
+            watcher.name, pooler.name, member.name
+        ))
         .expect("granted");
-    let mut leader = server.session_as("pooler");
+    let mut leader = database.session_as(&pooler.name);
     let job = launch(&mut leader, "/* secret text */ SELECT pg_sleep(600)");
     asleep(&mut leader, job);
     for (role, sees) in [
-        ("pooler", true),
-        ("member", true),
-        ("watcher", true),
+        (pooler.name.as_str(), true),
+        (&member.name, true),
+        (&watcher.name, true),
         ("postgres", true),
-        ("stranger", false),
+        (&stranger.name, false),
     ] {
-        let query = seen(&mut server.session_as(role), job);
+        let query = seen(&mut database.session_as(role), job);
         assert_eq!(
             query.as_deref().is_some_and(|text| text.contains(SECRET)),
             sees,

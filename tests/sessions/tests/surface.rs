@@ -203,15 +203,17 @@ fn everybody_may_do_what_the_rights_model_says_and_nothing_else() {
 
 #[test]
 fn rights_on_a_view_alone_are_not_enough() {
-    let server = Server::start("view", &[]);
-    let mut admin = server.session();
-    admin
-        .batch_execute(
-            "CREATE ROLE reader LOGIN;
-             GRANT SELECT ON pg_background_list, pg_background_activity TO reader",
-        )
+    let role = Role::new();
+    let database = Database::new();
+    database
+        .session()
+        .batch_execute(&format!(
+            "REVOKE pgbackground_role FROM {0};
+             GRANT SELECT ON pg_background_list, pg_background_activity TO {0}",
+            role.name
+        ))
         .expect("granted");
-    let mut reader = server.session_as("reader");
+    let mut reader = database.session_as(&role.name);
     for view in ["pg_background_list", "pg_background_activity"] {
         let read = reader.batch_execute(&format!("SELECT * FROM {view}"));
         assert_eq!(sqlstate(read), "42501", "{view}");

@@ -20,7 +20,7 @@ const FUNCTIONS: &str = "format to_regrole to_regclass set_config current_settin
     current_database current_schema has_function_privilege concat";
 
 /// What the user `mallory` puts into `public`.
-fn plant(admin: &mut Client) {
+fn plant(admin: &mut Client, mallory: &str) {
     let words = |words: &str| {
         let quoted: Vec<_> = words
             .split_whitespace()
@@ -30,8 +30,8 @@ fn plant(admin: &mut Client) {
     };
     admin
         .batch_execute(&format!(
-            "GRANT CREATE ON SCHEMA public TO mallory;
-             SET ROLE mallory;
+            "GRANT CREATE ON SCHEMA public TO {mallory};
+             SET ROLE {mallory};
              DO $plant$
              DECLARE
                  a text; b text; name text;
@@ -72,22 +72,13 @@ fn plant(admin: &mut Client) {
     assert!(message.contains(HOSTILE), "{message}");
 }
 
-/// A server of its own: the role that is dropped here belongs to the cluster.
-fn server() -> Server {
-    let server = Server::start("hostile", &[]);
-    server
-        .session()
-        .batch_execute("DROP EXTENSION pg_background; CREATE ROLE mallory")
-        .expect("without the extension");
-    server
-}
-
 #[test]
 fn no_operator_or_function_of_others_is_run_by_the_script() {
-    let server = server();
-    let mut admin = server.session();
-    plant(&mut admin);
-    admin
+    let mallory = outsider();
+    let database = Database::empty();
+    plant(&mut database.session(), &mallory.name);
+    database
+        .session()
         .batch_execute("CREATE EXTENSION pg_background")
         .expect("the script runs nothing of mallory's");
 }
@@ -95,23 +86,11 @@ fn no_operator_or_function_of_others_is_run_by_the_script() {
 #[test]
 fn no_operator_or_function_of_others_is_run_by_an_update() {
     let _scripts = OldVersions::put();
-    let server = server();
+    let mallory = outsider();
     for version in ["1.6", "1.10", "2.0"] {
-        let mut admin = server.session();
-        admin
-            .batch_execute(&format!(
-                "CREATE EXTENSION pg_background VERSION '{version}'"
-            ))
-            .expect("an old version");
-        plant(&mut admin);
-        admin
-            .batch_execute("ALTER EXTENSION pg_background UPDATE TO '3.0'")
-            .unwrap_or_else(|error| panic!("{version}: {error:?}"));
-        admin
-            .batch_execute(
-                "DROP EXTENSION pg_background; SET client_min_messages = error; DROP OWNED BY mallory",
-            )
-            .expect("as before");
+        let database = database(version);
+        plant(&mut database.session(), &mallory.name);
+        update(&database);
     }
 }
 
@@ -125,10 +104,13 @@ const NOT_C: &str = "SELECT p.oid::regprocedure::text, coalesce(p.proconfig::tex
 
 #[test]
 fn no_operator_or_function_of_others_is_run_by_what_is_not_written_in_c() {
-    let server = server();
+    // Its own: the role that is dropped here belongs to the cluster.
+    let server = Server::start("hostile", &[]);
     let mut admin = server.session();
     admin
-        .batch_execute("CREATE SCHEMA ours; CREATE EXTENSION pg_background SCHEMA ours")
+        .batch_execute(
+            "CREATE ROLE mallory; CREATE SCHEMA ours; ALTER EXTENSION pg_background SET SCHEMA ours",
+        )
         .expect("created");
     let written: Vec<(String, String)> = admin
         .query(NOT_C, &[])
@@ -143,7 +125,7 @@ fn no_operator_or_function_of_others_is_run_by_what_is_not_written_in_c() {
             "{function}"
         );
     }
-    plant(&mut admin);
+    plant(&mut admin, "mallory");
     admin
         .batch_execute(
             "GRANT CREATE ON SCHEMA ours TO mallory;
@@ -198,11 +180,15 @@ const REFUSALS: [&str; 4] = ["55000", "42P13", "42710", "42723"];
 #[test]
 fn what_others_have_created_under_a_name_of_ours_is_never_replaced() {
     let _scripts = OldVersions::put();
-    let server = server();
-    let mut admin = server.session();
+    let mallory = outsider();
+    let database = Database::new();
+    let mut admin = database.session();
     admin
-        .batch_execute("GRANT CREATE ON SCHEMA public TO mallory; CREATE EXTENSION pg_background")
-        .expect("created");
+        .batch_execute(&format!(
+            "GRANT CREATE ON SCHEMA public TO {}",
+            mallory.name
+        ))
+        .expect("granted");
     let squatters: Vec<String> = admin
         .query(SQUATTERS, &[])
         .expect("the catalog can be read")
@@ -222,7 +208,10 @@ fn what_others_have_created_under_a_name_of_ours_is_never_replaced() {
         let mut squatted = 0;
         for squatter in &squatters {
             admin
-                .batch_execute("BEGIN; SET LOCAL check_function_bodies = off; SET ROLE mallory")
+                .batch_execute(&format!(
+                    "BEGIN; SET LOCAL check_function_bodies = off; SET ROLE {}",
+                    mallory.name
+                ))
                 .expect("begun");
             if admin.batch_execute(squatter).is_ok() {
                 squatted += 1;
