@@ -5,7 +5,8 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop demo-shards book test test-matrix install bench loom loom-mutants shuttle miri chaos lint setup
+.PHONY: help demo demo-stop demo-shards book test test-matrix install bench bench-engine bench-compare \
+	loom loom-mutants shuttle miri chaos faults lint setup
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
@@ -14,12 +15,15 @@ help:
 	@echo 'make test          everything: engine, models, regression and multi-session tests'
 	@echo 'make test-matrix   the server tests on PostgreSQL 17 and 18, in chroots'
 	@echo 'make install       release build into the server of PG_CONFIG (default: PostgreSQL 15)'
-	@echo 'make bench         end-to-end benchmark beside dblink'
+	@echo 'make bench         all benchmarks beside dblink; writes docs/benchmarks; about 6 minutes'
+	@echo 'make bench-engine  benchmarks of the engine alone, no server'
+	@echo 'make bench-compare another version beside: URL=... SCHEMA=... [LIBRARY=...]; see ci/bench'
 	@echo 'make loom          the models of the engine'
 	@echo 'make loom-mutants  defects put into the engine, one at a time: the models catch them'
 	@echo 'make shuttle       the whole table and pool under random schedules'
 	@echo 'make miri          the tests of the engine under Miri (needs a nightly toolchain)'
 	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
+	@echo 'make faults        every fault at every fault point, in a copy of the server'
 	@echo 'make lint          format, clippy, rustdoc, house rules'
 	@echo 'make setup         install what is missing on this machine (the others do it themselves)'
 
@@ -47,6 +51,12 @@ install: setup
 bench: setup
 	@ci/bench
 
+bench-engine:
+	@ci/bench engine
+
+bench-compare: setup
+	@ci/bench compare '$(URL)' '$(SCHEMA)' $(LIBRARY)
+
 loom:
 	@ci/loom
 
@@ -62,6 +72,9 @@ miri:
 
 chaos: setup
 	@ci/chaos $(SECONDS) $(SEED)
+
+faults: setup
+	@ci/faults
 
 lint: setup
 	@ci/lint

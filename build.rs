@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 12] = [
     "root.c",
     "execute.c",
     "session.c",
+    "settings.c",
     "signal.c",
     "comm.c",
     "rows.c",
@@ -13,6 +14,7 @@ const SOURCES: [&str; 10] = [
     "json.c",
     "spill.c",
     "params.c",
+    "trace.c",
 ];
 
 fn main() {
@@ -38,6 +40,9 @@ fn main() {
         .flag("-Wno-sign-compare")
         .flag("-Wno-missing-field-initializers")
         .warnings_into_errors(true);
+    if std::env::var_os("CARGO_FEATURE_FAULTS").is_some() {
+        build.define("PGB_FAULTS", None);
+    }
     for source in SOURCES {
         build.file(format!("src/shim/{source}"));
     }

@@ -4,6 +4,39 @@
 -- to it. It creates what is not there and replaces what is, so that everything that depends on a function, and
 -- the rights on it, stay. Nothing that a database has changes its form; where versions differ in it, that is
 -- said below.
+--
+-- The schema that it works in may be one in which others may create objects, and an operator or a function of
+-- theirs is chosen before the server's own where it fits the types better. So every name of the server's is
+-- written with its schema, and what compares values of different types (an oid with a regclass) does so where
+-- search_path has only pg_catalog. Everything else compares values of equal types, for which the server's own
+-- operator comes first. What others have created under a name of ours is an error: the server refuses to
+-- replace what is not a member of the extension.
+
+-- What the extension has when this script begins; dropped again at its end.
+CREATE FUNCTION pg_background_present(
+    OUT kind pg_catalog.text,
+    OUT name pg_catalog.text,
+    OUT signature pg_catalog.text,
+    OUT parameters pg_catalog.int4,
+    OUT arguments pg_catalog.text,
+    OUT result pg_catalog.text
+)
+RETURNS SETOF pg_catalog.record
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE WHEN p.oid IS NULL THEN 'type' ELSE 'function' END,
+           COALESCE(p.proname, y.typname)::text,
+           p.oid::regprocedure::text,
+           p.pronargs::int4,
+           pg_get_function_arguments(p.oid),
+           format_type(p.prorettype, NULL)
+    FROM pg_extension e
+    JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+    LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+    LEFT JOIN pg_type y ON d.classid = 'pg_type'::regclass AND y.oid = d.objid
+    WHERE e.extname = 'pg_background' AND (p.oid IS NOT NULL OR y.oid IS NOT NULL)
+$function$;
 
 -- Handles and the composite results. A type that a database has stays as it is, since tables may have columns
 -- of it: the attributes that it lacks are then missing from results.
@@ -89,15 +122,7 @@ BEGIN
             ')
         ) AS t (name, attributes)
         WHERE NOT EXISTS (
-            SELECT
-            FROM pg_catalog.pg_extension e
-            JOIN pg_catalog.pg_depend d
-              ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-             AND d.refobjid = e.oid
-             AND d.deptype = 'e'
-             AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-            JOIN pg_catalog.pg_type y ON y.oid = d.objid
-            WHERE e.extname = 'pg_background' AND y.typname = t.name
+            SELECT FROM pg_background_present() present WHERE present.kind = 'type' AND present.name = t.name
         )
     LOOP
         EXECUTE pg_catalog.format('CREATE TYPE %I AS (%s)', wanted.name, wanted.attributes);
@@ -138,17 +163,10 @@ DO $script$
 BEGIN
     IF EXISTS (
         SELECT
-        FROM pg_catalog.pg_extension e
-        JOIN pg_catalog.pg_depend d
-          ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-         AND d.refobjid = e.oid
-         AND d.deptype = 'e'
-         AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-        JOIN pg_catalog.pg_proc p ON p.oid = d.objid
-        WHERE e.extname = 'pg_background'
-          AND p.proname = 'pg_background_launch'
-          AND p.pronargs = 2
-          AND p.prorettype <> 'pg_catalog.int4'::pg_catalog.regtype
+        FROM pg_background_present() present
+        WHERE present.name = 'pg_background_launch'
+          AND present.parameters = 2
+          AND present.result <> 'integer'
     ) THEN
         COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4) IS
         'Runs SQL in the background and returns its handle. queue_size is the size in bytes of the buffer for rows not yet read; 0 means pg_background.default_queue_size.';
@@ -231,17 +249,10 @@ DECLARE
     wanted pg_catalog.record;
 BEGIN
     FOR wanted IN
-        SELECT f.name, pg_catalog.pg_get_function_arguments(p.oid) AS arguments
+        SELECT f.name, present.arguments
         FROM (VALUES ('pg_background_outcome'), ('pg_background_outcome_v2')) AS f (name)
-        LEFT JOIN (
-            pg_catalog.pg_extension e
-            JOIN pg_catalog.pg_depend d
-              ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-             AND d.refobjid = e.oid
-             AND d.deptype = 'e'
-             AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-            JOIN pg_catalog.pg_proc p ON p.oid = d.objid
-        ) ON e.extname = 'pg_background' AND p.proname = f.name
+        LEFT JOIN pg_background_present() present ON present.kind = 'function' AND present.name = f.name
+        ORDER BY f.name
     LOOP
         EXECUTE pg_catalog.format(
             'CREATE OR REPLACE FUNCTION %I(%s) RETURNS pg_background_outcome LANGUAGE c AS %L, %L',
@@ -889,32 +900,46 @@ $script$;
 -- name of a parameter cannot be changed.
 DO $script$
 DECLARE
-    helper pg_catalog.regprocedure;
+    helper pg_catalog.text;
 BEGIN
     FOR helper IN
-        SELECT p.oid::pg_catalog.regprocedure
-        FROM pg_catalog.pg_extension e
-        JOIN pg_catalog.pg_depend d
-          ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-         AND d.refobjid = e.oid
-         AND d.deptype = 'e'
-         AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-        JOIN pg_catalog.pg_proc p ON p.oid = d.objid
-        WHERE e.extname = 'pg_background'
-          AND p.proname IN ('grant_pg_background_privileges', 'revoke_pg_background_privileges')
-          AND p.proargnames[1] <> 'role_name'
+        SELECT present.signature
+        FROM pg_background_present() present
+        WHERE present.name IN ('grant_pg_background_privileges', 'revoke_pg_background_privileges')
+          AND present.arguments NOT LIKE 'role!_name %' ESCAPE '!'
     LOOP
         EXECUTE pg_catalog.format('DROP FUNCTION %s', helper);
     END LOOP;
 END
 $script$;
 
--- The statements that give an executor its rights are derived from the members of the extension,
--- so a function or type that a later version adds is covered without a list to maintain. What an
--- executor must not have is named here: SECURITY DEFINER helpers and what is for administrators.
--- Since 17 the array types of our types are members as well, which go by the rights of their elements,
--- and so are the row types of our views, whose rights are those of the view; neither is to be granted.
-CREATE OR REPLACE FUNCTION grant_pg_background_privileges(
+-- The statements that give an executor its rights, or take them, are derived from the members of the extension,
+-- so a function or type that a later version adds is covered without a list to maintain. What an executor must
+-- not have is named here: SECURITY DEFINER helpers and what is for administrators. Since 17 the array types of
+-- our types are members as well, which go by the rights of their elements, and so are the row types of our
+-- views, whose rights are those of the view; neither is to be granted.
+--
+-- One text makes all the spellings of both.
+DO $script$
+DECLARE
+    wanted pg_catalog.record;
+BEGIN
+    FOR wanted IN
+        SELECT spelling.name, way.command, way.preposition, way.purpose, way.power
+        FROM (VALUES
+            ('GRANT', 'TO', 'Lets a role use pg_background.', 'let any role run background jobs'),
+            ('REVOKE', 'FROM', 'Takes from a role the use of pg_background.',
+             'take the use of background jobs from any role')
+        ) AS way (command, preposition, purpose, power)
+        CROSS JOIN LATERAL (
+            VALUES
+                (pg_catalog.lower(way.command) || '_pg_background_privileges'),
+                ('pg_background_' || pg_catalog.lower(way.command) || '_privileges'),
+                ('pg_background_' || pg_catalog.lower(way.command) || '_privileges_v2')
+        ) AS spelling (name)
+    LOOP
+        EXECUTE pg_catalog.replace(pg_catalog.replace(pg_catalog.replace($template$
+CREATE OR REPLACE FUNCTION <name>(
     role_name pg_catalog.text,
     print_commands pg_catalog.bool DEFAULT false
 )
@@ -929,11 +954,11 @@ BEGIN
     FOR command IN
         SELECT CASE d.classid
                    WHEN 'pg_proc'::regclass THEN
-                       format('GRANT EXECUTE ON FUNCTION %s TO %I', d.objid::regprocedure, role_name)
+                       format('<GRANT> EXECUTE ON FUNCTION %s <TO> %I', d.objid::regprocedure, role_name)
                    WHEN 'pg_class'::regclass THEN
-                       format('GRANT SELECT ON %s TO %I', d.objid::regclass, role_name)
+                       format('<GRANT> SELECT ON %s <TO> %I', d.objid::regclass, role_name)
                    ELSE
-                       format('GRANT USAGE ON TYPE %s TO %I', d.objid::regtype, role_name)
+                       format('<GRANT> USAGE ON TYPE %s <TO> %I', d.objid::regtype, role_name)
                END
         FROM pg_extension e
         JOIN pg_depend d
@@ -954,163 +979,21 @@ BEGIN
     RETURN true;
 EXCEPTION
     WHEN OTHERS THEN
-        RAISE NOTICE 'could not grant the privileges of pg_background to %: %', role_name, SQLERRM;
+        RAISE NOTICE 'could not % the privileges of pg_background % %: %',
+            lower('<GRANT>'), lower('<TO>'), role_name, SQLERRM;
         RETURN false;
 END
-$function$;
-COMMENT ON FUNCTION grant_pg_background_privileges(pg_catalog.text, pg_catalog.bool) IS
-'Lets a role use pg_background. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension, and whoever may execute it can let any role run background jobs. Grant it to administrators only.';
-
-CREATE OR REPLACE FUNCTION revoke_pg_background_privileges(
-    role_name pg_catalog.text,
-    print_commands pg_catalog.bool DEFAULT false
-)
-RETURNS pg_catalog.bool
-LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    command text;
-BEGIN
-    FOR command IN
-        SELECT CASE d.classid
-                   WHEN 'pg_proc'::regclass THEN
-                       format('REVOKE EXECUTE ON FUNCTION %s FROM %I', d.objid::regprocedure, role_name)
-                   WHEN 'pg_class'::regclass THEN
-                       format('REVOKE SELECT ON %s FROM %I', d.objid::regclass, role_name)
-                   ELSE
-                       format('REVOKE USAGE ON TYPE %s FROM %I', d.objid::regtype, role_name)
-               END
-        FROM pg_extension e
-        JOIN pg_depend d
-          ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
-        LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-        LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
-        LEFT JOIN pg_class v ON v.oid = t.typrelid AND v.relkind = 'v'
-        WHERE e.extname = 'pg_background'
-          AND (d.classid = 'pg_class'::regclass OR t.typcategory <> 'A' AND v.oid IS NULL
-               OR NOT p.prosecdef AND p.proname <> 'pg_background_retire_idle')
-        ORDER BY d.classid, d.objid DESC
-    LOOP
-        EXECUTE command;
-        IF print_commands THEN
-            RAISE INFO '%', command;
-        END IF;
+$function$
+$template$, '<name>', wanted.name), '<GRANT>', wanted.command), '<TO>', wanted.preposition);
+        EXECUTE pg_catalog.format(
+            'COMMENT ON FUNCTION %I(pg_catalog.text, pg_catalog.bool) IS %L',
+            wanted.name,
+            wanted.purpose || ' WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension, and whoever may execute it can '
+                || wanted.power || '. Grant it to administrators only.'
+        );
     END LOOP;
-    RETURN true;
-EXCEPTION
-    WHEN OTHERS THEN
-        RAISE NOTICE 'could not revoke the privileges of pg_background from %: %', role_name, SQLERRM;
-        RETURN false;
 END
-$function$;
-COMMENT ON FUNCTION revoke_pg_background_privileges(pg_catalog.text, pg_catalog.bool) IS
-'Takes from a role what grant_pg_background_privileges gave it. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension, and whoever may execute it can take the use of background jobs from any role. Grant it to administrators only.';
-
-CREATE OR REPLACE FUNCTION pg_background_grant_privileges(
-    role_name pg_catalog.text,
-    print_commands pg_catalog.bool DEFAULT false
-)
-RETURNS pg_catalog.bool
-LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    done bool;
-BEGIN
-    EXECUTE (
-        SELECT format('SELECT %I.grant_pg_background_privileges($1, $2)', n.nspname)
-        FROM pg_extension e
-        JOIN pg_namespace n ON n.oid = e.extnamespace
-        WHERE e.extname = 'pg_background'
-    )
-    INTO done
-    USING role_name, print_commands;
-    RETURN done;
-END
-$function$;
-COMMENT ON FUNCTION pg_background_grant_privileges(pg_catalog.text, pg_catalog.bool) IS
-'Lets a role use pg_background. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
-
-CREATE OR REPLACE FUNCTION pg_background_grant_privileges_v2(
-    role_name pg_catalog.text,
-    print_commands pg_catalog.bool DEFAULT false
-)
-RETURNS pg_catalog.bool
-LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    done bool;
-BEGIN
-    EXECUTE (
-        SELECT format('SELECT %I.grant_pg_background_privileges($1, $2)', n.nspname)
-        FROM pg_extension e
-        JOIN pg_namespace n ON n.oid = e.extnamespace
-        WHERE e.extname = 'pg_background'
-    )
-    INTO done
-    USING role_name, print_commands;
-    RETURN done;
-END
-$function$;
-COMMENT ON FUNCTION pg_background_grant_privileges_v2(pg_catalog.text, pg_catalog.bool) IS
-'Lets a role use pg_background. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
-
-CREATE OR REPLACE FUNCTION pg_background_revoke_privileges(
-    role_name pg_catalog.text,
-    print_commands pg_catalog.bool DEFAULT false
-)
-RETURNS pg_catalog.bool
-LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    done bool;
-BEGIN
-    EXECUTE (
-        SELECT format('SELECT %I.revoke_pg_background_privileges($1, $2)', n.nspname)
-        FROM pg_extension e
-        JOIN pg_namespace n ON n.oid = e.extnamespace
-        WHERE e.extname = 'pg_background'
-    )
-    INTO done
-    USING role_name, print_commands;
-    RETURN done;
-END
-$function$;
-COMMENT ON FUNCTION pg_background_revoke_privileges(pg_catalog.text, pg_catalog.bool) IS
-'Takes from a role what pg_background_grant_privileges gave it. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
-
-CREATE OR REPLACE FUNCTION pg_background_revoke_privileges_v2(
-    role_name pg_catalog.text,
-    print_commands pg_catalog.bool DEFAULT false
-)
-RETURNS pg_catalog.bool
-LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    done bool;
-BEGIN
-    EXECUTE (
-        SELECT format('SELECT %I.revoke_pg_background_privileges($1, $2)', n.nspname)
-        FROM pg_extension e
-        JOIN pg_namespace n ON n.oid = e.extnamespace
-        WHERE e.extname = 'pg_background'
-    )
-    INTO done
-    USING role_name, print_commands;
-    RETURN done;
-END
-$function$;
-COMMENT ON FUNCTION pg_background_revoke_privileges_v2(pg_catalog.text, pg_catalog.bool) IS
-'Takes from a role what pg_background_grant_privileges gave it. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
+$script$;
 
 -- DROP EXTENSION leaves the role alone, since other databases may use it. A role that holds rights
 -- cannot be dropped, so those in this database are taken from it first.
@@ -1124,12 +1007,14 @@ BEGIN
     IF to_regrole('pgbackground_role') IS NULL THEN
         RETURN;
     END IF;
+    -- With the types of its parameters, so that it is our function and no overload of somebody else's.
     EXECUTE (
-        SELECT format('SELECT %I.revoke_pg_background_privileges(%L)', n.nspname, 'pgbackground_role')
+        SELECT format('SELECT %I.revoke_pg_background_privileges($1, $2)', n.nspname)
         FROM pg_extension e
         JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'pg_background'
-    );
+    )
+    USING 'pgbackground_role'::text, false;
     -- What the script of an extension grants is noted as initial rights, and since 17 a role that has
     -- some cannot be dropped; only DROP OWNED takes them. It takes everything else as well, so it is
     -- done only when they are all that is left here; otherwise DROP ROLE says what is in its way.
@@ -1155,10 +1040,14 @@ COMMENT ON FUNCTION pg_background_drop_executor_role() IS
 -- extension's own in the eyes of pg_dump, those too that an administrator has granted: they would be missing
 -- from the dump. And what an administrator has granted to PUBLIC or taken from the role, after an older version
 -- had done the opposite, stays so: pg_init_privs knows what that version did.
+DROP FUNCTION pg_background_present();
+
 DO $script$
 DECLARE
     command pg_catalog.text;
 BEGIN
+    -- Nothing after this needs the schema of the extension in the path.
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR command IN
         WITH member AS (
             SELECT d.classid,

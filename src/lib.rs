@@ -19,6 +19,16 @@ pub mod engine;
     feature = "pg17",
     feature = "pg18"
 ))]
+#[macro_use]
+mod pg;
+
+#[cfg(any(
+    feature = "pg14",
+    feature = "pg15",
+    feature = "pg16",
+    feature = "pg17",
+    feature = "pg18"
+))]
 mod api;
 #[cfg(any(
     feature = "pg14",
@@ -28,14 +38,6 @@ mod api;
     feature = "pg18"
 ))]
 mod leader;
-#[cfg(any(
-    feature = "pg14",
-    feature = "pg15",
-    feature = "pg16",
-    feature = "pg17",
-    feature = "pg18"
-))]
-mod pg;
 #[cfg(any(
     feature = "pg14",
     feature = "pg15",

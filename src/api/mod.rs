@@ -19,10 +19,13 @@
 //! | [`fanout`] | fan-out |
 //! | [`view`] | lists, statistics, progress, outcomes |
 //! | [`pool`] | the workers and resources of the cluster; loading the library |
+//! | `fault` | arming fault points, in builds for tests |
 //! | [`old_names`] | C functions that only the catalogs of older versions name |
 
 mod control;
 mod fanout;
+#[cfg(feature = "faults")]
+mod fault;
 mod launch;
 mod many;
 mod old_names;

@@ -43,7 +43,8 @@
 //! # Ends
 //!
 //! The worker's end is the job word's, as for the ring: what is in the ring and in the file was published
-//! before it. What an error leaves in the worker's buffer is lost with the job.
+//! before it. What an error leaves in the worker's buffer, and what a commit adds to it, is written then too
+//! ([`Outlet::end`]).
 
 use super::party::Party;
 use super::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
@@ -148,6 +149,11 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         self.ring.borrow().chunk_limit()
     }
 
+    /// Bytes of payload in a chunk at most, for the ring as for the file.
+    fn piece_limit(&self) -> usize {
+        self.chunk_limit().min(SPILL_BUFFER - ring::HEADER)
+    }
+
     /// Sends a small frame if that takes neither waiting nor the file: the way of most rows. `None`: it was
     /// not sent.
     pub fn send_at_once(
@@ -197,7 +203,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         if self.torn {
             return false;
         }
-        let limit = self.chunk_limit().min(SPILL_BUFFER - ring::HEADER);
+        let limit = self.piece_limit();
         if payload.len() <= limit {
             return self.send_chunk(io, kind, payload, false);
         }
@@ -254,6 +260,50 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     #[must_use]
     pub fn flush(&mut self) -> Wake {
         self.ring.get_mut().flush()
+    }
+
+    /// The job has ended, well or not. What was sent and is still here (rows before an error, notices of the
+    /// commit) goes into the file, and behind it what `messages` gives and the ring has no room for. `append` must
+    /// neither wait nor unwind, and tells whether it has succeeded; what cannot be written is lost.
+    #[must_use]
+    pub fn end(
+        &mut self,
+        messages: impl Iterator<Item = (Kind, Vec<u8>)>,
+        append: impl FnOnce(u64, &[u8]) -> bool,
+    ) -> Wake {
+        for (kind, payload) in messages {
+            if self.torn || !self.add_last(kind, &payload) {
+                break;
+            }
+        }
+        let is_wanted = !self.buffer.is_empty() && !self.shared.ring.is_discarded();
+        let reader = if is_wanted && append(self.written - self.base, &self.buffer) {
+            self.publish_written()
+        } else {
+            None
+        };
+        self.flush().or(reader)
+    }
+
+    /// Adds a message to the last of the result. `false`: there is no memory for it.
+    fn add_last(&mut self, kind: Kind, payload: &[u8]) -> bool {
+        let limit = self.piece_limit();
+        if self.mode == Mode::Ring {
+            let ring = self.ring.get_mut();
+            if payload.len() <= limit && ring.try_write(kind, payload, false).is_ok() {
+                return true;
+            }
+            self.mode = Mode::File;
+        }
+        let mut pieces = payload.chunks(limit).peekable();
+        while let Some(piece) = pieces.next() {
+            let size = ring::size_of_chunk(piece.len());
+            if self.buffer.try_reserve(size).is_err() {
+                return false;
+            }
+            self.collect(kind, piece, pieces.peek().is_some());
+        }
+        true
     }
 
     fn drop_all(&mut self, io: &mut impl Surroundings) {
@@ -360,17 +410,19 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             return;
         }
         io.append(self.written - self.base, &self.buffer);
+        let reader = self.publish_written();
+        reader.into_iter().for_each(|reader| io.ring(reader));
+    }
+
+    /// What was in the buffer is in the file.
+    fn publish_written(&mut self) -> Wake {
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         self.shared.written.store(
             self.written,
             weakened!("channel-written-relaxed", Ordering::Release),
         );
-        self.ring
-            .get_mut()
-            .reader_now()
-            .into_iter()
-            .for_each(|reader| io.ring(reader));
+        self.ring.get_mut().reader_now()
     }
 }
 

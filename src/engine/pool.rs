@@ -8,6 +8,7 @@
 //! | `staff` | seeing to it that every lane with queued jobs has workers on their way |
 //! | `share` | how many of a session's jobs may hold a worker |
 //! | `room` | waiting for room in the job table |
+//! | `left` | finished jobs that their last holder could not free |
 //! | [`soon`] | fewer wake-ups for short jobs |
 //!
 //! # Words
@@ -39,7 +40,7 @@
 //! |---|---|---|
 //! | everything in [`Lane`] | holder of the lock | nobody |
 //! | `Worker::word` | holder of the lock | the worker itself |
-//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | [`Pool::likely_process`] |
+//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected`, `charge` | holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for room, after a fence |
@@ -88,6 +89,7 @@ use super::worker::{Activity, WorkerWord};
 use share::Charge;
 pub use share::Leader;
 
+mod left;
 mod life;
 mod queue;
 mod room;
@@ -166,6 +168,7 @@ pub struct Totals {
     held: AtomicU32,
     live: AtomicU32,
     room: room::Queue,
+    left: AtomicU32,
     /// Lanes ever used; those beyond have a zero key.
     lanes: AtomicU32,
 }
@@ -340,13 +343,6 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     #[must_use]
     pub fn leader(&self, party: Party) -> Option<&'a Leader> {
         self.leaders.get(party.procno() as usize)
-    }
-
-    /// The process that a job was bound to last, for want of the lock a guess; `None`: none yet.
-    #[must_use]
-    pub fn likely_process(&self, job: JobId) -> Option<Party> {
-        let worker = self.jobs.slot(job.index).worker();
-        self.workers.get(worker as usize)?.party()
     }
 
     /// Jobs queued in all lanes, and held back.

@@ -5,7 +5,7 @@
 //! | field of a slot | written by | when | published by |
 //! |---|---|---|---|
 //! | `word` | see [`super::job`] | | |
-//! | `next` | the free list while the job is `Free`; the pool, under its lock, while `Queued` | | |
+//! | `next` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
 //! | `prev`, `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `cookie`, `leader`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |

@@ -22,7 +22,8 @@
 //!
 //! A sleep ends by itself only at a moment that somebody asked for: the caller's deadline, or the next
 //! moment that the [`Vigil`] names (the self-deadlock check, the liveness net). Before the first sleep
-//! the waiter may spin on the word for [`Latch::spin_limit`]; that never replaces the latch.
+//! the waiter may spin on the word for [`Latch::spin_limit`]; that never replaces the latch. [`Patience`]
+//! tells how long a spin is worth it.
 //!
 //! [`linger`] is such a spin with nothing after it: for something that will happen within microseconds, or
 //! else need not be waited for.
@@ -31,6 +32,24 @@ use super::sync::spin_hint;
 
 /// Microseconds on the latch's clock.
 pub type Micros = u64;
+
+/// The longest wait that can be asked for, milliseconds: a day.
+const TIMEOUT_LIMIT: i32 = 86_400_000;
+
+/// The longest grace that can be asked for, milliseconds: an hour.
+const GRACE_LIMIT: i32 = 3_600_000;
+
+/// The time limit of a wait, in milliseconds, from what was asked for.
+#[must_use]
+pub fn timeout(asked: i32) -> i32 {
+    asked.clamp(0, TIMEOUT_LIMIT)
+}
+
+/// How long a cancel waits before it escalates, in milliseconds, from what was asked for.
+#[must_use]
+pub fn grace(asked: i32) -> i32 {
+    asked.clamp(0, GRACE_LIMIT)
+}
 
 /// What a process sleeps on.
 pub trait Latch {
@@ -49,8 +68,8 @@ pub trait Latch {
     /// Called between the looks of a spin: gives way to whoever the waiter waits for, if need be.
     fn pace(&self) {}
 
-    /// The spin that [`spin_limit`](Self::spin_limit) allowed has ended.
-    fn spun(&self) {}
+    /// The spin that [`spin_limit`](Self::spin_limit) allowed has ended; whether it found what it looked for.
+    fn spun(&self, _found: bool) {}
 
     /// Interrupts are pending: stop spinning, go to [`sleep`](Self::sleep), which processes them.
     fn interrupted(&self) -> bool;
@@ -78,6 +97,56 @@ impl Vigil for NoVigil {
     }
 
     fn look(&mut self, _now: Micros) {}
+}
+
+/// What a process has learned about its spins.
+///
+/// A spin is in vain when what is waited for takes long, and also when whoever does it is kept from running:
+/// by other processes on every processor, or because it was put on the processor of the one that spins. Then
+/// sleeping at once is quicker, and costs others nothing. So each spin in vain halves the next, after
+/// [`LESSONS`](Self::LESSONS) of them there is none, and one wait in [`TRIAL`](Self::TRIAL) finds out whether
+/// that has changed. A spin that finds what it looks for restores them all.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Patience {
+    /// Spins in vain since one found something; no further than `LESSONS`.
+    in_vain: u32,
+    /// Waits without a spin since then.
+    skipped: u32,
+}
+
+impl Patience {
+    /// So many spins in vain, one after the other, and there is none.
+    const LESSONS: u32 = 4;
+
+    /// Then one wait of so many spins.
+    const TRIAL: u32 = 32;
+
+    /// None learned anything yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            in_vain: 0,
+            skipped: 0,
+        }
+    }
+
+    /// How long the next wait may spin, of `limit` at most; 0: not at all.
+    pub fn next(&mut self, limit: Micros) -> Micros {
+        if self.in_vain < Self::LESSONS {
+            return limit >> self.in_vain;
+        }
+        self.skipped = (self.skipped + 1) % Self::TRIAL;
+        if self.skipped == 0 { limit } else { 0 }
+    }
+
+    /// A spin has ended.
+    pub fn learn(&mut self, found: bool) {
+        if found {
+            *self = Self::new();
+        } else if self.in_vain < Self::LESSONS {
+            self.in_vain += 1;
+        }
+    }
 }
 
 /// How many looks at the word there are between two looks at the clock while spinning.
@@ -133,7 +202,7 @@ fn spin<T>(
     let limit = latch.now() + limit;
     let end = deadline.map_or(limit, |deadline| deadline.min(limit));
     let found = spin_until(latch, end, look);
-    latch.spun();
+    latch.spun(found.is_some());
     found
 }
 
@@ -193,6 +262,34 @@ mod tests {
             self.sleeps.set(self.sleeps.get() + 1);
             self.now.set(until.expect("would sleep for ever"));
         }
+    }
+
+    #[test]
+    fn spins_in_vain_become_shorter_and_then_rare() {
+        let mut patience = Patience::new();
+        let mut limits = Vec::new();
+        for _ in 0..68 {
+            let limit = patience.next(100);
+            limits.push(limit);
+            if limit > 0 {
+                patience.learn(false);
+            }
+        }
+        assert_eq!(limits[..5], [100, 50, 25, 12, 0]);
+        let trials: Vec<_> = (4..68).filter(|&wait| limits[wait] > 0).collect();
+        assert_eq!((trials.len(), limits[trials[0]]), (2, 100));
+        patience.learn(true);
+        assert_eq!(patience.next(100), 100);
+    }
+
+    #[test]
+    fn a_grace_is_an_hour_at_most_and_a_wait_a_day() {
+        assert_eq!(grace(i32::MAX), 60 * 60 * 1000);
+        assert_eq!(grace(60 * 60 * 1000 + 1), 60 * 60 * 1000);
+        assert_eq!(grace(1500), 1500);
+        assert_eq!(grace(i32::MIN), 0);
+        assert_eq!(timeout(i32::MAX), 24 * 60 * 60 * 1000);
+        assert_eq!(timeout(-1), 0);
     }
 
     #[test]

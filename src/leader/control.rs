@@ -1,19 +1,18 @@
 //! Cancel and detach.
 
-use crate::engine::job::{Phase, Release};
+use crate::engine::job::{End, Phase, Release};
 use crate::engine::pool::Canceling;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
+use crate::engine::wait::grace;
 use crate::leader::session::{self, Asking, Name};
 use crate::leader::wait;
 use crate::pg::block;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Failure;
 use crate::pg::latch;
-use pgrx::{debug1, warning};
-
-/// The longest grace that can be asked for, milliseconds.
-pub const MAX_GRACE: i32 = 3_600_000;
+use crate::pg::trace::{self, Step};
+use pgrx::warning;
 
 /// Sets the cancel flag of a job and signals its worker; `terminate`: asks the worker to exit.
 ///
@@ -21,9 +20,19 @@ pub const MAX_GRACE: i32 = 3_600_000;
 /// first: so it never reaches a recycled pid.
 pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Canceling {
     let canceling = cluster.pool().cancel(job, terminate, |worker| {
+        fault!("cancel-flagged");
         // SAFETY: the process exists, see above; the call only sends a signal.
         unsafe { libc_kill(worker.pid().cast_signed(), SIGUSR2) };
     });
+    trace::step(
+        job,
+        match canceling {
+            Canceling::Asked if terminate => Step::Terminating,
+            Canceling::Asked => Step::Canceling,
+            Canceling::Finished(_) => Step::Ended(End::Canceled),
+            Canceling::TooLate => Step::TooLate,
+        },
+    );
     match canceling {
         Canceling::Finished(Release::LastOut) => block::release(cluster, job),
         Canceling::Finished(Release::Held { watched: true }) => {
@@ -74,16 +83,11 @@ pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
 pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
     let (cluster, tracked) = session::find(name, Asking::ForControl)?;
     let job = tracked.job;
-    if request(cluster, job, false) == Canceling::TooLate {
-        debug1!(
-            "pg_background: job {}/{} had finished before it was canceled",
-            job.index,
-            job.generation.get()
-        );
-    }
-    let grace = grace_ms.clamp(0, MAX_GRACE);
-    if grace > 0 {
-        escalate(cluster, &[job], grace);
+    let _ = request(cluster, job, false);
+    fault!("cancel-asked");
+    let grace_ms = grace(grace_ms);
+    if grace_ms > 0 {
+        escalate(cluster, &[job], grace_ms);
     }
     Ok(())
 }

@@ -277,6 +277,7 @@ impl Fanout {
                 // The table is full: when one of ours has landed, its slot is free.
                 return Ok(());
             };
+            fault!("statement-launched");
             self.jobs.push(job);
             self.flights.push(Flight {
                 job,
@@ -386,6 +387,7 @@ impl Fanout {
                 Err(failure) => return Err(failure),
             };
             let (tag, row_count) = Block::of(cluster, job).completion();
+            fault!("statement-landed");
             self.remove(at);
             return Ok([
                 Value::int4(index as i32 + 1),

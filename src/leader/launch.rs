@@ -1,8 +1,8 @@
 //! From a request to a handle.
 //!
 //! 1. The settings, the users and the text are put together; nothing is shared yet.
-//! 2. A slot is claimed and tracked; the request goes into an arena block. An error until here gives both
-//!    back ([`Reservation`]). When the job table is full the launch waits for a slot first ([`room`]).
+//! 2. A slot is claimed and tracked; the request goes into an arena block. An error until it is published gives
+//!    both back ([`Reservation`]). When the job table is full the launch waits for a slot first ([`room`]).
 //! 3. Under the pool lock the job is published, and handed to an idle worker or put at the end of its
 //!    lane. If it has to wait, workers are started as far as there are places. With
 //!    `on_exhaustion = queue` a job over its session's share is held back instead.
@@ -21,7 +21,7 @@ use crate::engine::sync::Ordering;
 use crate::engine::table::{JobId, Options, Slot};
 use crate::engine::wait::linger;
 use crate::leader::{control, room, session, wait};
-use crate::pg::block::{Block, Request};
+use crate::pg::block::{self, Block, Request};
 use crate::pg::cluster::{Cluster, cluster, no_slot};
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch::{self, ProcessLatch, own_party, ring, shared_now};
@@ -29,6 +29,7 @@ use crate::pg::local::Local;
 use crate::pg::registration::{self, Staffed};
 use crate::pg::settings::{self, OnExhaustion};
 use crate::pg::shim::{self, Identity, guarded};
+use crate::pg::trace::{self, Step};
 use crate::pg::{guc_state, text};
 use arrayvec::ArrayVec;
 use pgrx::pg_sys;
@@ -36,6 +37,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR, ERRCODE_INVALID_PARAMETER_VALUE,
     ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 };
+use std::rc::Rc;
 
 /// What is to be launched.
 pub struct Launch<'a> {
@@ -56,7 +58,7 @@ pub struct Launch<'a> {
 /// The session as a job takes it over. Parts of it cost microseconds, so a fan-out takes it once.
 pub struct Context {
     identity: Identity,
-    guc_state: Vec<u8>,
+    guc_state: Rc<Vec<u8>>,
     /// Milliseconds; -1: what the settings say.
     statement_timeout: i32,
 }
@@ -66,7 +68,7 @@ impl Context {
     pub fn capture() -> Self {
         Self {
             identity: own_identity(),
-            guc_state: guc_state::serialize(),
+            guc_state: guc_state::current(),
             statement_timeout: match settings::worker_timeout() {
                 0 => -1,
                 limit => limit,
@@ -215,7 +217,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
         OnExhaustion::Error => NoSlot::GiveUp,
         OnExhaustion::Wait | OnExhaustion::Queue => NoSlot::Wait(settings::launch_timeout()),
     };
-    let (job, cookie) = reserve(
+    let (reservation, cookie) = reserve(
         cluster,
         &context,
         launch,
@@ -225,8 +227,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
     )?
     .ok_or_else(no_slot)?;
     place(
-        cluster,
-        job,
+        reservation,
         cookie,
         own_lane(&context.identity),
         on_exhaustion,
@@ -269,15 +270,18 @@ pub fn launch_for_fanout(
         queue_size,
         no_slot_policy,
     )?;
-    let Some((job, _)) = reserved else {
+    let Some((reservation, _)) = reserved else {
         return if may_wait { Err(no_slot()) } else { Ok(None) };
     };
-    let (placement, lane, staffing) = publish(cluster, job, own_lane(&context.identity), false)?;
+    let job = reservation.job;
+    let (placement, lane, staffing) = publish(reservation, own_lane(&context.identity), false)?;
+    fault!("job-enqueued");
     match placement {
         Placement::Handed(worker) => ring(worker),
         _ => {
             let accepted = Accepted { cluster, job };
             let _ = registration::staff(cluster, lane, staffing);
+            fault!("job-staffed");
             std::mem::forget(accepted);
         }
     }
@@ -291,10 +295,14 @@ fn reserve(
     options: Options,
     queue_size: i32,
     no_slot_policy: NoSlot,
-) -> Result<Option<(JobId, Cookie)>, Error> {
+) -> Result<Option<(Reservation, Cookie)>, Error> {
+    block::release_left_behind(cluster);
     let random = random()?;
     let cookie = |job: JobId| Cookie::new(job.index, job.generation, random);
-    let track = |job| session::track(job, cookie(job), launch.by_pid, launch.submit);
+    let track = |job| {
+        fault!("slot-claimed");
+        session::track(job, cookie(job), launch.by_pid, launch.submit);
+    };
     let claimed = match no_slot_policy {
         NoSlot::GiveUp => cluster.jobs().claim().inspect(|&job| track(job)),
         NoSlot::Wait(timeout) => room::claim(cluster, timeout, track),
@@ -304,6 +312,8 @@ fn reserve(
     };
     let cookie = cookie(job);
     let reservation = Reservation { cluster, job };
+    fault!("slot-tracked");
+    trace::step(job, Step::Reserved);
     let slot = cluster.slot(job);
     let excluded = if launch.by_pid {
         session::pids_in_use()
@@ -331,6 +341,7 @@ fn reserve(
         },
     };
     let block = Block::allocate(cluster, &request)?;
+    fault!("block-allocated");
     slot.block.store(block, Ordering::Relaxed);
     slot.queue_size
         .store(queue_size.cast_unsigned(), Ordering::Relaxed);
@@ -339,17 +350,17 @@ fn reserve(
     slot.launched_at.store(shared_now(), Ordering::Relaxed);
     slot.preview
         .store(&text::cut_marked::<{ crate::engine::table::PREVIEW_LIMIT }>(launch.sql));
-    std::mem::forget(reservation);
-    Ok(Some((job, cookie)))
+    Ok(Some((reservation, cookie)))
 }
 
 /// Publishes a reserved job in its lane; `soon`: with a worker that need not be woken, if that is worth a moment.
 fn publish(
-    cluster: &'static Cluster,
-    job: JobId,
+    reservation: Reservation,
     key: LaneKey,
     soon: bool,
 ) -> Result<(Placement, u32, Option<Staffing>), Error> {
+    let Reservation { cluster, job } = reservation;
+    fault!("request-filled");
     let limit = settings::max_workers() as u32;
     let (placement, lane, staffing) = if soon {
         place_soon(cluster, job, key, limit)
@@ -360,34 +371,42 @@ fn publish(
             .locked(|scheduler| registration::place(scheduler, cluster, job, key, hint, limit, now))
     };
     LANE_HINT.set(lane);
-    if placement == Placement::NoLane {
-        session::abandon(cluster, job);
-        return Err(Error::new(
-            ERRCODE_INSUFFICIENT_RESOURCES,
-            "too many combinations of database and role have background jobs",
-        ));
+    match placement {
+        Placement::Handed(worker) => trace::step(job, Step::Handed(worker.pid())),
+        Placement::Queued => trace::step(job, Step::Queued),
+        Placement::NoLane => {
+            return Err(Error::new(
+                ERRCODE_INSUFFICIENT_RESOURCES,
+                "too many combinations of database and role have background jobs",
+            ));
+        }
     }
+    std::mem::forget(reservation);
     Ok((placement, lane, staffing))
 }
 
 fn place(
-    cluster: &'static Cluster,
-    job: JobId,
+    reservation: Reservation,
     cookie: Cookie,
     key: LaneKey,
     on_exhaustion: OnExhaustion,
 ) -> Result<(u32, Cookie), Failure> {
-    let (placement, lane, staffing) = publish(cluster, job, key, true)?;
+    let Reservation { cluster, job } = reservation;
+    let (placement, lane, staffing) = publish(reservation, key, true)?;
+    fault!("job-enqueued");
     if let Placement::Handed(worker) = placement {
         ring(worker);
     } else {
         let accepted = Accepted { cluster, job };
         let staffed = registration::staff(cluster, lane, staffing);
+        fault!("job-staffed");
         await_worker(&accepted, on_exhaustion, staffed)?;
+        fault!("job-bound");
         std::mem::forget(accepted);
     }
     let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
     session::launched(job, pid);
+    fault!("handle-given");
     Ok((pid, cookie))
 }
 
@@ -409,7 +428,10 @@ fn place_soon(
     loop {
         let placed = pool.locked(|scheduler| {
             match scheduler.place_awake(job, key, hint, limit, latch::is_awake) {
-                Awake::Handed(worker, lane) => Ok((Placement::Handed(worker), lane, None)),
+                Awake::Handed(worker, lane) => {
+                    fault!("job-placed");
+                    Ok((Placement::Handed(worker), lane, None))
+                }
                 Awake::Soon(soon) if may_linger => Err(soon),
                 Awake::Soon(_) | Awake::None => Ok(registration::place(
                     scheduler, cluster, job, key, hint, limit, now,

@@ -7,7 +7,7 @@ use crate::engine::handle::Cookie;
 use crate::engine::job::Phase;
 use crate::engine::pool::Canceling;
 use crate::engine::table::JobId;
-use crate::engine::wait::Micros;
+use crate::engine::wait::{Micros, grace};
 use crate::leader::control;
 use crate::leader::outcome::{self, Outcome};
 use crate::leader::session::{self, Asking, Name, Tracked};
@@ -145,10 +145,10 @@ fn cancel_where(grace_ms: i32, wanted: impl Fn(&'static Cluster, &Tracked) -> bo
     };
     jobs.retain(|tracked| wanted(cluster, tracked));
     jobs.retain(|tracked| control::request(cluster, tracked.job, false) != Canceling::TooLate);
-    let grace = grace_ms.clamp(0, control::MAX_GRACE);
-    if grace > 0 {
+    let grace_ms = grace(grace_ms);
+    if grace_ms > 0 {
         let ids: Vec<JobId> = jobs.iter().map(|tracked| tracked.job).collect();
-        control::escalate(cluster, &ids, grace);
+        control::escalate(cluster, &ids, grace_ms);
     }
     jobs.len() as i32
 }

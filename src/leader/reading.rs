@@ -147,8 +147,8 @@ impl Reading {
         context: pg_sys::MemoryContext,
         per_frame: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
-        session::begin_reading(job)?;
         let block = Block::of(cluster, job);
+        session::begin_reading(job)?;
         let (shared, buffer) = block
             .ring()
             .expect("a job that was not submitted has a ring");
@@ -312,6 +312,7 @@ impl Reading {
     }
 
     fn give_back(&mut self) {
+        fault!("rows-consumed");
         if let Some(worker) = self.inlet.give_back() {
             ring(worker);
         }

@@ -96,6 +96,7 @@ impl Rows {
         // SAFETY: by the caller.
         let contexts = unsafe { Contexts::under(parent) };
         let reading = Reading::begin(cluster, job, pid, pace, contexts.reading, contexts.row)?;
+        fault!("reading-begun");
         Ok(Self {
             cluster,
             job,
@@ -137,6 +138,7 @@ impl Rows {
                 Next::Frame(frame) => {
                     self.check_columns(wanted)?;
                     self.reading.take();
+                    fault!("row-taken");
                     let converter = self.converter.as_mut().expect("just made");
                     // SAFETY: the frame stays until the next one is asked for.
                     let row = unsafe { within(self.contexts.row, || converter.row(frame, values)) };
@@ -228,6 +230,7 @@ pub fn conclude(cluster: &'static Cluster, job: JobId) -> Result<(), Failure> {
             pid,
         ))),
     };
+    fault!("result-read");
     session::let_go(cluster, job);
     match failure {
         None => Ok(()),

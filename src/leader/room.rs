@@ -46,6 +46,7 @@ pub fn claim(
         let was_waiting = WAITING.get();
         WAITING.set(true);
         cluster.pool().await_room(own, was_waiting);
+        fault!("room-awaited");
     };
     let look = || {
         let job = cluster.jobs().claim()?;

@@ -26,6 +26,7 @@ use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached, cluster};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
+use crate::pg::trace::{self, Step};
 use crate::pg::{latch, settings};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
@@ -229,6 +230,7 @@ fn forget(job: JobId) {
 pub fn abandon(cluster: &'static Cluster, job: JobId) {
     forget(job);
     block::release_reserved(cluster, job);
+    trace::step(job, Step::Abandoned);
     cluster.pool().abandon(job);
 }
 
@@ -237,6 +239,7 @@ pub fn abandon(cluster: &'static Cluster, job: JobId) {
 pub fn let_go(cluster: &'static Cluster, job: JobId) {
     notice(cluster, job);
     forget(job);
+    fault!("job-forgotten");
     let later = SESSION.with(|session| {
         let reading = session.being_read.iter_mut().find(|read| read.job == job);
         reading.map(|read| read.let_go = true).is_some()
@@ -306,7 +309,12 @@ pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
         abandon(cluster, job);
         return;
     }
-    match slot.word.detach(job.generation) {
+    let release = slot.word.detach(job.generation);
+    fault!("hold-given-up");
+    if release != Release::Stale {
+        trace::step(job, Step::Detached);
+    }
+    match release {
         Release::LastOut => block::release(cluster, job),
         Release::Held { .. } => {
             let doorbell = cluster

@@ -7,7 +7,7 @@
 
 use crate::engine::job::Phase;
 use crate::engine::table::JobId;
-use crate::engine::wait::{Latch, Micros, Vigil, wait_for};
+use crate::engine::wait::{Latch, Micros, Vigil, timeout, wait_for};
 use crate::leader::deadlock;
 use crate::leader::session::{self, Asking, Name};
 use crate::pg::cluster::Cluster;
@@ -16,9 +16,6 @@ use crate::pg::latch::{self, ProcessLatch};
 use crate::pg::registration;
 use pgrx::pg_sys;
 use std::cell::Cell;
-
-/// The longest wait that can be asked for, milliseconds.
-pub const MAX_TIMEOUT: i32 = 86_400_000;
 
 /// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
 /// up to this: a process may have failed to start after it was registered, or the postmaster may have missed
@@ -134,7 +131,7 @@ impl Drop for Watch<'_> {
 
 /// When a time limit in milliseconds is over; 0 or less: never.
 pub fn deadline(timeout_ms: i32) -> Option<Micros> {
-    (timeout_ms > 0).then(|| latch::now() + timeout_ms.min(MAX_TIMEOUT) as Micros * 1000)
+    (timeout_ms > 0).then(|| latch::now() + timeout(timeout_ms) as Micros * 1000)
 }
 
 /// Waits until `look` finds what it looks for, or `deadline` has come. The leader's doorbell is rung when one of
@@ -148,11 +145,7 @@ pub fn until_any<T>(
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    let worker = match jobs {
-        [job] => cluster.pool().likely_process(*job),
-        _ => None,
-    };
-    let latch = ProcessLatch::with_partner(cluster, worker);
+    let latch = ProcessLatch::new(cluster);
     let mut vigil = LeaderVigil::new(cluster, jobs, latch.now());
     let watch = Watch {
         cluster,
@@ -219,6 +212,5 @@ pub fn finished(
 /// As [`session::find`].
 pub fn by_name(name: Name, timeout_ms: Option<i32>) -> Result<bool, Failure> {
     let (cluster, tracked) = session::find(name, Asking::ForControl)?;
-    let timeout = timeout_ms.map(|limit| limit.clamp(0, MAX_TIMEOUT));
-    finished(cluster, tracked.job, timeout)
+    finished(cluster, tracked.job, timeout_ms.map(timeout))
 }

@@ -16,6 +16,12 @@
 //!
 //! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job.
+//!
+//! A process maps a segment of the arena when it first looks into it, which the operating system may refuse.
+//! Where nothing may be thrown (a job is ended or let go of while the stack unwinds, or the process exits) a
+//! block is looked for with [`Block::reach`], and may be out of reach: then the job ends without a noted error,
+//! which its leader takes for a lost worker; and one that is to be released is left behind, for the next launch in the
+//! cluster to release ([`release_left_behind`]).
 
 use crate::engine::channel;
 use crate::engine::job::{End, Release};
@@ -26,9 +32,11 @@ use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::latch::{ring, shared_now};
+use crate::pg::local::Local;
 use crate::pg::shim::Identity;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
+use crate::pg::trace::{self, Step};
 use pgrx::pg_sys;
 
 /// Bytes of an error that every block has room for. Longer ones get a block of their own if there is
@@ -188,6 +196,13 @@ impl Block {
         }
     }
 
+    /// As [`of`](Self::of), where nothing may be thrown; `None`: it is out of reach.
+    pub fn reach(cluster: &'static Cluster, job: JobId) -> Option<Self> {
+        let pointer = cluster.slot(job).block.load(Ordering::Relaxed);
+        let start = cluster.reach(pointer)?;
+        Some(Self { cluster, start })
+    }
+
     fn header(&self) -> *mut Header {
         self.start.cast()
     }
@@ -268,6 +283,7 @@ impl Block {
             ..=DESCRIPTION_LIMIT => 0,
             len => self.cluster.allocate(len)?,
         };
+        fault!("description-allocated");
         // SAFETY: the description is the worker's until it sends a row or finishes the job.
         unsafe {
             let description = &raw mut (*self.header()).description;
@@ -314,14 +330,16 @@ impl Block {
         if short.len() == body.len() {
             return;
         }
-        let Ok(pointer) = self.cluster.allocate(body.len()) else {
+        let Some(pointer) = self.cluster.try_allocate(body.len()) else {
+            return;
+        };
+        let Some(into) = self.cluster.reach(pointer) else {
+            self.cluster.deallocate(pointer, body.len());
             return;
         };
         // SAFETY: as above; the new block has room for the body.
         unsafe {
-            self.cluster
-                .address(pointer)
-                .copy_from_nonoverlapping(body.as_ptr(), body.len());
+            into.copy_from_nonoverlapping(body.as_ptr(), body.len());
             let outcome = &raw mut (*self.header()).outcome;
             (*outcome).error_len = body.len() as u32;
             (*outcome).long_error = pointer;
@@ -357,9 +375,11 @@ impl Block {
         }
     }
 
-    /// Frees the block and what has blocks of its own. Only by the last that knows it.
+    /// Frees the block and what has blocks of its own. Only by the last that knows it. Does not throw.
     fn deallocate(self, job: JobId) {
         self.spill().delete(self.cluster);
+        // Noted first: should the process exit in the middle of this, nothing is freed a second time.
+        let pointer = self.cluster.slot(job).block.swap(0, Ordering::Relaxed);
         // SAFETY: by the caller's contract nobody else looks any more.
         let (size, parts) = unsafe {
             let header = self.header();
@@ -375,7 +395,6 @@ impl Block {
                 self.cluster.deallocate(pointer, len as usize);
             }
         }
-        let pointer = self.cluster.slot(job).block.load(Ordering::Relaxed);
         self.cluster.deallocate(pointer, size);
     }
 
@@ -394,7 +413,7 @@ impl Block {
     }
 }
 
-/// Frees the block of a reservation, if it has one.
+/// Frees the block of a reservation, if it has one. Only by the process that allocated it, which has it mapped.
 pub fn release_reserved(cluster: &'static Cluster, job: JobId) {
     if cluster.slot(job).block.load(Ordering::Relaxed) != 0 {
         Block::of(cluster, job).deallocate(job);
@@ -407,7 +426,10 @@ pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
     let slot = cluster.slot(job);
     slot.finished_at.store(shared_now(), Ordering::Relaxed);
     let leader = slot.leader();
-    match slot.word.finish(job.generation, end) {
+    trace::step(job, Step::Ended(end));
+    let release_now = slot.word.finish(job.generation, end);
+    fault!("job-finished");
+    match release_now {
         Release::Held { watched: true } => {
             if let Some(leader) = leader {
                 ring(leader);
@@ -418,11 +440,47 @@ pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
     }
 }
 
-/// Frees what a finished job owned, and its slot. Only by the one that was told `LastOut`.
+/// The job that this process releases now.
+static RELEASING: Local<Option<JobId>> = Local::new(None);
+
+/// Frees what a finished job owned, and its slot; or leaves it behind, if its memory is out of reach. Only by the
+/// one that was told `LastOut`. Does not throw.
 pub fn release(cluster: &'static Cluster, job: JobId) {
-    let block = Block::of(cluster, job);
-    block.deallocate(job);
-    cluster.pool().free(job);
+    RELEASING.set(Some(job));
+    let _ = finish_release(cluster);
+}
+
+/// Goes on with a release in which the process's exit was cut short. `false`: the job was left behind.
+pub fn finish_release(cluster: &'static Cluster) -> bool {
+    let Some(job) = RELEASING.get() else {
+        return true;
+    };
+    fault!("release-begun");
+    // 0: its memory is freed already.
+    let is_there = cluster.slot(job).block.load(Ordering::Relaxed) != 0;
+    let block = is_there.then(|| Block::reach(cluster, job)).flatten();
+    let is_out_of_reach = is_there && block.is_none();
+    if let Some(block) = block {
+        block.deallocate(job);
+    }
+    fault!("block-freed");
+    RELEASING.set(None);
+    if is_out_of_reach {
+        cluster.pool().leave_behind(job);
+    } else {
+        trace::step(job, Step::Freed);
+        cluster.pool().free(job);
+    }
+    !is_out_of_reach
+}
+
+/// Releases what others have left behind, until one is out of reach here too.
+pub fn release_left_behind(cluster: &'static Cluster) {
+    let mut goes_on = true;
+    while goes_on && let Some(job) = cluster.pool().take_left_behind() {
+        RELEASING.set(Some(job));
+        goes_on = finish_release(cluster);
+    }
 }
 
 /// How a job ended, from the error it ended with. `canceled`: a cancel had been asked for.

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
 //! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before |
-//! | `spinning` | everyone | counts the processes that spin now |
+//! | `idle_spinning` | everyone | counts the idle workers that spin now |
 //! | `spill_number` | everyone | grows with every spill file |
 //! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
 //! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment |
@@ -49,7 +49,7 @@ struct Root {
     tranche: i32,
     control: u32,
     arena: u32,
-    spinning: AtomicU32,
+    idle_spinning: AtomicU32,
     processors: u32,
     spill_number: AtomicU64,
     spill_files: AtomicU64,
@@ -224,6 +224,7 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             return Err(out_of_shared_memory());
         }
         let control = pg_sys::dsm_segment_address(segment).cast::<Control>();
+        fault!("control-mapped");
 
         let area = if fresh {
             let tranche = (*root).tranche;
@@ -233,6 +234,7 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
                 pg_sys::dsa_set_size_limit(area, limit);
             }
             initialize_control(control, jobs, workers, leaders);
+            fault!("segments-made");
             pg_sys::dsa_pin(area);
             pg_sys::dsm_pin_segment(segment);
             (*root).arena = pg_sys::dsa_get_handle(area);
@@ -243,6 +245,7 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             pg_sys::dsa_pin_mapping(area);
             area
         };
+        fault!("segments-mapped");
         // Last: an error above unmaps the segment, so that the session can attach it another time.
         pg_sys::dsm_pin_mapping(segment);
 
@@ -344,9 +347,9 @@ impl Cluster {
         self.root.processors
     }
 
-    /// How many processes spin now.
-    pub fn spinning(&self) -> &'static AtomicU32 {
-        &self.root.spinning
+    /// How many idle workers spin now.
+    pub fn idle_spinning(&self) -> &'static AtomicU32 {
+        &self.root.idle_spinning
     }
 
     /// Places for workers that there are, whatever the settings allow.
@@ -392,13 +395,30 @@ impl Cluster {
             .detail(format!("Failed on a request of {size} bytes."))
             .hint("Read or detach finished jobs, or raise pg_background.max_memory.")),
             pointer => {
-                self.root
-                    .arena_bytes
-                    .fetch_add(size as u64, Ordering::Relaxed);
-                self.blocks_beside(pointer).fetch_add(1, Ordering::Relaxed);
+                self.count(pointer, size);
                 Ok(pointer)
             }
         }
+    }
+
+    /// As [`allocate`](Self::allocate), without throwing. `None` also during the process's exit.
+    pub fn try_allocate(&self, size: usize) -> Option<pg_sys::dsa_pointer> {
+        if exit::in_progress() || size > MAX_ALLOC_SIZE {
+            return None;
+        }
+        // SAFETY: the area is attached for the life of the process.
+        let pointer = unsafe { shim::pgb_try_allocate(self.area, size) };
+        (pointer != 0).then(|| {
+            self.count(pointer, size);
+            pointer
+        })
+    }
+
+    fn count(&self, pointer: pg_sys::dsa_pointer, size: usize) {
+        self.root
+            .arena_bytes
+            .fetch_add(size as u64, Ordering::Relaxed);
+        self.blocks_beside(pointer).fetch_add(1, Ordering::Relaxed);
     }
 
     fn blocks_beside(&self, pointer: pg_sys::dsa_pointer) -> &'static AtomicU32 {
@@ -416,20 +436,27 @@ impl Cluster {
         self.root.blocks.iter().filter(in_use).count()
     }
 
-    /// Frees the `size` bytes that [`allocate`](Self::allocate) returned.
+    /// Frees the `size` bytes that [`allocate`](Self::allocate) returned. Does not throw.
     pub fn deallocate(&self, pointer: pg_sys::dsa_pointer, size: usize) {
         self.root
             .arena_bytes
             .fetch_sub(size as u64, Ordering::Relaxed);
         self.blocks_beside(pointer).fetch_sub(1, Ordering::Relaxed);
         // SAFETY: by law 3 the caller is the last that knows the pointer.
-        unsafe { pg_sys::dsa_free(self.area, pointer) };
+        unsafe { shim::pgb_free(self.area, pointer) };
     }
 
     /// Where an arena pointer is in this process.
     pub fn address(&self, pointer: pg_sys::dsa_pointer) -> *mut u8 {
         // SAFETY: a pointer into the area, which maps the segment if this process has not yet.
         unsafe { pg_sys::dsa_get_address(self.area, pointer) }.cast()
+    }
+
+    /// As [`address`](Self::address), where nothing may be thrown; `None`: this process cannot map it.
+    pub fn reach(&self, pointer: pg_sys::dsa_pointer) -> Option<*mut u8> {
+        // SAFETY: as in `address`.
+        let map = || unsafe { shim::pgb_reach(self.area, pointer) }.cast::<u8>();
+        Some(exit::attempt(pointer, map)).filter(|address| !address.is_null())
     }
 }
 

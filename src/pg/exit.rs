@@ -2,26 +2,51 @@
 //!
 //! `proc_exit` does not unwind: nothing in shared memory is given back by a destructor then. Two callbacks
 //! give back what the process's own memory says it holds: first the session's jobs, then a worker's job and
-//! place. Two, because the server goes on with the next one when an error (which nothing in here should
-//! raise) ends the first. They are registered when the process first attaches, before it can hold anything;
-//! in a worker that is before it connects, so that they run after the transaction was aborted and its locks
-//! were released (callbacks run last in, first out), and nobody sees a job finished while its locks are held.
+//! place. They are registered when the process first attaches, before it can hold anything; in a worker that is
+//! before it connects, so that they run after the transaction was aborted and its locks were released
+//! (callbacks run last in, first out), and nobody sees a job finished while its locks are held.
+//!
+//! # Errors at exit
+//!
+//! Nothing in a callback can be caught: the server turns any error there into another exit, which goes on
+//! with the callbacks that are still registered. One thing can fail all the same: a segment of the arena that
+//! this process has not looked into yet has to be mapped, and the operating system may refuse. So a callback
+//! *insists*: it registers itself again before it begins and takes that back at its end. If it is cut short it is
+//! called once more, goes by the process's memory, from which what was done is gone, and does without the memory
+//! that could not be reached ([`attempt`]).
 
 use crate::pg::local::Local;
 use pgrx::{pg_guard, pg_sys};
 
 static REGISTERED: Local<bool> = Local::new(false);
 
+/// Memory that an exit callback tries to reach; 0: none.
+static ATTEMPT: Local<pg_sys::dsa_pointer> = Local::new(0);
+
+/// Memory that could not be reached.
+static OUT_OF_REACH: Local<Vec<pg_sys::dsa_pointer>> = Local::new(Vec::new());
+
+/// How often a callback was begun.
+static BEGUN: Local<u32> = Local::new(0);
+
+/// A callback that was cut short so often is given up: each time the stack grows.
+const BEGUN_LIMIT: u32 = 100;
+
+type Callback = unsafe extern "C-unwind" fn(i32, pg_sys::Datum);
+
 /// Registers the callbacks, once.
 pub fn register() {
     if !REGISTERED.get() {
-        // SAFETY: functions of this library, which is never unloaded. The last in is the first out.
-        unsafe {
-            pg_sys::before_shmem_exit(Some(leave_pool), pg_sys::Datum::from(0));
-            pg_sys::before_shmem_exit(Some(end_session), pg_sys::Datum::from(0));
-        }
+        // The last in is the first out.
+        push(leave_pool);
+        push(end_session);
         REGISTERED.set(true);
     }
+}
+
+fn push(callback: Callback) {
+    // SAFETY: a function of this library, which is never unloaded.
+    unsafe { pg_sys::before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
 }
 
 /// The ordinary way out of a PostgreSQL process: runs the exit callbacks, unwinds nothing.
@@ -33,27 +58,65 @@ pub fn leave(code: i32) -> ! {
     unreachable!("proc_exit has returned")
 }
 
-/// The first thing, because the handler reads memory that is unmapped later in the exit; and an error outside
-/// a transaction may have left locks.
-fn calm() {
-    // SAFETY: sets a signal's disposition; no lock is held for a reason by now.
+/// Whether the process exits.
+pub fn in_progress() -> bool {
+    // SAFETY: a plain global of this process.
+    unsafe { pg_sys::proc_exit_inprogress }
+}
+
+/// Runs `map`, which reaches for the memory at `pointer` and returns null when it cannot. During an exit it may
+/// not return at all; it is not tried again then.
+pub fn attempt(pointer: pg_sys::dsa_pointer, map: impl FnOnce() -> *mut u8) -> *mut u8 {
+    if !in_progress() {
+        return map();
+    }
+    if OUT_OF_REACH.with(|memory| memory.contains(&pointer)) {
+        return std::ptr::null_mut();
+    }
+    ATTEMPT.set(pointer);
+    let address = map();
+    ATTEMPT.set(0);
+    address
+}
+
+/// Runs `body`, from the beginning as often as it is cut short.
+fn insist(callback: Callback, body: impl FnOnce()) {
+    // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit;
+    // no lock is held for a reason by now, but an error outside a transaction may have left some.
     unsafe {
         crate::pg::shim::pgb_ignore_doorbell();
         pg_sys::LWLockReleaseAll();
     }
+    let failed = ATTEMPT.get();
+    if failed != 0 {
+        ATTEMPT.set(0);
+        OUT_OF_REACH.with(|memory| memory.push(failed));
+    }
+    BEGUN.set(BEGUN.get() + 1);
+    if BEGUN.get() > BEGUN_LIMIT {
+        return;
+    }
+    push(callback);
+    body();
+    // SAFETY: it is the one that was registered last.
+    unsafe { pg_sys::cancel_before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
-    calm();
-    crate::leader::exit::release_all();
-    if let Some(cluster) = crate::pg::cluster::attached() {
-        crate::pg::registration::settle_at_exit(cluster);
-    }
+    insist(end_session, || {
+        fault!("session-ends");
+        crate::leader::exit::release_all();
+        if let Some(cluster) = crate::pg::cluster::attached() {
+            let _ = crate::pg::block::finish_release(cluster);
+            crate::pg::registration::settle_at_exit(cluster);
+        }
+    });
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
-    calm();
-    crate::worker::exit::leave_pool(code);
+    insist(leave_pool, || {
+        crate::worker::exit::leave_pool(code);
+    });
 }

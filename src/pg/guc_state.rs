@@ -17,22 +17,137 @@
 //! It is read only to find out how two states differ ([`changes`]). Bytes that do not fit the format to the
 //! letter are not interpreted: then the server's own `RestoreGUCState` does it all.
 
+//!
+//! # Images
+//!
+//! Before 16 the server takes microseconds to serialize, as long as a small job. A session whose settings
+//! have not changed gives the same bytes again, and an [`Image`] tells that sooner. From 16 on the server
+//! keeps a list of the settings that matter, and the serialized state is itself the image.
+
+use crate::pg::error::Error;
+use crate::pg::local::Local;
 use crate::pg::shim::Setting;
 use pgrx::pg_sys;
 use std::ffi::CStr;
+use std::rc::Rc;
+
+/// Settings whose image is larger are serialized each time, rather than kept twice by every session.
+const KEPT: usize = 64 * 1024;
+
+/// Room for so many bytes, none of them used.
+///
+/// # Errors
+/// Raises 53200: how large the settings are is up to the user.
+fn room(size: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(size).is_err() {
+        Error::out_of_memory().raise();
+    }
+    bytes
+}
+
+/// A copy.
+///
+/// # Errors
+/// Raises 53200.
+pub fn copy(state: &[u8]) -> Vec<u8> {
+    let mut bytes = room(state.len());
+    bytes.extend_from_slice(state);
+    bytes
+}
 
 /// Serializes this session's settings.
-pub fn serialize() -> Vec<u8> {
+fn serialize() -> Vec<u8> {
     // SAFETY: both run on the main thread; the buffer has the size that the server estimated.
     unsafe {
         let size = pg_sys::EstimateGUCStateSpace();
-        let mut bytes = vec![0_u8; size];
+        let mut bytes = room(size);
         pg_sys::SerializeGUCState(size, bytes.as_mut_ptr().cast());
         // The length word counts what follows it; the rest of the estimate is unused.
         let used = bytes.as_ptr().cast::<usize>().read_unaligned();
-        bytes.truncate(used + size_of::<usize>());
+        bytes.set_len(used + size_of::<usize>());
         bytes
     }
+}
+
+/// The settings of a session at one moment. Two of one session are equal only if the settings are: values,
+/// sources and scopes.
+#[derive(PartialEq, Eq, Default)]
+pub struct Image(Vec<u8>);
+
+impl Image {
+    /// Of this session, now.
+    ///
+    /// # Errors
+    /// Raises 53200.
+    pub fn take() -> Self {
+        let mut image = SPARE.with(std::mem::take);
+        image.retake();
+        image
+    }
+
+    /// Not needed any more: its memory serves for the next.
+    pub fn give_back(self) {
+        if self.0.capacity() <= KEPT {
+            SPARE.with(|spare| *spare = self);
+        }
+    }
+
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    fn retake(&mut self) {
+        use crate::pg::shim::pgb_settings_image;
+        // SAFETY: writes at most the capacity, throws nothing; what it says it needs, it has written if it
+        // had the room.
+        unsafe {
+            let mut needed = pgb_settings_image(self.0.as_mut_ptr().cast(), self.0.capacity());
+            if needed > self.0.capacity() {
+                self.0 = room(needed);
+                needed = pgb_settings_image(self.0.as_mut_ptr().cast(), self.0.capacity());
+            }
+            self.0.set_len(needed);
+        }
+    }
+
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    fn retake(&mut self) {
+        self.0 = serialize();
+    }
+}
+
+static SPARE: Local<Image> = Local::new(Image(Vec::new()));
+
+/// What this session last serialized, and its settings then.
+struct Known {
+    image: Image,
+    state: Rc<Vec<u8>>,
+}
+
+static KNOWN: Local<Option<Known>> = Local::new(None);
+
+/// This session's settings, serialized.
+///
+/// # Errors
+/// Raises 53200.
+pub fn current() -> Rc<Vec<u8>> {
+    let image = Image::take();
+    let known = KNOWN.with(|known| {
+        known
+            .as_ref()
+            .filter(|known| known.image == image)
+            .map(|known| Rc::clone(&known.state))
+    });
+    if let Some(state) = known {
+        image.give_back();
+        return state;
+    }
+    let state = Rc::new(serialize());
+    KNOWN.with(|known| {
+        *known = (image.0.len() <= KEPT).then(|| Known {
+            image,
+            state: Rc::clone(&state),
+        });
+    });
+    state
 }
 
 /// One setting as serialized.

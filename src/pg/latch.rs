@@ -2,8 +2,9 @@
 
 use crate::engine::party::Party;
 use crate::engine::sync::Ordering;
-use crate::engine::wait::{Latch, Micros};
+use crate::engine::wait::{Latch, Micros, Patience};
 use crate::pg::cluster::Cluster;
+use crate::pg::local::Local;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use crate::pg::wait_event::WaitEvent;
@@ -69,14 +70,33 @@ pub fn absorb() -> bool {
     unsafe { guarded(|| shim::pgb_idle_interrupts()) }
 }
 
+/// Sleeps until the latch is set or `until` has come; then resets it and processes interrupts, one of which may
+/// unwind from here.
+pub fn sleep(wait_event: WaitEvent, until: Option<Micros>) {
+    let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let mut timeout = -1;
+    if let Some(until) = until {
+        events |= pg_sys::WL_TIMEOUT;
+        let millis = until.saturating_sub(now()).div_ceil(1000);
+        timeout = millis.min(i32::MAX as u64) as i64;
+    }
+    // SAFETY: the latch of this process.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, timeout, wait_event.number());
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
+
+/// What this process has learned about its spins.
+static PATIENCE: Local<Patience> = Local::new(Patience::new());
+
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
     cluster: &'static Cluster,
     wait_event: WaitEvent,
     /// An idle worker's: set when the configuration was read again.
     reloaded: Option<&'a Cell<bool>>,
-    /// Who does what is waited for, if one knows.
-    partner: Option<Party>,
 }
 
 impl ProcessLatch<'static> {
@@ -86,7 +106,6 @@ impl ProcessLatch<'static> {
             cluster,
             wait_event: WaitEvent::Wait,
             reloaded: None,
-            partner: None,
         }
     }
 
@@ -97,29 +116,15 @@ impl ProcessLatch<'static> {
             ..Self::new(cluster)
         }
     }
-
-    /// For a wait for something that `partner` does.
-    pub fn with_partner(cluster: &'static Cluster, partner: Option<Party>) -> Self {
-        Self {
-            partner,
-            ..Self::new(cluster)
-        }
-    }
 }
 
 impl<'a> ProcessLatch<'a> {
     /// For a worker without a job: each sleep also absorbs what only an idle process may.
-    /// `leader` launched its last job, and may launch the next.
-    pub fn for_idle_worker(
-        cluster: &'static Cluster,
-        reloaded: &'a Cell<bool>,
-        leader: Option<Party>,
-    ) -> Self {
+    pub fn for_idle_worker(cluster: &'static Cluster, reloaded: &'a Cell<bool>) -> Self {
         Self {
             cluster,
             wait_event: WaitEvent::Idle,
             reloaded: Some(reloaded),
-            partner: leader,
         }
     }
 }
@@ -129,37 +134,40 @@ impl Latch for ProcessLatch<'_> {
         now()
     }
 
+    /// A session spins while its job runs, but of the idle workers only as many as leave a processor to
+    /// others: they spin for work that may never come.
     fn spin_limit(&self) -> Micros {
         let limit = settings::spin();
         let processors = self.cluster.processors();
-        if limit == 0 || processors < 2 {
+        if processors < 2 {
             return 0;
         }
-        let spinning = self.cluster.spinning();
-        // One processor is left for whoever does what the spinning ones wait for.
-        if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
-            self.spun();
-            return 0;
+        let limit = PATIENCE.with(|patience| patience.next(limit));
+        if limit > 0 && self.reloaded.is_some() {
+            let spinning = self.cluster.idle_spinning();
+            if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
+                spinning.fetch_sub(1, Ordering::Relaxed);
+                return 0;
+            }
         }
         limit
     }
 
-    /// Not counted among those that spin, so that the worker that it waits for may spin when it is done.
     fn may_linger(&self) -> bool {
-        settings::spin() > 0
-            && self.cluster.spinning().load(Ordering::Relaxed) + 1 < self.cluster.processors()
+        settings::spin() > 0 && self.cluster.processors() > 1
     }
 
-    /// A partner that was woken and does not run yet may have been put on this very processor: it would wait
-    /// until the spin ends. Giving way costs next to nothing when nobody else wants to run here.
+    /// Whoever does what is waited for may have been put on this very processor, and others want to run too.
+    /// Giving way costs a fraction of a microsecond when nobody does.
     fn pace(&self) {
-        if self.partner.is_some_and(|partner| !is_awake(partner)) {
-            std::thread::yield_now();
-        }
+        std::thread::yield_now();
     }
 
-    fn spun(&self) {
-        self.cluster.spinning().fetch_sub(1, Ordering::Relaxed);
+    fn spun(&self, found: bool) {
+        PATIENCE.with(|patience| patience.learn(found));
+        if self.reloaded.is_some() {
+            self.cluster.idle_spinning().fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn interrupted(&self) -> bool {
@@ -168,24 +176,7 @@ impl Latch for ProcessLatch<'_> {
     }
 
     fn sleep(&self, until: Option<Micros>) {
-        let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH;
-        let mut timeout = -1;
-        if let Some(until) = until {
-            events |= pg_sys::WL_TIMEOUT;
-            let millis = until.saturating_sub(now()).div_ceil(1000);
-            timeout = millis.min(i32::MAX as u64) as i64;
-        }
-        // SAFETY: the latch of this process; an interrupt unwinds from `check_for_interrupts`.
-        unsafe {
-            pg_sys::WaitLatch(
-                pg_sys::MyLatch,
-                events as i32,
-                timeout,
-                self.wait_event.number(),
-            );
-            pg_sys::ResetLatch(pg_sys::MyLatch);
-        }
-        pgrx::check_for_interrupts!();
+        sleep(self.wait_event, until);
         if let Some(reloaded) = self.reloaded
             && absorb()
         {

@@ -8,6 +8,7 @@
 //! | [`registration`] | asking the postmaster for worker processes |
 //! | [`guc_state`] | the settings of a session as bytes |
 //! | [`exit`] | what a process does at its exit |
+//! | [`fault`] | points at which a test can make a process fail; nothing in ordinary builds |
 //! | [`settings`] | the extension's own settings |
 //! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
 //! | [`mod@array`] | arrays and rows that SQL passes in |
@@ -19,9 +20,13 @@
 //! | [`error`] | errors as values, and how they are raised |
 //! | [`text`] | texts in the server's encoding |
 //! | [`shim`] | what the C shim offers |
+//! | [`trace`] | DEBUG lines for the transitions of jobs |
 //! | [`wait_event`] | what `pg_stat_activity` shows while a process sleeps |
 //!
 //! Differences between server versions are dealt with here and in the shim, nowhere else.
+
+#[macro_use]
+pub mod fault;
 
 pub mod array;
 pub mod block;
@@ -39,5 +44,6 @@ pub mod settings;
 pub mod shim;
 pub mod spill;
 pub mod text;
+pub mod trace;
 pub mod tuple;
 pub mod wait_event;

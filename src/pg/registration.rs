@@ -14,6 +14,7 @@
 use crate::engine::job::End;
 use crate::engine::message;
 use crate::engine::pool::{LaneKey, Placement, START_LIMIT, Scheduler, Staffing};
+use crate::engine::table::JobId;
 use crate::engine::wait::{Latch, Micros, NoVigil, wait_for};
 use crate::pg::block::{self, Block};
 use crate::pg::cluster::{Cluster, WORKER_ENTRY};
@@ -92,6 +93,7 @@ fn register(place: Place) -> bool {
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
         let mut handle = std::ptr::null_mut();
         let registered = pg_sys::RegisterDynamicBackgroundWorker(&raw mut worker, &raw mut handle);
+        fault!("place-registered");
         pg_sys::CurrentMemoryContext = context;
         registered.then_some(handle)
     };
@@ -143,6 +145,7 @@ pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> S
                     cluster,
                     place: Place { worker, generation },
                 };
+                fault!("place-claimed");
                 if register(claim.place) {
                     std::mem::forget(claim);
                 } else {
@@ -206,13 +209,14 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32) -> u32 {
 pub fn place(
     scheduler: &mut Scheduler<'_>,
     cluster: &'static Cluster,
-    job: crate::engine::table::JobId,
+    job: JobId,
     key: LaneKey,
     hint: u32,
     limit: u32,
     now: Micros,
 ) -> (Placement, u32, Option<Staffing>) {
     let (placement, lane) = scheduler.place(job, key, hint, limit);
+    fault!("job-placed");
     let staffing = (placement == Placement::Queued)
         .then(|| scheduler.staff(lane, cluster.worker_cap(), true, now));
     (placement, lane, staffing)
@@ -287,14 +291,26 @@ pub fn not_started() -> Error {
     .hint("If the library of the extension was replaced, reconnect.")
 }
 
+/// A job that this process has taken to fail it, and has not yet.
+static FAILING: Local<Option<JobId>> = Local::new(None);
+
 /// Fails every queued job of a lane for which no process can be started. `pid`: the process that could not,
 /// 0 for none. Does not throw.
 pub fn fail_lane(cluster: &'static Cluster, lane: u32, pid: u32, error: &[u8]) {
-    while let Some(job) = cluster
-        .pool()
-        .locked(|scheduler| scheduler.take_to_fail(lane, pid))
-    {
-        Block::of(cluster, job).note_error(error);
+    let next = || {
+        FAILING.get().or_else(|| {
+            cluster
+                .pool()
+                .locked(|scheduler| scheduler.take_to_fail(lane, pid))
+        })
+    };
+    while let Some(job) = next() {
+        FAILING.set(Some(job));
+        fault!("job-taken-to-fail");
+        if let Some(block) = Block::reach(cluster, job) {
+            block.note_error(error);
+        }
+        FAILING.set(None);
         block::end(cluster, job, End::Failed);
     }
 }

@@ -196,7 +196,7 @@ pub fn spin() -> u64 {
 }
 
 /// Whether this process is a worker of ours: the server knows that before it loads the library.
-fn is_own_worker() -> bool {
+pub fn is_own_worker() -> bool {
     // SAFETY: null, or the registration of this process, whose texts are zero-terminated.
     unsafe {
         !pg_sys::MyBgworkerEntry.is_null()
@@ -393,7 +393,7 @@ pub fn define() -> bool {
     SPIN_IS.define(
         &SPIN,
         c"Microseconds a wait looks at shared memory before it sleeps.",
-        c"0 turns it off. It is off by itself on one processor and when all processors but one are spinning already.",
+        c"0 turns it off. It is off by itself on one processor, and in an idle worker when other idle workers spin on all processors but one.",
         GucContext::Suset,
     );
     #[cfg(not(feature = "pg14"))]

@@ -105,6 +105,9 @@ unsafe extern "C-unwind" {
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
     pub fn pgb_create_area(tranche: i32) -> *mut pg_sys::dsa_area;
+    pub fn pgb_reach(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer) -> *mut c_void;
+    pub fn pgb_try_allocate(area: *mut pg_sys::dsa_area, size: usize) -> pg_sys::dsa_pointer;
+    pub fn pgb_free(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer);
     pub fn pgb_run(run: *const Run) -> bool;
     pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
     pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
@@ -115,6 +118,8 @@ unsafe extern "C-unwind" {
     pub fn pgb_release_session_locks();
     pub fn pgb_reset_session() -> bool;
     pub fn pgb_session_init();
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    pub fn pgb_settings_image(bytes: *mut c_char, size: usize) -> usize;
     pub fn pgb_idle_interrupts() -> bool;
     pub fn pgb_report_idle();
     pub fn pgb_install_signals();
@@ -122,6 +127,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_clear_cancel();
     pub fn pgb_rearm_cancel();
     pub fn pgb_nudge_postmaster();
+    pub fn pgb_trace(detail: bool, index: u32, generation: u64, what: *const c_char, pid: i32);
     pub fn pgb_redirect_messages();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
@@ -143,6 +149,14 @@ unsafe extern "C-unwind" {
         bytes: *const c_char,
         len: i32,
     );
+    pub fn pgb_spill_write_rest(
+        tablespace: pg_sys::Oid,
+        number: u64,
+        create: bool,
+        offset: i64,
+        bytes: *const c_char,
+        len: i32,
+    ) -> bool;
     pub fn pgb_spill_empty();
     pub fn pgb_spill_delete(tablespace: pg_sys::Oid, number: u64);
     pub fn pgb_spill_open(tablespace: pg_sys::Oid, number: u64) -> i32;

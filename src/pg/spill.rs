@@ -40,13 +40,9 @@ impl SpillFile {
         if fresh {
             // SAFETY: looks at a setting.
             let tablespace = unsafe { guarded(|| shim::pgb_spill_tablespace()) };
-            self.tablespace
-                .store(tablespace.to_u32(), Ordering::Relaxed);
-            // Noted before it exists: an error between the two leaves nothing but a number.
-            self.number
-                .store(cluster.next_spill_number(), Ordering::Relaxed);
-            cluster.spill_files().fetch_add(1, Ordering::Relaxed);
+            self.give_number(cluster, tablespace);
         }
+        fault!("spill-numbered");
         let (tablespace, number) = self.place();
         let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
         let offset = offset.cast_signed();
@@ -54,16 +50,51 @@ impl SpillFile {
         unsafe {
             guarded(|| shim::pgb_spill_write(tablespace, number, fresh, offset, start, len));
         }
-        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        fault!("spill-written");
+        self.count_bytes(cluster, bytes.len());
+    }
+
+    /// Appends the last of a result when its job has ended. Outside a transaction; does not throw. `false`: it
+    /// could not be written.
+    pub fn append_rest(&self, cluster: &'static Cluster, offset: u64, bytes: &[u8]) -> bool {
+        let fresh = self.number.load(Ordering::Relaxed) == 0;
+        if fresh {
+            // SAFETY: a plain global of this process.
+            self.give_number(cluster, unsafe { pg_sys::MyDatabaseTableSpace });
+        }
+        let (tablespace, number) = self.place();
+        let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
+        let offset = offset.cast_signed();
+        // SAFETY: the bytes outlive the call, which does not throw.
+        let written =
+            unsafe { shim::pgb_spill_write_rest(tablespace, number, fresh, offset, start, len) };
+        if written {
+            self.count_bytes(cluster, bytes.len());
+        }
+        written
+    }
+
+    /// Noted before it exists: an error between the two leaves nothing but a number.
+    fn give_number(&self, cluster: &'static Cluster, tablespace: pg_sys::Oid) {
+        self.tablespace
+            .store(tablespace.to_u32(), Ordering::Relaxed);
+        self.number
+            .store(cluster.next_spill_number(), Ordering::Relaxed);
+        cluster.spill_files().fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_bytes(&self, cluster: &'static Cluster, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         cluster
             .spill_bytes()
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Empties it, as the worker that runs the job.
     pub fn empty(&self, cluster: &'static Cluster) {
         // SAFETY: one call of the shim.
         unsafe { guarded(|| shim::pgb_spill_empty()) };
+        fault!("spill-emptied");
         self.forget_bytes(cluster);
     }
 

@@ -48,6 +48,10 @@ after_transaction(XactEvent event, void *arg)
 		last_committed = false;
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_ABORT)
 		pgb_spill_end_transaction(event == XACT_EVENT_ABORT);
+	if (final_commit && event == XACT_EVENT_PRE_COMMIT)
+		PGB_FAULT("commit-begun");
+	if (final_commit && event == XACT_EVENT_COMMIT)
+		PGB_FAULT("commit-recorded");
 }
 
 /* Whether the job's work is durable, even if the process is about to fail or exit. */
@@ -277,6 +281,7 @@ run_text(const PgbRun *run)
 	pgb_check_rights(run->identity);
 	SetUserIdAndSecContext(run->identity->current, sec_context);
 	arm_statement_timeout(timeout);
+	PGB_FAULT("transaction-begun");
 
 	MemoryContextSwitchTo(job_context);
 	statements = pg_parse_query(run->sql);
@@ -299,6 +304,7 @@ run_text(const PgbRun *run)
 		if (!single)
 			BeginImplicitTransactionBlock();
 		returned_rows = run_statement(run, &params, statement, single, last, &completion);
+		PGB_FAULT("statement-done");
 		last_completion = completion;
 		MemoryContextSwitchTo(job_context);
 		tags = lappend(tags, describe_completion(&completion));
@@ -314,6 +320,7 @@ run_text(const PgbRun *run)
 
 	final_commit = true;
 	CommitTransactionCommand();
+	PGB_FAULT("committed");
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	log_duration_of(run->sql, was_logged);
 	debug_query_string = NULL;

@@ -10,6 +10,7 @@
 #include "access/htup_details.h"
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
@@ -22,6 +23,7 @@
 #include "postmaster/interrupt.h"
 #include "replication/origin.h"
 #include "replication/slot.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/sinval.h"
@@ -40,6 +42,12 @@ static ProcessUtility_hook_type next_utility_hook;
 /* The running process has loaded a library, which nothing can undo. */
 static bool has_loaded;
 
+/* The login role was a superuser when the process connected, and is none now; or the other way round. */
+static bool connected_as_superuser;
+static bool superuser_has_changed;
+
+static GucStringCheckHook check_authorization;
+
 void
 pgb_capture_identity(PgbIdentity *identity)
 {
@@ -55,6 +63,18 @@ pgb_capture_identity(PgbIdentity *identity)
 	 */
 	if (identity->current != identity->outer)
 		identity->sec_context |= SECURITY_LOCAL_USERID_CHANGE;
+}
+
+/* Whether the database takes connections at all; not even a superuser's, if it does not. */
+static bool
+takes_connections(void)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	bool		takes = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return takes;
 }
 
 static bool
@@ -93,6 +113,7 @@ pgb_check_rights(const PgbIdentity *identity)
 				 errmsg("role with OID %u does not exist", identity->authenticated)));
 	role = (Form_pg_authid) GETSTRUCT(tuple);
 	is_super = role->rolsuper;
+	superuser_has_changed = is_super != connected_as_superuser;
 	if (!role->rolcanlogin)
 	{
 		char	   *name = pstrdup(NameStr(role->rolname));
@@ -105,6 +126,11 @@ pgb_check_rights(const PgbIdentity *identity)
 	}
 	ReleaseSysCache(tuple);
 
+	if (!takes_connections())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("database \"%s\" is not currently accepting connections",
+						get_database_name(MyDatabaseId))));
 	if (!is_super && !may_connect(identity->authenticated))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -152,6 +178,25 @@ make_settings(const PgbGucTarget *settings)
 }
 
 /*
+ * Loads what session_preload_libraries and local_preload_libraries name in the leader's session. The server
+ * loads them for clients only; but what such a library forbids a user must be forbidden in his jobs as well.
+ * A process that has loaded those of another session cannot be rid of them and leaves after the job.
+ */
+static void
+load_preload_libraries(void)
+{
+	static char *loaded;		/* NULL: nothing was asked for yet */
+	char	   *wanted = psprintf("%s\n%s", session_preload_libraries_string, local_preload_libraries_string);
+
+	if (loaded != NULL && strcmp(loaded, wanted) == 0)
+		return;
+	if (loaded != NULL)
+		has_loaded = true;
+	process_session_preload_libraries();
+	loaded = MemoryContextStrdup(TopMemoryContext, wanted);
+}
+
+/*
  * Makes this session the leader's: users first, then every setting. Inside a transaction, as the
  * authenticated user, with no security context.
  *
@@ -183,6 +228,7 @@ pgb_adopt_session(const PgbIdentity *identity, const PgbGucTarget *settings)
 	/* The restore begins with a reset, which ends SET ROLE; the setting alone does not bring it back. */
 	if (identity->role_active)
 		SetCurrentRoleId(identity->outer, superuser_arg(identity->outer));
+	load_preload_libraries();
 }
 
 static void
@@ -199,20 +245,20 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
-static struct config_string *
-find_client_encoding(void)
+static struct config_generic *
+find_setting(const char *name)
 {
 #if PG_VERSION_NUM >= 160000
-	return (struct config_string *) find_option("client_encoding", false, false, ERROR);
+	return find_option(name, false, false, ERROR);
 #else
 	struct config_generic **settings = get_guc_variables();
 
 	for (int i = 0; i < GetNumConfigOptions(); i++)
 	{
-		if (strcmp(settings[i]->name, "client_encoding") == 0)
-			return (struct config_string *) settings[i];
+		if (strcmp(settings[i]->name, name) == 0)
+			return settings[i];
 	}
-	elog(ERROR, "there is no setting client_encoding");
+	elog(ERROR, "there is no setting %s", name);
 #endif
 }
 
@@ -228,8 +274,60 @@ assign_nothing(const char *newval, void *extra)
 static void
 fix_client_encoding(void)
 {
-	find_client_encoding()->assign_hook = assign_nothing;
+	((struct config_string *) find_setting("client_encoding"))->assign_hook = assign_nothing;
 	SetClientEncoding(GetDatabaseEncoding());
+}
+
+static bool
+accept_any(int *newval, void **extra, GucSource source)
+{
+	return true;
+}
+
+/*
+ * temp_buffers cannot change once a session has used temporary tables; one that runs the jobs of many must
+ * take each leader's. Buffers that are there stay as many as they are, and the process leaves after a job
+ * that should have had another number of them.
+ */
+static void
+unfix_temp_buffers(void)
+{
+	((struct config_int *) find_setting("temp_buffers"))->check_hook = accept_any;
+}
+
+static bool
+has_other_temp_buffers(void)
+{
+	return NLocBuffer != 0 && NLocBuffer != num_temp_buffers;
+}
+
+/*
+ * Before 17 SET SESSION AUTHORIZATION asks whether the login role was a superuser when the process connected,
+ * which is for the session to say that launches the job, and may be long ago. A job asks what it is now.
+ */
+static bool
+check_authorization_now(char **newval, void **extra, GucSource source)
+{
+	Oid			login = GetAuthenticatedUserId();
+
+	if (!check_authorization(newval, extra, source))
+		return false;
+	if (*newval == NULL || InitializingParallelWorker || !IsTransactionState() ||
+		superuser_arg(login) || get_role_oid(*newval, true) == login)
+		return true;
+	GUC_check_errcode(ERRCODE_INSUFFICIENT_PRIVILEGE);
+	GUC_check_errmsg("permission denied to set session authorization");
+	return false;
+}
+
+static void
+fix_session_authorization(void)
+{
+	struct config_string *setting = (struct config_string *) find_setting("session_authorization");
+
+	connected_as_superuser = strcmp(GetConfigOption("is_superuser", false, false), "on") == 0;
+	check_authorization = setting->check_hook;
+	setting->check_hook = check_authorization_now;
 }
 
 /* In a worker, once it is connected. */
@@ -239,6 +337,8 @@ pgb_session_init(void)
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
 	fix_client_encoding();
+	unfix_temp_buffers();
+	fix_session_authorization();
 }
 
 /* The session's temporary replication slots. Reads the server's table of slots, which is short. */
@@ -285,7 +385,8 @@ pgb_reset_session(void)
 		ResetTempTableNamespace();
 		CommitTransactionCommand();
 	}
-	return !has_loaded && replorigin_session_origin == InvalidRepOriginId;
+	return !has_loaded && !superuser_has_changed && !has_other_temp_buffers() &&
+		replorigin_session_origin == InvalidRepOriginId && get_backup_status() == SESSION_BACKUP_NONE;
 }
 
 /*

@@ -52,6 +52,9 @@ typedef struct PgbRun
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
 extern struct dsa_area *pgb_create_area(int tranche);
+extern void *pgb_reach(struct dsa_area *area, uint64 pointer);
+extern uint64 pgb_try_allocate(struct dsa_area *area, Size size);
+extern void pgb_free(struct dsa_area *area, uint64 pointer);
 
 /* execute.c */
 extern bool pgb_run(const PgbRun *run);
@@ -71,6 +74,9 @@ extern void pgb_session_init(void);
 extern bool pgb_idle_interrupts(void);
 extern void pgb_report_idle(void);
 extern void pgb_drop_replication_slots(void);
+
+/* settings.c; before 16 */
+extern Size pgb_settings_image(char *bytes, Size size);
 
 /* signal.c */
 extern void pgb_install_signals(void);
@@ -119,12 +125,16 @@ extern Datum pgb_json_array_end(void *state);
 /* spill.c */
 extern Oid pgb_spill_tablespace(void);
 extern void pgb_spill_write(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
+extern bool pgb_spill_write_rest(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
 extern void pgb_spill_empty(void);
 extern void pgb_spill_end_transaction(bool is_abort);
 extern void pgb_spill_delete(Oid tablespace, uint64 number);
 extern int32 pgb_spill_open(Oid tablespace, uint64 number);
 extern void pgb_spill_read(int32 file, int64 offset, char *into, int32 len);
 extern void pgb_spill_close(int32 file);
+
+/* trace.c */
+extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid);
 
 /* Provided by the Rust side. */
 #define PGB_FRAME_ROW 1			/* a MinimalTuple */
@@ -138,6 +148,15 @@ extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wa
 extern void pgb_flush_messages(void);	/* may wait, may throw */
 extern void pgb_on_message(char type, const char *bytes, size_t len);	/* never waits or throws */
 extern uint32 pgb_current_flags(void);	/* async-signal-safe */
+
+/* A fault point (src/pg/fault.rs). */
+#ifdef PGB_FAULTS
+extern void pgb_fault(const char *name);
+
+#define PGB_FAULT(name) pgb_fault(name)
+#else
+#define PGB_FAULT(name) ((void) 0)
+#endif
 
 #define PGB_JOB_CANCEL 1
 #define PGB_JOB_TERMINATE 2

@@ -112,6 +112,51 @@ pgb_spill_write(Oid tablespace, uint64 number, bool create, int64 offset, const 
 	}
 }
 
+static int
+open_rest(const char *path, int flags)
+{
+	return BasicOpenFile(path, O_WRONLY | PG_BINARY | flags);
+}
+
+/*
+ * Writes the last of a result at the end of the file, when the job has ended: there is no transaction that fd.c
+ * could close the file with, and nothing may be thrown. create: there is no file yet. False: it was not written.
+ */
+bool
+pgb_spill_write_rest(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len)
+{
+	char		path[MAXPGPATH];
+	int			flags = create ? O_CREAT | O_EXCL : 0;
+	int			file;
+	int32		done = 0;
+
+	if (temp_file_limit >= 0 && offset + len > (int64) temp_file_limit * 1024)
+		return false;
+	spill_path(path, tablespace, number);
+	file = open_rest(path, flags);
+	if (file < 0 && create)
+	{
+		char		directory[MAXPGPATH];
+
+		spill_directory(directory, tablespace);
+		(void) MakePGDirectory(directory);
+		file = open_rest(path, flags);
+	}
+	if (file < 0)
+		return false;
+	while (done < len)
+	{
+		ssize_t		written = pwrite(file, bytes + done, len - done, offset + done);
+
+		if (written <= 0 && errno != EINTR)
+			break;
+		if (written > 0)
+			done += written;
+	}
+	close(file);
+	return done == len;
+}
+
 /* Empties the file of the job that runs, if it is open. */
 void
 pgb_spill_empty(void)

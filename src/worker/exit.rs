@@ -11,31 +11,43 @@
 //!   has connected, or the process was told to go, every job of the lane fails with that error instead of
 //!   having process after process fail.
 
-use crate::engine::job::Release;
+use crate::engine::job::{End, Release};
 use crate::engine::message;
 use crate::engine::pool::Returned;
 use crate::engine::table::JobId;
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::latch::{own_party, ring};
+use crate::pg::local::Local;
 use crate::pg::registration;
-use crate::worker::main::{give_up_place, me};
+use crate::pg::trace::{self, Step};
+use crate::worker::main::{Me, give_up_place, me};
 use crate::worker::{current, run, send};
 
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
 const INTERRUPTIONS: [&[u8]; 2] = [b"57P01", b"57014"];
 
-/// Gives up job and place. Does not throw.
+/// The error that ended the process. The exit may report others on its way.
+static WHY: Local<Option<Vec<u8>>> = Local::new(None);
+
+/// Gives up job and place. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
 pub fn leave_pool(code: i32) {
     current::forget();
     let (Some(me), Some(cluster)) = (me(), attached()) else {
         return;
     };
-    give_up_place();
-    let error = send::take_error();
+    let error = WHY.with(|why| why.get_or_insert_with(send::take_error).clone());
+    fault!("worker-quits");
+    let _ = block::finish_release(cluster);
     if let Some(job) = run::running() {
         run::fail(cluster, job, &error);
     }
+    leave_place(cluster, me, code, &error);
+    fault!("place-left");
+    give_up_place();
+}
+
+fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
     let (worker, party) = (me.place.worker, own_party());
     let own = cluster
         .pool()
@@ -43,7 +55,8 @@ pub fn leave_pool(code: i32) {
     if !own {
         return;
     }
-    let interrupted = INTERRUPTIONS.contains(&message::sqlstate(&error).unwrap_or_default());
+    fault!("exit-announced");
+    let interrupted = INTERRUPTIONS.contains(&message::sqlstate(error).unwrap_or_default());
     let failed_start = !me.connected && !interrupted && code != 0;
     let (lane, lane_works) = cluster.pool().locked(|scheduler| {
         let lane = scheduler.lane_index(worker);
@@ -55,7 +68,7 @@ pub fn leave_pool(code: i32) {
         .locked(|scheduler| scheduler.assigned(worker))
     {
         if hopeless {
-            run::fail(cluster, job, &error);
+            run::fail(cluster, job, error);
         } else {
             return_job(cluster, job);
         }
@@ -64,7 +77,7 @@ pub fn leave_pool(code: i32) {
         cluster
             .pool()
             .locked(|scheduler| scheduler.job_is_over(worker));
-        registration::fail_lane(cluster, lane, party.pid(), &error);
+        registration::fail_lane(cluster, lane, party.pid(), error);
     }
     // Exit code 1 has the postmaster start the registration again: the place may go to whoever needs it.
     // If nobody does, it is vacant by then, and that process leaves at once. A start that failed although
@@ -87,7 +100,15 @@ pub fn return_job(cluster: &'static Cluster, job: JobId) {
 
 fn give_back(cluster: &'static Cluster, job: JobId) {
     let leader = cluster.slot(job).leader();
-    match cluster.pool().locked(|scheduler| scheduler.give_back(job)) {
+    let returned = cluster.pool().locked(|scheduler| scheduler.give_back(job));
+    trace::step(
+        job,
+        match returned {
+            Returned::Canceled(_) => Step::Ended(End::Canceled),
+            Returned::Requeued | Returned::Handed(_) => Step::Returned,
+        },
+    );
+    match returned {
         Returned::Requeued => {}
         Returned::Handed(worker) => ring(worker),
         Returned::Canceled(Release::LastOut) => block::release(cluster, job),

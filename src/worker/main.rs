@@ -7,7 +7,6 @@
 //! 3. [`step`] repeats: absorb what the server asks of every process between two statements, run the job,
 //!    look for the next, sleep when there is none, leave when it is time.
 
-use crate::engine::party::Party;
 use crate::engine::pool::Next;
 use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
@@ -18,6 +17,7 @@ use crate::pg::local::Local;
 use crate::pg::registration::Place;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
+use crate::pg::trace::{self, Step};
 use crate::worker::run::{self, After};
 use crate::worker::{exit, session};
 use pgrx::{PgTryBuilder, debug1, pg_guard, pg_sys};
@@ -37,8 +37,6 @@ pub struct Me {
     /// It must not run another job.
     unfit: bool,
     jobs: u32,
-    /// Who launched its last job.
-    leader: Option<Party>,
     limits: Limits,
 }
 
@@ -86,6 +84,7 @@ fn update(change: impl FnOnce(&mut Me)) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::Datum) {
     let place = Place::from_datum(argument);
+    fault!("worker-started");
     // SAFETY: one call of the shim; nothing is sent yet.
     unsafe { shim::pgb_redirect_messages() };
     // Exit code 0 ends the registration; an error would have it started again at once, for ever.
@@ -101,6 +100,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     };
     // SAFETY: installs handlers and lets signals in.
     unsafe { shim::pgb_install_signals() };
+    fault!("worker-attached");
     let Place { worker, generation } = place;
     let known = cluster.pool().locked(|scheduler| {
         scheduler
@@ -110,6 +110,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     let Some((key, registrar)) = known else {
         leave(0);
     };
+    fault!("worker-reported");
     if let Some(registrar) = registrar {
         ring(registrar);
     }
@@ -120,13 +121,13 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
         rests_since: 0,
         unfit: false,
         jobs: 0,
-        leader: None,
         limits: Limits::read(),
     }));
     look_for_next(cluster);
     if let Some(next @ (Next::Restart | Next::Retire)) = NEXT.get() {
         go(next);
     }
+    fault!("worker-connects");
     // SAFETY: throws when the role may not log in, or the database is gone: that ends the process, and the
     // exit callback takes care of the lane.
     unsafe {
@@ -144,6 +145,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
         me.connected = true;
         me.limits = Limits::read();
     });
+    fault!("worker-connected");
     // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
     unsafe {
         guarded(|| shim::pgb_session_init());
@@ -180,11 +182,11 @@ fn note(next: Next) {
         me.resting = rests;
     });
     NEXT.set(Some(next));
-    if let Next::Run {
-        wake: Some(leader), ..
-    } = next
-    {
-        ring(leader);
+    if let Next::Run { job, wake } = next {
+        if let Some(leader) = wake {
+            ring(leader);
+        }
+        trace::step(job, Step::Taken(own_party().pid()));
     }
 }
 
@@ -202,11 +204,9 @@ unsafe extern "C-unwind" fn step() {
     let next = NEXT.with(Option::take);
     match next {
         Some(Next::Run { job, .. }) => {
-            let leader = cluster.slot(job).leader();
             // Unfit until the job has been taken off again: taking off may throw.
             update(|me| {
                 me.jobs += 1;
-                me.leader = leader;
                 me.unfit = true;
             });
             let began = latch::now();
@@ -238,8 +238,11 @@ unsafe extern "C-unwind" fn step() {
 
 /// Leaves, as the pool has decided: for a fresh process in the place, or for good.
 fn go(next: Next) -> ! {
-    give_up_place();
+    // An error on the way does not make it forget: it is what the next round finds.
+    NEXT.set(Some(next));
+    fault!("worker-leaves");
     debug1!("pg_background: worker leaves: {next:?}");
+    give_up_place();
     leave(i32::from(next == Next::Restart))
 }
 
@@ -254,10 +257,11 @@ fn reloaded() {
 /// again (which may have another limit).
 fn sleep(cluster: &'static Cluster) {
     let Some(now) = me() else { leave(0) };
+    fault!("worker-rests");
     let Place { worker, generation } = now.place;
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
-    let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded, now.leader);
+    let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
     let limit = now.limits.idle_timeout as u64 * 1000;
     let deadline = Some(now.rests_since + limit);
     let told = wait_for(&latch, deadline, &mut NoVigil, report_idle, || {

@@ -13,8 +13,9 @@ use crate::pg::latch::shared_now;
 use crate::pg::local::Local;
 use crate::pg::settings;
 use crate::pg::shim::{self, Run, guarded};
+use crate::pg::trace::{self, Step};
 use crate::worker::{current, send, session};
-use pgrx::{debug2, pg_sys};
+use pgrx::pg_sys;
 
 /// The job that has begun and is not finished.
 static RUNNING: Local<Option<JobId>> = Local::new(None);
@@ -36,6 +37,7 @@ pub enum After {
 
 /// Runs a job that this process is bound to.
 pub fn run(cluster: &'static Cluster, job: JobId) -> After {
+    fault!("job-taken");
     // A stray cancel from before must not hit this job. Its own are in its word.
     // SAFETY: clears a flag of the server.
     unsafe { shim::pgb_clear_cancel() };
@@ -52,6 +54,7 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
     slot.started_at.store(shared_now(), Ordering::Relaxed);
     current::note(&slot.word, job.generation);
     RUNNING.set(Some(job));
+    fault!("job-noted");
     if slot.word.begin(job.generation) == Begin::Refused {
         block.note_error(&message::compose(
             "57014",
@@ -61,11 +64,8 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
         finish(cluster, job, End::Canceled);
         return After::Clean;
     }
-    debug2!(
-        "pg_background: job {}/{} is running",
-        job.index,
-        job.generation.get()
-    );
+    fault!("job-begun");
+    trace::step(job, Step::Running);
     // SAFETY: looks at the word once more and raises the server's flags if need be.
     unsafe {
         shim::pgb_rearm_cancel();
@@ -73,20 +73,26 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
     }
     settings::define_for(block.sql());
     let put_on = session::put_on(&block);
+    fault!("session-put-on");
     let committed = put_on && execute(&block);
+    fault!("job-executed");
     // SAFETY: before anyone sees the job finished: whoever waits for it may want its locks.
     unsafe { guarded(|| shim::pgb_release_session_locks()) };
     send::end();
     if committed {
         note_completion(&block);
+        fault!("outcome-noted");
         finish(cluster, job, End::Completed);
     } else {
         let error = send::take_error();
         block.note_error(&error);
+        fault!("outcome-noted");
         let canceled = slot.word.load().cancel();
         finish(cluster, job, block::end_of(&error, canceled));
     }
+    fault!("job-over");
     let clean = session::take_off();
+    fault!("session-taken-off");
     if put_on && clean {
         After::Clean
     } else {
@@ -137,12 +143,14 @@ pub fn fail_running(cluster: &'static Cluster, job: JobId) {
 }
 
 /// Fails a job that this process holds, with an error (the body of a message; empty: the process was
-/// lost). A job whose work is durable is completed all the same.
+/// lost). A job whose work is durable is completed all the same. Does not throw.
 pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
     let slot = cluster.slot(job);
     // SAFETY: looks at notes of the shim.
     if running() == Some(job) && unsafe { shim::pgb_committed() } {
-        note_completion(&Block::of(cluster, job));
+        if let Some(block) = Block::reach(cluster, job) {
+            note_completion(&block);
+        }
         finish(cluster, job, End::Completed);
         return;
     }
@@ -159,7 +167,9 @@ pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
     } else {
         error
     };
-    Block::of(cluster, job).note_error(error);
+    if let Some(block) = Block::reach(cluster, job) {
+        block.note_error(error);
+    }
     let canceled = slot.word.load().cancel();
     let end = match block::end_of(error, canceled) {
         End::Failed if canceled && message::is_fatal(error) => End::Canceled,

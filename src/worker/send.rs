@@ -3,7 +3,9 @@
 //! The shim calls in with frames ([`pgb_send_frame`]), which may wait for a reader that is present and may
 //! go into the spill file, and with messages ([`pgb_on_message`]), which come from the middle of error
 //! reporting and must neither wait nor throw. A message that finds no room is kept in this process until the
-//! next frame, or until the job's statements are done. An error is never sent: it is kept for the outcome.
+//! next frame, or until the job's statements are done; one that comes later (from a trigger that is deferred to
+//! the commit), like the rows before an error that are still on their way to the file, goes into it when the
+//! transaction has ended ([`end`]). An error is never sent: it is kept for the outcome.
 //!
 //! Rows that nobody will read (the leader let go, or its reader gave up) are dropped: the job goes on.
 //!
@@ -71,20 +73,21 @@ pub fn begin(job: JobId, block: &Block) {
     ERROR.with(Vec::clear);
 }
 
-/// Ends sending: what is kept and fits is sent, the rest dropped. Does not wait or throw.
+/// Ends sending: what is kept, and what is on its way to the file, is sent. Does not wait or throw.
 pub fn end() {
     let Some(mut sender) = SENDER.with(Option::take) else {
         return;
     };
-    while let Some((kind, bytes)) = KEPT.with(Kept::next) {
-        if sender.outlet.take_message(kind, &bytes).is_none() {
-            break;
-        }
-    }
-    KEPT.with(|kept| kept.open(false));
-    if let Some(reader) = sender.outlet.flush() {
+    let Some(cluster) = attached() else {
+        return;
+    };
+    let kept = std::iter::from_fn(|| KEPT.with(Kept::next));
+    let spill = sender.spill;
+    let append = |offset, bytes: &[u8]| spill.append_rest(cluster, offset, bytes);
+    if let Some(reader) = sender.outlet.end(kept, append) {
         ring(reader);
     }
+    KEPT.with(|kept| kept.open(false));
 }
 
 /// Takes the error that was reported last.
@@ -206,6 +209,7 @@ unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
 unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
+    fault!("frame-made");
     let nothing_kept = KEPT.with(|kept| kept.messages.is_empty());
     let sent = SENDER.with(|current| {
         let sender = current.as_mut().filter(|_| nothing_kept)?;
@@ -219,6 +223,7 @@ unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: 
             outlet.send(here, kind, bytes);
         }),
     }
+    fault!("frame-sent");
 }
 
 /// Sends the messages that were kept; everything sent can be read from now on.
@@ -229,6 +234,7 @@ unsafe extern "C-unwind" fn pgb_flush_messages() {
         send_kept(outlet, here);
         outlet.finish(here);
     });
+    fault!("frames-flushed");
 }
 
 /// # Safety

@@ -5,7 +5,7 @@
 //! differ even when the sessions are equal; what can be compared is
 //!
 //! * the leader's bytes with the bytes of the leader that was put on last, and
-//! * this session's own bytes with its own right after that.
+//! * the image of this session's own ([`Image`]) with its own right after that.
 //!
 //! If both are equal (and the users are), the session is right already. A failed restore, a reload of the
 //! configuration, or anything a job left changed makes one of them differ.
@@ -29,14 +29,15 @@
 //! or a role that is not the login role is put on as a whole, for its settings are more than values.
 
 use crate::pg::block::Block;
+use crate::pg::guc_state::{self, Image};
 use crate::pg::local::Local;
+use crate::pg::settings;
 use crate::pg::shim::{self, GucTarget, Identity, Setting, guarded};
-use crate::pg::{guc_state, settings};
 use pgrx::pg_sys;
 
 struct PutOn {
     incoming: Vec<u8>,
-    own: Vec<u8>,
+    own: Image,
     session: pg_sys::Oid,
     outer: pg_sys::Oid,
     role_active: bool,
@@ -78,9 +79,9 @@ pub fn put_on(block: &Block) -> bool {
     if !adopt(&identity, incoming) {
         return false;
     }
-    let own = guc_state::serialize();
+    let own = Image::take();
     let fresh = PutOn {
-        incoming: incoming.to_vec(),
+        incoming: guc_state::copy(incoming),
         own,
         session: identity.session,
         outer: identity.outer,
@@ -96,7 +97,7 @@ fn changes(identity: &Identity, incoming: &[u8]) -> Option<Vec<Setting>> {
     if !plain || USED.get() {
         return None;
     }
-    guc_state::changes(&guc_state::serialize(), incoming)
+    guc_state::changes(&guc_state::current(), incoming)
 }
 
 fn adopt(identity: &Identity, incoming: &[u8]) -> bool {
@@ -130,8 +131,9 @@ pub fn take_off() -> bool {
     crate::leader::exit::release_all();
     // SAFETY: one call of the shim.
     let clean = unsafe { guarded(|| shim::pgb_reset_session()) };
-    let now = guc_state::serialize();
+    let now = Image::take();
     let same = PUT_ON.with(|put_on| put_on.as_ref().is_some_and(|put_on| put_on.own == now));
+    now.give_back();
     if !same {
         forget();
     }

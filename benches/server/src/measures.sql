@@ -1,169 +1,142 @@
 -- What is timed runs inside the server, between two calls of clock_timestamp(), so that the
--- benchmark's own round trips do not count. Each function returns the times of its rounds in
--- microseconds; those of the waves return jobs a second.
+-- benchmark's own round trips do not count. A measure is a function that returns an array: of a
+-- latency the microseconds of each of its rounds, of a rate one element, so much a second. The names
+-- of the extension's functions are found by search_path.
 
-DROP SCHEMA IF EXISTS bench CASCADE;
-CREATE SCHEMA bench;
+DROP SCHEMA IF EXISTS pgbackground_bench CASCADE;
+CREATE SCHEMA pgbackground_bench;
 
-CREATE FUNCTION bench.micros(started timestamptz, ended timestamptz) RETURNS float8
+CREATE FUNCTION pgbackground_bench.micros(started timestamptz, ended timestamptz) RETURNS float8
 LANGUAGE sql IMMUTABLE AS $$ SELECT (1e6 * extract(epoch FROM ended - started))::float8 $$;
 
-CREATE FUNCTION bench.address() RETURNS text
+CREATE FUNCTION pgbackground_bench.address() RETURNS text
 LANGUAGE sql AS $$
     SELECT format('host=%s port=%s dbname=%s user=%s',
                   split_part(current_setting('unix_socket_directories'), ',', 1),
                   current_setting('port'), current_database(), current_user)
 $$;
 
-CREATE FUNCTION bench.wave_connections() RETURNS text[]
-LANGUAGE sql IMMUTABLE AS $$ SELECT array_agg('wave' || i) FROM generate_series(1, 16) AS i $$;
+-- The frames: there is one for latencies and one for rates. They write the function that holds the
+-- measure's own statements, so that those are planned once, as in anybody's function; EXECUTE would
+-- plan them anew in every round.
 
--- Opened once: dblink at its best.
-CREATE FUNCTION bench.connect() RETURNS void
+-- Defines NAME(rounds). Of each round `timed` counts; `before` and `after` do not.
+CREATE FUNCTION pgbackground_bench.latency(
+    name text, timed text, before text DEFAULT '', after text DEFAULT '') RETURNS void
+LANGUAGE plpgsql AS $frame$
+BEGIN
+    EXECUTE format($create$
+        CREATE FUNCTION pgbackground_bench.%I(rounds int) RETURNS float8[]
+        LANGUAGE plpgsql AS $body$
+        DECLARE
+            address text := pgbackground_bench.address();
+            taken float8[];
+            job pg_background_handle;
+            one int;
+            seen timestamptz;
+            started timestamptz;
+            ended timestamptz;
+        BEGIN
+            FOR i IN 1 .. rounds LOOP
+                %s
+                started := clock_timestamp();
+                %s
+                ended := clock_timestamp();
+                %s
+                taken[i] := pgbackground_bench.micros(started, ended);
+            END LOOP;
+            RETURN taken;
+        END $body$ $create$, name, before, timed, after);
+END $frame$;
+
+-- Defines NAME(amount, wide): `work` is done once, and what counts is `amount` by the time it took.
+-- `wide` is how many go on side by side, or how many bytes a row has.
+CREATE FUNCTION pgbackground_bench.rate(name text, work text) RETURNS void
+LANGUAGE plpgsql AS $frame$
+BEGIN
+    EXECUTE format($create$
+        CREATE FUNCTION pgbackground_bench.%I(amount int, wide int DEFAULT 16) RETURNS float8[]
+        LANGUAGE plpgsql AS $body$
+        DECLARE
+            jobs pg_background_handle[];
+            job pg_background_handle;
+            connection text;
+            connections text[] := pgbackground_bench.wave_connections(wide);
+            one int;
+            done bigint := amount;
+            started timestamptz := clock_timestamp();
+        BEGIN
+            %s
+            ASSERT done = amount, format('%%s of %%s', done, amount);
+            RETURN ARRAY[amount * 1e6 / pgbackground_bench.micros(started, clock_timestamp())];
+        END $body$ $create$, name, work);
+END $frame$;
+
+-- The peer's connections, opened once: dblink at its best -----------------------------------------
+
+CREATE FUNCTION pgbackground_bench.wave_connections(wide int) RETURNS text[]
+LANGUAGE sql IMMUTABLE AS $$ SELECT array_agg('wave' || i) FROM generate_series(1, least(wide, 16)) AS i $$;
+
+CREATE FUNCTION pgbackground_bench.connect() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     connection text;
 BEGIN
-    FOREACH connection IN ARRAY ARRAY['warm'] || bench.wave_connections() LOOP
-        PERFORM dblink_connect(connection, bench.address());
+    FOREACH connection IN ARRAY ARRAY['warm'] || pgbackground_bench.wave_connections(16) LOOP
+        PERFORM dblink_connect(connection, pgbackground_bench.address());
     END LOOP;
 END $$;
 
 -- Launch and read one row ---------------------------------------------------------------------
 -- Without a pause the worker of the round before may still spin, and nobody has to be woken. A pause
--- (seconds) longer than the spin makes each round begin with the other side asleep.
+-- longer than the spin makes each round begin with the other side asleep.
 
-CREATE FUNCTION bench.ours_round_trip(rounds int, pause float8 DEFAULT 0) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken float8[];
-    job pg_background_handle;
-    one int;
-    started timestamptz;
-    ended timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
-        IF pause > 0 THEN
-            PERFORM pg_sleep(pause);
-        END IF;
-        started := clock_timestamp();
+SELECT pgbackground_bench.latency('ours_round_trip',
+    timed => $$
         job := pg_background_launch_v2('SELECT 1');
         SELECT a INTO one FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
-        ended := clock_timestamp();
-        taken[i] := bench.micros(started, ended);
-    END LOOP;
-    RETURN taken;
-END $$;
-
-CREATE FUNCTION bench.dblink_round_trip(rounds int, pause float8 DEFAULT 0) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken float8[];
-    one int;
-    started timestamptz;
-    ended timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
-        IF pause > 0 THEN
-            PERFORM pg_sleep(pause);
-        END IF;
-        started := clock_timestamp();
-        SELECT a INTO one FROM dblink('warm', 'SELECT 1') AS r(a int);
-        ended := clock_timestamp();
-        taken[i] := bench.micros(started, ended);
-    END LOOP;
-    RETURN taken;
-END $$;
-
-CREATE FUNCTION bench.dblink_new_connection(rounds int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken float8[];
-    address text := bench.address();
-    one int;
-    started timestamptz;
-    ended timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
-        started := clock_timestamp();
-        SELECT a INTO one FROM dblink(address, 'SELECT 1') AS r(a int);
-        ended := clock_timestamp();
-        taken[i] := bench.micros(started, ended);
-    END LOOP;
-    RETURN taken;
-END $$;
+    $$);
+SELECT pgbackground_bench.latency('ours_after_pause',
+    before => 'PERFORM pg_sleep(0.002);',
+    timed => $$
+        job := pg_background_launch_v2('SELECT 1');
+        SELECT a INTO one FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
+    $$);
+SELECT pgbackground_bench.latency('dblink_round_trip',
+    timed => $$ SELECT a INTO one FROM dblink('warm', 'SELECT 1') AS r(a int); $$);
+SELECT pgbackground_bench.latency('dblink_after_pause',
+    before => 'PERFORM pg_sleep(0.002);',
+    timed => $$ SELECT a INTO one FROM dblink('warm', 'SELECT 1') AS r(a int); $$);
+SELECT pgbackground_bench.latency('dblink_new_connection',
+    timed => $$ SELECT a INTO one FROM dblink(address, 'SELECT 1') AS r(a int); $$);
 
 -- Launch alone --------------------------------------------------------------------------------
 
-CREATE FUNCTION bench.ours_launch(rounds int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken float8[];
-    job pg_background_handle;
-    one int;
-    started timestamptz;
-    ended timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
-        started := clock_timestamp();
-        job := pg_background_launch_v2('SELECT 1');
-        ended := clock_timestamp();
-        SELECT a INTO one FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
-        taken[i] := bench.micros(started, ended);
-    END LOOP;
-    RETURN taken;
-END $$;
-
-CREATE FUNCTION bench.dblink_send(rounds int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken float8[];
-    one int;
-    started timestamptz;
-    ended timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
-        started := clock_timestamp();
-        PERFORM dblink_send_query('warm', 'SELECT 1');
-        ended := clock_timestamp();
+SELECT pgbackground_bench.latency('ours_launch',
+    timed => $$ job := pg_background_launch_v2('SELECT 1'); $$,
+    after => 'SELECT a INTO one FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);');
+-- The second read, which is empty, makes the connection free again.
+SELECT pgbackground_bench.latency('dblink_send',
+    timed => $$ PERFORM dblink_send_query('warm', 'SELECT 1'); $$,
+    after => $$
         SELECT a INTO one FROM dblink_get_result('warm') AS r(a int);
-        -- The second read, which is empty, makes the connection free again.
         PERFORM a FROM dblink_get_result('warm') AS r(a int);
-        taken[i] := bench.micros(started, ended);
-    END LOOP;
-    RETURN taken;
-END $$;
+    $$);
 
--- Waves of 16 ---------------------------------------------------------------------------------
+-- Waves, and fan-out ----------------------------------------------------------------------------
 
-CREATE FUNCTION bench.ours_waves(jobs int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    wave pg_background_handle[];
-    job pg_background_handle;
-    one int;
-    started timestamptz := clock_timestamp();
-BEGIN
-    FOR i IN 1 .. jobs / 16 LOOP
-        FOR j IN 1 .. 16 LOOP
-            wave[j] := pg_background_launch_v2('SELECT 1');
+SELECT pgbackground_bench.rate('ours_waves', $$
+    FOR i IN 1 .. amount / wide LOOP
+        FOR j IN 1 .. wide LOOP
+            jobs[j] := pg_background_launch_v2('SELECT 1');
         END LOOP;
-        FOREACH job IN ARRAY wave LOOP
+        FOREACH job IN ARRAY jobs LOOP
             SELECT a INTO one FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
         END LOOP;
     END LOOP;
-    RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
-
-CREATE FUNCTION bench.dblink_waves(jobs int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    connections text[] := bench.wave_connections();
-    connection text;
-    one int;
-    started timestamptz := clock_timestamp();
-BEGIN
-    FOR i IN 1 .. jobs / 16 LOOP
+$$);
+SELECT pgbackground_bench.rate('dblink_waves', $$
+    FOR i IN 1 .. amount / wide LOOP
         FOREACH connection IN ARRAY connections LOOP
             PERFORM dblink_send_query(connection, 'SELECT 1');
         END LOOP;
@@ -172,196 +145,105 @@ BEGIN
             PERFORM a FROM dblink_get_result(connection) AS r(a int);
         END LOOP;
     END LOOP;
-    RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
+$$);
+SELECT pgbackground_bench.rate('ours_fanout', $$
+    SELECT count(*) FILTER (WHERE ok) INTO done
+    FROM pg_background_fanout(array_fill('SELECT 1'::text, ARRAY[amount]), max_parallel => wide);
+$$);
 
 -- Late return of wait: from the job's own last clock reading to the waiter's first ---------------
 
-CREATE FUNCTION bench.ours_late_return(rounds int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken float8[];
-    job pg_background_handle;
-    slept timestamptz;
-    returned timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
-        job := pg_background_launch_v2('SELECT clock_timestamp() FROM pg_sleep(0.1)');
-        PERFORM pg_background_wait_v2(job.pid, job.cookie);
-        returned := clock_timestamp();
-        SELECT a INTO slept
-            FROM pg_background_result_v2(job.pid, job.cookie) AS r(a timestamptz);
-        taken[i] := bench.micros(slept, returned);
-    END LOOP;
-    RETURN taken;
-END $$;
+SELECT pgbackground_bench.latency('ours_late_return',
+    before => $$ job := pg_background_launch_v2('SELECT clock_timestamp() FROM pg_sleep(0.1)'); $$,
+    timed => 'PERFORM pg_background_wait_v2(job.pid, job.cookie);',
+    after => $$
+        SELECT a INTO started FROM pg_background_result_v2(job.pid, job.cookie) AS r(a timestamptz);
+    $$);
+SELECT pgbackground_bench.latency('dblink_late_return',
+    timed => $$
+        SELECT a INTO seen
+        FROM dblink('warm', 'SELECT clock_timestamp() FROM pg_sleep(0.1)') AS r(a timestamptz);
+    $$,
+    after => 'started := seen;');
 
-CREATE FUNCTION bench.dblink_late_return(rounds int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken float8[];
-    slept timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
-        SELECT a INTO slept
-            FROM dblink('warm', 'SELECT clock_timestamp() FROM pg_sleep(0.1)')
-                AS r(a timestamptz);
-        taken[i] := bench.micros(slept, clock_timestamp());
-    END LOOP;
-    RETURN taken;
-END $$;
+-- Cancel of a sleeping job; the pause before is for it to fall asleep -----------------------------
 
--- Cancel of a sleeping job ----------------------------------------------------------------------
-
-CREATE FUNCTION bench.ours_cancel(rounds int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken float8[];
-    job pg_background_handle;
-    started timestamptz;
-    ended timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
+SELECT pgbackground_bench.latency('ours_cancel',
+    before => $$
         job := pg_background_launch_v2('SELECT pg_sleep(60)');
-        PERFORM pg_sleep(0.02); -- until it sleeps
-        started := clock_timestamp();
+        PERFORM pg_sleep(0.02);
+    $$,
+    timed => $$
         PERFORM pg_background_cancel_v2(job.pid, job.cookie);
         PERFORM pg_background_wait_v2(job.pid, job.cookie);
-        ended := clock_timestamp();
-        PERFORM pg_background_detach_v2(job.pid, job.cookie);
-        taken[i] := bench.micros(started, ended);
-    END LOOP;
-    RETURN taken;
-END $$;
-
-CREATE FUNCTION bench.dblink_cancel(rounds int) RETURNS float8[]
-LANGUAGE plpgsql SET client_min_messages = error AS $$
-DECLARE
-    taken float8[];
-    started timestamptz;
-    ended timestamptz;
-BEGIN
-    FOR i IN 1 .. rounds LOOP
+    $$,
+    after => 'PERFORM pg_background_detach_v2(job.pid, job.cookie);');
+SELECT pgbackground_bench.latency('dblink_cancel',
+    before => $$
+        PERFORM set_config('client_min_messages', 'error', true);
         PERFORM dblink_send_query('warm', 'SELECT pg_sleep(60)');
         PERFORM pg_sleep(0.02);
-        started := clock_timestamp();
+    $$,
+    timed => $$
         PERFORM dblink_cancel_query('warm');
         PERFORM a FROM dblink_get_result('warm', false) AS r(a text);
-        ended := clock_timestamp();
-        PERFORM a FROM dblink_get_result('warm', false) AS r(a text);
-        taken[i] := bench.micros(started, ended);
-    END LOOP;
-    RETURN taken;
-END $$;
+    $$,
+    after => $$ PERFORM a FROM dblink_get_result('warm', false) AS r(a text); $$);
 
-CREATE FUNCTION bench.ours_after_pause(rounds int) RETURNS float8[]
-LANGUAGE sql AS $$ SELECT bench.ours_round_trip(rounds, 0.002) $$;
+-- Streams: rows a second ------------------------------------------------------------------------
 
-CREATE FUNCTION bench.dblink_after_pause(rounds int) RETURNS float8[]
-LANGUAGE sql AS $$ SELECT bench.dblink_round_trip(rounds, 0.002) $$;
-
--- Streams: rows a second, megabytes a second ----------------------------------------------------
-
-CREATE TABLE bench.ints AS SELECT g AS a FROM generate_series(1, 1000000) AS g;
-CREATE TABLE bench.wide AS
+CREATE TABLE pgbackground_bench.ints AS SELECT g AS a FROM generate_series(1, 1000000) AS g;
+CREATE TABLE pgbackground_bench.mixed AS
 SELECT g AS a, 'name ' || g AS b, md5(g::text) AS c,
        timestamptz '2020-01-01' + g * interval '1 s' AS d, (g * 1.25)::numeric AS e
 FROM generate_series(1, 300000) AS g;
-ANALYZE bench.ints, bench.wide;
+ANALYZE pgbackground_bench.ints, pgbackground_bench.mixed;
 
-CREATE FUNCTION bench.ours_ints(rows int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    job pg_background_handle := pg_background_launch_v2('SELECT a FROM bench.ints LIMIT ' || rows);
-    read bigint;
-BEGIN
-    SELECT count(*) INTO read FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
-    RETURN ARRAY[read * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
-
-CREATE FUNCTION bench.dblink_ints(rows int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    read bigint;
-BEGIN
-    SELECT count(*) INTO read FROM dblink('warm', 'SELECT a FROM bench.ints LIMIT ' || rows) AS r(a int);
-    RETURN ARRAY[read * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
-
-CREATE FUNCTION bench.ours_wide(rows int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    job pg_background_handle := pg_background_launch_v2('SELECT * FROM bench.wide LIMIT ' || rows);
-    read bigint;
-BEGIN
-    SELECT count(*) INTO read FROM pg_background_result_v2(job.pid, job.cookie)
-        AS r(a int, b text, c text, d timestamptz, e numeric);
-    RETURN ARRAY[read * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
-
-CREATE FUNCTION bench.dblink_wide(rows int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    read bigint;
-BEGIN
-    SELECT count(*) INTO read FROM dblink('warm', 'SELECT * FROM bench.wide LIMIT ' || rows)
-        AS r(a int, b text, c text, d timestamptz, e numeric);
-    RETURN ARRAY[read * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
-
-CREATE FUNCTION bench.large_values(count int) RETURNS text
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT 'SELECT repeat(''x'', 100000) FROM generate_series(1, ' || count || ')'
+-- Not IMMUTABLE, which would keep them from being inlined: what a function returns by way of a tuple has a
+-- short header, which the C extension does not understand.
+CREATE FUNCTION pgbackground_bench.some_ints(amount int) RETURNS text
+LANGUAGE sql STABLE AS $$ SELECT 'SELECT a FROM pgbackground_bench.ints LIMIT ' || amount $$;
+CREATE FUNCTION pgbackground_bench.some_mixed(amount int) RETURNS text
+LANGUAGE sql STABLE AS $$ SELECT 'SELECT * FROM pgbackground_bench.mixed LIMIT ' || amount $$;
+CREATE FUNCTION pgbackground_bench.some_text(amount int, wide int) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT format('SELECT repeat(''x'', %s) FROM pgbackground_bench.ints LIMIT %s', wide, amount)
 $$;
 
-CREATE FUNCTION bench.ours_large(count int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    job pg_background_handle := pg_background_launch_v2(bench.large_values(count));
-    read bigint;
-BEGIN
-    SELECT sum(octet_length(a)) INTO read FROM pg_background_result_v2(job.pid, job.cookie) AS r(a text);
-    RETURN ARRAY[read / bench.micros(started, clock_timestamp())];
-END $$;
-
-CREATE FUNCTION bench.dblink_large(count int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    read bigint;
-BEGIN
-    SELECT sum(octet_length(a)) INTO read FROM dblink('warm', bench.large_values(count)) AS r(a text);
-    RETURN ARRAY[read / bench.micros(started, clock_timestamp())];
-END $$;
+SELECT pgbackground_bench.rate('ours_ints', $$
+    job := pg_background_launch_v2(pgbackground_bench.some_ints(amount));
+    SELECT count(*) INTO done FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
+$$);
+SELECT pgbackground_bench.rate('dblink_ints', $$
+    SELECT count(*) INTO done
+    FROM dblink('warm', pgbackground_bench.some_ints(amount)) AS r(a int);
+$$);
+SELECT pgbackground_bench.rate('ours_mixed', $$
+    job := pg_background_launch_v2(pgbackground_bench.some_mixed(amount));
+    SELECT count(*) INTO done FROM pg_background_result_v2(job.pid, job.cookie)
+        AS r(a int, b text, c text, d timestamptz, e numeric);
+$$);
+SELECT pgbackground_bench.rate('dblink_mixed', $$
+    SELECT count(*) INTO done FROM dblink('warm', pgbackground_bench.some_mixed(amount))
+        AS r(a int, b text, c text, d timestamptz, e numeric);
+$$);
+SELECT pgbackground_bench.rate('ours_text', $$
+    job := pg_background_launch_v2(pgbackground_bench.some_text(amount, wide));
+    SELECT count(*) INTO done FROM pg_background_result_v2(job.pid, job.cookie) AS r(a text);
+$$);
+SELECT pgbackground_bench.rate('dblink_text', $$
+    SELECT count(*) INTO done
+    FROM dblink('warm', pgbackground_bench.some_text(amount, wide)) AS r(a text);
+$$);
 
 -- One row after another, as a cursor takes them: nothing is stored in between.
-CREATE FUNCTION bench.ours_large_one_by_one(count int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    job pg_background_handle := pg_background_launch_v2(bench.large_values(count));
-    read bigint;
-BEGIN
-    SELECT sum(octet_length(a)) INTO read
+SELECT pgbackground_bench.rate('ours_ints_one_by_one', $$
+    job := pg_background_launch_v2(pgbackground_bench.some_ints(amount));
+    SELECT count(a) INTO done
+    FROM (SELECT pg_background_result(job.pid, job.cookie, NULL::int) AS a) AS s;
+$$);
+SELECT pgbackground_bench.rate('ours_text_one_by_one', $$
+    job := pg_background_launch_v2(pgbackground_bench.some_text(amount, wide));
+    SELECT count(a) INTO done
     FROM (SELECT pg_background_result(job.pid, job.cookie, NULL::text) AS a) AS s;
-    RETURN ARRAY[read / bench.micros(started, clock_timestamp())];
-END $$;
-
--- Fan-out: the peer does it in waves -----------------------------------------------------------------
-
-CREATE FUNCTION bench.ours_fanout(jobs int) RETURNS float8[]
-LANGUAGE plpgsql AS $$
-DECLARE
-    started timestamptz := clock_timestamp();
-    good int;
-BEGIN
-    SELECT count(*) FILTER (WHERE ok) INTO good
-        FROM pg_background_fanout(array_fill('SELECT 1'::text, ARRAY[jobs]));
-    ASSERT good = jobs;
-    RETURN ARRAY[jobs * 1e6 / bench.micros(started, clock_timestamp())];
-END $$;
+$$);

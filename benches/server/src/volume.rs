@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use postgres::{Client, NoTls};
+use postgres::Client;
 
 use crate::Outcome;
+use crate::server::Server;
 
 /// Lengths of the queue.
 pub const LENGTHS: [i32; 3] = [1_000, 10_000, 100_000];
@@ -22,15 +23,14 @@ fn per_job(taken: Duration, jobs: i32) -> f64 {
 }
 
 /// Queues so many jobs behind a lock, then lets them go.
-pub fn cost_at(url: &str, jobs: i32) -> Outcome<Cost> {
-    let mut db = Client::connect(url, NoTls)?;
+pub fn cost_at(db: &mut Client, jobs: i32) -> Outcome<Cost> {
     db.batch_execute(
-        "CREATE EXTENSION IF NOT EXISTS pg_background; DROP TABLE IF EXISTS bench_gate; CREATE TABLE bench_gate (); LOAD 'pg_background';
+        "CREATE TABLE IF NOT EXISTS pgbackground_bench.gate (); LOAD 'pg_background';
          SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000",
     )?;
-    db.batch_execute("BEGIN; LOCK TABLE bench_gate")?;
+    db.batch_execute("BEGIN; LOCK TABLE pgbackground_bench.gate")?;
     // As many as the workers there are: they wait for the lock, and all others behind them.
-    let blocked = "SELECT count(pg_background_submit_v2('SELECT count(*) FROM bench_gate')) FROM generate_series(1, 16)";
+    let blocked = "SELECT count(pg_background_submit_v2('SELECT count(*) FROM pgbackground_bench.gate')) FROM generate_series(1, 16)";
     db.execute(blocked, &[])?;
     let start = Instant::now();
     db.execute(
@@ -80,12 +80,12 @@ END $$";
 
 /// What a hundred thousand jobs have left: slots, arena bytes, segments, spill files; waits until that does not
 /// change any more.
-pub fn left_over(url: &str) -> Outcome<i64> {
+pub fn left_over(server: &Server) -> Outcome<f64> {
     for _ in 0..11 {
         // A session of its own, which ends with jobs unread.
-        Client::connect(url, NoTls)?.batch_execute(KINDS)?;
+        server.connect()?.batch_execute(KINDS)?;
     }
-    let mut db = Client::connect(url, NoTls)?;
+    let mut db = server.connect()?;
     let mut left = i64::MAX;
     for _ in 0..50 {
         left = db
@@ -99,5 +99,5 @@ pub fn left_over(url: &str) -> Outcome<i64> {
         }
         db.execute("SELECT pg_sleep(0.1)", &[])?;
     }
-    Ok(left)
+    Ok(left as f64)
 }

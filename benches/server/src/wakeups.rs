@@ -4,16 +4,17 @@ use std::fs;
 use std::sync::mpsc;
 use std::thread;
 
-use postgres::{Client, NoTls};
+use postgres::Client;
 
 use crate::Outcome;
+use crate::server::Server;
 
 /// One line of the table.
 pub struct Measure {
     pub what: &'static str,
-    pub count: fn(&str) -> Outcome<u64>,
+    pub count: fn(&Server) -> Outcome<f64>,
     /// At most so many wake-ups.
-    pub limit: u64,
+    pub limit: f64,
 }
 
 pub const MEASURES: [Measure; 2] = [
@@ -21,12 +22,12 @@ pub const MEASURES: [Measure; 2] = [
     Measure {
         what: "wake-ups of a waiting leader, 15 s",
         count: of_waiting_leader,
-        limit: 5,
+        limit: 5.0,
     },
     Measure {
         what: "wake-ups of an idle worker, 2 s",
         count: of_idle_worker,
-        limit: 0,
+        limit: 0.0,
     },
 ];
 
@@ -34,9 +35,9 @@ const LAUNCH: &str = "SELECT pid, cookie FROM pg_background_launch_v2($1)";
 const WAIT: &str = "SELECT pg_background_wait_v2($1, $2)";
 const DETACH: &str = "SELECT pg_background_detach_v2($1, $2)";
 
-fn of_waiting_leader(url: &str) -> Outcome<u64> {
-    let mut leader = Client::connect(url, NoTls)?;
-    let mut watch = Client::connect(url, NoTls)?;
+fn of_waiting_leader(server: &Server) -> Outcome<f64> {
+    let mut leader = server.connect()?;
+    let mut watch = server.connect()?;
     let leader_pid: i32 = leader.query_one("SELECT pg_backend_pid()", &[])?.get(0);
 
     let (launched, launch) = mpsc::channel();
@@ -49,7 +50,7 @@ fn of_waiting_leader(url: &str) -> Outcome<u64> {
         leader.execute(DETACH, &[&pid, &cookie])?;
         Ok(())
     });
-    let counted = launch.recv().ok().map(|worker| -> Outcome<u64> {
+    let counted = launch.recv().ok().map(|worker| -> Outcome<f64> {
         let count = switches_during(&mut watch, leader_pid, 0.2, 15.0);
         watch.execute("SELECT pg_cancel_backend($1)", &[&worker])?;
         count
@@ -60,9 +61,9 @@ fn of_waiting_leader(url: &str) -> Outcome<u64> {
     counted.ok_or("the waiting session launched nothing")?
 }
 
-fn of_idle_worker(url: &str) -> Outcome<u64> {
-    let mut leader = Client::connect(url, NoTls)?;
-    let mut watch = Client::connect(url, NoTls)?;
+fn of_idle_worker(server: &Server) -> Outcome<f64> {
+    let mut leader = server.connect()?;
+    let mut watch = server.connect()?;
     let job = leader.query_one(LAUNCH, &[&"SELECT 1"])?;
     let (pid, cookie): (i32, i64) = (job.get(0), job.get(1));
     leader.execute(WAIT, &[&pid, &cookie])?;
@@ -73,11 +74,11 @@ fn of_idle_worker(url: &str) -> Outcome<u64> {
 
 /// Voluntary context switches of a process over some seconds, after some others to settle. A process
 /// that sleeps and is left alone has none.
-fn switches_during(watch: &mut Client, pid: i32, settle: f64, seconds: f64) -> Outcome<u64> {
+fn switches_during(watch: &mut Client, pid: i32, settle: f64, seconds: f64) -> Outcome<f64> {
     watch.execute("SELECT pg_sleep($1)", &[&settle])?;
     let before = voluntary_switches(pid)?;
     watch.execute("SELECT pg_sleep($1)", &[&seconds])?;
-    Ok(voluntary_switches(pid)? - before)
+    Ok((voluntary_switches(pid)? - before) as f64)
 }
 
 fn voluntary_switches(pid: i32) -> Outcome<u64> {

@@ -219,6 +219,48 @@ fn a_message_is_taken_where_there_is_room_and_never_waits() {
     setting.drain();
 }
 
+/// Ends the job; what is appended is in the file.
+fn end(setting: &mut Setting, messages: Vec<Vec<u8>>) {
+    for message in &messages {
+        setting.expected.borrow_mut().push_back(message.clone());
+    }
+    let file = setting.io.file.clone();
+    let append = |offset: u64, bytes: &[u8]| {
+        let mut file = file.borrow_mut();
+        assert_eq!(offset as usize, file.bytes.len());
+        file.bytes.extend_from_slice(bytes);
+        true
+    };
+    let messages = messages.into_iter().map(|message| (1, message));
+    let _ = setting.outlet.end(messages, append);
+}
+
+#[test]
+fn what_is_still_in_the_buffer_when_the_job_ends_is_found() {
+    let mut setting = Setting::new(128);
+    for number in 0..200_u32 {
+        setting.send(number.to_ne_bytes().repeat(20));
+    }
+    assert!(setting.outlet.take_message(1, &[4; 40]).is_some());
+    setting.expected.borrow_mut().push_back(vec![4; 40]);
+    end(&mut setting, vec![]);
+    while setting.io.taker.borrow_mut().take() {}
+    assert!(setting.expected.borrow().is_empty());
+}
+
+#[test]
+fn messages_that_found_no_room_before_the_job_ended_are_found() {
+    let mut setting = Setting::new(128);
+    for fill in 0..2 {
+        assert!(setting.outlet.take_message(1, &[fill; 40]).is_some());
+        setting.expected.borrow_mut().push_back(vec![fill; 40]);
+    }
+    assert!(setting.outlet.take_message(1, &[2; 40]).is_none(), "full");
+    end(&mut setting, vec![vec![2; 40], vec![3; 1000], vec![4; 40]]);
+    while setting.io.taker.borrow_mut().take() {}
+    assert!(setting.expected.borrow().is_empty());
+}
+
 #[derive(Clone, Debug)]
 enum Move {
     Send { len: usize, fill: u8 },

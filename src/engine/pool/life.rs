@@ -215,7 +215,7 @@ impl<'a> Scheduler<'a> {
         match self.activity(worker) {
             Activity::Idle => None,
             Activity::Busy(index) => Some(Next::Run {
-                job: self.queued_job(index),
+                job: self.job_in(index),
                 wake: None,
             }),
             Activity::Starting => Some(Next::Restart),
@@ -364,6 +364,6 @@ impl<'a> Scheduler<'a> {
         };
         let slot = self.slot(index);
         (slot.word.load().phase() == Phase::Starting && slot.worker() == worker)
-            .then(|| self.queued_job(index))
+            .then(|| self.job_in(index))
     }
 }

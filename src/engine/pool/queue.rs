@@ -58,7 +58,7 @@ impl<'a> Scheduler<'a> {
         subtract(&self.totals.queued, 1);
     }
 
-    pub(super) fn queued_job(&self, index: u32) -> JobId {
+    pub(super) fn job_in(&self, index: u32) -> JobId {
         let generation = self.slot(index).word.load().generation();
         JobId { index, generation }
     }
@@ -70,7 +70,7 @@ impl<'a> Scheduler<'a> {
             let slot = self.slot(index);
             if may(slot) {
                 self.unlink(index);
-                return Some(self.queued_job(index));
+                return Some(self.job_in(index));
             }
             next = Link::load(&slot.next);
         }

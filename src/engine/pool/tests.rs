@@ -626,7 +626,7 @@ fn a_process_that_has_reported_in_is_not_taken_for_lost() {
 }
 
 #[test]
-fn a_start_that_fails_for_good_fails_every_queued_job() {
+fn a_start_that_fails_for_good_fails_every_job_in() {
     let memory = Memory::new(8, 2, 1);
     let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
     let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
@@ -714,4 +714,32 @@ fn there_is_no_room_for_more_lanes_than_fit() {
     let _ = memory.pool().cancel(job, false, |_| {});
     memory.queue(C);
     memory.check();
+}
+
+#[test]
+fn what_is_left_behind_is_taken_once() {
+    let memory = Memory::new(2, 1, 1);
+    let pool = memory.pool();
+    assert_eq!(pool.take_left_behind(), None);
+    let over = |_| {
+        let job = pool.jobs().claim().expect("a slot");
+        let _ = pool.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
+        assert!(matches!(
+            pool.cancel(job, false, |_| {}),
+            Canceling::Finished(Release::Held { .. })
+        ));
+        assert_eq!(
+            pool.jobs().slot(job.index).word.detach(job.generation),
+            Release::LastOut
+        );
+        pool.leave_behind(job);
+        job
+    };
+    let left = [0, 1].map(over);
+    assert_eq!(pool.jobs().claim(), None);
+    let taken = [(); 2].map(|()| pool.take_left_behind().expect("it was left"));
+    assert_eq!(taken, [left[1], left[0]]);
+    assert_eq!(pool.take_left_behind(), None);
+    let _ = taken.map(|job| pool.free(job));
+    assert_eq!(pool.jobs().used(), 0);
 }

@@ -12,6 +12,8 @@ BEGIN
     END LOOP;
 END
 $$;
+-- The session of the test before this one may not have ended yet.
+SELECT eventually('(SELECT spill_files = 0 FROM pg_background_resources())');
 
 -- Not read, it finishes; read later, it is whole.
 SELECT * FROM run($$SELECT g, repeat('x', g % 300) FROM generate_series(1, 200000) g$$) \gset
@@ -157,5 +159,27 @@ SELECT tag FROM pg_background_result_v2(:pid, :cookie) AS r (tag text);
 RESET client_min_messages;
 SELECT spill_files();
 SELECT count(*) FROM jobs;
+
+-- Rows before an error come before it, though nobody had read them when it was raised.
+SELECT * FROM run($$SELECT repeat('x', 1000), 1 / (1000 - g) FROM generate_series(1, 2000) g$$) \gset
+SELECT pg_background_wait_v2(:pid, :cookie);
+BEGIN;
+DECLARE c CURSOR FOR SELECT pg_background_result_json(:pid, :cookie);
+MOVE FORWARD 999 IN c;
+FETCH 1 FROM c;
+ROLLBACK;
+SELECT spill_files();
+
+-- So do the notices of the commit.
+CREATE TABLE noticed (n int4);
+CREATE FUNCTION notice_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'at the commit'; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER noticed AFTER INSERT ON noticed DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION notice_it();
+SELECT * FROM run($$WITH w AS (INSERT INTO noticed VALUES (1)) SELECT repeat('x', 1000) FROM generate_series(1, 2000)$$) \gset
+SELECT pg_background_wait_v2(:pid, :cookie);
+SELECT count(*) FROM pg_background_result_v2(:pid, :cookie) AS r (t text);
+SELECT spill_files();
+DROP TABLE noticed;
+DROP FUNCTION notice_it();
+
 DROP PROCEDURE talkative(int4), wait_until_spilled(), wait_until_no_file();
 DROP FUNCTION read_in_steps(text, float8), spill_files(), run(text);

@@ -345,15 +345,15 @@ fn reload(client: &mut Client) {
     }
 }
 
-/// No job is left anywhere, now or in a moment: no slot, no arena byte, no file.
+/// No job is left anywhere: no slot, no arena byte, no file.
+pub const NOTHING_IS_LEFT: &str = "(SELECT slots_used = 0 AND arena_bytes = 0 AND dsm_segments = 0 AND jobs_queued = 0 AND spill_files = 0 AND spill_bytes = 0 FROM pg_background_resources())";
+
+/// [`NOTHING_IS_LEFT`], now or in a moment.
 ///
 /// # Panics
 /// When something is left.
 pub fn nothing_is_left(client: &mut Client) {
-    eventually(
-        client,
-        "(SELECT slots_used = 0 AND arena_bytes = 0 AND dsm_segments = 0 AND jobs_queued = 0 AND spill_files = 0 AND spill_bytes = 0 FROM pg_background_resources())",
-    );
+    eventually(client, NOTHING_IS_LEFT);
 }
 
 /// # Panics

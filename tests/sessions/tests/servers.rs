@@ -187,6 +187,30 @@ fn an_idle_worker_sleeps_without_waking() {
 }
 
 #[test]
+fn a_session_that_waits_sleeps_without_waking() {
+    let server = Server::start("waiting", &["deadlock_timeout=1min"]);
+    let mut admin = server.session();
+    let mut leader = server.session();
+    let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
+    let handle = launch(&mut leader, "SELECT pg_sleep(600)");
+    asleep(&mut leader, handle);
+    let waiting = std::thread::spawn(move || call(&mut leader, "pg_background_wait_v2", handle));
+    eventually(
+        &mut admin,
+        &format!("(SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = {pid})"),
+    );
+    pause(Duration::from_millis(500));
+    let before = switches(pid);
+    pause(Duration::from_secs(2));
+    assert_eq!(switches(pid), before);
+    admin
+        .execute("SELECT pg_cancel_backend($1)", &[&pid])
+        .expect("canceled");
+    let waited = waiting.join().expect("the thread ends");
+    assert_eq!(sqlstate(waited), "57014");
+}
+
+#[test]
 fn a_job_is_seen_as_a_clients_statement_by_those_who_watch() {
     let server = Server::start(
         "watched",

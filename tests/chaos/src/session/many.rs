@@ -258,8 +258,22 @@ impl Session<'_> {
                     self.jobs.push(job);
                 }
             }
+            return self.judge("drain", result, &[]);
         }
-        self.judge("drain", result, &["40P01"])
+        // Interrupted before the function's end, it has detached none; after it, all that had finished.
+        match self.judge("drain", result, &["40P01"]) {
+            Step::Done => {
+                for job in std::mem::take(&mut self.jobs) {
+                    self.note(&job.kind, Fate::Unknown);
+                    match self.forget(&job) {
+                        Step::Done => {}
+                        other => return other,
+                    }
+                }
+                Step::Done
+            }
+            other => other,
+        }
     }
 
     fn look_at_one(&mut self) -> Step {

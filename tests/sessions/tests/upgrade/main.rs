@@ -6,6 +6,7 @@
 
 mod catalog;
 mod dependents;
+mod hostile;
 mod versions;
 
 use catalog::{MEMBERS, catalog};

@@ -1,5 +1,8 @@
 //! A job sees its leader's session, and nothing of the job before it.
 
+mod cases;
+
+use cases::{CASES, Case, OBJECTS};
 use postgres::Client;
 use session_tests::*;
 
@@ -14,205 +17,19 @@ fn one_worker(name: &str) -> Server {
     )
 }
 
-/// Runs `dirt`, whatever becomes of it, then `probe`, and wants the leader's own answer to it.
-struct Case {
-    what: &'static str,
-    dirt: &'static str,
-    probe: &'static str,
-}
-
-const CASES: [Case; 31] = [
-    Case {
-        what: "temporary replication slot",
-        dirt: "SELECT slot_name::text FROM pg_create_physical_replication_slot('dirt', false, true)",
-        probe: "SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = 'dirt'",
-    },
-    Case {
-        what: "temporary table",
-        dirt: "CREATE TEMP TABLE dirt (n int4)",
-        probe: "SELECT count(*)::text FROM pg_class WHERE relname = 'dirt'",
-    },
-    Case {
-        what: "temporary table of a job that failed",
-        dirt: "CREATE TEMP TABLE dirt (n int4); SELECT 1 / 0",
-        probe: "SELECT count(*)::text FROM pg_class WHERE relname = 'dirt'",
-    },
-    Case {
-        what: "temporary table committed by a job that failed later",
-        dirt: "CALL leave_temp_and_fail()",
-        probe: "SELECT count(*)::text FROM pg_class WHERE relname = 'dirt'",
-    },
-    Case {
-        what: "temporary function",
-        dirt: "CREATE FUNCTION pg_temp.dirt() RETURNS int4 LANGUAGE sql AS 'SELECT 1'",
-        probe: "SELECT count(*)::text FROM pg_proc WHERE proname = 'dirt'",
-    },
-    Case {
-        what: "prepared statement",
-        dirt: "PREPARE dirt AS SELECT 1",
-        probe: "SELECT count(*)::text FROM pg_prepared_statements WHERE name = 'dirt'",
-    },
-    Case {
-        what: "session advisory lock",
-        dirt: "SELECT pg_advisory_lock(42)::text",
-        probe: "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'",
-    },
-    Case {
-        what: "shared session advisory lock of a job that failed",
-        dirt: "SELECT pg_advisory_lock_shared(43); SELECT 1 / 0",
-        probe: "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'",
-    },
-    Case {
-        what: "LISTEN",
-        dirt: "LISTEN dirt",
-        probe: "SELECT count(*)::text FROM pg_listening_channels()",
-    },
-    Case {
-        what: "SET",
-        dirt: "SET work_mem = '77MB'",
-        probe: "SELECT current_setting('work_mem')",
-    },
-    Case {
-        what: "SET of several",
-        dirt: "SET work_mem = '77MB'; SET DateStyle = 'German'; SET TimeZone = 'Asia/Tokyo'",
-        probe: "SELECT concat_ws(' ', current_setting('work_mem'), current_setting('DateStyle'), current_setting('TimeZone'))",
-    },
-    Case {
-        what: "SET LOCAL",
-        dirt: "SET LOCAL work_mem = '78MB'; SELECT 1",
-        probe: "SELECT current_setting('work_mem')",
-    },
-    Case {
-        what: "SET in a function",
-        dirt: "SELECT set_config('work_mem', '79MB', false)",
-        probe: "SELECT current_setting('work_mem')",
-    },
-    Case {
-        what: "SET committed by a job that failed later",
-        dirt: "CALL leave_setting_and_fail()",
-        probe: "SELECT current_setting('work_mem')",
-    },
-    Case {
-        what: "RESET of what the leader has set",
-        dirt: "RESET work_mem",
-        probe: "SELECT current_setting('work_mem')",
-    },
-    Case {
-        what: "RESET ALL",
-        dirt: "RESET ALL",
-        probe: "SELECT current_setting('work_mem') || current_setting('own.setting')",
-    },
-    Case {
-        what: "DISCARD ALL",
-        dirt: "DISCARD ALL",
-        probe: "SELECT current_setting('work_mem') || current_setting('own.setting')",
-    },
-    Case {
-        what: "custom setting",
-        dirt: "SET dirt.setting = 'dirt'",
-        probe: "SELECT coalesce(current_setting('dirt.setting', true), '')",
-    },
-    Case {
-        what: "custom setting that the leader has too",
-        dirt: "SET own.setting = 'dirt'",
-        probe: "SELECT current_setting('own.setting')",
-    },
-    Case {
-        what: "search_path",
-        dirt: "SET search_path = pg_catalog",
-        probe: "SELECT current_setting('search_path') || array_to_string(current_schemas(false), ',')",
-    },
-    Case {
-        what: "application_name",
-        dirt: "SET application_name = 'dirt'",
-        probe: "SELECT current_setting('application_name')",
-    },
-    Case {
-        what: "client_encoding",
-        dirt: "SET client_encoding = 'LATIN1'",
-        probe: "SELECT current_setting('client_encoding') || 'äöü'",
-    },
-    Case {
-        what: "SET ROLE",
-        dirt: "SET ROLE someone",
-        probe: "SELECT current_user || ' ' || session_user || ' ' || current_setting('role')",
-    },
-    Case {
-        what: "SET SESSION AUTHORIZATION",
-        dirt: "SET SESSION AUTHORIZATION someone",
-        probe: "SELECT current_user || ' ' || session_user || ' ' || current_setting('is_superuser')",
-    },
-    Case {
-        what: "session characteristics",
-        dirt: "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY",
-        probe: "SELECT current_setting('transaction_isolation') || current_setting('transaction_read_only')",
-    },
-    Case {
-        what: "transaction characteristics",
-        dirt: "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY; SELECT 1",
-        probe: "SELECT current_setting('transaction_isolation') || current_setting('transaction_read_only')",
-    },
-    Case {
-        what: "session_replication_role",
-        dirt: "SET session_replication_role = replica",
-        probe: "SELECT current_setting('session_replication_role')",
-    },
-    Case {
-        what: "statement_timeout",
-        dirt: "SET statement_timeout = '1ms'",
-        probe: "SELECT 'slept' || pg_sleep(0.05)",
-    },
-    Case {
-        what: "lastval",
-        dirt: "SELECT nextval('s')::text",
-        probe: "SELECT has_lastval()::text",
-    },
-    Case {
-        what: "cursor WITH HOLD",
-        dirt: "DECLARE dirt CURSOR WITH HOLD FOR SELECT 1",
-        probe: "SELECT count(*)::text FROM pg_cursors WHERE name = 'dirt'",
-    },
-    Case {
-        what: "dropped and made again: a cached plan",
-        dirt: "SELECT cached()::text",
-        probe: "SELECT cached()::text",
-    },
-];
-
-const OBJECTS: &str = "
-    CREATE ROLE someone LOGIN;
-    CREATE SEQUENCE s;
-    CREATE TABLE c AS SELECT 7 AS n;
-    CREATE FUNCTION cached() RETURNS int4 LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT n FROM c); END';
-    CREATE FUNCTION has_lastval() RETURNS bool LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM lastval();
-        RETURN true;
-    EXCEPTION WHEN object_not_in_prerequisite_state THEN
-        RETURN false;
-    END $$;
-    CREATE PROCEDURE leave_temp_and_fail() LANGUAGE plpgsql AS $$
-    BEGIN
-        CREATE TEMP TABLE dirt (n int4);
-        COMMIT;
-        RAISE division_by_zero;
-    END $$;
-    CREATE PROCEDURE leave_setting_and_fail() LANGUAGE plpgsql AS $$
-    BEGIN
-        SET work_mem = '80MB';
-        COMMIT;
-        RAISE division_by_zero;
-    END $$";
-
 fn pid(leader: &mut Client) -> String {
     run(leader, "SELECT pg_backend_pid()::text").expect("a pid")
 }
 
-#[test]
-fn a_job_sees_nothing_of_the_job_before_it() {
-    let server = one_worker("hygiene");
+fn become_role(leader: &mut Client, role: &str) {
+    leader
+        .batch_execute(&format!("SET ROLE {role}"))
+        .expect("a role");
+}
+
+/// Each kind of dirt by a job of role `first`, then a look at it by jobs of role `second`, on one worker.
+fn second_sees_nothing_of_first(server: &Server, first: &str, second: &str) {
     let mut leader = server.session();
-    leader.batch_execute(OBJECTS).expect("objects");
     leader
         .batch_execute(
             "SET work_mem = '3MB'; SET own.setting = 'own'; SET application_name = 'the leader'",
@@ -221,8 +38,11 @@ fn a_job_sees_nothing_of_the_job_before_it() {
     let worker = pid(&mut leader);
     let mut seen = Vec::new();
     for Case { what, dirt, probe } in CASES {
+        become_role(&mut leader, second);
         let expected: Option<String> = value(&mut leader, probe);
+        become_role(&mut leader, first);
         let _ = try_run(&mut leader, dirt);
+        become_role(&mut leader, second);
         match try_run(&mut leader, probe) {
             Ok(found) if found == expected => {}
             Ok(found) => seen.push(format!("{what}: {found:?} instead of {expected:?}")),
@@ -237,6 +57,29 @@ fn a_job_sees_nothing_of_the_job_before_it() {
     assert_eq!(seen, Vec::<String>::new());
     assert_eq!(pid(&mut leader), worker, "the same process ran it all");
     nothing_is_left(&mut leader);
+}
+
+#[test]
+fn a_job_sees_nothing_of_the_job_before_it() {
+    let server = one_worker("hygiene");
+    server.session().batch_execute(OBJECTS).expect("objects");
+    second_sees_nothing_of_first(&server, "none", "none");
+}
+
+#[test]
+fn a_job_of_one_role_sees_nothing_of_the_job_of_another_before_it() {
+    let server = one_worker("hygiene-roles");
+    let mut admin = server.session();
+    admin.batch_execute(OBJECTS).expect("objects");
+    admin
+        .batch_execute(
+            "CREATE ROLE other; GRANT pgbackground_role, pg_monitor TO someone, other;
+             GRANT CREATE ON SCHEMA public TO someone",
+        )
+        .expect("roles");
+    second_sees_nothing_of_first(&server, "someone", "other");
+    second_sees_nothing_of_first(&server, "none", "other");
+    second_sees_nothing_of_first(&server, "someone", "none");
 }
 
 #[test]
@@ -434,12 +277,93 @@ fn a_reloaded_configuration_reaches_jobs_with_their_leader() {
 }
 
 #[test]
-fn a_process_that_loaded_a_library_runs_no_other_job() {
-    let server = one_worker("load");
+fn temporary_tables_of_a_job_do_not_fix_the_temp_buffers_of_the_next() {
+    let server = one_worker("temp-buffers");
+    let (mut one, mut two) = (server.session(), server.session());
+    two.batch_execute("SET temp_buffers = '2MB'")
+        .expect("a setting");
+    let uses = "CREATE TEMP TABLE t AS SELECT 1; SELECT current_setting('temp_buffers')";
+    for _ in 0..3 {
+        assert_eq!(run(&mut one, uses).as_deref(), Some("8MB"));
+        assert_eq!(run(&mut two, uses).as_deref(), Some("2MB"));
+    }
+    // One that has other buffers than it should is replaced; one that has not stays.
+    let before = pid(&mut two);
+    run(&mut two, uses);
+    assert_eq!(pid(&mut two), before);
+    run(&mut one, uses);
+    assert_ne!(pid(&mut one), before);
+    nothing_is_left(&mut one);
+}
+
+/// What a job can do to its process that nothing can undo.
+const LASTING: &[(&str, &str)] = &[
+    ("a library", "LOAD 'auto_explain'"),
+    (
+        "a replication origin",
+        "SELECT pg_replication_origin_session_setup('origin')::text",
+    ),
+    (
+        "a replication origin of a job that failed",
+        "SELECT pg_replication_origin_session_setup('origin'); SELECT 1 / 0",
+    ),
+    (
+        "a replication origin of a procedure that failed after a commit",
+        "CALL leave_origin_and_fail()",
+    ),
+    ("a backup", "$backup"),
+];
+
+#[test]
+fn a_process_in_a_state_that_cannot_be_reset_runs_no_other_job() {
+    let server = one_worker("lasting");
     let mut leader = server.session();
+    leader
+        .batch_execute(
+            "SELECT pg_replication_origin_create('origin');
+             CREATE PROCEDURE leave_origin_and_fail() LANGUAGE plpgsql AS $$
+             BEGIN
+                 PERFORM pg_replication_origin_session_setup('origin');
+                 COMMIT;
+                 RAISE division_by_zero;
+             END $$",
+        )
+        .expect("objects");
+    let version: i32 = value(
+        &mut leader,
+        "SELECT current_setting('server_version_num')::int4 / 10000",
+    );
+    let backup = if version >= 15 {
+        "SELECT pg_backup_start('dirt', true)::text"
+    } else {
+        "SELECT pg_start_backup('dirt', true, false)::text"
+    };
+    for (what, sql) in LASTING {
+        let before = pid(&mut leader);
+        let _ = try_run(&mut leader, if *sql == "$backup" { backup } else { sql });
+        assert_ne!(pid(&mut leader), before, "{what}");
+    }
+    // Its end has ended the backup: another can begin and be stopped in one job.
+    let (start, stop) = if version >= 15 {
+        ("pg_backup_start('clean', true)", "pg_backup_stop(false)")
+    } else {
+        (
+            "pg_start_backup('clean', true, false)",
+            "pg_stop_backup(false, false)",
+        )
+    };
+    let both = format!("SELECT {start}; SELECT {stop}::text");
+    assert!(run(&mut leader, &both).is_some());
+    // And a process that has been put right by the job itself goes on.
     let before = pid(&mut leader);
-    run(&mut leader, "LOAD 'auto_explain'");
-    assert_ne!(pid(&mut leader), before);
+    run(&mut leader, &both);
+    run(
+        &mut leader,
+        "SELECT pg_replication_origin_session_setup('origin');
+         SELECT pg_replication_origin_session_reset()::text",
+    );
+    assert_eq!(pid(&mut leader), before);
+    nothing_is_left(&mut leader);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! A pool in this process's memory, with one lane.
+
+use std::sync::Mutex;
+
+use pg_background::engine::handle::Cookie;
+use pg_background::engine::job::{Begin, End, Release};
+use pg_background::engine::party::Party;
+use pg_background::engine::pool::{
+    Doorbells, Lane, LaneKey, Leader, Next, Placement, Pool, PoolLock, Staffing, Totals, Worker,
+};
+use pg_background::engine::table::{FreeList, JobId, JobTable, Options, Slot};
+
+/// Stands for the server's lightweight lock; its doorbells ring nobody.
+#[derive(Default)]
+pub struct Lock(Mutex<()>);
+
+impl Doorbells for Lock {
+    fn ring(&self, _party: Party) {}
+}
+
+impl PoolLock for Lock {
+    fn with<R>(&self, body: impl FnOnce() -> R) -> R {
+        let _held = self.0.lock().expect("nobody panics under the lock");
+        body()
+    }
+}
+
+const LANE: LaneKey = LaneKey {
+    database: 1,
+    role: 1,
+};
+
+/// A leader's share that is never used up.
+const AMPLE: u32 = u32::MAX;
+
+/// The session that launches.
+pub fn leader() -> Party {
+    Party::new(0, 1)
+}
+
+/// What is in shared memory.
+pub struct Memory {
+    slots: Vec<Slot>,
+    free: FreeList,
+    lanes: Vec<Lane>,
+    workers: Vec<Worker>,
+    leaders: Vec<Leader>,
+    totals: Totals,
+    lock: Lock,
+}
+
+impl Memory {
+    /// With room for so many jobs and workers.
+    pub fn new(jobs: usize, workers: usize) -> Self {
+        let some = |count| std::iter::repeat_n((), count);
+        let memory = Self {
+            slots: some(jobs).map(|()| Slot::default()).collect(),
+            free: FreeList::default(),
+            lanes: some(4).map(|()| Lane::default()).collect(),
+            workers: some(workers).map(|()| Worker::default()).collect(),
+            leaders: some(4).map(|()| Leader::default()).collect(),
+            totals: Totals::default(),
+            lock: Lock::default(),
+        };
+        memory.jobs().initialize();
+        memory
+    }
+
+    pub fn jobs(&self) -> JobTable<'_> {
+        JobTable::new(&self.slots, &self.free)
+    }
+
+    pub fn pool(&self) -> Pool<'_, Lock> {
+        Pool::new(
+            self.jobs(),
+            &self.lanes,
+            &self.workers,
+            &self.leaders,
+            &self.totals,
+            &self.lock,
+        )
+    }
+
+    /// A reserved job, filled in but for what the server puts into its block.
+    pub fn claim(&self) -> (JobId, Cookie) {
+        let job = self.jobs().claim().expect("there is a free slot");
+        let cookie = Cookie::new(job.index, job.generation, 1);
+        self.slots[job.index as usize].prepare(cookie, leader(), Options::default(), &[]);
+        (job, cookie)
+    }
+
+    /// Publishes it: to an idle worker, or to the end of the queue.
+    pub fn place(&self, job: JobId) -> Placement {
+        self.pool()
+            .locked(|scheduler| scheduler.place(job, LANE, 0, AMPLE))
+            .0
+    }
+
+    /// Starts a worker, which finds one job queued and runs it. Returns its place and that job.
+    pub fn start_worker(&self) -> (u32, JobId) {
+        let (job, _) = self.claim();
+        assert_eq!(self.place(job), Placement::Queued);
+        self.pool().locked(|scheduler| {
+            let staffing = scheduler.staff(0, self.workers.len() as u32, true, 0);
+            let Staffing::Start { worker, generation } = staffing else {
+                panic!("expected a start, got {staffing:?}");
+            };
+            assert!(scheduler.report_in(worker, generation, Party::new(1, 1000 + worker)));
+            scheduler.connected(worker);
+            match scheduler.next(worker, false) {
+                Next::Run { job, .. } => (worker, job),
+                other => panic!("expected a job, got {other:?}"),
+            }
+        })
+    }
+
+    /// The worker runs its job to the end and looks for the next.
+    pub fn complete(&self, worker: u32, job: JobId) -> Next {
+        let word = &self.slots[job.index as usize].word;
+        let begun = word.begin(job.generation);
+        assert!(matches!(begun, Begin::Running { .. }), "{begun:?}");
+        let _ = word.finish(job.generation, End::Completed);
+        self.pool()
+            .locked(|scheduler| scheduler.next(worker, false))
+    }
+
+    /// The leader lets go of a finished job.
+    pub fn let_go(&self, job: JobId) {
+        let word = &self.slots[job.index as usize].word;
+        assert_eq!(word.detach(job.generation), Release::LastOut);
+        self.jobs().free(job);
+    }
+}

@@ -1,0 +1,61 @@
+//! A job's way through the pool, from its launch until the last hold is given up.
+
+use std::collections::VecDeque;
+
+use criterion::{BenchmarkId, Criterion};
+use pg_background::engine::pool::{Next, Placement};
+
+use crate::memory::Memory;
+
+pub fn bench(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pool");
+
+    group.bench_function("publish to an idle worker, run, let go", |b| {
+        let memory = Memory::new(64, 4);
+        let (worker, first) = memory.start_worker();
+        assert_eq!(memory.complete(worker, first), Next::Idle);
+        memory.let_go(first);
+        b.iter(|| {
+            let (job, _) = memory.claim();
+            assert!(matches!(memory.place(job), Placement::Handed(_)));
+            assert_eq!(memory.complete(worker, job), Next::Idle);
+            memory.let_go(job);
+        });
+    });
+
+    // As many wait in front of it, always: it must cost the same.
+    for waiting in [1, 1_000, 100_000] {
+        let id = BenchmarkId::new("publish to the queue, take, run, let go", waiting);
+        group.bench_function(id, |b| {
+            let memory = Memory::new(waiting + 2, 1);
+            let (worker, mut running) = memory.start_worker();
+            let launch = || {
+                let (job, _) = memory.claim();
+                assert_eq!(memory.place(job), Placement::Queued);
+                job
+            };
+            let mut queued: VecDeque<_> = std::iter::repeat_with(launch).take(waiting).collect();
+            b.iter(|| {
+                queued.push_back(launch());
+                let Next::Run { job, .. } = memory.complete(worker, running) else {
+                    panic!("there are jobs in the queue");
+                };
+                memory.let_go(running);
+                assert_eq!(Some(job), queued.pop_front());
+                running = job;
+            });
+        });
+    }
+
+    group.bench_function("publish, cancel while queued, let go", |b| {
+        let memory = Memory::new(64, 1);
+        let _busy = memory.start_worker();
+        b.iter(|| {
+            let (job, _) = memory.claim();
+            assert_eq!(memory.place(job), Placement::Queued);
+            let _ = memory.pool().cancel(job, false, |_| {});
+            memory.let_go(job);
+        });
+    });
+    group.finish();
+}

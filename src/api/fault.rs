@@ -1,0 +1,79 @@
+//! Arming fault points ([`crate::pg::fault`]), in builds for tests only. No script names these functions: a test
+//! declares them itself.
+
+use super::{STRICT, VOID, sql_function};
+use crate::pg::error::Error;
+use crate::pg::fault::points::{self, POINTS, Sides};
+use crate::pg::fault::{self, Fault};
+use crate::pg::tuple::Value;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
+
+fn no(what: &str) -> Error {
+    Error::new(
+        ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("there is no such {what}"),
+    )
+}
+
+fn text(text: &str) -> super::Result {
+    Ok(Value::text(text.as_bytes()).datum())
+}
+
+sql_function!(
+    /// `pgb_fault_points() text`: a line for each point and side that passes it: name, side, stretch, the faults that
+    /// it admits and the occasions that lead past it, the last two as lists.
+    pgb_fault_points,
+    pg_finfo_pgb_fault_points,
+    |_arguments| {
+        let lines = POINTS.iter().flat_map(|point| {
+            let stretch = point.stretch;
+            [("leader", point.leader), ("worker", point.worker)]
+                .into_iter()
+                .filter(|(_, occasions)| !occasions.is_empty())
+                .map(move |(side, occasions)| {
+                    let (faults, occasions) = (stretch.admits().join(","), occasions.join(","));
+                    let (name, stretch) = (point.name, stretch.name());
+                    format!("{name} {side} {stretch} {faults} {occasions}")
+                })
+        });
+        text(&lines.collect::<Vec<_>>().join("\n"))
+    }
+);
+
+sql_function!(
+    /// `pgb_fault_arm(point text, sides text, fault text, passing int4)`
+    pgb_fault_arm,
+    pg_finfo_pgb_fault_arm,
+    |arguments| {
+        let point = points::named(arguments.text(0).expect(STRICT)).ok_or_else(|| no("point"))?;
+        let sides = Sides::named(arguments.text(1).expect(STRICT)).ok_or_else(|| no("side"))?;
+        let fault = Fault::named(arguments.text(2).expect(STRICT)).ok_or_else(|| no("fault"))?;
+        let passing = arguments.int4(3).expect(STRICT).max(1).cast_unsigned();
+        fault::arm(point, sides, fault, passing);
+        Ok(VOID)
+    }
+);
+
+sql_function!(
+    /// `pgb_fault_lift(point text)`
+    pgb_fault_lift,
+    pg_finfo_pgb_fault_lift,
+    |arguments| {
+        let point = points::named(arguments.text(0).expect(STRICT)).ok_or_else(|| no("point"))?;
+        fault::lift(point);
+        Ok(VOID)
+    }
+);
+
+sql_function!(
+    /// `pgb_fault_state(point text) text`: `idle`, `armed`, `struck PID` or `stalled PID`.
+    pgb_fault_state,
+    pg_finfo_pgb_fault_state,
+    |arguments| {
+        let point = points::named(arguments.text(0).expect(STRICT)).ok_or_else(|| no("point"))?;
+        match fault::state(point) {
+            (state, None) => text(state),
+            (state, Some(pid)) => text(&format!("{state} {pid}")),
+        }
+    }
+);

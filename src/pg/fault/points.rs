@@ -1,0 +1,255 @@
+//! Every fault point there is.
+//!
+//! An *occasion* is something that the driver does which leads past the point; the names are the driver's
+//! (`tests/faults/src/occasion.rs`).
+
+/// What the code around a point does, and so what can happen there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stretch {
+    /// It calls the server and processes interrupts: `error`, `exit`, `stall`, which an interrupt can end.
+    Open,
+    /// It calls the server, which may raise an error, and processes no interrupts: `error`, and a `stall` that
+    /// nothing can end. During the process's exit an error is an exit.
+    Failing,
+    /// Nothing in it can fail, and no interrupt is processed, because something has been done of which only the
+    /// next step tells others: a `stall` that nothing can end.
+    Closed,
+    /// Likewise, with a lock held for which everybody else waits.
+    Locked,
+    /// An exit callback, which the server calls on after any error: `exit` and `stall`.
+    Leaving,
+}
+
+impl Stretch {
+    /// Whether an interrupt ends a wait there.
+    pub fn processes_interrupts(self) -> bool {
+        self == Self::Open
+    }
+
+    /// The faults that it admits, by name.
+    pub fn admits(self) -> &'static [&'static str] {
+        match self {
+            Self::Open => &["error", "exit", "stall"],
+            Self::Failing => &["error", "stall"],
+            Self::Closed | Self::Locked => &["stall"],
+            Self::Leaving => &["exit", "stall"],
+        }
+    }
+
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Failing => "failing",
+            Self::Closed => "closed",
+            Self::Locked => "locked",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
+/// Which processes pass a point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sides {
+    /// Sessions.
+    Leader,
+    /// Workers.
+    Worker,
+    /// Either.
+    Both,
+}
+
+impl Sides {
+    /// The sides of that name in SQL.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        match name {
+            b"leader" => Some(Self::Leader),
+            b"worker" => Some(Self::Worker),
+            b"both" => Some(Self::Both),
+            _ => None,
+        }
+    }
+
+    /// As a number.
+    pub fn to_bits(self) -> u32 {
+        match self {
+            Self::Leader => 1,
+            Self::Worker => 2,
+            Self::Both => 3,
+        }
+    }
+
+    /// From such a number.
+    pub fn from_bits(bits: u32) -> Self {
+        match bits {
+            1 => Self::Leader,
+            2 => Self::Worker,
+            _ => Self::Both,
+        }
+    }
+
+    /// Whether `one` is among them.
+    pub fn include(self, one: Self) -> bool {
+        self.to_bits() & one.to_bits() != 0
+    }
+}
+
+/// A point. See the module documentation of [`super`].
+pub struct Point {
+    /// As in the source.
+    pub name: &'static str,
+    /// What it admits.
+    pub stretch: Stretch,
+    /// The occasions in which sessions pass it.
+    pub leader: &'static [&'static str],
+    /// The occasions in which workers do.
+    pub worker: &'static [&'static str],
+}
+
+type Occasions = &'static [&'static str];
+
+const fn leader(name: &'static str, stretch: Stretch, occasions: Occasions) -> Point {
+    either(name, stretch, occasions, &[])
+}
+
+const fn worker(name: &'static str, stretch: Stretch, occasions: Occasions) -> Point {
+    either(name, stretch, &[], occasions)
+}
+
+const fn either(
+    name: &'static str,
+    stretch: Stretch,
+    leader: Occasions,
+    worker: Occasions,
+) -> Point {
+    Point {
+        name,
+        stretch,
+        leader,
+        worker,
+    }
+}
+
+/// All of them, in the order of a job's life.
+pub const POINTS: &[Point] = {
+    use Stretch::{Closed, Failing, Leaving, Locked, Open};
+    &[
+        // The first use of the cluster makes the segments, and every process maps them, under a lock that an error
+        // lets go of.
+        leader("segments-made", Failing, &["first"]),
+        either("control-mapped", Failing, &["job"], &["job"]),
+        either("segments-mapped", Locked, &["job"], &["job"]),
+        // A slot is the session's from the claim; that is recorded before anything else.
+        leader("slot-claimed", Closed, &["job", "room"]),
+        leader("slot-tracked", Open, &["job", "fanout", "room"]),
+        // The block is in nobody's memory until the slot names it.
+        leader("block-allocated", Closed, &["job"]),
+        leader("request-filled", Open, &["job", "fanout"]),
+        // Published; the worker that has it is told next.
+        leader("job-placed", Locked, &["job", "warm"]),
+        leader("job-enqueued", Closed, &["job", "warm", "fanout"]),
+        // A claimed place is given back by unwinding only.
+        leader("place-claimed", Failing, &["job"]),
+        leader("place-registered", Failing, &["job"]),
+        leader("job-staffed", Open, &["job", "fanout"]),
+        leader("job-bound", Open, &["job"]),
+        leader("handle-given", Open, &["job", "warm"]),
+        leader("room-awaited", Open, &["room"]),
+        leader("statement-launched", Closed, &["fanout"]),
+        leader("statement-landed", Open, &["fanout"]),
+        // A process of the pool.
+        worker("worker-started", Open, &["job"]),
+        worker("worker-attached", Open, &["job"]),
+        // Its place is known to others, and not to itself.
+        worker("worker-reported", Closed, &["job"]),
+        worker("worker-connects", Open, &["job"]),
+        worker("worker-connected", Open, &["job"]),
+        worker("worker-rests", Open, &["warm"]),
+        worker("worker-leaves", Open, &["retired", "moved"]),
+        // One job.
+        worker("job-taken", Open, &["job", "warm", "v1"]),
+        worker("job-noted", Open, &["job"]),
+        worker("job-begun", Open, &["job"]),
+        worker("session-put-on", Open, &["job"]),
+        worker("transaction-begun", Open, &["job"]),
+        // Memory that only this process knows until the block names it.
+        worker("description-allocated", Closed, &["wide"]),
+        worker("frame-made", Open, &["rows", "spill"]),
+        worker("spill-numbered", Open, &["spill"]),
+        worker("spill-written", Open, &["spill"]),
+        worker("spill-emptied", Open, &["emptied"]),
+        worker("frame-sent", Open, &["rows", "spill"]),
+        worker("statement-done", Open, &["job", "fanout"]),
+        worker("frames-flushed", Open, &["job", "spill"]),
+        worker("commit-begun", Open, &["job", "spill"]),
+        // Durable: PostgreSQL restarts the cluster for an error here.
+        worker("commit-recorded", Closed, &["job"]),
+        worker("committed", Open, &["job", "rows"]),
+        worker("job-executed", Open, &["job", "wide"]),
+        worker("outcome-noted", Open, &["job", "wide", "cancel"]),
+        // Published; the leader that sleeps is told next.
+        worker("job-finished", Closed, &["job", "detach", "cancel"]),
+        worker("job-over", Open, &["job"]),
+        worker("session-taken-off", Open, &["job"]),
+        // Reading.
+        leader("reading-begun", Open, &["job", "rows", "cursor"]),
+        // Also passed while the stack unwinds.
+        leader("rows-consumed", Closed, &["rows", "cursor", "spill"]),
+        leader("row-taken", Open, &["job", "rows", "spill", "cursor"]),
+        leader("result-read", Open, &["job", "rows", "spill", "cursor"]),
+        // Canceling.
+        leader("cancel-flagged", Locked, &["cancel"]),
+        leader("cancel-asked", Open, &["cancel"]),
+        // Letting go, also while the stack unwinds, and at exit.
+        leader("job-forgotten", Closed, &["job", "detach", "left"]),
+        leader("hold-given-up", Closed, &["job", "detach", "left"]),
+        either("release-begun", Closed, &["job", "left"], &["detach"]),
+        either("block-freed", Closed, &["job", "left"], &["detach"]),
+        // The operating system may refuse to map a segment. Caught, but at exit.
+        either(
+            "block-mapped",
+            Failing,
+            &["job", "left"],
+            &["detach", "ended", "v1-ended"],
+        ),
+        // Exits.
+        either("session-ends", Leaving, &["left"], &["ended", "retired"]),
+        worker("worker-quits", Leaving, &["ended", "refused"]),
+        worker("exit-announced", Leaving, &["ended", "refused"]),
+        worker("place-left", Leaving, &["ended", "refused"]),
+        worker("job-taken-to-fail", Closed, &["refused"]),
+    ]
+};
+
+/// Number of a point; there must be one of that name.
+pub const fn index_of(name: &str) -> usize {
+    let mut index = 0;
+    while index < POINTS.len() {
+        if is_same(POINTS[index].name.as_bytes(), name.as_bytes()) {
+            return index;
+        }
+        index += 1;
+    }
+    panic!("there is no fault point of that name")
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < one.len() {
+        if one[at] != other[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Number of the point of that name, if there is one.
+pub fn named(name: &[u8]) -> Option<usize> {
+    POINTS
+        .iter()
+        .position(|point| point.name.as_bytes() == name)
+}

@@ -1,0 +1,320 @@
+//! What the operating system and the configuration refuse: processes, memory, disk space, slots.
+//!
+//! Limits are put on single processes of a server of the test's own, and lifted again.
+
+use postgres::Client;
+use session_tests::{
+    Handle, Server, call, eventually, launch, nothing_is_left, pause, run, sqlstate, try_launch,
+    try_result, try_run, value, worker_of,
+};
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+use std::time::Duration;
+
+/// A limit of a running process; lifted at the end.
+struct Limit {
+    pid: i32,
+    resource: &'static str,
+}
+
+impl Limit {
+    /// `resource` as `prlimit` calls it. Only the soft limit, which can be raised again.
+    fn new(pid: i32, resource: &'static str, limit: u64) -> Self {
+        let this = Self { pid, resource };
+        this.set(&limit.to_string());
+        this
+    }
+
+    fn set(&self, limit: &str) {
+        let status = prlimit(self.pid)
+            .arg(format!("--{}={limit}:", self.resource))
+            .status()
+            .expect("prlimit can be run");
+        assert!(status.success(), "the limit can be set");
+    }
+}
+
+/// As the user that the server runs as: without particular rights only that one may.
+fn prlimit(pid: i32) -> Command {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    let mut command = if is_root {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--", "prlimit"]);
+        command
+    } else {
+        Command::new("prlimit")
+    };
+    command.args(["--pid", &pid.to_string()]);
+    command
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        let output = prlimit(self.pid)
+            .args([&format!("--{}", self.resource), "--output=HARD"])
+            .args(["--noheadings", "--raw"])
+            .output();
+        // The process may be gone.
+        if let Ok(output) = output
+            && output.status.success()
+        {
+            self.set(String::from_utf8_lossy(&output.stdout).trim());
+        }
+    }
+}
+
+fn postmaster(client: &mut Client) -> i32 {
+    let file = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int4";
+    value(client, file)
+}
+
+fn own_pid(client: &mut Client) -> i32 {
+    value(client, "SELECT pg_backend_pid()")
+}
+
+fn set(client: &mut Client, settings: &str) {
+    client.batch_execute(settings).expect("settings");
+}
+
+/// Occupies a process of the server's: a query that runs in a parallel worker.
+fn occupy_a_process(server: &Server, seconds: &str) -> std::thread::JoinHandle<()> {
+    let mut client = server.session();
+    let version: i32 = value(
+        &mut client,
+        "SELECT current_setting('server_version_num')::int4",
+    );
+    let force = if version >= 160_000 {
+        "debug_parallel_query"
+    } else {
+        "force_parallel_mode"
+    };
+    set(&mut client, &format!("SET {force} = on"));
+    let query = format!("SELECT pg_sleep({seconds})");
+    std::thread::spawn(move || client.batch_execute(&query).expect("it sleeps"))
+}
+
+#[test]
+fn launches_come_to_terms_with_processes_that_others_have_taken() {
+    // One for the launcher of logical replication, one for the other query.
+    let server = Server::start("taken", &["max_worker_processes=2"]);
+    let mut client = server.session();
+    set(&mut client, "CREATE TABLE done (t text)");
+    let occupied = occupy_a_process(&server, "2");
+    eventually(
+        &mut client,
+        "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'parallel worker')",
+    );
+    set(&mut client, "SET pg_background.on_exhaustion = error");
+    assert_eq!(sqlstate(try_launch(&mut client, "SELECT 1")), "53000");
+    set(
+        &mut client,
+        "SET pg_background.on_exhaustion = wait; SET pg_background.launch_timeout = 100",
+    );
+    assert_eq!(sqlstate(try_launch(&mut client, "SELECT 1")), "53000");
+    nothing_is_left(&mut client);
+    set(&mut client, "SET pg_background.on_exhaustion = queue");
+    let queued = launch(&mut client, "INSERT INTO done VALUES ('queued')");
+    assert_eq!(queued.pid, 0);
+    // One that waits gets a place when the others have done with it.
+    set(
+        &mut client,
+        "SET pg_background.on_exhaustion = wait; RESET pg_background.launch_timeout",
+    );
+    assert_eq!(
+        run(&mut client, "SELECT 'waited'").as_deref(),
+        Some("waited")
+    );
+    try_result(&mut client, queued).expect("it has run");
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM done"), 1);
+    occupied.join().expect("the other query ends");
+    nothing_is_left(&mut client);
+}
+
+#[test]
+fn a_fork_that_fails_loses_no_job() {
+    let server = Server::start("no-fork", &[]);
+    let mut client = server.session();
+    set(&mut client, "CREATE TABLE done (t text)");
+    // Makes the segments, and a worker that leaves.
+    run(&mut client, "SELECT 1");
+    set(&mut client, "SELECT pg_background_retire_idle()");
+    eventually(
+        &mut client,
+        "NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'pg_background')",
+    );
+    let mut observer = server.session();
+    let limit = Limit::new(postmaster(&mut client), "nproc", 1);
+    set(&mut client, "SET pg_background.launch_timeout = 500");
+    assert_eq!(sqlstate(try_launch(&mut client, "SELECT 1")), "53000");
+    nothing_is_left(&mut observer);
+    set(&mut client, "SET pg_background.on_exhaustion = queue");
+    let queued = launch(&mut client, "INSERT INTO done VALUES ('queued')");
+    let submitted = "SELECT pg_background_submit_v2($$INSERT INTO done VALUES ('submitted')$$)";
+    set(&mut client, submitted);
+    assert!(
+        server.log().contains("could not fork worker process"),
+        "the limit has no effect"
+    );
+    drop(limit);
+    try_result(&mut client, queued).expect("it has run");
+    eventually(&mut client, "(SELECT count(*) = 2 FROM done)");
+    set(
+        &mut client,
+        "RESET pg_background.launch_timeout; RESET pg_background.on_exhaustion",
+    );
+    assert_eq!(run(&mut client, "SELECT 'next'").as_deref(), Some("next"));
+    set(&mut client, "SELECT pg_background_detach_all()");
+    nothing_is_left(&mut client);
+}
+
+#[test]
+fn a_fork_that_fails_loses_no_queued_job_whose_leader_has_left() {
+    let server = Server::start("no-fork-left", &["pg_background.on_exhaustion=queue"]);
+    let mut observer = server.session();
+    set(&mut observer, "CREATE TABLE done (t text)");
+    let mut client = server.session();
+    let limit = Limit::new(postmaster(&mut observer), "nproc", 1);
+    launch(&mut client, "INSERT INTO done VALUES ('orphan')");
+    drop(client);
+    pause(Duration::from_millis(100));
+    drop(limit);
+    // Nobody is left but those who come.
+    assert_eq!(run(&mut observer, "SELECT 'next'").as_deref(), Some("next"));
+    eventually(&mut observer, "(SELECT count(*) = 1 FROM done)");
+    nothing_is_left(&mut observer);
+}
+
+#[test]
+fn an_arena_at_its_limit_refuses_launches_and_recovers() {
+    let server = Server::start("max-memory", &["pg_background.max_memory=4MB"]);
+    let mut client = server.session();
+    set(&mut client, "SET pg_background.max_workers = 1000");
+    set(
+        &mut client,
+        "SET pg_background.default_queue_size = '256kB'",
+    );
+    let mut held: Vec<Handle> = Vec::new();
+    let refused = loop {
+        assert!(held.len() < 100, "there is no limit");
+        match try_launch(&mut client, "SELECT 1") {
+            Ok(handle) => held.push(handle),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(sqlstate(Err::<(), _>(refused)), "53200");
+    assert!(held.len() > 2, "{} jobs fit", held.len());
+    for handle in held {
+        call(&mut client, "pg_background_detach_v2", handle).expect("detached");
+    }
+    nothing_is_left(&mut client);
+    assert_eq!(run(&mut client, "SELECT 'next'").as_deref(), Some("next"));
+    nothing_is_left(&mut client);
+}
+
+/// A session that keeps those behind the gate waiting, until it is opened.
+fn closed_gate(server: &Server) -> Client {
+    let mut gate = server.session();
+    set(&mut gate, "SELECT pg_advisory_lock(7)");
+    gate
+}
+
+fn open(gate: &mut Client) {
+    set(gate, "SELECT pg_advisory_unlock(7)");
+}
+
+fn behind_the_gate(sql: &str) -> String {
+    format!("SELECT pg_advisory_xact_lock_shared(7); {sql}")
+}
+
+/// A launch whose request needs more than the arena has: a segment has to be made for it.
+fn large(client: &mut Client) -> Result<Option<String>, postgres::Error> {
+    try_run(
+        client,
+        &format!("SELECT 'large' /* {} */", "x".repeat(3_000_000)),
+    )
+}
+
+#[test]
+fn a_launch_for_which_no_segment_can_be_made_fails_and_leaves_nothing() {
+    let server = Server::start("no-segment", &[]);
+    let mut client = server.session();
+    run(&mut client, "SELECT 1");
+    let limit = Limit::new(own_pid(&mut client), "fsize", 4096);
+    let error = large(&mut client).expect_err("there is no memory for it");
+    let message = error
+        .as_db_error()
+        .expect("the server's")
+        .message()
+        .to_owned();
+    assert!(message.contains("shared memory segment"), "{message}");
+    nothing_is_left(&mut server.session());
+    assert_eq!(run(&mut client, "SELECT 'small'").as_deref(), Some("small"));
+    drop(limit);
+    assert_eq!(
+        large(&mut client).expect("it runs").as_deref(),
+        Some("large")
+    );
+    nothing_is_left(&mut client);
+}
+
+#[test]
+fn an_error_for_which_no_segment_can_be_made_keeps_its_sqlstate_and_is_cut() {
+    let server = Server::start("no-segment-for-error", &[]);
+    let mut client = server.session();
+    let raise = "DO $$ BEGIN RAISE '%', repeat('x', 4000000); END $$";
+    let mut gate = closed_gate(&server);
+    let handle = launch(&mut client, &behind_the_gate(raise));
+    let worker = worker_of(&mut client, handle);
+    let limit = Limit::new(worker, "fsize", 4096);
+    open(&mut gate);
+    let error = try_result(&mut client, handle).expect_err("it fails");
+    let error = error.as_db_error().expect("the server's");
+    assert_eq!(error.code().code(), "P0001");
+    assert!(
+        error.message().len() < 4_000_000,
+        "{}",
+        error.message().len()
+    );
+    nothing_is_left(&mut client);
+    // The worker lives on.
+    let next = launch(&mut client, "SELECT 'next'");
+    assert_eq!(worker_of(&mut client, next), worker);
+    try_result(&mut client, next).expect("it runs");
+    drop(limit);
+    nothing_is_left(&mut client);
+}
+
+#[test]
+fn a_result_that_finds_no_disk_space_fails_its_job_and_leaves_no_file() {
+    let server = Server::start("disk-full", &[]);
+    let mut client = server.session();
+    let rows = "SELECT repeat('x', 1000) FROM generate_series(1, 5000)";
+    let mut gate = closed_gate(&server);
+    let handle = launch(&mut client, &behind_the_gate(rows));
+    let worker = worker_of(&mut client, handle);
+    let limit = Limit::new(worker, "fsize", 1_000_000);
+    open(&mut gate);
+    call(&mut client, "pg_background_wait_v2", handle).expect("it ends");
+    let error = try_result(&mut client, handle).expect_err("it fails");
+    let error = error.as_db_error().expect("the server's");
+    assert!(
+        error.message().contains("result file"),
+        "{}",
+        error.message()
+    );
+    assert!(error.hint().is_some(), "{error:?}");
+    nothing_is_left(&mut client);
+    no_temporary_file(&mut client);
+    drop(limit);
+    let handle = launch(&mut client, rows);
+    call(&mut client, "pg_background_wait_v2", handle).expect("it ends");
+    let all = try_result(&mut client, handle).expect("there is space");
+    assert_eq!(all.len(), 5000);
+    nothing_is_left(&mut client);
+    no_temporary_file(&mut client);
+}
+
+fn no_temporary_file(client: &mut Client) {
+    let files = "SELECT count(*) FROM pg_ls_dir('base/pgsql_tmp', true, false)";
+    assert_eq!(value::<i64>(client, files), 0);
+}

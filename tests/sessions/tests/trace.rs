@@ -1,0 +1,169 @@
+//! At DEBUG1 and DEBUG2 the log tells the life of a job.
+
+use session_tests::*;
+use std::process::Command;
+
+/// What the log says of jobs, each line as `INDEX/GENERATION words`, without pids.
+fn lines(server: &Server) -> Vec<String> {
+    const MARK: &str = "DEBUG:  pg_background: job ";
+    server
+        .log()
+        .lines()
+        .filter_map(|line| Some(line.split_once(MARK)?.1))
+        .map(|line| match line.split_once(" with PID ") {
+            Some((words, pid)) => {
+                assert!(pid.parse::<u32>().is_ok(), "{line}");
+                String::from(words)
+            }
+            None => String::from(line),
+        })
+        .collect()
+}
+
+/// Those of one job, in order, without its name.
+fn life(lines: &[String], job: &str) -> Vec<String> {
+    lines
+        .iter()
+        .filter_map(|line| line.strip_prefix(job)?.strip_prefix(' '))
+        .map(String::from)
+        .collect()
+}
+
+fn signal(name: &str, pid: i32) {
+    let status = Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status()
+        .expect("kill can be run");
+    assert!(status.success(), "{name} to {pid}");
+}
+
+/// Slot 0 of a new server is used again and again, so the jobs are 0/1, 0/2 and so on.
+#[test]
+fn every_transition_of_a_job_is_in_the_log() {
+    let server = Server::start(
+        "trace",
+        &[
+            "log_min_messages=debug2",
+            "pg_background.max_pool_workers=1",
+        ],
+    );
+    let mut leader = server.session();
+    // Queued, for there is no worker yet; then by one that is idle; then one that fails.
+    run(&mut leader, "SELECT 1");
+    run(&mut leader, "SELECT 2");
+    assert!(try_run(&mut leader, "SELECT 1 / 0").is_err());
+    // Canceled while it runs, and again when it has ended; meanwhile another, that has not begun.
+    let running = launch(&mut leader, "SELECT pg_sleep(600)");
+    asleep(&mut leader, running);
+    leader
+        .batch_execute("SET pg_background.on_exhaustion = queue")
+        .expect("a setting");
+    let waiting = launch(&mut leader, "SELECT 3");
+    assert_eq!(cancel_and_forget(&mut leader, waiting), "canceled");
+    call(&mut leader, "pg_background_cancel_v2", running).expect("canceled");
+    call(&mut leader, "pg_background_wait_v2", running).expect("waited for");
+    assert_eq!(cancel_and_forget(&mut leader, running), "canceled");
+    // Ended with its worker, which does not answer.
+    let deaf = launch(&mut leader, "SELECT pg_sleep(600)");
+    asleep(&mut leader, deaf);
+    signal("STOP", deaf.pid);
+    leader
+        .batch_execute(&format!(
+            "SELECT pg_background_cancel_v2_grace({}, {}, 50)",
+            deaf.pid, deaf.cookie
+        ))
+        .expect("canceled");
+    signal("CONT", deaf.pid);
+    call(&mut leader, "pg_background_wait_v2", deaf).expect("waited for");
+    call(&mut leader, "pg_background_detach_v2", deaf).expect("detached");
+    nothing_is_left(&mut leader);
+
+    let lines = lines(&server);
+    let begun = |first: &'static str, rest: &[&'static str]| {
+        let mut life = vec![
+            "is reserved",
+            first,
+            "is starting in the worker",
+            "is running",
+        ];
+        life.extend(rest);
+        life.extend(["is let go of by its leader", "is freed"]);
+        life
+    };
+    let handed = "is handed to the worker";
+    assert_eq!(life(&lines, "0/1"), begun("is queued", &["is completed"]));
+    // The worker may say that it has the job before the leader says that it has given it.
+    let sorted = |mut life: Vec<String>| {
+        if life.get(2).is_some_and(|line| line == handed) {
+            life.swap(1, 2);
+        }
+        life
+    };
+    assert_eq!(
+        sorted(life(&lines, "0/2")),
+        begun(handed, &["is completed"])
+    );
+    assert_eq!(sorted(life(&lines, "0/3")), begun(handed, &["has failed"]));
+    assert_eq!(
+        sorted(life(&lines, "0/4")),
+        begun(
+            handed,
+            &[
+                "is asked to be canceled",
+                "is canceled",
+                "had finished before it was canceled",
+            ]
+        )
+    );
+    assert_eq!(
+        life(&lines, "1/1"),
+        [
+            "is reserved",
+            "is queued",
+            "is canceled",
+            "is let go of by its leader",
+            "is freed",
+        ]
+    );
+    assert_eq!(
+        sorted(life(&lines, "0/5")),
+        begun(
+            handed,
+            &[
+                "is asked to be canceled",
+                "is asked to end with its worker",
+                "is canceled",
+            ]
+        )
+    );
+}
+
+#[test]
+fn debug1_has_what_was_asked_for_and_how_it_ended() {
+    let server = Server::start("trace1", &["log_min_messages=debug1"]);
+    let mut leader = server.session();
+    run(&mut leader, "SELECT 1");
+    nothing_is_left(&mut leader);
+    assert_eq!(life(&lines(&server), "0/1"), ["is queued", "is completed"]);
+}
+
+#[test]
+fn a_session_that_wants_to_know_is_told_and_nobody_else() {
+    let server = Server::start("untraced", &[]);
+    let mut leader = server.session();
+    run(&mut leader, "SELECT 1");
+    nothing_is_left(&mut leader);
+    assert_eq!(lines(&server), Vec::<String>::new());
+    // A superuser's session, its jobs included.
+    leader
+        .batch_execute("SET log_min_messages = debug2")
+        .expect("a setting");
+    run(&mut leader, "SELECT 1");
+    let told = lines(&server);
+    for words in ["is reserved", "is completed", "is freed"] {
+        assert!(
+            told.iter().any(|line| line.ends_with(words)),
+            "{words}: {told:?}"
+        );
+    }
+}
