@@ -104,7 +104,7 @@ impl Vigil for NoVigil {
 /// A spin is in vain when what is waited for takes long, and also when whoever does it is kept from running:
 /// by other processes on every processor, or because it was put on the processor of the one that spins. Then
 /// sleeping at once is quicker, and costs others nothing. So each spin in vain halves the next, after
-/// [`LESSONS`](Self::LESSONS) of them there is none, and one wait in [`TRIAL`](Self::TRIAL) finds out whether
+/// `LESSONS` of them there is none, and one wait in `TRIAL` finds out whether
 /// that has changed. A spin that finds what it looks for restores them all.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Patience {
