@@ -31,6 +31,7 @@
 #include "utils/guc_tables.h"
 #include "utils/portal.h"
 #include "utils/ps_status.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "shim.h"
@@ -282,7 +283,10 @@ pgb_reset_session(void)
 	if (OidIsValid(temp_namespace))
 	{
 		StartTransactionCommand();
+		/* Deletes rows of the catalogs, whose values may be stored out of line. */
+		PushActiveSnapshot(GetTransactionSnapshot());
 		ResetTempTableNamespace();
+		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
 	return !has_loaded && replorigin_session_origin == InvalidRepOriginId;
