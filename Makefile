@@ -5,7 +5,8 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop test test-matrix install bench loom loom-mutants shuttle miri chaos lint setup
+.PHONY: help demo demo-stop test test-matrix install bench loom loom-mutants shuttle miri chaos lint setup \
+	assertions valgrind package deb dist
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
@@ -18,6 +19,10 @@ help:
 	@echo 'make shuttle       the whole table and pool under random schedules'
 	@echo 'make miri          the tests of the engine under Miri (needs a nightly toolchain)'
 	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
+	@echo 'make assertions    the server tests on a PostgreSQL that checks itself, built for it'
+	@echo 'make valgrind      some of them under valgrind'
+	@echo 'make deb           a Debian package for the server of PG_CONFIG; make package tests one'
+	@echo 'make dist          an archive of the last commit, as PGXN wants it'
 	@echo 'make lint          format, clippy, rustdoc, house rules'
 	@echo 'make setup         install what is missing on this machine (the others do it themselves)'
 
@@ -54,6 +59,21 @@ miri:
 
 chaos: setup
 	@ci/chaos $(SECONDS) $(SEED)
+
+assertions:
+	@ci/assertions
+
+valgrind:
+	@ci/assertions valgrind
+
+package:
+	@ci/package
+
+deb: setup
+	@ci/deb
+
+dist:
+	@ci/dist
 
 lint: setup
 	@ci/lint

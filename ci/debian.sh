@@ -18,10 +18,10 @@ attempt() {
 }
 
 # Where this machine gets its own Debian packages; nothing when it is no Debian, and then debootstrap
-# knows where to go.
+# knows where to go. `mirror Debian-Security`: the corrections.
 mirror() {
     apt-get indextargets --format '$(LABEL)|$(REPO_URI)' 2>/dev/null |
-        sed -n '/^Debian|/{s/^Debian|//p;q}'
+        sed -n "/^${1:-Debian}|/{s/^[^|]*|//p;q}"
 }
 
 install_debootstrap() {
@@ -43,7 +43,7 @@ ubuntu_keyring() {
 # The scripts that know how to make a Debian and an Ubuntu serve every release of theirs, also one that
 # this debootstrap has not heard of.
 bootstrap() {
-    local version=$1 chroot=$2 release keyring
+    local version=$1 chroot=$2 release keyring security
     release=$(release_of "$version")
     set -- as_root env PATH="$PATH:/usr/sbin:/sbin" debootstrap --variant=minbase \
         --include=ca-certificates
@@ -56,7 +56,11 @@ bootstrap() {
             as_root sed -i "p; s/ $release / $release-updates /" "$chroot/etc/apt/sources.list"
         ;;
     *)
-        "$@" "$release" "$chroot" "$(mirror)" /usr/share/debootstrap/scripts/sid
+        "$@" "$release" "$chroot" "$(mirror)" /usr/share/debootstrap/scripts/sid || return
+        # As this machine: a library asks for the minor version that it was built for.
+        security=$(mirror Debian-Security)
+        [ "$release" = testing ] || [ -z "$security" ] ||
+            echo "deb $security $release-security main" | as_root tee -a "$chroot/etc/apt/sources.list" >/dev/null
         ;;
     esac
 }
