@@ -6,7 +6,7 @@ export PG_CONFIG
 endif
 
 .PHONY: help demo demo-stop demo-shards book test test-matrix install bench bench-engine bench-compare \
-	loom loom-mutants shuttle miri chaos faults lint setup
+	loom loom-mutants shuttle miri chaos faults lint setup assertions valgrind package deb dist
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
@@ -24,6 +24,10 @@ help:
 	@echo 'make miri          the tests of the engine under Miri (needs a nightly toolchain)'
 	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
 	@echo 'make faults        every fault at every fault point, in a copy of the server'
+	@echo 'make assertions    the server tests on a PostgreSQL that checks itself, built for it'
+	@echo 'make valgrind      some of them under valgrind'
+	@echo 'make deb           a Debian package for the server of PG_CONFIG; make package tests one'
+	@echo 'make dist          an archive of the last commit, as PGXN wants it'
 	@echo 'make lint          format, clippy, rustdoc, house rules'
 	@echo 'make setup         install what is missing on this machine (the others do it themselves)'
 
@@ -75,6 +79,21 @@ chaos: setup
 
 faults: setup
 	@ci/faults
+
+assertions:
+	@ci/assertions
+
+valgrind:
+	@ci/assertions valgrind
+
+package:
+	@ci/package
+
+deb: setup
+	@ci/deb
+
+dist:
+	@ci/dist
 
 lint: setup
 	@ci/lint

@@ -1,6 +1,7 @@
 //! The SQL-callable functions: decode arguments, check, call the leader, encode.
 //!
-//! The scripts in `sql/` name these functions; nothing is generated. Each is a C function of PostgreSQL's
+//! The scripts in `sql/` name these functions; nothing is generated (`cargo pgrx` insists on writing the
+//! installing script itself: what it writes is ours, see below). Each is a C function of PostgreSQL's
 //! version 1 calling convention, made by [`sql_function!`]. An error of our own becomes an `ereport` in
 //! [`call`], and nowhere else. An error of a *job* is raised there too, by the shim, after every Rust frame
 //! with something to destroy has been left: so it keeps all its fields.
@@ -45,6 +46,14 @@ use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
+
+// `cargo pgrx install` and `package` do not copy the script that installs: they write one from what they find
+// in a section of the library, where this puts ours. (50 kB of the file that no process ever looks at.)
+pgrx::extension_sql_file!(
+    "../../sql/pg_background--3.0.sql",
+    name = "pg_background",
+    finalize
+);
 
 /// What a function of type void returns.
 const VOID: Datum = Datum::null();

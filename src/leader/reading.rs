@@ -256,7 +256,11 @@ impl Reading {
             let piece = match self.piece(wait) {
                 Look::Piece(piece) => piece,
                 Look::NotYet => return Next::NotYet,
-                Look::End => return Next::End,
+                Look::End => {
+                    // The worker failed in the middle of a frame: its beginning is nothing that anybody takes.
+                    self.assembly.clear();
+                    return Next::End;
+                }
             };
             if !piece.more() && self.assembly.is_empty() {
                 self.current = Some(piece);

@@ -216,6 +216,7 @@ impl Rows {
 /// # Errors
 /// The job's own; 08006 when its worker was lost.
 pub fn conclude(cluster: &'static Cluster, job: JobId) -> Result<(), Failure> {
+    debug_assert!(session::holds(job));
     let phase = session::notice(cluster, job).phase();
     let pid = cluster
         .slot(job)

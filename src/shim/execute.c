@@ -145,9 +145,48 @@ refuse_what_cannot_run(RawStmt *statement)
 }
 
 /*
+ * Whether the statement ends its transaction and starts others, as VACUUM does. A transaction must not start
+ * under a security context (it would be what every abort returns to), so these run without one. They can:
+ * what they run of users' code, the functions of an index, they run as the table's owner and under a
+ * context of their own.
+ */
+static bool
+starts_transactions(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_VacuumStmt:
+		case T_ClusterStmt:
+		case T_ReindexStmt:
+			return true;
+		case T_IndexStmt:
+			return castNode(IndexStmt, statement)->concurrent;
+		case T_DropStmt:
+			return castNode(DropStmt, statement)->concurrent;
+		case T_AlterTableStmt:
+			{
+				ListCell   *cell;
+
+				foreach(cell, castNode(AlterTableStmt, statement)->cmds)
+				{
+					AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+
+					if (command->subtype == AT_DetachPartition && castNode(PartitionCmd, command->def)->concurrent)
+						return true;
+				}
+				return false;
+			}
+		case T_AlterDatabaseStmt:	/* to another tablespace */
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
  * Whether the statement may commit and roll back by itself. CALL and DO run user code that could, and
  * after a ROLLBACK there the next transaction would start without the security context; so under one they
- * run atomically. Everything else that needs the top level (VACUUM and its like) runs no such code.
+ * run atomically.
  */
 static bool
 runs_at_top_level(RawStmt *statement, int32 sec_context)
@@ -279,7 +318,6 @@ run_text(const PgbRun *run)
 
 	StartTransactionCommand();
 	pgb_check_rights(run->identity);
-	SetUserIdAndSecContext(run->identity->current, sec_context);
 	arm_statement_timeout(timeout);
 	PGB_FAULT("transaction-begun");
 
@@ -289,6 +327,8 @@ run_text(const PgbRun *run)
 	if (was_logged)
 		ereport(LOG, (errmsg("statement: %s", run->sql), errhidestmt(true)));
 	single = list_length(statements) == 1;
+	if (!(single && starts_transactions(linitial_node(RawStmt, statements)->stmt)))
+		SetUserIdAndSecContext(run->identity->current, sec_context);
 	if (run->params != NULL)
 	{
 		params.values = pgb_restore_params(run->params, &params.types);

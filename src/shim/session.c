@@ -33,6 +33,7 @@
 #include "utils/guc_tables.h"
 #include "utils/portal.h"
 #include "utils/ps_status.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "shim.h"
@@ -383,7 +384,10 @@ pgb_reset_session(void)
 	if (OidIsValid(temp_namespace))
 	{
 		StartTransactionCommand();
+		/* Deletes rows of the catalogs, whose values may be stored out of line. */
+		PushActiveSnapshot(GetTransactionSnapshot());
 		ResetTempTableNamespace();
+		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
 	return !has_loaded && !superuser_has_changed && !has_other_temp_buffers() &&

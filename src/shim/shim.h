@@ -142,6 +142,12 @@ extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *
 #define PGB_FRAME_TAG 3			/* command tag of one statement */
 #define PGB_FRAME_NOTICE 4		/* body of a NoticeResponse message */
 
+/*
+ * They are found by name when the library is linked, and by nobody after that: the strictest visibility of
+ * all that mention a name holds, so that these here keep them out of the library's exports.
+ */
+#pragma GCC visibility push(hidden)
+
 /* The columns: int32 count, then oid, int32 typmod and zero-terminated name of each. May throw. */
 extern void pgb_describe(const char *description, size_t len);
 extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wait, may throw */
@@ -157,6 +163,8 @@ extern void pgb_fault(const char *name);
 #else
 #define PGB_FAULT(name) ((void) 0)
 #endif
+
+#pragma GCC visibility pop
 
 #define PGB_JOB_CANCEL 1
 #define PGB_JOB_TERMINATE 2

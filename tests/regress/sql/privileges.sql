@@ -77,6 +77,18 @@ RESET ROLE;
 SELECT count(*) FROM pg_roles WHERE rolname = 'regress_pgb_evil';
 -- What needs the top level works from such a function too.
 SELECT as_other('VACUUM others');
+-- And is no way out to the session's rights: what it calls runs as the owner of the table, restricted.
+SET ROLE regress_pgb_other;
+CREATE FUNCTION evil_index(n int4) RETURNS int4 IMMUTABLE LANGUAGE sql AS 'SELECT n';
+CREATE INDEX ON others (evil_index(n));
+CREATE OR REPLACE FUNCTION evil_index(n int4) RETURNS int4 IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('role', 'none', false);
+    RETURN n;
+END
+$$;
+RESET ROLE;
+SELECT sqlstate_of($$SELECT as_other('VACUUM (ANALYZE) others')$$);
 -- The next job of the session has the session's own rights again.
 SELECT r.* FROM pg_background_launch_v2('SELECT current_user, session_user') h, pg_background_result_v2(h.pid, h.cookie) AS r (c text, s text);
 -- SET SESSION AUTHORIZATION and SET ROLE come along, and do not stay.
@@ -87,6 +99,7 @@ SELECT r.* FROM pg_background_launch_v2('SELECT current_user, session_user, curr
 DROP FUNCTION as_other;
 DROP PROCEDURE evil, evil_commit;
 DROP TABLE secret, others;
+DROP FUNCTION evil_index;
 REVOKE CREATE ON SCHEMA public FROM regress_pgb_user, regress_pgb_other;
 DROP ROLE regress_pgb_user, regress_pgb_other, regress_pgb_outsider;
 SELECT count(*) FROM jobs;

@@ -138,6 +138,11 @@ fn a_worker_that_is_never_idle_sees_a_reload() {
              SET pg_background.max_workers = 1000; CREATE TABLE ran (number int4, pid int4)",
         )
         .expect("settings");
+    // The others queue behind this one until the configuration has changed, however slow the launches are.
+    leader
+        .batch_execute("SELECT pg_advisory_lock(1)")
+        .expect("locked");
+    launch(&mut leader, "SELECT pg_advisory_lock(1)");
     for number in 0..150 {
         launch(
             &mut leader,
@@ -149,7 +154,7 @@ fn a_worker_that_is_never_idle_sees_a_reload() {
         .batch_execute("ALTER SYSTEM SET pg_background.worker_max_jobs = 5")
         .expect("a setting");
     leader
-        .batch_execute("SELECT pg_reload_conf()")
+        .batch_execute("SELECT pg_reload_conf(); SELECT pg_advisory_unlock(1)")
         .expect("reloaded");
     eventually(&mut leader, "(SELECT count(*) = 150 FROM ran)");
     let most: i64 = value(

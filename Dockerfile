@@ -1,0 +1,26 @@
+# PostgreSQL's official image with pg_background in it:
+#
+#   docker build -t postgres-pg_background --build-arg PG_MAJOR=17 .
+#
+# CREATE EXTENSION pg_background is left to the databases that want it.
+
+ARG PG_MAJOR=17
+
+FROM postgres:${PG_MAJOR}-bookworm AS build
+ARG PG_MAJOR
+ARG RUST=1.95.0
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# hadolint ignore=DL3008
+RUN apt-get update -qq && \
+    apt-get install -y -qq --no-install-recommends build-essential ca-certificates curl && \
+    rm -rf /var/lib/apt/lists/*
+RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | \
+    sh -s -- -y --profile minimal --default-toolchain "$RUST"
+ENV PATH=/root/.cargo/bin:$PATH
+WORKDIR /pg_background
+COPY . .
+# The directories of the server are below /out then.
+RUN ci/setup && DESTDIR=/out ci/install && strip --strip-unneeded "/out/usr/lib/postgresql/$PG_MAJOR/lib/pg_background.so"
+
+FROM postgres:${PG_MAJOR}-bookworm
+COPY --from=build /out /

@@ -1,0 +1,138 @@
+# Sourced by the scripts that take more from Debian than packages for this machine: the source of a
+# server, and chroots of the releases that have a server version.
+# shellcheck shell=bash
+
+release_of() {
+    case $1 in
+    14) echo jammy ;;
+    15) echo bookworm ;;
+    16) echo noble ;;
+    17) echo trixie ;;
+    18) echo testing ;;
+    esac
+}
+
+# Downloads fail now and then.
+attempt() {
+    "$@" || { sleep 5 && "$@"; } || { sleep 20 && "$@"; }
+}
+
+# Where this machine gets its own Debian packages; nothing when it is no Debian, and then debootstrap
+# knows where to go. `mirror Debian-Security`: the corrections.
+mirror() {
+    apt-get indextargets --format '$(LABEL)|$(REPO_URI)' 2>/dev/null |
+        sed -n "/^${1:-Debian}|/{s/^[^|]*|//p;q}"
+}
+
+install_debootstrap() {
+    PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null ||
+        { as_root apt-get update -qq && as_root apt-get install -y -qq debootstrap </dev/null; }
+}
+
+# Ubuntu's keys. Debian has them since 13: taken from there when this machine has none.
+ubuntu_keyring() {
+    local keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg
+    if [ ! -e "$keyring" ]; then
+        make_chroot 17 && inside 17 apt-get update -qq &&
+            inside 17 apt-get install -y -qq ubuntu-keyring </dev/null || return
+        keyring=$target/chroot/17$keyring
+    fi >&2
+    echo "$keyring"
+}
+
+# The scripts that know how to make a Debian and an Ubuntu serve every release of theirs, also one that
+# this debootstrap has not heard of.
+bootstrap() {
+    local version=$1 chroot=$2 release keyring security
+    release=$(release_of "$version")
+    set -- as_root env PATH="$PATH:/usr/sbin:/sbin" debootstrap --variant=minbase \
+        --include=ca-certificates
+    case $version in
+    14 | 16)
+        keyring=$(ubuntu_keyring) || return
+        "$@" --components=main,universe --keyring="$keyring" \
+            "$release" "$chroot" '' /usr/share/debootstrap/scripts/gutsy &&
+            # The releases themselves have the first minor versions only.
+            as_root sed -i "p; s/ $release / $release-updates /" "$chroot/etc/apt/sources.list"
+        ;;
+    *)
+        "$@" "$release" "$chroot" "$(mirror)" /usr/share/debootstrap/scripts/sid || return
+        # As this machine: a library asks for the minor version that it was built for.
+        security=$(mirror Debian-Security)
+        [ "$release" = testing ] || [ -z "$security" ] ||
+            echo "deb $security $release-security main" | as_root tee -a "$chroot/etc/apt/sources.list" >/dev/null
+        ;;
+    esac
+}
+
+# Renamed into place when it is whole, so that an interrupted run leaves nothing that looks finished.
+make_chroot() {
+    local version=$1 chroot=$target/chroot/$1
+    [ ! -d "$chroot" ] || return 0
+    mkdir -p "$target/chroot"
+    as_root rm -rf "$chroot.new"
+    bootstrap "$version" "$chroot.new" &&
+        # No package starts a service in there.
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$chroot.new/usr/sbin/policy-rc.d" >/dev/null &&
+        as_root chmod 755 "$chroot.new/usr/sbin/policy-rc.d" &&
+        # A mirror that is frozen, or behind, serves as well: the packages are signed all the same.
+        echo 'Acquire::Check-Valid-Until "false";' |
+        as_root tee "$chroot.new/etc/apt/apt.conf.d/check-valid-until" >/dev/null &&
+        as_root mv "$chroot.new" "$chroot"
+}
+
+# Runs a command in the chroot of a version, as root, with the project at its usual path. Mounts
+# and processes are in namespaces of their own: they are gone with the command, however it ends.
+# The toolchain and cargo's downloads are mounted for reading only.
+inside() {
+    local version=$1 chroot=$target/chroot/$1
+    shift
+    # shellcheck disable=SC2016
+    as_root unshare --mount --pid --ipc --fork --kill-child bash -euc '
+        chroot=$1 root=$2 toolchain=$3 cargo_home=$4
+        shift 4
+        mkdir -p "$chroot$root" "$chroot$toolchain" "$chroot$cargo_home"
+        mount --bind "$root" "$chroot$root"
+        for home in "$toolchain" "$cargo_home"; do
+            mount --bind "$home" "$chroot$home"
+            mount -o remount,bind,ro "$chroot$home"
+        done
+        mount -t proc proc "$chroot/proc"
+        mount --rbind /dev "$chroot/dev"
+        cp -L /etc/resolv.conf "$chroot/etc/resolv.conf"
+        exec chroot "$chroot" "$@"
+    ' bash "$chroot" "$root" "$toolchain" "$cargo_home" \
+        /usr/bin/env -i PATH="$toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/root LC_ALL=C.UTF-8 \
+        CARGO_HOME="$cargo_home" CARGO_TARGET_DIR="$target/matrix/$version" CARGO_NET_OFFLINE=true \
+        CARGO_TERM_COLOR=never PG_MAJOR="$version" PGB_TEST_FILTER="${PGB_TEST_FILTER:-}" \
+        /bin/bash -c 'cd "$1" && shift && exec "$@"' bash "$root" "$@"
+}
+
+# Runs a command in a copy of the chroot of a version that is gone with the command. Of this machine there is
+# nothing in it but one directory, at /given, for reading only.
+aside() {
+    local version=$1 given=$2 chroot=$target/chroot/$1
+    shift 2
+    as_root mkdir -p "$chroot.copy"
+    # shellcheck disable=SC2016
+    as_root unshare --mount --pid --ipc --fork --kill-child bash -euc '
+        chroot=$1 given=$2
+        shift 2
+        copy=$chroot.copy
+        mount -t tmpfs tmpfs "$copy"
+        mkdir "$copy/upper" "$copy/work" "$copy/root"
+        mount -t overlay overlay -o "lowerdir=$chroot,upperdir=$copy/upper,workdir=$copy/work" "$copy/root"
+        mkdir "$copy/root/given"
+        mount --bind "$given" "$copy/root/given"
+        mount -o remount,bind,ro "$copy/root/given"
+        mount -t proc proc "$copy/root/proc"
+        mount --rbind /dev "$copy/root/dev"
+        cp -L /etc/resolv.conf "$copy/root/etc/resolv.conf"
+        exec chroot "$copy/root" "$@"
+    ' bash "$chroot" "$given" \
+        /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+        DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+toolchain=$(rustc --print sysroot)
+cargo_home=${CARGO_HOME:-$HOME/.cargo}

@@ -1,0 +1,17 @@
+# Sourced by the scripts that need a program which cargo can build.
+# shellcheck shell=bash
+
+# Puts `cargo SUBCOMMAND` on the PATH: the machine's own if it has one of that version, else built, and kept in
+# target/tools. A version is exact; 'any' takes what is there.
+cargo_tool() {
+    local subcommand=$1 version=$2 tools=$target/tools
+    PATH=$tools/bin:$PATH
+    has() { "cargo-$subcommand" "$subcommand" --version 2>/dev/null | grep -qE "${version/any/.}"; }
+    has || {
+        say "building cargo-$subcommand"
+        [ "$version" != any ] || version='*'
+        CARGO_TARGET_DIR=$target/tools/build \
+            cargo install --quiet --locked --root "$tools" "cargo-$subcommand" --version "$version"
+        rm -rf "$target/tools/build"
+    }
+}
