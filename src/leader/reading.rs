@@ -240,11 +240,9 @@ impl Reading {
         }
     }
 
-    /// Everything was read: the job is not let go of when the reading ends. A row that its job failed in the middle
-    /// of is none.
+    /// Everything was read: the job is not let go of when the reading ends.
     pub fn complete(&mut self) {
         self.done();
-        self.assembly.clear();
         self.taking = false;
     }
 
