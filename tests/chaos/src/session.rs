@@ -243,6 +243,12 @@ impl Session<'_> {
 
     fn forget(&mut self, job: &Job) -> Step {
         let Handle { pid, cookie } = job.handle;
+        // A read that was interrupted may have let go of the job. Then the pid alone means another one that this
+        // session has on the same process, or that was queued and came to it.
+        let means_another = |other: &Job| other.handle.pid == pid || other.handle.pid == 0;
+        if job.by_pid && self.jobs.iter().any(means_another) {
+            return Step::Done;
+        }
         let sql = if job.by_pid {
             format!("SELECT pg_background_detach({pid})")
         } else {
