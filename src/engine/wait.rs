@@ -121,7 +121,7 @@ impl Patience {
     /// Then one wait of so many spins.
     const TRIAL: u32 = 32;
 
-    /// None learned anything yet.
+    /// Nothing learned yet.
     #[must_use]
     pub const fn new() -> Self {
         Self {

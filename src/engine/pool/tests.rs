@@ -626,7 +626,7 @@ fn a_process_that_has_reported_in_is_not_taken_for_lost() {
 }
 
 #[test]
-fn a_start_that_fails_for_good_fails_every_job_in() {
+fn a_start_that_fails_for_good_fails_every_queued_job() {
     let memory = Memory::new(8, 2, 1);
     let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
     let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
