@@ -6,7 +6,7 @@ export PG_CONFIG
 endif
 
 .PHONY: help demo demo-stop demo-shards book test test-matrix install bench bench-engine bench-compare \
-	loom loom-mutants shuttle miri chaos faults lint setup assertions valgrind package deb dist
+	loom loom-mutants shuttle miri memcheck chaos faults lint setup assertions valgrind package deb dist
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
@@ -22,6 +22,7 @@ help:
 	@echo 'make loom-mutants  defects put into the engine, one at a time: the models catch them'
 	@echo 'make shuttle       the whole table and pool under random schedules'
 	@echo 'make miri          the tests of the engine under Miri (needs a nightly toolchain)'
+	@echo 'make memcheck      the same under valgrind'
 	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
 	@echo 'make faults        every fault at every fault point, in a copy of the server'
 	@echo 'make assertions    the server tests on a PostgreSQL that checks itself, built for it'
@@ -73,6 +74,9 @@ shuttle:
 
 miri:
 	@ci/miri
+
+memcheck:
+	@ci/memcheck
 
 chaos: setup
 	@ci/chaos $(SECONDS) $(SEED)

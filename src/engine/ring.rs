@@ -481,14 +481,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::VecDeque;
+    use std::mem::MaybeUninit;
 
-    fn memory(capacity: usize) -> Vec<u64> {
-        vec![0; capacity / ALIGN]
+    /// Never written: Miri and memcheck see who reads what was not put there.
+    fn memory(capacity: usize) -> Box<[MaybeUninit<u64>]> {
+        Box::new_uninit_slice(capacity / ALIGN)
     }
 
-    fn buffer(memory: &mut Vec<u64>) -> MappedBuffer {
+    fn buffer(memory: &mut [MaybeUninit<u64>]) -> MappedBuffer {
         let capacity = memory.len() * ALIGN;
-        // SAFETY: the vector outlives the buffer in every test, and is used through it alone.
+        // SAFETY: the memory outlives the buffer in every test, and is used through it alone.
         unsafe { MappedBuffer::new(memory.as_mut_ptr().cast(), capacity) }
     }
 

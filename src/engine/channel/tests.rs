@@ -123,7 +123,7 @@ impl Setting {
     fn new(capacity: usize) -> Self {
         // Leaked: a test's few kilobytes.
         let shared: &'static Shared = Box::leak(Box::default());
-        let memory = Box::leak(vec![0_u64; capacity / ring::ALIGN].into_boxed_slice());
+        let memory = Box::leak(Box::<[u64]>::new_uninit_slice(capacity / ring::ALIGN));
         // SAFETY: leaked, and used through the buffer alone.
         let buffer = unsafe { MappedBuffer::new(memory.as_mut_ptr().cast(), capacity) };
         let (file, expected) = (Rc::default(), Rc::default());
