@@ -92,10 +92,11 @@ impl Reader<'_> {
             &mut NoVigil,
             || {
                 let _ = word.watch(generation);
+                let mut inlet = inlet.borrow_mut();
                 if !whole {
-                    inlet.borrow().enter(process(READER));
+                    inlet.enter(process(READER));
                 }
-                channel.shared.ring.arm_reader(process(READER));
+                inlet.ring.arm(process(READER));
             },
             || {
                 let finished = word.load().phase().is_finished();

@@ -59,15 +59,16 @@ fn take(
     open: impl Fn() -> bool,
 ) -> Option<u8> {
     ring_bell(ring, reader.give_back());
+    let lent = std::cell::RefCell::new(&mut *reader);
     let found = wait_for(
         &ring.bells[own as usize],
         None,
         &mut NoVigil,
-        || ring.shared.arm_reader(process(own)),
+        || lent.borrow_mut().arm(process(own)),
         || {
             // First whether more can come: once it cannot, everything is in the ring.
             let open = open();
-            match reader.peek() {
+            match lent.borrow_mut().peek() {
                 Some(chunk) => Some(Some(chunk)),
                 None => (!open).then_some(None),
             }
@@ -195,6 +196,42 @@ fn a_reader_that_is_gone_does_not_hold_the_worker() {
         ring.bells[WRITER as usize].ring();
         let all = worker.join().unwrap();
         assert!(!all, "there was no room for the third");
+    });
+}
+
+/// The worker writes two frames, too small for it to publish them, and turns to something else. A reader that goes
+/// to sleep looks at the frontier: it sees a frame whole or not at all, and after the worker has written it, not
+/// later.
+///
+/// Two threads, unbounded; a ring of sixteen frames.
+#[test]
+fn what_is_not_published_is_seen_by_a_reader_that_goes_to_sleep() {
+    loom::model(|| {
+        let ring = Ring::new(32);
+        let worker = {
+            let ring = ring.clone();
+            thread::spawn(move || {
+                let mut writer = Writer::new(&ring.shared, ring.cells.clone());
+                for number in 0..2 {
+                    let wake = writer.try_write(1, &[number; SHORT], false);
+                    assert_eq!(wake, Ok(None), "published");
+                }
+            })
+        };
+        let mut reader = Reader::new(&ring.shared, ring.cells.clone());
+        let mut seen = 0;
+        let mut look = || {
+            reader.arm(process(READER));
+            while let Some(chunk) = reader.peek() {
+                reader.payload(chunk, |bytes| assert_eq!(bytes, [seen; SHORT]));
+                let _ = reader.consume(chunk);
+                seen += 1;
+            }
+            seen
+        };
+        look();
+        worker.join().unwrap();
+        assert_eq!(look(), 2);
     });
 }
 

@@ -78,8 +78,9 @@ pub const SPILL_BUFFER: usize = 256 * 1024;
 pub const SPILL_BUFFER: usize = 16;
 
 /// A reader that sleeps is woken for less than a quarter of the ring when it was not woken for so long:
-/// rows of a slow job arrive as they come, and a fast one pays nothing for it.
-const PROMPT: Micros = 1_000;
+/// rows of a slow job arrive as they come, and a fast one pays nothing for it. For what is written in the
+/// meantime, or while it goes to sleep, the reader itself looks once more after so long ([`super::ring`]'s frontier).
+pub const PROMPT: Micros = 1_000;
 
 /// What the worker's end needs of the process it is in.
 pub trait Surroundings {

@@ -6,19 +6,22 @@
 //!   **chunks**; each chunk has an 8-byte header (payload length, kind, flags) and lies in the buffer in
 //!   one piece, 8-byte aligned, so that the reader can look at it where it is. A chunk that would not fit
 //!   before the end of the buffer is preceded by a *skip* chunk.
-//! * `head` counts the bytes ever written, `tail` those ever given back. Both only grow; the buffer holds
-//!   `head - tail` bytes. The capacity is a power of two, and offsets are the counters modulo it.
+//! * `head` counts the bytes ever published, `tail` those ever given back. Both only grow. The capacity is a
+//!   power of two, and offsets are the counters modulo it.
+//! * `frontier` counts the bytes ever written: `head`, and what the worker has not published yet. The buffer
+//!   holds `frontier - tail` bytes.
 //!
 //! # Who may touch what
 //!
 //! | field | written by | read by |
 //! |---|---|---|
 //! | `head` | the worker: `Release` after the bytes are in the buffer, for a batch of chunks at a time | the reader: `Acquire` |
+//! | `frontier` | the worker: `Release` after the bytes are in the buffer, for each chunk | the reader, before it sleeps: `Acquire` |
 //! | `tail` | the reader: `Release` after it has done with the bytes | the worker: `Acquire` |
 //! | `reader` | the reader: itself while it waits for bytes, else 0 | the worker |
 //! | `writer` | the worker: itself while it waits for room, else 0 | the reader |
 //! | `discard` | the reader, once: nobody will read any more | the worker |
-//! | bytes from `tail` to `head` | nobody | the reader |
+//! | bytes from `tail` to `frontier` | nobody | the reader |
 //! | the other bytes | the worker | nobody |
 //!
 //! # Waking
@@ -30,7 +33,10 @@
 //! nor a line of memory that goes to and fro between two processors: the worker when a quarter of the buffer
 //! has been written since it published last, or when it says so ([`Writer::flush`]); the reader likewise
 //! ([`Reader::give_back`]). Publishing wakes a reader that sleeps, and a worker that sleeps once half of the
-//! buffer is free. Before either sleeps it publishes what it holds back.
+//! buffer is free. Before the worker sleeps it publishes what it holds back; before the reader sleeps it gives
+//! back what it holds, and looks at the `frontier`, so that it does not sleep on rows that a worker with something
+//! else to do has not published. (That is why the frontier has a line of memory of its own: a reader that is
+//! awake never touches it.)
 //!
 //! # Ends
 //!
@@ -55,6 +61,8 @@ pub const MIN_CAPACITY: usize = 1024;
 /// The part of the ring that both sides share, in the job's arena block. The buffer follows elsewhere.
 #[repr(C, align(64))]
 pub struct Shared {
+    frontier: AtomicU64,
+    _frontier_line: [u64; 7],
     head: AtomicU64,
     reader: AtomicU64,
     _head_line: [u64; 6],
@@ -66,6 +74,8 @@ pub struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         Self {
+            frontier: AtomicU64::new(0),
+            _frontier_line: [0; 7],
             head: AtomicU64::new(0),
             reader: AtomicU64::new(0),
             _head_line: [0; 6],
@@ -82,15 +92,6 @@ impl Shared {
     pub fn discard(&self) {
         if !mutant!("ring-discard-unsaid") {
             self.discard.store(1, Ordering::SeqCst);
-        }
-    }
-
-    /// What [`Reader::arm`] does, for a caller that has lent the reader elsewhere.
-    pub fn arm_reader(&self, own: Party) {
-        self.reader.store(own.to_bits(), Ordering::Relaxed);
-        // Pairs with the fence in `Writer::flush`: our doorbell before our look at its head.
-        if !mutant!("ring-reader-arms-without-fence") {
-            fence(Ordering::SeqCst);
         }
     }
 
@@ -158,9 +159,9 @@ pub type Wake = Option<Party>;
 pub struct Writer<'a, B> {
     shared: &'a Shared,
     buffer: B,
-    /// Bytes written; `shared.head`, which only this side writes, may lag behind.
-    head: u64,
-    /// `shared.head`.
+    /// `shared.frontier`, which only this side writes.
+    frontier: u64,
+    /// `shared.head`, which only this side writes, and which may lag behind.
     published: u64,
     /// `shared.tail` when last looked at.
     tail: u64,
@@ -178,7 +179,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
         Self {
             shared,
             buffer,
-            head,
+            frontier: head,
             published: head,
             tail,
         }
@@ -201,7 +202,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
     fn place(&self, len: usize) -> (usize, usize) {
         let capacity = self.buffer.capacity();
         let size = size_of_chunk(len);
-        let offset = self.head as usize & (capacity - 1);
+        let offset = self.frontier as usize & (capacity - 1);
         if offset + size > capacity {
             (capacity - offset, size)
         } else {
@@ -223,11 +224,11 @@ impl<'a, B: Buffer> Writer<'a, B> {
 
     fn room(&mut self, need: usize) -> bool {
         let capacity = self.buffer.capacity() as u64;
-        if self.head + need as u64 - self.tail <= capacity {
+        if self.frontier + need as u64 - self.tail <= capacity {
             return true;
         }
         self.tail = self.shared.tail.load(Ordering::Acquire);
-        self.head + need as u64 - self.tail <= capacity
+        self.frontier + need as u64 - self.tail <= capacity
     }
 
     /// Writes one chunk: `payload` of at most [`chunk_limit`](Self::chunk_limit) bytes. `more`: the frame
@@ -250,15 +251,19 @@ impl<'a, B: Buffer> Writer<'a, B> {
         if !self.room(need) {
             return Err(Full);
         }
-        let mut at = self.head as usize & (capacity - 1);
+        let mut at = self.frontier as usize & (capacity - 1);
         if skip > 0 {
             self.buffer.write(at, &header(skip - HEADER, SKIP, false));
             at = 0;
         }
         self.buffer.write(at, &header(payload.len(), kind, more));
         self.buffer.write(at + HEADER, payload);
-        self.head += (skip + size) as u64;
-        let unpublished = self.head - self.published;
+        self.frontier += (skip + size) as u64;
+        self.shared.frontier.store(
+            self.frontier,
+            weakened!("ring-frontier-relaxed", Ordering::Release),
+        );
+        let unpublished = self.frontier - self.published;
         Ok(if unpublished >= capacity as u64 / 4 {
             self.flush()
         } else {
@@ -269,11 +274,12 @@ impl<'a, B: Buffer> Writer<'a, B> {
     /// Publishes what was written. Returns the reader, if it waits.
     #[must_use]
     pub fn flush(&mut self) -> Wake {
-        if self.published != self.head {
-            self.published = self.head;
-            self.shared
-                .head
-                .store(self.head, weakened!("ring-head-relaxed", Ordering::Release));
+        if self.published != self.frontier {
+            self.published = self.frontier;
+            self.shared.head.store(
+                self.frontier,
+                weakened!("ring-head-relaxed", Ordering::Release),
+            );
         }
         self.reader_now()
     }
@@ -281,7 +287,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
     /// The reader, if it waits: to be asked after something was published for it.
     #[must_use]
     pub fn reader_now(&self) -> Wake {
-        // Pairs with the fence in `Shared::arm_reader`: what was published before our look at its doorbell.
+        // Pairs with the fence in `Reader::arm`: what was published before our look at its doorbell.
         if !mutant!("ring-flush-without-fence") {
             fence(Ordering::SeqCst);
         }
@@ -321,7 +327,7 @@ pub struct Reader<'a, B> {
     tail: u64,
     /// `shared.tail`, which only this side writes.
     published: u64,
-    /// `shared.head` when last looked at.
+    /// What may be read, when last looked at: `shared.head`, or the frontier.
     head: u64,
 }
 
@@ -345,7 +351,8 @@ impl<'a, B: Buffer> Reader<'a, B> {
     pub fn peek(&mut self) -> Option<Chunk> {
         loop {
             if self.head == self.tail {
-                self.head = self.shared.head.load(Ordering::Acquire);
+                // What was published may be less than what was taken at the frontier.
+                self.head = self.head.max(self.shared.head.load(Ordering::Acquire));
                 if self.head == self.tail {
                     return None;
                 }
@@ -405,7 +412,7 @@ impl<'a, B: Buffer> Reader<'a, B> {
             .tail
             .store(self.tail, weakened!("ring-tail-relaxed", Ordering::Release));
         let writer = self.writer_now()?;
-        let held = self.shared.head.load(Ordering::Relaxed) - self.tail;
+        let held = (self.shared.head.load(Ordering::Relaxed)).saturating_sub(self.tail);
         (held <= self.buffer.capacity() as u64 / 2).then_some(writer)
     }
 
@@ -417,9 +424,17 @@ impl<'a, B: Buffer> Reader<'a, B> {
         Party::from_bits(self.shared.writer.load(Ordering::Relaxed))
     }
 
-    /// Says that the reader waits for bytes. It then peeks once more before it sleeps.
-    pub fn arm(&self, own: Party) {
-        self.shared.arm_reader(own);
+    /// Says that the reader waits for bytes. It then peeks once more before it sleeps, and finds what was written
+    /// and not published too.
+    pub fn arm(&mut self, own: Party) {
+        self.shared.reader.store(own.to_bits(), Ordering::Relaxed);
+        // Pairs with the fence in `Writer::reader_now`: our doorbell before our look at its head.
+        if !mutant!("ring-reader-arms-without-fence") {
+            fence(Ordering::SeqCst);
+        }
+        if !mutant!("ring-reader-sleeps-before-the-frontier") {
+            self.head = self.shared.frontier.load(Ordering::Acquire);
+        }
     }
 
     /// The reader waits no more.
@@ -545,7 +560,7 @@ mod tests {
         let (shared, mut memory) = (Shared::default(), memory(1024));
         let buffer = buffer(&mut memory);
         let mut writer = Writer::new(&shared, buffer);
-        let reader = Reader::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
         let own = Party::new(3, 4);
         reader.arm(own);
         assert_eq!(writer.try_write(1, &[0; 8], false), Ok(None));
@@ -554,6 +569,29 @@ mod tests {
         assert_eq!(writer.try_write(1, &[0; 120], false), Ok(Some(own)));
         reader.disarm();
         assert_eq!(writer.flush(), None);
+    }
+
+    #[test]
+    fn a_reader_that_is_about_to_sleep_sees_what_is_not_published() {
+        let (shared, mut memory) = (Shared::default(), memory(1024));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
+        assert_eq!(writer.try_write(1, &[1], false), Ok(None));
+        assert_eq!(writer.try_write(1, &[2], false), Ok(None));
+        assert_eq!(read_one(&mut reader), None);
+        reader.arm(Party::new(3, 4));
+        assert_eq!(read_one(&mut reader).unwrap().2, [1]);
+        // It leaves off ahead of what is published, and so does the next.
+        assert_eq!(reader.give_back(), None);
+        let mut second = Reader::new(&shared, buffer);
+        assert_eq!(read_one(&mut second), None);
+        second.arm(Party::new(3, 5));
+        assert_eq!(read_one(&mut second).unwrap().2, [2]);
+        assert_eq!(second.give_back(), None);
+        assert_eq!(writer.try_write(1, &[3], false), Ok(None));
+        let _ = writer.flush();
+        assert_eq!(read_one(&mut second).unwrap().2, [3]);
     }
 
     #[test]

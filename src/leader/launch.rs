@@ -470,7 +470,7 @@ fn await_worker(
     let bound = wait::until(
         cluster,
         job,
-        Some(timeout),
+        timeout,
         || {},
         || {
             // The postmaster rings when a process starts or ends.

@@ -345,7 +345,7 @@ impl Reading {
 
     /// Looks for what comes next, while it is not there or the job has finished; `Some(None)`: the end.
     fn look(&mut self, wait: bool) -> Option<Option<Front>> {
-        let (cluster, job, shared) = (self.cluster, self.job, self.shared);
+        let (cluster, job) = (self.cluster, self.job);
         let word = &cluster.slot(job).word;
         let inlet = RefCell::new(&mut self.inlet);
         let look = || {
@@ -361,12 +361,13 @@ impl Reading {
         }
         let stepwise = self.pace == Pace::Stepwise;
         let arm = || {
+            let mut inlet = inlet.borrow_mut();
             if stepwise {
-                inlet.borrow().enter(own_party());
+                inlet.enter(own_party());
             }
-            shared.ring.arm_reader(own_party());
+            inlet.ring.arm(own_party());
         };
-        let found = wait::until(cluster, job, None, arm, look);
+        let found = wait::for_rows(cluster, job, arm, look);
         self.inlet.ring.disarm();
         if stepwise && let Some(worker) = self.inlet.leave() {
             ring(worker);

@@ -3,11 +3,13 @@
 //! All waits of a session for jobs go through [`until_any`]: for one to be bound to a worker, to finish, to
 //! have rows; for the first of many to finish. Meanwhile a [`LeaderVigil`] looks, at growing intervals, for
 //! a deadlock that comes back to this session, and while a job has no worker, at intervals of
-//! [`LIVENESS_NET`] at most, whether one is really on its way.
+//! [`LIVENESS_NET`] at most, whether one is really on its way. Who waits for rows looks for them once more
+//! after [`PROMPT`].
 
+use crate::engine::channel::PROMPT;
 use crate::engine::job::Phase;
 use crate::engine::table::JobId;
-use crate::engine::wait::{Latch, Micros, Vigil, timeout, wait_for};
+use crate::engine::wait::{Micros, Vigil, timeout, wait_for};
 use crate::leader::deadlock;
 use crate::leader::session::{self, Asking, Name};
 use crate::pg::cluster::Cluster;
@@ -25,6 +27,15 @@ pub const LIVENESS_NET: Micros = 1_000_000;
 /// Several times what starting a process takes.
 const NET_FIRST: Micros = 16_000;
 
+/// Whether the wait loop is to look once more soon after it went to sleep.
+#[derive(Clone, Copy)]
+enum SecondLook {
+    No,
+    /// [`PROMPT`] after the first sleep begins.
+    Wanted,
+    At(Micros),
+}
+
 /// See the module documentation.
 struct LeaderVigil<'a> {
     cluster: &'static Cluster,
@@ -33,6 +44,7 @@ struct LeaderVigil<'a> {
     deadlock_due: Micros,
     net_interval: Micros,
     net_due: Micros,
+    second_look: Cell<SecondLook>,
     patience: deadlock::Patience,
 }
 
@@ -47,6 +59,7 @@ impl<'a> LeaderVigil<'a> {
             deadlock_due: now + interval,
             net_interval: NET_FIRST,
             net_due: now + NET_FIRST,
+            second_look: Cell::new(SecondLook::No),
             patience: deadlock::Patience::default(),
         }
     }
@@ -63,14 +76,25 @@ impl<'a> LeaderVigil<'a> {
 
 impl Vigil for LeaderVigil<'_> {
     fn due(&self) -> Option<Micros> {
-        Some(if self.without_worker().is_some() {
+        let due = if self.without_worker().is_some() {
             self.net_due.min(self.deadlock_due)
         } else {
             self.deadlock_due
+        };
+        if matches!(self.second_look.get(), SecondLook::Wanted) {
+            self.second_look.set(SecondLook::At(latch::now() + PROMPT));
+        }
+        Some(match self.second_look.get() {
+            SecondLook::At(moment) => moment.min(due),
+            SecondLook::No | SecondLook::Wanted => due,
         })
     }
 
     fn look(&mut self, now: Micros) {
+        // The look itself is the wait loop's, which has just had it.
+        if matches!(self.second_look.get(), SecondLook::At(moment) if moment <= now) {
+            self.second_look.set(SecondLook::No);
+        }
         if self.net_due <= now {
             self.net_interval = (2 * self.net_interval).min(LIVENESS_NET);
             self.net_due = now + self.net_interval;
@@ -145,8 +169,19 @@ pub fn until_any<T>(
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
+    let vigil = LeaderVigil::new(cluster, jobs, latch::now());
+    keeping(vigil, until, deadline, arm, look)
+}
+
+fn keeping<T>(
+    mut vigil: LeaderVigil<'_>,
+    until: Until,
+    deadline: Option<Micros>,
+    arm: impl Fn(),
+    look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let (cluster, jobs) = (vigil.cluster, vigil.jobs);
     let latch = ProcessLatch::new(cluster);
-    let mut vigil = LeaderVigil::new(cluster, jobs, latch.now());
     let watch = Watch {
         cluster,
         jobs,
@@ -160,16 +195,31 @@ pub fn until_any<T>(
     wait_for(&latch, deadline, &mut vigil, arm, look)
 }
 
-/// As [`until_any`], for one job; `timeout_ms`: `None` for ever.
-pub fn until<T>(
+/// Waits for rows of a job; `arm` says that its worker shall ring for them.
+pub fn for_rows<T>(
     cluster: &'static Cluster,
     job: JobId,
-    timeout_ms: Option<i32>,
     arm: impl Fn(),
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    let deadline = timeout_ms.map(|limit| latch::now() + limit as Micros * 1000);
-    until_any(cluster, &[job], Until::Change, deadline, arm, look)
+    let (now, jobs) = (latch::now(), [job]);
+    let vigil = LeaderVigil {
+        second_look: Cell::new(SecondLook::Wanted),
+        ..LeaderVigil::new(cluster, &jobs, now)
+    };
+    keeping(vigil, Until::Change, None, arm, look)
+}
+
+/// As [`until_any`], for one job and so long at most.
+pub fn until<T>(
+    cluster: &'static Cluster,
+    job: JobId,
+    timeout_ms: i32,
+    arm: impl Fn(),
+    look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let deadline = latch::now() + timeout_ms as Micros * 1000;
+    until_any(cluster, &[job], Until::Change, Some(deadline), arm, look)
 }
 
 /// Waits until the first of several jobs has finished; `None`: none until `deadline`.

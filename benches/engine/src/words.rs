@@ -64,7 +64,7 @@ pub fn bench(c: &mut Criterion) {
     );
 
     let (shared, memory) = (Shared::default(), ring::Memory::new(1024));
-    let reader = Reader::new(&shared, memory.attach());
+    let mut reader = Reader::new(&shared, memory.attach());
     let mut writer = Writer::new(&shared, memory.attach());
     let own = leader();
     group.bench_function("ring: flush, nobody waits", |b| b.iter(|| writer.flush()));

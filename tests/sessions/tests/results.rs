@@ -55,6 +55,76 @@ fn a_read_that_is_interrupted_before_the_first_row_can_be_repeated() {
     nothing_is_left(&mut observer);
 }
 
+/// A row that rings nobody, because one just before it did or the reader was awake, and nothing after it.
+#[test]
+fn rows_are_seen_as_they_come_though_no_other_follows() {
+    let database = Database::new();
+    let (mut leader, mut observer) = (database.session(), database.session());
+    let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
+    let read = |leader: &mut Client, handle: Handle| {
+        let mut transaction = leader.transaction().expect("a transaction");
+        transaction
+            .batch_execute(&format!(
+                // No look for deadlocks either, which would find rows as well.
+                "SET LOCAL statement_timeout = '20s';
+                 SET LOCAL deadlock_timeout = '1h';
+                 DECLARE c CURSOR FOR SELECT pg_background_result({}, {}, NULL::int4)",
+                handle.pid, handle.cookie
+            ))
+            .expect("a cursor");
+        let rows = transaction.query("FETCH 3 FROM c", &[]);
+        let rows = rows.expect("they are there, and the fourth is not waited for");
+        rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
+    };
+    // Given up after it was begun, the session has let go of it.
+    let end = |observer: &mut Client, handle: Handle| {
+        let worker = format!(
+            "FROM pg_stat_activity WHERE pid = {} AND state = 'active'",
+            handle.pid
+        );
+        let canceled = format!("SELECT pg_cancel_backend(pid) {worker}");
+        observer.execute(&canceled, &[]).expect("canceled");
+        eventually(observer, &format!("NOT EXISTS (SELECT {worker})"));
+    };
+    // The third row so much counting after the second.
+    let job = |count: u32| {
+        format!(
+            "SELECT CASE WHEN g = 1 THEN (SELECT 1 FROM pg_advisory_lock(1))
+                         WHEN g = 3 THEN (SELECT 3 + 0 * count(*)::int4 FROM generate_series(1, {count}))
+                         WHEN g = 4 THEN (SELECT 4 FROM pg_sleep(600)) ELSE g END
+             FROM generate_series(1, 4) g"
+        )
+    };
+
+    // Before the reader comes.
+    let handle = launch(&mut leader, &job(0));
+    asleep(&mut leader, handle);
+    assert_eq!(read(&mut leader, handle), [1, 2, 3]);
+    end(&mut observer, handle);
+
+    // While the reader sleeps, and just when it sleeps again.
+    for count in [0, 400, 1000, 1800, 2800, 4000] {
+        observer
+            .batch_execute("SELECT pg_advisory_lock(1)")
+            .expect("locked");
+        let handle = launch(&mut leader, &job(count));
+        let rows = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| read(&mut leader, handle));
+            let waits = format!(
+                "(SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = {pid})"
+            );
+            eventually(&mut observer, &waits);
+            observer
+                .batch_execute("SELECT pg_advisory_unlock(1)")
+                .expect("unlocked");
+            reading.join().expect("the thread ends")
+        });
+        assert_eq!(rows, [1, 2, 3], "{count}");
+        end(&mut observer, handle);
+    }
+    nothing_is_left(&mut observer);
+}
+
 #[test]
 fn a_read_that_is_interrupted_after_the_first_row_leaves_nothing_and_its_worker_goes_on() {
     let database = Database::new();
