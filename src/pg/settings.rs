@@ -42,7 +42,7 @@ pub enum OnExhaustion {
 pub const MAX_QUEUE_SIZE: i32 = 256 * 1024 * 1024;
 /// The default spin, microseconds: longer than a warm job and its wake-up take, shorter than what a
 /// waiter could do with the processor. Measured; see `docs/architecture.md`.
-const DEFAULT_SPIN: i32 = 100;
+const DEFAULT_SPIN: i32 = 200;
 
 /// A number that a worker needs before the settings are defined.
 struct Number {

@@ -231,25 +231,33 @@ pub fn parallel(db: &mut Client, batches: usize) -> Picture {
 /// T11: transactions a second of so many clients; rows of the table, and the picture.
 pub fn clients(pgbench: &PgBench, db: &mut Client, batches: usize) -> (Vec<Row>, Picture) {
     const COUNTS: [u32; 3] = [1, 4, 16];
-    let scripts = [clients::OURS, clients::SELECT, clients::DBLINK];
-    let mut sides = [Vec::new(), Vec::new(), Vec::new()];
+    let scripts = [
+        clients::OURS,
+        clients::OURS_V1,
+        clients::SELECT,
+        clients::DBLINK,
+    ];
+    let mut sides = [const { Vec::new() }; 4];
     let mut rows = Vec::new();
     for count in COUNTS {
-        let series: [Series; 3] = alternate(batches, |side| {
+        let series: [Series; 4] = alternate(batches, |side| {
             Ok(vec![pgbench.rate(db, scripts[side], count)?])
         });
-        rows.push(Row {
+        let [ours, ours_v1, select, _] = &series;
+        let what = clients::what(count);
+        let what_v1 = format!("{what}, by v1 functions");
+        rows.extend([(what, ours), (what_v1, ours_v1)].map(|(what, ours)| Row {
             id: "T11",
-            what: clients::what(count),
-            ours: series[0].clone(),
-            peer: Some(series[1].clone()),
+            what,
+            ours: ours.clone(),
+            peer: Some(select.clone()),
             target: Target::AtLeastTimesPeer(0.25),
-        });
+        }));
         for (side, series) in sides.iter_mut().zip(series) {
             side.push(series);
         }
     }
-    let [ours, select, dblink] = sides;
+    let [ours, ours_v1, select, dblink] = sides;
     let picture = picture(
         "clients",
         "Clients that each launch and read, one job after the other",
@@ -275,7 +283,13 @@ pub fn clients(pgbench: &PgBench, db: &mut Client, batches: usize) -> (Vec<Row>,
                 series: select,
             },
             Side {
-                name: "pg_background",
+                name: "pg_background, v1 functions",
+                color: OURS_TOO,
+                dash: Dash::Solid,
+                series: ours_v1,
+            },
+            Side {
+                name: "pg_background, v2 functions",
                 color: OURS,
                 dash: Dash::Solid,
                 series: ours,
