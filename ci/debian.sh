@@ -105,6 +105,7 @@ inside() {
         /usr/bin/env -i PATH="$toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/root LC_ALL=C.UTF-8 \
         CARGO_HOME="$cargo_home" CARGO_TARGET_DIR="$target/matrix/$version" CARGO_NET_OFFLINE=true \
         CARGO_TERM_COLOR=never PG_MAJOR="$version" PGB_TEST_FILTER="${PGB_TEST_FILTER:-}" \
+        PGB_CLIENTS="${PGB_CLIENTS:-}" \
         /bin/bash -c 'cd "$1" && shift && exec "$@"' bash "$root" "$@"
 }
 
