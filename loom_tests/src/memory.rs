@@ -2,13 +2,11 @@
 
 use crate::latch::Bell;
 use crate::sync::{Arc, Mutex};
-use pg_background::engine::handle::Cookie;
-use pg_background::engine::job::Phase;
 use pg_background::engine::party::Party;
-use pg_background::engine::pool::{
-    Doorbells, Lane, LaneKey, Leader, Pool, PoolLock, Totals, Worker,
-};
-use pg_background::engine::table::{FreeList, JobId, JobTable, Options, Slot};
+use pg_background::engine::pool::memory::Room;
+use pg_background::engine::pool::{self, Doorbells, LaneKey, PoolLock};
+use pg_background::engine::table::{JobId, Options};
+use std::ops::Deref;
 
 /// The spinlock of the pool. The scheduler can be had only while it is held.
 pub struct Lock {
@@ -36,14 +34,14 @@ pub const LANE: LaneKey = LaneKey {
 };
 
 /// Everything in shared memory, and one doorbell for each process by its number.
-pub struct Memory {
-    slots: Vec<Slot>,
-    free: FreeList,
-    lanes: Vec<Lane>,
-    workers: Vec<Worker>,
-    leaders: Vec<Leader>,
-    totals: Totals,
-    lock: Lock,
+pub struct Memory(pool::memory::Memory<Lock>);
+
+impl Deref for Memory {
+    type Target = pool::memory::Memory<Lock>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Memory {
@@ -56,58 +54,17 @@ impl Memory {
     /// With this much room; the processes are numbered from 0.
     #[must_use]
     pub fn with_lanes(jobs: usize, lanes: usize, workers: usize, processes: usize) -> Arc<Self> {
-        let memory = Self {
-            slots: (0..jobs).map(|_| Slot::default()).collect(),
-            free: FreeList::default(),
-            lanes: (0..lanes).map(|_| Lane::default()).collect(),
-            workers: (0..workers).map(|_| Worker::default()).collect(),
-            leaders: (0..processes).map(|_| Leader::default()).collect(),
-            totals: Totals::default(),
-            lock: Lock {
-                held: Mutex::new(()),
-                bells: (0..processes).map(|_| Bell::default()).collect(),
-            },
+        let room = Room {
+            jobs,
+            lanes,
+            workers,
+            leaders: processes,
         };
-        memory.jobs().initialize();
-        Arc::new(memory)
-    }
-
-    /// The job table.
-    #[must_use]
-    pub fn jobs(&self) -> JobTable<'_> {
-        JobTable::new(&self.slots, &self.free)
-    }
-
-    /// The pool.
-    #[must_use]
-    pub fn pool(&self) -> Pool<'_, Lock> {
-        Pool::new(
-            self.jobs(),
-            &self.lanes,
-            &self.workers,
-            &self.leaders,
-            &self.totals,
-            &self.lock,
-        )
-    }
-
-    /// The slot of a job.
-    #[must_use]
-    pub fn slot(&self, job: JobId) -> &Slot {
-        &self.slots[job.index as usize]
-    }
-
-    /// The place of a worker.
-    #[must_use]
-    pub fn worker(&self, index: u32) -> &Worker {
-        &self.workers[index as usize]
-    }
-
-    /// Where the job is, if its slot is its own still.
-    #[must_use]
-    pub fn phase(&self, job: JobId) -> Option<Phase> {
-        let now = self.slot(job).word.load_if(job.generation);
-        now.map(|now| now.phase())
+        let lock = Lock {
+            held: Mutex::new(()),
+            bells: (0..processes).map(|_| Bell::default()).collect(),
+        };
+        Arc::new(Self(pool::memory::Memory::new(room, lock)))
     }
 
     /// Claims a slot for `leader` and fills it in.
@@ -125,10 +82,8 @@ impl Memory {
     }
 
     fn claim_with(&self, leader: Party, options: Options) -> JobId {
-        let job = self.jobs().claim().expect("there is a free slot");
-        let cookie = Cookie::new(job.index, job.generation, 1);
-        self.slot(job).prepare(cookie, leader, options, &[]);
-        job
+        let job = self.claim_for(leader, options, &[]);
+        job.expect("there is a free slot")
     }
 
     /// The doorbell of a process.

@@ -91,6 +91,7 @@ pub use share::Leader;
 
 mod left;
 mod life;
+pub mod memory;
 mod queue;
 mod room;
 mod share;

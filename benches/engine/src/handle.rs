@@ -23,7 +23,8 @@ pub fn bench(c: &mut Criterion) {
     });
 
     let memory = Memory::new(4096, 1);
-    let (job, cookie) = memory.claim();
+    let job = memory.claim();
+    let cookie = Cookie::new(job.index, job.generation, 1);
     let _ = memory.place(job);
     group.bench_function("find its job", |b| {
         b.iter(|| memory.jobs().find(black_box(cookie)).expect("it is queued"));

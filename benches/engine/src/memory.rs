@@ -1,14 +1,13 @@
 //! A pool in this process's memory, with one lane.
 
+use std::ops::Deref;
 use std::sync::Mutex;
 
-use pg_background::engine::handle::Cookie;
 use pg_background::engine::job::{Begin, End, Release};
 use pg_background::engine::party::Party;
-use pg_background::engine::pool::{
-    Doorbells, Lane, LaneKey, Leader, Next, Placement, Pool, PoolLock, Staffing, Totals, Worker,
-};
-use pg_background::engine::table::{FreeList, JobId, JobTable, Options, Slot};
+use pg_background::engine::pool::memory::{self, Room};
+use pg_background::engine::pool::{Doorbells, LaneKey, Next, Placement, PoolLock, Staffing};
+use pg_background::engine::table::{JobId, Options};
 
 /// Stands for the server's lightweight lock; its doorbells ring nobody.
 #[derive(Default)]
@@ -39,54 +38,32 @@ pub fn leader() -> Party {
 }
 
 /// What is in shared memory.
-pub struct Memory {
-    slots: Vec<Slot>,
-    free: FreeList,
-    lanes: Vec<Lane>,
-    workers: Vec<Worker>,
-    leaders: Vec<Leader>,
-    totals: Totals,
-    lock: Lock,
+pub struct Memory(memory::Memory<Lock>);
+
+impl Deref for Memory {
+    type Target = memory::Memory<Lock>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Memory {
     /// With room for so many jobs and workers.
     pub fn new(jobs: usize, workers: usize) -> Self {
-        let some = |count| std::iter::repeat_n((), count);
-        let memory = Self {
-            slots: some(jobs).map(|()| Slot::default()).collect(),
-            free: FreeList::default(),
-            lanes: some(4).map(|()| Lane::default()).collect(),
-            workers: some(workers).map(|()| Worker::default()).collect(),
-            leaders: some(4).map(|()| Leader::default()).collect(),
-            totals: Totals::default(),
-            lock: Lock::default(),
+        let room = Room {
+            jobs,
+            lanes: 4,
+            workers,
+            leaders: 4,
         };
-        memory.jobs().initialize();
-        memory
-    }
-
-    pub fn jobs(&self) -> JobTable<'_> {
-        JobTable::new(&self.slots, &self.free)
-    }
-
-    pub fn pool(&self) -> Pool<'_, Lock> {
-        Pool::new(
-            self.jobs(),
-            &self.lanes,
-            &self.workers,
-            &self.leaders,
-            &self.totals,
-            &self.lock,
-        )
+        Self(memory::Memory::new(room, Lock::default()))
     }
 
     /// A reserved job, filled in but for what the server puts into its block.
-    pub fn claim(&self) -> (JobId, Cookie) {
-        let job = self.jobs().claim().expect("there is a free slot");
-        let cookie = Cookie::new(job.index, job.generation, 1);
-        self.slots[job.index as usize].prepare(cookie, leader(), Options::default(), &[]);
-        (job, cookie)
+    pub fn claim(&self) -> JobId {
+        let job = self.claim_for(leader(), Options::default(), &[]);
+        job.expect("there is a free slot")
     }
 
     /// Publishes it: to an idle worker, or to the end of the queue.
@@ -98,10 +75,10 @@ impl Memory {
 
     /// Starts a worker, which finds one job queued and runs it. Returns its place and that job.
     pub fn start_worker(&self) -> (u32, JobId) {
-        let (job, _) = self.claim();
+        let job = self.claim();
         assert_eq!(self.place(job), Placement::Queued);
         self.pool().locked(|scheduler| {
-            let staffing = scheduler.staff(0, self.workers.len() as u32, true, 0);
+            let staffing = scheduler.staff(0, u32::MAX, true, 0);
             let Staffing::Start { worker, generation } = staffing else {
                 panic!("expected a start, got {staffing:?}");
             };
@@ -116,7 +93,7 @@ impl Memory {
 
     /// The worker runs its job to the end and looks for the next.
     pub fn complete(&self, worker: u32, job: JobId) -> Next {
-        let word = &self.slots[job.index as usize].word;
+        let word = &self.slot(job).word;
         let begun = word.begin(job.generation);
         assert!(matches!(begun, Begin::Running { .. }), "{begun:?}");
         let _ = word.finish(job.generation, End::Completed);
@@ -126,7 +103,7 @@ impl Memory {
 
     /// The leader lets go of a finished job.
     pub fn let_go(&self, job: JobId) {
-        let word = &self.slots[job.index as usize].word;
+        let word = &self.slot(job).word;
         assert_eq!(word.detach(job.generation), Release::LastOut);
         self.jobs().free(job);
     }

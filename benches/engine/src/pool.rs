@@ -16,7 +16,7 @@ pub fn bench(c: &mut Criterion) {
         assert_eq!(memory.complete(worker, first), Next::Idle);
         memory.let_go(first);
         b.iter(|| {
-            let (job, _) = memory.claim();
+            let job = memory.claim();
             assert!(matches!(memory.place(job), Placement::Handed(_)));
             assert_eq!(memory.complete(worker, job), Next::Idle);
             memory.let_go(job);
@@ -30,7 +30,7 @@ pub fn bench(c: &mut Criterion) {
             let memory = Memory::new(waiting + 2, 1);
             let (worker, mut running) = memory.start_worker();
             let launch = || {
-                let (job, _) = memory.claim();
+                let job = memory.claim();
                 assert_eq!(memory.place(job), Placement::Queued);
                 job
             };
@@ -51,7 +51,7 @@ pub fn bench(c: &mut Criterion) {
         let memory = Memory::new(64, 1);
         let _busy = memory.start_worker();
         b.iter(|| {
-            let (job, _) = memory.claim();
+            let job = memory.claim();
             assert_eq!(memory.place(job), Placement::Queued);
             let _ = memory.pool().cancel(job, false, |_| {});
             memory.let_go(job);

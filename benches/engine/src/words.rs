@@ -50,7 +50,7 @@ pub fn bench(c: &mut Criterion) {
             let memory = Memory::new(64, 1);
             let jobs = memory.jobs();
             b.iter(|| {
-                let (job, _) = memory.claim();
+                let job = memory.claim();
                 let word = &jobs.slot(job.index).word;
                 word.publish(job.generation);
                 let _ = word.bind(job.generation);

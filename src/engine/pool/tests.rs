@@ -1,9 +1,8 @@
 //! The pool against a sequential model, and the rules of fairness and of giving places one by one.
 
 use super::*;
-use crate::engine::handle::Cookie;
 use crate::engine::job::{Begin, End, Phase};
-use crate::engine::table::{FreeList, Options};
+use crate::engine::table::Options;
 
 mod model;
 mod soon;
@@ -44,44 +43,17 @@ const C: LaneKey = LaneKey {
     role: 10,
 };
 
-struct Memory {
-    slots: Vec<Slot>,
-    free: FreeList,
-    lanes: Vec<Lane>,
-    workers: Vec<Worker>,
-    leaders: Vec<Leader>,
-    totals: Totals,
-    lock: Unlocked,
-}
+type Memory = memory::Memory<Unlocked>;
 
 impl Memory {
-    fn new(jobs: usize, lanes: usize, workers: usize) -> Self {
-        let memory = Self {
-            slots: (0..jobs).map(|_| Slot::default()).collect(),
-            free: FreeList::default(),
-            lanes: (0..lanes).map(|_| Lane::default()).collect(),
-            workers: (0..workers).map(|_| Worker::default()).collect(),
-            leaders: (0..LEADERS).map(|_| Leader::default()).collect(),
-            totals: Totals::default(),
-            lock: Unlocked::default(),
+    fn with_room(jobs: usize, lanes: usize, workers: usize) -> Self {
+        let room = memory::Room {
+            jobs,
+            lanes,
+            workers,
+            leaders: LEADERS,
         };
-        memory.jobs().initialize();
-        memory
-    }
-
-    fn jobs(&self) -> JobTable<'_> {
-        JobTable::new(&self.slots, &self.free)
-    }
-
-    fn pool(&self) -> Pool<'_, Unlocked> {
-        Pool::new(
-            self.jobs(),
-            &self.lanes,
-            &self.workers,
-            &self.leaders,
-            &self.totals,
-            &self.lock,
-        )
+        Self::new(room, Unlocked::default())
     }
 
     fn locked<'a, R>(&'a self, body: impl FnOnce(&mut Scheduler<'a>) -> R) -> R {
@@ -89,25 +61,12 @@ impl Memory {
     }
 
     fn word(&self, job: JobId) -> &crate::engine::job::JobWord {
-        &self.slots[job.index as usize].word
-    }
-
-    fn phase(&self, job: JobId) -> Option<Phase> {
-        self.word(job)
-            .load_if(job.generation)
-            .map(|now| now.phase())
+        &self.slot(job).word
     }
 
     /// A reserved job with its request filled in.
     fn claim(&self, options: Options, excluded: &[u32]) -> Option<JobId> {
         self.claim_for(Party::new(0, 1), options, excluded)
-    }
-
-    fn claim_for(&self, leader: Party, options: Options, excluded: &[u32]) -> Option<JobId> {
-        let job = self.jobs().claim()?;
-        let cookie = Cookie::new(job.index, job.generation, 1);
-        self.slots[job.index as usize].prepare(cookie, leader, options, excluded);
-        Some(job)
     }
 
     /// The jobs on a list, whose links are checked.
@@ -317,7 +276,7 @@ fn running(next: Next) -> JobId {
 
 #[test]
 fn jobs_of_a_lane_run_first_in_first_out() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let jobs: Vec<_> = (0..4).map(|_| memory.queue(A)).collect();
     let (worker, _, mut next) = memory.start(memory.staff(0, 1, 1), party(100));
     for job in jobs {
@@ -330,7 +289,7 @@ fn jobs_of_a_lane_run_first_in_first_out() {
 
 #[test]
 fn an_idle_worker_is_handed_the_job_at_once() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
     assert_eq!(memory.complete(worker, running(next)), Next::Idle);
@@ -344,7 +303,7 @@ fn an_idle_worker_is_handed_the_job_at_once() {
 
 #[test]
 fn a_worker_whose_limit_comes_after_it_was_handed_a_job_stays() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
     assert_eq!(memory.complete(worker, running(next)), Next::Idle);
@@ -359,7 +318,7 @@ fn a_worker_whose_limit_comes_after_it_was_handed_a_job_stays() {
 
 #[test]
 fn a_lane_that_floods_cannot_starve_another() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
@@ -374,7 +333,7 @@ fn a_lane_that_floods_cannot_starve_another() {
 
 #[test]
 fn no_lane_starves_between_two_that_flood() {
-    let memory = Memory::new(16, 3, 1);
+    let memory = Memory::with_room(16, 3, 1);
     for key in [A, B, C] {
         memory.queue(key);
         memory.queue(key);
@@ -398,7 +357,7 @@ fn no_lane_starves_between_two_that_flood() {
 
 #[test]
 fn an_idle_worker_of_another_lane_gives_its_place() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
     assert_eq!(memory.complete(worker, running(next)), Next::Idle);
@@ -413,7 +372,7 @@ fn an_idle_worker_of_another_lane_gives_its_place() {
 
 #[test]
 fn a_worker_that_runs_dry_serves_a_lane_that_is_short() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
     let job = memory.queue(B);
@@ -424,7 +383,7 @@ fn a_worker_that_runs_dry_serves_a_lane_that_is_short() {
 
 #[test]
 fn a_job_whose_worker_died_goes_back_to_the_head() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     let first = memory.queue(A);
     let second = memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
@@ -441,7 +400,7 @@ fn a_job_whose_worker_died_goes_back_to_the_head() {
 
 #[test]
 fn a_job_given_back_goes_to_a_worker_that_is_idle() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let idle_first = memory.queue(A);
     let (idle, _, next) = memory.start(memory.staff(0, 2, 1), party(100));
     assert_eq!(running(next), idle_first);
@@ -456,7 +415,7 @@ fn a_job_given_back_goes_to_a_worker_that_is_idle() {
 
 #[test]
 fn a_job_canceled_before_its_worker_died_does_not_go_back() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
     let _ = memory.start(memory.staff(0, 1, 1), party(100));
     assert_eq!(memory.pool().cancel(job, false, |_| {}), Canceling::Asked);
@@ -470,7 +429,7 @@ fn a_job_canceled_before_its_worker_died_does_not_go_back() {
 
 #[test]
 fn a_process_that_dies_before_it_took_its_job_is_replaced() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
     let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
         panic!("there is a place");
@@ -487,7 +446,7 @@ fn a_process_that_dies_before_it_took_its_job_is_replaced() {
 
 #[test]
 fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     let job = memory.claim(Options::default(), &[100]).unwrap();
     let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
     assert_eq!(placement, Placement::Queued);
@@ -500,7 +459,7 @@ fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
 
 #[test]
 fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
     let options = Options {
@@ -517,7 +476,7 @@ fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
 
 #[test]
 fn a_process_that_never_reports_in_is_replaced() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let job = memory.queue(A);
     let Staffing::Start { worker, generation } = memory.staff(0, 2, 1) else {
         panic!("there is a place");
@@ -533,7 +492,7 @@ fn a_process_that_never_reports_in_is_replaced() {
 
 #[test]
 fn a_lost_process_does_not_keep_its_place_from_another_lane() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
     memory.queue(B);
@@ -545,7 +504,7 @@ fn a_lost_process_does_not_keep_its_place_from_another_lane() {
 
 #[test]
 fn a_process_that_slept_through_its_dismissal_finds_its_place_taken() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
     assert_eq!(memory.complete(worker, running(next)), Next::Idle);
@@ -566,7 +525,7 @@ fn a_process_that_slept_through_its_dismissal_finds_its_place_taken() {
 
 #[test]
 fn a_registration_that_fails_gives_the_place_back() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
         panic!("there is a place");
@@ -583,7 +542,7 @@ fn a_registration_that_fails_gives_the_place_back() {
 
 #[test]
 fn a_registration_is_awaited_until_its_first_process_reports_in() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let staffing = memory.staff(0, 1, 1);
     let Staffing::Start { worker, generation } = staffing else {
@@ -613,7 +572,7 @@ fn a_registration_is_awaited_until_its_first_process_reports_in() {
 
 #[test]
 fn a_process_that_has_reported_in_is_not_taken_for_lost() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
         panic!("there is a place");
@@ -627,7 +586,7 @@ fn a_process_that_has_reported_in_is_not_taken_for_lost() {
 
 #[test]
 fn a_start_that_fails_for_good_fails_every_queued_job() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
     let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
         panic!("there is a place");
@@ -656,7 +615,7 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
 
 #[test]
 fn a_queued_job_leaves_its_lane_when_canceled() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
     for job in [jobs[1], jobs[0], jobs[2]] {
         let canceled = memory
@@ -676,7 +635,7 @@ fn a_queued_job_leaves_its_lane_when_canceled() {
 
 #[test]
 fn a_dismissed_worker_goes_home() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.staff(0, 2, 1), party(100));
     assert_eq!(memory.complete(worker, running(next)), Next::Idle);
@@ -705,7 +664,7 @@ fn a_dismissed_worker_goes_home() {
 
 #[test]
 fn there_is_no_room_for_more_lanes_than_fit() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let job = memory.queue(B);
     let (third, placement, _) = memory.place(C);
@@ -718,7 +677,7 @@ fn there_is_no_room_for_more_lanes_than_fit() {
 
 #[test]
 fn what_is_left_behind_is_taken_once() {
-    let memory = Memory::new(2, 1, 1);
+    let memory = Memory::with_room(2, 1, 1);
     let pool = memory.pool();
     assert_eq!(pool.take_left_behind(), None);
     let over = |_| {

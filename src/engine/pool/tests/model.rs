@@ -174,7 +174,7 @@ struct Model {
 impl Model {
     fn new(cap: u32) -> Self {
         Self {
-            memory: Memory::new(JOBS, KEYS.len(), PLACES),
+            memory: Memory::with_room(JOBS, KEYS.len(), PLACES),
             cap,
             now: 1,
             next_pid: 100,

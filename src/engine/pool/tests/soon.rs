@@ -32,7 +32,7 @@ fn occupy(memory: &Memory, worker: u32, run_time: Micros) -> JobId {
 
 #[test]
 fn a_job_goes_to_the_idle_worker_that_is_awake() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let [_, second] = two_idle(&memory);
     let (job, awake) = place_awake(&memory, |idle| idle == party(101));
     assert_eq!(awake, Awake::Handed(party(101), 0));
@@ -43,7 +43,7 @@ fn a_job_goes_to_the_idle_worker_that_is_awake() {
 
 #[test]
 fn with_all_asleep_a_job_stays_reserved() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     two_idle(&memory);
     let (job, awake) = place_awake(&memory, |_| false);
     assert_eq!(awake, Awake::None);
@@ -53,7 +53,7 @@ fn with_all_asleep_a_job_stays_reserved() {
 
 #[test]
 fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
     let busy = occupy(&memory, first, 7);
     let (job, awake) = place_awake(&memory, |_| false);
@@ -79,7 +79,7 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
 
 #[test]
 fn a_lane_of_long_jobs_is_not_waited_for() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
     occupy(&memory, first, HOUR);
     let (_, awake) = place_awake(&memory, |_| false);
@@ -88,7 +88,7 @@ fn a_lane_of_long_jobs_is_not_waited_for() {
 
 #[test]
 fn a_lane_of_which_nothing_is_known_is_not_waited_for() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     two_idle(&memory);
     let (_, placement, _) = memory.place(A);
     assert_eq!(placement, Placement::Handed(party(100)));
@@ -98,7 +98,7 @@ fn a_lane_of_which_nothing_is_known_is_not_waited_for() {
 
 #[test]
 fn one_long_job_among_short_ones_is_soon_forgotten() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
     for run_time in [7, 7, HOUR, 7, 7] {
         memory.locked(|scheduler| scheduler.took(first, run_time));
@@ -110,7 +110,7 @@ fn one_long_job_among_short_ones_is_soon_forgotten() {
 
 #[test]
 fn with_nobody_asleep_there_is_no_wake_up_to_spare() {
-    let memory = Memory::new(8, 2, 1);
+    let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, _, next) = memory.start(memory.staff(0, 1, 1), party(100));
     assert_eq!(memory.complete(worker, running(next)), Next::Idle);
@@ -121,7 +121,7 @@ fn with_nobody_asleep_there_is_no_wake_up_to_spare() {
 
 #[test]
 fn a_worker_that_must_not_run_the_job_is_not_waited_for() {
-    let memory = Memory::new(8, 2, 2);
+    let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
     occupy(&memory, first, 7);
     let options = Options {
