@@ -1,5 +1,6 @@
 //! At DEBUG1 and DEBUG2 the log tells the life of a job.
 
+use postgres::Client;
 use session_tests::*;
 use std::process::Command;
 
@@ -62,10 +63,20 @@ fn every_transition_of_a_job_is_in_the_log() {
         ],
     );
     let mut leader = server.session();
+    // The worker may look for its next job after the leader has read of the last one's end.
+    let rests = |leader: &mut Client| {
+        eventually(
+            leader,
+            "(SELECT workers_idle = 1 FROM pg_background_resources())",
+        );
+    };
     // Queued, for there is no worker yet; then by one that is idle; then one that fails.
     run(&mut leader, "SELECT 1");
+    rests(&mut leader);
     run(&mut leader, "SELECT 2");
+    rests(&mut leader);
     assert!(try_run(&mut leader, "SELECT 1 / 0").is_err());
+    rests(&mut leader);
     // Canceled while it runs, and again when it has ended; meanwhile another, that has not begun.
     let running = launch(&mut leader, "SELECT pg_sleep(600)");
     asleep(&mut leader, running);
@@ -77,6 +88,7 @@ fn every_transition_of_a_job_is_in_the_log() {
     call(&mut leader, "pg_background_cancel_v2", running).expect("canceled");
     call(&mut leader, "pg_background_wait_v2", running).expect("waited for");
     assert_eq!(cancel_and_forget(&mut leader, running), "canceled");
+    rests(&mut leader);
     // Ended with its worker, which does not answer.
     let deaf = launch(&mut leader, "SELECT pg_sleep(600)");
     asleep(&mut leader, deaf);
