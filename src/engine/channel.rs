@@ -171,14 +171,23 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             return None;
         }
         let wake = ring.try_write(kind, payload, false).ok()?;
-        if wake.is_none() && ring.is_awaited() {
-            let now = now();
-            if now >= self.woken_at + PROMPT {
-                self.woken_at = now;
-                return Some(ring.flush());
-            }
+        Some(wake.or_else(|| self.prompt(now)))
+    }
+
+    /// Publishes what was written for a reader that sleeps and was not woken for so long ([`PROMPT`]).
+    fn prompt(&mut self, now: impl FnOnce() -> Micros) -> Wake {
+        let ring = self.ring.get_mut();
+        if !ring.is_awaited() {
+            return None;
         }
-        Some(wake)
+        // The clock first: a ring for nothing, after the reader has had its second look, must not count for what
+        // is written after it.
+        let now = now();
+        if now < self.woken_at + PROMPT || ring.is_taken() {
+            return None;
+        }
+        self.woken_at = now;
+        ring.flush()
     }
 
     /// Takes a message, which must neither wait nor fail: into the ring if there is room, or into the buffer
@@ -230,16 +239,22 @@ impl<'a, B: Buffer> Outlet<'a, B> {
                 self.drop_all(io);
                 return false;
             }
+            // One that takes a row now and then leaves as soon as it has one, but has waited for this one too.
+            let awaited = self.shared.present();
             if self.mode == Mode::File && !self.settle(io) {
                 self.torn = more;
                 self.make_room(io, payload.len());
                 self.collect(kind, payload, more);
+                if awaited && !more {
+                    self.write_out(io);
+                }
                 return true;
             }
             let written = self.ring.get_mut().try_write(kind, payload, more);
             match written {
                 Ok(wake) => {
                     self.torn = more;
+                    let wake = wake.or_else(|| self.prompt(|| io.latch().now()));
                     wake.into_iter().for_each(|reader| io.ring(reader));
                     return true;
                 }
@@ -278,12 +293,14 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             }
         }
         let is_wanted = !self.buffer.is_empty() && !self.shared.ring.is_discarded();
+        // Before the file, which is newer.
+        let woken = self.flush();
         let reader = if is_wanted && append(self.written - self.base, &self.buffer) {
             self.publish_written()
         } else {
             None
         };
-        self.flush().or(reader)
+        woken.or(reader)
     }
 
     /// Adds a message to the last of the result. `false`: there is no memory for it.

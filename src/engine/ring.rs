@@ -222,6 +222,12 @@ impl<'a, B: Buffer> Writer<'a, B> {
         self.shared.reader.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether the reader has given back everything that was written, as far as can be told without a fence.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.shared.tail.load(Ordering::Relaxed) == self.frontier
+    }
+
     fn room(&mut self, need: usize) -> bool {
         let capacity = self.buffer.capacity() as u64;
         if self.frontier + need as u64 - self.tail <= capacity {
