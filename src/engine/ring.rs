@@ -95,6 +95,11 @@ impl Shared {
         }
     }
 
+    /// What the reader has given back.
+    pub(super) fn given_back(&self) -> u64 {
+        self.tail.load(Ordering::Relaxed)
+    }
+
     /// Whether rows are dropped.
     #[must_use]
     pub fn is_discarded(&self) -> bool {
