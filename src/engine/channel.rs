@@ -450,9 +450,8 @@ impl<'a, B: Buffer> Outlet<'a, B> {
                     if caught_up(written) {
                         return Some(true);
                     }
-                    let given_up = !self.present()
-                        || self.shared.ring.is_discarded()
-                        || io.is_unwanted();
+                    let given_up =
+                        !self.present() || self.shared.ring.is_discarded() || io.is_unwanted();
                     given_up.then_some(false)
                 },
             );
