@@ -49,7 +49,7 @@
 use super::party::Party;
 use super::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
 use super::sync::{AtomicU64, Ordering, fence};
-use super::wait::{Latch, Micros, NoVigil, wait_for};
+use super::wait::{Latch, Micros, Vigil, wait_for};
 use std::cell::{Cell, RefCell};
 
 /// What both sides share, in the job's arena block. The ring's buffer follows elsewhere.
@@ -67,6 +67,11 @@ pub struct Shared {
 impl Shared {
     fn present(&self) -> bool {
         self.present.load(Ordering::Relaxed) != 0
+    }
+
+    /// What the reader has given back, of the ring and of the file.
+    fn progress(&self) -> (u64, u64) {
+        (self.ring.given_back(), self.taken.load(Ordering::Relaxed))
     }
 }
 
@@ -94,6 +99,15 @@ pub trait Surroundings {
     fn ring(&self, party: Party);
     /// Whether nobody will read any more.
     fn is_unwanted(&self) -> bool;
+    /// How long the worker waits for a reader before it asks, for the first time, whether that one is held up.
+    /// `None`: it never asks.
+    fn patience(&self) -> Option<Micros> {
+        None
+    }
+    /// Whether the reader is held up by something that may be this worker's to give: a lock.
+    fn is_held_up(&self, _reader: Party) -> bool {
+        false
+    }
     /// Writes `bytes` into the file at `offset`, which is its end. May unwind: the job fails then.
     fn append(&mut self, offset: u64, bytes: &[u8]);
     /// Empties the file. May unwind.
@@ -113,6 +127,46 @@ enum Waited {
     Unwanted,
 }
 
+/// Looks at growing intervals whether the reader that the worker waits for is held up.
+struct ReaderVigil<'a, S> {
+    io: &'a S,
+    shared: &'a Shared,
+    /// How far the reader was when it was found so.
+    held_up: &'a Cell<Option<(u64, u64)>>,
+    interval: Micros,
+    due: Option<Micros>,
+}
+
+impl<'a, S: Surroundings> ReaderVigil<'a, S> {
+    fn new(io: &'a S, shared: &'a Shared, held_up: &'a Cell<Option<(u64, u64)>>) -> Self {
+        let interval = io.patience();
+        Self {
+            io,
+            shared,
+            held_up,
+            interval: interval.unwrap_or(0),
+            due: interval.map(|interval| io.latch().now().saturating_add(interval)),
+        }
+    }
+}
+
+impl<S: Surroundings> Vigil for ReaderVigil<'_, S> {
+    fn due(&self) -> Option<Micros> {
+        self.due
+    }
+
+    fn look(&mut self, now: Micros) {
+        self.interval = self.interval.saturating_mul(2);
+        self.due = Some(now.saturating_add(self.interval));
+        let reader = Party::from_bits(self.shared.present.load(Ordering::Relaxed));
+        if reader.is_some_and(|reader| self.io.is_held_up(reader)) {
+            self.held_up.set(Some(self.shared.progress()));
+            // The wait loop looks at it when it is awake again.
+            self.io.ring(self.io.own());
+        }
+    }
+}
+
 /// The worker's end.
 pub struct Outlet<'a, B> {
     shared: &'a Shared,
@@ -127,6 +181,8 @@ pub struct Outlet<'a, B> {
     /// A frame was begun and not completed.
     torn: bool,
     woken_at: Micros,
+    /// How far the reader was when it was found held up; until it goes on it is not taken for present.
+    held_up: Cell<Option<(u64, u64)>>,
 }
 
 impl<'a, B: Buffer> Outlet<'a, B> {
@@ -141,7 +197,17 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             buffer: Vec::new(),
             torn: false,
             woken_at: 0,
+            held_up: Cell::new(None),
         }
+    }
+
+    /// Whether a reader holds the worker back: one that is there, and is not held up itself.
+    fn present(&self) -> bool {
+        self.shared.present()
+            && self
+                .held_up
+                .get()
+                .is_none_or(|then| then != self.shared.progress())
     }
 
     /// Bytes of payload that one chunk carries at most.
@@ -171,14 +237,23 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             return None;
         }
         let wake = ring.try_write(kind, payload, false).ok()?;
-        if wake.is_none() && ring.is_awaited() {
-            let now = now();
-            if now >= self.woken_at + PROMPT {
-                self.woken_at = now;
-                return Some(ring.flush());
-            }
+        Some(wake.or_else(|| self.prompt(now)))
+    }
+
+    /// Publishes what was written for a reader that sleeps and was not woken for so long ([`PROMPT`]).
+    fn prompt(&mut self, now: impl FnOnce() -> Micros) -> Wake {
+        let ring = self.ring.get_mut();
+        if !ring.is_awaited() {
+            return None;
         }
-        Some(wake)
+        // The clock first: a ring for nothing, after the reader has had its second look, must not count for what
+        // is written after it.
+        let now = now();
+        if now < self.woken_at + PROMPT || ring.is_taken() {
+            return None;
+        }
+        self.woken_at = now;
+        ring.flush()
     }
 
     /// Takes a message, which must neither wait nor fail: into the ring if there is room, or into the buffer
@@ -230,16 +305,22 @@ impl<'a, B: Buffer> Outlet<'a, B> {
                 self.drop_all(io);
                 return false;
             }
+            // One that takes a row now and then leaves as soon as it has one, but has waited for this one too.
+            let awaited = self.present();
             if self.mode == Mode::File && !self.settle(io) {
                 self.torn = more;
                 self.make_room(io, payload.len());
                 self.collect(kind, payload, more);
+                if awaited && !more {
+                    self.write_out(io);
+                }
                 return true;
             }
             let written = self.ring.get_mut().try_write(kind, payload, more);
             match written {
                 Ok(wake) => {
                     self.torn = more;
+                    let wake = wake.or_else(|| self.prompt(|| io.latch().now()));
                     wake.into_iter().for_each(|reader| io.ring(reader));
                     return true;
                 }
@@ -278,12 +359,14 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             }
         }
         let is_wanted = !self.buffer.is_empty() && !self.shared.ring.is_discarded();
+        // Before the file, which is newer.
+        let woken = self.flush();
         let reader = if is_wanted && append(self.written - self.base, &self.buffer) {
             self.publish_written()
         } else {
             None
         };
-        self.flush().or(reader)
+        woken.or(reader)
     }
 
     /// Adds a message to the last of the result. `false`: there is no memory for it.
@@ -323,7 +406,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         let waited = wait_for(
             io.latch(),
             None,
-            &mut NoVigil,
+            &mut ReaderVigil::new(io, self.shared, &self.held_up),
             || {
                 armed.set(true);
                 let mut ring = self.ring.borrow_mut();
@@ -337,7 +420,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
                 if self.ring.borrow_mut().has_room(len) {
                     return Some(Waited::Room);
                 }
-                (armed.get() && !self.shared.present()).then_some(Waited::Absent)
+                (armed.get() && !self.present()).then_some(Waited::Absent)
             },
         );
         self.ring.get_mut().disarm();
@@ -348,7 +431,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     /// one that is present, and waits until it has. `false`: it has not, and is not present.
     fn settle(&mut self, io: &mut impl Surroundings) -> bool {
         let caught_up = |written: u64| self.shared.taken.load(Ordering::Acquire) == written;
-        if !self.shared.present() {
+        if !self.present() {
             let limit = self.chunk_limit();
             let caught_up = mutant!("channel-forgets-what-is-not-taken")
                 || self.buffer.is_empty() && caught_up(self.written);
@@ -361,15 +444,14 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             let settled = wait_for(
                 io.latch(),
                 None,
-                &mut NoVigil,
+                &mut ReaderVigil::new(&*io, self.shared, &self.held_up),
                 || self.ring.borrow_mut().arm(io.own()),
                 || {
                     if caught_up(written) {
                         return Some(true);
                     }
-                    let given_up = !self.shared.present()
-                        || self.shared.ring.is_discarded()
-                        || io.is_unwanted();
+                    let given_up =
+                        !self.present() || self.shared.ring.is_discarded() || io.is_unwanted();
                     given_up.then_some(false)
                 },
             );

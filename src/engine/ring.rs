@@ -95,6 +95,11 @@ impl Shared {
         }
     }
 
+    /// What the reader has given back.
+    pub(super) fn given_back(&self) -> u64 {
+        self.tail.load(Ordering::Relaxed)
+    }
+
     /// Whether rows are dropped.
     #[must_use]
     pub fn is_discarded(&self) -> bool {
@@ -220,6 +225,12 @@ impl<'a, B: Buffer> Writer<'a, B> {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.shared.reader.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the reader has given back everything that was written, as far as can be told without a fence.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.shared.tail.load(Ordering::Relaxed) == self.frontier
     }
 
     fn room(&mut self, need: usize) -> bool {

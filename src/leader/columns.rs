@@ -87,17 +87,25 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
         .collect()
 }
 
+fn is_unknown(column: &JobColumn<'_>) -> bool {
+    // The server's own types stay.
+    column.type_oid.to_u32() >= pg_sys::FirstNormalObjectId
+        // SAFETY: a catalog lookup, in the transaction of the calling function.
+        && !unsafe { pg_sys::get_typisdefined(column.type_oid) }
+}
+
+/// Whether a type of the job's columns is not there: the job may have created it and not yet committed.
+pub fn has_unknown_types(description: &'static [u8]) -> bool {
+    parse_description(description).iter().any(is_unknown)
+}
+
 /// The types of the job's columns may have been dropped since it ran.
 ///
 /// # Errors
 /// 42704 when one was.
 pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
-    // The server's own types stay.
-    let may_be_gone =
-        |column: &JobColumn<'_>| column.type_oid.to_u32() >= pg_sys::FirstNormalObjectId;
     for (number, column) in (1..).zip(job) {
-        // SAFETY: a catalog lookup, in the transaction of the calling function.
-        if may_be_gone(column) && !unsafe { pg_sys::get_typisdefined(column.type_oid) } {
+        if is_unknown(column) {
             return Err(Error::new(
                 ERRCODE_UNDEFINED_OBJECT,
                 format!("the type of column {number} of the job's result does not exist any more"),

@@ -232,6 +232,21 @@ impl Reading {
         true
     }
 
+    /// Waits until the job has ended, and its changes of the catalogs can be seen. The frame that was returned last
+    /// stays. The worker goes on into the file meanwhile.
+    pub fn await_commit(&mut self) {
+        let (cluster, job) = (self.cluster, self.job);
+        if let Some(worker) = self.inlet.leave() {
+            ring(worker);
+        }
+        let _ = wait::first_finished(cluster, &[job], None);
+        if self.pace == Pace::Whole {
+            self.inlet.enter(own_party());
+        }
+        // SAFETY: in a transaction.
+        unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
+    }
+
     /// The caller is about to take what cannot be given back.
     pub fn take(&mut self) {
         if !self.taking {

@@ -8,6 +8,7 @@
 use crate::engine::job::Phase;
 use crate::engine::message;
 use crate::engine::table::JobId;
+use crate::leader::columns;
 use crate::leader::convert::{Contexts, Converter, Row, Wanted};
 use crate::leader::reading::{Next, Pace, Reading};
 use crate::leader::session::{self, Asking, Name, Tracked};
@@ -124,7 +125,12 @@ impl Rows {
             pgrx::check_for_interrupts!();
         }
         loop {
-            match self.reading.next(wait)? {
+            let next = self.reading.next(wait)?;
+            if !matches!(next, Next::NotYet) && self.came_to_nothing() {
+                self.reading.complete();
+                return Ok(Step::End);
+            }
+            match next {
                 Next::NotYet => return Ok(Step::NotYet),
                 Next::End => {
                     self.check_end(wanted)?;
@@ -173,6 +179,22 @@ impl Rows {
     /// The context of the row that was returned last.
     pub fn row_context(&self) -> pg_sys::MemoryContext {
         self.contexts.row
+    }
+
+    /// Whether the rows are of types that the job has created, and it did not commit: nobody can read them, and
+    /// its error is what there is to say. If it can still commit this waits for it.
+    fn came_to_nothing(&mut self) -> bool {
+        if self.converter.is_some() {
+            return false;
+        }
+        let description = Block::of(self.cluster, self.job).description();
+        let unknown = || description.is_some_and(columns::has_unknown_types);
+        if !unknown() {
+            return false;
+        }
+        self.reading.await_commit();
+        let phase = self.cluster.slot(self.job).word.load().phase();
+        phase != Phase::Completed && unknown()
     }
 
     /// Compares the columns with the caller's, once a row was seen or the end was found. Before anything is

@@ -51,6 +51,15 @@ pub fn is_awake(party: Party) -> bool {
     }
 }
 
+/// Whether a process waits for a lock of the lock manager. A guess by the time it is used.
+pub fn waits_for_lock(party: Party) -> bool {
+    // SAFETY: as in `ring`; a pointer that is only compared.
+    unsafe {
+        let proc = (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize);
+        !(&raw const (*proc).waitLock).read_volatile().is_null()
+    }
+}
+
 /// Microseconds since this process first asked.
 pub fn now() -> Micros {
     static START: OnceLock<Instant> = OnceLock::new();

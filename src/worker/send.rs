@@ -17,14 +17,15 @@ use crate::engine::message;
 use crate::engine::party::Party;
 use crate::engine::ring::{Kind, MappedBuffer};
 use crate::engine::table::JobId;
+use crate::engine::wait::Micros;
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
-use crate::pg::latch::{ProcessLatch, now, own_party, ring};
+use crate::pg::latch::{ProcessLatch, now, own_party, ring, waits_for_lock};
 use crate::pg::local::Local;
 use crate::pg::shim::frame;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
-use pgrx::pg_guard;
+use pgrx::{pg_guard, pg_sys};
 use std::collections::VecDeque;
 use std::ffi::c_char;
 
@@ -156,6 +157,16 @@ impl Surroundings for Here {
 
     fn is_unwanted(&self) -> bool {
         !self.cluster.slot(self.job).word.load().leader()
+    }
+
+    fn patience(&self) -> Option<Micros> {
+        // SAFETY: a plain setting.
+        Some(unsafe { pg_sys::DeadlockTimeout } as Micros * 1000)
+    }
+
+    /// The lock manager does not see that this process waits for the reader.
+    fn is_held_up(&self, reader: Party) -> bool {
+        waits_for_lock(reader)
     }
 
     fn append(&mut self, offset: u64, bytes: &[u8]) {

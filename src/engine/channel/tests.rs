@@ -62,11 +62,16 @@ struct Io {
     file: Rc<RefCell<File>>,
     /// How often the worker slept.
     sleeps: Cell<u32>,
+    /// How often it rang.
+    rings: Cell<u32>,
+    now: Cell<Micros>,
+    /// The reader wants one chunk, and leaves with it.
+    stepwise: Cell<bool>,
 }
 
 impl Latch for Io {
     fn now(&self) -> Micros {
-        0
+        self.now.get()
     }
     fn spin_limit(&self) -> Micros {
         0
@@ -82,7 +87,11 @@ impl Latch for Io {
             taker.take(),
             "the worker sleeps, and there is nothing to take"
         );
-        let _ = taker.inlet.give_back();
+        if self.stepwise.get() {
+            let _ = taker.inlet.leave();
+        } else {
+            let _ = taker.inlet.give_back();
+        }
     }
 }
 
@@ -96,6 +105,7 @@ impl Surroundings for Io {
     }
     fn ring(&self, party: Party) {
         assert_eq!(party.pid(), READER);
+        self.rings.set(self.rings.get() + 1);
     }
     fn is_unwanted(&self) -> bool {
         false
@@ -137,6 +147,9 @@ impl Setting {
             taker: Rc::new(RefCell::new(taker)),
             file,
             sleeps: Cell::new(0),
+            rings: Cell::new(0),
+            now: Cell::new(0),
+            stepwise: Cell::new(false),
         };
         Self {
             outlet: Outlet::new(shared, buffer),
@@ -259,6 +272,88 @@ fn messages_that_found_no_room_before_the_job_ended_are_found() {
     end(&mut setting, vec![vec![2; 40], vec![3; 1000], vec![4; 40]]);
     while setting.io.taker.borrow_mut().take() {}
     assert!(setting.expected.borrow().is_empty());
+}
+
+/// The reader sleeps, and has had its second look.
+fn sleep(setting: &Setting) {
+    let mut taker = setting.io.taker.borrow_mut();
+    let _ = taker.inlet.give_back();
+    taker.inlet.ring.arm(Party::new(0, READER));
+    assert_eq!(taker.inlet.peek(), None);
+}
+
+#[test]
+fn a_reader_that_sleeps_is_rung_for_a_row_that_is_sent_behind_a_message() {
+    let mut setting = Setting::new(1024);
+    setting.io.now.set(5 * PROMPT);
+    sleep(&setting);
+    // As rows are sent behind messages that found no room.
+    setting.send(vec![1; 8]);
+    assert_eq!(setting.io.rings.get(), 1);
+    assert!(setting.take());
+    // Not within the time in which it looks once more by itself.
+    sleep(&setting);
+    setting.send(vec![2; 8]);
+    assert_eq!(setting.io.rings.get(), 1);
+    setting.drain();
+}
+
+#[test]
+fn a_reader_that_has_a_row_already_is_not_rung_for_it() {
+    let mut setting = Setting::new(1024);
+    setting.io.now.set(5 * PROMPT);
+    sleep(&setting);
+    // The worker is held up right after it has written the row, and the reader finds it in its second look.
+    let taker = Rc::clone(&setting.io.taker);
+    let held_up = || {
+        let mut taker = taker.borrow_mut();
+        taker.inlet.ring.arm(Party::new(0, READER));
+        assert!(taker.take());
+        let _ = taker.inlet.give_back();
+        taker.inlet.ring.arm(Party::new(0, READER));
+        assert_eq!(taker.inlet.peek(), None);
+        10 * PROMPT
+    };
+    setting.expected.borrow_mut().push_back(vec![1; 8]);
+    let rung = setting.outlet.send_at_once(1, &[1; 8], held_up);
+    assert_eq!(rung, Some(None));
+    // By the next it is.
+    setting.expected.borrow_mut().push_back(vec![2; 8]);
+    let rung = setting.outlet.send_at_once(1, &[2; 8], || 10 * PROMPT + 1);
+    assert_eq!(rung, Some(Some(Party::new(0, READER))));
+    setting.drain();
+}
+
+#[test]
+fn a_row_that_a_reader_has_waited_for_does_not_stay_in_the_buffer() {
+    let mut setting = Setting::new(128);
+    for number in 0..200_u32 {
+        setting.send(number.to_ne_bytes().repeat(20));
+    }
+    while setting.take() {}
+    setting.io.stepwise.set(true);
+    setting.io.taker.borrow().inlet.enter(Party::new(0, READER));
+    setting.send(vec![7; 40]);
+    // The reader comes back for more; the worker has nothing else to send for a long time.
+    while setting.take() {}
+    assert!(setting.expected.borrow().is_empty());
+}
+
+#[test]
+fn what_is_in_the_ring_can_be_seen_before_the_end_of_the_file() {
+    let mut setting = Setting::new(128);
+    setting.send(vec![1; 8]);
+    let taker = Rc::clone(&setting.io.taker);
+    let append = |_: u64, _: &[u8]| {
+        assert!(matches!(
+            taker.borrow_mut().inlet.peek(),
+            Some(Front::Ring(_))
+        ));
+        true
+    };
+    let _ = setting
+        .outlet
+        .end(std::iter::once((1, vec![2; 1000])), append);
 }
 
 #[derive(Clone, Debug)]

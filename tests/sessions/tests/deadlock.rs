@@ -40,6 +40,32 @@ fn an_index_built_concurrently_and_awaited_in_one_statement_is_a_deadlock() {
 }
 
 #[test]
+fn a_reader_that_waits_for_a_lock_of_its_job_does_not_hold_it_back() {
+    let database = Database::new();
+    database
+        .session()
+        .batch_execute(
+            "CREATE TABLE t AS SELECT g, repeat('x', 100) AS x FROM generate_series(1, 20000) g",
+        )
+        .expect("a table");
+    // It has not looked at the table's row type yet, which it needs for the first row.
+    let mut leader = database.session();
+    leader
+        .batch_execute("SET deadlock_timeout = '50ms'; SET statement_timeout = '20s'")
+        .expect("settings");
+    let handle = launch(&mut leader, "LOCK TABLE t; SELECT t FROM t");
+    let count: i64 = value(
+        &mut leader,
+        &format!(
+            "SELECT count(*) FROM pg_background_result_json({}, {})",
+            handle.pid, handle.cookie
+        ),
+    );
+    assert_eq!(count, 20000);
+    nothing_is_left(&mut database.session());
+}
+
+#[test]
 fn a_deadlock_through_another_leaders_job_is_found() {
     let database = Database::new();
     let (mut one, mut two) = (database.session(), database.session());

@@ -126,6 +126,33 @@ fn rows_are_seen_as_they_come_though_no_other_follows() {
 }
 
 #[test]
+fn rows_of_a_type_that_their_job_creates_can_be_read_while_it_runs() {
+    let database = Database::new();
+    let mut leader = database.session();
+    leader
+        .batch_execute("SET statement_timeout = '20s'")
+        .expect("a setting");
+    // The type is there for others when the job has committed. More rows than the ring holds.
+    let sql = "CREATE TYPE mood AS ENUM (''fine''); SELECT ''fine''::mood, repeat(''x'', 1000),
+                      CASE WHEN g < 3 THEN pg_sleep(0.3)::text END FROM generate_series(1, 1000) g";
+    let count: i64 = value(
+        &mut leader,
+        &format!(
+            "SELECT count(*) FROM pg_background_run_query('{sql}') AS (m text, x text, s text)
+             WHERE m = 'fine'"
+        ),
+    );
+    assert_eq!(count, 1000);
+    // One that fails has an error, and no rows of a type that never was.
+    let error = leader.batch_execute(
+        "SELECT * FROM pg_background_run_query('CREATE TYPE never AS ENUM (''a'');
+             SELECT ''a''::never, 1 / (3 - g), pg_sleep(0.1) FROM generate_series(1, 3) g') AS (a text, b int4, s text)",
+    );
+    assert_state(error, &SqlState::DIVISION_BY_ZERO);
+    nothing_is_left(&mut leader);
+}
+
+#[test]
 fn a_read_that_is_interrupted_after_the_first_row_leaves_nothing_and_its_worker_goes_on() {
     let database = Database::new();
     let (mut leader, mut observer) = (database.session(), database.session());
