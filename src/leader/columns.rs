@@ -21,6 +21,8 @@ use std::ffi::CStr;
 pub struct JobColumn<'a> {
     /// Type.
     pub type_oid: pg_sys::Oid,
+    /// What the worker saw of the row types in it (`shim/record.c`); 0: there is none.
+    shape: u32,
     /// Type modifier; -1: none.
     pub typmod: i32,
     /// Name.
@@ -63,7 +65,7 @@ pub struct Conversions {
 /// Columns of a job's result.
 pub type JobColumns = SmallVec<[JobColumn<'static>; 8]>;
 
-/// Reads a description (`shim.h`): count, then type, typmod and name of each column.
+/// Reads a description (`shim.h`): count, then type, shape, typmod and name of each column.
 pub fn parse_description(description: &'static [u8]) -> JobColumns {
     let mut rest = description;
     let word = |rest: &mut &'static [u8]| {
@@ -75,11 +77,13 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
     (0..count)
         .map(|_| {
             let type_oid = pg_sys::Oid::from(u32::from_ne_bytes(word(&mut rest)));
+            let shape = u32::from_ne_bytes(word(&mut rest));
             let typmod = i32::from_ne_bytes(word(&mut rest));
             let name = CStr::from_bytes_until_nul(rest).expect("a zero-terminated name");
             rest = &rest[name.count_bytes() + 1..];
             JobColumn {
                 type_oid,
+                shape,
                 typmod,
                 name,
             }
@@ -87,31 +91,57 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
         .collect()
 }
 
-fn is_unknown(column: &JobColumn<'_>) -> bool {
-    // The server's own types stay.
-    column.type_oid.to_u32() >= pg_sys::FirstNormalObjectId
-        // SAFETY: a catalog lookup, in the transaction of the calling function.
-        && !unsafe { pg_sys::get_typisdefined(column.type_oid) }
+/// A type of the server's own, which nobody drops or alters.
+fn is_built_in(column: &JobColumn<'_>) -> bool {
+    column.type_oid.to_u32() < pg_sys::FirstNormalObjectId
 }
 
-/// Whether a type of the job's columns is not there: the job may have created it and not yet committed.
+fn is_missing(column: &JobColumn<'_>) -> bool {
+    // SAFETY: a catalog lookup, in the transaction of the calling function.
+    !is_built_in(column) && !unsafe { pg_sys::get_typisdefined(column.type_oid) }
+}
+
+fn is_altered(column: &JobColumn<'_>) -> bool {
+    // SAFETY: catalog lookups, in the transaction of the calling function.
+    !is_built_in(column) && unsafe { guarded(|| shim::pgb_shape(column.type_oid)) } != column.shape
+}
+
+/// Whether the types of the job's columns are not there, or not as the job has seen them: it may have created or
+/// altered them and not yet committed.
 pub fn has_unknown_types(description: &'static [u8]) -> bool {
-    parse_description(description).iter().any(is_unknown)
+    let columns = parse_description(description);
+    if columns.iter().any(|column| column.shape != 0) {
+        // Others may have altered them.
+        // SAFETY: in a transaction.
+        unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
+    }
+    columns
+        .iter()
+        .any(|column| is_missing(column) || is_altered(column))
 }
 
-/// The types of the job's columns may have been dropped since it ran.
+/// The types of the job's columns may have been dropped or altered since it ran.
 ///
 /// # Errors
-/// 42704 when one was.
+/// 42704 when one was dropped; 42804 when a row type was altered.
 pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
     for (number, column) in (1..).zip(job) {
-        if is_unknown(column) {
-            return Err(Error::new(
+        let error = if is_missing(column) {
+            Error::new(
                 ERRCODE_UNDEFINED_OBJECT,
                 format!("the type of column {number} of the job's result does not exist any more"),
             )
-            .hint("The result cannot be read. Detach the job."));
-        }
+        } else if is_altered(column) {
+            Error::new(
+                ERRCODE_DATATYPE_MISMATCH,
+                format!(
+                    "the type of column {number} of the job's result was altered after the job had run"
+                ),
+            )
+        } else {
+            continue;
+        };
+        return Err(error.hint("The result cannot be read. Detach the job."));
     }
     Ok(())
 }

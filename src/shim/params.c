@@ -2,8 +2,8 @@
  * Parameters of a job: values with their types, from the leader's call to the worker's statements.
  *
  * They travel as PostgreSQL serializes parameters for parallel workers, with two differences: a value that
- * is stored out of line is fetched first (the worker has another snapshot), and anonymous row types, whose
- * numbers mean something in one process only, are described in front.
+ * is stored out of line is fetched first (the worker has another snapshot), and the row types are described in
+ * front (record.c): length and descriptions of the anonymous ones. The shapes of the parameters' types are at the end.
  *
  * In C because it walks the call's arguments and values with macros, and throws.
  */
@@ -122,7 +122,7 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 			pgb_announce_records(records, param->ptype, param->value, &descriptions);
 	}
 	described = descriptions.len;
-	size = sizeof(described) + described + EstimateParamListSpace(params);
+	size = sizeof(described) + described + params->numParams * sizeof(uint32) + EstimateParamListSpace(params);
 	if (size > MAX_PARAMS_SIZE)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -133,6 +133,13 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	memcpy(bytes + sizeof(described), descriptions.data, described);
 	at = bytes + sizeof(described) + described;
 	SerializeParamList(params, &at);
+	for (int i = 0; i < params->numParams; i++)
+	{
+		uint32		shape = pgb_shape(params->params[i].ptype);
+
+		memcpy(at, &shape, sizeof(shape));
+		at += sizeof(shape);
+	}
 	*len = at - bytes;
 	return bytes;
 }
@@ -154,7 +161,14 @@ pgb_restore_params(const char *bytes, Oid **types)
 	for (int i = 0; i < params->numParams; i++)
 	{
 		ParamExternData *param = &params->params[i];
+		uint32		shape;
 
+		memcpy(&shape, at, sizeof(shape));
+		at += sizeof(shape);
+		if (shape != pgb_shape(param->ptype))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("the type of parameter $%d was altered after the job was launched", i + 1)));
 		(*types)[i] = param->ptype;
 		if (!param->isnull && pgb_may_hold_record(param->ptype))
 			param->value = pgb_localize_record(records, param->ptype, param->value);

@@ -1,22 +1,30 @@
 /*
- * Anonymous records between two processes.
+ * Row types between two processes.
  *
- * A value of type record names its row type by a number that means something only in the process that
+ * Anonymous records: a value of type record names its row type by a number that means something only in the process that
  * made it. The worker therefore puts, in front of the first row that needs it, a description of each such
  * row type under the worker's number; the reader registers the same row type, and in every value replaces
  * the worker's number by its own. Records can sit in records and in arrays of records; PostgreSQL allows
  * them nowhere else (no table column, domain, range or named composite can have type record).
+ *
+ * Named row types: a value names its row type by OID, and its bytes are those of the columns that the type had when it
+ * was made. Between writing and reading somebody may alter the type. The writer therefore says what shape it saw
+ * (pgb_shape), and the reader compares.
  *
  * In C because it walks values with macros (GETSTRUCT of headers, array and tuple access).
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
@@ -39,6 +47,56 @@ bool
 pgb_may_hold_record(Oid type)
 {
 	return type == RECORDOID || type == RECORDARRAYOID;
+}
+
+static uint32
+add_shape(uint32 shape, Oid type)
+{
+	TupleDesc	desc;
+
+	check_stack_depth();
+	/* The server's own types stay as they are. */
+	if (type < FirstNormalObjectId)
+		return shape;
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_DOMAIN:
+			return add_shape(shape, getBaseType(type));
+		case TYPTYPE_RANGE:
+			return add_shape(shape, get_range_subtype(type));
+		case TYPTYPE_MULTIRANGE:
+			return add_shape(shape, get_multirange_range(type));
+		case TYPTYPE_BASE:
+			return add_shape(shape, get_element_type(type));
+		case TYPTYPE_COMPOSITE:
+			break;
+		default:
+			return shape;
+	}
+	desc = lookup_rowtype_tupdesc(type, -1);
+	shape = hash_combine(shape, type);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		/* A dropped one has no type any more, but the older rows have its bytes. */
+		shape = hash_combine(shape, attribute->atttypid);
+		shape = hash_combine(shape, (uint32) attribute->attlen);
+		if (!attribute->attisdropped)
+			shape = add_shape(shape, attribute->atttypid);
+	}
+	ReleaseTupleDesc(desc);
+	return shape;
+}
+
+/*
+ * A hash of the columns of all named row types in a type, as they are now; 0: there is none that somebody could
+ * alter, or the type does not exist.
+ */
+uint32
+pgb_shape(Oid type)
+{
+	return add_shape(0, type);
 }
 
 /* The row types of one result: none yet. Goes with the context. */
@@ -75,8 +133,10 @@ announce(int32 number, TupleDesc desc, StringInfo into)
 	for (int i = 0; i < count; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		uint32		shape = pgb_shape(attribute->atttypid);
 
 		appendBinaryStringInfo(into, (char *) &attribute->atttypid, sizeof(Oid));
+		appendBinaryStringInfo(into, (char *) &shape, sizeof(shape));
 		appendBinaryStringInfo(into, (char *) &attribute->atttypmod, sizeof(int32));
 		appendBinaryStringInfo(into, (char *) &attribute->attcollation, sizeof(Oid));
 		appendBinaryStringInfo(into, (char *) &attribute->attisdropped, sizeof(bool));
@@ -161,16 +221,23 @@ remember(PgbRecords *records, const char *description)
 	for (int i = 0; i < count; i++)
 	{
 		Oid			type;
+		uint32		shape;
 		Oid			collation;
 		int32		typmod;
 		bool		dropped;
 		NameData	name;
 
 		description = take(description, &type, sizeof(type));
+		description = take(description, &shape, sizeof(shape));
 		description = take(description, &typmod, sizeof(typmod));
 		description = take(description, &collation, sizeof(collation));
 		description = take(description, &dropped, sizeof(dropped));
 		description = take(description, NameStr(name), NAMEDATALEN);
+		if (shape != pgb_shape(type))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("the type of column \"%s\" of a record was altered after the record was made",
+							NameStr(name))));
 		TupleDescInitEntry(desc, i + 1, NameStr(name), dropped ? INT4OID : type, typmod, 0);
 		TupleDescInitEntryCollation(desc, i + 1, collation);
 		TupleDescAttr(desc, i)->attisdropped = dropped;

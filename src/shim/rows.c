@@ -41,8 +41,10 @@ row_startup(DestReceiver *self, int operation, TupleDesc desc)
 	for (int i = 0; i < count; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		uint32		shape = pgb_shape(attribute->atttypid);
 
 		appendBinaryStringInfo(&description, (char *) &attribute->atttypid, sizeof(Oid));
+		appendBinaryStringInfo(&description, (char *) &shape, sizeof(shape));
 		appendBinaryStringInfo(&description, (char *) &attribute->atttypmod, sizeof(int32));
 		appendBinaryStringInfo(&description, NameStr(attribute->attname),
 							   strlen(NameStr(attribute->attname)) + 1);

@@ -101,6 +101,7 @@ struct StringInfoData;
 struct TupleDescData;
 
 extern bool pgb_may_hold_record(Oid type);
+extern uint32 pgb_shape(Oid type);
 extern PgbRecords *pgb_records(MemoryContext context);
 extern void pgb_announce_records(PgbRecords *records, Oid type, Datum value, struct StringInfoData *into);
 extern void pgb_remember_records(PgbRecords *records, const char *descriptions, int32 len);
@@ -148,7 +149,8 @@ extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *
  */
 #pragma GCC visibility push(hidden)
 
-/* The columns: int32 count, then oid, int32 typmod and zero-terminated name of each. May throw. */
+/* The columns: int32 count, then oid, uint32 shape (pgb_shape), int32 typmod and zero-terminated name of
+ * each. May throw. */
 extern void pgb_describe(const char *description, size_t len);
 extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wait, may throw */
 extern void pgb_flush_messages(void);	/* may wait, may throw */

@@ -152,6 +152,70 @@ fn rows_of_a_type_that_their_job_creates_can_be_read_while_it_runs() {
     nothing_is_left(&mut leader);
 }
 
+/// The bytes of a value are those of the columns that its type had when it was made.
+#[test]
+fn a_value_is_not_taken_for_one_of_a_row_type_that_was_altered() {
+    let database = Database::new();
+    let (mut leader, mut other) = (database.session(), database.session());
+    leader
+        .batch_execute(
+            "CREATE TABLE pairs (a int4, b int4); INSERT INTO pairs VALUES (1, 2);
+             CREATE DOMAIN pair AS pairs;
+             SET statement_timeout = '20s'; SET pg_background.on_exhaustion = queue",
+        )
+        .expect("tables and settings");
+    let results = [
+        ("SELECT pairs FROM pairs", "pairs"),
+        ("SELECT ARRAY[pairs::pair] FROM pairs", "text"),
+        ("SELECT ROW(pairs) FROM pairs", "text"),
+    ];
+    let jobs = results.map(|(sql, wanted)| (launch(&mut leader, sql), wanted));
+    for (handle, _) in jobs {
+        call(&mut leader, "pg_background_wait_v2", handle).expect("waited for");
+    }
+    // The last job of those that wait for a place gets a parameter.
+    leader
+        .batch_execute("SET pg_background.max_workers = 1")
+        .expect("a setting");
+    let running = launch(&mut leader, "SELECT pg_sleep(600)");
+    let queued: Handle = {
+        let sql = "SELECT h.pid, h.cookie FROM pg_background_launch_params('SELECT $1', ROW(1, 2)::pairs) h";
+        let row = leader.query_one(sql, &[]).expect("queued");
+        Handle {
+            pid: row.get(0),
+            cookie: row.get(1),
+        }
+    };
+    other
+        .batch_execute("ALTER TABLE pairs ALTER COLUMN b TYPE text")
+        .expect("altered");
+    for (handle, wanted) in jobs {
+        let read = format!(
+            "SELECT * FROM pg_background_result({}, {}) AS (r {wanted})",
+            handle.pid, handle.cookie
+        );
+        assert_state(leader.batch_execute(&read), &SqlState::DATATYPE_MISMATCH);
+    }
+    call(&mut leader, "pg_background_cancel_v2", running).expect("canceled");
+    let read = format!(
+        "SELECT * FROM pg_background_result({}, {}) AS (r pairs)",
+        queued.pid, queued.cookie
+    );
+    assert_state(leader.batch_execute(&read), &SqlState::DATATYPE_MISMATCH);
+
+    // Altered by the job itself, which has not committed yet when its row is there.
+    let rows: String = value(
+        &mut leader,
+        "SELECT string_agg(r::text, ' ') FROM pg_background_run_query(
+             'ALTER TABLE pairs ADD c int4 DEFAULT 3; SELECT pairs, pg_sleep(0.3)::text FROM pairs') AS (r pairs, s text)",
+    );
+    assert_eq!(rows, "(1,2,3)");
+    leader
+        .execute("SELECT pg_background_detach_all()", &[])
+        .expect("detached");
+    nothing_is_left(&mut leader);
+}
+
 #[test]
 fn a_read_that_is_interrupted_after_the_first_row_leaves_nothing_and_its_worker_goes_on() {
     let database = Database::new();
