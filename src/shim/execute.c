@@ -29,6 +29,9 @@
 
 #include "shim.h"
 
+/* Bytes of a job's text that an error of it repeats to show where it is. */
+#define MAX_ERROR_TEXT 8192
+
 static MemoryContext job_context;
 
 /* The job's last transaction is committing, or has committed. */
@@ -89,11 +92,38 @@ recover(void)
 	RESUME_INTERRUPTS();
 }
 
+/*
+ * As for a statement of a session: one that is counting goes on, and a limit that the text sets itself counts from
+ * its next statement on.
+ */
 static void
-arm_statement_timeout(int32 limit)
+arm_statement_timeout(const PgbRun *run)
 {
-	if (limit > 0)
+	int32		limit = run->statement_timeout >= 0 ? run->statement_timeout : StatementTimeout;
+
+	if (limit <= 0)
+		disable_timeout(STATEMENT_TIMEOUT, false);
+	else if (!get_timeout_active(STATEMENT_TIMEOUT))
 		enable_timeout_after(STATEMENT_TIMEOUT, limit);
+}
+
+/*
+ * The position of an error is one in the job's text, not in the statement of whoever reads its result: so it arrives
+ * as that of an internal query, with the text unless that is long.
+ */
+static void
+place_error(void *text)
+{
+	int			position = geterrposition();
+
+	if (position <= 0)
+		return;
+	errposition(0);
+	if (strlen(text) <= MAX_ERROR_TEXT)
+	{
+		internalerrposition(position);
+		internalerrquery(text);
+	}
 }
 
 static bool
@@ -306,19 +336,21 @@ run_text(const PgbRun *run)
 	bool		was_logged;
 	bool		returned_rows = false;
 	int32		sec_context = run->identity->sec_context;
-	int32		timeout;
+	ErrorContextCallback context = {
+		.previous = error_context_stack, .callback = place_error, .arg = (void *) run->sql
+	};
 
+	error_context_stack = &context;
 	debug_query_string = run->sql;
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, run->sql);
 
 	/* The user before the transaction: every abort in it goes back to this one, never to another. */
 	SetUserIdAndSecContext(run->identity->current, 0);
-	timeout = run->statement_timeout >= 0 ? run->statement_timeout : StatementTimeout;
 
 	StartTransactionCommand();
 	pgb_check_rights(run->identity);
-	arm_statement_timeout(timeout);
+	arm_statement_timeout(run);
 	PGB_FAULT("transaction-begun");
 
 	MemoryContextSwitchTo(job_context);
@@ -343,6 +375,7 @@ run_text(const PgbRun *run)
 
 		if (!single)
 			BeginImplicitTransactionBlock();
+		arm_statement_timeout(run);
 		returned_rows = run_statement(run, &params, statement, single, last, &completion);
 		PGB_FAULT("statement-done");
 		last_completion = completion;
@@ -364,6 +397,7 @@ run_text(const PgbRun *run)
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	log_duration_of(run->sql, was_logged);
 	debug_query_string = NULL;
+	error_context_stack = context.previous;
 }
 
 /*

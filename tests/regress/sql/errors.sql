@@ -135,6 +135,16 @@ SELECT pg_background_progress(1);
 SELECT pg_background_progress(NULL);
 SELECT pg_background_progress(1, 'x');
 
+-- The position of an error is one in the job's text; in a long one it is not shown.
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+SELECT * FROM pg_background_launch_v2('SELECT 1; SELECT no_such_column FROM errors_t') \gset
+SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (n int4);
+SELECT * FROM pg_background_launch_v2('SELECT no_such_column' || repeat(' ', 10000)) \gset
+SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (n int4);
+\set SHOW_CONTEXT errors
+\set VERBOSITY sqlstate
+
 -- An error in the leader, while it reads, does not disturb what comes after.
 SELECT * FROM pg_background_launch_v2('SELECT generate_series(1, 100000)', 4096) \gset
 SELECT 1 / (r.n - 50) FROM pg_background_result_v2(:pid, :cookie) AS r (n int4);

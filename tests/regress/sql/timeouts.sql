@@ -19,5 +19,11 @@ RESET pg_background.worker_timeout;
 SELECT pg_background_wait_v2_timeout(:pid, :cookie, 60000);
 SELECT outcome_of(:pid, :cookie);
 SELECT * FROM pg_background_result_v2(:long_pid, :long_cookie) AS (s text, late text);
+-- A limit that the text sets itself counts from its next statement on; one that is counting goes on.
+SELECT outcome_of('SET statement_timeout = ''100ms''; SELECT pg_sleep(600)');
+SELECT outcome_of('SET statement_timeout = ''100ms''; SET statement_timeout = 0; SELECT pg_sleep(0.3)::text');
+SET pg_background.worker_timeout = '100ms';
+SELECT outcome_of('SET statement_timeout = 0; SELECT pg_sleep(600)');
+RESET pg_background.worker_timeout;
 
 SELECT count(*) FROM jobs;
