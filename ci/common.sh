@@ -7,6 +7,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 case $target in /*) ;; *) target=$root/$target ;; esac
 
+# The multi-session tests, which know nothing of the server's version.
+clients=(-p session_tests -p book_tests -p server_bench)
+
 say() { printf '%s\n' "== $*"; }
 die() {
     printf 'error: %s\n' "$1" >&2

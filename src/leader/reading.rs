@@ -125,9 +125,7 @@ impl Drop for Reading {
         } else {
             self.give_back();
         }
-        if let Some(worker) = self.inlet.leave() {
-            ring(worker);
-        }
+        self.leave();
         session::end_reading(self.cluster, self.job);
     }
 }
@@ -232,13 +230,18 @@ impl Reading {
         true
     }
 
+    /// The worker need not wait for this reader.
+    fn leave(&self) {
+        if let Some(worker) = self.inlet.leave() {
+            ring(worker);
+        }
+    }
+
     /// Waits until the job has ended, and its changes of the catalogs can be seen. The frame that was returned last
     /// stays. The worker goes on into the file meanwhile.
     pub fn await_commit(&mut self) {
         let (cluster, job) = (self.cluster, self.job);
-        if let Some(worker) = self.inlet.leave() {
-            ring(worker);
-        }
+        self.leave();
         let _ = wait::first_finished(cluster, &[job], None);
         if self.pace == Pace::Whole {
             self.inlet.enter(own_party());
@@ -384,8 +387,8 @@ impl Reading {
         };
         let found = wait::for_rows(cluster, job, arm, look);
         self.inlet.ring.disarm();
-        if stepwise && let Some(worker) = self.inlet.leave() {
-            ring(worker);
+        if stepwise {
+            self.leave();
         }
         found
     }

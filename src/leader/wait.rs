@@ -16,7 +16,6 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::Failure;
 use crate::pg::latch::{self, ProcessLatch};
 use crate::pg::registration;
-use pgrx::pg_sys;
 use std::cell::Cell;
 
 /// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
@@ -50,8 +49,7 @@ struct LeaderVigil<'a> {
 
 impl<'a> LeaderVigil<'a> {
     fn new(cluster: &'static Cluster, jobs: &'a [JobId], now: Micros) -> Self {
-        // SAFETY: a plain setting.
-        let interval = unsafe { pg_sys::DeadlockTimeout } as Micros * 1000;
+        let interval = latch::deadlock_timeout();
         Self {
             cluster,
             jobs,

@@ -31,33 +31,39 @@ unsafe fn own_procno() -> u32 {
     unsafe { pg_sys::MyProcNumber as u32 }
 }
 
+fn proc_of(party: Party) -> *mut pg_sys::PGPROC {
+    // SAFETY: PGPROCs live as long as the postmaster, and the number came from one.
+    unsafe { (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize) }
+}
+
 /// Rings a doorbell: the process looks at its words again. If it has gone, whoever has its PGPROC now
 /// wakes up once for nothing.
 pub fn ring(party: Party) {
-    // SAFETY: PGPROCs live as long as the postmaster, and the number came from one.
-    unsafe {
-        let proc = (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize);
-        pg_sys::SetLatch(&raw mut (*proc).procLatch);
-    }
+    // SAFETY: a latch of a PGPROC.
+    unsafe { pg_sys::SetLatch(&raw mut (*proc_of(party)).procLatch) };
 }
 
 /// Whether a process is not asleep on its latch: ringing it then costs no system call, and it sees its
 /// words without being woken. A guess by the time it is used.
 pub fn is_awake(party: Party) -> bool {
-    // SAFETY: as in `ring`; a volatile flag that its owner sets before it sleeps.
-    unsafe {
-        let proc = (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize);
-        (&raw const (*proc).procLatch.maybe_sleeping).read_volatile() == 0
-    }
+    // SAFETY: of a PGPROC; a volatile flag that its owner sets before it sleeps.
+    unsafe { (&raw const (*proc_of(party)).procLatch.maybe_sleeping).read_volatile() == 0 }
 }
 
 /// Whether a process waits for a lock of the lock manager. A guess by the time it is used.
 pub fn waits_for_lock(party: Party) -> bool {
-    // SAFETY: as in `ring`; a pointer that is only compared.
+    // SAFETY: of a PGPROC; a pointer that is only compared.
     unsafe {
-        let proc = (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize);
-        !(&raw const (*proc).waitLock).read_volatile().is_null()
+        !(&raw const (*proc_of(party)).waitLock)
+            .read_volatile()
+            .is_null()
     }
+}
+
+/// `deadlock_timeout`.
+pub fn deadlock_timeout() -> Micros {
+    // SAFETY: a plain setting.
+    unsafe { pg_sys::DeadlockTimeout as Micros * 1000 }
 }
 
 /// Microseconds since this process first asked.

@@ -1,8 +1,8 @@
 /*
  * Row types between two processes.
  *
- * Anonymous records: a value of type record names its row type by a number that means something only in the process that
- * made it. The worker therefore puts, in front of the first row that needs it, a description of each such
+ * Anonymous records: a value of type record names its row type by a number that means something only in the
+ * process that made it. The worker therefore puts, in front of the first row that needs it, a description of each such
  * row type under the worker's number; the reader registers the same row type, and in every value replaces
  * the worker's number by its own. Records can sit in records and in arrays of records; PostgreSQL allows
  * them nowhere else (no table column, domain, range or named composite can have type record).

@@ -20,12 +20,12 @@ use crate::engine::table::JobId;
 use crate::engine::wait::Micros;
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
-use crate::pg::latch::{ProcessLatch, now, own_party, ring, waits_for_lock};
+use crate::pg::latch::{ProcessLatch, deadlock_timeout, now, own_party, ring, waits_for_lock};
 use crate::pg::local::Local;
 use crate::pg::shim::frame;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_guard;
 use std::collections::VecDeque;
 use std::ffi::c_char;
 
@@ -160,8 +160,7 @@ impl Surroundings for Here {
     }
 
     fn patience(&self) -> Option<Micros> {
-        // SAFETY: a plain setting.
-        Some(unsafe { pg_sys::DeadlockTimeout } as Micros * 1000)
+        Some(deadlock_timeout())
     }
 
     /// The lock manager does not see that this process waits for the reader.
