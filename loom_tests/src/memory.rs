@@ -59,6 +59,7 @@ impl Memory {
             lanes,
             workers,
             leaders: processes,
+            roles: lanes,
         };
         let lock = Lock {
             held: Mutex::new(()),

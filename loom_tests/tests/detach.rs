@@ -217,6 +217,6 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
             .pool()
             .locked(|scheduler| scheduler.take_to_fail(0, 0));
         assert_eq!(first, Some(behind));
-        assert!(memory.jobs().claim().is_some());
+        assert!(memory.claim_slot().is_some());
     });
 }

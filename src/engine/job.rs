@@ -126,6 +126,12 @@ impl Phase {
         }
     }
 
+    /// Queued, starting or running.
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Queued | Self::Starting | Self::Running)
+    }
+
     /// Completed, failed or canceled.
     #[must_use]
     pub fn is_finished(self) -> bool {

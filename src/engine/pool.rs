@@ -7,7 +7,8 @@
 //! | `life` | a worker's place: a process reports in, takes jobs, rests, gives the place away, exits |
 //! | `staff` | seeing to it that every lane with queued jobs has workers on their way |
 //! | `share` | how many of a session's jobs may hold a worker |
-//! | `room` | waiting for room in the job table |
+//! | [`usage`] | what each login role uses |
+//! | [`waiters`] | waiting for a slot of the job table, or for one of those that a role may have |
 //! | `left` | finished jobs that their last holder could not free |
 //! | [`soon`] | fewer wake-ups for short jobs |
 //!
@@ -21,7 +22,8 @@
 //! * A lane is **short of workers** when it has more jobs queued than workers on their way.
 //! * A session's **share** bounds how many of its jobs are in its lane or on a worker; what is over it is
 //!   held back outside the lane (`pool/share.rs`).
-//! * A launch that finds the job table full can wait for **room** (`pool/room.rs`).
+//! * A launch that finds the job table full, or its login role at its limit, can wait ([`waiters`]).
+//! * A lane may have a **limit** of workers: at it the lane is served by those that it has.
 //!
 //! # The lock
 //!
@@ -43,7 +45,7 @@
 //! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected`, `charge` | holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
-//! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for room, after a fence |
+//! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for a slot, after a fence |
 //! | `Worker::registrar` | holder of the lock: who registered the place, while it sleeps until a process reports in | nobody |
 //! | `Worker::seen` | holder of the lock: 1 when the first process of a registration reports in, 0 when the place is claimed | who registered it |
 //!
@@ -79,6 +81,8 @@
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
 
 pub mod soon;
+pub mod usage;
+pub mod waiters;
 
 use super::job::{Cancel, Phase, Release, Unbind};
 use super::party::Party;
@@ -88,12 +92,13 @@ use super::wait::Micros;
 use super::worker::{Activity, WorkerWord};
 use share::Charge;
 pub use share::Leader;
+use usage::Usage;
+use waiters::{Queue, Resource};
 
 mod left;
 mod life;
 pub mod memory;
 mod queue;
-mod room;
 mod share;
 mod staff;
 
@@ -143,6 +148,8 @@ pub struct Lane {
     workers: AtomicU32,
     run_time: AtomicU32,
     latest: AtomicU32,
+    /// Workers at most; 0: no limit.
+    limit: AtomicU32,
 }
 
 /// A worker's place in shared memory. See the module documentation.
@@ -168,7 +175,8 @@ pub struct Totals {
     queued: AtomicU32,
     held: AtomicU32,
     live: AtomicU32,
-    room: room::Queue,
+    /// Launches that wait for a slot of the job table.
+    waiters: Queue,
     left: AtomicU32,
     /// Lanes ever used; those beyond have a zero key.
     lanes: AtomicU32,
@@ -194,6 +202,7 @@ pub struct Pool<'a, L> {
     lanes: &'a [Lane],
     workers: &'a [Worker],
     leaders: &'a [Leader],
+    usages: &'a [Usage],
     totals: &'a Totals,
     lock: &'a L,
 }
@@ -204,6 +213,7 @@ pub struct Scheduler<'a> {
     lanes: &'a [Lane],
     workers: &'a [Worker],
     leaders: &'a [Leader],
+    usages: &'a [Usage],
     totals: &'a Totals,
     doorbells: &'a dyn Doorbells,
 }
@@ -227,6 +237,25 @@ pub enum Staffing {
     Full,
 }
 
+/// What a launch's session allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Jobs of the session that may be in its lane or on a worker.
+    pub session_jobs: u32,
+    /// Workers of the lane; 0: any number.
+    pub lane_workers: u32,
+}
+
+impl From<u32> for Limits {
+    /// So many jobs of the session, and any number of workers.
+    fn from(session_jobs: u32) -> Self {
+        Self {
+            session_jobs,
+            lane_workers: 0,
+        }
+    }
+}
+
 /// What became of a job that was placed.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -237,6 +266,8 @@ pub enum Placement {
     Queued,
     /// There is no room for another lane. The job is still reserved.
     NoLane,
+    /// New jobs of its login role are refused. The job is still reserved.
+    Refused,
 }
 
 /// What a worker does next.
@@ -315,6 +346,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         lanes: &'a [Lane],
         workers: &'a [Worker],
         leaders: &'a [Leader],
+        usages: &'a [Usage],
         totals: &'a Totals,
         lock: &'a L,
     ) -> Self {
@@ -323,6 +355,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
             lanes,
             workers,
             leaders,
+            usages,
             totals,
             lock,
         }
@@ -360,6 +393,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
                 lanes: self.lanes,
                 workers: self.workers,
                 leaders: self.leaders,
+                usages: self.usages,
                 totals: self.totals,
                 doorbells: self.lock,
             })
@@ -432,6 +466,18 @@ impl Lane {
     fn has_nobody(&self) -> bool {
         load(&self.workers) == 0
     }
+
+    /// Whether it may have one more worker when `leaving` of those that it has go.
+    fn may_grow(&self, leaving: u32) -> bool {
+        let limit = load(&self.limit);
+        limit == 0 || load(&self.workers) - leaving < limit
+    }
+
+    /// Whether it has more workers than it may have.
+    fn is_over_limit(&self) -> bool {
+        let limit = load(&self.limit);
+        limit != 0 && load(&self.workers) > limit
+    }
 }
 
 impl<'a> Scheduler<'a> {
@@ -476,6 +522,7 @@ impl<'a> Scheduler<'a> {
         };
         self.lanes[index].key.store(bits, Ordering::Relaxed);
         self.lanes[index].run_time.store(0, Ordering::Relaxed);
+        self.lanes[index].limit.store(0, Ordering::Relaxed);
         Some(index as u32)
     }
 
@@ -486,16 +533,27 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Publishes a reserved job in the lane `key` and gives it to an idle worker if there is one that may
-    /// run it, else puts it at the end of the lane's queue; a job over its leader's share, which is
-    /// `limit`, is held back. `hint` is the lane's index if the caller knows it; the right index is returned.
-    pub fn place(&mut self, job: JobId, key: LaneKey, hint: u32, limit: u32) -> (Placement, u32) {
+    /// run it, else puts it at the end of the lane's queue; a job over its leader's share is held back.
+    /// `hint` is the lane's index if the caller knows it; the right index is returned.
+    pub fn place(
+        &mut self,
+        job: JobId,
+        key: LaneKey,
+        hint: u32,
+        limits: impl Into<Limits>,
+    ) -> (Placement, u32) {
+        let limits = limits.into();
+        let slot = self.slot(job.index);
+        if self.refuses(load(&slot.usage)) {
+            return (Placement::Refused, hint);
+        }
         let Some(index) = self.find_lane(key, hint) else {
             return (Placement::NoLane, hint);
         };
-        let slot = self.slot(job.index);
         slot.lane.store(index, Ordering::Relaxed);
+        self.limit_lane(index, limits);
         slot.word.publish(job.generation);
-        let admitted = self.admit_new(job.index, limit);
+        let admitted = self.admit_new(job.index, limits.session_jobs);
         self.hand_out(index);
         if !admitted {
             return (Placement::Queued, index);
@@ -508,6 +566,13 @@ impl<'a> Scheduler<'a> {
                 (Placement::Queued, index)
             }
         }
+    }
+
+    /// The lane's limit is that of whoever launched in it last.
+    fn limit_lane(&mut self, index: u32, limits: Limits) {
+        self.lane(index)
+            .limit
+            .store(limits.lane_workers, Ordering::Relaxed);
     }
 
     /// Binds a queued job that is on no list to an idle worker of its lane. An idle worker may run none

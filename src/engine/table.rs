@@ -7,7 +7,9 @@
 //! | `word` | see [`super::job`] | | |
 //! | `next` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
 //! | `prev`, `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
-//! | `cookie`, `leader`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
+//! | `usage` | the leader that claims the slot, in the same stretch without interrupts | `Reserved` | `publish` |
+//! | `bytes`, `file_bytes` | who allocates for the job or writes its file; for a view of all jobs only | any | |
+//! | `cookie`, `leader`, `database`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
 //! | `finished_at` | the bound worker, or whoever ends a queued job | before the last transition | `finish`, `cancel_queued` |
@@ -24,6 +26,13 @@
 //! head and exchanging it cannot succeed on a list that was popped and pushed in between (the ABA case):
 //! 32 bits of tag would have to wrap within that one sleep. A slot is on the list exactly while its word
 //! says `Free`, except for the moment in which its last holder puts it there.
+//!
+//! # How many are in use
+//!
+//! `used` counts the slots that are claimed. A claim raises it first, if it is below the claim's limit, and then
+//! pops; a free slot is pushed first, and then the count is lowered. So whoever has raised the count finds a slot
+//! on the list: the pushes that made room for it happened before, by the count's release and acquire. Some slots
+//! are left for superusers ([`JobTable::ordinary_limit`]): whatever others do, an administrator can run a job.
 
 use super::handle::Cookie;
 use super::job::{Generation, JobWord, Phase, Snapshot};
@@ -120,6 +129,10 @@ pub struct Slot {
     pub(super) worker: AtomicU32,
     pub(super) charge: AtomicU32,
     pub(super) held: AtomicU32,
+    /// Index of its login role's usage ([`super::pool::usage`]).
+    pub(super) usage: AtomicU32,
+    /// Object id of its database.
+    pub database: AtomicU32,
     /// Pid of the process the job was bound to last, 0 before.
     pub pid: AtomicU32,
     /// Role that launched it; rights are checked against this one.
@@ -130,6 +143,10 @@ pub struct Slot {
     leader: AtomicU64,
     /// Offset of the job's arena block.
     pub block: AtomicU64,
+    /// Bytes that its blocks have.
+    pub bytes: AtomicU64,
+    /// Bytes that its file has.
+    pub file_bytes: AtomicU64,
     /// Microseconds, in the server's clock (`TimestampTz`).
     pub launched_at: AtomicU64,
     /// Likewise; 0 before it began.
@@ -155,12 +172,16 @@ impl Default for Slot {
             worker: AtomicU32::new(0),
             charge: AtomicU32::new(0),
             held: AtomicU32::new(0),
+            usage: AtomicU32::new(0),
+            database: AtomicU32::new(0),
             pid: AtomicU32::new(0),
             user: AtomicU32::new(0),
             options: AtomicU32::new(0),
             queue_size: AtomicU32::new(0),
             leader: AtomicU64::new(0),
             block: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            file_bytes: AtomicU64::new(0),
             launched_at: AtomicU64::new(0),
             started_at: AtomicU64::new(0),
             finished_at: AtomicU64::new(0),
@@ -223,6 +244,12 @@ impl Slot {
         self.options().labeled.then(|| self.label.load())
     }
 
+    /// Index of its login role's usage. Stays while the slot is not free.
+    #[must_use]
+    pub fn usage(&self) -> u32 {
+        self.usage.load(Ordering::Relaxed)
+    }
+
     /// The lane it was placed in, as index into the pool's lanes. Meaningful from `Queued` on.
     #[must_use]
     pub fn lane(&self) -> u32 {
@@ -267,6 +294,11 @@ pub struct FreeList {
 }
 
 const TAG_SHIFT: u32 = 32;
+
+/// One slot in so many is left for superusers, and no more than [`RESERVED_MOST`]: enough for an administrator's few
+/// jobs, too few for anybody to miss.
+const RESERVED_PART: u32 = 64;
+const RESERVED_MOST: u32 = 16;
 
 /// A process's handle on the job table.
 #[derive(Clone, Copy)]
@@ -318,10 +350,51 @@ impl<'a> JobTable<'a> {
     /// [`abandon`](Self::abandon) if it cannot fill it in.
     #[must_use]
     pub fn claim(&self) -> Option<JobId> {
-        let index = self.pop()?;
-        self.free.used.fetch_add(1, Ordering::Relaxed);
+        self.claim_below(self.capacity() as u32)
+    }
+
+    /// As [`claim`](Self::claim), if fewer than `limit` slots are in use.
+    ///
+    /// # Panics
+    /// When the free list is empty although the count says otherwise.
+    #[must_use]
+    pub fn claim_below(&self, limit: u32) -> Option<JobId> {
+        self.count_up(limit.min(self.capacity() as u32))?;
+        let index = self
+            .pop()
+            .expect("a slot is free for each that is not counted");
         let generation = self.slot(index).word.reserve();
         Some(JobId { index, generation })
+    }
+
+    /// Slots that may be in use for those who are no superusers to claim one more.
+    #[must_use]
+    pub fn ordinary_limit(&self) -> u32 {
+        let capacity = self.capacity() as u32;
+        capacity
+            - (capacity / RESERVED_PART)
+                .clamp(1, RESERVED_MOST)
+                .min(capacity - 1)
+    }
+
+    /// Counts one more slot as used, if fewer than `limit` are.
+    fn count_up(&self, limit: u32) -> Option<()> {
+        let mut now = self.free.used.load(Ordering::Relaxed);
+        loop {
+            if now >= limit {
+                return None;
+            }
+            // Acquire: the pushes of those who lowered the count are visible to the pop that follows.
+            match self.free.used.compare_exchange_weak(
+                now,
+                now + 1,
+                weakened!("slot-counted-relaxed", Ordering::Acquire),
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(()),
+                Err(seen) => now = seen,
+            }
+        }
     }
 
     /// Gives back a reservation.
@@ -362,8 +435,16 @@ impl<'a> JobTable<'a> {
     }
 
     fn give_back(&self, index: u32) {
-        self.free.used.fetch_sub(1, Ordering::Relaxed);
+        if mutant!("slot-uncounted-before-its-push") {
+            self.free.used.fetch_sub(1, Ordering::Release);
+            self.push(index);
+            return;
+        }
         self.push(index);
+        // Release: whoever raises the count next finds the slot on the list.
+        self.free
+            .used
+            .fetch_sub(1, weakened!("slot-uncounted-relaxed", Ordering::Release));
     }
 
     fn push(&self, index: u32) {

@@ -56,6 +56,7 @@ impl Memory {
             lanes: 4,
             workers,
             leaders: 4,
+            roles: 1,
         };
         Self(memory::Memory::new(room, Lock::default()))
     }

@@ -5,6 +5,8 @@ use pg_background::engine::handle::Cookie;
 use pg_background::engine::job::{Phase, Release};
 use pg_background::engine::party::Party;
 use pg_background::engine::pool::Placement;
+use pg_background::engine::pool::usage::Claimed;
+use pg_background::engine::pool::waiters::Resource;
 use pg_background::engine::table::{JobId, Options};
 use pg_background::engine::wait::{NoVigil, wait_for};
 use shuttle::rand::{Rng, thread_rng};
@@ -70,17 +72,23 @@ fn take_any(held: &mut Vec<Held>) -> Option<Held> {
     (!held.is_empty()).then(|| held.swap_remove(thread_rng().gen_range(0..held.len())))
 }
 
-/// Claims a slot; waits for room if there is none and the session `may_wait`, or gives up.
-fn claim(world: &Arc<World>, own: Party, may_wait: bool) -> Option<JobId> {
-    let (pool, jobs) = (world.memory.pool(), world.memory.jobs());
-    let found = jobs.claim();
+/// Claims one of what is counted; waits if there is none and the session `may_wait`, or gives up.
+fn claim_one<T>(
+    world: &Arc<World>,
+    own: Party,
+    may_wait: bool,
+    (what, limit): (Resource, u32),
+    claim: impl Fn() -> Option<T>,
+) -> Option<T> {
+    let pool = world.memory.pool();
+    let found = claim();
     if found.is_some() || once_in(2) {
         return found;
     }
     if !may_wait {
         // Called or not: it gives up in between.
-        pool.await_room(own, false);
-        pool.leave_room(own, false);
+        pool.join_waiters(own, what, limit, false);
+        pool.leave_waiters(own, what);
         return None;
     }
     let waiting = Cell::new(false);
@@ -88,18 +96,54 @@ fn claim(world: &Arc<World>, own: Party, may_wait: bool) -> Option<JobId> {
         world.memory.bell(own),
         None,
         &mut NoVigil,
-        || pool.await_room(own, waiting.replace(true)),
-        || jobs.claim(),
+        || pool.join_waiters(own, what, limit, waiting.replace(true)),
+        claim,
     );
     if waiting.get() {
-        pool.leave_room(own, true);
+        pool.leave_waiters(own, what);
+    }
+    found
+}
+
+/// Claims a slot, first among those that the lane's role may have, then in the table; an ordinary session leaves
+/// some of these.
+fn claim(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<JobId> {
+    let pool = world.memory.pool();
+    let role = world.key(lane).role;
+    let limit = world.scale.role_limit;
+    let usage = loop {
+        let usage = pool.usage_of(role).expect("there is room for every role");
+        let claimed = claim_one(
+            world,
+            own,
+            may_wait,
+            (Resource::RoleSlots(usage), limit),
+            || match pool.usage(usage).claim_slot(role, limit) {
+                Claimed::AtLimit => None,
+                claimed => Some(claimed),
+            },
+        )?;
+        if claimed == Claimed::Yes {
+            break usage;
+        }
+    };
+    let table_limit = if once_in(4) {
+        world.memory.jobs().capacity() as u32
+    } else {
+        world.memory.jobs().ordinary_limit()
+    };
+    let found = claim_one(world, own, may_wait, (Resource::Slots, table_limit), || {
+        pool.claim(usage, table_limit)
+    });
+    if found.is_none() {
+        pool.release_role_slot(usage);
     }
     found
 }
 
 fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<Held> {
     let memory = &world.memory;
-    let job = claim(world, own, may_wait)?;
+    let job = claim(world, own, lane, may_wait)?;
     if once_in(8) {
         // An error while the request is filled in.
         memory.pool().abandon(job);
@@ -134,7 +178,9 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<H
                 }
                 (placement, lane, Some(pool.staff(lane, places, true, 1)))
             }
-            Placement::NoLane => panic!("there are lanes enough"),
+            Placement::NoLane | Placement::Refused => {
+                panic!("there are lanes enough, and nobody is refused")
+            }
         }
     });
     match placement {

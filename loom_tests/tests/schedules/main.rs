@@ -87,6 +87,7 @@ fn every_accepted_job_ends_once_and_nothing_is_left() {
         lanes: 2,
         places: 3,
         slots: 5,
+        role_limit: 2,
     };
     explore("three leaders", scale);
 }
@@ -101,6 +102,7 @@ fn lanes_that_share_one_place_are_both_served() {
         lanes: 2,
         places: 1,
         slots: 4,
+        role_limit: 1,
     };
     explore("one place", scale);
 }
@@ -115,6 +117,7 @@ fn jobs_that_share_one_slot_are_never_confused() {
         lanes: 1,
         places: 2,
         slots: 1,
+        role_limit: 1,
     };
     explore("one slot", scale);
 }

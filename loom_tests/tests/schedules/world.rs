@@ -22,6 +22,8 @@ pub struct Scale {
     pub lanes: usize,
     pub places: usize,
     pub slots: usize,
+    /// Slots that a login role may have.
+    pub role_limit: u32,
 }
 
 /// See the module documentation.

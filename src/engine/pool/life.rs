@@ -6,7 +6,7 @@
 
 use super::{
     Activity, Charge, JobId, Lane, Link, NOBODY, Next, Ordering, Party, Phase, Returned, Scheduler,
-    UNKNOWN, Unbind, add, load, subtract,
+    UNKNOWN, Unbind, Worker, add, load, subtract,
 };
 
 impl<'a> Scheduler<'a> {
@@ -71,6 +71,32 @@ impl<'a> Scheduler<'a> {
         next
     }
 
+    /// Makes the pool smaller, if it has more than `cap` workers. An idle one is sent home first; with none the
+    /// worker itself, as in [`next`](Self::next), leaves for good: then this says so.
+    pub fn shrink(&mut self, worker: u32, cap: u32) -> Option<Next> {
+        let live = load(&self.totals.live);
+        if live <= cap {
+            return None;
+        }
+        let leaves = |place: &&Worker| place.word.load().activity() == Activity::Exiting;
+        if live - self.workers.iter().filter(leaves).count() as u32 <= cap {
+            return None;
+        }
+        let (lanes, workers) = (self.used_lanes().len() as u32, self.workers);
+        if let Some(idle) = (0..lanes).find_map(|lane| self.take_idle(lane, |_| true)) {
+            let place = &workers[idle as usize];
+            let party = place.party().expect("idle, so it is there");
+            place.word.dismiss();
+            self.doorbells.ring(party);
+            return None;
+        }
+        let lane = load(&workers[worker as usize].lane);
+        self.discharge_worker(worker);
+        self.hand_out(lane);
+        self.vacate(worker);
+        Some(Next::Retire)
+    }
+
     pub(super) fn decide(&mut self, worker: u32, leaving: bool) -> Next {
         let place = &self.workers[worker as usize];
         let pid = place.party().map_or(0, Party::pid);
@@ -84,7 +110,7 @@ impl<'a> Scheduler<'a> {
         } else {
             self.find_short(lane_index, 0, Lane::has_nobody)
         };
-        if leaving || starving.is_some() {
+        if leaving || lane.is_over_limit() || starving.is_some() {
             // First, or the lane looks short of workers that it has.
             self.hand_out(lane_index);
             return self.leave(worker, starving);
@@ -112,7 +138,7 @@ impl<'a> Scheduler<'a> {
         Next::Idle
     }
 
-    /// The first lane that is short and that `also` accepts, in a ring that begins after `lane` and ends
+    /// The first lane that is short, may have one more worker and that `also` accepts, in a ring that begins after `lane` and ends
     /// with it. Of the workers on their way to `lane`, `uncounted` do not count.
     pub(super) fn find_short(
         &self,
@@ -126,8 +152,12 @@ impl<'a> Scheduler<'a> {
         let used = self.used_lanes().len() as u32;
         (lane + 1..used).chain(0..=lane).find(|&index| {
             let candidate = self.lane(index);
-            let uncounted = if index == lane { uncounted } else { 0 };
-            candidate.is_short_without(uncounted) && also(candidate)
+            let (uncounted, leaving) = if index == lane {
+                (uncounted, 1)
+            } else {
+                (0, 0)
+            };
+            candidate.is_short_without(uncounted) && candidate.may_grow(leaving) && also(candidate)
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a pool needs of memory, for one process alone: for tests, models and benchmarks. In a server it is in shared
 //! memory (`pg/cluster.rs`).
 
+use super::usage::{Claimed, Usage};
 use super::{Lane, Leader, Pool, PoolLock, Totals, Worker};
 use crate::engine::handle::Cookie;
 use crate::engine::job::Phase;
@@ -18,6 +19,8 @@ pub struct Room {
     pub workers: usize,
     /// Sessions, by their number.
     pub leaders: usize,
+    /// Login roles.
+    pub roles: usize,
 }
 
 /// See the module documentation.
@@ -27,6 +30,7 @@ pub struct Memory<L> {
     pub(super) lanes: Vec<Lane>,
     pub(super) workers: Vec<Worker>,
     pub(super) leaders: Vec<Leader>,
+    usages: Vec<Usage>,
     pub(super) totals: Totals,
     /// What keeps others out, and rings.
     pub lock: L,
@@ -42,6 +46,7 @@ impl<L: PoolLock> Memory<L> {
             lanes: (0..room.lanes).map(|_| Lane::default()).collect(),
             workers: (0..room.workers).map(|_| Worker::default()).collect(),
             leaders: (0..room.leaders).map(|_| Leader::default()).collect(),
+            usages: (0..room.roles).map(|_| Usage::default()).collect(),
             totals: Totals::default(),
             lock,
         };
@@ -63,6 +68,7 @@ impl<L: PoolLock> Memory<L> {
             &self.lanes,
             &self.workers,
             &self.leaders,
+            &self.usages,
             &self.totals,
             &self.lock,
         )
@@ -87,9 +93,25 @@ impl<L: PoolLock> Memory<L> {
         now.map(|now| now.phase())
     }
 
+    /// Claims a slot for the role 1, which may have any number.
+    ///
+    /// # Panics
+    /// When there is no room for a role.
+    pub fn claim_slot(&self) -> Option<JobId> {
+        let pool = self.pool();
+        let usage = pool.usage_of(1).expect("there is room for a role");
+        let claimed = pool.usage(usage).claim_slot(1, u32::MAX);
+        assert_eq!(claimed, Claimed::Yes, "it keeps its entry");
+        let job = pool.claim(usage, u32::MAX);
+        if job.is_none() {
+            pool.release_role_slot(usage);
+        }
+        job
+    }
+
     /// Reserves a slot and fills it in, with 1 for the cookie's random part; `None`: all are taken.
     pub fn claim_for(&self, leader: Party, options: Options, excluded: &[u32]) -> Option<JobId> {
-        let job = self.jobs().claim()?;
+        let job = self.claim_slot()?;
         let cookie = Cookie::new(job.index, job.generation, 1);
         self.slot(job).prepare(cookie, leader, options, excluded);
         Some(job)

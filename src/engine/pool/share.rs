@@ -49,7 +49,7 @@ pub struct Leader {
     held: AtomicU32,
     head: AtomicU32,
     tail: AtomicU32,
-    pub(super) room: super::room::Place,
+    pub(super) waiter: super::waiters::Waiter,
 }
 
 /// Whom an admitted job counts against.

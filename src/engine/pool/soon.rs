@@ -20,7 +20,7 @@
 //! | `Lane::run_time`: what its workers take for a job, a moving mean, microseconds | holder of the lock | nobody |
 //! | `Lane::latest`: the worker that a job of it was bound to last | holder of the lock | nobody |
 
-use super::{Activity, JobId, LaneKey, Ordering, Party, Scheduler, load};
+use super::{Activity, JobId, LaneKey, Limits, Ordering, Party, Scheduler, load};
 use crate::engine::wait::Micros;
 
 /// A worker that takes so long for a job, or less, is waited for. About what waking a process on another
@@ -66,27 +66,32 @@ pub enum Awake {
 
 impl Scheduler<'_> {
     /// Gives a reserved job to an idle worker of the lane `key` of which `is_awake` holds, if there is one.
-    /// `hint` and `limit` are as in [`place`](Self::place).
+    /// `hint` and `limits` are as in [`place`](Self::place).
     pub fn place_awake(
         &mut self,
         job: JobId,
         key: LaneKey,
         hint: u32,
-        limit: u32,
+        limits: impl Into<Limits>,
         is_awake: impl Fn(Party) -> bool,
     ) -> Awake {
+        let limits = limits.into();
+        let slot = self.slot(job.index);
+        if self.refuses(load(&slot.usage)) {
+            return Awake::None;
+        }
         let Some(index) = self.find_lane(key, hint) else {
             return Awake::None;
         };
-        let slot = self.slot(job.index);
-        if !self.may_admit(slot, limit) {
+        if !self.may_admit(slot, limits.session_jobs) {
             return Awake::None;
         }
         let may = |idle: Party| slot.may_run_on(idle.pid(), false);
         if let Some(worker) = self.take_idle(index, |idle| may(idle) && is_awake(idle)) {
             slot.lane.store(index, Ordering::Relaxed);
+            self.limit_lane(index, limits);
             slot.word.publish(job.generation);
-            let admitted = self.admit_new(job.index, limit);
+            let admitted = self.admit_new(job.index, limits.session_jobs);
             debug_assert!(admitted, "it was asked for above");
             return Awake::Handed(self.bind(job, worker).0, index);
         }

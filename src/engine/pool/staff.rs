@@ -4,8 +4,8 @@
 //! fails. With no place left an idle worker of another lane makes room.
 
 use super::{
-    Activity, LaneKey, Micros, Ordering, Party, Phase, START_LIMIT, Scheduler, Staffing, UNKNOWN,
-    add, load,
+    Activity, Lane, LaneKey, Link, Micros, Ordering, Party, Phase, START_LIMIT, Scheduler,
+    Staffing, UNKNOWN, add, load,
 };
 
 impl<'a> Scheduler<'a> {
@@ -23,10 +23,23 @@ impl<'a> Scheduler<'a> {
             let lane = self.lane(index);
             lane.is_short() && load(&lane.queued) > load(&lane.starting) + self.finishing(index)
         };
-        let Some(short) = lanes.into_iter().find(needs_more) else {
-            return Staffing::Enough;
+        // At its limit a lane can get a fresh process only in the place of an idle worker of its own.
+        let has_idle = |lane: &Lane| Link::load(&lane.idle).index().is_some();
+        let may_change = |&index: &u32| {
+            let lane = self.lane(index);
+            lane.may_grow(0) || has_idle(lane)
         };
+        let Some(short) = lanes.into_iter().filter(needs_more).find(may_change) else {
+            // A lane at its limit is served by the workers that it has, when they are free.
+            return if needs_more(&first) {
+                Staffing::Full
+            } else {
+                Staffing::Enough
+            };
+        };
+        let may_grow = self.lane(short).may_grow(0);
         if can_start
+            && may_grow
             && load(&self.totals.live) < cap
             && let Some((worker, generation)) = self.claim(short, now)
         {
@@ -36,6 +49,9 @@ impl<'a> Scheduler<'a> {
         // it: otherwise it would have been handed one.
         let (lanes, workers) = (self.used_lanes(), self.workers);
         for index in 0..lanes.len() as u32 {
+            if !may_grow && index != short {
+                continue;
+            }
             let Some(worker) = self.take_idle(index, |_| true) else {
                 continue;
             };
@@ -135,23 +151,26 @@ impl<'a> Scheduler<'a> {
         sent
     }
 
-    /// Claims a place for one more worker of the lane `key`, unless `wanted` are idle or on their way.
+    /// Claims a place for one more worker of the lane `key`, unless `wanted` are idle or on their way, or it has
+    /// `lane_limit` workers (0: any number may be there).
     /// The number of those there are, and the place to register a process for.
     pub fn prewarm(
         &mut self,
         key: LaneKey,
         wanted: u32,
+        lane_limit: u32,
         cap: u32,
         now: Micros,
     ) -> (u32, Option<(u32, u32)>) {
         let Some(lane) = self.find_lane(key, u32::MAX) else {
             return (0, None);
         };
+        self.lane(lane).limit.store(lane_limit, Ordering::Relaxed);
         let ready = (0..self.workers.len() as u32)
             .filter(|&worker| load(&self.workers[worker as usize].lane) == lane)
             .filter(|&worker| matches!(self.activity(worker), Activity::Idle | Activity::Starting))
             .count() as u32;
-        if ready >= wanted || load(&self.totals.live) >= cap {
+        if ready >= wanted || load(&self.totals.live) >= cap || !self.lane(lane).may_grow(0) {
             return (ready, None);
         }
         (ready, self.claim(lane, now))

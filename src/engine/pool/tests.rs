@@ -52,6 +52,7 @@ impl Memory {
             lanes,
             workers,
             leaders: LEADERS,
+            roles: 2,
         };
         Self::new(room, Unlocked::default())
     }
@@ -681,7 +682,7 @@ fn what_is_left_behind_is_taken_once() {
     let pool = memory.pool();
     assert_eq!(pool.take_left_behind(), None);
     let over = |_| {
-        let job = pool.jobs().claim().expect("a slot");
+        let job = memory.claim_slot().expect("a slot");
         let _ = pool.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
         assert!(matches!(
             pool.cancel(job, false, |_| {}),
@@ -701,4 +702,128 @@ fn what_is_left_behind_is_taken_once() {
     assert_eq!(pool.take_left_behind(), None);
     let _ = taken.map(|job| pool.free(job));
     assert_eq!(pool.jobs().used(), 0);
+}
+
+/// Places a job of a lane that may have so many workers.
+fn place_limited(memory: &Memory, key: LaneKey, lane_workers: u32) -> u32 {
+    let job = memory.claim(Options::default(), &[]).expect("a free slot");
+    let limits = Limits {
+        session_jobs: AMPLE,
+        lane_workers,
+    };
+    let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, key, 0, limits));
+    assert_eq!(placement, Placement::Queued);
+    lane
+}
+
+#[test]
+fn a_lane_at_its_limit_gets_no_more_workers() {
+    let memory = Memory::with_room(8, 2, 4);
+    let lane = place_limited(&memory, A, 2);
+    for pid in [100, 101] {
+        let _ = place_limited(&memory, A, 2);
+        let (_, _, next) = memory.start(memory.staff(lane, 4, 1), party(pid));
+        running(next);
+    }
+    let _ = place_limited(&memory, A, 2);
+    assert_eq!(memory.staff(lane, 4, 1), Staffing::Full);
+    // Another lane is not held back by it.
+    let other = place_limited(&memory, B, 0);
+    assert!(matches!(memory.staff(other, 4, 1), Staffing::Start { .. }));
+    memory.check();
+}
+
+#[test]
+fn a_lane_over_a_lowered_limit_gives_workers_back() {
+    let memory = Memory::with_room(8, 1, 2);
+    let lane = place_limited(&memory, A, 2);
+    let _ = place_limited(&memory, A, 2);
+    let (first, _, next) = memory.start(memory.staff(lane, 2, 1), party(100));
+    let (_, _, _) = memory.start(memory.staff(lane, 2, 1), party(101));
+    let _ = place_limited(&memory, A, 1);
+    assert_eq!(memory.complete(first, running(next)), Next::Retire);
+    memory.check();
+}
+
+#[test]
+fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
+    let memory = Memory::with_room(8, 1, 2);
+    let lane = place_limited(&memory, A, 1);
+    let (worker, _, next) = memory.start(memory.staff(lane, 2, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let fresh_only = Options {
+        fresh_only: true,
+        ..Options::default()
+    };
+    let job = memory.claim(fresh_only, &[]).expect("a free slot");
+    let limits = Limits {
+        session_jobs: AMPLE,
+        lane_workers: 1,
+    };
+    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, limits));
+    assert_eq!(placement, Placement::Queued);
+    assert_eq!(memory.staff(lane, 2, 1), Staffing::Recycle(party(100)));
+    memory.check();
+}
+
+#[test]
+fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
+    let memory = Memory::with_room(8, 2, 2);
+    let first = memory.queue(A);
+    let (idle, generation, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    assert_eq!(running(next), first);
+    assert_eq!(memory.complete(idle, first), Next::Idle);
+    let second = memory.queue(B);
+    let (busy, _, next) = memory.start(memory.staff(1, 2, 1), party(101));
+    assert_eq!(running(next), second);
+    memory.run(second);
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.shrink(busy, 1)),
+        None,
+        "the other one goes"
+    );
+    assert_eq!(*memory.lock.rung.borrow(), [party(100)]);
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.awakened(idle, generation)),
+        Some(Next::Retire)
+    );
+    assert_eq!(memory.locked(|scheduler| scheduler.shrink(busy, 1)), None);
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.shrink(busy, 0)),
+        Some(Next::Retire)
+    );
+    memory.check();
+}
+
+#[test]
+fn a_job_of_a_role_that_is_refused_is_not_published() {
+    let memory = Memory::with_room(8, 1, 1);
+    let job = memory.claim(Options::default(), &[]).expect("a free slot");
+    memory.pool().refuse(0, true);
+    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
+    assert_eq!(placement, Placement::Refused);
+    memory.pool().abandon(job);
+    memory.pool().refuse(0, false);
+    let _ = memory.queue(A);
+}
+
+#[test]
+fn an_entry_of_a_role_without_jobs_serves_another_role() {
+    let memory = Memory::with_room(8, 1, 1);
+    let pool = memory.pool();
+    let roles: Vec<u32> = (0..2)
+        .map(|number| pool.usage_of(10 + number).expect("an entry"))
+        .collect();
+    assert_eq!(pool.usage(roles[0]).claim_slot(10, 1), usage::Claimed::Yes);
+    assert_eq!(
+        pool.usage(roles[0]).claim_slot(10, 1),
+        usage::Claimed::AtLimit
+    );
+    // The other has no slot: its entry is taken over, and it finds out.
+    assert_eq!(pool.usage_of(12), Some(roles[1]));
+    assert_eq!(pool.usage(roles[1]).claim_slot(11, 1), usage::Claimed::Gone);
+    assert_eq!(pool.usage(roles[1]).claim_slot(12, 1), usage::Claimed::Yes);
+    assert_eq!(pool.usage_of(13), None, "both have slots");
+    pool.release_role_slot(roles[1]);
+    assert_eq!(pool.usage_of(13), Some(roles[1]));
 }

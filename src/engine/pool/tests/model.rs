@@ -27,6 +27,7 @@ enum Step {
         bounded: bool,
         uncounted: bool,
         fresh_only: bool,
+        lane_limit: u32,
         exclude: Option<usize>,
         can_register: bool,
     },
@@ -35,6 +36,8 @@ enum Step {
         process: usize,
         leaving: bool,
     },
+    /// As `Go`; the pool has one worker more than it may have now.
+    Shrink(usize),
     IdleLimit(usize),
     /// A process dies, and the server starts its registration again or not.
     Die {
@@ -67,15 +70,16 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (
                 (0..LEADERS, 1..3_u32, prop::bool::weighted(0.7), prop::bool::weighted(0.2)),
-                prop::bool::weighted(0.2),
+                (prop::bool::weighted(0.2), 0..3_u32),
                 prop::option::weighted(0.2, 0..PLACES),
                 prop::bool::weighted(0.9),
             )
-            .prop_map(|((leader, limit, bounded, uncounted), fresh_only, exclude, can_register)| {
-                Step::Launch { leader, limit, bounded, uncounted, fresh_only, exclude, can_register }
+            .prop_map(|((leader, limit, bounded, uncounted), (fresh_only, lane_limit), exclude, can_register)| {
+                Step::Launch { leader, limit, bounded, uncounted, fresh_only, lane_limit, exclude, can_register }
             }),
         12 => (process.clone(), prop::bool::weighted(0.1))
             .prop_map(|(process, leaving)| Step::Go { process, leaving }),
+        1 => process.clone().prop_map(Step::Shrink),
         1 => process.clone().prop_map(Step::IdleLimit),
         2 => (process.clone(), prop::bool::weighted(0.7))
             .prop_map(|(process, restartable)| Step::Die { process, restartable }),
@@ -169,6 +173,8 @@ struct Model {
     /// The server refused to start a process when nobody else was left: until the next call of anyone
     /// there may be work that nobody looks for.
     refused: bool,
+    /// Whoever asks what to do next finds that the pool has one worker too many.
+    shrinks: bool,
 }
 
 impl Model {
@@ -184,6 +190,7 @@ impl Model {
             processes: Vec::new(),
             jobs: Vec::new(),
             refused: false,
+            shrinks: false,
         }
     }
 
@@ -233,11 +240,14 @@ impl Model {
         self.refused = false;
         let mut can_start = true;
         loop {
+            let workers = |lane: &Lane| load(&lane.workers);
+            let before: Vec<u32> = self.memory.lanes.iter().map(workers).collect();
             let staffing = self
                 .memory
                 .locked(|scheduler| scheduler.staff(first, cap, can_start, now));
             match staffing {
                 Staffing::Start { worker, generation } if can_register => {
+                    self.within_limit(worker);
                     let party = self.fresh_party();
                     self.processes.push(Process {
                         worker,
@@ -257,7 +267,10 @@ impl Model {
                     continue;
                 }
                 Staffing::Recycle(party) => {
-                    self.idle_process(party).at = At::Idle(Some(Told::MakeRoom));
+                    let process = self.idle_process(party);
+                    process.at = At::Idle(Some(Told::MakeRoom));
+                    let worker = process.worker;
+                    self.no_more_over_limit(&before, worker);
                 }
                 Staffing::Enough => {}
                 // With nobody at work there is no place only when the server refuses.
@@ -329,6 +342,20 @@ impl Model {
         }
     }
 
+    /// The doorbell that the pool rang because it has too many workers: an idle process is sent home.
+    fn dismissed(&mut self) {
+        let rung = std::mem::take(&mut *self.memory.lock.rung.borrow_mut());
+        for party in rung {
+            let process = self.processes.iter().find(|process| process.party == party);
+            let worker = process.expect("a process that is there").worker;
+            if self.memory.activity(worker) == Activity::Exiting {
+                self.idle_process(party).at = At::Idle(Some(Told::GoHome));
+            } else {
+                self.memory.lock.rung.borrow_mut().push(party);
+            }
+        }
+    }
+
     /// An idle process was handed a job.
     fn bound(&mut self, party: Party, job: JobId) {
         let charge = self.job(job).charge;
@@ -340,7 +367,7 @@ impl Model {
     fn launch(
         &mut self,
         leader: usize,
-        limit: u32,
+        limits: Limits,
         options: Options,
         exclude: Option<usize>,
         can_register: bool,
@@ -373,10 +400,10 @@ impl Model {
         });
         let mut held = false;
         if charge.is_some() {
-            session.limit = limit;
+            session.limit = limits.session_jobs;
             self.admit(leader);
             let session = &mut self.sessions[leader];
-            held = options.bounded && session.admitted >= limit;
+            held = options.bounded && session.admitted >= limits.session_jobs;
             if held {
                 session.held.push_back(id);
             } else {
@@ -388,7 +415,7 @@ impl Model {
         let is_awake = |party: Party| party.pid().is_multiple_of(2);
         let awake = self
             .memory
-            .locked(|scheduler| scheduler.place_awake(id, KEYS[key], hint, limit, is_awake));
+            .locked(|scheduler| scheduler.place_awake(id, KEYS[key], hint, limits, is_awake));
         let (placement, lane) = match awake {
             Awake::Handed(party, lane) => {
                 assert!(is_awake(party));
@@ -397,7 +424,7 @@ impl Model {
             Awake::Soon(_) | Awake::None => {
                 assert_eq!(self.memory.phase(id), Some(Phase::Reserved));
                 self.memory
-                    .locked(|scheduler| scheduler.place(id, KEYS[key], hint, limit))
+                    .locked(|scheduler| scheduler.place(id, KEYS[key], hint, limits))
             }
         };
         self.hints[key] = lane;
@@ -422,7 +449,9 @@ impl Model {
                 }
                 self.staff(key, can_register);
             }
-            Placement::NoLane => panic!("there are as many lanes as keys"),
+            Placement::NoLane | Placement::Refused => {
+                panic!("there are as many lanes as keys, and nobody is refused")
+            }
         }
     }
 
@@ -444,10 +473,16 @@ impl Model {
             .expect("a known key");
         let charge = self.processes[index].charge.take();
         self.discharge(charge);
+        let cap = match self.shrinks {
+            true => load(&self.memory.totals.live) - 1,
+            false => self.cap,
+        };
         let next = self.memory.locked(|scheduler| {
             scheduler.took(worker, 1);
-            scheduler.next(worker, leaving)
+            let shrunk = scheduler.shrink(worker, cap);
+            shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))
         });
+        self.dismissed();
         match next {
             Next::Run { job, .. } => {
                 assert!(!leaving);
@@ -465,10 +500,27 @@ impl Model {
                 assert!(!leaving);
                 self.processes[index].at = At::Idle(None);
             }
-            Next::Restart => self.restart(index),
+            Next::Restart => {
+                self.within_limit(worker);
+                self.restart(index);
+            }
             Next::Retire => self.retire(index),
         }
         self.answer();
+    }
+
+    /// A lane was given a worker: it has no more than it may have.
+    fn within_limit(&self, worker: u32) {
+        let lane = &self.memory.lanes[load(&self.memory.workers[worker as usize].lane) as usize];
+        assert!(!lane.is_over_limit(), "a lane was given too many workers");
+    }
+
+    /// As `within_limit`, unless the lane has exchanged one of its own.
+    fn no_more_over_limit(&self, before: &[u32], worker: u32) {
+        let lane = load(&self.memory.workers[worker as usize].lane) as usize;
+        if load(&self.memory.lanes[lane].workers) > before[lane] {
+            self.within_limit(worker);
+        }
     }
 
     /// The process exits and the server starts the registration again.
@@ -834,6 +886,7 @@ impl Model {
                 bounded,
                 uncounted,
                 fresh_only,
+                lane_limit,
                 exclude,
                 can_register,
             } => {
@@ -843,9 +896,18 @@ impl Model {
                     uncounted,
                     ..Options::default()
                 };
-                self.launch(leader, limit, options, exclude, can_register);
+                let limits = Limits {
+                    session_jobs: limit,
+                    lane_workers: lane_limit,
+                };
+                self.launch(leader, limits, options, exclude, can_register);
             }
             Step::Go { process, leaving } if known(process) => self.go(process, leaving),
+            Step::Shrink(process) if known(process) => {
+                self.shrinks = load(&self.memory.totals.live) > 1;
+                self.go(process, false);
+                self.shrinks = false;
+            }
             Step::IdleLimit(process) if known(process) => self.idle_limit(process),
             Step::Die {
                 process,

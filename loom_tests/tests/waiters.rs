@@ -1,0 +1,302 @@
+//! Waiting for a slot of the job table, or for one of those that a login role may have: nobody who may claim is
+//! forgotten. Refusing a role's new jobs, and waiting for its others to end.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use loom_tests::memory::{LANE, Memory, process};
+use pg_background::engine::job::{End, Release};
+use pg_background::engine::party::Party;
+use pg_background::engine::pool::Placement;
+use pg_background::engine::pool::usage::Claimed;
+use pg_background::engine::pool::waiters::Resource;
+use pg_background::engine::table::{JobId, Options};
+use pg_background::engine::wait::{NoVigil, wait_for};
+use std::cell::Cell;
+
+/// The login role of the models.
+const ROLE: u32 = LANE.role;
+
+/// More than any model has.
+const AMPLE: u32 = 100;
+
+fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(body);
+}
+
+/// Waits until `claim` has what is counted.
+fn wait_to_claim<T>(
+    memory: &Memory,
+    own: Party,
+    what: Resource,
+    limit: u32,
+    claim: impl Fn() -> Option<T>,
+) -> T {
+    let waiting = Cell::new(false);
+    let claimed = wait_for(
+        memory.bell(own),
+        None,
+        &mut NoVigil,
+        || {
+            memory
+                .pool()
+                .join_waiters(own, what, limit, waiting.replace(true))
+        },
+        claim,
+    );
+    if waiting.get() {
+        memory.pool().leave_waiters(own, what);
+    }
+    claimed.expect("there is no deadline")
+}
+
+/// What a launch does that finds its role at its limit.
+fn claim_of_role(memory: &Memory, own: Party, limit: u32) {
+    let pool = memory.pool();
+    wait_to_claim(memory, own, Resource::RoleSlots(0), limit, || {
+        (pool.usage(0).claim_slot(ROLE, limit) == Claimed::Yes).then_some(())
+    });
+}
+
+/// What a launch does that finds the table full, when it has claimed its role's slot.
+fn claim(memory: &Memory, own: Party, limit: u32) -> JobId {
+    let pool = memory.pool();
+    wait_to_claim(memory, own, Resource::Slots, limit, || pool.claim(0, limit))
+}
+
+/// From its claim to its end, and the slot is free again.
+fn use_up(memory: &Memory, job: JobId) {
+    let word = &memory.slot(job).word;
+    word.publish(job.generation);
+    let _ = word.bind(job.generation);
+    let _ = word.finish(job.generation, End::Completed);
+    assert_eq!(word.detach(job.generation), Release::LastOut);
+    memory.pool().free(job);
+}
+
+/// A table with all of its slots in use, and the jobs; `waiters` have claimed their role's slots already.
+fn full(slots: usize, waiters: usize) -> (Arc<Memory>, Vec<JobId>) {
+    let memory = Memory::new(slots, 1, 3);
+    let held = (0..slots).map(|_| memory.claim_slot().expect("a slot"));
+    let held = held.collect();
+    for _ in 0..waiters {
+        let claimed = memory.pool().usage(0).claim_slot(ROLE, AMPLE);
+        assert_eq!(claimed, Claimed::Yes);
+    }
+    (memory, held)
+}
+
+/// Two sessions wait for a slot, each under its limit, and use it up.
+fn two_wait(memory: &Arc<Memory>, limits: [u32; 2]) -> [thread::JoinHandle<()>; 2] {
+    [(1, limits[0]), (2, limits[1])].map(|(number, limit)| {
+        let memory = memory.clone();
+        thread::spawn(move || {
+            let job = claim(&memory, process(number), limit);
+            use_up(&memory, job);
+        })
+    })
+}
+
+fn nothing_is_left(memory: &Memory) {
+    assert_eq!(memory.jobs().used(), 0);
+    assert_eq!(memory.pool().usage(0).slots(), 0);
+}
+
+/// A table of one slot, which is in use. It is freed while two sessions wait for it, or are about to: both
+/// get it, one after the other. A waiter that was called and found a newcomer faster goes back to the front.
+/// A wake-up that was lost would be a deadlock.
+///
+/// Three threads, at most three preemptions.
+#[test]
+fn a_freed_slot_reaches_everybody_who_waits() {
+    checked(3, || {
+        let (memory, held) = full(1, 2);
+        let waiters = two_wait(&memory, [AMPLE; 2]);
+        use_up(&memory, held[0]);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        nothing_is_left(&memory);
+    });
+}
+
+/// Two slots are freed while two sessions wait, and each keeps the one that it gets: a waiter that was called twice
+/// passes on the call that it did not need.
+///
+/// Three threads, at most two preemptions.
+#[test]
+fn two_freed_slots_reach_two_who_keep_them() {
+    checked(2, || {
+        let (memory, held) = full(2, 2);
+        let waiters = [1, 2].map(|number| {
+            let memory = memory.clone();
+            thread::spawn(move || claim(&memory, process(number), AMPLE))
+        });
+        for job in held {
+            use_up(&memory, job);
+        }
+        for waiter in waiters {
+            use_up(&memory, waiter.join().unwrap());
+        }
+        nothing_is_left(&memory);
+    });
+}
+
+/// A role at its limit of one, in a table that has more slots: the role's slot goes from one session to the next.
+///
+/// Three threads, at most three preemptions.
+#[test]
+fn a_roles_slot_reaches_everybody_who_waits_for_it() {
+    checked(3, || {
+        let memory = Memory::new(3, 1, 3);
+        let held = memory.claim_slot().expect("a slot");
+        let waiters = [1, 2].map(|number| {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                claim_of_role(&memory, process(number), 1);
+                memory.pool().release_role_slot(0);
+            })
+        });
+        use_up(&memory, held);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        nothing_is_left(&memory);
+    });
+}
+
+/// The last slot is left for a superuser: one who waits behind an ordinary session is called all the same, and that
+/// one when there is a slot for it.
+///
+/// Three threads, at most two preemptions.
+#[test]
+fn a_reserved_slot_reaches_the_superuser_behind_others() {
+    checked(2, || {
+        let (memory, held) = full(2, 2);
+        let waiters = two_wait(&memory, [memory.jobs().ordinary_limit(), AMPLE]);
+        for job in held {
+            use_up(&memory, job);
+        }
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        nothing_is_left(&memory);
+    });
+}
+
+/// Of two that wait one gives up, whether it has been called or not: the call reaches the other.
+///
+/// Three threads, at most three preemptions.
+#[test]
+fn a_waiter_that_gives_up_passes_its_call_on() {
+    checked(3, || {
+        let (memory, held) = full(1, 1);
+        let (impatient, patient) = (process(1), process(2));
+        // First in the queue, so that the call is its.
+        memory
+            .pool()
+            .join_waiters(impatient, Resource::Slots, AMPLE, false);
+        let waiter = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let job = claim(&memory, patient, AMPLE);
+                use_up(&memory, job);
+            })
+        };
+        let leaver = {
+            let memory = memory.clone();
+            thread::spawn(move || memory.pool().leave_waiters(impatient, Resource::Slots))
+        };
+        use_up(&memory, held[0]);
+        leaver.join().unwrap();
+        waiter.join().unwrap();
+        nothing_is_left(&memory);
+    });
+}
+
+/// A role never has more slots than its limit, and its entry is one.
+///
+/// Two threads, every interleaving.
+#[test]
+fn a_role_stays_below_its_limit() {
+    loom::model(|| {
+        let memory = Memory::new(2, 1, 2);
+        let claim_one = |memory: &Memory| {
+            let usage = memory.pool().usage_of(ROLE).expect("there is room for it");
+            assert_eq!(usage, 0, "its entry is one");
+            memory.pool().usage(usage).claim_slot(ROLE, 1) == Claimed::Yes
+        };
+        let other = {
+            let memory = memory.clone();
+            thread::spawn(move || claim_one(&memory))
+        };
+        let own = claim_one(&memory);
+        let claims = [own, other.join().unwrap()];
+        assert_eq!(claims.iter().filter(|claimed| **claimed).count(), 1);
+        assert_eq!(memory.pool().usage(0).slots(), 1);
+    });
+}
+
+/// The job that a session is about to publish is refused, or found by the one who has its role refused and then looks.
+///
+/// Two threads, every interleaving.
+#[test]
+fn a_job_is_refused_or_found() {
+    loom::model(|| {
+        let memory = Memory::new(1, 1, 2);
+        let leader = process(1);
+        let job = memory
+            .claim_for(leader, Options::default(), &[])
+            .expect("a slot");
+        let administrator = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                memory.pool().refuse(0, true);
+                memory.slot(job).word.load().phase().is_active()
+            })
+        };
+        let (placement, _) = memory
+            .pool()
+            .locked(|scheduler| scheduler.place(job, LANE, 0, AMPLE));
+        let found = administrator.join().unwrap();
+        assert_eq!(found, placement != Placement::Refused);
+    });
+}
+
+/// Whoever waits for the end of another session's job is woken by it.
+///
+/// Two threads, every interleaving.
+#[test]
+fn the_end_of_a_roles_job_wakes_its_watcher() {
+    loom::model(|| {
+        let memory = Memory::new(1, 1, 2);
+        let job = memory
+            .claim_for(process(1), Options::default(), &[])
+            .expect("a slot");
+        let word = &memory.slot(job).word;
+        word.publish(job.generation);
+        let _ = word.bind(job.generation);
+        let worker = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let word = &memory.slot(job).word;
+                let _ = word.finish(job.generation, End::Completed);
+                memory.pool().job_ended(0);
+            })
+        };
+        let own = process(0);
+        let usage = memory.pool().usage(0);
+        let ended = wait_for(
+            memory.bell(own),
+            None,
+            &mut NoVigil,
+            || usage.watch(own),
+            || (!word.load().phase().is_active()).then_some(()),
+        );
+        usage.unwatch(own);
+        assert_eq!(ended, Some(()));
+        worker.join().unwrap();
+    });
+}

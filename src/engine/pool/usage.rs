@@ -1,0 +1,272 @@
+//! What each login role uses of the cluster.
+//!
+//! # Words
+//!
+//! * A **usage** is one login role's entry: how many slots of the job table its jobs have (queued, running and
+//!   unread ones), how many bytes their blocks have, how many their files. It is the same whichever database the
+//!   jobs are of, and whoever is the current user.
+//! * A **limit** is not in the entry: it is the launching session's setting, and is given with each claim.
+//!
+//! # The word
+//!
+//! Role and slots are one word, so that a claim cannot be made on the entry of another role.
+//!
+//! | transition | who | from → to |
+//! |---|---|---|
+//! | [`claim_slot`](Usage::claim_slot) | a launch, before it claims a slot of the table | (role, n) → (role, n + 1); refused when n has reached the limit |
+//! | [`Pool::release_role_slot`] | who freed that slot, or had claimed and found none in the table | (role, n) → (role, n − 1) |
+//! | [`Pool::usage_of`] | holder of the lock, for a role that has no entry | (other, 0) → (role, 0), when nobody waits for the other's slots |
+//!
+//! Only the holder of the lock writes another role into a word, after looking at all of them: a role has one
+//! entry at most. A process remembers where its role's is, and finds out by the word when it is there no more.
+//!
+//! Bytes are claimed for a job that has its slot and released before the slot is: an entry without slots has none.
+//!
+//! # Refusing
+//!
+//! An administrator who ends a role's jobs has its new ones **refused** until the others have ended. The flag is
+//! set under the lock, and publishing looks at it under the lock: a job is published before, and then found by
+//! whoever looks through the table after setting the flag; or it is refused.
+//!
+//! # Waiting for a role's jobs to end
+//!
+//! Whoever ends jobs of a role that are not its own cannot watch their words: these wake the leader. It registers
+//! as the usage's **watcher**, fences, and looks at the words; who ends a job changes its word, fences, and looks
+//! whether there is a watcher. A second watcher takes the first one's place; the first then has its deadline.
+
+use super::{Pool, PoolLock, Queue, Resource, Scheduler, load};
+use crate::engine::party::Party;
+use crate::engine::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// A login role in shared memory. See the module documentation.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Usage {
+    /// Role above, slots below; 0: never used.
+    word: AtomicU64,
+    bytes: AtomicU64,
+    file_bytes: AtomicU64,
+    watcher: AtomicU64,
+    refuses: AtomicU32,
+    pub(super) waiters: Queue,
+}
+
+const SLOTS: u64 = u32::MAX as u64;
+
+fn role_in(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+fn slots_in(word: u64) -> u32 {
+    (word & SLOTS) as u32
+}
+
+/// What became of a claim.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claimed {
+    /// It was made.
+    Yes,
+    /// The role is at its limit.
+    AtLimit,
+    /// The entry is another role's by now.
+    Gone,
+}
+
+impl Usage {
+    /// Object id of the login role.
+    #[must_use]
+    pub fn role(&self) -> u32 {
+        role_in(self.word.load(Ordering::Relaxed))
+    }
+
+    /// Slots of the job table that its jobs have.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        slots_in(self.word.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of their blocks.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of their files.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Claims one of the `limit` slots that the role may have. The caller notes it in its own memory before it can
+    /// be interrupted.
+    pub fn claim_slot(&self, role: u32, limit: u32) -> Claimed {
+        let mut now = self.word.load(Ordering::Relaxed);
+        loop {
+            if role_in(now) != role {
+                return Claimed::Gone;
+            }
+            if slots_in(now) >= limit {
+                return Claimed::AtLimit;
+            }
+            if mutant!("role-slot-claimed-in-two-steps") {
+                self.word.store(now + 1, Ordering::Relaxed);
+                return Claimed::Yes;
+            }
+            match self.word.compare_exchange_weak(
+                now,
+                now + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Claimed::Yes,
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    fn claim_of(count: &AtomicU64, bytes: u64, limit: u64) -> bool {
+        let mut now = count.load(Ordering::Relaxed);
+        loop {
+            let Some(wanted) = now.checked_add(bytes).filter(|wanted| *wanted <= limit) else {
+                return false;
+            };
+            match count.compare_exchange_weak(now, wanted, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Claims bytes of memory for a job of the role, of `limit` in all. `false`: that would be more.
+    #[must_use]
+    pub fn claim_bytes(&self, bytes: u64, limit: u64) -> bool {
+        Self::claim_of(&self.bytes, bytes, limit)
+    }
+
+    /// Gives bytes of memory back.
+    pub fn release_bytes(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Claims bytes of a file for a job of the role, of `limit` in all. `false`: that would be more.
+    #[must_use]
+    pub fn claim_file_bytes(&self, bytes: u64, limit: u64) -> bool {
+        Self::claim_of(&self.file_bytes, bytes, limit)
+    }
+
+    /// Gives bytes of a file back.
+    pub fn release_file_bytes(&self, bytes: u64) {
+        self.file_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Registers the process that wants to know when jobs of the role end. To be followed by a look at them.
+    pub fn watch(&self, watcher: Party) {
+        self.watcher.store(watcher.to_bits(), Ordering::Relaxed);
+        // Pairs with the fence in `Pool::job_ended`.
+        if !mutant!("usage-watched-without-fence") {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// The process waits no more.
+    pub fn unwatch(&self, watcher: Party) {
+        let _ = self.watcher.compare_exchange(
+            watcher.to_bits(),
+            0,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+}
+
+impl<'a, L: PoolLock> Pool<'a, L> {
+    /// A role's usage.
+    ///
+    /// # Panics
+    /// When there is none with this index.
+    #[must_use]
+    pub fn usage(&self, index: u32) -> &'a Usage {
+        &self.usages[index as usize]
+    }
+
+    /// The index of a role's usage, which is made if need be. `None`: too many roles have jobs.
+    #[must_use]
+    pub fn usage_of(&self, role: u32) -> Option<u32> {
+        self.locked(|scheduler| scheduler.usage_of(role))
+    }
+
+    /// The index of a role's usage, if it has one.
+    #[must_use]
+    pub fn find_usage(&self, role: u32) -> Option<u32> {
+        let is_its = |usage: &Usage| usage.role() == role;
+        self.usages
+            .iter()
+            .position(is_its)
+            .map(|index| index as u32)
+    }
+
+    /// Gives back what [`Usage::claim_slot`] claimed.
+    pub fn release_role_slot(&self, index: u32) {
+        self.usages[index as usize]
+            .word
+            .fetch_sub(1, Ordering::Relaxed);
+        self.released(Resource::RoleSlots(index));
+    }
+
+    /// A job of the role has ended. After its word says so.
+    pub fn job_ended(&self, index: u32) {
+        // Pairs with the fence in `Usage::watch`: the job's word before our look for a watcher.
+        if !mutant!("job-ended-without-fence") {
+            fence(Ordering::SeqCst);
+        }
+        let watcher = self.usages[index as usize].watcher.load(Ordering::Relaxed);
+        if let Some(watcher) = Party::from_bits(watcher) {
+            self.lock.ring(watcher);
+        }
+    }
+
+    /// New jobs of the role are refused from now on, or no more.
+    pub fn refuse(&self, index: u32, refuses: bool) {
+        self.locked(|scheduler| {
+            scheduler.usages[index as usize]
+                .refuses
+                .store(refuses.into(), Ordering::Relaxed);
+        });
+    }
+}
+
+impl Scheduler<'_> {
+    /// Whether new jobs of the role are refused.
+    pub(super) fn refuses(&self, index: u32) -> bool {
+        load(&self.usages[index as usize].refuses) != 0 && !mutant!("refusal-ignored")
+    }
+
+    fn usage_of(&mut self, role: u32) -> Option<u32> {
+        if let Some(found) = self.usages.iter().position(|usage| usage.role() == role) {
+            return Some(found as u32);
+        }
+        // One that is free now can be claimed for its own role until the word is changed.
+        let own = u64::from(role) << 32;
+        let take = |usage: &&Usage| {
+            let now = usage.word.load(Ordering::Relaxed);
+            slots_in(now) == 0
+                && usage.waiters.is_empty()
+                && usage
+                    .word
+                    .compare_exchange(now, own, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+        };
+        let is_unused = |usage: &&Usage| usage.role() == 0;
+        let find = |may: &dyn Fn(&&Usage) -> bool| {
+            self.usages
+                .iter()
+                .position(|usage| may(&usage) && take(&usage))
+        };
+        let index = find(&is_unused).or_else(|| find(&|_| true))?;
+        let usage = &self.usages[index];
+        usage.refuses.store(0, Ordering::Relaxed);
+        usage.watcher.store(0, Ordering::Relaxed);
+        Some(index as u32)
+    }
+}
