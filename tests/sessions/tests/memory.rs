@@ -171,6 +171,19 @@ const ENDINGS: &[(&str, Ending)] = &[
         assert_eq!(sqlstate(try_result(&mut leader, handle)), "57P01");
         std::mem::forget(leader);
     }),
+    (
+        "worker terminated, which says much on its way",
+        |mut leader, observer| {
+            leader
+                .batch_execute("SET client_min_messages = debug5")
+                .expect("set");
+            let handle = launch_large(&mut leader, SLEEP);
+            asleep(&mut leader, handle);
+            terminate(observer, handle.pid);
+            assert_eq!(sqlstate(try_result(&mut leader, handle)), "57P01");
+            std::mem::forget(leader);
+        },
+    ),
     ("leader terminated", |mut leader, observer| {
         let handle = launch_large(&mut leader, SLEEP);
         asleep(&mut leader, handle);
