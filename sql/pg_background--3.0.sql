@@ -860,12 +860,15 @@ CREATE OR REPLACE FUNCTION pg_background_resources(
     OUT workers_idle pg_catalog.int4,
     OUT workers_busy pg_catalog.int4,
     OUT spill_files pg_catalog.int4,
-    OUT spill_bytes pg_catalog.int8
+    OUT spill_bytes pg_catalog.int8,
+    OUT memory_allocated pg_catalog.int8,
+    OUT memory_unused pg_catalog.int8,
+    OUT memory_limit pg_catalog.int8
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_resources';
 COMMENT ON FUNCTION pg_background_resources() IS
-'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of the arena, shared segments, workers by state, spill files and what is in them.';
+'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of shared memory, its segments, workers by state, spill files and what is in them; and the shared memory that the extension has from the server.';
 
 CREATE OR REPLACE FUNCTION pg_background_retire_idle()
 RETURNS pg_catalog.int4

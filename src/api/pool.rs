@@ -17,10 +17,14 @@ sql_function!(
     |arguments| {
         let cluster = cluster()?;
         let census = cluster.pool().locked(|scheduler| scheduler.census());
+        let used = cluster.arena_bytes();
+        let taken = cluster.memory_taken();
+        let bytes =
+            |count: Option<u64>| count.map_or(Value::NULL, |count| Value::int8(count.cast_signed()));
         let row = [
             Value::int4(cluster.jobs().capacity() as i32),
             Value::int4(cluster.jobs().used().cast_signed()),
-            Value::int8(cluster.arena_bytes().cast_signed()),
+            Value::int8(used.cast_signed()),
             Value::int4(cluster.segments_in_use() as i32),
             Value::int4(cluster.pool().queued().cast_signed()),
             Value::int4(census.starting.cast_signed()),
@@ -28,6 +32,9 @@ sql_function!(
             Value::int4(census.busy.cast_signed() + census.exiting.cast_signed()),
             Value::int4(cluster.spill_files().load(Ordering::Relaxed) as i32),
             Value::int8(cluster.spill_bytes().load(Ordering::Relaxed).cast_signed()),
+            bytes(taken),
+            bytes(taken.map(|taken| taken.saturating_sub(used))),
+            Value::int8(cluster.memory_limit().cast_signed()),
         ];
         Ok(arguments.row(row))
     }

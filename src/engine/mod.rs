@@ -11,6 +11,7 @@
 //! | [`wait`] | the one wait loop of each side |
 //! | [`ring`] | the result ring between a worker and the reader |
 //! | [`channel`] | the ring, and a file when nobody reads |
+//! | [`block_ref`] | where a piece of shared memory is |
 //! | [`party`] | whose doorbell to ring |
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
@@ -25,6 +26,7 @@
 #[macro_use]
 pub mod mutant;
 
+pub mod block_ref;
 pub mod channel;
 pub mod handle;
 pub mod job;

@@ -340,7 +340,7 @@ fn reserve(
             queue_size as usize
         },
     };
-    let block = Block::allocate(cluster, &request)?;
+    let block = Block::allocate(cluster, job, &request)?;
     fault!("block-allocated");
     slot.block.store(block, Ordering::Relaxed);
     slot.queue_size

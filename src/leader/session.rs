@@ -309,6 +309,7 @@ pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
         abandon(cluster, job);
         return;
     }
+    block::unmap(job);
     let release = slot.word.detach(job.generation);
     fault!("hold-given-up");
     if release != Release::Stale {

@@ -1,7 +1,10 @@
-//! A job's block in the arena: everything of a job that comes in all sizes.
+//! A job's block: everything of a job that comes in all sizes.
 //!
-//! One allocation holds, in this order: [`Header`] (request, outcome), the SQL text, the leader's
-//! settings, the parameters, and for jobs with a result the ring's shared part and its buffer.
+//! One allocation in the arena holds, in this order: [`Header`] (request, outcome), the SQL text, the leader's
+//! settings, the parameters, and for jobs with a result the ring's shared part and its buffer. What is too large for
+//! the arena has a segment of its own, laid out in the same way, in which the header's place is not used: the
+//! header is in the arena all the same. So whoever ends or frees a job finds its outcome, its file and what else it
+//! has without mapping a segment, which may fail.
 //!
 //! | part | written by | when | read by |
 //! |---|---|---|---|
@@ -15,7 +18,8 @@
 //! the first row leaves it to the next.
 //!
 //! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
-//! [`Block`] is a process's handle on it and is valid while that process holds the job.
+//! [`Block`] is a process's handle on it and is valid while that process holds the job. A process that gives up its
+//! hold unmaps what it has mapped of the job before it does ([`unmap`]).
 //!
 //! A process maps a segment of the arena when it first looks into it, which the operating system may refuse.
 //! Where nothing may be thrown (a job is ended or let go of while the stack unwinds, or the process exits) a
@@ -23,6 +27,7 @@
 //! which its leader takes for a lost worker; and one that is to be released is left behind, for the next launch in the
 //! cluster to release ([`release_left_behind`]).
 
+use crate::engine::block_ref::{ArenaPointer, BlockRef};
 use crate::engine::channel;
 use crate::engine::job::{End, Release};
 use crate::engine::message;
@@ -33,6 +38,7 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::latch::{ring, shared_now};
 use crate::pg::local::Local;
+use crate::pg::segment;
 use crate::pg::shim::Identity;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
@@ -48,8 +54,10 @@ const DESCRIPTION_LIMIT: usize = 256;
 
 #[repr(C)]
 struct Header {
-    /// Bytes of the block.
+    /// Bytes of the block, or of the segment.
     size: u64,
+    /// The segment that has all but the header (a [`BlockRef`]); 0: it follows the header.
+    segment: u64,
     identity: Identity,
     statement_timeout: i32,
     sql_len: u32,
@@ -69,7 +77,7 @@ const TAG_LIMIT: usize = 48;
 
 #[repr(C)]
 struct Description {
-    /// Arena pointer of a longer one; 0: `text` has it.
+    /// Where a longer one is (a [`BlockRef`]); 0: `text` has it.
     long: u64,
     /// 0: there is none.
     len: u32,
@@ -82,7 +90,7 @@ struct Outcome {
     row_count: i64,
     tag_len: u32,
     tag: [u8; TAG_LIMIT],
-    /// Arena pointer of a longer error; 0: `error` has it.
+    /// Where a longer error is (a [`BlockRef`]); 0: `error` has it.
     long_error: u64,
     error_len: u32,
     error: [u8; ERROR_LIMIT],
@@ -108,7 +116,23 @@ pub struct Request<'a> {
 #[derive(Clone, Copy)]
 pub struct Block {
     cluster: &'static Cluster,
+    job: JobId,
     start: *mut u8,
+}
+
+/// Memory of a block that is being filled in; freed when dropped.
+struct Unfinished {
+    cluster: &'static Cluster,
+    job: JobId,
+    memory: BlockRef,
+    size: usize,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        segment::unmap_all_of(self.job);
+        self.cluster.deallocate(self.memory, self.size);
+    }
 }
 
 /// Alignment of the ring's shared part, so that each side's counters have a line of their own.
@@ -121,6 +145,7 @@ impl Block {
     /// 53200 when there is no memory.
     pub fn allocate(
         cluster: &'static Cluster,
+        job: JobId,
         request: &Request<'_>,
     ) -> Result<pg_sys::dsa_pointer, Error> {
         let sql_end = size_of::<Header>() + request.sql.len() + 1;
@@ -137,20 +162,37 @@ impl Block {
             0 => end,
             _ => end + RING_ALIGN + size_of::<channel::Shared>() + capacity,
         };
-        let pointer = cluster.allocate(size)?;
+        let memory = cluster.allocate(job, size)?;
+        let unfinished = Unfinished {
+            cluster,
+            job,
+            memory,
+            size,
+        };
+        let base = cluster.address(job, memory);
+        // A segment is mapped at the beginning of a page, the arena's are not in all processes alike beyond 8 bytes.
+        let (pointer, segment, origin) = match memory {
+            BlockRef::Arena(pointer) => (pointer, None, pointer.get() as usize),
+            BlockRef::Segment(_) => {
+                let pointer = cluster.allocate_in_arena(size_of::<Header>())?;
+                (pointer, Some(memory), 0)
+            }
+        };
         let ring_offset = match capacity {
             0 => 0,
-            _ => (pointer as usize + end).next_multiple_of(RING_ALIGN) - pointer as usize,
+            _ => (origin + end).next_multiple_of(RING_ALIGN) - origin,
         };
         let block = Self {
             cluster,
-            start: cluster.address(pointer),
+            job,
+            start: cluster.in_arena(pointer.get()),
         };
         // SAFETY: freshly allocated with room for all parts; the job is still `Reserved`, so nobody else
         // looks. The texts of description and error are not written: their lengths say that there is none.
         unsafe {
             let header = block.header();
             (&raw mut (*header).size).write(size as u64);
+            (&raw mut (*header).segment).write(BlockRef::to_bits(segment));
             (&raw mut (*header).identity).write(request.identity);
             (&raw mut (*header).statement_timeout).write(request.statement_timeout);
             (&raw mut (*header).sql_len).write(request.sql.len() as u32);
@@ -169,22 +211,21 @@ impl Block {
             (&raw mut (*outcome).tag_len).write(0);
             (&raw mut (*outcome).long_error).write(0);
             (&raw mut (*outcome).error_len).write(0);
-            let sql = block.start.add(size_of::<Header>());
+            let sql = base.add(size_of::<Header>());
             sql.copy_from_nonoverlapping(request.sql.as_ptr(), request.sql.len());
             sql.add(request.sql.len()).write(0);
-            let guc = block.start.add(guc_offset);
+            let guc = base.add(guc_offset);
             guc.copy_from_nonoverlapping(request.guc_state.as_ptr(), request.guc_state.len());
-            let params = block.start.add(params_offset);
+            let params = base.add(params_offset);
             params.copy_from_nonoverlapping(request.params.as_ptr(), request.params.len());
             if capacity > 0 {
-                block
-                    .start
-                    .add(ring_offset)
+                base.add(ring_offset)
                     .cast::<channel::Shared>()
                     .write(channel::Shared::default());
             }
         }
-        Ok(pointer)
+        std::mem::forget(unfinished);
+        Ok(pointer.get())
     }
 
     /// The block of a job that this process holds.
@@ -192,15 +233,30 @@ impl Block {
         let pointer = cluster.slot(job).block.load(Ordering::Relaxed);
         Self {
             cluster,
-            start: cluster.address(pointer),
+            job,
+            start: cluster.in_arena(pointer),
         }
     }
 
     /// As [`of`](Self::of), where nothing may be thrown; `None`: it is out of reach.
     pub fn reach(cluster: &'static Cluster, job: JobId) -> Option<Self> {
         let pointer = cluster.slot(job).block.load(Ordering::Relaxed);
-        let start = cluster.reach(pointer)?;
-        Some(Self { cluster, start })
+        let start = cluster.reach(ArenaPointer::new(pointer)?)?;
+        Some(Self {
+            cluster,
+            job,
+            start,
+        })
+    }
+
+    /// What the offsets in the header count from. Maps the segment of a block that has one, and throws if that cannot
+    /// be.
+    fn base(&self) -> *mut u8 {
+        // SAFETY: the request does not change while anyone holds the job.
+        let segment = BlockRef::from_bits(unsafe { (*self.header()).segment });
+        segment.map_or(self.start, |segment| {
+            self.cluster.address(self.job, segment)
+        })
     }
 
     fn header(&self) -> *mut Header {
@@ -224,7 +280,7 @@ impl Block {
         // SAFETY: as for `identity`.
         unsafe {
             let len = (*self.header()).sql_len as usize;
-            std::slice::from_raw_parts(self.start.add(size_of::<Header>()), len)
+            std::slice::from_raw_parts(self.base().add(size_of::<Header>()), len)
         }
     }
 
@@ -233,7 +289,7 @@ impl Block {
         // SAFETY: as for `identity`.
         unsafe {
             let header = self.header();
-            let start = self.start.add((*header).params_offset as usize);
+            let start = self.base().add((*header).params_offset as usize);
             match (*header).params_len as usize {
                 0 => None,
                 len => Some(std::slice::from_raw_parts(start, len)),
@@ -246,7 +302,7 @@ impl Block {
         // SAFETY: as for `identity`.
         unsafe {
             let header = self.header();
-            let start = self.start.add((*header).guc_offset as usize);
+            let start = self.base().add((*header).guc_offset as usize);
             std::slice::from_raw_parts(start, (*header).guc_len as usize)
         }
     }
@@ -254,15 +310,14 @@ impl Block {
     /// The ring: its shared part and its buffer. `None` for jobs without a result.
     pub fn ring(&self) -> Option<(&'static channel::Shared, MappedBuffer)> {
         // SAFETY: as for `identity`. The reference is called static because a process keeps it no longer
-        // than its hold on the job, which the callers see to; the arena's mapping lives as long as the
-        // process.
+        // than its hold on the job, which the callers see to; and so long it is mapped.
         unsafe {
             let header = self.header();
             let capacity = (*header).ring_capacity as usize;
             if capacity == 0 {
                 return None;
             }
-            let shared = self.start.add((*header).ring_offset as usize);
+            let shared = self.base().add((*header).ring_offset as usize);
             let buffer = shared.add(size_of::<channel::Shared>());
             Some((&*shared.cast(), MappedBuffer::new(buffer, capacity)))
         }
@@ -279,20 +334,20 @@ impl Block {
     /// # Errors
     /// 53200 when there is no memory for a long one.
     pub fn describe(&self, text: &[u8]) -> Result<(), Error> {
-        let long = match text.len() {
-            ..=DESCRIPTION_LIMIT => 0,
-            len => self.cluster.allocate(len)?,
+        let long = if text.len() > DESCRIPTION_LIMIT {
+            Some(self.cluster.store(self.job, text)?)
+        } else {
+            None
         };
         fault!("description-allocated");
         // SAFETY: the description is the worker's until it sends a row or finishes the job.
         unsafe {
             let description = &raw mut (*self.header()).description;
-            let into = match long {
-                0 => (&raw mut (*description).text).cast::<u8>(),
-                pointer => self.cluster.address(pointer),
-            };
-            into.copy_from_nonoverlapping(text.as_ptr(), text.len());
-            (*description).long = long;
+            if long.is_none() {
+                let into = (&raw mut (*description).text).cast::<u8>();
+                into.copy_from_nonoverlapping(text.as_ptr(), text.len());
+            }
+            (*description).long = BlockRef::to_bits(long);
             (*description).len = text.len() as u32;
         }
         Ok(())
@@ -305,9 +360,9 @@ impl Block {
         // after it.
         unsafe {
             let description = &raw const (*self.header()).description;
-            let start = match (*description).long {
-                0 => (&raw const (*description).text).cast::<u8>(),
-                pointer => self.cluster.address(pointer).cast_const(),
+            let start = match BlockRef::from_bits((*description).long) {
+                None => (&raw const (*description).text).cast::<u8>(),
+                Some(long) => self.cluster.address(self.job, long).cast_const(),
             };
             match (*description).len {
                 0 => None,
@@ -330,19 +385,14 @@ impl Block {
         if short.len() == body.len() {
             return;
         }
-        let Some(pointer) = self.cluster.try_allocate(body.len()) else {
+        let Some(long) = self.cluster.try_store(body) else {
             return;
         };
-        let Some(into) = self.cluster.reach(pointer) else {
-            self.cluster.deallocate(pointer, body.len());
-            return;
-        };
-        // SAFETY: as above; the new block has room for the body.
+        // SAFETY: as above.
         unsafe {
-            into.copy_from_nonoverlapping(body.as_ptr(), body.len());
             let outcome = &raw mut (*self.header()).outcome;
             (*outcome).error_len = body.len() as u32;
-            (*outcome).long_error = pointer;
+            (*outcome).long_error = BlockRef::to_bits(Some(long));
         }
     }
 
@@ -375,27 +425,40 @@ impl Block {
         }
     }
 
-    /// Frees the block and what has blocks of its own. Only by the last that knows it. Does not throw.
-    fn deallocate(self, job: JobId) {
-        self.spill().delete(self.cluster);
+    /// Frees the block and what has memory of its own. Only by the last that knows it. Does not throw.
+    fn deallocate(self) {
+        let Self { cluster, job, .. } = self;
+        segment::unmap_all_of(job);
+        self.spill().delete(cluster, job);
         // Noted first: should the process exit in the middle of this, nothing is freed a second time.
-        let pointer = self.cluster.slot(job).block.swap(0, Ordering::Relaxed);
+        let pointer = cluster.slot(job).block.swap(0, Ordering::Relaxed);
         // SAFETY: by the caller's contract nobody else looks any more.
-        let (size, parts) = unsafe {
+        let (block, parts) = unsafe {
             let header = self.header();
             let (description, outcome) = (&(*header).description, &(*header).outcome);
+            let size = (*header).size as usize;
+            let segment = BlockRef::from_bits((*header).segment);
             let parts = [
-                (description.long, description.len),
-                (outcome.long_error, outcome.error_len),
+                (segment, size),
+                (
+                    BlockRef::from_bits(description.long),
+                    description.len as usize,
+                ),
+                (
+                    BlockRef::from_bits(outcome.long_error),
+                    outcome.error_len as usize,
+                ),
             ];
-            ((*header).size as usize, parts)
+            (segment.map_or(size, |_| size_of::<Header>()), parts)
         };
-        for (pointer, len) in parts {
-            if pointer != 0 {
-                self.cluster.deallocate(pointer, len as usize);
+        for (part, size) in parts {
+            if let Some(part) = part {
+                cluster.deallocate(part, size);
             }
         }
-        self.cluster.deallocate(pointer, size);
+        if let Some(pointer) = ArenaPointer::new(pointer) {
+            cluster.deallocate(BlockRef::Arena(pointer), block);
+        }
     }
 
     /// The error the job ended with: the body of an `ErrorResponse` message; empty: none was noted. Once the
@@ -404,9 +467,9 @@ impl Block {
         // SAFETY: published by the transition to a finished phase, and not changed after it.
         unsafe {
             let outcome = &raw const (*self.header()).outcome;
-            let start = match (*outcome).long_error {
-                0 => (&raw const (*outcome).error).cast::<u8>(),
-                pointer => self.cluster.address(pointer).cast_const(),
+            let start = match BlockRef::from_bits((*outcome).long_error) {
+                None => (&raw const (*outcome).error).cast::<u8>(),
+                Some(long) => self.cluster.address(self.job, long).cast_const(),
             };
             std::slice::from_raw_parts(start, (*outcome).error_len as usize)
         }
@@ -416,8 +479,14 @@ impl Block {
 /// Frees the block of a reservation, if it has one. Only by the process that allocated it, which has it mapped.
 pub fn release_reserved(cluster: &'static Cluster, job: JobId) {
     if cluster.slot(job).block.load(Ordering::Relaxed) != 0 {
-        Block::of(cluster, job).deallocate(job);
+        Block::of(cluster, job).deallocate();
     }
+}
+
+/// Unmaps what this process has mapped of a job, when it is about to give up its hold, and nothing in it looks at
+/// request, ring, description or error any more. Does not throw.
+pub fn unmap(job: JobId) {
+    segment::unmap_all_of(job);
 }
 
 /// Ends a job that the caller holds as its worker: the outcome is in the block, and the last of its rows in
@@ -461,7 +530,7 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
     let block = is_there.then(|| Block::reach(cluster, job)).flatten();
     let is_out_of_reach = is_there && block.is_none();
     if let Some(block) = block {
-        block.deallocate(job);
+        block.deallocate();
     }
     fault!("block-freed");
     RELEASING.set(None);

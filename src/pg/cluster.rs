@@ -4,6 +4,7 @@
 //!   Its name carries the layout version, so two libraries of different layout never meet.
 //! * The **control segment**: job table, lanes, workers, sessions. One dynamic segment, pinned, made on first use.
 //! * The **arena**: one pinned area for what comes in all sizes.
+//! * **Segments** of their own for what is larger than [`LARGE`]: the area never gives back what it has grown to.
 //!
 //! | field of the root | written by | when |
 //! |---|---|---|
@@ -12,11 +13,24 @@
 //! | `idle_spinning` | everyone | counts the idle workers that spin now |
 //! | `spill_number` | everyone | grows with every spill file |
 //! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
-//! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment |
+//! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment of the arena |
+//! | `segment_bytes`, `segments` | everyone | counts the segments of their own; claimed before one is made |
+//! | `memory_limit` | sessions | `pg_background.max_memory`, as the session knows it that allocated last |
+//! | `arena_limit` | everyone | what the arena has been told of it |
+//! | `area_size` | who makes the segments | where the arena says how large it is |
+//!
+//! # The limit
+//!
+//! `max_memory` bounds what is taken from the server: the arena may grow to one half of it, the segments together
+//! take the other at most. A half that one of them has taken the other never gets; so neither launches with small
+//! requests nor those with large ones can shut the others out, and no sum has to be looked at that
+//! changes at both ends. A block that finds no room in the arena gets a segment, whatever its size; a large one
+//! never goes into the arena.
 //!
 //! A crash of the server takes all of it away, and every process with it; so a process may keep what it
 //! attached for as long as it lives.
 
+use crate::engine::block_ref::{ARENA_SEGMENTS, ArenaPointer, BlockRef};
 use crate::engine::party::Party;
 use crate::engine::pool::{Doorbells, Lane, Leader, Pool, PoolLock, Totals, Worker};
 use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
@@ -24,7 +38,7 @@ use crate::engine::table::{FreeList, JobId, JobTable, Slot};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
-use crate::pg::{exit, settings, shim, wait_event};
+use crate::pg::{exit, segment, settings, shim, wait_event};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_OUT_OF_MEMORY,
@@ -55,13 +69,28 @@ struct Root {
     spill_files: AtomicU64,
     spill_bytes: AtomicU64,
     arena_bytes: AtomicU64,
-    blocks: [AtomicU32; SEGMENTS],
+    segment_bytes: AtomicU64,
+    segments: AtomicU32,
+    memory_limit: AtomicU64,
+    arena_limit: AtomicU64,
+    area_size: usize,
+    blocks: [AtomicU32; ARENA_SEGMENTS],
 }
 
-/// Segments that an arena has at most (`DSA_MAX_SEGMENTS` of dsa.c).
-const SEGMENTS: usize = 1024;
-/// Where the segment's number is in an arena pointer (`DSA_OFFSET_WIDTH` of dsa.c, 64-bit).
-const SEGMENT_SHIFT: u32 = 40;
+/// What is larger has a segment of its own. The server has 64 segments and 5 for each connection, some 600 with the
+/// default of 100 connections, and needs one for each parallel query. With segments from this size on, the default
+/// `max_memory` is used up by 80 of them.
+pub const LARGE: usize = 4 * 1024 * 1024;
+
+/// What a segment's size is counted in: pages of the system.
+const PAGE: u64 = 4096;
+
+/// Memory for each slot of the job table, in the default limit. A job with a default request and result queue has
+/// a block of less than 80 kB; so the arena's half is enough for a full table of them.
+const MEMORY_PER_JOB: u64 = 160 * 1024;
+
+/// The least default limit: with half of it a job can have the largest result queue, 256 MB.
+const LEAST_MEMORY: u64 = 640 * 1024 * 1024;
 
 /// The server's slack for libraries that are not preloaded is small and shared with others.
 const ROOT_LIMIT: usize = 16 * 1024;
@@ -228,11 +257,13 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
 
         let area = if fresh {
             let tranche = (*root).tranche;
-            let area = guarded(|| shim::pgb_create_area(tranche));
+            let limit = memory_limit_for(jobs);
+            let area_size = &raw mut (*root).area_size;
+            let area =
+                guarded(|| shim::pgb_create_area(tranche, half_of(limit) as usize, area_size));
             pg_sys::dsa_pin_mapping(area);
-            if let Some(limit) = settings::max_memory() {
-                pg_sys::dsa_set_size_limit(area, limit);
-            }
+            (*root).memory_limit.store(limit, Ordering::Relaxed);
+            (*root).arena_limit.store(half_of(limit), Ordering::Relaxed);
             initialize_control(control, jobs, workers, leaders);
             fault!("segments-made");
             pg_sys::dsa_pin(area);
@@ -323,9 +354,6 @@ unsafe fn parts(
     }
 }
 
-/// Larger allocations have to be asked for specially (`MaxAllocSize` of memutils.h).
-const MAX_ALLOC_SIZE: usize = 0x3fff_ffff;
-
 impl Cluster {
     /// Lanes, workers, jobs.
     pub fn pool(&self) -> &Pool<'static, PoolLwLock> {
@@ -377,87 +405,300 @@ impl Cluster {
         settings::max_pool_workers().min(self.workers)
     }
 
-    /// Allocates `size` bytes in the arena.
-    ///
-    /// # Errors
-    /// 53200 when the arena is full or at `pg_background.max_memory`.
-    pub fn allocate(&self, size: usize) -> Result<pg_sys::dsa_pointer, Error> {
-        let mut flags = pg_sys::DSA_ALLOC_NO_OOM as i32;
-        if size > MAX_ALLOC_SIZE {
-            flags |= pg_sys::DSA_ALLOC_HUGE as i32;
+    /// `pg_background.max_memory` as it is now, bytes. A worker goes by what sessions know: it may not have read the
+    /// setting yet, or have a leader's.
+    pub fn memory_limit(&self) -> u64 {
+        let shared = &self.root.memory_limit;
+        if settings::is_own_worker() {
+            return shared.load(Ordering::Relaxed);
         }
-        // SAFETY: the area is attached for the life of the process.
-        match unsafe { pg_sys::dsa_allocate_extended(self.area, size, flags) } {
-            0 => Err(Error::new(
-                ERRCODE_OUT_OF_MEMORY,
-                "out of shared memory for background jobs",
-            )
-            .detail(format!("Failed on a request of {size} bytes."))
-            .hint("Read or detach finished jobs, or raise pg_background.max_memory.")),
-            pointer => {
-                self.count(pointer, size);
-                Ok(pointer)
-            }
+        let limit = memory_limit_for(self.jobs().capacity());
+        if shared.load(Ordering::Relaxed) != limit {
+            shared.store(limit, Ordering::Relaxed);
         }
+        limit
     }
 
-    /// As [`allocate`](Self::allocate), without throwing. `None` also during the process's exit.
-    pub fn try_allocate(&self, size: usize) -> Option<pg_sys::dsa_pointer> {
-        if exit::in_progress() || size > MAX_ALLOC_SIZE {
-            return None;
+    /// Allocates `size` bytes for a job that this process holds. Beside [`store`](Self::store) and
+    /// [`try_store`](Self::try_store) the only way to memory; [`deallocate`](Self::deallocate) gives back what any of
+    /// them has given.
+    ///
+    /// # Errors
+    /// 53200 when there is no memory, or `pg_background.max_memory` is reached.
+    pub fn allocate(&self, job: JobId, size: usize) -> Result<BlockRef, Error> {
+        if size <= LARGE
+            && let Some(pointer) = self.find_in_arena(size)
+        {
+            return Ok(BlockRef::Arena(pointer));
         }
-        // SAFETY: the area is attached for the life of the process.
-        let pointer = unsafe { shim::pgb_try_allocate(self.area, size) };
-        (pointer != 0).then(|| {
-            self.count(pointer, size);
-            pointer
+        self.make_segment(job, size)
+    }
+
+    /// As [`allocate`](Self::allocate), in the arena, where it can always be found without mapping what is large.
+    ///
+    /// # Errors
+    /// 53200 when the arena is full.
+    pub fn allocate_in_arena(&self, size: usize) -> Result<ArenaPointer, Error> {
+        self.find_in_arena(size).ok_or_else(|| {
+            self.out_of_memory(format!(
+                "Failed on a request of {size} bytes; the area for requests and small results is full."
+            ))
         })
     }
 
-    fn count(&self, pointer: pg_sys::dsa_pointer, size: usize) {
+    /// Allocates memory for these bytes and puts them there.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    pub fn store(&self, job: JobId, bytes: &[u8]) -> Result<BlockRef, Error> {
+        let block = self.allocate(job, bytes.len())?;
+        let into = self.address(job, block);
+        // SAFETY: fresh memory of that size, which nobody else knows.
+        unsafe { into.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(block)
+    }
+
+    /// As [`store`](Self::store), without throwing. `None` also during the process's exit.
+    pub fn try_store(&self, bytes: &[u8]) -> Option<BlockRef> {
+        if exit::in_progress() {
+            return None;
+        }
+        if bytes.len() <= LARGE
+            && let Some(pointer) = self.try_arena(bytes.len())
+        {
+            let Some(into) = self.reach(pointer) else {
+                self.deallocate(BlockRef::Arena(pointer), bytes.len());
+                return None;
+            };
+            // SAFETY: fresh memory of that size, which nobody else knows.
+            unsafe { into.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            return Some(BlockRef::Arena(pointer));
+        }
+        let claim = self.claim_segment(bytes.len()).ok()?;
+        let handle = segment::try_store(bytes)?;
+        claim.keep();
+        Some(BlockRef::Segment(handle))
+    }
+
+    fn find_in_arena(&self, size: usize) -> Option<ArenaPointer> {
+        self.bound_arena();
+        // SAFETY: the area is attached for the life of the process.
+        let pointer = unsafe {
+            pg_sys::dsa_allocate_extended(self.area, size, pg_sys::DSA_ALLOC_NO_OOM as i32)
+        };
+        self.counted(pointer, size)
+    }
+
+    fn try_arena(&self, size: usize) -> Option<ArenaPointer> {
+        self.bound_arena();
+        // SAFETY: the area is attached for the life of the process.
+        let pointer = unsafe { shim::pgb_try_allocate(self.area, size) };
+        self.counted(pointer, size)
+    }
+
+    /// Tells the arena how large it may be. It looks at that when it grows.
+    fn bound_arena(&self) {
+        let limit = half_of(self.memory_limit());
+        if self.root.arena_limit.load(Ordering::Relaxed) != limit {
+            // SAFETY: the area is attached for the life of the process.
+            unsafe { pg_sys::dsa_set_size_limit(self.area, limit as usize) };
+            self.root.arena_limit.store(limit, Ordering::Relaxed);
+        }
+    }
+
+    fn counted(&self, pointer: pg_sys::dsa_pointer, size: usize) -> Option<ArenaPointer> {
+        let pointer = ArenaPointer::new(pointer)?;
         self.root
             .arena_bytes
             .fetch_add(size as u64, Ordering::Relaxed);
         self.blocks_beside(pointer).fetch_add(1, Ordering::Relaxed);
+        Some(pointer)
     }
 
-    fn blocks_beside(&self, pointer: pg_sys::dsa_pointer) -> &'static AtomicU32 {
-        &self.root.blocks[(pointer >> SEGMENT_SHIFT) as usize % SEGMENTS]
+    fn make_segment(&self, job: JobId, size: usize) -> Result<BlockRef, Error> {
+        let claim = self.claim_segment(size)?;
+        let handle = segment::create(job, size)?.ok_or_else(|| self.no_segment(size))?;
+        claim.keep();
+        Ok(BlockRef::Segment(handle))
     }
 
-    /// Bytes of all blocks and long errors.
+    /// Claims the memory for a segment before it is made, so that processes that do it at the same time stay below the
+    /// limits together.
+    fn claim_segment(&self, size: usize) -> Result<Claim<'_>, Error> {
+        let limit = half_of(self.memory_limit());
+        let bytes = size_of_segment(size);
+        let add = |claimed: u64| claimed.checked_add(bytes).filter(|sum| *sum <= limit);
+        if self
+            .root
+            .segment_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .is_err()
+        {
+            return Err(self.out_of_memory(format!(
+                "Failed on a request of {size} bytes; segments of shared memory may have {limit} bytes together."
+            )));
+        }
+        let most = most_segments();
+        let one_more = |count: u32| (count < most).then_some(count + 1);
+        if self
+            .root
+            .segments
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_err()
+        {
+            self.root.segment_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(self.no_segment(size));
+        }
+        self.root
+            .arena_bytes
+            .fetch_add(size as u64, Ordering::Relaxed);
+        Ok(Claim {
+            root: self.root,
+            size,
+        })
+    }
+
+    fn out_of_memory(&self, detail: String) -> Error {
+        let limit = self.memory_limit() / 1024;
+        Error::new(
+            ERRCODE_OUT_OF_MEMORY,
+            "out of shared memory for background jobs",
+        )
+        .detail(detail)
+        .hint(format!(
+            "Read or detach finished jobs, or raise pg_background.max_memory, which is {limit} kB."
+        ))
+    }
+
+    fn no_segment(&self, size: usize) -> Error {
+        Error::new(
+            ERRCODE_OUT_OF_MEMORY,
+            "out of shared memory segments for background jobs",
+        )
+        .detail(format!(
+            "Failed on a request of {size} bytes; background jobs have {} segments of the server's at most.",
+            most_segments()
+        ))
+        .hint("Read or detach finished jobs, use a smaller queue_size, or raise max_connections.")
+    }
+
+    fn blocks_beside(&self, pointer: ArenaPointer) -> &'static AtomicU32 {
+        &self.root.blocks[pointer.segment()]
+    }
+
+    /// Bytes of all blocks, long descriptions and long errors.
     pub fn arena_bytes(&self) -> u64 {
         self.root.arena_bytes.load(Ordering::Relaxed)
     }
 
-    /// Segments of the arena in which there are blocks.
+    /// Bytes that are taken from the server: the arena as it has grown, and segments. `None`: the size of the arena is
+    /// not known.
+    pub fn memory_taken(&self) -> Option<u64> {
+        // SAFETY: the area is attached for the life of the process; the offset was found in its own first segment.
+        let area = unsafe { shim::pgb_area_size(self.area, self.root.area_size) };
+        let segments = self.root.segment_bytes.load(Ordering::Relaxed);
+        (area != 0).then_some(area as u64 + segments)
+    }
+
+    /// Segments in which there is something: of the arena, and of their own.
     pub fn segments_in_use(&self) -> usize {
         let in_use = |blocks: &&AtomicU32| blocks.load(Ordering::Relaxed) != 0;
-        self.root.blocks.iter().filter(in_use).count()
+        let own = self.root.segments.load(Ordering::Relaxed) as usize;
+        self.root.blocks.iter().filter(in_use).count() + own
     }
 
-    /// Frees the `size` bytes that [`allocate`](Self::allocate) returned. Does not throw.
-    pub fn deallocate(&self, pointer: pg_sys::dsa_pointer, size: usize) {
-        self.root
-            .arena_bytes
-            .fetch_sub(size as u64, Ordering::Relaxed);
-        self.blocks_beside(pointer).fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: by law 3 the caller is the last that knows the pointer.
-        unsafe { shim::pgb_free(self.area, pointer) };
+    /// Frees the `size` bytes that were allocated. Only by the last that knows them. Does not throw. This process has
+    /// not mapped a segment any more, or unmaps it next.
+    pub fn deallocate(&self, block: BlockRef, size: usize) {
+        match block {
+            BlockRef::Arena(pointer) => {
+                self.root
+                    .arena_bytes
+                    .fetch_sub(size as u64, Ordering::Relaxed);
+                self.blocks_beside(pointer).fetch_sub(1, Ordering::Relaxed);
+                // SAFETY: by law 3 the caller is the last that knows the pointer.
+                unsafe { shim::pgb_free(self.area, pointer.get()) };
+            }
+            BlockRef::Segment(handle) => {
+                segment::free(handle);
+                drop(Claim {
+                    root: self.root,
+                    size,
+                });
+            }
+        }
     }
 
-    /// Where an arena pointer is in this process.
-    pub fn address(&self, pointer: pg_sys::dsa_pointer) -> *mut u8 {
+    /// Where memory of a job that this process holds is in this process. Maps it if need be, and throws if that cannot
+    /// be.
+    pub fn address(&self, job: JobId, block: BlockRef) -> *mut u8 {
+        match block {
+            BlockRef::Arena(pointer) => self.in_arena(pointer.get()),
+            BlockRef::Segment(handle) => segment::address(job, handle),
+        }
+    }
+
+    /// Where an arena pointer is in this process. As [`address`](Self::address).
+    pub fn in_arena(&self, pointer: pg_sys::dsa_pointer) -> *mut u8 {
         // SAFETY: a pointer into the area, which maps the segment if this process has not yet.
         unsafe { pg_sys::dsa_get_address(self.area, pointer) }.cast()
     }
 
-    /// As [`address`](Self::address), where nothing may be thrown; `None`: this process cannot map it.
-    pub fn reach(&self, pointer: pg_sys::dsa_pointer) -> Option<*mut u8> {
-        // SAFETY: as in `address`.
+    /// As [`in_arena`](Self::in_arena), where nothing may be thrown; `None`: this process cannot map it.
+    pub fn reach(&self, pointer: ArenaPointer) -> Option<*mut u8> {
+        let pointer = pointer.get();
+        // SAFETY: as in `in_arena`.
         let map = || unsafe { shim::pgb_reach(self.area, pointer) }.cast::<u8>();
         Some(exit::attempt(pointer, map)).filter(|address| !address.is_null())
     }
+}
+
+/// What a segment of its own counts for; taken back when dropped, on an error too.
+struct Claim<'a> {
+    root: &'a Root,
+    size: usize,
+}
+
+impl Claim<'_> {
+    /// There is such a segment now.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let Self { root, size } = *self;
+        root.arena_bytes.fetch_sub(size as u64, Ordering::Relaxed);
+        root.segments.fetch_sub(1, Ordering::Relaxed);
+        root.segment_bytes
+            .fetch_sub(size_of_segment(size), Ordering::Relaxed);
+    }
+}
+
+fn size_of_segment(size: usize) -> u64 {
+    (size as u64).div_ceil(PAGE).saturating_mul(PAGE)
+}
+
+/// How many segments of their own there may be: a quarter of those that the server has places for (`dsm.c`), so that
+/// parallel queries and others find some, whatever `max_memory` is.
+fn most_segments() -> u32 {
+    // SAFETY: a plain global of this process.
+    let backends = unsafe { pg_sys::MaxBackends };
+    (64 + 5 * backends.cast_unsigned()) / 4
+}
+
+/// `pg_background.max_memory` as this process knows it, with so many slots in the job table; bytes.
+fn memory_limit_for(jobs: usize) -> u64 {
+    settings::max_memory().map_or_else(
+        || (jobs as u64 * MEMORY_PER_JOB).max(LEAST_MEMORY),
+        |limit| limit as u64,
+    )
+}
+
+/// Of the limit: for the arena, and as much for segments.
+fn half_of(limit: u64) -> u64 {
+    limit / 2
 }
 
 /// The job table is full.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cluster`] | root in main shared memory, control segment, arena; the process's handle on them |
 //! | [`block`] | a job's block in the arena: request, outcome, result ring |
+//! | [`segment`] | dynamic segments that have one block each |
 //! | [`latch`] | sleeping on the latch, ringing another process's doorbell |
 //! | [`registration`] | asking the postmaster for worker processes |
 //! | [`guc_state`] | the settings of a session as bytes |
@@ -40,6 +41,7 @@ pub mod memory;
 pub mod per_call;
 pub mod registration;
 pub mod rows;
+pub mod segment;
 pub mod settings;
 pub mod shim;
 pub mod spill;

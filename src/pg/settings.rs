@@ -167,7 +167,7 @@ pub fn max_jobs() -> usize {
     MAX_JOBS.get() as usize
 }
 
-/// `pg_background.max_memory`, bytes; `None`: no limit.
+/// `pg_background.max_memory`, bytes; `None`: the default, see [`crate::pg::cluster`].
 pub fn max_memory() -> Option<usize> {
     match MAX_MEMORY.get() {
         -1 => None,
@@ -365,7 +365,7 @@ pub fn define() -> bool {
     GucRegistry::define_int_guc(
         c"pg_background.max_memory",
         c"Shared memory for requests, outcomes and result queues at most.",
-        c"-1 means no limit. Takes effect when the first job after a server start is launched.",
+        c"One half is for what is larger than 4 MB. -1 means 160 kB for each job of max_jobs, at least 640 MB.",
         &MAX_MEMORY,
         -1,
         i32::MAX,

@@ -104,10 +104,20 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
-    pub fn pgb_create_area(tranche: i32) -> *mut pg_sys::dsa_area;
+    pub fn pgb_create_area(
+        tranche: i32,
+        limit: usize,
+        total_size: *mut usize,
+    ) -> *mut pg_sys::dsa_area;
+    pub fn pgb_area_size(area: *mut pg_sys::dsa_area, total_size: usize) -> usize;
     pub fn pgb_reach(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer) -> *mut c_void;
     pub fn pgb_try_allocate(area: *mut pg_sys::dsa_area, size: usize) -> pg_sys::dsa_pointer;
     pub fn pgb_free(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer);
+    pub fn pgb_create_segment(size: usize, address: *mut *mut c_void) -> u32;
+    pub fn pgb_map_segment(handle: u32) -> *mut c_void;
+    pub fn pgb_try_store(bytes: *const c_char, size: usize) -> u32;
+    pub fn pgb_unmap_segment(handle: u32);
+    pub fn pgb_free_segment(handle: u32);
     pub fn pgb_run(run: *const Run) -> bool;
     pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
     pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
@@ -158,7 +168,7 @@ unsafe extern "C-unwind" {
         bytes: *const c_char,
         len: i32,
     ) -> bool;
-    pub fn pgb_spill_empty();
+    pub fn pgb_spill_empty(tablespace: pg_sys::Oid, number: u64);
     pub fn pgb_spill_delete(tablespace: pg_sys::Oid, number: u64);
     pub fn pgb_spill_open(tablespace: pg_sys::Oid, number: u64) -> i32;
     pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);

@@ -1,11 +1,18 @@
 //! Spill files: which one a job has, and reading it.
 //!
 //! A job has at most one. Its number and tablespace are in the job's block before it exists, so that whoever
-//! frees the block deletes it; the reader learns them from there. The root counts files and bytes.
+//! frees the block deletes it; the reader learns them from there.
+//!
+//! The root counts files and bytes. Bytes are counted once before they are written ([`SpillFile::claim`]) and taken
+//! back once, when the file is emptied or deleted: by as many as the file's own count says, which goes with the job.
+//! So nobody has to put anything right when a process ends between the two; what failed to be written counts until
+//! the job is gone, as part of it may be in the file.
 
 use crate::engine::ring;
 use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
+use crate::pg::error::Error;
 use crate::pg::memory::Assembly;
 use crate::pg::shim::{self, guarded};
 use pgrx::pg_sys;
@@ -16,7 +23,7 @@ use pgrx::pg_sys;
 pub struct SpillFile {
     /// 0: there is none.
     number: AtomicU64,
-    /// Bytes in it.
+    /// Bytes in it, and those that are being written.
     bytes: AtomicU64,
     tablespace: AtomicU32,
 }
@@ -35,7 +42,10 @@ impl SpillFile {
     }
 
     /// Appends, as the worker that runs the job. Throws when that is not possible.
-    pub fn append(&self, cluster: &'static Cluster, offset: u64, bytes: &[u8]) {
+    pub fn append(&self, cluster: &'static Cluster, job: JobId, offset: u64, bytes: &[u8]) {
+        if let Err(error) = self.claim(cluster, job, bytes.len()) {
+            error.raise();
+        }
         let fresh = self.number.load(Ordering::Relaxed) == 0;
         if fresh {
             // SAFETY: looks at a setting.
@@ -51,12 +61,20 @@ impl SpillFile {
             guarded(|| shim::pgb_spill_write(tablespace, number, fresh, offset, start, len));
         }
         fault!("spill-written");
-        self.count_bytes(cluster, bytes.len());
     }
 
     /// Appends the last of a result when its job has ended. Outside a transaction; does not throw. `false`: it
     /// could not be written.
-    pub fn append_rest(&self, cluster: &'static Cluster, offset: u64, bytes: &[u8]) -> bool {
+    pub fn append_rest(
+        &self,
+        cluster: &'static Cluster,
+        job: JobId,
+        offset: u64,
+        bytes: &[u8],
+    ) -> bool {
+        if self.claim(cluster, job, bytes.len()).is_err() {
+            return false;
+        }
         let fresh = self.number.load(Ordering::Relaxed) == 0;
         if fresh {
             // SAFETY: a plain global of this process.
@@ -66,12 +84,7 @@ impl SpillFile {
         let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
         let offset = offset.cast_signed();
         // SAFETY: the bytes outlive the call, which does not throw.
-        let written =
-            unsafe { shim::pgb_spill_write_rest(tablespace, number, fresh, offset, start, len) };
-        if written {
-            self.count_bytes(cluster, bytes.len());
-        }
-        written
+        unsafe { shim::pgb_spill_write_rest(tablespace, number, fresh, offset, start, len) }
     }
 
     /// Noted before it exists: an error between the two leaves nothing but a number.
@@ -83,28 +96,37 @@ impl SpillFile {
         cluster.spill_files().fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count_bytes(&self, cluster: &'static Cluster, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        cluster
-            .spill_bytes()
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Counts bytes that are about to be written: the one place in which a file grows, and in which an account that
+    /// they are charged to can refuse them. Does not throw.
+    ///
+    /// # Errors
+    /// None today.
+    #[expect(clippy::unnecessary_wraps, reason = "an account may refuse")]
+    fn claim(&self, cluster: &'static Cluster, _job: JobId, bytes: usize) -> Result<(), Error> {
+        let bytes = bytes as u64;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        cluster.spill_bytes().fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Empties it, as the worker that runs the job.
-    pub fn empty(&self, cluster: &'static Cluster) {
-        // SAFETY: one call of the shim.
-        unsafe { guarded(|| shim::pgb_spill_empty()) };
-        fault!("spill-emptied");
-        self.forget_bytes(cluster);
-    }
-
-    fn forget_bytes(&self, cluster: &'static Cluster) {
+    /// Takes back what was claimed: the one place in which a file shrinks.
+    fn give_back(&self, cluster: &'static Cluster, _job: JobId) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         cluster.spill_bytes().fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Empties it, as the worker that runs the job. Throws when that is not possible.
+    pub fn empty(&self, cluster: &'static Cluster, job: JobId) {
+        let (tablespace, number) = self.place();
+        // SAFETY: one call of the shim.
+        unsafe { guarded(|| shim::pgb_spill_empty(tablespace, number)) };
+        fault!("spill-emptied");
+        self.give_back(cluster, job);
+    }
+
     /// Deletes it, if there is one. Only by the last that knows the job. Does not throw.
-    pub fn delete(&self, cluster: &'static Cluster) {
+    pub fn delete(&self, cluster: &'static Cluster, job: JobId) {
+        self.give_back(cluster, job);
         let (tablespace, number) = self.place();
         if number == 0 {
             return;
@@ -112,7 +134,6 @@ impl SpillFile {
         // SAFETY: does not throw.
         unsafe { shim::pgb_spill_delete(tablespace, number) };
         self.number.store(0, Ordering::Relaxed);
-        self.forget_bytes(cluster);
         cluster.spill_files().fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,5 @@
 /*
- * The root in main shared memory, and the arena.
+ * The root in main shared memory, the arena, and segments that have one block each.
  *
  * In C because AddinShmemInitLock is a macro, and since 17 dsa_create too, and because errors of the arena are
  * caught where nothing may be thrown. ShmemInitStruct works without preloading: PostgreSQL keeps some slack in
@@ -8,9 +8,11 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/dsm.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/dsa.h"
+#include "utils/resowner.h"
 
 #include "shim.h"
 
@@ -32,29 +34,164 @@ pgb_root(const char *name, Size size, void (*init) (void *root))
 	return root;
 }
 
-/* A new arena, of the server's own sizes of segments. */
-dsa_area *
-pgb_create_area(int tranche)
+#if PG_VERSION_NUM < 170000
+/* Size of the first segment of an area (DSA_INITIAL_SEGMENT_SIZE of dsa.c). */
+#define FIRST_SEGMENT_SIZE ((Size) 1024 * 1024)
+/* Where an area's control structure, which begins its first segment, is looked through. */
+#define LOOKED_THROUGH ((Size) 64 * 1024)
+
+/*
+ * Until 16 no function tells how large an area is. Its control structure, which is private to dsa.c, has the size
+ * and, next to it, the limit: there is one place at most where the limit follows whatever it is set to, behind the
+ * known size of a fresh area. 0: there is none.
+ */
+static Size
+find_total_size(dsa_area *area)
 {
-	return dsa_create(tranche);
+	/* The first member of an area is the address of the control structure. */
+	char	   *control = *(char **) area;
+	const Size	limits[] = {((Size) 1 << 60) + 8191, ((Size) 1 << 59) + 4093};
+	Size		found = 0;
+
+	dsa_set_size_limit(area, limits[0]);
+	for (Size at = 0; at + 2 * sizeof(Size) <= LOOKED_THROUGH; at += sizeof(Size))
+	{
+		const Size *words = (const Size *) (control + at);
+
+		if (words[0] == FIRST_SEGMENT_SIZE && words[1] == limits[0])
+		{
+			if (found != 0)
+				return 0;
+			found = at;
+		}
+	}
+	if (found == 0)
+		return 0;
+	dsa_set_size_limit(area, limits[1]);
+	return ((const Size *) (control + found))[1] == limits[1] ? found : 0;
+}
+#endif
+
+/*
+ * A new arena, of the server's own sizes of segments and no larger than limit; total_size: what pgb_area_size
+ * has to be given.
+ */
+dsa_area *
+pgb_create_area(int tranche, Size limit, Size *total_size)
+{
+	dsa_area   *area = dsa_create(tranche);
+
+#if PG_VERSION_NUM < 170000
+	*total_size = find_total_size(area);
+#else
+	*total_size = 0;
+#endif
+	dsa_set_size_limit(area, limit);
+	return area;
+}
+
+/* Bytes of all segments of an area; 0: they are not known. */
+Size
+pgb_area_size(dsa_area *area, Size total_size)
+{
+#if PG_VERSION_NUM < 170000
+	/* Read without the area's lock, as one word. */
+	return total_size == 0 ? 0 : *(volatile Size *) (*(char **) area + total_size);
+#else
+	return dsa_get_total_size(area);
+#endif
 }
 
 /*
- * The three things that can be asked of an arena, where an error must not be one: not with a lock held, for the
- * arena's own may be held when it throws. The log says that there was one, in words that need no memory. During an
+ * A new segment, which stays until pgb_free_segment and is mapped here until pgb_unmap_segment. 0: the server has no
+ * place for another.
+ */
+uint32
+pgb_create_segment(Size size, void **address)
+{
+	dsm_segment *segment = dsm_create(size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+
+	if (segment == NULL)
+		return 0;
+	dsm_pin_segment(segment);
+	dsm_pin_mapping(segment);
+	*address = dsm_segment_address(segment);
+	return dsm_segment_handle(segment);
+}
+
+/* Maps a segment that is not mapped here, until pgb_unmap_segment. */
+void *
+pgb_map_segment(uint32 handle)
+{
+	dsm_segment *volatile segment = NULL;
+
+	PG_TRY();
+	{
+		segment = dsm_attach(handle);
+	}
+	PG_CATCH();
+	{
+		/* What could not be mapped is attached all the same: the memory would stay, and no second try succeed. */
+		segment = dsm_find_mapping(handle);
+		if (segment != NULL)
+			dsm_detach(segment);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (segment == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("the shared memory of a background job is not there")));
+	dsm_pin_mapping(segment);
+	return dsm_segment_address(segment);
+}
+
+/*
+ * What can be asked of the arena and of segments where an error must not be one: not with a lock held, for the
+ * server's own may be held when it throws. The log says that there was one, in words that need no memory. During an
  * exit the server ends the process for any error, and these do not return then (src/pg/exit.rs).
  */
-typedef enum ArenaCall
+typedef enum SharedCall
 {
 	ARENA_ADDRESS,
 	ARENA_ALLOCATE,
-	ARENA_FREE
-} ArenaCall;
+	ARENA_FREE,
+	SEGMENT_STORE,
+	SEGMENT_UNMAP,
+	SEGMENT_FREE
+} SharedCall;
+
+typedef struct SharedArguments
+{
+	dsa_area   *area;
+	dsa_pointer pointer;		/* in and out */
+	dsm_handle	handle;			/* in and out */
+	Size		size;
+	const char *bytes;
+	void	   *address;		/* out */
+} SharedArguments;
+
+/* A new segment with these bytes in it, not mapped here. */
+static dsm_handle
+store(const char *bytes, Size size)
+{
+	dsm_segment *segment = dsm_create(size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+	dsm_handle	handle;
+
+	if (segment == NULL)
+		return DSM_HANDLE_INVALID;
+	memcpy(dsm_segment_address(segment), bytes, size);
+	handle = dsm_segment_handle(segment);
+	dsm_pin_segment(segment);
+	dsm_detach(segment);
+	return handle;
+}
 
 static bool
-survive(ArenaCall what, dsa_area *area, Size size, dsa_pointer *pointer, void **address)
+survive(SharedCall what, SharedArguments *with)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
 	uint32		holdoff = InterruptHoldoffCount;
 	uint32		cancel_holdoff = QueryCancelHoldoffCount;
 	volatile bool succeeded = false;
@@ -65,13 +202,34 @@ survive(ArenaCall what, dsa_area *area, Size size, dsa_pointer *pointer, void **
 		{
 			case ARENA_ADDRESS:
 				PGB_FAULT("block-mapped");
-				*address = dsa_get_address(area, *pointer);
+				with->address = dsa_get_address(with->area, with->pointer);
 				break;
 			case ARENA_ALLOCATE:
-				*pointer = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM);
+				with->pointer = dsa_allocate_extended(with->area, with->size, DSA_ALLOC_NO_OOM);
 				break;
 			case ARENA_FREE:
-				dsa_free(area, *pointer);
+				dsa_free(with->area, with->pointer);
+				break;
+			case SEGMENT_STORE:
+				/* What fails half-way is nothing that the end of a transaction has to see to, or to warn of. */
+				CurrentResourceOwner = NULL;
+				with->handle = store(with->bytes, with->size);
+				break;
+			case SEGMENT_UNMAP:
+				{
+					dsm_segment *segment = dsm_find_mapping(with->handle);
+
+					/* That it could not be unmapped is a warning, which must not let an interrupt in. */
+					HOLD_INTERRUPTS();
+					if (segment != NULL)
+						dsm_detach(segment);
+					RESUME_INTERRUPTS();
+					break;
+				}
+			case SEGMENT_FREE:
+				HOLD_INTERRUPTS();
+				dsm_unpin_segment(with->handle);
+				RESUME_INTERRUPTS();
 				break;
 		}
 		succeeded = true;
@@ -94,6 +252,7 @@ survive(ArenaCall what, dsa_area *area, Size size, dsa_pointer *pointer, void **
 		InterruptHoldoffCount = holdoff;
 	}
 	PG_END_TRY();
+	CurrentResourceOwner = owner;
 	return succeeded;
 }
 
@@ -101,23 +260,52 @@ survive(ArenaCall what, dsa_area *area, Size size, dsa_pointer *pointer, void **
 void *
 pgb_reach(dsa_area *area, dsa_pointer pointer)
 {
-	void	   *address = NULL;
+	SharedArguments with = {.area = area, .pointer = pointer};
 
-	return survive(ARENA_ADDRESS, area, 0, &pointer, &address) ? address : NULL;
+	return survive(ARENA_ADDRESS, &with) ? with.address : NULL;
 }
 
 /* 0: there is none. */
 dsa_pointer
 pgb_try_allocate(dsa_area *area, Size size)
 {
-	dsa_pointer pointer = InvalidDsaPointer;
+	SharedArguments with = {.area = area, .size = size};
 
-	return survive(ARENA_ALLOCATE, area, size, &pointer, NULL) ? pointer : InvalidDsaPointer;
+	return survive(ARENA_ALLOCATE, &with) ? with.pointer : InvalidDsaPointer;
 }
 
 /* What fails half-way is lost until the server is restarted. */
 void
 pgb_free(dsa_area *area, dsa_pointer pointer)
 {
-	(void) survive(ARENA_FREE, area, 0, &pointer, NULL);
+	SharedArguments with = {.area = area, .pointer = pointer};
+
+	(void) survive(ARENA_FREE, &with);
+}
+
+/* A new segment with these bytes, which stays until pgb_free_segment. 0: there is no memory, or no place for one. */
+uint32
+pgb_try_store(const char *bytes, Size size)
+{
+	SharedArguments with = {.bytes = bytes, .size = size};
+
+	return survive(SEGMENT_STORE, &with) ? with.handle : 0;
+}
+
+/* Does nothing if it is not mapped here. */
+void
+pgb_unmap_segment(uint32 handle)
+{
+	SharedArguments with = {.handle = handle};
+
+	(void) survive(SEGMENT_UNMAP, &with);
+}
+
+/* The segment is gone when nobody has it mapped any more. */
+void
+pgb_free_segment(uint32 handle)
+{
+	SharedArguments with = {.handle = handle};
+
+	(void) survive(SEGMENT_FREE, &with);
 }

@@ -51,10 +51,16 @@ typedef struct PgbRun
 
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
-extern struct dsa_area *pgb_create_area(int tranche);
+extern struct dsa_area *pgb_create_area(int tranche, Size limit, Size *total_size);
+extern Size pgb_area_size(struct dsa_area *area, Size total_size);
 extern void *pgb_reach(struct dsa_area *area, uint64 pointer);
 extern uint64 pgb_try_allocate(struct dsa_area *area, Size size);
 extern void pgb_free(struct dsa_area *area, uint64 pointer);
+extern uint32 pgb_create_segment(Size size, void **address);
+extern void *pgb_map_segment(uint32 handle);
+extern uint32 pgb_try_store(const char *bytes, Size size);
+extern void pgb_unmap_segment(uint32 handle);
+extern void pgb_free_segment(uint32 handle);
 
 /* execute.c */
 extern bool pgb_run(const PgbRun *run);
@@ -127,7 +133,7 @@ extern Datum pgb_json_array_end(void *state);
 extern Oid pgb_spill_tablespace(void);
 extern void pgb_spill_write(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
 extern bool pgb_spill_write_rest(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
-extern void pgb_spill_empty(void);
+extern void pgb_spill_empty(Oid tablespace, uint64 number);
 extern void pgb_spill_end_transaction(bool is_abort);
 extern void pgb_spill_delete(Oid tablespace, uint64 number);
 extern int32 pgb_spill_open(Oid tablespace, uint64 number);

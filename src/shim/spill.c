@@ -157,11 +157,13 @@ pgb_spill_write_rest(Oid tablespace, uint64 number, bool create, int64 offset, c
 	return done == len;
 }
 
-/* Empties the file of the job that runs, if it is open. */
+/* Empties the file of the job that runs, which may be closed: it was written in an earlier transaction then. */
 void
-pgb_spill_empty(void)
+pgb_spill_empty(Oid tablespace, uint64 number)
 {
-	if (writing >= 0 && FileTruncate(writing, 0, WAIT_EVENT_BUFFILE_TRUNCATE) < 0)
+	if (writing < 0)
+		open_for_writing(tablespace, number, false);
+	if (FileTruncate(writing, 0, WAIT_EVENT_BUFFILE_TRUNCATE) < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not truncate the result file of a background job: %m")));

@@ -99,6 +99,8 @@ pub fn return_job(cluster: &'static Cluster, job: JobId) {
 }
 
 fn give_back(cluster: &'static Cluster, job: JobId) {
+    send::close();
+    block::unmap(job);
     let leader = cluster.slot(job).leader();
     let returned = cluster.pool().locked(|scheduler| scheduler.give_back(job));
     trace::step(

@@ -131,6 +131,8 @@ fn note_completion(block: &Block) {
 /// Ends the job: the outcome is in its block, and the last of its rows in the ring. Does not throw.
 pub fn finish(cluster: &'static Cluster, job: JobId, end: End) {
     RUNNING.set(None);
+    send::close();
+    block::unmap(job);
     block::end(cluster, job, end);
     current::forget();
     // SAFETY: clears a flag of the server that a late cancel may have set.

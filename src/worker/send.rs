@@ -84,10 +84,17 @@ pub fn end() {
     };
     let kept = std::iter::from_fn(|| KEPT.with(Kept::next));
     let spill = sender.spill;
-    let append = |offset, bytes: &[u8]| spill.append_rest(cluster, offset, bytes);
+    let job = sender.job;
+    let append = |offset, bytes: &[u8]| spill.append_rest(cluster, job, offset, bytes);
     if let Some(reader) = sender.outlet.end(kept, append) {
         ring(reader);
     }
+    KEPT.with(|kept| kept.open(false));
+}
+
+/// Nothing is sent any more, however the job has ended: its ring is about to be unmapped. Does not wait or throw.
+pub fn close() {
+    drop(SENDER.with(Option::take));
     KEPT.with(|kept| kept.open(false));
 }
 
@@ -169,11 +176,11 @@ impl Surroundings for Here {
     }
 
     fn append(&mut self, offset: u64, bytes: &[u8]) {
-        self.spill.append(self.cluster, offset, bytes);
+        self.spill.append(self.cluster, self.job, offset, bytes);
     }
 
     fn empty(&mut self) {
-        self.spill.empty(self.cluster);
+        self.spill.empty(self.cluster, self.job);
     }
 }
 

@@ -118,7 +118,8 @@ fn one(rng: &mut SmallRng, client: &mut Client) -> Result<(), postgres::Error> {
 
 fn check(run: &Run, client: &mut Client) {
     let row = client.query_one(
-        "SELECT slots_used BETWEEN 0 AND slots_total AND arena_bytes >= 0 AND jobs_queued BETWEEN 0 AND slots_used
+        "SELECT slots_used BETWEEN 0 AND slots_total AND arena_bytes >= 0
+            AND memory_allocated <= memory_limit AND jobs_queued BETWEEN 0 AND slots_used
          FROM pg_background_resources()",
         &[],
     );

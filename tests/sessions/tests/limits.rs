@@ -233,60 +233,126 @@ fn behind_the_gate(sql: &str) -> String {
 }
 
 /// A launch whose request needs more than the arena has: a segment has to be made for it.
-fn large(client: &mut Client) -> Result<Option<String>, postgres::Error> {
+fn large(client: &mut Client, size: usize) -> Result<Option<String>, postgres::Error> {
     try_run(
         client,
-        &format!("SELECT 'large' /* {} */", "x".repeat(3_000_000)),
+        &format!("SELECT 'large' /* {} */", "x".repeat(size)),
     )
 }
+
+/// Bytes of a request that lets the arena grow, and of one that has a segment of its own.
+const SIZES: [usize; 2] = [3_000_000, 6_000_000];
 
 #[test]
 fn a_launch_for_which_no_segment_can_be_made_fails_and_leaves_nothing() {
     let server = Server::start("no-segment", &[]);
     let mut client = server.session();
     run(&mut client, "SELECT 1");
-    let limit = Limit::new(own_pid(&mut client), "fsize", 4096);
-    let error = large(&mut client).expect_err("there is no memory for it");
-    let message = error
-        .as_db_error()
-        .expect("the server's")
-        .message()
-        .to_owned();
-    assert!(message.contains("shared memory segment"), "{message}");
-    nothing_is_left(&mut server.session());
-    assert_eq!(run(&mut client, "SELECT 'small'").as_deref(), Some("small"));
-    drop(limit);
-    assert_eq!(
-        large(&mut client).expect("it runs").as_deref(),
-        Some("large")
-    );
-    nothing_is_left(&mut client);
+    for size in SIZES {
+        let limit = Limit::new(own_pid(&mut client), "fsize", 4096);
+        let error = large(&mut client, size).expect_err("there is no memory for it");
+        let message = error
+            .as_db_error()
+            .expect("the server's")
+            .message()
+            .to_owned();
+        assert!(message.contains("shared memory segment"), "{message}");
+        nothing_is_left(&mut server.session());
+        assert_eq!(run(&mut client, "SELECT 'small'").as_deref(), Some("small"));
+        drop(limit);
+        assert_eq!(
+            large(&mut client, size).expect("it runs").as_deref(),
+            Some("large")
+        );
+        nothing_is_left(&mut client);
+    }
 }
 
 #[test]
 fn an_error_for_which_no_segment_can_be_made_keeps_its_sqlstate_and_is_cut() {
     let server = Server::start("no-segment-for-error", &[]);
     let mut client = server.session();
-    let raise = "DO $$ BEGIN RAISE '%', repeat('x', 4000000); END $$";
-    let mut gate = closed_gate(&server);
-    let handle = launch(&mut client, &behind_the_gate(raise));
-    let worker = worker_of(&mut client, handle);
-    let limit = Limit::new(worker, "fsize", 4096);
-    open(&mut gate);
-    let error = try_result(&mut client, handle).expect_err("it fails");
-    let error = error.as_db_error().expect("the server's");
-    assert_eq!(error.code().code(), "P0001");
-    assert!(
-        error.message().len() < 4_000_000,
-        "{}",
-        error.message().len()
-    );
-    nothing_is_left(&mut client);
-    // The worker lives on.
-    let next = launch(&mut client, "SELECT 'next'");
-    assert_eq!(worker_of(&mut client, next), worker);
-    try_result(&mut client, next).expect("it runs");
+    for size in SIZES {
+        let raise = format!("DO $$ BEGIN RAISE '%', repeat('x', {size}); END $$");
+        let mut gate = closed_gate(&server);
+        let handle = launch(&mut client, &behind_the_gate(&raise));
+        let worker = worker_of(&mut client, handle);
+        let limit = Limit::new(worker, "fsize", 4096);
+        open(&mut gate);
+        let error = try_result(&mut client, handle).expect_err("it fails");
+        let error = error.as_db_error().expect("the server's");
+        assert_eq!(error.code().code(), "P0001");
+        assert!(error.message().len() < size, "{}", error.message().len());
+        nothing_is_left(&mut client);
+        // The worker lives on.
+        let next = launch(&mut client, "SELECT 'next'");
+        assert_eq!(worker_of(&mut client, next), worker);
+        try_result(&mut client, next).expect("it runs");
+        drop(limit);
+        nothing_is_left(&mut client);
+    }
+}
+
+/// As many bytes of address space as a process has now, and some more.
+fn address_space(pid: i32, more: u64) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("it is there");
+    let pages: u64 = pages
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse().ok())
+        .expect("a number");
+    pages * 4096 + more
+}
+
+#[test]
+fn a_worker_that_cannot_map_a_large_block_leaves_its_job_to_another() {
+    let server = Server::start("no-mapping", &[]);
+    let mut client = server.session();
+    let first = launch(&mut client, "SELECT 'first'");
+    let worker = worker_of(&mut client, first);
+    try_result(&mut client, first).expect("it runs");
+    let limit = Limit::new(worker, "as", address_space(worker, 4 << 20));
+    let taken = client
+        .query_one(
+            "SELECT pid, cookie FROM pg_background_launch_v2('SELECT pg_backend_pid()::text', 32 << 20)",
+            &[],
+        )
+        .expect("it is launched");
+    let handle = Handle {
+        pid: taken.get(0),
+        cookie: taken.get(1),
+    };
+    let ran_in = try_result(&mut client, handle).expect("it runs");
+    assert_ne!(ran_in, [Some(worker.to_string())]);
     drop(limit);
+    nothing_is_left(&mut client);
+}
+
+#[test]
+fn a_reader_that_cannot_map_a_long_error_can_try_again() {
+    let server = Server::start("no-mapping-for-error", &[]);
+    let mut client = server.session();
+    run(&mut client, "SELECT 1");
+    let pid = own_pid(&mut client);
+    let handle = launch(
+        &mut client,
+        "DO $$ BEGIN RAISE '%', repeat('x', 64000000); END $$",
+    );
+    call(&mut client, "pg_background_wait_v2", handle).expect("it ends");
+    let limit = Limit::new(pid, "as", address_space(pid, 16 << 20));
+    for _ in 0..2 {
+        let error = try_result(&mut client, handle).expect_err("it cannot be mapped");
+        let error = error.as_db_error().expect("the server's");
+        assert!(
+            error.message().contains("map shared memory"),
+            "{}",
+            error.message()
+        );
+    }
+    drop(limit);
+    let error = try_result(&mut client, handle).expect_err("it has failed");
+    let error = error.as_db_error().expect("the server's");
+    assert_eq!(error.message().len(), 64_000_000);
     nothing_is_left(&mut client);
 }
 
