@@ -12,6 +12,7 @@
 //! | `idle_spinning` | everyone | counts the idle workers that spin now |
 //! | `spill_number` | everyone | grows with every spill file |
 //! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
+//! | `board` | processes that have read the configuration | what it says of a few settings ([`crate::pg::configuration`]) |
 //! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment |
 //!
 //! A crash of the server takes all of it away, and every process with it; so a process may keep what it
@@ -21,6 +22,7 @@ use crate::engine::party::Party;
 use crate::engine::pool::{Doorbells, Lane, Leader, Pool, PoolLock, Totals, Worker};
 use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::engine::table::{FreeList, JobId, JobTable, Slot};
+use crate::pg::configuration::Board;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
@@ -55,6 +57,7 @@ struct Root {
     spill_files: AtomicU64,
     spill_bytes: AtomicU64,
     arena_bytes: AtomicU64,
+    board: Board,
     blocks: [AtomicU32; SEGMENTS],
 }
 
@@ -350,6 +353,18 @@ impl Cluster {
     /// How many idle workers spin now.
     pub fn idle_spinning(&self) -> &'static AtomicU32 {
         &self.root.idle_spinning
+    }
+
+    /// What the configuration says of a few settings.
+    pub fn board(&self) -> &'static Board {
+        &self.root.board
+    }
+
+    /// Limits the arena, from now on; `None`: no limit. What is allocated stays. Does not throw.
+    pub fn limit_memory(&self, limit: Option<usize>) {
+        // SAFETY: the area is attached for the life of the process; the call takes a lock of the area's, which
+        // nothing here holds, and changes a number.
+        unsafe { pg_sys::dsa_set_size_limit(self.area, limit.unwrap_or(usize::MAX)) };
     }
 
     /// Places for workers that there are, whatever the settings allow.
