@@ -106,7 +106,6 @@ unsafe extern "C-unwind" {
     pub fn pgb_role_image(bytes: *mut c_char, size: usize) -> usize;
     pub fn pgb_settings_to_send(state: *const c_char, bytes: *mut c_char, size: usize) -> usize;
     pub fn pgb_note_configuration();
-    pub fn pgb_defaults_differ() -> bool;
     pub fn pgb_plays(identity: *const Identity) -> bool;
     pub fn pgb_reload_is_pending() -> bool;
     pub fn pgb_ask_for_reload();

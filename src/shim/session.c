@@ -257,9 +257,8 @@ pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings)
 {
 	pgb_check_rights(identity);
 	install_own_users();
-	(void) pgb_own_configuration();
-	make_own_user_settings();
 	pgb_make_settings(settings);
+	make_own_user_settings();
 	make_users(identity, settings);
 	load_preload_libraries();
 }
@@ -270,25 +269,6 @@ pgb_plays(const PgbIdentity *identity)
 {
 	return GetSessionUserId() == identity->session && GetOuterUserId() == identity->outer &&
 		OidIsValid(GetCurrentRoleId()) == identity->role_active;
-}
-
-/*
- * Whether ALTER ROLE or ALTER DATABASE have changed what a connection made now would have. Outside a transaction;
- * the one that this takes is what lets the process know of changes.
- */
-bool
-pgb_defaults_differ(void)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	bool		differ;
-
-	HOLD_CANCEL_INTERRUPTS();
-	StartTransactionCommand();
-	differ = pgb_defaults_have_changed();
-	CommitTransactionCommand();
-	RESUME_CANCEL_INTERRUPTS();
-	MemoryContextSwitchTo(caller);
-	return differ;
 }
 
 static void
@@ -376,7 +356,6 @@ fix_session_authorization(void)
 void
 pgb_session_init(void)
 {
-	pgb_note_defaults();
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
 	fix_client_encoding();
@@ -411,6 +390,7 @@ pgb_release_session_locks(void)
 bool
 pgb_reset_session(void)
 {
+	bool		other_buffers = has_other_temp_buffers();
 	Oid			temp_namespace;
 	Oid			temp_toast_namespace;
 
@@ -427,7 +407,7 @@ pgb_reset_session(void)
 		/* Not under what the job or its session has set, which says how long a transaction waits, and for whom. */
 		StartTransactionCommand();
 		install_own_users();
-		(void) pgb_own_configuration();
+		pgb_own_configuration();
 		CommitTransactionCommand();
 		StartTransactionCommand();
 		XactIsoLevel = XACT_READ_COMMITTED;
@@ -439,7 +419,7 @@ pgb_reset_session(void)
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
-	return !has_loaded && !superuser_has_changed && !has_other_temp_buffers() &&
+	return !has_loaded && !superuser_has_changed && !other_buffers &&
 		replorigin_session_origin == InvalidRepOriginId && get_backup_status() == SESSION_BACKUP_NONE;
 }
 

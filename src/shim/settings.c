@@ -5,13 +5,13 @@
  *
  * Words
  *
- *	layer			what holds settings, the lower ones first:
- *	configuration	configuration file, command line, environment, compiled-in: sources up to PGC_S_ARGV
- *	defaults		ALTER ROLE and ALTER DATABASE SET, as they are in pg_db_role_setting now
- *	leader			what the leader's session has from its own database, role, client or SET: sources above
+ *	configuration	values from the configuration file, command line, environment, or compiled in: sources up to
+ *					PGC_S_ARGV
+ *	own values		what a session has above that: from its database, role, client, or SET
  *
- * A job's session is the configuration and the defaults of the worker, and over them what the leader has. So
- * it is what a connection made now would be, with all that the leader's session has of its own.
+ * A job's session is the configuration as its process has read it last, and over it the leader's own values. What
+ * ALTER ROLE or ALTER DATABASE have changed since the leader connected does not reach its jobs, as it does not
+ * reach the leader.
  *
  * What is taken from a leader, and what is not
  *
@@ -27,8 +27,8 @@
  * is made when the value is set. What cannot be set is left out with a warning, as when the leader loads the
  * library; a name that this process does not admit, silently, for it can mean nothing to the job.
  *
- * A value that the leader has SET comes after what a RESET would go back to in the leader, if that is of the
- * leader's own layer.
+ * A value that the leader has SET comes after what a RESET goes back to in the leader, if that is an own value
+ * too; if it is the configuration's, a RESET in the job goes back to the configuration of the worker.
  *
  * Not taken: the characteristics of the leader's transaction. The users ("role", "session_authorization") are
  * made together with what they stand for; see session.c.
@@ -40,27 +40,13 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/parallel.h"
-#include "access/table.h"
-#include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_db_role_setting.h"
-#include "catalog/pg_type.h"
-#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/sinval.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "shim.h"
 
@@ -426,8 +412,8 @@ is_of_transaction(const char *name)
 		strcmp(name, "transaction_deferrable") == 0;
 }
 
-bool
-pgb_is_user_setting(const char *name)
+static bool
+is_user_setting(const char *name)
 {
 	return strcmp(name, "role") == 0 || strcmp(name, "session_authorization") == 0;
 }
@@ -458,19 +444,15 @@ pgb_settings_to_send(const char *state, char *bytes, Size size)
 /* The configuration of a worker's process, as SerializeGUCState has written it. */
 static char *configuration;
 
-/* How far the session of this worker is from its own. */
+/* How far the session of this worker is from its configuration. */
 typedef enum State
 {
-	DEFAULTS_MADE,				/* it is its own: as a connection is */
-	CONFIGURATION_ONLY,			/* its own but for the defaults of database and role */
-	CHANGED						/* a leader's settings were made, or a job has run */
+	CONFIGURED,					/* it has nothing else */
+	CONNECTED,					/* what a connection made now would have: no leader's session was put on yet */
+	CHANGED						/* a leader's values were made, or a job has run */
 } State;
 
-static State state = DEFAULTS_MADE;
-
-/* The rows of pg_db_role_setting from which the defaults were made, and when they were read. */
-static StringInfo defaults;		/* NULL: the server made them, and has not kept from what */
-static uint64 defaults_read_at;
+static State state = CONNECTED;
 
 /*
  * Notes the configuration. When the process has nothing else: before it connects, or after it has gone back to
@@ -486,13 +468,6 @@ pgb_note_configuration(void)
 	if (configuration != NULL)
 		pfree(configuration);
 	configuration = noted;
-}
-
-/* In a worker that has just connected: the server has made the defaults. */
-void
-pgb_note_defaults(void)
-{
-	defaults_read_at = SharedInvalidMessageCounter;
 }
 
 static bool
@@ -580,139 +555,7 @@ back_to_configuration(void)
 	}
 	PG_END_TRY();
 	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_BACKEND, PGC_S_DYNAMIC_DEFAULT);
-	state = CONFIGURATION_ONLY;
-}
-
-/*
- * Takes off what a leader or a job has set. With the process's own users, and no setting changed in the running
- * transaction. What is left is the configuration, perhaps with the defaults; false: there was nothing to be taken
- * off.
- */
-bool
-pgb_own_configuration(void)
-{
-	if (state != CHANGED)
-		return false;
-	back_to_configuration();
-	return true;
-}
-
-/*
- * Reads the configuration again. Not over what a leader or the database and the role have set: what the
- * file has below that would not be known.
- */
-void
-pgb_reload_configuration(void)
-{
-	back_to_configuration();
-	ProcessConfigFile(PGC_SIGHUP);
-	pgb_note_configuration();
-}
-
-/* The rows that hold for this database and role, the stronger ones first: their source, and what they set. */
-static StringInfo
-read_defaults(void)
-{
-	static const GucSource sources[] = {PGC_S_DATABASE_USER, PGC_S_USER, PGC_S_DATABASE, PGC_S_GLOBAL};
-	Oid			role = GetAuthenticatedUserId();
-	Oid			databases[] = {MyDatabaseId, InvalidOid, MyDatabaseId, InvalidOid};
-	Oid			roles[] = {role, role, InvalidOid, InvalidOid};
-	StringInfo	read = makeStringInfo();
-	Relation	relation = table_open(DbRoleSettingRelationId, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(DbRoleSettingRelationId));
-
-	defaults_read_at = SharedInvalidMessageCounter;
-	for (int i = 0; i < lengthof(sources); i++)
-	{
-		ScanKeyData keys[2];
-		SysScanDesc scan;
-		HeapTuple	tuple;
-
-		ScanKeyInit(&keys[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(databases[i]));
-		ScanKeyInit(&keys[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(roles[i]));
-		scan = systable_beginscan(relation, DbRoleSettingDatidRolidIndexId, true, snapshot, 2, keys);
-		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		{
-			bool		is_null;
-			Datum		array = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig,
-											 RelationGetDescr(relation), &is_null);
-			Datum	   *texts;
-			bool	   *nulls;
-			int			count;
-
-			if (is_null)
-				continue;
-			deconstruct_array(DatumGetArrayTypePCopy(array), TEXTOID, -1, false, TYPALIGN_INT,
-							  &texts, &nulls, &count);
-			for (int t = 0; t < count; t++)
-			{
-				if (nulls[t])
-					continue;
-				appendBinaryStringInfo(read, (const char *) &sources[i], sizeof(GucSource));
-				appendStringInfoString(read, TextDatumGetCString(texts[t]));
-				appendStringInfoChar(read, '\0');
-			}
-		}
-		systable_endscan(scan);
-	}
-	UnregisterSnapshot(snapshot);
-	table_close(relation, AccessShareLock);
-	return read;
-}
-
-/*
- * Whether ALTER ROLE or ALTER DATABASE have changed the defaults since they were made. In a transaction. A
- * change of that catalog is a message to every process, like that of many others, so that without a message
- * there is nothing to be read.
- */
-bool
-pgb_defaults_have_changed(void)
-{
-	StringInfo	now;
-
-	if (SharedInvalidMessageCounter == defaults_read_at)
-		return false;
-	now = read_defaults();
-	return defaults == NULL || defaults->len != now->len || memcmp(defaults->data, now->data, now->len) != 0;
-}
-
-/*
- * Makes the defaults as they are now, as for a connection. What cannot be set is left out: that was said when
- * the leader connected, or will be to whoever connects next.
- */
-static void
-make_defaults(void)
-{
-	StringInfo	read = read_defaults();
-	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-	Reader		reader = {read->data, read->data + read->len};
-
-	if (defaults == NULL)
-		defaults = makeStringInfo();
-	resetStringInfo(defaults);
-	appendBinaryStringInfo(defaults, read->data, read->len);
-	MemoryContextSwitchTo(caller);
-
-	while (reader.next < reader.end)
-	{
-		Entry		entry = {0};
-		char	   *equals;
-
-		read_bytes(&reader, &entry.source, sizeof(GucSource));
-		entry.name = read_string(&reader);
-		/* The server has given BOOTSTRAP_SUPERUSERID and PGC_SUSET to what it reads from there. */
-		entry.scope = PGC_SUSET;
-		entry.role = BOOTSTRAP_SUPERUSERID;
-		equals = strchr(entry.name, '=');
-		if (equals == NULL)
-			continue;
-		*equals = '\0';
-		if (!pgb_is_user_setting(entry.name))
-			(void) set(&entry, equals + 1, DEBUG1);
-	}
-	state = DEFAULTS_MADE;
+	state = CONFIGURED;
 }
 
 /* The present value is what the entry says, and set with the same rights. */
@@ -741,9 +584,70 @@ make_setting(const Entry *entry)
 	(void) set(entry, entry->value, setting == NULL ? DEBUG1 : WARNING);
 }
 
+/* Whether a leader has the own value that this process has, from the same source. */
+static bool
+has_entry_like(const PgbSettings *leaders, const Entry *own)
+{
+	Reader		reader = {leaders->bytes, leaders->bytes + leaders->size};
+	Entry		entry;
+
+	while (read_entry(&reader, &entry))
+	{
+		if (entry.source == own->source && strcmp(entry.name, own->name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /*
- * Makes the settings of a job, but for its users: the defaults as they are now, then the leader's. In a
- * transaction, as the authenticated user, after pgb_own_configuration.
+ * Whether a process that has just connected has own values that the leader has not, because ALTER ROLE or ALTER
+ * DATABASE have given them since.
+ */
+static bool
+has_more_than(const PgbSettings *leaders)
+{
+	Size		size = EstimateGUCStateSpace();
+	char	   *own = palloc(size);
+	bool		has_more = false;
+	Reader		reader;
+	Entry		entry;
+
+	SerializeGUCState(size, own);
+	reader = read_server_state(own);
+	while (!has_more && read_server_entry(&reader, &entry))
+		has_more = entry.source > PGC_S_ARGV && !is_of_transaction(entry.name) &&
+			!is_user_setting(entry.name) && !has_entry_like(leaders, &entry);
+	pfree(own);
+	return has_more;
+}
+
+/*
+ * Takes off what is not the configuration. With the process's own users, and no setting changed in the running
+ * transaction.
+ */
+void
+pgb_own_configuration(void)
+{
+	if (state != CONFIGURED)
+		back_to_configuration();
+}
+
+/*
+ * Reads the configuration again. Not over what a leader or the database and the role have set: what the
+ * file has below that would not be known.
+ */
+void
+pgb_reload_configuration(void)
+{
+	pgb_own_configuration();
+	ProcessConfigFile(PGC_SIGHUP);
+	pgb_note_configuration();
+}
+
+/*
+ * Makes the settings of a job, but for its users. In a transaction, as the authenticated user, and no setting
+ * changed in it. A process that has just connected mostly has the leader's own values already, from the database
+ * and the role: then what is there is left alone.
  */
 void
 pgb_make_settings(const PgbSettings *leaders)
@@ -751,12 +655,12 @@ pgb_make_settings(const PgbSettings *leaders)
 	Reader		reader = {leaders->bytes, leaders->bytes + leaders->size};
 	Entry		entry;
 
-	if (state == CONFIGURATION_ONLY)
-		make_defaults();
+	if (state == CHANGED || (state == CONNECTED && has_more_than(leaders)))
+		back_to_configuration();
 	state = CHANGED;
 	while (read_entry(&reader, &entry))
 	{
-		if (!pgb_is_user_setting(entry.name))
+		if (!is_user_setting(entry.name))
 			make_setting(&entry);
 	}
 }
@@ -800,7 +704,7 @@ pgb_make_user_setting(const char *name, const char *value, int source, const Pgb
 	PG_END_TRY();
 }
 
-/* What a RESET of the setting goes back to in the leader, if that is of its own layer; NULL: it is not. */
+/* What a RESET of the setting goes back to in the leader, if that is an own value; NULL: it is not. */
 const char *
 pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source)
 {

@@ -56,7 +56,6 @@ extern bool pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings);
 /* session.c */
 extern void pgb_capture_identity(PgbIdentity *identity);
 extern void pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings);
-extern bool pgb_defaults_differ(void);
 extern bool pgb_plays(const PgbIdentity *identity);
 extern void pgb_check_rights(const PgbIdentity *identity);
 extern void pgb_release_session_locks(void);
@@ -76,10 +75,8 @@ extern Size pgb_role_image(char *bytes, Size size); /* from 16 on */
 extern Size pgb_settings_to_send(const char *state, char *bytes, Size size);
 extern struct config_generic *pgb_find_setting(const char *name);
 extern void pgb_note_configuration(void);
-extern void pgb_note_defaults(void);
-extern bool pgb_own_configuration(void);
+extern void pgb_own_configuration(void);
 extern void pgb_reload_configuration(void);
-extern bool pgb_defaults_have_changed(void);
 extern void pgb_make_settings(const PgbSettings *leaders);
 extern void pgb_make_user_setting(const char *name, const char *value, int source, const PgbSettings *leaders);
 extern const char *pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source);

@@ -1,17 +1,17 @@
 //! Putting on the leader's session, taking off what the job left.
 //!
 //! Making settings costs more than running a small statement, so it is skipped when it would change nothing.
-//! The leader's bytes carry only what its session has of its own, with sources and scopes, and the worker's own
-//! are its configuration and defaults with that; what can be compared is
+//! The leader's bytes carry only what its session has of its own, with sources and scopes, and the worker has
+//! that over its configuration; what can be compared is
 //!
 //! * the leader's bytes with the bytes of the leader that was put on last,
 //! * the image of this session's own ([`Image`]) with its own right after that, and
 //! * the users with those that were put on, each with its setting, which is in the image.
 //!
-//! If all are equal, and neither the configuration nor what ALTER ROLE and ALTER DATABASE say has changed, the
-//! session is right already. Else what the last leader and its job have set is taken off, which is a reset of
-//! all settings to the configuration, and the next leader's is put on (`shim/settings.c`). In a process that
-//! has run no job yet there is nothing to be taken off.
+//! If all are equal, and the configuration was not read again, the session is right already. Else what the last
+//! leader and its job have set is taken off, which is a reset of all settings to the configuration, and the next
+//! leader's is put on (`shim/settings.c`). In a process that has run no job yet there is mostly nothing to be
+//! taken off.
 
 use crate::pg::block::Block;
 use crate::pg::guc_state::{self, Image};
@@ -52,8 +52,7 @@ pub fn put_on(block: &Block) -> bool {
             .as_ref()
             .is_some_and(|put_on| put_on.is(&identity, incoming))
     });
-    // SAFETY: one call of the shim, outside a transaction.
-    if right && !unsafe { guarded(|| shim::pgb_defaults_differ()) } {
+    if right {
         return true;
     }
     forget();
