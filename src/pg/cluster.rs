@@ -15,8 +15,8 @@
 //! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
 //! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment of the arena |
 //! | `segment_bytes`, `segments` | everyone | counts the segments of their own; claimed before one is made |
-//! | `memory_limit` | sessions | `pg_background.max_memory`, as the session knows it that allocated last |
-//! | `arena_limit` | everyone | what the arena has been told of it |
+//! | `board` | processes that have read the configuration | what it says of a few settings ([`crate::pg::configuration`]) |
+//! | `arena_limit` | everyone | what the arena has been told of `pg_background.max_memory` |
 //! | `area_size` | who makes the segments | where the arena says how large it is |
 //!
 //! # The limit
@@ -32,9 +32,11 @@
 
 use crate::engine::block_ref::{ARENA_SEGMENTS, ArenaPointer, BlockRef};
 use crate::engine::party::Party;
+use crate::engine::pool::usage::Usage;
 use crate::engine::pool::{Doorbells, Lane, Leader, Pool, PoolLock, Totals, Worker};
 use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::engine::table::{FreeList, JobId, JobTable, Slot};
+use crate::pg::configuration::Board;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
@@ -47,14 +49,17 @@ use std::ffi::{CStr, c_void};
 
 /// Name of the root: the number is the version of everything laid out in shared memory. A change of any
 /// structure there, or of what a worker is given, takes a new one; [`WORKER_ENTRY`] likewise.
-const ROOT_NAME: &CStr = c"pg_background 3 layout 1";
+const ROOT_NAME: &CStr = c"pg_background 3 layout 2";
 
 /// Name of the workers' entry function, with the layout version: after an upgrade of the library a
 /// session that still has the old one cannot start a worker that speaks another layout.
-pub const WORKER_ENTRY: &CStr = c"pg_background_worker_layout_1";
+pub const WORKER_ENTRY: &CStr = c"pg_background_worker_layout_2";
 
 /// Lanes with jobs or workers at a time. A lane without either makes room for another.
 const LANES: usize = 1024;
+
+/// Login roles with jobs at a time; each has a lane at least.
+const ROLES: usize = LANES;
 
 #[repr(C)]
 struct Root {
@@ -71,7 +76,7 @@ struct Root {
     arena_bytes: AtomicU64,
     segment_bytes: AtomicU64,
     segments: AtomicU32,
-    memory_limit: AtomicU64,
+    board: Board,
     arena_limit: AtomicU64,
     area_size: usize,
     blocks: [AtomicU32; ARENA_SEGMENTS],
@@ -103,6 +108,7 @@ struct Control {
     lanes: u32,
     workers: u32,
     leaders: u32,
+    roles: u32,
     free: FreeList,
     totals: Totals,
 }
@@ -113,6 +119,7 @@ static_assertions::const_assert!(size_of::<Slot>() <= 512);
 static_assertions::const_assert_eq!(size_of::<Lane>(), 64);
 static_assertions::const_assert_eq!(size_of::<Worker>(), 64);
 static_assertions::const_assert_eq!(size_of::<Leader>(), 64);
+static_assertions::const_assert_eq!(size_of::<Usage>(), 64);
 static_assertions::const_assert_eq!(size_of::<FreeList>(), 64);
 static_assertions::const_assert_eq!(size_of::<Totals>(), 64);
 static_assertions::const_assert_eq!(size_of::<Control>(), 192);
@@ -126,6 +133,7 @@ impl Control {
             + LANES * size_of::<Lane>()
             + workers * size_of::<Worker>()
             + leaders * size_of::<Leader>()
+            + ROLES * size_of::<Usage>()
     }
 }
 
@@ -262,7 +270,6 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             let area =
                 guarded(|| shim::pgb_create_area(tranche, half_of(limit) as usize, area_size));
             pg_sys::dsa_pin_mapping(area);
-            (*root).memory_limit.store(limit, Ordering::Relaxed);
             (*root).arena_limit.store(half_of(limit), Ordering::Relaxed);
             initialize_control(control, jobs, workers, leaders);
             fault!("segments-made");
@@ -280,7 +287,7 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         // Last: an error above unmaps the segment, so that the session can attach it another time.
         pg_sys::dsm_pin_mapping(segment);
 
-        let (slots, lanes, worker_places, leaders) = parts(control);
+        let (slots, lanes, worker_places, leaders, usages) = parts(control);
         let control = &*control;
         let lock = Box::leak(Box::new(PoolLwLock(&raw mut (*root).pool_lock)));
         let table = JobTable::new(slots, &control.free);
@@ -289,7 +296,15 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         }
         Ok(Cluster {
             root: &*root,
-            pool: Pool::new(table, lanes, worker_places, leaders, &control.totals, lock),
+            pool: Pool::new(
+                table,
+                lanes,
+                worker_places,
+                leaders,
+                usages,
+                &control.totals,
+                lock,
+            ),
             area,
             workers: control.workers,
         })
@@ -306,6 +321,7 @@ unsafe fn initialize_control(control: *mut Control, jobs: usize, workers: usize,
             lanes: LANES as u32,
             workers: workers as u32,
             leaders: leaders as u32,
+            roles: ROLES as u32,
             free: FreeList::default(),
             totals: Totals::default(),
         });
@@ -325,6 +341,10 @@ unsafe fn initialize_control(control: *mut Control, jobs: usize, workers: usize,
         for index in 0..leaders {
             entries.add(index).write(Leader::default());
         }
+        let usages = entries.add(leaders).cast::<Usage>();
+        for index in 0..ROLES {
+            usages.add(index).write(Usage::default());
+        }
     }
 }
 
@@ -337,6 +357,7 @@ unsafe fn parts(
     &'static [Lane],
     &'static [Worker],
     &'static [Leader],
+    &'static [Usage],
 ) {
     // SAFETY: laid out by `initialize_control`; only atomics inside, so shared references are sound while
     // other processes write.
@@ -345,11 +366,13 @@ unsafe fn parts(
         let lanes = slots.add((*control).jobs as usize).cast::<Lane>();
         let places = lanes.add((*control).lanes as usize).cast::<Worker>();
         let leaders = places.add((*control).workers as usize).cast::<Leader>();
+        let usages = leaders.add((*control).leaders as usize).cast::<Usage>();
         (
             std::slice::from_raw_parts(slots, (*control).jobs as usize),
             std::slice::from_raw_parts(lanes, (*control).lanes as usize),
             std::slice::from_raw_parts(places, (*control).workers as usize),
             std::slice::from_raw_parts(leaders, (*control).leaders as usize),
+            std::slice::from_raw_parts(usages, (*control).roles as usize),
         )
     }
 }
@@ -380,6 +403,11 @@ impl Cluster {
         &self.root.idle_spinning
     }
 
+    /// What the configuration says of a few settings.
+    pub fn board(&self) -> &'static Board {
+        &self.root.board
+    }
+
     /// Places for workers that there are, whatever the settings allow.
     pub fn places(&self) -> usize {
         self.workers as usize
@@ -405,18 +433,9 @@ impl Cluster {
         settings::max_pool_workers().min(self.workers)
     }
 
-    /// `pg_background.max_memory` as it is now, bytes. A worker goes by what sessions know: it may not have read the
-    /// setting yet, or have a leader's.
+    /// `pg_background.max_memory` as it is configured now, bytes.
     pub fn memory_limit(&self) -> u64 {
-        let shared = &self.root.memory_limit;
-        if settings::is_own_worker() {
-            return shared.load(Ordering::Relaxed);
-        }
-        let limit = memory_limit_for(self.jobs().capacity());
-        if shared.load(Ordering::Relaxed) != limit {
-            shared.store(limit, Ordering::Relaxed);
-        }
-        limit
+        memory_limit_for(self.jobs().capacity())
     }
 
     /// Allocates `size` bytes for a job that this process holds. Beside [`store`](Self::store) and

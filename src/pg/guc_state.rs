@@ -1,22 +1,8 @@
 //! The settings of a session as bytes.
 //!
 //! `SerializeGUCState` writes every setting that is not at its compiled-in default, with its source and
-//! scope. Because of those, two equal sessions need not have equal bytes; what the bytes are compared
-//! with is told in [`crate::worker::session`].
-//!
-//! The format, the same from 14 on (`serialize_variable` of guc.c), but for the role, which came with 15:
-//!
-//! | part | |
-//! |---|---|
-//! | length | a word; counts what follows |
-//! | of each setting: name, value, file | zero-terminated; an empty file means none |
-//! | line | an int, if there is a file |
-//! | source, scope | an int each |
-//! | role | an oid |
-//!
-//! It is read only to find out how two states differ ([`changes`]). Bytes that do not fit the format to the
-//! letter are not interpreted: then the server's own `RestoreGUCState` does it all.
-
+//! scope. What goes with a job is picked from that: what the session itself has, not what its process has
+//! from the configuration. `src/shim/settings.c` does it, says which, and how a worker comes to them.
 //!
 //! # Images
 //!
@@ -26,9 +12,8 @@
 
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::shim::Setting;
+use crate::pg::shim::{guarded, pgb_settings_to_send};
 use pgrx::pg_sys;
-use std::ffi::CStr;
 use std::rc::Rc;
 
 /// Settings whose image is larger are serialized each time, rather than kept twice by every session.
@@ -56,7 +41,7 @@ pub fn copy(state: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Serializes this session's settings.
+/// Serializes this process's settings.
 fn serialize() -> Vec<u8> {
     // SAFETY: both run on the main thread; the buffer has the size that the server estimated.
     unsafe {
@@ -110,13 +95,40 @@ impl Image {
 
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     fn retake(&mut self) {
+        use crate::pg::shim::pgb_role_image;
         self.0 = serialize();
+        // SAFETY: writes at most the room that is left, throws nothing.
+        unsafe {
+            let used = self.0.len();
+            let needed = pgb_role_image(std::ptr::null_mut(), 0);
+            if self.0.try_reserve_exact(needed).is_err() {
+                Error::out_of_memory().raise();
+            }
+            pgb_role_image(self.0.as_mut_ptr().add(used).cast(), needed);
+            self.0.set_len(used + needed);
+        }
+    }
+}
+
+/// What of this session's settings goes with a job.
+fn to_send() -> Vec<u8> {
+    let state = serialize();
+    let state = state.as_ptr().cast();
+    // SAFETY: the server has written the state; nothing that the shim throws on is in it. What it says it
+    // needs, it writes when it has the room.
+    unsafe {
+        let needed = guarded(|| pgb_settings_to_send(state, std::ptr::null_mut(), 0));
+        let mut bytes = room(needed);
+        let into = bytes.as_mut_ptr().cast();
+        guarded(|| pgb_settings_to_send(state, into, needed));
+        bytes.set_len(needed);
+        bytes
     }
 }
 
 static SPARE: Local<Image> = Local::new(Image(Vec::new()));
 
-/// What this session last serialized, and its settings then.
+/// What this session last sent, and its settings then.
 struct Known {
     image: Image,
     state: Rc<Vec<u8>>,
@@ -124,7 +136,7 @@ struct Known {
 
 static KNOWN: Local<Option<Known>> = Local::new(None);
 
-/// This session's settings, serialized.
+/// What of this session's settings goes with a job.
 ///
 /// # Errors
 /// Raises 53200.
@@ -140,7 +152,7 @@ pub fn current() -> Rc<Vec<u8>> {
         image.give_back();
         return state;
     }
-    let state = Rc::new(serialize());
+    let state = Rc::new(to_send());
     KNOWN.with(|known| {
         *known = (image.0.len() <= KEPT).then(|| Known {
             image,
@@ -148,108 +160,4 @@ pub fn current() -> Rc<Vec<u8>> {
         });
     });
     state
-}
-
-/// One setting as serialized.
-struct Entry<'a> {
-    name: &'a CStr,
-    /// Everything after the name, to be compared.
-    rest: &'a [u8],
-    setting: Setting,
-    has_file: bool,
-}
-
-/// What is left of a serialized state.
-struct Remaining<'a>(&'a [u8]);
-
-impl<'a> Remaining<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (front, back) = self.0.split_at_checked(count)?;
-        self.0 = back;
-        Some(front)
-    }
-
-    fn word(&mut self) -> Option<[u8; 4]> {
-        self.bytes(4)?.try_into().ok()
-    }
-
-    fn text(&mut self) -> Option<&'a CStr> {
-        let text = CStr::from_bytes_until_nul(self.0).ok()?;
-        self.bytes(text.to_bytes_with_nul().len())?;
-        Some(text)
-    }
-
-    fn entry(&mut self) -> Option<Entry<'a>> {
-        let name = self.text()?;
-        let after_name = self.0;
-        let value = self.text()?;
-        let has_file = !self.text()?.is_empty();
-        if has_file {
-            self.word()?;
-        }
-        let setting = Setting {
-            name: name.as_ptr(),
-            value: value.as_ptr(),
-            source: u32::from_ne_bytes(self.word()?),
-            scope: u32::from_ne_bytes(self.word()?),
-            role: self.role()?,
-        };
-        (setting.source <= pg_sys::GucSource::PGC_S_SESSION
-            && setting.scope <= pg_sys::GucContext::PGC_USERSET)
-            .then_some(Entry {
-                name,
-                rest: &after_name[..after_name.len() - self.0.len()],
-                setting,
-                has_file,
-            })
-    }
-
-    #[cfg(feature = "pg14")]
-    fn role(&mut self) -> Option<pg_sys::Oid> {
-        Some(pg_sys::InvalidOid)
-    }
-
-    #[cfg(not(feature = "pg14"))]
-    fn role(&mut self) -> Option<pg_sys::Oid> {
-        Some(pg_sys::Oid::from(u32::from_ne_bytes(self.word()?)))
-    }
-}
-
-fn entries(state: &[u8]) -> Option<Vec<Entry<'_>>> {
-    let mut remaining = Remaining(state);
-    let length = usize::from_ne_bytes(remaining.bytes(size_of::<usize>())?.try_into().ok()?);
-    if length != remaining.0.len() {
-        return None;
-    }
-    let mut entries = Vec::new();
-    while !remaining.0.is_empty() {
-        entries.push(remaining.entry()?);
-    }
-    Some(entries)
-}
-
-/// The settings that lead from the state `own` to the state `wanted`, which they point into. `None`: it
-/// cannot be told, or setting them is not enough: one would have to be reset, or comes from another place
-/// in a file.
-pub fn changes(own: &[u8], wanted: &[u8]) -> Option<Vec<Setting>> {
-    let (mut own, wanted) = (entries(own)?, entries(wanted)?);
-    own.sort_unstable_by_key(|entry| entry.name);
-    let mut changes = Vec::new();
-    let mut found = 0;
-    for entry in &wanted {
-        if let Ok(at) = own.binary_search_by_key(&entry.name, |entry| entry.name) {
-            found += 1;
-            if own[at].rest == entry.rest {
-                continue;
-            }
-            if own[at].has_file {
-                return None;
-            }
-        }
-        if entry.has_file {
-            return None;
-        }
-        changes.push(entry.setting);
-    }
-    (found == own.len()).then_some(changes)
 }

@@ -7,6 +7,7 @@
 //! | [`segment`] | dynamic segments that have one block each |
 //! | [`latch`] | sleeping on the latch, ringing another process's doorbell |
 //! | [`registration`] | asking the postmaster for worker processes |
+//! | [`configuration`] | what the configuration says now, in whichever process asks |
 //! | [`guc_state`] | the settings of a session as bytes |
 //! | [`exit`] | what a process does at its exit |
 //! | [`fault`] | points at which a test can make a process fail; nothing in ordinary builds |
@@ -32,6 +33,7 @@ pub mod fault;
 pub mod array;
 pub mod block;
 pub mod cluster;
+pub mod configuration;
 pub mod error;
 pub mod exit;
 pub mod guc_state;

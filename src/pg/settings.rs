@@ -5,24 +5,25 @@
 //! # A worker defines them late
 //!
 //! Before 16 the server sorts its table of settings after each definition: a dozen take as long as a
-//! sixth of a process's start, which the first job of a lane waits for. A worker itself needs three of
+//! sixth of a process's start, which the first job of a lane waits for. A worker itself needs a few of
 //! them, so when the library was not preloaded it defines none at its start ([`loaded`]). It reads those
-//! three as they are configured ([`read_configured`]), once, when it has connected (so that settings of
-//! the database and the role count) and before any job could have changed them. All are defined
+//! few as they are configured ([`read_configured`]), once, before it connects, and what the database and the
+//! role may say otherwise when it has ([`read_defaults`]), before any job could have changed it. All are defined
 //! ([`define`])
 //!
 //! * when a function of the extension is called in the process, before it does anything;
 //! * before a job whose text names the extension or asks for all settings ([`define_for`]);
-//! * before one of ours is made for a job because its leader has it otherwise than configured;
+//! * before one of ours is made for a job because its leader's session has it otherwise than configured;
 //! * when the configuration is read again.
 //!
 //! Until then a job sees what a session sees that has not loaded the library: what is configured or set
 //! is a placeholder, which the definition takes over and checks. A job that reads one of ours by a name that
 //! its text does not hold (in the body of a function) and calls nothing of ours can tell.
 
+use crate::pg::configuration::{self, Published};
 use crate::pg::local::Local;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 
 /// What a launch does when no worker is free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -77,18 +78,42 @@ const SPIN_IS: Number = Number {
     unit: GucFlags::empty(),
 };
 
+const MAX_POOL_WORKERS_IS: Number = Number {
+    name: c"pg_background.max_pool_workers",
+    default: -1,
+    least: -1,
+    most: u16::MAX as i32,
+    unit: GucFlags::empty(),
+};
+
+const MAX_MEMORY_IS: Number = Number {
+    name: c"pg_background.max_memory",
+    default: -1,
+    least: -1,
+    most: i32::MAX,
+    unit: GucFlags::UNIT_KB,
+};
+
+const ENABLED_NAME: &CStr = c"pg_background.enabled";
+
 /// What a worker goes by while the settings are not defined.
 #[derive(Clone, Copy)]
 struct Configured {
     worker_idle_timeout: i32,
     worker_max_jobs: i32,
     spin: i32,
+    max_pool_workers: i32,
+    max_memory: i32,
+    enabled: bool,
 }
 
 static CONFIGURED: Local<Configured> = Local::new(Configured {
     worker_idle_timeout: WORKER_IDLE_TIMEOUT_IS.default,
     worker_max_jobs: WORKER_MAX_JOBS_IS.default,
     spin: SPIN_IS.default,
+    max_pool_workers: MAX_POOL_WORKERS_IS.default,
+    max_memory: MAX_MEMORY_IS.default,
+    enabled: true,
 });
 
 /// This process has defined the settings, or the postmaster had before it forked.
@@ -101,9 +126,9 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static WORKER_IDLE_TIMEOUT: GucSetting<i32> =
     GucSetting::<i32>::new(WORKER_IDLE_TIMEOUT_IS.default);
 static WORKER_MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(WORKER_MAX_JOBS_IS.default);
-static MAX_POOL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static MAX_POOL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(MAX_POOL_WORKERS_IS.default);
 static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4096);
-static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(MAX_MEMORY_IS.default);
 static ON_EXHAUSTION: GucSetting<OnExhaustion> =
     GucSetting::<OnExhaustion>::new(OnExhaustion::Wait);
 static LAUNCH_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
@@ -130,9 +155,22 @@ pub fn worker_timeout() -> i32 {
     WORKER_TIMEOUT.get()
 }
 
-/// `pg_background.enabled`.
+/// `pg_background.enabled`, as it is configured now.
 pub fn enabled() -> bool {
-    ENABLED.get()
+    configuration::now(Published::Enabled) != 0
+}
+
+/// What this process has read of a setting that is looked at as it is configured now.
+pub fn own(which: Published) -> i32 {
+    let configured = CONFIGURED.get();
+    match (which, DEFINED.get()) {
+        (Published::Enabled, true) => ENABLED.get().into(),
+        (Published::Enabled, false) => configured.enabled.into(),
+        (Published::MaxPoolWorkers, true) => MAX_POOL_WORKERS.get(),
+        (Published::MaxPoolWorkers, false) => configured.max_pool_workers,
+        (Published::MaxMemory, true) => MAX_MEMORY.get(),
+        (Published::MaxMemory, false) => configured.max_memory,
+    }
 }
 
 /// `pg_background.worker_idle_timeout`, milliseconds; 0: one process per job.
@@ -154,9 +192,9 @@ pub fn worker_max_jobs() -> u32 {
     limit as u32
 }
 
-/// `pg_background.max_pool_workers`, or what the server allows.
+/// `pg_background.max_pool_workers` as it is configured now, or what the server allows.
 pub fn max_pool_workers() -> u32 {
-    match MAX_POOL_WORKERS.get() {
+    match configuration::now(Published::MaxPoolWorkers) {
         -1 => u32::MAX,
         limit => limit as u32,
     }
@@ -167,9 +205,9 @@ pub fn max_jobs() -> usize {
     MAX_JOBS.get() as usize
 }
 
-/// `pg_background.max_memory`, bytes; `None`: the default, see [`crate::pg::cluster`].
+/// `pg_background.max_memory` as it is configured now, bytes; `None`: the default, see [`crate::pg::cluster`].
 pub fn max_memory() -> Option<usize> {
-    match MAX_MEMORY.get() {
+    match configuration::now(Published::MaxMemory) {
         -1 => None,
         kilobytes => Some(kilobytes as usize * 1024),
     }
@@ -213,7 +251,8 @@ pub fn loaded() {
 }
 
 /// Reads what a worker needs, as it is configured; anything invalid counts as not configured, like in a
-/// definition. In a worker that has connected and run nothing.
+/// definition. In a worker that has not connected: until the settings are defined a value of the database or
+/// the role would be taken for the configuration's.
 pub fn read_configured() {
     if DEFINED.get() {
         return;
@@ -222,7 +261,29 @@ pub fn read_configured() {
         worker_idle_timeout: WORKER_IDLE_TIMEOUT_IS.configured(),
         worker_max_jobs: WORKER_MAX_JOBS_IS.configured(),
         spin: SPIN_IS.configured(),
+        max_pool_workers: MAX_POOL_WORKERS_IS.configured(),
+        max_memory: MAX_MEMORY_IS.configured(),
+        enabled: enabled_as_configured(),
     });
+}
+
+/// Reads what the database or the role may say otherwise. In a worker that has connected and run nothing.
+pub fn read_defaults() {
+    if !DEFINED.get() {
+        CONFIGURED.set(Configured {
+            spin: SPIN_IS.configured(),
+            ..CONFIGURED.get()
+        });
+    }
+}
+
+fn enabled_as_configured() -> bool {
+    let mut value = true;
+    // SAFETY: a zero-terminated name; null when nobody has set it.
+    unsafe {
+        let text = pg_sys::GetConfigOption(ENABLED_NAME.as_ptr(), true, false);
+        text.is_null() || !pg_sys::parse_bool(text, &raw mut value) || value
+    }
 }
 
 impl Number {
@@ -257,17 +318,6 @@ impl Number {
 
 /// What the names of our settings begin with.
 const PREFIX: &[u8] = b"pg_background.";
-
-/// Whether `name` is one of ours.
-///
-/// # Safety
-/// It is zero-terminated.
-pub unsafe fn is_ours(name: *const c_char) -> bool {
-    // SAFETY: by the caller.
-    unsafe { CStr::from_ptr(name) }
-        .to_bytes()
-        .starts_with(PREFIX)
-}
 
 /// Whether `state`, settings as bytes, names one of ours.
 pub fn are_named_in(state: &[u8]) -> bool {
@@ -323,7 +373,7 @@ pub fn define() -> bool {
         GucFlags::UNIT_MS,
     );
     GucRegistry::define_bool_guc(
-        c"pg_background.enabled",
+        ENABLED_NAME,
         c"Whether background jobs may be launched.",
         c"When off, launches are refused; jobs that run end normally.",
         &ENABLED,
@@ -342,15 +392,11 @@ pub fn define() -> bool {
         c"Bounds the growth of a worker's caches.",
         GucContext::Sighup,
     );
-    GucRegistry::define_int_guc(
-        c"pg_background.max_pool_workers",
+    MAX_POOL_WORKERS_IS.define(
+        &MAX_POOL_WORKERS,
         c"Workers in the whole cluster at most.",
         c"-1 means as many as max_worker_processes leaves.",
-        &MAX_POOL_WORKERS,
-        -1,
-        i32::from(u16::MAX),
         GucContext::Sighup,
-        none,
     );
     GucRegistry::define_int_guc(
         c"pg_background.max_jobs",
@@ -362,15 +408,11 @@ pub fn define() -> bool {
         GucContext::Sighup,
         none,
     );
-    GucRegistry::define_int_guc(
-        c"pg_background.max_memory",
+    MAX_MEMORY_IS.define(
+        &MAX_MEMORY,
         c"Shared memory for requests, outcomes and result queues at most.",
         c"One half is for what is larger than 4 MB. -1 means 160 kB for each job of max_jobs, at least 640 MB.",
-        &MAX_MEMORY,
-        -1,
-        i32::MAX,
         GucContext::Sighup,
-        GucFlags::UNIT_KB,
     );
     GucRegistry::define_enum_guc(
         c"pg_background.on_exhaustion",

@@ -24,31 +24,13 @@ pub struct Identity {
     pub role_active: bool,
 }
 
-/// A setting to be made. Layout as in `shim.h`.
+/// A leader's settings. Layout as in `shim.h`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Setting {
-    /// Zero-terminated name.
-    pub name: *const c_char,
-    /// Zero-terminated value.
-    pub value: *const c_char,
-    /// Where it comes from: a `GucSource`.
-    pub source: u32,
-    /// Who may change it: a `GucContext`.
-    pub scope: u32,
-    /// Role that set it, from 15 on.
-    pub role: pg_sys::Oid,
-}
-
-/// How to come to the leader's settings. Layout as in `shim.h`.
-#[repr(C)]
-pub struct GucTarget {
-    /// All of them, as serialized by the leader.
-    pub state: *const c_char,
-    /// Only these have to be made; null: put on `state` as a whole.
-    pub changes: *const Setting,
-    /// How many `changes` there are.
-    pub count: i32,
+pub struct Settings {
+    /// As [`crate::pg::guc_state`] has them.
+    pub bytes: *const c_char,
+    /// How many.
+    pub size: usize,
 }
 
 /// One job to execute. Layout as in `shim.h`.
@@ -120,7 +102,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_free_segment(handle: u32);
     pub fn pgb_run(run: *const Run) -> bool;
     pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
-    pub fn pgb_adopt(identity: *const Identity, settings: *const GucTarget) -> bool;
+    pub fn pgb_adopt(identity: *const Identity, settings: *const Settings) -> bool;
     pub fn pgb_forget_job();
     pub fn pgb_committed() -> bool;
     pub fn pgb_worker_loop(step: unsafe extern "C-unwind" fn());
@@ -130,6 +112,13 @@ unsafe extern "C-unwind" {
     pub fn pgb_session_init();
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     pub fn pgb_settings_image(bytes: *mut c_char, size: usize) -> usize;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    pub fn pgb_role_image(bytes: *mut c_char, size: usize) -> usize;
+    pub fn pgb_settings_to_send(state: *const c_char, bytes: *mut c_char, size: usize) -> usize;
+    pub fn pgb_note_configuration();
+    pub fn pgb_plays(identity: *const Identity) -> bool;
+    pub fn pgb_reload_is_pending() -> bool;
+    pub fn pgb_ask_for_reload();
     pub fn pgb_idle_interrupts() -> bool;
     pub fn pgb_report_idle();
     pub fn pgb_install_signals();

@@ -405,7 +405,7 @@ run_text(const PgbRun *run)
  * is neither the leader's nor its own: the process must not run a job.
  */
 bool
-pgb_adopt(const PgbIdentity *identity, const PgbGucTarget *settings)
+pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings)
 {
 	volatile bool succeeded = false;
 

@@ -156,32 +156,6 @@ pgb_check_rights(const PgbIdentity *identity)
 }
 
 /*
- * Makes the settings, as RestoreGUCState would; the list, if there is one, leads to the same without the
- * reset of all that it begins with (which reads the file of time zone abbreviations again, for one).
- */
-static void
-make_settings(const PgbGucTarget *settings)
-{
-	if (settings->changes == NULL)
-	{
-		RestoreGUCState(unconstify(char *, settings->state));
-		return;
-	}
-	for (int i = 0; i < settings->count; i++)
-	{
-		const PgbSetting *setting = &settings->changes[i];
-
-#if PG_VERSION_NUM >= 150000
-		(void) set_config_option_ext(setting->name, setting->value, setting->scope, setting->source,
-									 setting->role, GUC_ACTION_SET, true, ERROR, true);
-#else
-		(void) set_config_option(setting->name, setting->value, setting->scope, setting->source,
-								 GUC_ACTION_SET, true, ERROR, true);
-#endif
-	}
-}
-
-/*
  * Loads what session_preload_libraries and local_preload_libraries name in the leader's session. The server
  * loads them for clients only; but what such a library forbids a user must be forbidden in his jobs as well.
  * A process that has loaded those of another session cannot be rid of them and leaves after the job.
@@ -200,39 +174,101 @@ load_preload_libraries(void)
 	loaded = MemoryContextStrdup(TopMemoryContext, wanted);
 }
 
+/* Installs the role, as SET ROLE would, or none; its setting has to follow. */
+static void
+install_role(const PgbIdentity *identity)
+{
+	if (identity->role_active)
+		SetCurrentRoleId(identity->outer, superuser_arg(identity->outer));
+	else
+		SetCurrentRoleId(InvalidOid, false);
+}
+
+/* The users of the process's own session: who logged in, and no role. In a transaction. */
+static void
+install_own_users(void)
+{
+	Oid			login = GetAuthenticatedUserId();
+
+	SetSessionAuthorization(login, superuser_arg(login));
+	SetCurrentRoleId(InvalidOid, false);
+}
+
+/* Their settings, as a connection has them: a RESET goes back to these. */
+static void
+make_own_user_settings(void)
+{
+	pgb_make_user_setting("session_authorization", GetUserNameFromId(GetAuthenticatedUserId(), false),
+						  PGC_S_OVERRIDE, NULL);
+	pgb_make_user_setting("role", "none", PGC_S_DYNAMIC_DEFAULT, NULL);
+}
+
 /*
- * Makes this session the leader's: users first, then every setting. Inside a transaction, as the
- * authenticated user, with no security context.
+ * The role that RESET ROLE goes back to in the leader, from ALTER ROLE or ALTER DATABASE SET or the client's
+ * options: tried as it would be for a connection.
+ */
+static void
+make_reset_role(const PgbSettings *settings)
+{
+	int			source;
+	const char *name = pgb_reset_value_of("role", settings, &source);
+	Oid			role;
+
+	if (name == NULL || strcmp(name, "none") == 0)
+		return;
+	role = get_role_oid(name, true);
+	if (!OidIsValid(role) || !may_set_role(GetSessionUserId(), role))
+		return;
+	SetCurrentRoleId(role, superuser_arg(role));
+	pgb_make_user_setting("role", name, source, NULL);
+}
+
+/*
+ * Session user and role, each with its setting: one without the other would be undone by whatever takes the
+ * setting back, the end of a function with SET, or of a transaction with SET LOCAL. Setting the session user
+ * ends SET ROLE, so that the role comes after it.
+ */
+static void
+make_users(const PgbIdentity *identity, const PgbSettings *settings)
+{
+	make_reset_role(settings);
+	if (identity->session != identity->authenticated)
+	{
+		SetSessionAuthorization(identity->session, superuser_arg(identity->session));
+		pgb_make_user_setting("session_authorization", GetUserNameFromId(identity->session, false),
+							  PGC_S_SESSION, settings);
+	}
+	if (identity->role_active || OidIsValid(GetCurrentRoleId()) || identity->session != identity->authenticated)
+	{
+		install_role(identity);
+		pgb_make_user_setting("role", identity->role_active ? GetUserNameFromId(identity->outer, false) : "none",
+							  PGC_S_SESSION, settings);
+	}
+}
+
+/*
+ * Makes this session the leader's. Inside a transaction, as the authenticated user, with no security context.
  *
- * RestoreGUCState runs check hooks that refuse some of the leader's settings unless the process is
- * setting up a parallel worker (transaction_read_only on a standby, for one), so it is told so for that
- * moment. The role hooks then take what was installed here instead of looking the names up.
+ * The users come last: the settings are those of who logged in, and are made with the rights that their setters
+ * had.
  */
 void
-pgb_adopt_session(const PgbIdentity *identity, const PgbGucTarget *settings)
+pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings)
 {
 	pgb_check_rights(identity);
-	SetSessionAuthorization(identity->authenticated, superuser_arg(identity->authenticated));
-	SetCurrentRoleId(InvalidOid, false);
-	SetSessionAuthorization(identity->session, superuser_arg(identity->session));
-	if (identity->role_active)
-		SetCurrentRoleId(identity->outer, superuser_arg(identity->outer));
-
-	InitializingParallelWorker = true;
-	PG_TRY();
-	{
-		make_settings(settings);
-	}
-	PG_FINALLY();
-	{
-		InitializingParallelWorker = false;
-	}
-	PG_END_TRY();
-
-	/* The restore begins with a reset, which ends SET ROLE; the setting alone does not bring it back. */
-	if (identity->role_active)
-		SetCurrentRoleId(identity->outer, superuser_arg(identity->outer));
+	install_own_users();
+	pgb_make_settings(settings);
+	make_own_user_settings();
+	make_users(identity, settings);
 	load_preload_libraries();
+}
+
+/* Whether the session is the one that was made for this identity, as far as the users go. */
+bool
+pgb_plays(const PgbIdentity *identity)
+{
+	return GetSessionUserId() == identity->session && GetOuterUserId() == identity->outer &&
+		OidIsValid(GetCurrentRoleId()) == identity->role_active;
 }
 
 static void
@@ -249,23 +285,6 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
-static struct config_generic *
-find_setting(const char *name)
-{
-#if PG_VERSION_NUM >= 160000
-	return find_option(name, false, false, ERROR);
-#else
-	struct config_generic **settings = get_guc_variables();
-
-	for (int i = 0; i < GetNumConfigOptions(); i++)
-	{
-		if (strcmp(settings[i]->name, name) == 0)
-			return settings[i];
-	}
-	elog(ERROR, "there is no setting %s", name);
-#endif
-}
-
 static void
 assign_nothing(const char *newval, void *extra)
 {
@@ -278,7 +297,7 @@ assign_nothing(const char *newval, void *extra)
 static void
 fix_client_encoding(void)
 {
-	((struct config_string *) find_setting("client_encoding"))->assign_hook = assign_nothing;
+	((struct config_string *) pgb_find_setting("client_encoding"))->assign_hook = assign_nothing;
 	SetClientEncoding(GetDatabaseEncoding());
 }
 
@@ -296,7 +315,7 @@ accept_any(int *newval, void **extra, GucSource source)
 static void
 unfix_temp_buffers(void)
 {
-	((struct config_int *) find_setting("temp_buffers"))->check_hook = accept_any;
+	((struct config_int *) pgb_find_setting("temp_buffers"))->check_hook = accept_any;
 }
 
 static bool
@@ -327,7 +346,7 @@ check_authorization_now(char **newval, void **extra, GucSource source)
 static void
 fix_session_authorization(void)
 {
-	struct config_string *setting = (struct config_string *) find_setting("session_authorization");
+	struct config_string *setting = (struct config_string *) pgb_find_setting("session_authorization");
 
 	check_authorization = setting->check_hook;
 	setting->check_hook = check_authorization_now;
@@ -364,13 +383,14 @@ pgb_release_session_locks(void)
 
 /*
  * Takes off what the job left, as DISCARD ALL would, each part only if there is something; settings and
- * users are the next job's business. (LISTEN is refused by PostgreSQL in a background process, so there
+ * users are the next job's business, unless there is something that takes a transaction. (LISTEN is refused by PostgreSQL in a background process, so there
  * is nothing to unlisten.) Outside a transaction. False: something cannot be taken off, the
  * process must not run another job.
  */
 bool
 pgb_reset_session(void)
 {
+	bool		other_buffers = has_other_temp_buffers();
 	Oid			temp_namespace;
 	Oid			temp_toast_namespace;
 
@@ -384,14 +404,22 @@ pgb_reset_session(void)
 	GetTempNamespaceState(&temp_namespace, &temp_toast_namespace);
 	if (OidIsValid(temp_namespace))
 	{
+		/* Not under what the job or its session has set, which says how long a transaction waits, and for whom. */
 		StartTransactionCommand();
+		install_own_users();
+		pgb_own_configuration();
+		CommitTransactionCommand();
+		StartTransactionCommand();
+		XactIsoLevel = XACT_READ_COMMITTED;
+		XactReadOnly = false;
+		XactDeferrable = false;
 		/* Deletes rows of the catalogs, whose values may be stored out of line. */
 		PushActiveSnapshot(GetTransactionSnapshot());
 		ResetTempTableNamespace();
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
-	return !has_loaded && !superuser_has_changed && !has_other_temp_buffers() &&
+	return !has_loaded && !superuser_has_changed && !other_buffers &&
 		replorigin_session_origin == InvalidRepOriginId && get_backup_status() == SESSION_BACKUP_NONE;
 }
 
@@ -407,10 +435,24 @@ pgb_idle_interrupts(void)
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
+		pgb_reload_configuration();
 		return true;
 	}
 	return false;
+}
+
+/* The process was told to read the configuration again, and has not yet. */
+bool
+pgb_reload_is_pending(void)
+{
+	return ConfigReloadPending;
+}
+
+/* Has the process read the configuration again when it may next. */
+void
+pgb_ask_for_reload(void)
+{
+	ConfigReloadPending = true;
 }
 
 /* What is put off until the worker really sleeps. Outside a transaction. */

@@ -1,18 +1,57 @@
 /*
- * The session's settings as they lie in memory.
+ * The session's settings as they lie in memory, what of them goes with a job, and how a worker comes to them.
  *
- * Before 16 the server looks at every setting it has to serialize the few that matter, twice, and prints
- * each number of theirs. Whether anything changed since the last time is told sooner by copying those few
- * as they are, and comparing the copies. In C because the settings' structures are not bound by pgrx.
+ * In C because the settings' structures are not bound by pgrx.
+ *
+ * Words
+ *
+ *	configuration	values from the configuration file, command line, environment, or compiled in: sources up to
+ *					PGC_S_ARGV
+ *	own values		what a session has above that: from its database, role, client, or SET
+ *
+ * A job's session is the configuration as its process has read it last, and over it the leader's own values. What
+ * ALTER ROLE or ALTER DATABASE have changed since the leader connected does not reach its jobs, as it does not
+ * reach the leader.
+ *
+ * What is taken from a leader, and what is not
+ *
+ * Taken are values whose source is above PGC_S_ARGV, of settings that a session may set (in the *worker*, which
+ * may know more settings than the leader did): context USERSET or SUSET, and BACKEND or SU_BACKEND, which a
+ * client gives when it connects. A setting of context SIGHUP or above is never taken, nor is a value that the
+ * leader has from its configuration: only a process's own configuration says that, which the process reads
+ * again when it is told to. Else an administrator could not change it for jobs that launch jobs.
+ *
+ * Each value comes with its source, its scope (the rights of whoever set it) and the role that set it, and
+ * is set with those: the same check is made as if it were set there. A leader that has not loaded a library keeps
+ * a value for it unchecked, as a placeholder with the setter's scope; in a worker that has loaded it the check
+ * is made when the value is set. What cannot be set is left out with a warning, as when the leader loads the
+ * library; a name that this process does not admit, silently, for it can mean nothing to the job.
+ *
+ * A value that the leader has SET comes after what a RESET goes back to in the leader, if that is an own value
+ * too; if it is the configuration's, a RESET in the job goes back to the configuration of the worker.
+ *
+ * Not taken: the characteristics of the leader's transaction. The users ("role", "session_authorization") are
+ * made together with what they stand for; see session.c.
+ *
+ * Bytes
+ *
+ * What goes with a job is a sequence of settings: name and value, zero-terminated, then source, scope and role,
+ * four bytes each.
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
+#include "catalog/pg_authid.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
+#include "utils/memutils.h"
 
 #include "shim.h"
 
-#if PG_VERSION_NUM < 160000
+/* As the server prints numbers when it serializes them (guc.c). */
+#define REALTYPE_PRECISION 17
 
 typedef struct Image
 {
@@ -35,6 +74,12 @@ put(Image *image, const void *bytes, Size size)
 	image->room -= size;
 }
 
+static void
+put_string(Image *image, const char *text)
+{
+	put(image, text, strlen(text) + 1);
+}
+
 /* With its terminator, behind a byte that tells whether there is one. */
 static void
 put_text(Image *image, const char *text)
@@ -43,7 +88,7 @@ put_text(Image *image, const char *text)
 
 	put(image, &is_there, 1);
 	if (is_there)
-		put(image, text, strlen(text) + 1);
+		put_string(image, text);
 }
 
 static void
@@ -77,7 +122,13 @@ put_setting(Image *image, struct config_generic *setting)
 	}
 }
 
+#if PG_VERSION_NUM < 160000
+
 /*
+ * Before 16 the server looks at every setting it has to serialize the few that matter, twice, and prints
+ * each number of theirs. Whether anything changed since the last time is told sooner by copying those few
+ * as they are, and comparing the copies.
+ *
  * Writes into `bytes`, which has room for `size`, every setting that SerializeGUCState may write, with all
  * that it writes of it. Returns how much room is needed: if that is more than `size`, the contents are of
  * no use. Does not throw.
@@ -104,4 +155,569 @@ pgb_settings_image(char *bytes, Size size)
 	return image.needed;
 }
 
+/* As the server orders its table of settings: ASCII letters of either case are the same. */
+static int
+compare_names(const char *a, const char *b)
+{
+	for (;; a++, b++)
+	{
+		char		left = *a >= 'A' && *a <= 'Z' ? *a - 'A' + 'a' : *a;
+		char		right = *b >= 'A' && *b <= 'Z' ? *b - 'A' + 'a' : *b;
+
+		if (left != right)
+			return left - right;
+		if (left == '\0')
+			return 0;
+	}
+}
+
+/* The setting of that name; NULL: there is none. Does not throw. */
+struct config_generic *
+pgb_find_setting(const char *name)
+{
+	struct config_generic **settings = get_guc_variables();
+	int			low = 0;
+	int			high = GetNumConfigOptions();
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		int			order = compare_names(name, settings[middle]->name);
+
+		if (order == 0)
+			return settings[middle];
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
+#else
+
+struct config_generic *
+pgb_find_setting(const char *name)
+{
+	return find_option(name, false, true, DEBUG1);
+}
+
+/* The setting "role" as in an image: some versions leave it out of the serialized state. */
+Size
+pgb_role_image(char *bytes, Size size)
+{
+	Image		image = {bytes, size, 0};
+
+	put_setting(&image, pgb_find_setting("role"));
+	return image.needed;
+}
+
 #endif
+
+/* A setting as serialized, by the server or by us. */
+typedef struct Entry
+{
+	const char *name;
+	const char *value;
+	const char *file;			/* empty: none */
+	int			line;
+	GucSource	source;
+	GucContext	scope;
+	Oid			role;
+} Entry;
+
+typedef struct Reader
+{
+	const char *next;
+	const char *end;
+} Reader;
+
+static const char *
+read_string(Reader *from)
+{
+	const char *text = from->next;
+	const char *end = memchr(text, '\0', from->end - text);
+
+	if (end == NULL)
+		elog(ERROR, "settings end in the middle of one");
+	from->next = end + 1;
+	return text;
+}
+
+static void
+read_bytes(Reader *from, void *into, Size size)
+{
+	if (size > from->end - from->next)
+		elog(ERROR, "settings end in the middle of one");
+	memcpy(into, from->next, size);
+	from->next += size;
+}
+
+static bool
+read_entry(Reader *from, Entry *entry)
+{
+	uint32		numbers[3];
+
+	if (from->next >= from->end)
+		return false;
+	memset(entry, 0, sizeof(Entry));
+	entry->name = read_string(from);
+	entry->value = read_string(from);
+	entry->file = "";
+	read_bytes(from, numbers, sizeof(numbers));
+	entry->source = numbers[0];
+	entry->scope = numbers[1];
+	entry->role = numbers[2];
+	return true;
+}
+
+/* The same from what SerializeGUCState has written (serialize_variable of guc.c). */
+static bool
+read_server_entry(Reader *from, Entry *entry)
+{
+	if (from->next >= from->end)
+		return false;
+	memset(entry, 0, sizeof(Entry));
+	entry->name = read_string(from);
+	entry->value = read_string(from);
+	entry->file = read_string(from);
+	if (entry->file[0] != '\0')
+		read_bytes(from, &entry->line, sizeof(entry->line));
+	read_bytes(from, &entry->source, sizeof(entry->source));
+	read_bytes(from, &entry->scope, sizeof(entry->scope));
+#if PG_VERSION_NUM >= 150000
+	read_bytes(from, &entry->role, sizeof(entry->role));
+#endif
+	return true;
+}
+
+/* Behind the word that counts the bytes which follow. */
+static Reader
+read_server_state(const char *state)
+{
+	Size		size;
+	Reader		reader;
+
+	memcpy(&size, state, sizeof(size));
+	reader.next = state + sizeof(size);
+	reader.end = reader.next + size;
+	return reader;
+}
+
+static void
+put_entry(Image *image, const Entry *entry)
+{
+	uint32		numbers[3] = {entry->source, entry->scope, entry->role};
+
+	put_string(image, entry->name);
+	put_string(image, entry->value);
+	put(image, numbers, sizeof(numbers));
+}
+
+/* Room for a number as text. */
+typedef char Number[64];
+
+/* A value of the setting as the server serializes it: the present one, or what a RESET goes back to. */
+static const char *
+value_of(struct config_generic *setting, bool reset, char *number)
+{
+	const char *text = number;
+
+	switch (setting->vartype)
+	{
+		case PGC_BOOL:
+			{
+				struct config_bool *conf = (struct config_bool *) setting;
+
+				text = (reset ? conf->reset_val : *conf->variable) ? "true" : "false";
+				break;
+			}
+		case PGC_INT:
+			{
+				struct config_int *conf = (struct config_int *) setting;
+
+				snprintf(number, sizeof(Number), "%d", reset ? conf->reset_val : *conf->variable);
+				break;
+			}
+		case PGC_REAL:
+			{
+				struct config_real *conf = (struct config_real *) setting;
+
+				snprintf(number, sizeof(Number), "%.*e", REALTYPE_PRECISION, reset ? conf->reset_val : *conf->variable);
+				break;
+			}
+		case PGC_STRING:
+			{
+				struct config_string *conf = (struct config_string *) setting;
+
+				text = reset ? conf->reset_val : *conf->variable;
+				break;
+			}
+		case PGC_ENUM:
+			{
+				struct config_enum *conf = (struct config_enum *) setting;
+
+				text = config_enum_lookup_by_value(conf, reset ? conf->reset_val : *conf->variable);
+				break;
+			}
+	}
+	return text == NULL ? "" : text;
+}
+
+static Oid
+setter_of(const struct config_generic *setting, bool reset)
+{
+#if PG_VERSION_NUM >= 150000
+	return reset ? setting->reset_srole : setting->srole;
+#else
+	return InvalidOid;
+#endif
+}
+
+/* The present value, or what a RESET goes back to. `number` is not needed for a text. */
+static Entry
+entry_of(struct config_generic *setting, bool reset, char *number)
+{
+	Entry		entry = {setting->name, value_of(setting, reset, number), "", 0,
+		reset ? setting->reset_source : setting->source,
+		reset ? setting->reset_scontext : setting->scontext,
+	setter_of(setting, reset)};
+
+	return entry;
+}
+
+/* If it is of the leader's own: with what a RESET goes back to, if that is too. */
+static void
+put_to_send(Image *image, const Entry *entry)
+{
+	struct config_generic *setting;
+
+	if (entry->source <= PGC_S_ARGV)
+		return;
+	if (entry->source > PGC_S_OVERRIDE && (setting = pgb_find_setting(entry->name)) != NULL &&
+		setting->reset_source > PGC_S_ARGV)
+	{
+		Number		number;
+		Entry		reset = entry_of(setting, true, number);
+
+		put_entry(image, &reset);
+	}
+	put_entry(image, entry);
+}
+
+static bool
+is_of_transaction(const char *name)
+{
+	return strcmp(name, "transaction_isolation") == 0 || strcmp(name, "transaction_read_only") == 0 ||
+		strcmp(name, "transaction_deferrable") == 0;
+}
+
+static bool
+is_user_setting(const char *name)
+{
+	return strcmp(name, "role") == 0 || strcmp(name, "session_authorization") == 0;
+}
+
+/*
+ * In a leader: writes into `bytes`, which has room for `size`, what of its settings goes with a job. `state` is
+ * what SerializeGUCState has written. Returns how much room is needed, as pgb_settings_image.
+ */
+Size
+pgb_settings_to_send(const char *state, char *bytes, Size size)
+{
+	Image		image = {bytes, size, 0};
+	Reader		reader = read_server_state(state);
+	struct config_generic *role = pgb_find_setting("role");
+	Entry		entry;
+
+	while (read_server_entry(&reader, &entry))
+	{
+		if (strcmp(entry.name, "role") != 0 && !is_of_transaction(entry.name))
+			put_to_send(&image, &entry);
+	}
+	/* Some versions leave it out of what they serialize. */
+	entry = entry_of(role, false, NULL);
+	put_to_send(&image, &entry);
+	return image.needed;
+}
+
+/* The configuration of a worker's process, as SerializeGUCState has written it. */
+static char *configuration;
+
+/* How far the session of this worker is from its configuration. */
+typedef enum State
+{
+	CONFIGURED,					/* it has nothing else */
+	CONNECTED,					/* what a connection made now would have: no leader's session was put on yet */
+	CHANGED						/* a leader's values were made, or a job has run */
+} State;
+
+static State state = CONNECTED;
+
+/*
+ * Notes the configuration. When the process has nothing else: before it connects, or after it has gone back to
+ * its configuration and read it again.
+ */
+void
+pgb_note_configuration(void)
+{
+	Size		size = EstimateGUCStateSpace();
+	char	   *noted = MemoryContextAlloc(TopMemoryContext, size);
+
+	SerializeGUCState(size, noted);
+	if (configuration != NULL)
+		pfree(configuration);
+	configuration = noted;
+}
+
+static bool
+set(const Entry *entry, const char *value, int elevel)
+{
+#if PG_VERSION_NUM >= 150000
+	return set_config_option_ext(entry->name, value, entry->scope, entry->source, entry->role,
+								 GUC_ACTION_SET, true, elevel, true) > 0;
+#else
+	return set_config_option(entry->name, value, entry->scope, entry->source,
+							 GUC_ACTION_SET, true, elevel, true) > 0;
+#endif
+}
+
+/*
+ * Lets a value from a source as low as that replace the one that is there, and what a RESET goes back to: the
+ * server takes a present value of a higher source to be the one that counts. Not down to PGC_S_DEFAULT, because
+ * from 16 on a setting with another source is on a list.
+ */
+static void
+make_way(struct config_generic *setting, GucSource source)
+{
+	if (setting->source > source)
+		setting->source = PGC_S_DYNAMIC_DEFAULT;
+	if (setting->reset_source > source)
+		setting->reset_source = PGC_S_DYNAMIC_DEFAULT;
+}
+
+/* Where in a file the configuration has a setting, which set_config_option does not note. */
+static void
+note_place(struct config_generic *setting, const Entry *entry)
+{
+	char	   *file;
+
+#if PG_VERSION_NUM >= 160000
+	file = guc_strdup(DEBUG1, entry->file);
+#else
+	file = strdup(entry->file);
+#endif
+	if (file == NULL)
+		return;
+#if PG_VERSION_NUM >= 160000
+	guc_free(setting->sourcefile);
+#else
+	free(setting->sourcefile);
+#endif
+	setting->sourcefile = file;
+	setting->sourceline = entry->line;
+}
+
+/*
+ * Back to the configuration alone, as it was read last. With the process's own users; no setting may be changed
+ * in the running transaction, if there is one. Does what RestoreGUCState does with the configuration, but for
+ * what can be set no more because a library has been loaded since: that is then as the library has it.
+ *
+ * The reset is the server's, and ends the process if a compiled-in value is refused. On a standby that of
+ * transaction_read_only would be, except while a parallel worker is set up.
+ */
+static void
+back_to_configuration(void)
+{
+	Size		nothing = 0;
+	Reader		reader;
+	Entry		entry;
+
+	Assert(configuration != NULL);
+	state = CHANGED;
+	InitializingParallelWorker = true;
+	PG_TRY();
+	{
+		RestoreGUCState(&nothing);
+		reader = read_server_state(configuration);
+		while (read_server_entry(&reader, &entry))
+		{
+			struct config_generic *setting;
+
+			if (set(&entry, entry.value, DEBUG2) && entry.file[0] != '\0' &&
+				(setting = pgb_find_setting(entry.name)) != NULL)
+				note_place(setting, &entry);
+		}
+	}
+	PG_FINALLY();
+	{
+		InitializingParallelWorker = false;
+	}
+	PG_END_TRY();
+	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_BACKEND, PGC_S_DYNAMIC_DEFAULT);
+	state = CONFIGURED;
+}
+
+/* The present value is what the entry says, and set with the same rights. */
+static bool
+is_made(struct config_generic *setting, const Entry *entry)
+{
+	Number		number;
+
+	return setting->source == entry->source && setting->scontext == entry->scope &&
+		setter_of(setting, false) == entry->role &&
+		(entry->source > PGC_S_OVERRIDE || setting->reset_source == entry->source) &&
+		strcmp(value_of(setting, false, number), entry->value) == 0;
+}
+
+static void
+make_setting(const Entry *entry)
+{
+	struct config_generic *setting = pgb_find_setting(entry->name);
+
+	if (setting != NULL)
+	{
+		if (setting->context < PGC_SU_BACKEND || is_made(setting, entry))
+			return;
+		make_way(setting, entry->source);
+	}
+	(void) set(entry, entry->value, setting == NULL ? DEBUG1 : WARNING);
+}
+
+/* Whether a leader has the own value that this process has, from the same source. */
+static bool
+has_entry_like(const PgbSettings *leaders, const Entry *own)
+{
+	Reader		reader = {leaders->bytes, leaders->bytes + leaders->size};
+	Entry		entry;
+
+	while (read_entry(&reader, &entry))
+	{
+		if (entry.source == own->source && strcmp(entry.name, own->name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether a process that has just connected has own values that the leader has not, because ALTER ROLE or ALTER
+ * DATABASE have given them since.
+ */
+static bool
+has_more_than(const PgbSettings *leaders)
+{
+	Size		size = EstimateGUCStateSpace();
+	char	   *own = palloc(size);
+	bool		has_more = false;
+	Reader		reader;
+	Entry		entry;
+
+	SerializeGUCState(size, own);
+	reader = read_server_state(own);
+	while (!has_more && read_server_entry(&reader, &entry))
+		has_more = entry.source > PGC_S_ARGV && !is_of_transaction(entry.name) &&
+			!is_user_setting(entry.name) && !has_entry_like(leaders, &entry);
+	pfree(own);
+	return has_more;
+}
+
+/*
+ * Takes off what is not the configuration. With the process's own users, and no setting changed in the running
+ * transaction.
+ */
+void
+pgb_own_configuration(void)
+{
+	if (state != CONFIGURED)
+		back_to_configuration();
+}
+
+/*
+ * Reads the configuration again. Not over what a leader or the database and the role have set: what the
+ * file has below that would not be known.
+ */
+void
+pgb_reload_configuration(void)
+{
+	pgb_own_configuration();
+	ProcessConfigFile(PGC_SIGHUP);
+	pgb_note_configuration();
+}
+
+/*
+ * Makes the settings of a job, but for its users. In a transaction, as the authenticated user, and no setting
+ * changed in it. A process that has just connected mostly has the leader's own values already, from the database
+ * and the role: then what is there is left alone.
+ */
+void
+pgb_make_settings(const PgbSettings *leaders)
+{
+	Reader		reader = {leaders->bytes, leaders->bytes + leaders->size};
+	Entry		entry;
+
+	if (state == CHANGED || (state == CONNECTED && has_more_than(leaders)))
+		back_to_configuration();
+	state = CHANGED;
+	while (read_entry(&reader, &entry))
+	{
+		if (!is_user_setting(entry.name))
+			make_setting(&entry);
+	}
+}
+
+/*
+ * Makes the setting "role" or "session_authorization", with whatever rights. What it stands for is the caller's
+ * to make before: the server's hooks take that for the meaning of the name while a parallel worker is set up.
+ * Source and setter are those of the leader's setting, if it has one of its own, else the given source.
+ */
+void
+pgb_make_user_setting(const char *name, const char *value, int source, const PgbSettings *leaders)
+{
+	struct config_generic *setting = pgb_find_setting(name);
+	Entry		made = {name, value, "", 0, source, source > PGC_S_OVERRIDE ? PGC_USERSET : PGC_BACKEND,
+	BOOTSTRAP_SUPERUSERID};
+
+	if (leaders != NULL)
+	{
+		Reader		reader = {leaders->bytes, leaders->bytes + leaders->size};
+		Entry		entry;
+
+		/* The last of that name is the present one. */
+		while (read_entry(&reader, &entry))
+		{
+			if (strcmp(entry.name, name) == 0)
+				made = entry;
+		}
+		made.name = name;
+		made.value = value;
+	}
+	make_way(setting, made.source);
+	InitializingParallelWorker = true;
+	PG_TRY();
+	{
+		(void) set(&made, value, ERROR);
+	}
+	PG_FINALLY();
+	{
+		InitializingParallelWorker = false;
+	}
+	PG_END_TRY();
+}
+
+/* What a RESET of the setting goes back to in the leader, if that is an own value; NULL: it is not. */
+const char *
+pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source)
+{
+	Reader		reader = {leaders->bytes, leaders->bytes + leaders->size};
+	Entry		entry;
+
+	while (read_entry(&reader, &entry))
+	{
+		if (entry.source <= PGC_S_OVERRIDE && strcmp(entry.name, name) == 0)
+		{
+			*source = entry.source;
+			return entry.value;
+		}
+	}
+	return NULL;
+}

@@ -21,23 +21,12 @@ typedef struct PgbIdentity
 	bool		role_active;	/* SET ROLE is in effect */
 } PgbIdentity;
 
-/* A setting to be made. */
-typedef struct PgbSetting
+/* A leader's settings (settings.c). */
+typedef struct PgbSettings
 {
-	const char *name;
-	const char *value;
-	uint32		source;			/* GucSource */
-	uint32		scope;			/* GucContext */
-	Oid			role;			/* who set it, from 15 on */
-} PgbSetting;
-
-/* How to come to the leader's settings. */
-typedef struct PgbGucTarget
-{
-	const char *state;			/* all of them, as serialized by the leader */
-	const PgbSetting *changes;	/* only these have to be made; NULL: put on state as a whole */
-	int32		count;			/* of changes */
-} PgbGucTarget;
+	const char *bytes;
+	Size		size;
+} PgbSettings;
 
 /* One job to execute. */
 typedef struct PgbRun
@@ -68,21 +57,35 @@ extern const char *pgb_completion(int64 *row_count);
 extern bool pgb_committed(void);
 extern void pgb_worker_loop(void (*step) (void));
 extern void pgb_forget_job(void);
-extern bool pgb_adopt(const PgbIdentity *identity, const PgbGucTarget *settings);
+extern bool pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings);
 
 /* session.c */
 extern void pgb_capture_identity(PgbIdentity *identity);
-extern void pgb_adopt_session(const PgbIdentity *identity, const PgbGucTarget *settings);
+extern void pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings);
+extern bool pgb_plays(const PgbIdentity *identity);
 extern void pgb_check_rights(const PgbIdentity *identity);
 extern void pgb_release_session_locks(void);
 extern bool pgb_reset_session(void);
 extern void pgb_session_init(void);
 extern bool pgb_idle_interrupts(void);
 extern void pgb_report_idle(void);
+extern bool pgb_reload_is_pending(void);
+extern void pgb_ask_for_reload(void);
 extern void pgb_drop_replication_slots(void);
 
-/* settings.c; before 16 */
-extern Size pgb_settings_image(char *bytes, Size size);
+/* settings.c */
+struct config_generic;
+
+extern Size pgb_settings_image(char *bytes, Size size); /* before 16 */
+extern Size pgb_role_image(char *bytes, Size size); /* from 16 on */
+extern Size pgb_settings_to_send(const char *state, char *bytes, Size size);
+extern struct config_generic *pgb_find_setting(const char *name);
+extern void pgb_note_configuration(void);
+extern void pgb_own_configuration(void);
+extern void pgb_reload_configuration(void);
+extern void pgb_make_settings(const PgbSettings *leaders);
+extern void pgb_make_user_setting(const char *name, const char *value, int source, const PgbSettings *leaders);
+extern const char *pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source);
 
 /* signal.c */
 extern void pgb_install_signals(void);

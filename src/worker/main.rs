@@ -11,6 +11,7 @@ use crate::engine::pool::Next;
 use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
 use crate::pg::cluster::{Cluster, attached, cluster};
+use crate::pg::configuration;
 use crate::pg::exit::leave;
 use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
@@ -40,8 +41,7 @@ pub struct Me {
     limits: Limits,
 }
 
-/// What the configuration says of workers. Kept apart from the settings, because a job brings its leader's,
-/// as they were when it was launched.
+/// What the configuration says of workers, as it was read last.
 #[derive(Clone, Copy)]
 struct Limits {
     /// Milliseconds.
@@ -50,7 +50,6 @@ struct Limits {
 }
 
 impl Limits {
-    /// When no job has put on its settings yet, or right after the configuration was read again.
     fn read() -> Self {
         Self {
             idle_timeout: settings::worker_idle_timeout(),
@@ -100,6 +99,11 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     };
     // SAFETY: installs handlers and lets signals in.
     unsafe { shim::pgb_install_signals() };
+    // Before it connects, which adds what the database and the role say.
+    // SAFETY: one call of the shim.
+    unsafe { guarded(|| shim::pgb_note_configuration()) };
+    settings::read_configured();
+    configuration::started();
     fault!("worker-attached");
     let Place { worker, generation } = place;
     let known = cluster.pool().locked(|scheduler| {
@@ -140,11 +144,8 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
     cluster
         .pool()
         .locked(|scheduler| scheduler.connected(worker));
-    settings::read_configured();
-    update(|me| {
-        me.connected = true;
-        me.limits = Limits::read();
-    });
+    settings::read_defaults();
+    update(|me| me.connected = true);
     fault!("worker-connected");
     // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
     unsafe {
@@ -197,6 +198,7 @@ unsafe extern "C-unwind" fn step() {
     if latch::absorb() {
         reloaded();
     }
+    configuration::publish();
     if let Some(job) = run::running() {
         // The last round threw while it had this job.
         run::fail_running(cluster, job);
