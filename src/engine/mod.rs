@@ -14,6 +14,7 @@
 //! | [`party`] | whose doorbell to ring |
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
+//! | [`layout`] | where the parts of a job's block lie |
 //! | [`message`] | an error as the wire protocol shapes it |
 //! | [`sync`] | the seam between std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
@@ -28,6 +29,7 @@ pub mod mutant;
 pub mod channel;
 pub mod handle;
 pub mod job;
+pub mod layout;
 pub mod message;
 pub mod party;
 pub mod pool;
