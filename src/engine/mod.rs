@@ -15,6 +15,7 @@
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
 //! | [`layout`] | where the parts of a job's block lie |
+//! | [`memory`] | collections whose size a user decides |
 //! | [`message`] | an error as the wire protocol shapes it |
 //! | [`sync`] | the seam between std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
@@ -30,6 +31,7 @@ pub mod channel;
 pub mod handle;
 pub mod job;
 pub mod layout;
+pub mod memory;
 pub mod message;
 pub mod party;
 pub mod pool;

@@ -24,6 +24,7 @@
 //! have not changed gives the same bytes again, and an [`Image`] tells that sooner. From 16 on the server
 //! keeps a list of the settings that matter, and the serialized state is itself the image.
 
+use crate::engine::memory;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::Setting;
@@ -40,7 +41,7 @@ const KEPT: usize = 64 * 1024;
 /// Raises 53200: how large the settings are is up to the user.
 fn room(size: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    if bytes.try_reserve_exact(size).is_err() {
+    if memory::try_reserve_exact(&mut bytes, size).is_err() {
         Error::out_of_memory().raise();
     }
     bytes
@@ -223,7 +224,7 @@ fn entries(state: &[u8]) -> Option<Vec<Entry<'_>>> {
     }
     let mut entries = Vec::new();
     while !remaining.0.is_empty() {
-        entries.push(remaining.entry()?);
+        memory::try_push(&mut entries, remaining.entry()?).ok()?;
     }
     Some(entries)
 }
@@ -249,7 +250,7 @@ pub fn changes(own: &[u8], wanted: &[u8]) -> Option<Vec<Setting>> {
         if entry.has_file {
             return None;
         }
-        changes.push(entry.setting);
+        memory::try_push(&mut changes, entry.setting).ok()?;
     }
     (found == own.len()).then_some(changes)
 }
