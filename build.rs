@@ -2,13 +2,14 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "root.c",
     "execute.c",
     "session.c",
     "settings.c",
     "signal.c",
     "comm.c",
+    "memory.c",
     "rows.c",
     "record.c",
     "json.c",

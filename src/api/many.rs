@@ -45,7 +45,7 @@ sql_function!(
         many::drain(&handles, timeout, |outcome| {
             let (values, nulls) = split(outcome);
             store.put_values(&values, &nulls);
-        });
+        })?;
         Ok(arguments.null())
     }
 );

@@ -35,6 +35,7 @@ mod result;
 mod view;
 
 use crate::engine::handle::Cookie;
+use crate::engine::memory;
 use crate::leader::many::{self as handles, Handle};
 use crate::leader::session::Name;
 use crate::pg::array;
@@ -137,10 +138,9 @@ impl Arguments {
         // SAFETY: the script declares this argument as an array of handles: pid, then cookie.
         let elements = unsafe { array::elements(array) };
         let mut found = Vec::new();
-        found
-            .try_reserve_exact(elements.len())
-            .map_err(|_| Error::out_of_memory())?;
+        memory::try_reserve_exact(&mut found, elements.len())?;
         for element in elements {
+            pgrx::check_for_interrupts!();
             let parts = element.and_then(|row| {
                 // SAFETY: as above.
                 let part = |number| unsafe { array::attribute(row, number) };

@@ -46,6 +46,7 @@
 //! before it. What an error leaves in the worker's buffer, and what a commit adds to it, is written then too
 //! ([`Outlet::end`]).
 
+use super::memory;
 use super::party::Party;
 use super::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
 use super::sync::{AtomicU64, Ordering, fence};
@@ -110,6 +111,10 @@ pub trait Surroundings {
     }
     /// Writes `bytes` into the file at `offset`, which is its end. May unwind: the job fails then.
     fn append(&mut self, offset: u64, bytes: &[u8]);
+    /// There is no memory for what goes into the file. Unwinds: the job fails.
+    fn out_of_memory(&self) -> ! {
+        panic!("out of memory")
+    }
     /// Empties the file. May unwind.
     fn empty(&mut self);
 }
@@ -382,7 +387,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         let mut pieces = payload.chunks(limit).peekable();
         while let Some(piece) = pieces.next() {
             let size = ring::size_of_chunk(piece.len());
-            if self.buffer.try_reserve(size).is_err() {
+            if memory::try_reserve(&mut self.buffer, size).is_err() {
                 return false;
             }
             self.collect(kind, piece, pieces.peek().is_some());
@@ -474,8 +479,10 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         if self.buffer.len() + size > SPILL_BUFFER {
             self.write_out(io);
         }
-        if self.buffer.capacity() == 0 {
-            self.buffer.reserve_exact(SPILL_BUFFER);
+        if self.buffer.capacity() == 0
+            && memory::try_reserve_exact(&mut self.buffer, SPILL_BUFFER).is_err()
+        {
+            io.out_of_memory();
         }
     }
 

@@ -15,6 +15,8 @@
 //! | [`party`] | whose doorbell to ring |
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
+//! | [`layout`] | where the parts of a job's block lie |
+//! | [`memory`] | collections whose size a user decides |
 //! | [`message`] | an error as the wire protocol shapes it |
 //! | [`sync`] | the seam between std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
@@ -30,6 +32,8 @@ pub mod block_ref;
 pub mod channel;
 pub mod handle;
 pub mod job;
+pub mod layout;
+pub mod memory;
 pub mod message;
 pub mod party;
 pub mod pool;

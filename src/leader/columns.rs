@@ -11,10 +11,14 @@
 use crate::pg::error::Error;
 use crate::pg::shim::Records;
 use crate::pg::shim::{self, guarded};
+use arrayvec::ArrayVec;
 use pgrx::pg_sys;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode::{ERRCODE_DATATYPE_MISMATCH, ERRCODE_UNDEFINED_OBJECT};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
+    ERRCODE_DATATYPE_MISMATCH, ERRCODE_PROGRAM_LIMIT_EXCEEDED, ERRCODE_UNDEFINED_OBJECT,
+};
 use smallvec::SmallVec;
 use std::ffi::CStr;
+use std::fmt::{Display, Formatter};
 
 /// A column as the job describes it.
 #[derive(Clone, Copy, Debug)]
@@ -129,12 +133,14 @@ pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
         let error = if is_missing(column) {
             Error::new(
                 ERRCODE_UNDEFINED_OBJECT,
-                format!("the type of column {number} of the job's result does not exist any more"),
+                format_args!(
+                    "the type of column {number} of the job's result does not exist any more"
+                ),
             )
         } else if is_altered(column) {
             Error::new(
                 ERRCODE_DATATYPE_MISMATCH,
-                format!(
+                format_args!(
                     "the type of column {number} of the job's result was altered after the job had run"
                 ),
             )
@@ -146,17 +152,34 @@ pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-fn type_name(type_oid: pg_sys::Oid, typmod: i32) -> String {
-    // SAFETY: returns a palloc'ed, zero-terminated text.
-    unsafe {
-        let name = pg_sys::format_type_with_typemod(type_oid, typmod);
-        std::ffi::CStr::from_ptr(name)
-            .to_string_lossy()
-            .into_owned()
+/// A type as messages name it.
+#[derive(Clone, Copy)]
+struct TypeName(pg_sys::Oid, i32);
+
+impl Display for TypeName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        // SAFETY: returns a palloc'ed, zero-terminated text.
+        let name = unsafe { CStr::from_ptr(pg_sys::format_type_with_typemod(self.0, self.1)) };
+        name.to_bytes()
+            .utf8_chunks()
+            .try_for_each(|chunk| f.write_str(chunk.valid()))
     }
 }
 
-fn mismatch(message: String, detail: String) -> Error {
+/// Types, separated by commas.
+struct TypeNames<I>(I);
+
+impl<I: Iterator<Item = TypeName> + Clone> Display for TypeNames<I> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        for (index, name) in self.0.clone().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+fn mismatch(message: &str, detail: impl Display) -> Error {
     Error::new(ERRCODE_DATATYPE_MISMATCH, message)
         .detail(detail)
         .hint("The result is kept: call again with a column list that fits, or ask for text.")
@@ -170,10 +193,8 @@ pub fn check_tags(expected: &[pg_sys::FormData_pg_attribute]) -> Result<(), Erro
     match expected {
         [column] if column.atttypid == pg_sys::TEXTOID => Ok(()),
         _ => Err(mismatch(
-            String::from("remote query did not return rows"),
-            String::from(
-                "Its result is the command tags of its statements, one column of type text.",
-            ),
+            "remote query did not return rows",
+            "Its result is the command tags of its statements, one column of type text.",
         )),
     }
 }
@@ -195,67 +216,62 @@ pub fn check_fixed(
     if fits {
         return Ok(());
     }
-    let names: Vec<String> = types.iter().map(|&oid| type_name(oid, -1)).collect();
+    let names = TypeNames(types.iter().map(|&oid| TypeName(oid, -1)));
     Err(Error::new(
         ERRCODE_DATATYPE_MISMATCH,
         "the column definition list does not match what the function returns",
     )
-    .detail(format!(
-        "It returns columns of these types: {}.",
-        names.join(", ")
-    )))
+    .detail(format_args!("It returns columns of these types: {names}.")))
 }
 
 /// A column definition list in words, as somebody passes it beside the real one: its types must be those of
 /// the caller's columns. Nothing is executed: the server's parser for type names is asked.
 ///
 /// # Errors
-/// 42804 when they are not; the parser's own error for what is no type.
+/// 42804 when they are not; 54000 when a name is too long for a type's; the parser's own error for what is no type.
 pub fn check_definition(
     definition: &[u8],
     expected: &[pg_sys::FormData_pg_attribute],
 ) -> Result<(), Error> {
-    let mut wanted = Vec::new();
-    for column in split_definition(definition) {
-        let (type_oid, typmod) = type_of(type_part(column));
-        wanted.push((type_oid, typmod));
+    // As long as its caller likes: looked at column by column, and no further than the first that does not fit.
+    let mut columns = split_definition(definition);
+    let mut fits = true;
+    for attribute in expected {
+        pgrx::check_for_interrupts!();
+        let Some(column) = columns.next() else {
+            fits = false;
+            break;
+        };
+        fits &= type_of(type_part(column))? == (attribute.atttypid, attribute.atttypmod);
     }
-    let fits = wanted.len() == expected.len()
-        && wanted
-            .iter()
-            .zip(expected)
-            .all(|((oid, typmod), column)| *oid == column.atttypid && *typmod == column.atttypmod);
-    if fits {
+    if fits && columns.next().is_none() {
         return Ok(());
     }
-    let names: Vec<String> = expected
+    let names = expected
         .iter()
-        .map(|column| type_name(column.atttypid, column.atttypmod))
-        .collect();
+        .map(|column| TypeName(column.atttypid, column.atttypmod));
     Err(Error::new(
         ERRCODE_DATATYPE_MISMATCH,
         "col_def does not agree with the column definition list of the call",
     )
-    .detail(format!(
+    .detail(format_args!(
         "The columns of the call are of these types: {}.",
-        names.join(", ")
+        TypeNames(names)
     )))
 }
 
 /// The columns of a definition list: split at commas outside quotes and parentheses.
-fn split_definition(definition: &[u8]) -> Vec<&[u8]> {
-    let (mut depth, mut quoted) = (0_i32, false);
-    definition
-        .split(|byte| {
-            match byte {
-                b'"' => quoted = !quoted,
-                b'(' if !quoted => depth += 1,
-                b')' if !quoted => depth -= 1,
-                _ => {}
-            }
-            *byte == b',' && !quoted && depth == 0
-        })
-        .collect()
+fn split_definition(definition: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut depth, mut quoted) = (0_i64, false);
+    definition.split(move |byte| {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        *byte == b',' && !quoted && depth == 0
+    })
 }
 
 /// What follows the name of a column, which may be quoted.
@@ -277,9 +293,26 @@ fn type_part(column: &[u8]) -> &[u8] {
     column[name..].trim_ascii()
 }
 
-fn type_of(name: &[u8]) -> (pg_sys::Oid, i32) {
-    let name = std::ffi::CString::new(name).unwrap_or_default();
-    crate::pg::text::parse_type(&name)
+/// Bytes of a type's name at most, with schema, quotes, modifiers and brackets: many times what one can need.
+const TYPE_NAME_LIMIT: usize = 1024;
+
+fn type_of(name: &[u8]) -> Result<(pg_sys::Oid, i32), Error> {
+    let mut text = ArrayVec::<u8, { TYPE_NAME_LIMIT + 1 }>::new();
+    if name.len() > TYPE_NAME_LIMIT {
+        return Err(Error::new(
+            ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            "the name of a type in col_def is too long",
+        )
+        .detail(format_args!(
+            "It has {} bytes, of at most {TYPE_NAME_LIMIT}.",
+            name.len()
+        ))
+        .hint("col_def is a column definition list, as in the FROM clause."));
+    }
+    text.extend(name.iter().copied().chain([0]));
+    // A text of the server's has no zero byte.
+    let name = CStr::from_bytes_until_nul(&text).expect("its end was put");
+    Ok(crate::pg::text::parse_type(name))
 }
 
 /// Compares the columns and plans the conversions.
@@ -295,10 +328,8 @@ pub fn plan(
         .collect();
     if job.len() != wanted.len() {
         return Err(mismatch(
-            String::from(
-                "remote query result rowtype does not match the specified FROM clause rowtype",
-            ),
-            format!(
+            "remote query result rowtype does not match the specified FROM clause rowtype",
+            format_args!(
                 "The job returns {} columns, the caller expects {}.",
                 job.len(),
                 wanted.len()
@@ -310,14 +341,12 @@ pub fn plan(
         let attribute = &expected[target];
         let conversion = conversion(column, attribute).ok_or_else(|| {
             mismatch(
-                String::from(
-                    "remote query result rowtype does not match the specified FROM clause rowtype",
-                ),
-                format!(
+                "remote query result rowtype does not match the specified FROM clause rowtype",
+                format_args!(
                     "Column {} is of type {}, the caller expects {}.",
                     steps.len() + 1,
-                    type_name(column.type_oid, column.typmod),
-                    type_name(attribute.atttypid, attribute.atttypmod)
+                    TypeName(column.type_oid, column.typmod),
+                    TypeName(attribute.atttypid, attribute.atttypmod)
                 ),
             )
         })?;

@@ -14,7 +14,8 @@ pub fn release_all() {
     };
     room::give_up(cluster);
     session::end_all_readings(cluster);
-    for tracked in session::held() {
+    // One after the other: an exit must not need memory.
+    while let Some(tracked) = session::any_held() {
         if tracked.is_given() {
             session::let_go(cluster, tracked.job);
         } else {

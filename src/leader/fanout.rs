@@ -24,6 +24,7 @@
 //! takes the jobs with it because nobody has their handles ([`crate::leader::exit`]).
 
 use crate::engine::job::Phase;
+use crate::engine::memory;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::engine::wait::Micros;
@@ -40,12 +41,14 @@ use crate::pg::local::Local;
 use crate::pg::memory::Bytes;
 use crate::pg::settings::{self, OnExhaustion};
 use crate::pg::tuple::Value;
+use arrayvec::ArrayString;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INVALID_PARAMETER_VALUE,
     ERRCODE_NULL_VALUE_NOT_ALLOWED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
     ERRCODE_QUERY_CANCELED,
 };
 use pgrx::{pg_guard, pg_sys};
+use std::fmt::Write;
 
 /// In flight for each place in the pool when the caller names no number: one that runs, and enough behind it
 /// that no worker goes idle while the leader is busy with others. Measured; see `docs/architecture.md`.
@@ -113,9 +116,7 @@ fn statements_of(
         elements
     };
     let mut statements = Vec::new();
-    statements
-        .try_reserve_exact(elements.len())
-        .map_err(|_| Error::out_of_memory())?;
+    memory::try_reserve_exact(&mut statements, elements.len())?;
     for element in elements {
         statements.push(element.ok_or_else(|| {
             Error::new(
@@ -244,7 +245,7 @@ impl Fanout {
         if self.fail_fast {
             self.abandon();
             return Err(Error::new(ERRCODE_QUERY_CANCELED, self.expiry())
-                .detail(format!(
+                .detail(format_args!(
                     "Of {} statements {} had not been launched.",
                     self.statements.len(),
                     self.statements.len() - self.next
@@ -258,11 +259,14 @@ impl Fanout {
         Ok(())
     }
 
-    fn expiry(&self) -> String {
-        format!(
+    fn expiry(&self) -> ArrayString<80> {
+        let mut words = ArrayString::new();
+        let _ = write!(
+            words,
             "canceling statement: the fan-out has taken {} ms",
             self.timeout_ms
-        )
+        );
+        words
     }
 
     fn launch(&mut self) -> Result<(), Error> {
@@ -273,6 +277,8 @@ impl Fanout {
             // SAFETY: elements of an array of text.
             let sql = unsafe { array::text_bytes(self.statements[self.next]) };
             let alone = self.flights.is_empty();
+            memory::try_reserve(&mut self.jobs, 1)?;
+            memory::try_reserve(&mut self.flights, 1)?;
             let Some(job) = launch_for_fanout(self.cluster, &self.session, sql, alone)? else {
                 // The table is full: when one of ours has landed, its slot is free.
                 return Ok(());
@@ -483,9 +489,16 @@ fn register_callbacks() {
 
 /// Abandons those that are picked.
 fn abandon_where(picked: impl Fn(&Open) -> bool) {
-    let open: Vec<Open> =
-        OPEN.with(|all| all.iter().copied().filter(|open| picked(open)).collect());
-    for Open { fanout, .. } in open {
+    // One after the other: there are as many as the session has opened, and this must not need memory.
+    let next = |from: usize| {
+        OPEN.with(|all| {
+            let found = all.get(from..)?.iter().position(|open| picked(open))?;
+            Some((from + found, all[from + found].fanout))
+        })
+    };
+    let mut from = 0;
+    while let Some((at, fanout)) = next(from) {
+        from = at + 1;
         // SAFETY: in the list from when it got its place in memory until it is dropped there. No call is
         // inside it: its (sub)transaction ends after all frames were left.
         unsafe {

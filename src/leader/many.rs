@@ -5,6 +5,7 @@
 
 use crate::engine::handle::Cookie;
 use crate::engine::job::Phase;
+use crate::engine::memory;
 use crate::engine::pool::Canceling;
 use crate::engine::table::JobId;
 use crate::engine::wait::{Micros, grace};
@@ -14,7 +15,10 @@ use crate::leader::session::{self, Asking, Name, Tracked};
 use crate::leader::wait;
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::error::Error;
+use crate::pg::memory::{child_of, within};
 use crate::pg::text;
+use crate::pg::tuple::Value;
+use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED;
 
 /// A handle as the user gives it.
@@ -41,10 +45,14 @@ impl Handle {
 }
 
 fn find_all(handles: &[Handle]) -> Result<Vec<JobId>, Error> {
-    let find = |handle: &Handle| {
-        session::find(handle.name(), Asking::ForControl).map(|(_, tracked)| tracked.job)
-    };
-    handles.iter().map(find).collect()
+    let mut jobs = Vec::new();
+    memory::try_reserve_exact(&mut jobs, handles.len())?;
+    for handle in handles {
+        pgrx::check_for_interrupts!();
+        let (_, tracked) = session::find(handle.name(), Asking::ForControl)?;
+        jobs.push(tracked.job);
+    }
+    Ok(jobs)
 }
 
 /// Waits until the first of these jobs has finished, and tells which; `None`: none within `timeout_ms` (0 or
@@ -81,18 +89,29 @@ pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
     let Some(cluster) = attached() else {
         return Ok(0);
     };
-    let finished = jobs
-        .iter()
-        .filter(|job| wait_for(cluster, **job, deadline))
-        .count();
+    let is_finished = |job: &&JobId| {
+        pgrx::check_for_interrupts!();
+        wait_for(cluster, **job, deadline)
+    };
+    let finished = jobs.iter().filter(is_finished).count();
     Ok(finished as i32)
 }
 
 /// Waits as [`wait_all`] does, gives the outcome of each to `put`, in order, and detaches those that have
 /// finished. Handles that name no job have an outcome of NULLs.
-pub fn drain(handles: &[Handle], timeout_ms: i32, mut put: impl FnMut(Outcome)) {
+///
+/// # Errors
+/// 53200
+pub fn drain(
+    handles: &[Handle],
+    timeout_ms: i32,
+    mut put: impl FnMut(Outcome),
+) -> Result<(), Error> {
     let deadline = wait::deadline(timeout_ms);
     let mut finished = Vec::new();
+    memory::try_reserve_exact(&mut finished, handles.len())?;
+    // SAFETY: of this call; its own is emptied after each row, for the texts of an outcome are as long as the job's.
+    let row = unsafe { child_of(pg_sys::CurrentMemoryContext, c"pg_background outcome") };
     for handle in handles {
         pgrx::check_for_interrupts!();
         if let Some((cluster, tracked)) = session::find_known(handle.pid, handle.cookie)
@@ -100,14 +119,23 @@ pub fn drain(handles: &[Handle], timeout_ms: i32, mut put: impl FnMut(Outcome)) 
         {
             finished.push((cluster, tracked.job));
         }
-        put(outcome::by_handle(Some(handle.pid), Some(handle.cookie)));
+        // SAFETY: made above; nothing of a row is used after it was put.
+        unsafe {
+            within(row, || {
+                put(outcome::by_handle(Some(handle.pid), Some(handle.cookie)));
+            });
+            pg_sys::MemoryContextReset(row);
+        }
     }
+    // SAFETY: made above.
+    unsafe { pg_sys::MemoryContextDelete(row) };
     for (cluster, job) in finished {
         // A handle may be there twice.
         if session::holds(job) {
             session::let_go(cluster, job);
         }
     }
+    Ok(())
 }
 
 /// The jobs of this session that the current user may manage.
@@ -147,7 +175,8 @@ fn cancel_where(grace_ms: i32, wanted: impl Fn(&'static Cluster, &Tracked) -> bo
     jobs.retain(|tracked| control::request(cluster, tracked.job, false) != Canceling::TooLate);
     let grace_ms = grace(grace_ms);
     if grace_ms > 0 {
-        let ids: Vec<JobId> = jobs.iter().map(|tracked| tracked.job).collect();
+        let ids = memory::try_collect(jobs.iter().map(|tracked| tracked.job));
+        let ids = ids.unwrap_or_else(|_| Error::out_of_memory().raise());
         control::escalate(cluster, &ids, grace_ms);
     }
     jobs.len() as i32
@@ -161,6 +190,7 @@ pub fn cancel_all() -> i32 {
 /// Cancels every job that has not finished and whose label is LIKE the pattern; with a grace above 0 as
 /// [`control::cancel`] does. How many there were.
 pub fn cancel_by_label(pattern: &[u8], grace_ms: i32) -> i32 {
+    let pattern = Value::text(pattern);
     cancel_where(grace_ms, |cluster, tracked| {
         let label = cluster.slot(tracked.job).label();
         label.is_some_and(|label| text::is_like(&label, pattern))

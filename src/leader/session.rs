@@ -20,6 +20,7 @@
 
 use crate::engine::handle::Cookie;
 use crate::engine::job::{Phase, Release, Snapshot};
+use crate::engine::memory;
 use crate::engine::sync::Ordering;
 use crate::engine::table::{JobId, Slot};
 use crate::pg::block;
@@ -137,19 +138,21 @@ pub enum Name {
     Handle(i32, Cookie),
 }
 
-/// The jobs whose handles the user has, in the order of their launch.
+/// The jobs whose handles the user has, in the order of their launch. Raises 53200: there are as many as the job
+/// table has slots.
 pub fn tracked() -> Vec<Tracked> {
-    let mut jobs: Vec<Tracked> = SESSION.with(|session| {
+    let jobs = SESSION.with(|session| {
         let given = session.jobs.values().filter(|tracked| tracked.given);
-        given.copied().collect()
+        memory::try_collect(given.copied())
     });
+    let mut jobs = jobs.unwrap_or_else(|_| Error::out_of_memory().raise());
     jobs.sort_unstable_by_key(|tracked| tracked.order);
     jobs
 }
 
-/// All jobs that this session holds.
-pub fn held() -> Vec<Tracked> {
-    SESSION.with(|session| session.jobs.values().copied().collect())
+/// One of the jobs that this session holds.
+pub fn any_held() -> Option<Tracked> {
+    SESSION.with(|session| session.jobs.values().next().copied())
 }
 
 /// Whether this session still holds the job.

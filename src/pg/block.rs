@@ -27,9 +27,17 @@
 //! which its leader takes for a lost worker; and one that is to be released is left behind, for the next launch in the
 //! cluster to release ([`release_left_behind`]).
 
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "users decide how long the parts are: `engine::layout` adds them up"
+)]
+
 use crate::engine::block_ref::{ArenaPointer, BlockRef};
 use crate::engine::channel;
 use crate::engine::job::{End, Release};
+use crate::engine::layout::{Layout, Parts, REQUEST_LIMIT, TooLarge};
 use crate::engine::message;
 use crate::engine::ring::{self, MappedBuffer};
 use crate::engine::sync::Ordering;
@@ -44,6 +52,7 @@ use crate::pg::spill::SpillFile;
 use crate::pg::text;
 use crate::pg::trace::{self, Step};
 use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 
 /// Bytes of an error that every block has room for. Longer ones get a block of their own if there is
 /// memory, else they are cut to this.
@@ -66,7 +75,7 @@ struct Header {
     params_len: u32,
     params_offset: u32,
     ring_offset: u32,
-    ring_capacity: u32,
+    ring_capacity: u64,
     spill: SpillFile,
     description: Description,
     outcome: Outcome,
@@ -112,6 +121,36 @@ pub struct Request<'a> {
     pub queue_size: usize,
 }
 
+fn request_too_large(TooLarge { size }: TooLarge, request: &Request<'_>) -> Error {
+    let (sql, settings, params) = (
+        request.sql.len(),
+        request.guc_state.len(),
+        request.params.len(),
+    );
+    Error::new(
+        ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        "the request of a background job is too large",
+    )
+    .detail(format!(
+        "It has {size} bytes, of at most {REQUEST_LIMIT}: {sql} of SQL text, {settings} of settings, {params} of parameters."
+    ))
+    .hint("Put large values into a table that the job reads.")
+}
+
+fn description_too_long(len: usize) -> Error {
+    Error::new(
+        ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        "the columns of a background job's result are too many",
+    )
+    .detail(format!("Their description has {len} bytes."))
+    .hint("Return fewer columns.")
+}
+
+/// The length of a text whose limit is far below 4 GiB.
+fn low_word(len: usize) -> u32 {
+    u32::try_from(len).expect("a short text")
+}
+
 /// A process's handle on a block.
 #[derive(Clone, Copy)]
 pub struct Block {
@@ -142,26 +181,30 @@ impl Block {
     /// Allocates a block for `request` and fills in the request. Returns the arena pointer.
     ///
     /// # Errors
-    /// 53200 when there is no memory.
+    /// 54000 when the request is too large; 53200 when there is no memory.
     pub fn allocate(
         cluster: &'static Cluster,
         job: JobId,
         request: &Request<'_>,
     ) -> Result<pg_sys::dsa_pointer, Error> {
-        let sql_end = size_of::<Header>() + request.sql.len() + 1;
-        let guc_offset = sql_end.next_multiple_of(8);
-        let guc_end = guc_offset + request.guc_state.len();
-        let params_offset = guc_end.next_multiple_of(8);
-        let end = params_offset + request.params.len();
         let capacity = match request.queue_size {
             0 => 0,
             size => size.next_power_of_two().max(ring::MIN_CAPACITY),
         };
-        // The block itself is aligned to 8 only, so there is slack for the ring to be moved up.
-        let size = match capacity {
-            0 => end,
-            _ => end + RING_ALIGN + size_of::<channel::Shared>() + capacity,
+        let ring = match capacity {
+            0 => 0,
+            _ => size_of::<channel::Shared>().saturating_add(capacity),
         };
+        let layout = Layout::of(&Parts {
+            header: size_of::<Header>(),
+            sql: request.sql.len(),
+            settings: request.guc_state.len(),
+            params: request.params.len(),
+            ring,
+            ring_align: RING_ALIGN,
+        })
+        .map_err(|too_large| request_too_large(too_large, request))?;
+        let size = layout.size;
         let memory = cluster.allocate(job, size)?;
         let unfinished = Unfinished {
             cluster,
@@ -172,16 +215,13 @@ impl Block {
         let base = cluster.address(job, memory);
         // A segment is mapped at the beginning of a page, the arena's are not in all processes alike beyond 8 bytes.
         let (pointer, segment, origin) = match memory {
-            BlockRef::Arena(pointer) => (pointer, None, pointer.get() as usize),
+            BlockRef::Arena(pointer) => (pointer, None, pointer.get()),
             BlockRef::Segment(_) => {
                 let pointer = cluster.allocate_in_arena(size_of::<Header>())?;
                 (pointer, Some(memory), 0)
             }
         };
-        let ring_offset = match capacity {
-            0 => 0,
-            _ => (origin + end).next_multiple_of(RING_ALIGN) - origin,
-        };
+        let ring_offset = layout.ring_in(origin);
         let block = Self {
             cluster,
             job,
@@ -195,13 +235,13 @@ impl Block {
             (&raw mut (*header).segment).write(BlockRef::to_bits(segment));
             (&raw mut (*header).identity).write(request.identity);
             (&raw mut (*header).statement_timeout).write(request.statement_timeout);
-            (&raw mut (*header).sql_len).write(request.sql.len() as u32);
-            (&raw mut (*header).guc_len).write(request.guc_state.len() as u32);
-            (&raw mut (*header).guc_offset).write(guc_offset as u32);
-            (&raw mut (*header).params_len).write(request.params.len() as u32);
-            (&raw mut (*header).params_offset).write(params_offset as u32);
-            (&raw mut (*header).ring_offset).write(ring_offset as u32);
-            (&raw mut (*header).ring_capacity).write(capacity as u32);
+            (&raw mut (*header).sql_len).write(layout.sql_len);
+            (&raw mut (*header).guc_len).write(layout.settings_len);
+            (&raw mut (*header).guc_offset).write(layout.settings);
+            (&raw mut (*header).params_len).write(layout.params_len);
+            (&raw mut (*header).params_offset).write(layout.params);
+            (&raw mut (*header).ring_offset).write(ring_offset);
+            (&raw mut (*header).ring_capacity).write(capacity as u64);
             (&raw mut (*header).spill).write(SpillFile::default());
             let description = &raw mut (*header).description;
             (&raw mut (*description).long).write(0);
@@ -214,12 +254,12 @@ impl Block {
             let sql = base.add(size_of::<Header>());
             sql.copy_from_nonoverlapping(request.sql.as_ptr(), request.sql.len());
             sql.add(request.sql.len()).write(0);
-            let guc = base.add(guc_offset);
+            let guc = base.add(layout.settings as usize);
             guc.copy_from_nonoverlapping(request.guc_state.as_ptr(), request.guc_state.len());
-            let params = base.add(params_offset);
+            let params = base.add(layout.params as usize);
             params.copy_from_nonoverlapping(request.params.as_ptr(), request.params.len());
             if capacity > 0 {
-                base.add(ring_offset)
+                base.add(ring_offset as usize)
                     .cast::<channel::Shared>()
                     .write(channel::Shared::default());
             }
@@ -332,8 +372,9 @@ impl Block {
     /// Describes the columns of the result. Only by the worker, once, before the first row.
     ///
     /// # Errors
-    /// 53200 when there is no memory for a long one.
+    /// 54000 when it is too long; 53200 when there is no memory for a long one.
     pub fn describe(&self, text: &[u8]) -> Result<(), Error> {
+        let len = u32::try_from(text.len()).map_err(|_| description_too_long(text.len()))?;
         let long = if text.len() > DESCRIPTION_LIMIT {
             Some(self.cluster.store(self.job, text)?)
         } else {
@@ -348,7 +389,7 @@ impl Block {
                 into.copy_from_nonoverlapping(text.as_ptr(), text.len());
             }
             (*description).long = BlockRef::to_bits(long);
-            (*description).len = text.len() as u32;
+            (*description).len = len;
         }
         Ok(())
     }
@@ -380,18 +421,21 @@ impl Block {
             let outcome = &raw mut (*self.header()).outcome;
             let into = (&raw mut (*outcome).error).cast::<u8>();
             into.copy_from_nonoverlapping(short.as_ptr(), short.len());
-            (*outcome).error_len = short.len() as u32;
+            (*outcome).error_len = low_word(short.len());
         }
         if short.len() == body.len() {
             return;
         }
+        let Ok(len) = u32::try_from(body.len()) else {
+            return;
+        };
         let Some(long) = self.cluster.try_store(body) else {
             return;
         };
         // SAFETY: as above.
         unsafe {
             let outcome = &raw mut (*self.header()).outcome;
-            (*outcome).error_len = body.len() as u32;
+            (*outcome).error_len = len;
             (*outcome).long_error = BlockRef::to_bits(Some(long));
         }
     }
@@ -404,7 +448,7 @@ impl Block {
             let outcome = &raw mut (*self.header()).outcome;
             let into = (&raw mut (*outcome).tag).cast::<u8>();
             into.copy_from_nonoverlapping(tag.as_ptr(), tag.len());
-            (*outcome).tag_len = tag.len() as u32;
+            (*outcome).tag_len = low_word(tag.len());
             (*outcome).row_count = row_count.unwrap_or(-1);
         }
     }

@@ -3,10 +3,12 @@
 //! Functions of the leader return [`Failure`]; it becomes an `ereport` in one place, at the API's edge
 //! ([`crate::api`]). Where C calls in from the middle of a query, [`Error::raise`] does it at once. An error of a *job* is raised there by the shim, with all the fields it had.
 
+use crate::engine::memory::OutOfMemory;
 use crate::pg::memory::Bytes;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
+use std::fmt::{Display, Write};
 
 /// An error of our own.
 #[derive(Debug)]
@@ -35,12 +37,32 @@ pub enum Failure {
     },
 }
 
+/// Bytes of each text of an error of ours at most. What users name in them is short; should it not be, they are cut.
+const TEXT_LIMIT: usize = 1024;
+
+struct Text(String);
+
+impl Write for Text {
+    fn write_str(&mut self, words: &str) -> std::fmt::Result {
+        let kept = words.floor_char_boundary(TEXT_LIMIT - self.0.len());
+        self.0.push_str(&words[..kept]);
+        Ok(())
+    }
+}
+
+fn text(words: impl Display) -> String {
+    let mut text = Text(String::new());
+    // It takes everything that it is given.
+    let _ = write!(text, "{words}");
+    text.0
+}
+
 impl Error {
     /// An error without detail and hint.
-    pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
+    pub fn new(code: PgSqlErrorCode, message: impl Display) -> Self {
         Self {
             code,
-            message: message.into(),
+            message: text(message),
             detail: None,
             hint: None,
         }
@@ -58,8 +80,8 @@ impl Error {
 
     /// Adds a detail.
     #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+    pub fn detail(mut self, detail: impl Display) -> Self {
+        self.detail = Some(text(detail));
         self
     }
 
@@ -78,9 +100,15 @@ impl Error {
 
     /// Adds a hint.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    pub fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(text(hint));
         self
+    }
+}
+
+impl From<OutOfMemory> for Error {
+    fn from(_: OutOfMemory) -> Self {
+        Self::out_of_memory()
     }
 }
 

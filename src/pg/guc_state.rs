@@ -10,6 +10,7 @@
 //! have not changed gives the same bytes again, and an [`Image`] tells that sooner. From 16 on the server
 //! keeps a list of the settings that matter, and the serialized state is itself the image.
 
+use crate::engine::memory;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::{guarded, pgb_settings_to_send};
@@ -25,7 +26,7 @@ const KEPT: usize = 64 * 1024;
 /// Raises 53200: how large the settings are is up to the user.
 fn room(size: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    if bytes.try_reserve_exact(size).is_err() {
+    if memory::try_reserve_exact(&mut bytes, size).is_err() {
         Error::out_of_memory().raise();
     }
     bytes

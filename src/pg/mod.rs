@@ -15,6 +15,7 @@
 //! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
 //! | [`mod@array`] | arrays and rows that SQL passes in |
 //! | [`per_call`] | what a function that gives one row per call keeps |
+//! | [`allocator`] | where Rust's memory comes from, and what happens when there is none |
 //! | [`memory`] | memory for data whose size a user decides |
 //! | [`spill`] | the file of a result that nobody reads |
 //! | [`mod@tuple`] | values that go to and come from SQL |
@@ -30,6 +31,7 @@
 #[macro_use]
 pub mod fault;
 
+pub mod allocator;
 pub mod array;
 pub mod block;
 pub mod cluster;

@@ -1,6 +1,7 @@
 //! Texts in the server's encoding.
 
 use crate::engine::text;
+use crate::pg::tuple::Value;
 use arrayvec::ArrayVec;
 use pgrx::pg_sys;
 
@@ -25,21 +26,16 @@ pub fn cut<const LIMIT: usize>(bytes: &[u8]) -> ArrayVec<u8, LIMIT> {
 /// `textlike(text, text)`.
 const TEXT_LIKE: u32 = 850;
 
-/// Whether `text` matches the LIKE pattern.
-pub fn is_like(text: &[u8], pattern: &[u8]) -> bool {
-    let datum = |bytes: &[u8]| {
-        // SAFETY: copies the bytes into a palloc'ed text.
-        let text =
-            unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) };
-        pg_sys::Datum::from(text)
-    };
+/// Whether `text` matches the LIKE pattern, a text.
+pub fn is_like(text: &[u8], pattern: Value) -> bool {
+    let text = Value::text(text);
     // SAFETY: a built-in function of two texts that returns bool.
     let matches = unsafe {
         pg_sys::OidFunctionCall2Coll(
             pg_sys::Oid::from(TEXT_LIKE),
             pg_sys::DEFAULT_COLLATION_OID,
-            datum(text),
-            datum(pattern),
+            text.datum(),
+            pattern.datum(),
         )
     };
     matches.value() != 0

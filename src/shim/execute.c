@@ -321,6 +321,7 @@ send_tags(List *tags)
 	{
 		const char *tag = lfirst(cell);
 
+		CHECK_FOR_INTERRUPTS();
 		pgb_send_frame(PGB_FRAME_TAG, tag, strlen(tag));
 	}
 }

@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/params.h"
+#include "storage/shmem.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -27,21 +28,40 @@
 #define MAX_PARAMS_SIZE MaxAllocSize
 
 static void
-set_param(ParamExternData *param, Oid type, Datum value, bool isnull)
+too_large(Size size)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("the parameters of a background job are too large"),
+			 errdetail("They have %zu bytes, of at most %zu.", size, MAX_PARAMS_SIZE),
+			 errhint("Pass large values in a table.")));
+}
+
+/* size: of what was made for the parameters so far. It is looked at for each, so that it cannot become much more. */
+static void
+set_param(ParamExternData *param, Oid type, Datum value, bool isnull, Size *size)
 {
 	if (type == UNKNOWNOID)
 	{
 		type = TEXTOID;
 		if (!isnull)
+		{
 			value = CStringGetTextDatum(DatumGetCString(value));
+			*size = add_size(*size, VARSIZE(DatumGetPointer(value)));
+		}
 	}
 	else if (!isnull && get_typlen(type) == -1)
 	{
 		struct varlena *stored = (struct varlena *) DatumGetPointer(value);
 
 		if (VARATT_IS_EXTERNAL_ONDISK(stored) || VARATT_IS_EXTERNAL_INDIRECT(stored))
+		{
 			value = PointerGetDatum(detoast_external_attr(stored));
+			*size = add_size(*size, VARSIZE_ANY(DatumGetPointer(value)));
+		}
 	}
+	if (*size > MAX_PARAMS_SIZE)
+		too_large(*size);
 	param->ptype = type;
 	param->value = value;
 	param->isnull = isnull;
@@ -54,7 +74,9 @@ make_list(int64 count)
 	if (count > MAX_PARAMS)
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_ARGUMENTS),
-				 errmsg("a background job can have at most %d parameters", MAX_PARAMS)));
+				 errmsg("a background job can have at most %d parameters", MAX_PARAMS),
+				 errdetail("There are " INT64_FORMAT " of them.", count),
+				 errhint("Pass an array as one parameter.")));
 	return makeParamList(count);
 }
 
@@ -67,6 +89,7 @@ from_array(FunctionCallInfo fcinfo, int first)
 	Datum	   *elements;
 	bool	   *nulls;
 	int			count;
+	Size		size = 0;
 	int16		len;
 	bool		by_value;
 	char		align;
@@ -74,11 +97,11 @@ from_array(FunctionCallInfo fcinfo, int first)
 	if (PG_ARGISNULL(first))
 		return make_list(0);
 	array = PG_GETARG_ARRAYTYPE_P(first);
+	params = make_list(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)));
 	get_typlenbyvalalign(ARR_ELEMTYPE(array), &len, &by_value, &align);
 	deconstruct_array(array, ARR_ELEMTYPE(array), len, by_value, align, &elements, &nulls, &count);
-	params = make_list(count);
 	for (int i = 0; i < count; i++)
-		set_param(&params->params[i], ARR_ELEMTYPE(array), elements[i], nulls[i]);
+		set_param(&params->params[i], ARR_ELEMTYPE(array), elements[i], nulls[i], &size);
 	return params;
 }
 
@@ -86,6 +109,7 @@ static ParamListInfo
 from_arguments(FunctionCallInfo fcinfo, int first)
 {
 	ParamListInfo params = make_list(PG_NARGS() - first);
+	Size		size = 0;
 
 	for (int i = first; i < PG_NARGS(); i++)
 	{
@@ -95,7 +119,7 @@ from_arguments(FunctionCallInfo fcinfo, int first)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDETERMINATE_DATATYPE),
 					 errmsg("could not determine the data type of parameter $%d", i - first + 1)));
-		set_param(&params->params[i - first], type, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+		set_param(&params->params[i - first], type, PG_GETARG_DATUM(i), PG_ARGISNULL(i), &size);
 	}
 	return params;
 }
@@ -122,12 +146,11 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 			pgb_announce_records(records, param->ptype, param->value, &descriptions);
 	}
 	described = descriptions.len;
-	size = sizeof(described) + described + params->numParams * sizeof(uint32) + EstimateParamListSpace(params);
+	size = add_size(EstimateParamListSpace(params), sizeof(described));
+	size = add_size(size, described);
+	size = add_size(size, mul_size(params->numParams, sizeof(uint32)));
 	if (size > MAX_PARAMS_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the parameters of a background job are too large"),
-				 errdetail("They have %zu bytes, of at most %zu.", size, MAX_PARAMS_SIZE)));
+		too_large(size);
 	bytes = palloc(size);
 	memcpy(bytes, &described, sizeof(described));
 	memcpy(bytes + sizeof(described), descriptions.data, described);

@@ -49,8 +49,36 @@ pgb_may_hold_record(Oid type)
 	return type == RECORDOID || type == RECORDARRAYOID;
 }
 
+/* A named row type that a shape has taken in. */
+typedef struct SeenType
+{
+	Oid			type;
+} SeenType;
+
+/* Whether it was seen before; it is from now on. */
+static bool
+see(HTAB **seen, Oid type)
+{
+	bool		found;
+
+	if (*seen == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(SeenType)};
+
+		control.hcxt = CurrentMemoryContext;
+		*seen = hash_create("pg_background row types", 16, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(*seen, &type, HASH_ENTER, &found);
+	return found;
+}
+
+/*
+ * Each row type is taken in once, however often it occurs: a type with two columns of a type with two columns of a
+ * type, and so on, has more columns than anybody can count.
+ */
 static uint32
-add_shape(uint32 shape, Oid type)
+add_shape(uint32 shape, Oid type, HTAB **seen)
 {
 	TupleDesc	desc;
 
@@ -61,20 +89,23 @@ add_shape(uint32 shape, Oid type)
 	switch (get_typtype(type))
 	{
 		case TYPTYPE_DOMAIN:
-			return add_shape(shape, getBaseType(type));
+			return add_shape(shape, getBaseType(type), seen);
 		case TYPTYPE_RANGE:
-			return add_shape(shape, get_range_subtype(type));
+			return add_shape(shape, get_range_subtype(type), seen);
 		case TYPTYPE_MULTIRANGE:
-			return add_shape(shape, get_multirange_range(type));
+			return add_shape(shape, get_multirange_range(type), seen);
 		case TYPTYPE_BASE:
-			return add_shape(shape, get_element_type(type));
+			return add_shape(shape, get_element_type(type), seen);
 		case TYPTYPE_COMPOSITE:
 			break;
 		default:
 			return shape;
 	}
-	desc = lookup_rowtype_tupdesc(type, -1);
 	shape = hash_combine(shape, type);
+	if (see(seen, type))
+		return shape;
+	CHECK_FOR_INTERRUPTS();
+	desc = lookup_rowtype_tupdesc(type, -1);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
@@ -83,7 +114,7 @@ add_shape(uint32 shape, Oid type)
 		shape = hash_combine(shape, attribute->atttypid);
 		shape = hash_combine(shape, (uint32) attribute->attlen);
 		if (!attribute->attisdropped)
-			shape = add_shape(shape, attribute->atttypid);
+			shape = add_shape(shape, attribute->atttypid, seen);
 	}
 	ReleaseTupleDesc(desc);
 	return shape;
@@ -96,7 +127,12 @@ add_shape(uint32 shape, Oid type)
 uint32
 pgb_shape(Oid type)
 {
-	return add_shape(0, type);
+	HTAB	   *seen = NULL;
+	uint32		shape = add_shape(0, type, &seen);
+
+	if (seen != NULL)
+		hash_destroy(seen);
+	return shape;
 }
 
 /* The row types of one result: none yet. Goes with the context. */
@@ -144,33 +180,88 @@ announce(int32 number, TupleDesc desc, StringInfo into)
 	}
 }
 
+/* Whether a record of these columns can have others in it. */
+static bool
+can_hold_records(TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))
+			return true;
+	}
+	return false;
+}
+
+/* The values of a record, which point into it. Values and nulls are the caller's to free. */
+static void
+deform(HeapTupleHeader header, TupleDesc desc, Datum **values, bool **nulls)
+{
+	HeapTupleData tuple;
+
+	*values = palloc(sizeof(Datum) * Max(desc->natts, 1));
+	*nulls = palloc(sizeof(bool) * Max(desc->natts, 1));
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	heap_deform_tuple(&tuple, desc, *values, *nulls);
+}
+
+/* The elements of an array of records, likewise. */
+static int
+deform_array(ArrayType *array, Datum **values, bool **nulls)
+{
+	int			count;
+
+	deconstruct_array(array, RECORDOID, -1, false, TYPALIGN_DOUBLE, values, nulls, &count);
+	return count;
+}
+
 static void
 announce_array(PgbRecords *records, Datum value, StringInfo into)
 {
-	ArrayType  *array = DatumGetArrayTypeP(value);
 	Datum	   *elements;
 	bool	   *nulls;
-	int			count;
+	int			count = deform_array(DatumGetArrayTypeP(value), &elements, &nulls);
 
-	deconstruct_array(array, RECORDOID, -1, false, TYPALIGN_DOUBLE, &elements, &nulls, &count);
 	for (int i = 0; i < count; i++)
 	{
 		if (!nulls[i])
 			pgb_announce_records(records, RECORDOID, elements[i], into);
 	}
+	pfree(elements);
+	pfree(nulls);
 }
 
-/* Worker: describes the row types that value needs and the reader does not know yet. */
+static void
+announce_columns(PgbRecords *records, HeapTupleHeader header, TupleDesc desc, StringInfo into)
+{
+	Datum	   *values;
+	bool	   *nulls;
+
+	deform(header, desc, &values, &nulls);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!nulls[i] && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))
+			pgb_announce_records(records, TupleDescAttr(desc, i)->atttypid, values[i], into);
+	}
+	pfree(values);
+	pfree(nulls);
+}
+
+/*
+ * Worker: describes the row types that value needs and the reader does not know yet. What it costs is in proportion
+ * to the size of the value: a record in a record lies in its bytes, and is not copied unless it is a very small one.
+ */
 void
 pgb_announce_records(PgbRecords *records, Oid type, Datum value, StringInfo into)
 {
 	HeapTupleHeader header;
 	TupleDesc	desc;
-	HeapTupleData tuple;
-	Datum	   *values;
-	bool	   *nulls;
 	bool		found;
 
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	if (type == RECORDARRAYOID)
 	{
 		announce_array(records, value, into);
@@ -183,20 +274,11 @@ pgb_announce_records(PgbRecords *records, Oid type, Datum value, StringInfo into
 	(void) know(records, HeapTupleHeaderGetTypMod(header), HASH_ENTER, &found);
 	if (!found)
 		announce(HeapTupleHeaderGetTypMod(header), desc, into);
-
-	values = palloc(sizeof(Datum) * Max(desc->natts, 1));
-	nulls = palloc(sizeof(bool) * Max(desc->natts, 1));
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, desc, values, nulls);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		if (!nulls[i] && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))
-			pgb_announce_records(records, TupleDescAttr(desc, i)->atttypid, values[i], into);
-	}
+	if (can_hold_records(desc))
+		announce_columns(records, header, desc, into);
 	ReleaseTupleDesc(desc);
+	if ((Pointer) header != DatumGetPointer(value))
+		pfree(header);
 }
 
 static const char *
@@ -260,62 +342,100 @@ pgb_remember_records(PgbRecords *records, const char *descriptions, int32 len)
 		descriptions = remember(records, descriptions);
 }
 
-static Datum
-localize_array(PgbRecords *records, Datum value)
+static void localize(PgbRecords *records, Oid type, struct varlena *value);
+
+/* A value that lies in another, which is ours to write to. */
+static void
+localize_inside(PgbRecords *records, Oid type, Datum value)
 {
-	ArrayType  *array = DatumGetArrayTypeP(value);
+	struct varlena *inside = (struct varlena *) DatumGetPointer(value);
+
+	if (VARATT_IS_SHORT(inside))
+	{
+		/* It is not aligned there. */
+		struct varlena *copy = pg_detoast_datum(inside);
+
+		localize(records, type, copy);
+		memcpy(VARDATA_SHORT(inside), VARDATA(copy), VARSIZE(copy) - VARHDRSZ);
+		pfree(copy);
+	}
+	else if (VARATT_IS_4B_U(inside))
+		localize(records, type, inside);
+	else
+		elog(ERROR, "a record in the result of a background job is not stored in line");
+}
+
+static void
+localize_array(PgbRecords *records, ArrayType *array)
+{
 	Datum	   *elements;
 	bool	   *nulls;
-	int			count;
+	int			count = deform_array(array, &elements, &nulls);
 
-	deconstruct_array(array, RECORDOID, -1, false, TYPALIGN_DOUBLE, &elements, &nulls, &count);
 	for (int i = 0; i < count; i++)
 	{
 		if (!nulls[i])
-			elements[i] = pgb_localize_record(records, RECORDOID, elements[i]);
+			localize_inside(records, RECORDOID, elements[i]);
 	}
-	return PointerGetDatum(construct_md_array(elements, nulls, ARR_NDIM(array), ARR_DIMS(array),
-											  ARR_LBOUND(array), RECORDOID, -1, false,
-											  TYPALIGN_DOUBLE));
+	pfree(elements);
+	pfree(nulls);
 }
 
-/* Reader: the value with the worker's numbers replaced by ours, in the current memory context. */
-Datum
-pgb_localize_record(PgbRecords *records, Oid type, Datum value)
+static void
+localize_columns(PgbRecords *records, HeapTupleHeader header, TupleDesc desc)
 {
-	HeapTupleHeader header;
-	HeapTupleData tuple;
-	KnownRecord *record;
-	TupleDesc	desc;
 	Datum	   *values;
 	bool	   *nulls;
-	Datum		result;
+
+	deform(header, desc, &values, &nulls);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!nulls[i] && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))
+			localize_inside(records, TupleDescAttr(desc, i)->atttypid, values[i]);
+	}
+	pfree(values);
+	pfree(nulls);
+}
+
+/* Replaces the worker's numbers in a value with a long header by ours, where they are. */
+static void
+localize(PgbRecords *records, Oid type, struct varlena *value)
+{
+	HeapTupleHeader header = (HeapTupleHeader) value;
+	KnownRecord *record;
+	TupleDesc	desc;
 	int32		number;
 	bool		found;
 
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	if (type == RECORDARRAYOID)
-		return localize_array(records, value);
-	header = DatumGetHeapTupleHeader(value);
+	{
+		localize_array(records, (ArrayType *) value);
+		return;
+	}
 	if (HeapTupleHeaderGetTypeId(header) != RECORDOID)
-		return value;
+		return;
 	number = HeapTupleHeaderGetTypMod(header);
 	record = know(records, number, HASH_FIND, &found);
 	if (record == NULL)
 		elog(ERROR, "row type %d of a background job was not described", number);
 	desc = lookup_rowtype_tupdesc(RECORDOID, record->local);
-	values = palloc(sizeof(Datum) * Max(desc->natts, 1));
-	nulls = palloc(sizeof(bool) * Max(desc->natts, 1));
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, desc, values, nulls);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		if (!nulls[i] && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))
-			values[i] = pgb_localize_record(records, TupleDescAttr(desc, i)->atttypid, values[i]);
-	}
-	result = heap_copy_tuple_as_datum(heap_form_tuple(desc, values, nulls), desc);
+	if (can_hold_records(desc))
+		localize_columns(records, header, desc);
+	HeapTupleHeaderSetTypMod(header, desc->tdtypmod);
 	ReleaseTupleDesc(desc);
-	return result;
+}
+
+/*
+ * Reader: the value with the worker's numbers replaced by ours, in the current memory context. One copy, whatever
+ * is nested in it: the numbers are all that differs.
+ */
+Datum
+pgb_localize_record(PgbRecords *records, Oid type, Datum value)
+{
+	struct varlena *copy = pg_detoast_datum_copy((struct varlena *) DatumGetPointer(value));
+
+	localize(records, type, copy);
+	return PointerGetDatum(copy);
 }

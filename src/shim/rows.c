@@ -11,6 +11,7 @@
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/shmem.h"
 #include "tcop/dest.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
@@ -72,14 +73,15 @@ static void
 send_with_records(MinimalTuple tuple, StringInfo descriptions)
 {
 	int32		len = descriptions->len;
-	Size		start = MAXALIGN(sizeof(len) + len);
-	char	   *frame = MemoryContextAllocHuge(CurrentMemoryContext, start + tuple->t_len);
+	Size		start = MAXALIGN(add_size(sizeof(len), len));
+	Size		size = add_size(start, tuple->t_len);
+	char	   *frame = MemoryContextAllocHuge(CurrentMemoryContext, size);
 
 	memcpy(frame, &len, sizeof(len));
 	memcpy(frame + sizeof(len), descriptions->data, len);
 	memset(frame + sizeof(len) + len, 0, start - sizeof(len) - len);
 	memcpy(frame + start, tuple, tuple->t_len);
-	pgb_send_frame(PGB_FRAME_RECORDS_ROW, frame, start + tuple->t_len);
+	pgb_send_frame(PGB_FRAME_RECORDS_ROW, frame, size);
 }
 
 /*

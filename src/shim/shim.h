@@ -98,6 +98,9 @@ extern void pgb_nudge_postmaster(void);
 extern void pgb_redirect_messages(void);
 extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
 
+/* memory.c */
+extern void pgb_end_session_without_memory(Size size) pg_attribute_noreturn();
+
 /* rows.c */
 struct Tuplestorestate;
 

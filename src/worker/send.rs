@@ -13,6 +13,7 @@
 //! meanwhile is kept.
 
 use crate::engine::channel::{Outlet, Surroundings};
+use crate::engine::memory;
 use crate::engine::message;
 use crate::engine::party::Party;
 use crate::engine::ring::{Kind, MappedBuffer};
@@ -20,6 +21,7 @@ use crate::engine::table::JobId;
 use crate::engine::wait::Micros;
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
+use crate::pg::error::Error;
 use crate::pg::latch::{ProcessLatch, deadlock_timeout, now, own_party, ring, waits_for_lock};
 use crate::pg::local::Local;
 use crate::pg::shim::frame;
@@ -117,14 +119,13 @@ impl Kept {
     }
 
     fn keep(&mut self, kind: Kind, bytes: &[u8]) {
-        let mut copy = Vec::new();
-        if self.open
-            && self.bytes + bytes.len() <= KEPT_LIMIT
-            && copy.try_reserve_exact(bytes.len()).is_ok()
+        if !self.open || self.bytes + bytes.len() > KEPT_LIMIT {
+            return;
+        }
+        if let Ok(copy) = memory::try_copy(bytes)
+            && memory::try_push_back(&mut self.messages, (kind, copy)).is_ok()
         {
-            copy.extend_from_slice(bytes);
             self.bytes += bytes.len();
-            self.messages.push_back((kind, copy));
         }
     }
 }
@@ -177,6 +178,10 @@ impl Surroundings for Here {
 
     fn append(&mut self, offset: u64, bytes: &[u8]) {
         self.spill.append(self.cluster, self.job, offset, bytes);
+    }
+
+    fn out_of_memory(&self) -> ! {
+        Error::out_of_memory().raise()
     }
 
     fn empty(&mut self) {
@@ -271,7 +276,7 @@ fn note_error(bytes: &[u8]) {
     ERROR.with(|error| {
         error.clear();
         // An error is as long as a user makes it; for want of memory its long texts are cut.
-        if error.try_reserve(bytes.len()).is_ok() {
+        if memory::try_reserve(error, bytes.len()).is_ok() {
             error.extend_from_slice(bytes);
         } else {
             *error = message::fit(bytes, SHORT_ERROR, text::clip);
