@@ -37,7 +37,7 @@ mod view;
 use crate::engine::handle::Cookie;
 use crate::engine::memory;
 use crate::leader::many::{self as handles, Handle};
-use crate::leader::session::Name;
+use crate::leader::session::{self, Name};
 use crate::pg::array;
 use crate::pg::error::{Error, Failure};
 use crate::pg::rows::Caller;
@@ -216,6 +216,7 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
     let outcome = unsafe {
         pgrx_extern_c_guard(move || {
             settings::define();
+            let _call = session::Call::begin();
             match body(Arguments(fcinfo)) {
                 Ok(value) => Outcome::Value(value),
                 Err(Failure::Own(error)) => error.raise(),

@@ -5,7 +5,6 @@ use crate::engine::sync::Ordering;
 use crate::leader::launch;
 use crate::pg::cluster::{attached, cluster};
 use crate::pg::latch::ring;
-use crate::pg::registration;
 use crate::pg::settings;
 use crate::pg::tuple::Value;
 use pgrx::pg_sys::Datum;
@@ -47,7 +46,7 @@ sql_function!(
     |arguments| {
         let wanted = arguments.int4(0).expect(STRICT).max(0).cast_unsigned();
         launch::check_enabled()?;
-        let ready = registration::prewarm(cluster()?, launch::lane_of_session(), wanted);
+        let ready = launch::prewarm(cluster()?, wanted);
         Ok(Datum::from(ready.cast_signed()))
     }
 );

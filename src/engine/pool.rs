@@ -7,6 +7,7 @@
 //! | `life` | a worker's place: a process reports in, takes jobs, rests, gives the place away, exits |
 //! | `staff` | seeing to it that every lane with queued jobs has workers on their way |
 //! | `share` | how many of a session's jobs may hold a worker |
+//! | [`gate`] | letting go of another session's finished jobs |
 //! | [`usage`] | what each login role uses |
 //! | [`waiters`] | waiting for a slot of the job table, or for one of those that a role may have |
 //! | `left` | finished jobs that their last holder could not free |
@@ -80,6 +81,7 @@
 //! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
 
+pub mod gate;
 pub mod soon;
 pub mod usage;
 pub mod waiters;
@@ -90,6 +92,7 @@ use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::table::{JobId, JobTable, Link, Slot};
 use super::wait::Micros;
 use super::worker::{Activity, WorkerWord};
+use gate::Gate;
 use share::Charge;
 pub use share::Leader;
 use usage::Usage;
@@ -685,6 +688,14 @@ impl<'a> Scheduler<'a> {
                 Activity::Busy(_) => place.party(),
                 _ => None,
             })
+    }
+
+    /// The lane of a worker that has no job; `None`: it has one, or there is none.
+    #[must_use]
+    pub fn without_job(&self, worker: u32) -> Option<LaneKey> {
+        let activity = self.activity(worker);
+        let has_none = !matches!(activity, Activity::Vacant | Activity::Busy(_));
+        has_none.then(|| self.lane_key(worker))
     }
 
     /// How many workers are doing what.

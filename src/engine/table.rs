@@ -9,8 +9,9 @@
 //! | `prev`, `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `usage` | the leader that claims the slot, in the same stretch without interrupts | `Reserved` | `publish` |
 //! | `bytes`, `file_bytes` | who allocates for the job or writes its file; for a view of all jobs only | any | |
-//! | `cookie`, `leader`, `database`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
+//! | `cookie`, `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
+//! | `being_read` | the leader | any | itself |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
 //! | `finished_at` | the bound worker, or whoever ends a queued job | before the last transition | `finish`, `cancel_queued` |
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
@@ -138,6 +139,8 @@ pub struct Slot {
     /// Role that launched it; rights are checked against this one.
     pub user: AtomicU32,
     options: AtomicU32,
+    /// The leader reads the result ([`super::pool::gate`]).
+    pub(super) being_read: AtomicU32,
     /// Bytes of result ring, as asked for.
     pub queue_size: AtomicU32,
     leader: AtomicU64,
@@ -147,6 +150,10 @@ pub struct Slot {
     pub bytes: AtomicU64,
     /// Bytes that its file has.
     pub file_bytes: AtomicU64,
+    /// Bytes that its role's blocks may have in all, by the launching session's settings.
+    pub memory_limit: AtomicU64,
+    /// Bytes that its role's files may have in all, likewise.
+    pub file_limit: AtomicU64,
     /// Microseconds, in the server's clock (`TimestampTz`).
     pub launched_at: AtomicU64,
     /// Likewise; 0 before it began.
@@ -177,11 +184,14 @@ impl Default for Slot {
             pid: AtomicU32::new(0),
             user: AtomicU32::new(0),
             options: AtomicU32::new(0),
+            being_read: AtomicU32::new(0),
             queue_size: AtomicU32::new(0),
             leader: AtomicU64::new(0),
             block: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             file_bytes: AtomicU64::new(0),
+            memory_limit: AtomicU64::new(0),
+            file_limit: AtomicU64::new(0),
             launched_at: AtomicU64::new(0),
             started_at: AtomicU64::new(0),
             finished_at: AtomicU64::new(0),
@@ -216,6 +226,9 @@ impl Slot {
         }
         self.pid.store(0, Ordering::Relaxed);
         self.block.store(0, Ordering::Relaxed);
+        self.being_read.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+        self.file_bytes.store(0, Ordering::Relaxed);
         self.started_at.store(0, Ordering::Relaxed);
         self.finished_at.store(0, Ordering::Relaxed);
         self.progress.reset();
@@ -242,6 +255,12 @@ impl Slot {
     #[must_use]
     pub fn label(&self) -> Option<Vec<u8>> {
         self.options().labeled.then(|| self.label.load())
+    }
+
+    /// Whether it is held back over its session's share. Meaningful while `Queued`.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.held.load(Ordering::Relaxed) != 0
     }
 
     /// Index of its login role's usage. Stays while the slot is not free.

@@ -19,6 +19,7 @@ use pgrx::warning;
 /// The signal is sent under the pool lock, under which a worker that exits takes itself off the table
 /// first: so it never reaches a recycled pid.
 pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Canceling {
+    let usage = cluster.slot(job).usage();
     let canceling = cluster.pool().cancel(job, terminate, |worker| {
         fault!("cancel-flagged");
         // SAFETY: the process exists, see above; the call only sends a signal.
@@ -33,6 +34,9 @@ pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Cancel
             Canceling::TooLate => Step::TooLate,
         },
     );
+    if matches!(canceling, Canceling::Finished(_)) {
+        cluster.pool().job_ended(usage);
+    }
     match canceling {
         Canceling::Finished(Release::LastOut) => block::release(cluster, job),
         Canceling::Finished(Release::Held { watched: true }) => {

@@ -2,7 +2,7 @@
 //!
 //! In a worker a session ends with the job that launched from it.
 
-use crate::leader::{control, room, session};
+use crate::leader::{control, session, slot_queue};
 use crate::pg::cluster;
 use crate::pg::latch::own_party;
 use crate::pg::registration;
@@ -12,7 +12,7 @@ pub fn release_all() {
     let Some(cluster) = cluster::attached() else {
         return;
     };
-    room::give_up(cluster);
+    slot_queue::give_up(cluster);
     session::end_all_readings(cluster);
     // One after the other: an exit must not need memory.
     while let Some(tracked) = session::any_held() {
@@ -25,6 +25,7 @@ pub fn release_all() {
         }
     }
     session::forget_statistics();
+    session::abandon_gate(cluster);
     let own = own_party();
     if cluster
         .pool()

@@ -173,7 +173,7 @@ impl Fanout {
         };
         Ok(Self {
             cluster,
-            session: Context::capture(),
+            session: Context::capture(cluster),
             statements: statements_of(asked.statements, memory)?,
             next: 0,
             max_parallel,

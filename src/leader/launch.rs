@@ -2,7 +2,8 @@
 //!
 //! 1. The settings, the users and the text are put together; nothing is shared yet.
 //! 2. A slot is claimed and tracked; the request goes into an arena block. An error until it is published gives
-//!    both back ([`Reservation`]). When the job table is full the launch waits for a slot first ([`room`]).
+//!    both back ([`Reservation`]). When the login role is at its
+//!    limit, or the job table full, the launch waits for a slot first ([`slot_queue`]).
 //! 3. Under the pool lock the job is published, and handed to an idle worker or put at the end of its
 //!    lane. If it has to wait, workers are started as far as there are places. With
 //!    `on_exhaustion = queue` a job over its session's share is held back instead.
@@ -16,13 +17,14 @@
 use crate::engine::handle::Cookie;
 use crate::engine::job::{Phase, Snapshot};
 use crate::engine::pool::soon::Awake;
-use crate::engine::pool::{LaneKey, Placement, Staffing};
+use crate::engine::pool::{LaneKey, Limits, Placement, Staffing};
 use crate::engine::sync::Ordering;
 use crate::engine::table::{JobId, Options, Slot};
 use crate::engine::wait::linger;
-use crate::leader::{control, room, session, wait};
+use crate::leader::slot_queue::{self, NoSlot, RoleLimits};
+use crate::leader::{control, roles, session, wait};
 use crate::pg::block::{self, Block, Request};
-use crate::pg::cluster::{Cluster, cluster, no_slot};
+use crate::pg::cluster::{Cluster, cluster};
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch::{self, ProcessLatch, own_party, ring, shared_now};
 use crate::pg::local::Local;
@@ -61,13 +63,16 @@ pub struct Context {
     guc_state: Rc<Vec<u8>>,
     /// Milliseconds; -1: what the settings say.
     statement_timeout: i32,
+    limits: RoleLimits,
 }
 
 impl Context {
     /// The session as it is now.
-    pub fn capture() -> Self {
+    pub fn capture(cluster: &'static Cluster) -> Self {
+        let identity = own_identity();
         Self {
-            identity: own_identity(),
+            identity,
+            limits: RoleLimits::capture(cluster, &identity),
             guc_state: guc_state::current(),
             statement_timeout: match settings::worker_timeout() {
                 0 => -1,
@@ -75,15 +80,6 @@ impl Context {
             },
         }
     }
-}
-
-/// What a launch does when there is no free slot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum NoSlot {
-    /// Nothing: there is none.
-    GiveUp,
-    /// It waits so many milliseconds.
-    Wait(i32),
 }
 
 /// The lane this session launched in last: looked at first.
@@ -206,32 +202,18 @@ pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
         return Err(session::too_many().into());
     }
     let cluster = cluster()?;
-    let context = Context::capture();
+    let context = Context::capture(cluster);
     let options = Options {
         by_pid: launch.by_pid,
         submit: launch.submit,
         bounded: queues,
         ..Options::default()
     };
-    let no_slot_policy = match on_exhaustion {
-        OnExhaustion::Error => NoSlot::GiveUp,
-        OnExhaustion::Wait | OnExhaustion::Queue => NoSlot::Wait(settings::launch_timeout()),
-    };
-    let (reservation, cookie) = reserve(
-        cluster,
-        &context,
-        launch,
-        options,
-        queue_size,
-        no_slot_policy,
-    )?
-    .ok_or_else(no_slot)?;
-    place(
-        reservation,
-        cookie,
-        own_lane(&context.identity),
-        on_exhaustion,
-    )
+    let timeout_ms = (on_exhaustion != OnExhaustion::Error).then(settings::launch_timeout);
+    let (reservation, cookie) =
+        reserve(cluster, &context, launch, options, queue_size, timeout_ms)?
+            .map_err(NoSlot::error)?;
+    place(reservation, cookie, &context, on_exhaustion)
 }
 
 /// Launches a job of a fan-out: nobody is given its handle, and it counts against no limit of the session.
@@ -257,24 +239,17 @@ pub fn launch_for_fanout(
         uncounted: true,
         ..Options::default()
     };
-    let no_slot_policy = match (may_wait, settings::on_exhaustion()) {
-        (false, _) | (true, OnExhaustion::Error) => NoSlot::GiveUp,
-        (true, _) => NoSlot::Wait(settings::launch_timeout()),
-    };
+    let waits = may_wait && settings::on_exhaustion() != OnExhaustion::Error;
+    let timeout_ms = waits.then(settings::launch_timeout);
     let queue_size = settings::default_queue_size();
-    let reserved = reserve(
-        cluster,
-        context,
-        &launch,
-        options,
-        queue_size,
-        no_slot_policy,
-    )?;
-    let Some((reservation, _)) = reserved else {
-        return if may_wait { Err(no_slot()) } else { Ok(None) };
+    let reserved = reserve(cluster, context, &launch, options, queue_size, timeout_ms)?;
+    let (reservation, _) = match reserved {
+        Ok(reserved) => reserved,
+        Err(why) if may_wait => return Err(why.error()),
+        Err(_) => return Ok(None),
     };
     let job = reservation.job;
-    let (placement, lane, staffing) = publish(reservation, own_lane(&context.identity), false)?;
+    let (placement, lane, staffing) = publish(reservation, context, false)?;
     fault!("job-enqueued");
     match placement {
         Placement::Handed(worker) => ring(worker),
@@ -294,8 +269,9 @@ fn reserve(
     launch: &Launch<'_>,
     options: Options,
     queue_size: i32,
-    no_slot_policy: NoSlot,
-) -> Result<Option<(Reservation, Cookie)>, Error> {
+    timeout_ms: Option<i32>,
+) -> Result<Result<(Reservation, Cookie), NoSlot>, Error> {
+    session::enter_first(cluster);
     block::release_left_behind(cluster);
     let random = random()?;
     let cookie = |job: JobId| Cookie::new(job.index, job.generation, random);
@@ -303,12 +279,9 @@ fn reserve(
         fault!("slot-claimed");
         session::track(job, cookie(job), launch.by_pid, launch.submit);
     };
-    let claimed = match no_slot_policy {
-        NoSlot::GiveUp => cluster.jobs().claim().inspect(|&job| track(job)),
-        NoSlot::Wait(timeout) => room::claim(cluster, timeout, track),
-    };
-    let Some(job) = claimed else {
-        return Ok(None);
+    let job = match slot_queue::claim(cluster, &context.limits, timeout_ms, track) {
+        Ok(job) => job,
+        Err(why) => return Ok(Err(why)),
     };
     let cookie = cookie(job);
     let reservation = Reservation { cluster, job };
@@ -325,6 +298,9 @@ fn reserve(
         ..options
     };
     slot.prepare(cookie, own_party(), options, &excluded);
+    context.limits.note(slot);
+    slot.database
+        .store(own_lane(&context.identity).database, Ordering::Relaxed);
     if let Some(label) = launch.label {
         slot.set_label(&text::cut::<{ crate::engine::table::LABEL_LIMIT }>(label));
     }
@@ -350,25 +326,35 @@ fn reserve(
     slot.launched_at.store(shared_now(), Ordering::Relaxed);
     slot.preview
         .store(&text::cut_marked::<{ crate::engine::table::PREVIEW_LIMIT }>(launch.sql));
-    Ok(Some((reservation, cookie)))
+    Ok(Ok((reservation, cookie)))
 }
 
 /// Publishes a reserved job in its lane; `soon`: with a worker that need not be woken, if that is worth a moment.
 fn publish(
     reservation: Reservation,
-    key: LaneKey,
+    context: &Context,
     soon: bool,
 ) -> Result<(Placement, u32, Option<Staffing>), Error> {
     let Reservation { cluster, job } = reservation;
     fault!("request-filled");
-    let limit = settings::max_workers() as u32;
-    let (placement, lane, staffing) = if soon {
-        place_soon(cluster, job, key, limit)
-    } else {
-        let (hint, now) = (LANE_HINT.get(), shared_now());
-        cluster
-            .pool()
-            .locked(|scheduler| registration::place(scheduler, cluster, job, key, hint, limit, now))
+    let key = own_lane(&context.identity);
+    let limit = Limits {
+        session_jobs: settings::max_workers() as u32,
+        lane_workers: context.limits.lane_workers,
+    };
+    let (placement, lane, staffing) = loop {
+        let placed = if soon {
+            place_soon(cluster, job, key, limit)
+        } else {
+            let (hint, now) = (LANE_HINT.get(), shared_now());
+            cluster.pool().locked(|scheduler| {
+                registration::place(scheduler, cluster, job, key, hint, limit, now)
+            })
+        };
+        let is_refused = placed.0 == Placement::Refused;
+        if !is_refused || !roles::may_launch_again(cluster, cluster.slot(job).usage()) {
+            break placed;
+        }
     };
     LANE_HINT.set(lane);
     match placement {
@@ -380,6 +366,7 @@ fn publish(
                 "too many combinations of database and role have background jobs",
             ));
         }
+        Placement::Refused => return Err(refused()),
     }
     std::mem::forget(reservation);
     Ok((placement, lane, staffing))
@@ -388,11 +375,11 @@ fn publish(
 fn place(
     reservation: Reservation,
     cookie: Cookie,
-    key: LaneKey,
+    context: &Context,
     on_exhaustion: OnExhaustion,
 ) -> Result<(u32, Cookie), Failure> {
     let Reservation { cluster, job } = reservation;
-    let (placement, lane, staffing) = publish(reservation, key, true)?;
+    let (placement, lane, staffing) = publish(reservation, context, true)?;
     fault!("job-enqueued");
     if let Placement::Handed(worker) = placement {
         ring(worker);
@@ -410,9 +397,11 @@ fn place(
     Ok((pid, cookie))
 }
 
-/// The lane that this session's jobs are of.
-pub fn lane_of_session() -> LaneKey {
-    own_lane(&own_identity())
+/// Starts workers of this session's lane until `wanted` are idle or on their way, as far as may be. How many there are.
+pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
+    let identity = own_identity();
+    let limits = RoleLimits::capture(cluster, &identity);
+    registration::prewarm(cluster, own_lane(&identity), wanted, limits.lane_workers)
 }
 
 /// Places a job, with an idle worker that is awake if there is one or will be in a moment
@@ -421,7 +410,7 @@ fn place_soon(
     cluster: &'static Cluster,
     job: JobId,
     key: LaneKey,
-    limit: u32,
+    limit: Limits,
 ) -> (Placement, u32, Option<Staffing>) {
     let (pool, hint, now) = (cluster.pool(), LANE_HINT.get(), shared_now());
     let mut may_linger = true;
@@ -487,6 +476,16 @@ fn await_worker(
     }
 }
 
+/// An administrator ends the jobs of this session's login role.
+fn refused() -> Error {
+    Error::new(
+        ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "background jobs of this role are refused",
+    )
+    .detail("An administrator is ending the jobs of the login role.")
+    .hint("Launch again when they have ended.")
+}
+
 /// No worker became free within `timeout` milliseconds.
 pub fn no_worker(timeout: i32) -> Error {
     Error::new(
@@ -494,9 +493,9 @@ pub fn no_worker(timeout: i32) -> Error {
         "no background worker is available",
     )
     .detail(if timeout == 0 {
-        String::from("All places for background workers are taken.")
+        String::from("All background worker slots are taken, or the role has as many workers in this database as it may have.")
     } else {
         format!("None became free within {timeout} ms.")
     })
-    .hint("Raise max_worker_processes or pg_background.launch_timeout, or set pg_background.on_exhaustion to queue.")
+    .hint("Raise max_worker_processes, pg_background.max_pool_workers, pg_background.lane_max_workers or pg_background.launch_timeout, or set pg_background.on_exhaustion to queue.")
 }

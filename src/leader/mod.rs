@@ -18,7 +18,8 @@
 //! | [`fanout`] | many statements, a bounded number in flight |
 //! | [`oneshot`] | a job from its launch to its end in one call |
 //! | [`view`] | list, statistics, progress |
-//! | [`room`] | waiting until there is room in the job table |
+//! | [`roles`] | what an administrator sees of the roles that have jobs, and does about them |
+//! | [`slot_queue`] | claiming a slot of the job table, and waiting for one |
 //! | [`exit`] | what happens when the session ends |
 
 pub mod columns;
@@ -34,8 +35,9 @@ pub mod oneshot;
 pub mod outcome;
 pub mod reading;
 pub mod result;
-pub mod room;
+pub mod roles;
 pub mod session;
+pub mod slot_queue;
 pub mod stream;
 pub mod view;
 pub mod wait;

@@ -146,7 +146,7 @@ impl Reading {
         per_frame: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
         let block = Block::of(cluster, job);
-        session::begin_reading(job)?;
+        session::begin_reading(cluster, job)?;
         let (shared, buffer) = block
             .ring()
             .expect("a job that was not submitted has a ring");

@@ -15,14 +15,20 @@
 //! ends the reading ([`end_reading`]). The exit callback gives up everything; a reading that is ended after
 //! it is told that the job is gone.
 //!
+//! An administrator may let go of a session's finished jobs. The session does not find that in the middle of a call:
+//! each call of a function of the extension is a [`Call`], and has the session's gate
+//! ([`crate::engine::pool::gate`]); the next one forgets what is gone.
+//!
 //! Statistics count a job when it has finished and this session has noticed: at the latest when it lets
 //! go of it.
 
 use crate::engine::handle::Cookie;
 use crate::engine::job::{Phase, Release, Snapshot};
 use crate::engine::memory;
+use crate::engine::pool::Leader;
 use crate::engine::sync::Ordering;
 use crate::engine::table::{JobId, Slot};
+use crate::engine::wait::{NoVigil, wait_for};
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached, cluster};
 use crate::pg::error::Error;
@@ -119,6 +125,129 @@ static SESSION: Local<Session> = Local::new(Session {
         run_time: 0,
     },
 });
+
+/// How many calls of the extension's functions are under way, one within the other.
+static CALLS: Local<u32> = Local::new(0);
+
+/// The session is within its gate ([`crate::engine::pool::gate`]).
+static WITHIN: Local<bool> = Local::new(false);
+
+/// Purges of this session's jobs that it knows of.
+static PURGES: Local<u32> = Local::new(0);
+
+/// A call of one of the extension's functions: nobody else lets go of this session's jobs meanwhile. Ends when dropped.
+pub struct Call(());
+
+impl Call {
+    /// Begins. Waits for a purge that is under way; that is short.
+    pub fn begin() -> Self {
+        CALLS.set(CALLS.get() + 1);
+        let call = Self(());
+        if let Some(cluster) = attached() {
+            enter(cluster);
+        }
+        call
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        CALLS.set(CALLS.get() - 1);
+        if CALLS.get() == 0 {
+            leave();
+        }
+    }
+}
+
+fn own_entry(cluster: &'static Cluster) -> Option<&'static Leader> {
+    let own = latch::own_party();
+    cluster.pool().leader(own).filter(|entry| entry.is_of(own))
+}
+
+/// A session that has no entry yet has no jobs.
+fn enter(cluster: &'static Cluster) {
+    if WITHIN.get() {
+        return;
+    }
+    let Some(entry) = own_entry(cluster) else {
+        return;
+    };
+    if !entry.enter() {
+        let latch = latch::ProcessLatch::new(cluster);
+        let arm = || entry.await_entry();
+        let _ = wait_for(&latch, None, &mut NoVigil, arm, || {
+            entry.enter().then_some(())
+        });
+    }
+    WITHIN.set(true);
+    let purges = entry.purges();
+    if purges != PURGES.get() {
+        PURGES.set(purges);
+        forget_purged(cluster);
+    }
+}
+
+/// The session is about to have its first job.
+pub fn enter_first(cluster: &'static Cluster) {
+    if !WITHIN.get() {
+        let own = latch::own_party();
+        cluster.pool().locked(|scheduler| scheduler.enrol(own));
+        enter(cluster);
+    }
+}
+
+fn leave() {
+    if !WITHIN.get() {
+        return;
+    }
+    let entry = attached().and_then(|cluster| Some((cluster, own_entry(cluster)?)));
+    if let Some((cluster, entry)) = entry {
+        while !entry.leave() {
+            purge_own(cluster);
+        }
+    }
+    WITHIN.set(false);
+}
+
+/// Somebody else let go of jobs of this session.
+fn forget_purged(cluster: &'static Cluster) {
+    let is_held = |job: JobId| {
+        let now = cluster.slot(job).word.load_if(job.generation);
+        now.is_some_and(|now| now.leader())
+    };
+    for tracked in held() {
+        if !is_held(tracked.job) {
+            block::unmap(tracked.job);
+            forget(tracked.job);
+        }
+    }
+}
+
+/// Lets go of the finished jobs of this session whose results nobody is reading. How many there were. Does not throw.
+pub fn purge_own(cluster: &'static Cluster) -> i32 {
+    let mut count = 0;
+    for tracked in held() {
+        let is_read = SESSION.with(|session| {
+            session
+                .being_read
+                .iter()
+                .any(|read| read.job == tracked.job)
+        });
+        if tracked.given && !is_read && notice(cluster, tracked.job).phase().is_finished() {
+            let_go(cluster, tracked.job);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The session ends: the gate is not its own any more.
+pub fn abandon_gate(cluster: &'static Cluster) {
+    if let Some(entry) = own_entry(cluster) {
+        entry.abandon_gate();
+    }
+    WITHIN.set(false);
+}
 
 /// Which functions a handle was given to; they answer a wrong cookie differently.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -256,7 +385,7 @@ pub fn let_go(cluster: &'static Cluster, job: JobId) {
 ///
 /// # Errors
 /// 55006 when it is being read already.
-pub fn begin_reading(job: JobId) -> Result<(), Error> {
+pub fn begin_reading(cluster: &'static Cluster, job: JobId) -> Result<(), Error> {
     SESSION.with(|session| {
         if session.being_read.iter().any(|read| read.job == job) {
             return Err(Error::new(
@@ -266,7 +395,9 @@ pub fn begin_reading(job: JobId) -> Result<(), Error> {
         }
         session.being_read.push(BeingRead { job, let_go: false });
         Ok(())
-    })
+    })?;
+    cluster.slot(job).set_being_read(true);
+    Ok(())
 }
 
 /// Whether a job that is being read was let go of.
@@ -288,6 +419,9 @@ pub fn end_reading(cluster: &'static Cluster, job: JobId) {
         let index = session.being_read.iter().position(|read| read.job == job)?;
         Some(session.being_read.swap_remove(index).let_go)
     });
+    if let_go.is_some() {
+        cluster.slot(job).set_being_read(false);
+    }
     if let_go == Some(true) {
         drop_hold(cluster, job);
     }
@@ -297,6 +431,7 @@ pub fn end_reading(cluster: &'static Cluster, job: JobId) {
 /// not touch the job any more.
 pub fn end_all_readings(cluster: &'static Cluster) {
     while let Some(read) = SESSION.with(|session| session.being_read.pop()) {
+        cluster.slot(read.job).set_being_read(false);
         if read.let_go {
             drop_hold(cluster, read.job);
         }

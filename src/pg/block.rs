@@ -170,7 +170,7 @@ struct Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         segment::unmap_all_of(self.job);
-        self.cluster.deallocate(self.memory, self.size);
+        self.cluster.deallocate(self.job, self.memory, self.size);
     }
 }
 
@@ -217,7 +217,7 @@ impl Block {
         let (pointer, segment, origin) = match memory {
             BlockRef::Arena(pointer) => (pointer, None, pointer.get()),
             BlockRef::Segment(_) => {
-                let pointer = cluster.allocate_in_arena(size_of::<Header>())?;
+                let pointer = cluster.allocate_in_arena(job, size_of::<Header>())?;
                 (pointer, Some(memory), 0)
             }
         };
@@ -429,7 +429,7 @@ impl Block {
         let Ok(len) = u32::try_from(body.len()) else {
             return;
         };
-        let Some(long) = self.cluster.try_store(body) else {
+        let Some(long) = self.cluster.try_store(self.job, body) else {
             return;
         };
         // SAFETY: as above.
@@ -497,11 +497,11 @@ impl Block {
         };
         for (part, size) in parts {
             if let Some(part) = part {
-                cluster.deallocate(part, size);
+                cluster.deallocate(job, part, size);
             }
         }
         if let Some(pointer) = ArenaPointer::new(pointer) {
-            cluster.deallocate(BlockRef::Arena(pointer), block);
+            cluster.deallocate(job, BlockRef::Arena(pointer), block);
         }
     }
 
@@ -538,9 +538,10 @@ pub fn unmap(job: JobId) {
 pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
     let slot = cluster.slot(job);
     slot.finished_at.store(shared_now(), Ordering::Relaxed);
-    let leader = slot.leader();
+    let (leader, usage) = (slot.leader(), slot.usage());
     trace::step(job, Step::Ended(end));
     let release_now = slot.word.finish(job.generation, end);
+    cluster.pool().job_ended(usage);
     fault!("job-finished");
     match release_now {
         Release::Held { watched: true } => {

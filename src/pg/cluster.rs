@@ -40,7 +40,7 @@ use crate::pg::configuration::Board;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
-use crate::pg::{exit, segment, settings, shim, wait_event};
+use crate::pg::{exit, segment, settings, shim, text, wait_event};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_OUT_OF_MEMORY,
@@ -428,9 +428,13 @@ impl Cluster {
         &self.root.spill_bytes
     }
 
-    /// Workers in all lanes at most.
+    /// Workers in all lanes at most. By default a quarter of the server's places stays free for parallel queries,
+    /// logical replication and others.
     pub fn worker_cap(&self) -> u32 {
-        settings::max_pool_workers().min(self.workers)
+        let default = (self.workers - self.workers / 4).max(1);
+        settings::max_pool_workers()
+            .unwrap_or(default)
+            .min(self.workers)
     }
 
     /// `pg_background.max_memory` as it is configured now, bytes.
@@ -445,24 +449,69 @@ impl Cluster {
     /// # Errors
     /// 53200 when there is no memory, or `pg_background.max_memory` is reached.
     pub fn allocate(&self, job: JobId, size: usize) -> Result<BlockRef, Error> {
-        if size <= LARGE
-            && let Some(pointer) = self.find_in_arena(size)
-        {
-            return Ok(BlockRef::Arena(pointer));
-        }
-        self.make_segment(job, size)
+        let charge = self
+            .charge(job, size)
+            .ok_or_else(|| self.over_role_limit(job, size))?;
+        let found = if size <= LARGE {
+            self.find_in_arena(size)
+        } else {
+            None
+        };
+        let block = match found {
+            Some(pointer) => BlockRef::Arena(pointer),
+            None => self.make_segment(job, size)?,
+        };
+        charge.keep();
+        Ok(block)
     }
 
     /// As [`allocate`](Self::allocate), in the arena, where it can always be found without mapping what is large.
     ///
     /// # Errors
     /// 53200 when the arena is full.
-    pub fn allocate_in_arena(&self, size: usize) -> Result<ArenaPointer, Error> {
-        self.find_in_arena(size).ok_or_else(|| {
+    pub fn allocate_in_arena(&self, job: JobId, size: usize) -> Result<ArenaPointer, Error> {
+        let charge = self
+            .charge(job, size)
+            .ok_or_else(|| self.over_role_limit(job, size))?;
+        let pointer = self.find_in_arena(size).ok_or_else(|| {
             self.out_of_memory(format!(
                 "Failed on a request of {size} bytes; the area for requests and small results is full."
             ))
+        })?;
+        charge.keep();
+        Ok(pointer)
+    }
+
+    /// Charges a job's role with memory for it: the one place in which a role's bytes grow. `None`: the role is at its
+    /// limit.
+    fn charge(&self, job: JobId, size: usize) -> Option<Charge<'_>> {
+        let slot = self.slot(job);
+        let limit = slot.memory_limit.load(Ordering::Relaxed);
+        let usage = self.pool.usage(slot.usage());
+        usage.claim_bytes(size as u64, limit).then(|| {
+            slot.bytes.fetch_add(size as u64, Ordering::Relaxed);
+            Charge {
+                usage,
+                slot,
+                size: size as u64,
+            }
         })
+    }
+
+    fn over_role_limit(&self, job: JobId, size: usize) -> Error {
+        let slot = self.slot(job);
+        let limit = slot.memory_limit.load(Ordering::Relaxed) / 1024;
+        let role = text::role_name(self.pool.usage(slot.usage()).role());
+        Error::new(
+            ERRCODE_OUT_OF_MEMORY,
+            format!("background jobs of role {role} have too much shared memory"),
+        )
+        .detail(format!(
+            "Failed on a request of {size} bytes; the jobs of a role may have {limit} kB together, unread results included."
+        ))
+        .hint(format!(
+            "Read or detach finished jobs, or have a superuser raise pg_background.role_max_memory (ALTER ROLE {role} SET ...)."
+        ))
     }
 
     /// Allocates memory for these bytes and puts them there.
@@ -478,24 +527,27 @@ impl Cluster {
     }
 
     /// As [`store`](Self::store), without throwing. `None` also during the process's exit.
-    pub fn try_store(&self, bytes: &[u8]) -> Option<BlockRef> {
+    pub fn try_store(&self, job: JobId, bytes: &[u8]) -> Option<BlockRef> {
         if exit::in_progress() {
             return None;
         }
+        let charge = self.charge(job, bytes.len())?;
         if bytes.len() <= LARGE
             && let Some(pointer) = self.try_arena(bytes.len())
         {
             let Some(into) = self.reach(pointer) else {
-                self.deallocate(BlockRef::Arena(pointer), bytes.len());
+                self.give_to_arena(pointer, bytes.len());
                 return None;
             };
             // SAFETY: fresh memory of that size, which nobody else knows.
             unsafe { into.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            charge.keep();
             return Some(BlockRef::Arena(pointer));
         }
         let claim = self.claim_segment(bytes.len()).ok()?;
         let handle = segment::try_store(bytes)?;
         claim.keep();
+        charge.keep();
         Some(BlockRef::Segment(handle))
     }
 
@@ -628,16 +680,15 @@ impl Cluster {
 
     /// Frees the `size` bytes that were allocated. Only by the last that knows them. Does not throw. This process has
     /// not mapped a segment any more, or unmaps it next.
-    pub fn deallocate(&self, block: BlockRef, size: usize) {
+    pub fn deallocate(&self, job: JobId, block: BlockRef, size: usize) {
+        let slot = self.slot(job);
+        drop(Charge {
+            usage: self.pool.usage(slot.usage()),
+            slot,
+            size: size as u64,
+        });
         match block {
-            BlockRef::Arena(pointer) => {
-                self.root
-                    .arena_bytes
-                    .fetch_sub(size as u64, Ordering::Relaxed);
-                self.blocks_beside(pointer).fetch_sub(1, Ordering::Relaxed);
-                // SAFETY: by law 3 the caller is the last that knows the pointer.
-                unsafe { shim::pgb_free(self.area, pointer.get()) };
-            }
+            BlockRef::Arena(pointer) => self.give_to_arena(pointer, size),
             BlockRef::Segment(handle) => {
                 segment::free(handle);
                 drop(Claim {
@@ -646,6 +697,15 @@ impl Cluster {
                 });
             }
         }
+    }
+
+    fn give_to_arena(&self, pointer: ArenaPointer, size: usize) {
+        self.root
+            .arena_bytes
+            .fetch_sub(size as u64, Ordering::Relaxed);
+        self.blocks_beside(pointer).fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: by law 3 the caller is the last that knows the pointer.
+        unsafe { shim::pgb_free(self.area, pointer.get()) };
     }
 
     /// Where memory of a job that this process holds is in this process. Maps it if need be, and throws if that cannot
@@ -669,6 +729,28 @@ impl Cluster {
         // SAFETY: as in `in_arena`.
         let map = || unsafe { shim::pgb_reach(self.area, pointer) }.cast::<u8>();
         Some(exit::attempt(pointer, map)).filter(|address| !address.is_null())
+    }
+}
+
+/// What a piece of memory counts for a job and its role; taken back when dropped, on an error too. The slot is the
+/// job's until all of its memory is freed.
+struct Charge<'a> {
+    usage: &'a Usage,
+    slot: &'a Slot,
+    size: u64,
+}
+
+impl Charge<'_> {
+    /// There is such memory now.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.usage.release_bytes(self.size);
+        self.slot.bytes.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@
 
 use crate::engine::job::End;
 use crate::engine::message;
-use crate::engine::pool::{LaneKey, Placement, START_LIMIT, Scheduler, Staffing};
+use crate::engine::pool::{LaneKey, Limits, Placement, START_LIMIT, Scheduler, Staffing};
 use crate::engine::table::JobId;
 use crate::engine::wait::{Latch, Micros, NoVigil, wait_for};
 use crate::pg::block::{self, Block};
@@ -182,14 +182,14 @@ impl Drop for Claim {
 
 /// Starts workers of the lane `key` until `wanted` are idle or on their way, as far as there are places.
 /// Returns how many there are.
-pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32) -> u32 {
+pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_workers: u32) -> u32 {
     let _ = settle(cluster);
     let cap = cluster.worker_cap();
     loop {
         let now = shared_now();
         let (ready, place) = cluster
             .pool()
-            .locked(|scheduler| scheduler.prewarm(key, wanted, cap, now));
+            .locked(|scheduler| scheduler.prewarm(key, wanted, lane_workers, cap, now));
         let Some((worker, generation)) = place else {
             return ready;
         };
@@ -205,17 +205,17 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32) -> u32 {
 }
 
 /// Places a reserved job in its lane and, if it has to wait there, finds the first thing to do about it.
-/// `limit`: its session's share.
+/// `limits`: what its session allows.
 pub fn place(
     scheduler: &mut Scheduler<'_>,
     cluster: &'static Cluster,
     job: JobId,
     key: LaneKey,
     hint: u32,
-    limit: u32,
+    limits: Limits,
     now: Micros,
 ) -> (Placement, u32, Option<Staffing>) {
-    let (placement, lane) = scheduler.place(job, key, hint, limit);
+    let (placement, lane) = scheduler.place(job, key, hint, limits);
     fault!("job-placed");
     let staffing = (placement == Placement::Queued)
         .then(|| scheduler.staff(lane, cluster.worker_cap(), true, now));

@@ -131,6 +131,10 @@ static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4096);
 static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(MAX_MEMORY_IS.default);
 static ON_EXHAUSTION: GucSetting<OnExhaustion> =
     GucSetting::<OnExhaustion>::new(OnExhaustion::Wait);
+static ROLE_MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static ROLE_MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static ROLE_MAX_DISK: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static LANE_MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static LAUNCH_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static SPIN: GucSetting<i32> = GucSetting::<i32>::new(SPIN_IS.default);
 
@@ -192,12 +196,9 @@ pub fn worker_max_jobs() -> u32 {
     limit as u32
 }
 
-/// `pg_background.max_pool_workers` as it is configured now, or what the server allows.
-pub fn max_pool_workers() -> u32 {
-    match configuration::now(Published::MaxPoolWorkers) {
-        -1 => u32::MAX,
-        limit => limit as u32,
-    }
+/// `pg_background.max_pool_workers` as it is configured now; `None`: the default.
+pub fn max_pool_workers() -> Option<u32> {
+    u32::try_from(configuration::now(Published::MaxPoolWorkers)).ok()
 }
 
 /// `pg_background.max_jobs`.
@@ -211,6 +212,36 @@ pub fn max_memory() -> Option<usize> {
         -1 => None,
         kilobytes => Some(kilobytes as usize * 1024),
     }
+}
+
+/// `pg_background.role_max_jobs`; `None`: the default.
+pub fn role_max_jobs() -> Option<u32> {
+    u32::try_from(ROLE_MAX_JOBS.get()).ok()
+}
+
+/// `pg_background.role_max_memory`, bytes; `None`: the default.
+pub fn role_max_memory() -> Option<u64> {
+    u64::try_from(ROLE_MAX_MEMORY.get())
+        .ok()
+        .map(|kilobytes| kilobytes * 1024)
+}
+
+/// `pg_background.role_max_disk`, bytes; by default `temp_file_limit`. `None`: no limit.
+pub fn role_max_disk() -> Option<u64> {
+    // SAFETY: a plain global of this process.
+    let default = unsafe { pg_sys::temp_file_limit };
+    let kilobytes = match ROLE_MAX_DISK.get() {
+        -1 => default,
+        limit => limit,
+    };
+    u64::try_from(kilobytes)
+        .ok()
+        .map(|kilobytes| kilobytes * 1024)
+}
+
+/// `pg_background.lane_max_workers`; 0: any number.
+pub fn lane_max_workers() -> u32 {
+    u32::try_from(LANE_MAX_WORKERS.get()).unwrap_or(0)
 }
 
 /// `pg_background.on_exhaustion`.
@@ -395,7 +426,7 @@ pub fn define() -> bool {
     MAX_POOL_WORKERS_IS.define(
         &MAX_POOL_WORKERS,
         c"Workers in the whole cluster at most.",
-        c"-1 means as many as max_worker_processes leaves.",
+        c"-1 means three quarters of max_worker_processes.",
         GucContext::Sighup,
     );
     GucRegistry::define_int_guc(
@@ -413,6 +444,46 @@ pub fn define() -> bool {
         c"Shared memory for requests, outcomes and result queues at most.",
         c"One half is for what is larger than 4 MB. -1 means 160 kB for each job of max_jobs, at least 640 MB.",
         GucContext::Sighup,
+    );
+    GucRegistry::define_int_guc(
+        c"pg_background.role_max_jobs",
+        c"Background jobs that the login role may have at a time, in all sessions and databases.",
+        c"Queued, running and unread ones. -1 means half of max_jobs. Superusers who log in have no limit.",
+        &ROLE_MAX_JOBS,
+        -1,
+        crate::engine::handle::MAX_JOBS as i32,
+        GucContext::Suset,
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"pg_background.role_max_memory",
+        c"Shared memory that the background jobs of the login role may have at a time.",
+        c"-1 means half of max_memory.",
+        &ROLE_MAX_MEMORY,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"pg_background.role_max_disk",
+        c"Disk space that the unread results of the login role may take up at a time.",
+        c"-1 means the session's temp_file_limit, for all of them together.",
+        &ROLE_MAX_DISK,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"pg_background.lane_max_workers",
+        c"Workers that the login role may have at a time in this database.",
+        c"-1 means any number; more jobs wait in their queue.",
+        &LANE_MAX_WORKERS,
+        -1,
+        i32::from(u16::MAX),
+        GucContext::Suset,
+        none,
     );
     GucRegistry::define_enum_guc(
         c"pg_background.on_exhaustion",

@@ -15,7 +15,9 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::memory::Assembly;
 use crate::pg::shim::{self, guarded};
+use crate::pg::text;
 use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 
 /// A job's file, in its block. Written by the worker, before the first bytes of the file are published.
 #[repr(C)]
@@ -43,8 +45,8 @@ impl SpillFile {
 
     /// Appends, as the worker that runs the job. Throws when that is not possible.
     pub fn append(&self, cluster: &'static Cluster, job: JobId, offset: u64, bytes: &[u8]) {
-        if let Err(error) = self.claim(cluster, job, bytes.len()) {
-            error.raise();
+        if !self.claim(cluster, job, bytes.len()) {
+            over_limit(cluster, job).raise();
         }
         let fresh = self.number.load(Ordering::Relaxed) == 0;
         if fresh {
@@ -72,7 +74,7 @@ impl SpillFile {
         offset: u64,
         bytes: &[u8],
     ) -> bool {
-        if self.claim(cluster, job, bytes.len()).is_err() {
+        if !self.claim(cluster, job, bytes.len()) {
             return false;
         }
         let fresh = self.number.load(Ordering::Relaxed) == 0;
@@ -98,20 +100,28 @@ impl SpillFile {
 
     /// Counts bytes that are about to be written: the one place in which a file grows, and in which an account that
     /// they are charged to can refuse them. Does not throw.
-    ///
-    /// # Errors
-    /// None today.
-    #[expect(clippy::unnecessary_wraps, reason = "an account may refuse")]
-    fn claim(&self, cluster: &'static Cluster, _job: JobId, bytes: usize) -> Result<(), Error> {
+    /// `false`: the files of the job's role would have more than they may have.
+    fn claim(&self, cluster: &'static Cluster, job: JobId, bytes: usize) -> bool {
         let bytes = bytes as u64;
+        let slot = cluster.slot(job);
+        let limit = slot.file_limit.load(Ordering::Relaxed);
+        let usage = cluster.pool().usage(slot.usage());
+        if !usage.claim_file_bytes(bytes, limit) {
+            return false;
+        }
+        slot.file_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         cluster.spill_bytes().fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        true
     }
 
     /// Takes back what was claimed: the one place in which a file shrinks.
-    fn give_back(&self, cluster: &'static Cluster, _job: JobId) {
+    fn give_back(&self, cluster: &'static Cluster, job: JobId) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        let slot = cluster.slot(job);
+        let usage = cluster.pool().usage(slot.usage());
+        usage.release_file_bytes(bytes);
+        slot.file_bytes.fetch_sub(bytes, Ordering::Relaxed);
         cluster.spill_bytes().fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -136,6 +146,22 @@ impl SpillFile {
         self.number.store(0, Ordering::Relaxed);
         cluster.spill_files().fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn over_limit(cluster: &'static Cluster, job: JobId) -> Error {
+    let slot = cluster.slot(job);
+    let role = text::role_name(cluster.pool().usage(slot.usage()).role());
+    let limit = slot.file_limit.load(Ordering::Relaxed) / 1024;
+    Error::new(
+        ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        format!("results of background jobs of role {role} take up too much disk space"),
+    )
+    .detail(format!(
+        "The files of unread results of a role may have {limit} kB together."
+    ))
+    .hint(format!(
+        "Read or detach finished jobs, or have a superuser raise pg_background.role_max_disk (ALTER ROLE {role} SET ...), or temp_file_limit."
+    ))
 }
 
 /// Bytes read from a file at a time, unless a chunk is longer.

@@ -23,6 +23,20 @@ pub fn cut<const LIMIT: usize>(bytes: &[u8]) -> ArrayVec<u8, LIMIT> {
     text::cut(bytes, clip)
 }
 
+/// A role's name as SQL has it; its number, if it is gone. In a transaction.
+pub fn role_name(role: u32) -> String {
+    // SAFETY: without an error for a role that is gone; the texts are zero-terminated.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true);
+        if name.is_null() {
+            return role.to_string();
+        }
+        let quoted = std::ffi::CStr::from_ptr(pg_sys::quote_identifier(name));
+        // A name has 63 bytes at most.
+        quoted.to_string_lossy().into_owned()
+    }
+}
+
 /// `textlike(text, text)`.
 const TEXT_LIKE: u32 = 850;
 

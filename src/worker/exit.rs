@@ -101,7 +101,8 @@ pub fn return_job(cluster: &'static Cluster, job: JobId) {
 fn give_back(cluster: &'static Cluster, job: JobId) {
     send::close();
     block::unmap(job);
-    let leader = cluster.slot(job).leader();
+    let slot = cluster.slot(job);
+    let (leader, usage) = (slot.leader(), slot.usage());
     let returned = cluster.pool().locked(|scheduler| scheduler.give_back(job));
     trace::step(
         job,
@@ -110,6 +111,9 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
             Returned::Requeued | Returned::Handed(_) => Step::Returned,
         },
     );
+    if matches!(returned, Returned::Canceled(_)) {
+        cluster.pool().job_ended(usage);
+    }
     match returned {
         Returned::Requeued => {}
         Returned::Handed(worker) => ring(worker),

@@ -164,12 +164,13 @@ fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
     let Some(now) = me() else { leave(0) };
     let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
     let leaving = now.unfit || one_job || now.jobs >= now.limits.max_jobs;
-    let worker = now.place.worker;
+    let (worker, cap) = (now.place.worker, cluster.worker_cap());
     let next = cluster.pool().locked(|scheduler| {
         if let Some(took) = took {
             scheduler.took(worker, took);
         }
-        scheduler.next(worker, leaving)
+        let shrunk = scheduler.shrink(worker, cap);
+        shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))
     });
     note(next);
 }

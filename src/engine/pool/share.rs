@@ -50,6 +50,7 @@ pub struct Leader {
     head: AtomicU32,
     tail: AtomicU32,
     pub(super) waiter: super::waiters::Waiter,
+    pub(super) gate: super::Gate,
 }
 
 /// Whom an admitted job counts against.
@@ -227,6 +228,13 @@ impl<'a> Scheduler<'a> {
         let charged = Charge::load(charge);
         Charge::store(None, charge);
         self.discharge(charged);
+    }
+
+    /// The session makes its entry its own, before it has jobs.
+    pub fn enrol(&mut self, party: Party) {
+        if let Some(leader) = self.leaders.get(party.procno() as usize) {
+            leader.enrol(party);
+        }
     }
 
     /// The session ends. Its jobs go on, and those held back join their lane.

@@ -154,7 +154,7 @@ pub const POINTS: &[Point] = {
         leader("job-staffed", Open, &["job", "fanout"]),
         leader("job-bound", Open, &["job"]),
         leader("handle-given", Open, &["job", "warm"]),
-        leader("room-awaited", Open, &["room"]),
+        leader("slot-awaited", Open, &["room"]),
         leader("statement-launched", Closed, &["fanout@3"]),
         leader("statement-landed", Open, &["fanout", "fanout@3"]),
         // A process of the pool.
