@@ -131,7 +131,7 @@ struct Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         segment::unmap_all_of(self.job);
-        self.cluster.deallocate(self.memory, self.size);
+        self.cluster.deallocate(self.job, self.memory, self.size);
     }
 }
 
@@ -170,11 +170,11 @@ impl Block {
             size,
         };
         let base = cluster.address(job, memory);
-        // A segment is mapped at the beginning of a page, the arena's are not in all processes alike beyond 8 bytes.
+        // A segment begins at a page in every process; what is aligned in the arena is its pointer.
         let (pointer, segment, origin) = match memory {
             BlockRef::Arena(pointer) => (pointer, None, pointer.get() as usize),
             BlockRef::Segment(_) => {
-                let pointer = cluster.allocate_in_arena(size_of::<Header>())?;
+                let pointer = cluster.allocate_in_arena(job, size_of::<Header>())?;
                 (pointer, Some(memory), 0)
             }
         };
@@ -385,7 +385,7 @@ impl Block {
         if short.len() == body.len() {
             return;
         }
-        let Some(long) = self.cluster.try_store(body) else {
+        let Some(long) = self.cluster.try_store(self.job, body) else {
             return;
         };
         // SAFETY: as above.
@@ -453,11 +453,11 @@ impl Block {
         };
         for (part, size) in parts {
             if let Some(part) = part {
-                cluster.deallocate(part, size);
+                cluster.deallocate(job, part, size);
             }
         }
         if let Some(pointer) = ArenaPointer::new(pointer) {
-            cluster.deallocate(BlockRef::Arena(pointer), block);
+            cluster.deallocate(job, BlockRef::Arena(pointer), block);
         }
     }
 

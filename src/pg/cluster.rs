@@ -419,31 +419,59 @@ impl Cluster {
         limit
     }
 
-    /// Allocates `size` bytes for a job that this process holds. Beside [`store`](Self::store) and
-    /// [`try_store`](Self::try_store) the only way to memory; [`deallocate`](Self::deallocate) gives back what any of
-    /// them has given.
+    /// Charges a job with bytes that are about to be allocated: the one place in which memory is counted for jobs, and in
+    /// which an account can refuse it. Does not throw.
+    ///
+    /// # Errors
+    /// None today.
+    #[expect(clippy::unnecessary_wraps, reason = "an account may refuse")]
+    fn charge(&self, job: JobId, size: usize) -> Result<Charge<'_>, Error> {
+        self.root
+            .arena_bytes
+            .fetch_add(size as u64, Ordering::Relaxed);
+        Ok(Charge {
+            cluster: self,
+            job,
+            size,
+        })
+    }
+
+    /// Takes back what a job was charged with: the one place for that.
+    fn discharge(&self, _job: JobId, size: usize) {
+        self.root
+            .arena_bytes
+            .fetch_sub(size as u64, Ordering::Relaxed);
+    }
+
+    /// Allocates `size` bytes for a job that this process holds. With [`store`](Self::store),
+    /// [`try_store`](Self::try_store) and [`allocate_in_arena`](Self::allocate_in_arena) the only way to memory;
+    /// [`deallocate`](Self::deallocate) gives back what any of them has given.
     ///
     /// # Errors
     /// 53200 when there is no memory, or `pg_background.max_memory` is reached.
     pub fn allocate(&self, job: JobId, size: usize) -> Result<BlockRef, Error> {
-        if size <= LARGE
-            && let Some(pointer) = self.find_in_arena(size)
-        {
-            return Ok(BlockRef::Arena(pointer));
-        }
-        self.make_segment(job, size)
+        let charge = self.charge(job, size)?;
+        let block = match self.find_in_arena(size) {
+            Some(pointer) => BlockRef::Arena(pointer),
+            None => self.make_segment(job, size)?,
+        };
+        charge.keep();
+        Ok(block)
     }
 
     /// As [`allocate`](Self::allocate), in the arena, where it can always be found without mapping what is large.
     ///
     /// # Errors
     /// 53200 when the arena is full.
-    pub fn allocate_in_arena(&self, size: usize) -> Result<ArenaPointer, Error> {
-        self.find_in_arena(size).ok_or_else(|| {
+    pub fn allocate_in_arena(&self, job: JobId, size: usize) -> Result<ArenaPointer, Error> {
+        let charge = self.charge(job, size)?;
+        let pointer = self.find_in_arena(size).ok_or_else(|| {
             self.out_of_memory(format!(
                 "Failed on a request of {size} bytes; the area for requests and small results is full."
             ))
-        })
+        })?;
+        charge.keep();
+        Ok(pointer)
     }
 
     /// Allocates memory for these bytes and puts them there.
@@ -459,41 +487,58 @@ impl Cluster {
     }
 
     /// As [`store`](Self::store), without throwing. `None` also during the process's exit.
-    pub fn try_store(&self, bytes: &[u8]) -> Option<BlockRef> {
+    pub fn try_store(&self, job: JobId, bytes: &[u8]) -> Option<BlockRef> {
         if exit::in_progress() {
             return None;
         }
-        if bytes.len() <= LARGE
-            && let Some(pointer) = self.try_arena(bytes.len())
-        {
-            let Some(into) = self.reach(pointer) else {
-                self.deallocate(BlockRef::Arena(pointer), bytes.len());
-                return None;
-            };
-            // SAFETY: fresh memory of that size, which nobody else knows.
-            unsafe { into.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-            return Some(BlockRef::Arena(pointer));
-        }
-        let claim = self.claim_segment(bytes.len()).ok()?;
-        let handle = segment::try_store(bytes)?;
-        claim.keep();
-        Some(BlockRef::Segment(handle))
+        let charge = self.charge(job, bytes.len()).ok()?;
+        let block = if bytes.len() <= LARGE {
+            self.try_store_in_arena(bytes)
+        } else {
+            None
+        };
+        let block = match block {
+            Some(pointer) => BlockRef::Arena(pointer),
+            None => {
+                let claim = self.claim_segment(bytes.len()).ok()?;
+                let handle = segment::try_store(bytes)?;
+                claim.keep();
+                BlockRef::Segment(handle)
+            }
+        };
+        charge.keep();
+        Some(block)
     }
 
     fn find_in_arena(&self, size: usize) -> Option<ArenaPointer> {
+        if size > LARGE {
+            return None;
+        }
         self.bound_arena();
         // SAFETY: the area is attached for the life of the process.
         let pointer = unsafe {
             pg_sys::dsa_allocate_extended(self.area, size, pg_sys::DSA_ALLOC_NO_OOM as i32)
         };
-        self.counted(pointer, size)
+        self.counted(pointer)
     }
 
-    fn try_arena(&self, size: usize) -> Option<ArenaPointer> {
+    fn try_store_in_arena(&self, bytes: &[u8]) -> Option<ArenaPointer> {
         self.bound_arena();
         // SAFETY: the area is attached for the life of the process.
-        let pointer = unsafe { shim::pgb_try_allocate(self.area, size) };
-        self.counted(pointer, size)
+        let pointer = self.counted(unsafe { shim::pgb_try_allocate(self.area, bytes.len()) })?;
+        let Some(into) = self.reach(pointer) else {
+            self.free_in_arena(pointer);
+            return None;
+        };
+        // SAFETY: fresh memory of that size, which nobody else knows.
+        unsafe { into.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Some(pointer)
+    }
+
+    fn free_in_arena(&self, pointer: ArenaPointer) {
+        self.blocks_beside(pointer).fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: by the caller's contract nobody else knows the pointer.
+        unsafe { shim::pgb_free(self.area, pointer.get()) };
     }
 
     /// Tells the arena how large it may be. It looks at that when it grows.
@@ -506,11 +551,8 @@ impl Cluster {
         }
     }
 
-    fn counted(&self, pointer: pg_sys::dsa_pointer, size: usize) -> Option<ArenaPointer> {
+    fn counted(&self, pointer: pg_sys::dsa_pointer) -> Option<ArenaPointer> {
         let pointer = ArenaPointer::new(pointer)?;
-        self.root
-            .arena_bytes
-            .fetch_add(size as u64, Ordering::Relaxed);
         self.blocks_beside(pointer).fetch_add(1, Ordering::Relaxed);
         Some(pointer)
     }
@@ -549,9 +591,6 @@ impl Cluster {
             self.root.segment_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(self.no_segment(size));
         }
-        self.root
-            .arena_bytes
-            .fetch_add(size as u64, Ordering::Relaxed);
         Ok(Claim {
             root: self.root,
             size,
@@ -609,16 +648,10 @@ impl Cluster {
 
     /// Frees the `size` bytes that were allocated. Only by the last that knows them. Does not throw. This process has
     /// not mapped a segment any more, or unmaps it next.
-    pub fn deallocate(&self, block: BlockRef, size: usize) {
+    pub fn deallocate(&self, job: JobId, block: BlockRef, size: usize) {
+        self.discharge(job, size);
         match block {
-            BlockRef::Arena(pointer) => {
-                self.root
-                    .arena_bytes
-                    .fetch_sub(size as u64, Ordering::Relaxed);
-                self.blocks_beside(pointer).fetch_sub(1, Ordering::Relaxed);
-                // SAFETY: by law 3 the caller is the last that knows the pointer.
-                unsafe { shim::pgb_free(self.area, pointer.get()) };
-            }
+            BlockRef::Arena(pointer) => self.free_in_arena(pointer),
             BlockRef::Segment(handle) => {
                 segment::free(handle);
                 drop(Claim {
@@ -653,6 +686,26 @@ impl Cluster {
     }
 }
 
+/// What a job is charged with; taken back when dropped, on an error too.
+struct Charge<'a> {
+    cluster: &'a Cluster,
+    job: JobId,
+    size: usize,
+}
+
+impl Charge<'_> {
+    /// The memory is there now.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.cluster.discharge(self.job, self.size);
+    }
+}
+
 /// What a segment of its own counts for; taken back when dropped, on an error too.
 struct Claim<'a> {
     root: &'a Root,
@@ -669,7 +722,6 @@ impl Claim<'_> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let Self { root, size } = *self;
-        root.arena_bytes.fetch_sub(size as u64, Ordering::Relaxed);
         root.segments.fetch_sub(1, Ordering::Relaxed);
         root.segment_bytes
             .fetch_sub(size_of_segment(size), Ordering::Relaxed);
