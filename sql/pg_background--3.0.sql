@@ -870,6 +870,43 @@ AS 'MODULE_PATHNAME', 'pg_background_resources';
 COMMENT ON FUNCTION pg_background_resources() IS
 'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of shared memory, its segments, workers by state, spill files and what is in them; and the shared memory that the extension has from the server.';
 
+CREATE OR REPLACE FUNCTION pg_background_resources_by_role()
+RETURNS TABLE (
+    database pg_catalog.text,
+    login_role pg_catalog.text,
+    user_name pg_catalog.text,
+    jobs_queued pg_catalog.int4,
+    jobs_held_back pg_catalog.int4,
+    jobs_running pg_catalog.int4,
+    jobs_finished pg_catalog.int4,
+    workers pg_catalog.int4,
+    memory_bytes pg_catalog.int8,
+    file_bytes pg_catalog.int8
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_resources_by_role';
+COMMENT ON FUNCTION pg_background_resources_by_role() IS
+'What the jobs of each database, login role and user have at this moment, in the whole cluster: jobs by state, workers, bytes of shared memory and of files. Superusers and members of pg_monitor see every login role, others those whose privileges they have.';
+
+CREATE OR REPLACE FUNCTION pg_background_cancel_role(
+    role pg_catalog.regrole,
+    grace_ms pg_catalog.int4 DEFAULT 1000
+)
+RETURNS pg_catalog.int4
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_cancel_role';
+COMMENT ON FUNCTION pg_background_cancel_role(pg_catalog.regrole, pg_catalog.int4) IS
+'Ends all queued and running jobs of a login role in all databases and refuses its new ones until they have ended; terminates the workers of those that have not after grace_ms milliseconds. Returns how many there were. For roles with the privileges of that role; a superuser''s jobs only superusers end.';
+
+CREATE OR REPLACE FUNCTION pg_background_purge_role(
+    role pg_catalog.regrole
+)
+RETURNS pg_catalog.int4
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_purge_role';
+COMMENT ON FUNCTION pg_background_purge_role(pg_catalog.regrole) IS
+'Lets go of the finished jobs of a login role whose results nobody has read, in all sessions and databases. Returns how many there were. Rights as for pg_background_cancel_role.';
+
 CREATE OR REPLACE FUNCTION pg_background_retire_idle()
 RETURNS pg_catalog.int4
 LANGUAGE c

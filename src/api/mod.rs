@@ -19,6 +19,7 @@
 //! | [`many`] | waiting for many |
 //! | [`fanout`] | fan-out |
 //! | [`view`] | lists, statistics, progress, outcomes |
+//! | [`roles`] | what login roles have, and ending their jobs |
 //! | [`pool`] | the workers and resources of the cluster; loading the library |
 //! | `fault` | arming fault points, in builds for tests |
 //! | [`old_names`] | C functions that only the catalogs of older versions name |
@@ -32,6 +33,7 @@ mod many;
 mod old_names;
 pub mod pool;
 mod result;
+mod roles;
 mod view;
 
 use crate::engine::handle::Cookie;

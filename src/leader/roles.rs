@@ -14,7 +14,7 @@ use crate::engine::table::{JobId, Slot};
 use crate::engine::wait::{NoVigil, grace, wait_for};
 use crate::leader::{control, session, wait};
 use crate::pg::block;
-use crate::pg::cluster::{Cluster, attached};
+use crate::pg::cluster::{Cluster, cluster};
 use crate::pg::error::Error;
 use crate::pg::latch::{ProcessLatch, own_party};
 use crate::pg::text;
@@ -132,9 +132,7 @@ pub fn may_launch_again(cluster: &'static Cluster, usage: u32) -> bool {
 /// 42501 the current user has not the role's privileges, or it is a superuser's.
 pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     check_rights(role)?;
-    let Some(cluster) = attached() else {
-        return Ok(0);
-    };
+    let cluster = cluster()?;
     let Some(usage) = cluster.pool().find_usage(role.to_u32()) else {
         return Ok(0);
     };
@@ -186,9 +184,7 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<JobId>, grace
 /// As [`cancel`].
 pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
     check_rights(role)?;
-    let Some(cluster) = attached() else {
-        return Ok(0);
-    };
+    let cluster = cluster()?;
     let Some(usage) = cluster.pool().find_usage(role.to_u32()) else {
         return Ok(0);
     };
@@ -274,9 +270,7 @@ fn may_see(login_role: u32) -> bool {
 /// 53200
 pub fn resources() -> Result<Vec<Row>, Error> {
     let mut rows: Vec<Row> = Vec::new();
-    let Some(cluster) = attached() else {
-        return Ok(rows);
-    };
+    let cluster = cluster()?;
     let mut row_of =
         |database: u32, login_role: u32, user: u32, add: &dyn Fn(&mut Row)| -> Result<(), Error> {
             let is_it = |row: &&mut Row| {

@@ -215,7 +215,7 @@ fn forget_purged(cluster: &'static Cluster) {
         let now = cluster.slot(job).word.load_if(job.generation);
         now.is_some_and(|now| now.leader())
     };
-    for tracked in held() {
+    for tracked in each_held() {
         if !is_held(tracked.job) {
             block::unmap(tracked.job);
             forget(tracked.job);
@@ -226,7 +226,7 @@ fn forget_purged(cluster: &'static Cluster) {
 /// Lets go of the finished jobs of this session whose results nobody is reading. How many there were. Does not throw.
 pub fn purge_own(cluster: &'static Cluster) -> i32 {
     let mut count = 0;
-    for tracked in held() {
+    for tracked in each_held() {
         let is_read = SESSION.with(|session| {
             session
                 .being_read
@@ -277,6 +277,17 @@ pub fn tracked() -> Vec<Tracked> {
     let mut jobs = jobs.unwrap_or_else(|_| Error::out_of_memory().raise());
     jobs.sort_unstable_by_key(|tracked| tracked.order);
     jobs
+}
+
+/// The jobs that this session holds, one after the other, which may be let go of meanwhile. Needs no memory.
+fn each_held() -> impl Iterator<Item = Tracked> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let next =
+            SESSION.with(|session| session.jobs.range(from..).next().map(|(_, job)| *job))?;
+        from = next.job.index + 1;
+        Some(next)
+    })
 }
 
 /// One of the jobs that this session holds.

@@ -37,6 +37,30 @@ pub fn role_name(role: u32) -> String {
     }
 }
 
+/// A name of the catalog as a text; NULL: it is gone.
+///
+/// # Safety
+/// `name` is null or zero-terminated.
+unsafe fn name(name: *const std::ffi::c_char) -> Value {
+    if name.is_null() {
+        return Value::NULL;
+    }
+    // SAFETY: by the caller.
+    Value::text(unsafe { std::ffi::CStr::from_ptr(name) }.to_bytes())
+}
+
+/// A role's name; NULL: it is gone. In a transaction.
+pub fn role(role: u32) -> Value {
+    // SAFETY: without an error for a role that is gone.
+    unsafe { name(pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true)) }
+}
+
+/// A database's name; NULL: it is gone. In a transaction.
+pub fn database(database: u32) -> Value {
+    // SAFETY: null for a database that is gone.
+    unsafe { name(pg_sys::get_database_name(pg_sys::Oid::from(database))) }
+}
+
 /// `textlike(text, text)`.
 const TEXT_LIKE: u32 = 850;
 

@@ -34,7 +34,6 @@
 
 use super::{Leader, Pool, PoolLock};
 use crate::engine::job::Release;
-use crate::engine::party::Party;
 use crate::engine::sync::{AtomicU32, Ordering};
 use crate::engine::table::{JobId, Slot};
 
