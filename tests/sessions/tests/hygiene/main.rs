@@ -459,7 +459,7 @@ fn the_first_job_of_a_worker_sees_settings_that_nobody_has_set() {
         // A lane of its own, so that its worker is a fresh process.
         let database = Database::new();
         let shown = run(&mut database.session(), sql);
-        assert_eq!(shown, Some(String::from(expected)), "{sql}");
+            "16",
     }
 }
 
