@@ -450,6 +450,20 @@ fn what_a_job_has_set_does_not_hold_up_the_cleanup_after_it() {
 }
 
 #[test]
+fn an_option_of_the_client_does_not_hide_what_the_configuration_forbids() {
+    let server = Server::start("hidden", &["pg_background.enabled=off"]);
+    server.role("someone");
+    do_it(
+        &mut server.session(),
+        "ALTER DATABASE postgres SET pg_background.enabled = on",
+    );
+    for options in ["", "-c pg_background.enabled=on"] {
+        let mut leader = with_options(&server, "someone", options);
+        assert_eq!(sqlstate(try_run(&mut leader, "SELECT 1")), "55000");
+    }
+}
+
+#[test]
 fn a_value_that_nobody_checked_gives_no_rights_that_its_setter_had_not() {
     let server = Server::start("smuggle", &["pg_background.worker_idle_timeout=60s"]);
     server.role("someone");
