@@ -22,6 +22,7 @@
 
 use crate::pg::configuration::{self, Published};
 use crate::pg::local::Local;
+use crate::pg::shim::{self, guarded};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 use std::ffi::CStr;
 
@@ -348,11 +349,12 @@ impl Number {
 }
 
 /// What the names of our settings begin with.
-const PREFIX: &[u8] = b"pg_background.";
+const PREFIX: &CStr = c"pg_background.";
 
 /// Whether `state`, settings as bytes, names one of ours.
 pub fn are_named_in(state: &[u8]) -> bool {
-    state.windows(PREFIX.len()).any(|window| window == PREFIX)
+    let prefix = PREFIX.to_bytes();
+    state.windows(prefix.len()).any(|window| window == prefix)
 }
 
 /// Defines them all if `sql`, the text of a job, may look at one.
@@ -372,6 +374,8 @@ pub fn define() -> bool {
     if DEFINED.get() {
         return false;
     }
+    // SAFETY: a zero-terminated constant.
+    let hidden = unsafe { guarded(|| shim::pgb_hides_configuration(PREFIX.as_ptr())) };
     let none = GucFlags::default();
     GucRegistry::define_int_guc(
         c"pg_background.max_workers",
@@ -520,5 +524,9 @@ pub fn define() -> bool {
         pg_sys::EmitWarningsOnPlaceholders(c"pg_background".as_ptr());
     }
     DEFINED.set(true);
+    if hidden {
+        // SAFETY: as above.
+        unsafe { guarded(|| shim::pgb_read_files(PREFIX.as_ptr())) };
+    }
     true
 }

@@ -721,3 +721,56 @@ pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source)
 	}
 	return NULL;
 }
+
+/* All settings that this process knows. */
+static struct config_generic **
+all_settings(int *count)
+{
+#if PG_VERSION_NUM >= 160000
+	return get_guc_variables(count);
+#else
+	*count = GetNumConfigOptions();
+	return get_guc_variables();
+#endif
+}
+
+/*
+ * Whether the database, the role or the client has given a value to a name that begins with `prefix` and is not
+ * defined yet. Such a value takes the place of the configuration's, of which nothing is kept: when the definition
+ * then refuses it, because only the configuration may say it, the compiled-in value is what remains.
+ */
+bool
+pgb_hides_configuration(const char *prefix)
+{
+	int			count;
+	struct config_generic **settings = all_settings(&count);
+
+	for (int i = 0; i < count; i++)
+	{
+		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0 && settings[i]->reset_source > PGC_S_ARGV &&
+			strncmp(settings[i]->name, prefix, strlen(prefix)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Reads again what the configuration files say of settings whose name begins with `prefix`. */
+void
+pgb_read_files(const char *prefix)
+{
+	ConfigVariable *head = NULL;
+	ConfigVariable *tail = NULL;
+
+	if (ParseConfigFile(ConfigFileName, true, NULL, 0, 0, DEBUG1, &head, &tail) &&
+		ParseConfigFile(PG_AUTOCONF_FILENAME, false, NULL, 0, 0, DEBUG1, &head, &tail))
+	{
+		/* Of several of one name the last counts. */
+		for (ConfigVariable *item = head; item != NULL; item = item->next)
+		{
+			if (!item->ignore && strncmp(item->name, prefix, strlen(prefix)) == 0)
+				(void) set_config_option(item->name, item->value, PGC_SIGHUP, PGC_S_FILE,
+										 GUC_ACTION_SET, true, DEBUG1, false);
+		}
+	}
+	FreeConfigVariables(head);
+}
