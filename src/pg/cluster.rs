@@ -392,7 +392,7 @@ impl Cluster {
                 ERRCODE_OUT_OF_MEMORY,
                 "out of shared memory for background jobs",
             )
-            .detail(format!("Failed on a request of {size} bytes."))
+            .detail(format_args!("Failed on a request of {size} bytes."))
             .hint("Read or detach finished jobs, or raise pg_background.max_memory.")),
             pointer => {
                 self.count(pointer, size);
