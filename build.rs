@@ -1,5 +1,11 @@
 //! Compiles the C shim for server builds; the engine alone needs nothing.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "runs when the extension is built"
+)]
+
 use std::process::Command;
 
 const SOURCES: [&str; 13] = [

@@ -1,6 +1,12 @@
 //! Arming fault points ([`crate::pg::fault`]), in builds for tests only. No script names these functions: a test
 //! declares them itself.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "in builds for tests only"
+)]
+
 use super::{STRICT, VOID, sql_function};
 use crate::pg::error::Error;
 use crate::pg::fault::points::{self, POINTS, Sides};

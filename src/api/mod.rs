@@ -149,10 +149,11 @@ impl Arguments {
                 Some((part(1)?, part(2)?))
             });
             let (pid, cookie) = parts.ok_or_else(handles::null_handle)?;
-            found.push(Handle {
+            let handle = Handle {
                 pid: pid.value() as i32,
                 cookie: Cookie::from_sql(cookie.value() as i64),
-            });
+            };
+            memory::try_push(&mut found, handle)?;
         }
         Ok(found)
     }

@@ -486,6 +486,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "callers have made the room")]
     fn collect(&mut self, kind: Kind, payload: &[u8], more: bool) {
         self.buffer
             .extend_from_slice(&ring::header(payload.len(), kind, more));

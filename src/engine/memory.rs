@@ -4,6 +4,8 @@
 //! [`try_reserve`] and its like, which only say that there is no memory. In a server, memory that is asked for in any
 //! other way and is not there ends the session (`pg/allocator.rs`).
 
+#![allow(clippy::disallowed_methods, reason = "this is the place")]
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,7 +32,6 @@ fn fallibly<E>(reserve: impl FnOnce() -> Result<(), E>) -> Result<(), OutOfMemor
 ///
 /// # Errors
 /// [`OutOfMemory`]
-#[allow(clippy::disallowed_methods, reason = "this is the place")]
 pub fn try_reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {
     fallibly(|| list.try_reserve(more))
 }
@@ -39,7 +40,6 @@ pub fn try_reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory>
 ///
 /// # Errors
 /// [`OutOfMemory`]
-#[allow(clippy::disallowed_methods, reason = "this is the place")]
 pub fn try_reserve_exact<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {
     fallibly(|| list.try_reserve_exact(more))
 }
@@ -48,7 +48,6 @@ pub fn try_reserve_exact<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfM
 ///
 /// # Errors
 /// [`OutOfMemory`]
-#[allow(clippy::disallowed_methods, reason = "this is the place")]
 pub fn try_push_back<T>(queue: &mut VecDeque<T>, item: T) -> Result<(), OutOfMemory> {
     fallibly(|| queue.try_reserve(1))?;
     queue.push_back(item);

@@ -5,6 +5,11 @@
 //! byte. The outcome record keeps that body, because the reader's server can parse it back into an error
 //! with every field.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is put together here is short, or cut to a limit of the caller's"
+)]
+
 /// Field type of the primary message.
 pub const PRIMARY: u8 = b'M';
 /// Field type of the severity, not translated.

@@ -4,6 +4,11 @@
 //! writer may see a mixture but never undefined behaviour. Who keeps them apart (a phase of the job, a
 //! sequence lock) is said where one is used.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "short texts, which have a capacity"
+)]
+
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use arrayvec::ArrayVec;
 

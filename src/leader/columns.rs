@@ -70,6 +70,10 @@ pub struct Conversions {
 pub type JobColumns = SmallVec<[JobColumn<'static>; 8]>;
 
 /// Reads a description (`shim.h`): count, then type, shape, typmod and name of each column.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has columns"
+)]
 pub fn parse_description(description: &'static [u8]) -> JobColumns {
     let mut rest = description;
     let word = |rest: &mut &'static [u8]| {
@@ -296,6 +300,7 @@ fn type_part(column: &[u8]) -> &[u8] {
 /// Bytes of a type's name at most, with schema, quotes, modifiers and brackets: many times what one can need.
 const TYPE_NAME_LIMIT: usize = 1024;
 
+#[allow(clippy::disallowed_methods, reason = "an array of its own size")]
 fn type_of(name: &[u8]) -> Result<(pg_sys::Oid, i32), Error> {
     let mut text = ArrayVec::<u8, { TYPE_NAME_LIMIT + 1 }>::new();
     if name.len() > TYPE_NAME_LIMIT {
@@ -319,6 +324,10 @@ fn type_of(name: &[u8]) -> Result<(pg_sys::Oid, i32), Error> {
 ///
 /// # Errors
 /// 42804 when they do not fit.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has columns"
+)]
 pub fn plan(
     job: &[JobColumn<'_>],
     expected: &[pg_sys::FormData_pg_attribute],
@@ -362,6 +371,10 @@ pub fn plan(
 }
 
 /// The plan for rows as they are, but for records.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has columns"
+)]
 pub fn plan_as_is(job: &[JobColumn<'_>]) -> Conversions {
     let steps = job.iter().enumerate().map(|(target, column)| Step {
         // SAFETY: looks at the type's OID.

@@ -1,6 +1,7 @@
 //! Cancel and detach.
 
 use crate::engine::job::{End, Phase, Release};
+use crate::engine::memory;
 use crate::engine::pool::Canceling;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
@@ -9,7 +10,7 @@ use crate::leader::session::{self, Asking, Name};
 use crate::leader::wait;
 use crate::pg::block;
 use crate::pg::cluster::Cluster;
-use crate::pg::error::Failure;
+use crate::pg::error::{Error, Failure};
 use crate::pg::latch;
 use crate::pg::trace::{self, Step};
 use pgrx::warning;
@@ -63,7 +64,8 @@ pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
     let await_end = |jobs: &[JobId]| {
         let deadline = wait::deadline(grace_ms);
         let still_runs = |job: &JobId| wait::first_finished(cluster, &[*job], deadline).is_none();
-        let remaining: Vec<JobId> = jobs.iter().copied().filter(still_runs).collect();
+        let remaining = memory::try_collect(jobs.iter().copied().filter(still_runs))
+            .unwrap_or_else(|_| Error::out_of_memory().raise());
         for job in jobs {
             session::notice(cluster, *job);
         }

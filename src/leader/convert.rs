@@ -84,6 +84,10 @@ impl Converter {
     ///
     /// # Safety
     /// The context must be valid.
+    #[allow(
+        clippy::disallowed_macros,
+        reason = "at most as many as a row has columns"
+    )]
     pub unsafe fn new(
         context: pg_sys::MemoryContext,
         description: Option<&'static [u8]>,

@@ -22,16 +22,25 @@
 //! looked for twice. Of several leaders in a circle only the one with the highest pid raises the error at
 //! once; the others have the [`Patience`] to look once more.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "as many as there are processes; lists of jobs are grown by `memory::try_push`"
+)]
+
 use crate::engine::job::{Generation, Phase};
+use crate::engine::memory::{self, OutOfMemory};
 use crate::engine::party::Party;
 use crate::engine::pool::Awaited;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
+use crate::pg::error::Error;
 use crate::pg::registration::{self, Staffed};
 use pgrx::pg_sys;
 use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// More processes than this are not followed.
 const LIMIT: usize = 1000;
@@ -69,14 +78,20 @@ struct Jobs {
     /// By the pid of the leader that sleeps on them.
     watched: BTreeMap<Pid, Vec<JobId>>,
     /// By the leader's pid: the processes that run its jobs, and whether one of its jobs is in its lane.
-    admitted: BTreeMap<Pid, (Vec<Pid>, bool)>,
+    admitted: BTreeMap<Pid, (BTreeSet<Pid>, bool)>,
+    /// The processes in the places of the pool, by lane, once somebody asked: `None`: a place is to be had.
+    places: BTreeMap<u32, Option<Rc<BTreeSet<Pid>>>>,
+    /// What a job over the share of a leader waits for, by the leader's pid, once somebody asked.
+    shares: BTreeMap<Pid, Option<Rc<BTreeSet<Pid>>>>,
 }
 
 impl Jobs {
-    fn look(cluster: &'static Cluster) -> Self {
+    fn look(cluster: &'static Cluster) -> Result<Self, OutOfMemory> {
         let mut jobs = Self {
             watched: BTreeMap::new(),
             admitted: BTreeMap::new(),
+            places: BTreeMap::new(),
+            shares: BTreeMap::new(),
         };
         for (index, slot) in cluster.jobs().iter() {
             let now = slot.word.load();
@@ -92,11 +107,11 @@ impl Jobs {
             let generation: Generation = now.generation();
             let job = JobId { index, generation };
             if now.watched() {
-                jobs.watched.entry(leader).or_default().push(job);
+                memory::try_push(jobs.watched.entry(leader).or_default(), job)?;
             }
             let admitted = jobs.admitted.entry(leader).or_default();
             if now.phase() != Phase::Queued {
-                admitted.0.push(slot.pid.load(Ordering::Relaxed));
+                admitted.0.insert(slot.pid.load(Ordering::Relaxed));
             } else if cluster
                 .pool()
                 .locked(|scheduler| scheduler.awaited_by(job) == Awaited::Place)
@@ -104,7 +119,7 @@ impl Jobs {
                 admitted.1 = true;
             }
         }
-        jobs
+        Ok(jobs)
     }
 }
 
@@ -114,7 +129,8 @@ struct Wait {
     /// All of these have to go on.
     blocked_by: Vec<Pid>,
     /// Or one of these: each a job of which one of the processes has to go on. Empty: it sleeps on no job.
-    jobs: Vec<Vec<Pid>>,
+    /// Kept once for all jobs that wait for the same, of which there may be as many as the table has slots.
+    jobs: BTreeSet<Rc<BTreeSet<Pid>>>,
     /// It sleeps on a job for which a place or a worker is on its way.
     served: bool,
 }
@@ -123,13 +139,13 @@ impl Wait {
     fn all(&self) -> impl Iterator<Item = Pid> {
         self.blocked_by
             .iter()
-            .chain(self.jobs.iter().flatten())
+            .chain(self.jobs.iter().flat_map(|pids| pids.iter()))
             .copied()
     }
 
     fn can_go_on(&self, stuck: &BTreeSet<Pid>) -> bool {
         let goes_on = |pid: &Pid| !stuck.contains(pid);
-        let one_goes_on = |pids: &Vec<Pid>| pids.iter().any(goes_on);
+        let one_goes_on = |pids: &Rc<BTreeSet<Pid>>| pids.iter().any(goes_on);
         let unblocked = self.blocked_by.iter().all(goes_on);
         let has_a_job = self.jobs.is_empty() || self.served || self.jobs.iter().any(one_goes_on);
         unblocked && has_a_job
@@ -144,8 +160,8 @@ struct Graph {
 
 impl Graph {
     /// Everything that the wait of the process `own` depends on.
-    fn explore(cluster: &'static Cluster, own: Pid) -> Self {
-        let jobs = Jobs::look(cluster);
+    fn explore(cluster: &'static Cluster, own: Pid) -> Result<Self, OutOfMemory> {
+        let mut jobs = Jobs::look(cluster)?;
         let mut graph = Self {
             waits: BTreeMap::new(),
             over_places: false,
@@ -159,16 +175,20 @@ impl Graph {
                 blocked_by: blockers(pid),
                 ..Wait::default()
             };
-            for job in jobs.watched.get(&pid).into_iter().flatten() {
-                match processes(cluster, &jobs, *job, &mut graph.over_places) {
-                    Some(pids) => wait.jobs.push(pids),
+            for job in jobs.watched.remove(&pid).into_iter().flatten() {
+                pgrx::check_for_interrupts!();
+                match processes(cluster, &mut jobs, job, &mut graph.over_places) {
+                    Some(pids) => _ = wait.jobs.insert(pids),
                     None => wait.served = true,
                 }
             }
-            open.extend(wait.all());
+            // Of those that are looked at already none comes in again.
+            for next in wait.all().filter(|next| !graph.waits.contains_key(next)) {
+                memory::try_push(&mut open, next)?;
+            }
             graph.waits.insert(pid, wait);
         }
-        graph
+        Ok(graph)
     }
 
     fn stuck(&self) -> BTreeSet<Pid> {
@@ -233,30 +253,67 @@ struct Circle {
 /// The processes of which one has to go on for the job to do so; `None`: it can by itself.
 fn processes(
     cluster: &'static Cluster,
-    jobs: &Jobs,
+    jobs: &mut Jobs,
     job: JobId,
     over_places: &mut bool,
-) -> Option<Vec<Pid>> {
+) -> Option<Rc<BTreeSet<Pid>>> {
     let slot = cluster.slot(job);
     let awaited = cluster.pool().locked(|scheduler| scheduler.awaited_by(job));
     match awaited {
         Awaited::Nothing => match slot.pid.load(Ordering::Relaxed) {
             0 => None,
-            pid => Some(vec![pid]),
+            pid => Some(Rc::new(BTreeSet::from([pid]))),
         },
-        Awaited::Place => places(cluster, slot.lane(), over_places),
-        Awaited::Share(leader) => {
-            let (mut pids, queued) = jobs.admitted.get(&leader.pid())?.clone();
-            if queued {
-                pids.extend(places(cluster, slot.lane(), over_places)?);
+        Awaited::Place => places(cluster, jobs, slot.lane(), over_places),
+        Awaited::Share(leader) => match jobs.shares.get(&leader.pid()) {
+            Some(known) => known.clone(),
+            None => {
+                let found = share(cluster, jobs, leader.pid(), slot.lane(), over_places);
+                jobs.shares.insert(leader.pid(), found.clone());
+                found
             }
-            Some(pids)
+        },
+    }
+}
+
+/// The processes of which one has to go on for the session `leader`, whose jobs are all of one lane, to be admitted
+/// another job.
+fn share(
+    cluster: &'static Cluster,
+    jobs: &mut Jobs,
+    leader: Pid,
+    lane: u32,
+    over_places: &mut bool,
+) -> Option<Rc<BTreeSet<Pid>>> {
+    let (mut pids, queued) = jobs.admitted.get(&leader)?.clone();
+    if queued {
+        pids.extend(places(cluster, jobs, lane, over_places)?.iter());
+    }
+    Some(Rc::new(pids))
+}
+
+/// The processes in the places of the pool; `None`: one is to be had, or on its way.
+fn places(
+    cluster: &'static Cluster,
+    jobs: &mut Jobs,
+    lane: u32,
+    over_places: &mut bool,
+) -> Option<Rc<BTreeSet<Pid>>> {
+    match jobs.places.get(&lane) {
+        Some(known) => known.clone(),
+        None => {
+            let found = processes_in_places(cluster, lane, over_places).map(Rc::new);
+            jobs.places.insert(lane, found.clone());
+            found
         }
     }
 }
 
-/// The processes in the places of the pool; `None`: one is to be had, or on its way.
-fn places(cluster: &'static Cluster, lane: u32, over_places: &mut bool) -> Option<Vec<Pid>> {
+fn processes_in_places(
+    cluster: &'static Cluster,
+    lane: u32,
+    over_places: &mut bool,
+) -> Option<BTreeSet<Pid>> {
     if registration::staff(cluster, lane, None) == Staffed::Enough {
         return None;
     }
@@ -268,7 +325,7 @@ fn places(cluster: &'static Cluster, lane: u32, over_places: &mut bool) -> Optio
             party.is_some()
         })
     });
-    all_busy.then_some(pids)
+    all_busy.then(|| pids.into_iter().collect())
 }
 
 /// Raises 40P01 if this session, which sleeps on `jobs`, waits through whatever chain for itself.
@@ -280,10 +337,14 @@ pub fn check(cluster: &'static Cluster, jobs: &[JobId], patience: &mut Patience)
     if !unsafe { pg_sys::IsTransactionState() } {
         return;
     }
-    if Graph::explore(cluster, own).circle(own).is_none() {
+    let explore = || {
+        let graph = Graph::explore(cluster, own);
+        graph.unwrap_or_else(|_| Error::out_of_memory().raise())
+    };
+    if explore().circle(own).is_none() {
         return;
     }
-    let Some(circle) = Graph::explore(cluster, own).circle(own) else {
+    let Some(circle) = explore().circle(own) else {
         return;
     };
     patience.found += 1;

@@ -118,12 +118,13 @@ fn statements_of(
     let mut statements = Vec::new();
     memory::try_reserve_exact(&mut statements, elements.len())?;
     for element in elements {
-        statements.push(element.ok_or_else(|| {
+        let statement = element.ok_or_else(|| {
             Error::new(
                 ERRCODE_NULL_VALUE_NOT_ALLOWED,
                 "a statement in the array must not be null",
             )
-        })?);
+        })?;
+        memory::try_push(&mut statements, statement)?;
     }
     Ok(statements)
 }
@@ -197,6 +198,7 @@ impl Fanout {
             // SAFETY: a field of the transaction's state.
             subtransaction: unsafe { pg_sys::GetCurrentSubTransactionId() },
         };
+        #[allow(clippy::disallowed_methods, reason = "one for each call that is open")]
         OPEN.with(|all| all.push(open));
     }
 
@@ -277,6 +279,7 @@ impl Fanout {
             // SAFETY: elements of an array of text.
             let sql = unsafe { array::text_bytes(self.statements[self.next]) };
             let alone = self.flights.is_empty();
+            // Before the job is there: it is in the list from then on.
             memory::try_reserve(&mut self.jobs, 1)?;
             memory::try_reserve(&mut self.flights, 1)?;
             let Some(job) = launch_for_fanout(self.cluster, &self.session, sql, alone)? else {
@@ -284,11 +287,9 @@ impl Fanout {
                 return Ok(());
             };
             fault!("statement-launched");
-            self.jobs.push(job);
-            self.flights.push(Flight {
-                job,
-                index: self.next,
-            });
+            memory::try_push(&mut self.jobs, job)?;
+            let index = self.next;
+            memory::try_push(&mut self.flights, Flight { job, index })?;
             self.next += 1;
         }
         Ok(())
@@ -492,7 +493,7 @@ fn abandon_where(picked: impl Fn(&Open) -> bool) {
     // One after the other: there are as many as the session has opened, and this must not need memory.
     let next = |from: usize| {
         OPEN.with(|all| {
-            let found = all.get(from..)?.iter().position(|open| picked(open))?;
+            let found = all.get(from..)?.iter().position(&picked)?;
             Some((from + found, all[from + found].fanout))
         })
     };

@@ -100,6 +100,7 @@ fn random() -> Result<u32, Error> {
             "could not generate random values for a handle",
         ));
     }
+    #[allow(clippy::disallowed_methods, reason = "an array of its own size")]
     Ok(RANDOM.with(|random| {
         random.extend(fresh[1..].iter().copied());
         fresh[0]
@@ -112,12 +113,12 @@ fn checked_queue_size(asked: i32) -> Result<i32, Error> {
         ..=0 => Ok(settings::default_queue_size()),
         size if size < least => Err(Error::new(
             ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("queue size must be at least {least} bytes"),
+            format_args!("queue size must be at least {least} bytes"),
         )
         .hint("0 means pg_background.default_queue_size.")),
         size if size > settings::MAX_QUEUE_SIZE => Err(Error::new(
             ERRCODE_INVALID_PARAMETER_VALUE,
-            format!(
+            format_args!(
                 "queue size must be at most {} bytes",
                 settings::MAX_QUEUE_SIZE
             ),
@@ -488,14 +489,13 @@ fn refused() -> Error {
 
 /// No worker became free within `timeout` milliseconds.
 pub fn no_worker(timeout: i32) -> Error {
-    Error::new(
+    let error = Error::new(
         ERRCODE_INSUFFICIENT_RESOURCES,
         "no background worker is available",
-    )
-    .detail(if timeout == 0 {
-        String::from("All background worker slots are taken, or the role has as many workers in this database as it may have.")
-    } else {
-        format!("None became free within {timeout} ms.")
-    })
-    .hint("Raise max_worker_processes, pg_background.max_pool_workers, pg_background.lane_max_workers or pg_background.launch_timeout, or set pg_background.on_exhaustion to queue.")
+    );
+    let error = match timeout {
+        0 => error.detail("All background worker slots are taken, or the role has as many workers in this database as it may have."),
+        _ => error.detail(format_args!("None became free within {timeout} ms.")),
+    };
+    error.hint("Raise max_worker_processes, pg_background.max_pool_workers, pg_background.lane_max_workers or pg_background.launch_timeout, or set pg_background.on_exhaustion to queue.")
 }

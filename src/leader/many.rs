@@ -50,7 +50,7 @@ fn find_all(handles: &[Handle]) -> Result<Vec<JobId>, Error> {
     for handle in handles {
         pgrx::check_for_interrupts!();
         let (_, tracked) = session::find(handle.name(), Asking::ForControl)?;
-        jobs.push(tracked.job);
+        memory::try_push(&mut jobs, tracked.job)?;
     }
     Ok(jobs)
 }
@@ -117,7 +117,7 @@ pub fn drain(
         if let Some((cluster, tracked)) = session::find_known(handle.pid, handle.cookie)
             && wait_for(cluster, tracked.job, deadline)
         {
-            finished.push((cluster, tracked.job));
+            memory::try_push(&mut finished, (cluster, tracked.job))?;
         }
         // SAFETY: made above; nothing of a row is used after it was put.
         unsafe {

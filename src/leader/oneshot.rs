@@ -92,7 +92,7 @@ pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result
             ERRCODE_QUERY_CANCELED,
             "canceling background job due to timeout",
         )
-        .detail(format!("It did not end within {timeout_ms} ms."))
+        .detail(format_args!("It did not end within {timeout_ms} ms."))
         .into());
     }
     result::read_into_store(name, caller, false).map_err(|failure| match failure {

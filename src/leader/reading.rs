@@ -179,7 +179,7 @@ impl Reading {
             if session::was_let_go(self.job) {
                 return Err(Error::new(
                     ERRCODE_UNDEFINED_OBJECT,
-                    format!(
+                    format_args!(
                         "job with PID {} was detached while its result was read",
                         self.pid
                     ),

@@ -29,7 +29,7 @@ const ROWS_PER_CHECK: u32 = 64;
 fn no_result(tracked: &Tracked, detail: &str) -> Error {
     Error::new(
         ERRCODE_UNDEFINED_OBJECT,
-        format!("results for PID {} have already been consumed", tracked.pid),
+        format_args!("results for PID {} have already been consumed", tracked.pid),
     )
     .detail(detail)
 }
@@ -299,6 +299,7 @@ pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Fa
 }
 
 /// The error of a job that did not complete: the one that was noted, if any.
+#[allow(clippy::disallowed_macros, reason = "a number")]
 pub fn error_of(phase: Phase, noted: &[u8], pid: i32) -> Cow<'_, [u8]> {
     if !noted.is_empty() {
         return Cow::Borrowed(noted);

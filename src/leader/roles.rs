@@ -85,7 +85,7 @@ fn check_rights(role: pg_sys::Oid) -> Result<(), Error> {
     let name = text::role_name(role.to_u32());
     let error = Error::new(
         ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("permission denied to end background jobs of role {name}"),
+        format_args!("permission denied to end background jobs of role {name}"),
     );
     Err(if is_super {
         error.detail("Only superusers may end the jobs of a superuser.")
@@ -141,7 +141,7 @@ pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     let mut active = Vec::new();
     for seen in jobs(cluster).filter(|seen| seen.usage == usage && seen.phase.is_active()) {
         if control::request(cluster, seen.job, false) != Canceling::TooLate {
-            memory::try_push(&mut active, seen.job).map_err(|_| Error::out_of_memory())?;
+            memory::try_push(&mut active, seen.job)?;
         }
     }
     let count = active.len();
@@ -286,7 +286,7 @@ pub fn resources() -> Result<Vec<Row>, Error> {
                     ..Row::default()
                 };
                 add(&mut row);
-                memory::try_push(&mut rows, row).map_err(|_| Error::out_of_memory())?;
+                memory::try_push(&mut rows, row)?;
             }
             Ok(())
         };

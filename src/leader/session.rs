@@ -320,6 +320,10 @@ pub fn track(job: JobId, cookie: Cookie, by_pid: bool, submit: bool) {
             order: session.launches,
             counted: false,
         };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a node at a time, for which the allocator has a reserve"
+        )]
         session.jobs.insert(job.index, tracked);
     });
 }
@@ -404,6 +408,10 @@ pub fn begin_reading(cluster: &'static Cluster, job: JobId) -> Result<(), Error>
                 "the result of this background job is being read already",
             ));
         }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "one for each reading that is open"
+        )]
         session.being_read.push(BeingRead { job, let_go: false });
         Ok(())
     })?;
@@ -558,7 +566,7 @@ pub fn forget_statistics() {
 fn no_such_job(pid: i32) -> Error {
     Error::new(
         ERRCODE_UNDEFINED_OBJECT,
-        format!("PID {pid} is not attached to this session"),
+        format_args!("PID {pid} is not attached to this session"),
     )
     .hint("A job is forgotten once its result was read to the end or it was detached.")
 }
@@ -599,7 +607,7 @@ fn find_by_pid(cluster: &'static Cluster, pid: i32) -> Result<Tracked, Error> {
         (Some(found), None) => Ok(*found),
         (Some(_), Some(_)) => Err(Error::new(
             ERRCODE_AMBIGUOUS_ALIAS,
-            format!("several jobs of this session ran in the process with PID {pid}"),
+            format_args!("several jobs of this session ran in the process with PID {pid}"),
         )
         .hint("Use the version 2 functions, which also take the cookie.")),
         (None, _) => Err(no_such_job(pid)),
@@ -630,7 +638,7 @@ fn no_such_handle(cluster: &'static Cluster, pid: i32, asking: Asking) -> Error 
         Asking::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
         Asking::ForControl => Error::new(
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("cookie mismatch for PID {pid}"),
+            format_args!("cookie mismatch for PID {pid}"),
         )
         .hint("The job of this handle has ended and its process runs another one, or the handle is not from this session."),
     }
@@ -649,7 +657,7 @@ fn check_rights(cluster: &'static Cluster, tracked: &Tracked) -> Result<(), Erro
     }
     Err(Error::new(
         ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!(
+        format_args!(
             "permission denied for background job with PID {}",
             tracked.pid
         ),
@@ -658,6 +666,10 @@ fn check_rights(cluster: &'static Cluster, tracked: &Tracked) -> Result<(), Erro
 }
 
 /// The pids of the version 1 jobs that are tracked: the next one must not get the same.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most `pg_background.max_workers`"
+)]
 pub fn pids_in_use() -> SmallVec<[u32; 16]> {
     SESSION.with(|session| {
         session
@@ -673,7 +685,7 @@ pub fn pids_in_use() -> SmallVec<[u32; 16]> {
 pub fn too_many() -> Error {
     Error::new(
         pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-        format!(
+        format_args!(
             "too many background jobs in this session: {} of {}",
             count(),
             settings::max_workers()

@@ -103,12 +103,12 @@ impl NoSlot {
                 let role = text::role_name(role);
                 Error::new(
                     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-                    format!("too many background jobs of role {role}"),
+                    format_args!("too many background jobs of role {role}"),
                 )
-                .detail(format!(
+                .detail(format_args!(
                     "It may have {limit} in all sessions and databases: queued, running and unread ones."
                 ))
-                .hint(format!(
+                .hint(format_args!(
                     "Read or detach finished jobs, or have a superuser raise pg_background.role_max_jobs (ALTER ROLE {role} SET ...)."
                 ))
             }

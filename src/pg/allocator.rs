@@ -50,7 +50,7 @@ impl ServerAllocator {
         (start..start + RESERVE).contains(&block.addr())
     }
 
-    fn from_reserve(&self, layout: Layout) -> Option<*mut u8> {
+    fn take_reserve(&self, layout: Layout) -> Option<*mut u8> {
         if layout.size() > LARGEST || layout.align() > align_of::<Reserve>() {
             return None;
         }
@@ -70,7 +70,7 @@ impl ServerAllocator {
         if memory::may_fail() {
             return null_mut();
         }
-        self.from_reserve(layout).unwrap_or_else(|| {
+        self.take_reserve(layout).unwrap_or_else(|| {
             // SAFETY: does not return, and does not jump.
             unsafe { shim::pgb_end_session_without_memory(layout.size()) }
         })

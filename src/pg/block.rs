@@ -64,7 +64,7 @@ const DESCRIPTION_LIMIT: usize = 256;
 #[repr(C)]
 struct Header {
     /// Bytes of the block, or of the segment.
-    size: u64,
+    size: usize,
     /// The segment that has all but the header (a [`BlockRef`]); 0: it follows the header.
     segment: u64,
     identity: Identity,
@@ -75,7 +75,7 @@ struct Header {
     params_len: u32,
     params_offset: u32,
     ring_offset: u32,
-    ring_capacity: u64,
+    ring_capacity: usize,
     spill: SpillFile,
     description: Description,
     outcome: Outcome,
@@ -131,7 +131,7 @@ fn request_too_large(TooLarge { size }: TooLarge, request: &Request<'_>) -> Erro
         ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         "the request of a background job is too large",
     )
-    .detail(format!(
+    .detail(format_args!(
         "It has {size} bytes, of at most {REQUEST_LIMIT}: {sql} of SQL text, {settings} of settings, {params} of parameters."
     ))
     .hint("Put large values into a table that the job reads.")
@@ -142,7 +142,7 @@ fn description_too_long(len: usize) -> Error {
         ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         "the columns of a background job's result are too many",
     )
-    .detail(format!("Their description has {len} bytes."))
+    .detail(format_args!("Their description has {len} bytes."))
     .hint("Return fewer columns.")
 }
 
@@ -231,7 +231,7 @@ impl Block {
         // looks. The texts of description and error are not written: their lengths say that there is none.
         unsafe {
             let header = block.header();
-            (&raw mut (*header).size).write(size as u64);
+            (&raw mut (*header).size).write(size);
             (&raw mut (*header).segment).write(BlockRef::to_bits(segment));
             (&raw mut (*header).identity).write(request.identity);
             (&raw mut (*header).statement_timeout).write(request.statement_timeout);
@@ -241,7 +241,7 @@ impl Block {
             (&raw mut (*header).params_len).write(layout.params_len);
             (&raw mut (*header).params_offset).write(layout.params);
             (&raw mut (*header).ring_offset).write(ring_offset);
-            (&raw mut (*header).ring_capacity).write(capacity as u64);
+            (&raw mut (*header).ring_capacity).write(capacity);
             (&raw mut (*header).spill).write(SpillFile::default());
             let description = &raw mut (*header).description;
             (&raw mut (*description).long).write(0);
@@ -353,7 +353,7 @@ impl Block {
         // than its hold on the job, which the callers see to; and so long it is mapped.
         unsafe {
             let header = self.header();
-            let capacity = (*header).ring_capacity as usize;
+            let capacity = (*header).ring_capacity;
             if capacity == 0 {
                 return None;
             }
@@ -455,6 +455,7 @@ impl Block {
 
     /// The last statement's command tag (its name only; `None`: there was no statement, or the job did not
     /// complete) and how many rows it returned or changed, if its tag says so. Once the job is finished.
+    #[allow(clippy::disallowed_methods, reason = "at most `TAG_LIMIT` bytes")]
     pub fn completion(&self) -> (Option<Vec<u8>>, Option<i64>) {
         // SAFETY: published by the transition to a finished phase, and not changed after it.
         unsafe {
@@ -480,7 +481,7 @@ impl Block {
         let (block, parts) = unsafe {
             let header = self.header();
             let (description, outcome) = (&(*header).description, &(*header).outcome);
-            let size = (*header).size as usize;
+            let size = (*header).size;
             let segment = BlockRef::from_bits((*header).segment);
             let parts = [
                 (segment, size),

@@ -474,7 +474,7 @@ impl Cluster {
             .charge(job, size)
             .ok_or_else(|| self.over_role_limit(job, size))?;
         let pointer = self.find_in_arena(size).ok_or_else(|| {
-            self.out_of_memory(format!(
+            self.out_of_memory(format_args!(
                 "Failed on a request of {size} bytes; the area for requests and small results is full."
             ))
         })?;
@@ -504,12 +504,12 @@ impl Cluster {
         let role = text::role_name(self.pool.usage(slot.usage()).role());
         Error::new(
             ERRCODE_OUT_OF_MEMORY,
-            format!("background jobs of role {role} have too much shared memory"),
+            format_args!("background jobs of role {role} have too much shared memory"),
         )
-        .detail(format!(
+        .detail(format_args!(
             "Failed on a request of {size} bytes; the jobs of a role may have {limit} kB together, unread results included."
         ))
-        .hint(format!(
+        .hint(format_args!(
             "Read or detach finished jobs, or have a superuser raise pg_background.role_max_memory (ALTER ROLE {role} SET ...)."
         ))
     }
@@ -605,7 +605,7 @@ impl Cluster {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
             .is_err()
         {
-            return Err(self.out_of_memory(format!(
+            return Err(self.out_of_memory(format_args!(
                 "Failed on a request of {size} bytes; segments of shared memory may have {limit} bytes together."
             )));
         }
@@ -629,14 +629,14 @@ impl Cluster {
         })
     }
 
-    fn out_of_memory(&self, detail: String) -> Error {
+    fn out_of_memory(&self, detail: impl std::fmt::Display) -> Error {
         let limit = self.memory_limit() / 1024;
         Error::new(
             ERRCODE_OUT_OF_MEMORY,
             "out of shared memory for background jobs",
         )
         .detail(detail)
-        .hint(format!(
+        .hint(format_args!(
             "Read or detach finished jobs, or raise pg_background.max_memory, which is {limit} kB."
         ))
     }
@@ -646,7 +646,7 @@ impl Cluster {
             ERRCODE_OUT_OF_MEMORY,
             "out of shared memory segments for background jobs",
         )
-        .detail(format!(
+        .detail(format_args!(
             "Failed on a request of {size} bytes; background jobs have {} segments of the server's at most.",
             most_segments()
         ))

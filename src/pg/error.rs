@@ -43,6 +43,7 @@ const TEXT_LIMIT: usize = 1024;
 struct Text(String);
 
 impl Write for Text {
+    #[allow(clippy::disallowed_methods, reason = "at most `TEXT_LIMIT` bytes")]
     fn write_str(&mut self, words: &str) -> std::fmt::Result {
         let kept = words.floor_char_boundary(TEXT_LIMIT - self.0.len());
         self.0.push_str(&words[..kept]);

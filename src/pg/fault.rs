@@ -25,6 +25,12 @@
 //! | `STRUCK` | the process that was struck | before it fails |
 //! | `STALLED` | likewise | before it sleeps; `who` tells its doorbell |
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "in builds for tests only"
+)]
+
 #[cfg(feature = "faults")]
 pub use armed::*;
 

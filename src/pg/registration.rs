@@ -11,6 +11,11 @@
 //! registration is ended and its lane's jobs fail with an error that says so ([`settle`]). A session that
 //! exits sees to it before it goes ([`settle_at_exit`]).
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as there are places for workers"
+)]
+
 use crate::engine::job::End;
 use crate::engine::message;
 use crate::engine::pool::{LaneKey, Limits, Placement, START_LIMIT, Scheduler, Staffing};

@@ -154,12 +154,12 @@ fn over_limit(cluster: &'static Cluster, job: JobId) -> Error {
     let limit = slot.file_limit.load(Ordering::Relaxed) / 1024;
     Error::new(
         ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-        format!("results of background jobs of role {role} take up too much disk space"),
+        format_args!("results of background jobs of role {role} take up too much disk space"),
     )
-    .detail(format!(
+    .detail(format_args!(
         "The files of unread results of a role may have {limit} kB together."
     ))
-    .hint(format!(
+    .hint(format_args!(
         "Read or detach finished jobs, or have a superuser raise pg_background.role_max_disk (ALTER ROLE {role} SET ...), or temp_file_limit."
     ))
 }

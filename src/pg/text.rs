@@ -24,16 +24,35 @@ pub fn cut<const LIMIT: usize>(bytes: &[u8]) -> ArrayVec<u8, LIMIT> {
 }
 
 /// A role's name as SQL has it; its number, if it is gone. In a transaction.
-pub fn role_name(role: u32) -> String {
-    // SAFETY: without an error for a role that is gone; the texts are zero-terminated.
-    unsafe {
+pub fn role_name(role: u32) -> RoleName {
+    // SAFETY: without an error for a role that is gone; zero-terminated, in the memory of the present call.
+    RoleName(role, unsafe {
         let name = pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true);
         if name.is_null() {
-            return role.to_string();
+            name.cast_const()
+        } else {
+            pg_sys::quote_identifier(name)
         }
-        let quoted = std::ffi::CStr::from_ptr(pg_sys::quote_identifier(name));
-        // A name has 63 bytes at most.
-        quoted.to_string_lossy().into_owned()
+    })
+}
+
+/// To be shown in the call that asked for it.
+pub struct RoleName(u32, *const std::ffi::c_char);
+
+impl std::fmt::Display for RoleName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let &Self(role, name) = self;
+        if name.is_null() {
+            return write!(f, "{role}");
+        }
+        // SAFETY: as in `role_name`.
+        for chunk in unsafe { std::ffi::CStr::from_ptr(name) }
+            .to_bytes()
+            .utf8_chunks()
+        {
+            f.write_str(chunk.valid())?;
+        }
+        Ok(())
     }
 }
 

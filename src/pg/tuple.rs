@@ -1,5 +1,10 @@
 //! Values that go to and come from SQL.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has attributes"
+)]
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::CStr;

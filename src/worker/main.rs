@@ -81,6 +81,7 @@ fn update(change: impl FnOnce(&mut Me)) {
 /// Called by the postmaster's child with the argument of the registration.
 #[pg_guard]
 #[unsafe(no_mangle)]
+#[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
 pub unsafe extern "C-unwind" fn pg_background_worker_layout_2(argument: pg_sys::Datum) {
     let place = Place::from_datum(argument);
     fault!("worker-started");

@@ -146,6 +146,7 @@ pub fn fail_running(cluster: &'static Cluster, job: JobId) {
 
 /// Fails a job that this process holds, with an error (the body of a message; empty: the process was
 /// lost). A job whose work is durable is completed all the same. Does not throw.
+#[allow(clippy::disallowed_macros, reason = "a number")]
 pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
     let slot = cluster.slot(job);
     // SAFETY: looks at notes of the shim.

@@ -272,6 +272,10 @@ unsafe extern "C" fn pgb_on_message(kind: c_char, bytes: *const c_char, len: usi
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the room is made, or the text is cut"
+)]
 fn note_error(bytes: &[u8]) {
     ERROR.with(|error| {
         error.clear();

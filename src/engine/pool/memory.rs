@@ -1,6 +1,11 @@
 //! What a pool needs of memory, for one process alone: for tests, models and benchmarks. In a server it is in shared
 //! memory (`pg/cluster.rs`).
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "for tests, models and benchmarks"
+)]
+
 use super::usage::{Claimed, Usage};
 use super::{Lane, Leader, Pool, PoolLock, Totals, Worker};
 use crate::engine::handle::Cookie;
