@@ -68,6 +68,7 @@ extern bool pgb_adopt(const PgbIdentity *identity, const PgbGucTarget *settings)
 extern void pgb_capture_identity(PgbIdentity *identity);
 extern void pgb_adopt_session(const PgbIdentity *identity, const PgbGucTarget *settings);
 extern void pgb_check_rights(const PgbIdentity *identity);
+extern bool pgb_may_go_back(const PgbIdentity *identity);
 extern void pgb_release_session_locks(void);
 extern bool pgb_reset_session(void);
 extern void pgb_session_init(void);
