@@ -1,8 +1,11 @@
 //! What a hostile user can do: nothing that his rights do not allow.
 
 mod attacks;
+mod contexts;
 mod letting_go;
+mod matrix;
 mod restricted;
+mod statements;
 mod transactions;
 
 use postgres::Client;
