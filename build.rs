@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -11,6 +11,7 @@ const SOURCES: [&str; 12] = [
     "comm.c",
     "rows.c",
     "record.c",
+    "shape.c",
     "json.c",
     "spill.c",
     "params.c",

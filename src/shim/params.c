@@ -122,7 +122,7 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 			pgb_announce_records(records, param->ptype, param->value, &descriptions);
 	}
 	described = descriptions.len;
-	size = sizeof(described) + described + params->numParams * sizeof(uint32) + EstimateParamListSpace(params);
+	size = sizeof(described) + described + params->numParams * sizeof(PgbShape) + EstimateParamListSpace(params);
 	if (size > MAX_PARAMS_SIZE)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -135,7 +135,7 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	SerializeParamList(params, &at);
 	for (int i = 0; i < params->numParams; i++)
 	{
-		uint32		shape = pgb_shape(params->params[i].ptype);
+		PgbShape	shape = pgb_shape(params->params[i].ptype);
 
 		memcpy(at, &shape, sizeof(shape));
 		at += sizeof(shape);
@@ -161,11 +161,11 @@ pgb_restore_params(const char *bytes, Oid **types)
 	for (int i = 0; i < params->numParams; i++)
 	{
 		ParamExternData *param = &params->params[i];
-		uint32		shape;
+		PgbShape	shape;
 
 		memcpy(&shape, at, sizeof(shape));
 		at += sizeof(shape);
-		if (shape != pgb_shape(param->ptype))
+		if (!pgb_has_shape(param->ptype, &shape))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("the type of parameter $%d was altered after the job was launched", i + 1)));

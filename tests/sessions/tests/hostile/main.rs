@@ -1,5 +1,6 @@
 //! What a hostile user can do: nothing that his rights do not allow.
 
+mod altered;
 mod attacks;
 mod contexts;
 mod letting_go;
