@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -18,6 +18,7 @@ const SOURCES: [&str; 13] = [
     "memory.c",
     "rows.c",
     "record.c",
+    "shape.c",
     "json.c",
     "spill.c",
     "params.c",

@@ -9,8 +9,8 @@
 //! assignment would. Dropped columns of a table's row type are NULL and count for nothing.
 
 use crate::pg::error::Error;
-use crate::pg::shim::Records;
 use crate::pg::shim::{self, guarded};
+use crate::pg::shim::{Records, SHAPE_SIZE, Shape, Watch};
 use arrayvec::ArrayVec;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
@@ -25,8 +25,8 @@ use std::fmt::{Display, Formatter};
 pub struct JobColumn<'a> {
     /// Type.
     pub type_oid: pg_sys::Oid,
-    /// What the worker saw of the row types in it (`shim/record.c`); 0: there is none.
-    shape: u32,
+    /// What the worker saw of the row types in it.
+    shape: &'a Shape,
     /// Type modifier; -1: none.
     pub typmod: i32,
     /// Name.
@@ -85,7 +85,8 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
     (0..count)
         .map(|_| {
             let type_oid = pg_sys::Oid::from(u32::from_ne_bytes(word(&mut rest)));
-            let shape = u32::from_ne_bytes(word(&mut rest));
+            let (shape, tail) = rest.split_first_chunk::<SHAPE_SIZE>().expect("a shape");
+            rest = tail;
             let typmod = i32::from_ne_bytes(word(&mut rest));
             let name = CStr::from_bytes_until_nul(rest).expect("a zero-terminated name");
             rest = &rest[name.count_bytes() + 1..];
@@ -111,14 +112,37 @@ fn is_missing(column: &JobColumn<'_>) -> bool {
 
 fn is_altered(column: &JobColumn<'_>) -> bool {
     // SAFETY: catalog lookups, in the transaction of the calling function.
-    !is_built_in(column) && unsafe { guarded(|| shim::pgb_shape(column.type_oid)) } != column.shape
+    !is_built_in(column)
+        && !unsafe { guarded(|| shim::pgb_has_shape(column.type_oid, column.shape)) }
+}
+
+/// Somebody could alter a row type in it.
+fn is_alterable(column: &JobColumn<'_>) -> bool {
+    column.shape.iter().any(|byte| *byte != 0)
+}
+
+/// Whether somebody could alter a type of the job's columns.
+pub fn has_alterable_types(job: &[JobColumn<'_>]) -> bool {
+    job.iter().any(is_alterable)
+}
+
+/// Has the types of the job's columns looked at again with each row.
+///
+/// # Safety
+/// `watch` must be valid.
+pub unsafe fn watch_types(job: &[JobColumn<'_>], watch: *mut Watch) {
+    for column in job.iter().filter(|column| is_alterable(column)) {
+        let (type_oid, shape) = (column.type_oid, std::ptr::from_ref(column.shape));
+        // SAFETY: by the caller.
+        unsafe { guarded(|| shim::pgb_watch_type(watch, type_oid, shape)) };
+    }
 }
 
 /// Whether the types of the job's columns are not there, or not as the job has seen them: it may have created or
 /// altered them and not yet committed.
 pub fn has_unknown_types(description: &'static [u8]) -> bool {
     let columns = parse_description(description);
-    if columns.iter().any(|column| column.shape != 0) {
+    if has_alterable_types(&columns) {
         // Others may have altered them.
         // SAFETY: in a transaction.
         unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };

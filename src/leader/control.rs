@@ -101,9 +101,9 @@ pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
 /// Stops tracking a job, which goes on.
 ///
 /// # Errors
-/// As [`session::find`].
+/// As [`session::find_to_let_go`].
 pub fn detach(name: Name) -> Result<(), Failure> {
-    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
+    let (cluster, tracked) = session::find_to_let_go(name)?;
     session::let_go(cluster, tracked.job);
     Ok(())
 }

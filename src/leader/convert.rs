@@ -5,7 +5,7 @@ use crate::leader::reading::Frame;
 use crate::pg::error::Error;
 use crate::pg::memory::{child_of, within};
 use crate::pg::rows::{Caller, Store};
-use crate::pg::shim::{self, Json, Records, frame, guarded};
+use crate::pg::shim::{self, Json, Records, Watch, frame, guarded};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -21,6 +21,10 @@ pub enum Wanted<'a> {
 /// Converts the rows of one result. Made when its columns are known; types are checked then.
 pub struct Converter {
     records: *mut Records,
+    /// The types in the rows that somebody may alter meanwhile.
+    watch: *mut Watch,
+    /// There are some.
+    watches: bool,
     /// For tuples of the job's columns.
     slot: *mut pg_sys::TupleTableSlot,
     plan: Plan,
@@ -97,9 +101,15 @@ impl Converter {
             Wanted::Columns(caller) => caller.columns().len(),
             Wanted::Json => 1,
         };
+        // SAFETY: by the caller.
+        let (records, watch) = unsafe {
+            let records = guarded(|| shim::pgb_records(context));
+            (records, shim::pgb_watch_of(records))
+        };
         let mut converter = Self {
-            // SAFETY: by the caller.
-            records: unsafe { guarded(|| shim::pgb_records(context)) },
+            records,
+            watch,
+            watches: false,
             slot: std::ptr::null_mut(),
             plan: Plan::Tags {
                 json: matches!(wanted, Wanted::Json),
@@ -108,6 +118,15 @@ impl Converter {
             nulls: vec![false; width],
             localized: (Vec::new(), Vec::new()),
         };
+        if let Wanted::Columns(caller) = wanted
+            && let Some((type_oid, shape)) = caller.row_type()
+        {
+            converter.watches = true;
+            // SAFETY: just made.
+            unsafe { guarded(|| shim::pgb_watch_type(watch, *type_oid, shape)) };
+            // It was altered while the first row was waited for.
+            converter.check_types();
+        }
         let Some(description) = description else {
             if let Wanted::Columns(caller) = wanted {
                 columns::check_tags(caller.columns())?;
@@ -116,6 +135,9 @@ impl Converter {
         };
         let job = columns::parse_description(description);
         columns::check_types(&job)?;
+        converter.watches |= columns::has_alterable_types(&job);
+        // SAFETY: just made.
+        unsafe { columns::watch_types(&job, watch) };
         if let Wanted::Columns(caller) = wanted {
             converter.plan = Plan::Columns(columns::plan(&job, caller.columns())?);
         }
@@ -132,6 +154,20 @@ impl Converter {
             });
         }
         Ok(converter)
+    }
+
+    /// Raises 42804 when a row type was altered since the row before, as it can be between two fetches.
+    pub fn check_types(&self) {
+        if self.watches {
+            let watch = self.watch;
+            // SAFETY: it lives as long as the converter.
+            unsafe { guarded(|| shim::pgb_check_watched(watch)) };
+        }
+    }
+
+    /// Whether [`check_types`](Self::check_types) has something to look at.
+    pub fn watches(&self) -> bool {
+        self.watches
     }
 
     /// Whether rows cannot be handed on unchanged, but only as values.
@@ -179,6 +215,7 @@ impl Converter {
             let len = found.start.cast::<i32>().read();
             let (records, descriptions) = (self.records, found.start.add(LENGTH).cast());
             guarded(|| shim::pgb_remember_records(records, descriptions, len));
+            self.watches = true;
             found.start.add((LENGTH + len as usize).next_multiple_of(8))
         }
     }

@@ -13,6 +13,12 @@
 //! first among those that have, and makes its row. When none has, it sleeps on all of them. Results are read
 //! when their jobs have finished; what does not fit into a job's ring meanwhile is in its spill file.
 //!
+//! # Users
+//!
+//! All statements run as the user who asked for the first row. A cursor can be fetched from by another user later on
+//! (SET ROLE, a function of somebody else): he is refused. To go on as the first would give him rights that he does
+//! not have; to go on as he is would run statements that he has not written with his rights.
+//!
 //! # Ends
 //!
 //! However the call ends, its jobs in flight are canceled and let go of ([`Fanout::abandon`]): it is what
@@ -206,7 +212,8 @@ impl Fanout {
     ///
     /// # Errors
     /// With `fail_fast`, that of the first statement that failed, or 57014 at the time limit; 53000 no slot to
-    /// be had; 53200 shared memory exhausted; 55000 the subtransaction in which it began was rolled back.
+    /// be had; 53200 shared memory exhausted; 55000 the subtransaction in which it began was rolled back; 42501 the
+    /// session's user is another than for the first row.
     pub fn next(&mut self) -> Result<Option<Row>, Failure> {
         if self.rolled_back {
             return Err(Error::new(
@@ -216,6 +223,7 @@ impl Fanout {
             .detail("Its statements in flight were canceled, and no more were launched.")
             .into());
         }
+        self.session.check_users()?;
         loop {
             if self.has_expired() {
                 self.expire()?;

@@ -36,8 +36,8 @@ use crate::pg::{guc_state, text};
 use arrayvec::ArrayVec;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
-    ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR, ERRCODE_INVALID_PARAMETER_VALUE,
-    ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR,
+    ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 };
 use std::rc::Rc;
 
@@ -68,6 +68,8 @@ pub struct Context {
 
 impl Context {
     /// The session as it is now.
+    ///
+    /// Raises 42501 within a security-restricted operation.
     pub fn capture(cluster: &'static Cluster) -> Self {
         let identity = own_identity();
         Self {
@@ -79,6 +81,22 @@ impl Context {
                 limit => limit,
             },
         }
+    }
+
+    /// The session's users must be those that it was captured with.
+    ///
+    /// # Errors
+    /// 42501 then, and within a security-restricted operation.
+    pub fn check_users(&self) -> Result<(), Error> {
+        if own_identity() == self.identity {
+            return Ok(());
+        }
+        Err(Error::new(
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the fan-out was begun by another user",
+        )
+        .detail("Its statements run as the user of its first row, and only while the session is that user.")
+        .hint("Fetch all of its rows as one user."))
     }
 }
 
@@ -189,7 +207,7 @@ pub fn check_enabled() -> Result<(), Error> {
 /// Launches a job. Returns its pid (0 while it is queued) and cookie.
 ///
 /// # Errors
-/// 55000 launches are disabled; 22023 bad queue size; 53400 too many jobs in this session; 53000 no worker
+/// 42501 within a security-restricted operation; 55000 launches are disabled; 22023 bad queue size; 53400 too many jobs in this session; 53000 no worker
 /// or no slot to be had; 53200 shared memory exhausted.
 pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
     check_enabled()?;

@@ -138,16 +138,18 @@ pub fn drain(
     Ok(())
 }
 
-/// The jobs of this session that the current user may manage.
-fn managed() -> Option<(&'static Cluster, Vec<Tracked>)> {
+/// The jobs of this session with which the current user may do something.
+fn tracked_where(
+    may: fn(&'static Cluster, &Tracked) -> bool,
+) -> Option<(&'static Cluster, Vec<Tracked>)> {
     let cluster = attached()?;
     let mut jobs = session::tracked();
-    jobs.retain(|tracked| session::may_manage(cluster, tracked));
+    jobs.retain(|tracked| may(cluster, tracked));
     Some((cluster, jobs))
 }
 
 fn detach_where(wanted: impl Fn(Phase) -> bool) -> i32 {
-    let Some((cluster, mut jobs)) = managed() else {
+    let Some((cluster, mut jobs)) = tracked_where(session::may_let_go) else {
         return 0;
     };
     jobs.retain(|tracked| wanted(session::notice(cluster, tracked.job).phase()));
@@ -168,7 +170,7 @@ pub fn purge() -> i32 {
 }
 
 fn cancel_where(grace_ms: i32, wanted: impl Fn(&'static Cluster, &Tracked) -> bool) -> i32 {
-    let Some((cluster, mut jobs)) = managed() else {
+    let Some((cluster, mut jobs)) = tracked_where(session::may_manage) else {
         return 0;
     };
     jobs.retain(|tracked| wanted(cluster, tracked));

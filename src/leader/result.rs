@@ -157,6 +157,9 @@ impl Rows {
     /// Puts the rows that follow and are there now into a store, when they need no conversion. After a row
     /// that was put unchanged.
     pub fn put_following(&mut self, store: &mut Store) {
+        if self.converter.as_ref().is_some_and(Converter::watches) {
+            return;
+        }
         let put = |tuples: &[*const u8], store: &mut Store| {
             // SAFETY: the columns were compared with the caller's; the tuples stay during the call.
             unsafe { store.put_tuples(tuples) };
@@ -197,10 +200,11 @@ impl Rows {
         phase != Phase::Completed && unknown()
     }
 
-    /// Compares the columns with the caller's, once a row was seen or the end was found. Before anything is
-    /// taken.
+    /// Compares the columns with the caller's, once a row was seen or the end was found; before anything is
+    /// taken. And with what they were for the row before.
     fn check_columns(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
-        if self.converter.is_some() {
+        if let Some(converter) = &self.converter {
+            converter.check_types();
             return Ok(());
         }
         let description = Block::of(self.cluster, self.job).description();
@@ -213,7 +217,7 @@ impl Rows {
     /// A result without rows has columns all the same; without columns and tags (empty SQL, or an error
     /// before them) it fits everything.
     fn check_end(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
-        if self.has_columns() {
+        if self.converter.is_none() && self.has_columns() {
             self.check_columns(wanted)?;
         }
         Ok(())

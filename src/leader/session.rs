@@ -578,6 +578,26 @@ fn no_such_job(pid: i32) -> Error {
 /// 42704 no such job (or, for a result, another cookie); 55000 another cookie; 42P09 several jobs of one
 /// pid; 42501 no rights.
 pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), Error> {
+    let (cluster, found) = find_held(name, asking)?;
+    if may_manage(cluster, &found) {
+        return Ok((cluster, found));
+    }
+    Err(no_rights(&found))
+}
+
+/// As [`find`], for letting go of it.
+///
+/// # Errors
+/// As [`find`]; 42501 only within a security-restricted operation.
+pub fn find_to_let_go(name: Name) -> Result<(&'static Cluster, Tracked), Error> {
+    let (cluster, found) = find_held(name, Asking::ForControl)?;
+    if may_let_go(cluster, &found) {
+        return Ok((cluster, found));
+    }
+    Err(no_rights(&found))
+}
+
+fn find_held(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), Error> {
     let cluster = cluster()?;
     let found = match name {
         Name::Pid(pid) => find_by_pid(cluster, pid)?,
@@ -585,7 +605,6 @@ pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), E
             with_handle(cluster, pid, cookie).ok_or_else(|| no_such_handle(cluster, pid, asking))?
         }
     };
-    check_rights(cluster, &found)?;
     Ok((cluster, found))
 }
 
@@ -651,18 +670,23 @@ pub fn may_manage(cluster: &'static Cluster, tracked: &Tracked) -> bool {
     unsafe { pg_sys::superuser() || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
 }
 
-fn check_rights(cluster: &'static Cluster, tracked: &Tracked) -> Result<(), Error> {
-    if may_manage(cluster, tracked) {
-        return Ok(());
-    }
-    Err(Error::new(
+/// What a session holds is its own, as its cursors and prepared statements are: it can always let go of it, whatever
+/// role it has taken on, and learns and stops nothing by that. But not on the word of code that the server restricts
+/// to its operation.
+pub fn may_let_go(cluster: &'static Cluster, tracked: &Tracked) -> bool {
+    // SAFETY: looks at a flag of this process.
+    !unsafe { pg_sys::InSecurityRestrictedOperation() } || may_manage(cluster, tracked)
+}
+
+fn no_rights(tracked: &Tracked) -> Error {
+    Error::new(
         ERRCODE_INSUFFICIENT_PRIVILEGE,
         format_args!(
             "permission denied for background job with PID {}",
             tracked.pid
         ),
     )
-    .detail("Only a superuser or a member of the role that launched the job may manage it."))
+    .detail("Only a superuser or a member of the role that launched the job may manage it.")
 }
 
 /// The pids of the version 1 jobs that are tracked: the next one must not get the same.

@@ -5,7 +5,7 @@
 
 use crate::pg::error::Error;
 use crate::pg::memory::within;
-use crate::pg::shim::{self, guarded};
+use crate::pg::shim::{self, Shape, guarded};
 use crate::pg::tuple::attributes;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -23,6 +23,8 @@ pub struct Caller {
     domain: pg_sys::Oid,
     /// All rows at once.
     materialize: bool,
+    /// The named row type of a result that is fetched row by row, and what it was at the first.
+    row_type: Option<(pg_sys::Oid, Shape)>,
 }
 
 fn no_column_list() -> Error {
@@ -81,9 +83,15 @@ impl Caller {
                 }
                 _ => Err(no_column_list()),
             })?;
+            let row_type = (*desc).tdtypeid;
+            let is_named = class != pg_sys::TypeFuncClass::TYPEFUNC_SCALAR
+                && row_type.to_u32() >= pg_sys::FirstNormalObjectId;
+            let row_type = (is_named && !materialize)
+                .then(|| (row_type, guarded(|| shim::pgb_shape(row_type)).hash));
             Ok(Self {
                 info,
                 desc,
+                row_type,
                 composite: class != pg_sys::TypeFuncClass::TYPEFUNC_SCALAR,
                 domain,
                 materialize,
@@ -95,6 +103,11 @@ impl Caller {
     pub fn columns(&self) -> &[pg_sys::FormData_pg_attribute] {
         // SAFETY: the descriptor lives as long as the query.
         unsafe { attributes(self.desc) }
+    }
+
+    /// The type of its rows, if somebody could alter it between two of them, and what it was at the first.
+    pub fn row_type(&self) -> Option<&(pg_sys::Oid, Shape)> {
+        self.row_type.as_ref()
     }
 
     /// It wants all rows at once.

@@ -60,6 +60,25 @@ pub mod frame {
     pub const NOTICE: u8 = 4;
 }
 
+/// Bytes of a [`Shape`].
+pub const SHAPE_SIZE: usize = 32;
+
+/// A hash of the columns of all named row types in a type (`shape.c`); all zero: there is none.
+pub type Shape = [u8; SHAPE_SIZE];
+
+/// As C returns it.
+#[repr(C)]
+pub struct ShapeOfType {
+    /// The shape.
+    pub hash: Shape,
+}
+
+/// The types of one result, which somebody may alter (`shape.c`).
+#[repr(C)]
+pub struct Watch {
+    _opaque: [u8; 0],
+}
+
 /// Anonymous row types of one result (`record.c`).
 #[repr(C)]
 pub struct Records {
@@ -133,7 +152,11 @@ unsafe extern "C-unwind" {
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_end_session_without_memory(size: usize) -> !;
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
-    pub fn pgb_shape(type_oid: pg_sys::Oid) -> u32;
+    pub fn pgb_shape(type_oid: pg_sys::Oid) -> ShapeOfType;
+    pub fn pgb_has_shape(type_oid: pg_sys::Oid, expected: *const Shape) -> bool;
+    pub fn pgb_watch_of(records: *mut Records) -> *mut Watch;
+    pub fn pgb_watch_type(watch: *mut Watch, type_oid: pg_sys::Oid, shape: *const Shape);
+    pub fn pgb_check_watched(watch: *mut Watch);
     pub fn pgb_records(context: pg_sys::MemoryContext) -> *mut Records;
     pub fn pgb_remember_records(records: *mut Records, descriptions: *const c_char, len: i32);
     pub fn pgb_localize_record(

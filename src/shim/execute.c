@@ -175,10 +175,14 @@ refuse_what_cannot_run(RawStmt *statement)
 }
 
 /*
- * Whether the statement ends its transaction and starts others, as VACUUM does. A transaction must not start
- * under a security context (it would be what every abort returns to), so these run without one. They can:
- * what they run of users' code, the functions of an index, they run as the table's owner and under a
- * context of their own.
+ * Whether the statement ends its transaction and starts others, as VACUUM does. Those are the ones that come to a
+ * StartTransactionCommand by way of standard_ProcessUtility: in the sources of 14 to 18 the callers of it in
+ * src/backend/commands are vacuum() and vacuum_rel, cluster(), DefineIndex, ReindexMultipleInternal,
+ * ReindexRelationConcurrently, DETACH PARTITION CONCURRENTLY in tablecmds.c, and movedb; index_drop in
+ * src/backend/catalog; and _SPI_commit and _SPI_rollback, which CALL and DO reach when they are not atomic. The
+ * other statements that call PreventInTransactionBlock (CREATE DATABASE and TABLESPACE, ALTER SYSTEM, DISCARD ALL,
+ * those of subscriptions) only do what cannot be rolled back. ANALYZE is left out: it starts others only at top
+ * level. A new version of the server wants a look at the same callers.
  */
 static bool
 starts_transactions(Node *statement)
@@ -186,6 +190,7 @@ starts_transactions(Node *statement)
 	switch (nodeTag(statement))
 	{
 		case T_VacuumStmt:
+			return castNode(VacuumStmt, statement)->is_vacuumcmd;
 		case T_ClusterStmt:
 		case T_ReindexStmt:
 			return true;
@@ -206,22 +211,59 @@ starts_transactions(Node *statement)
 				}
 				return false;
 			}
-		case T_AlterDatabaseStmt:	/* to another tablespace */
-			return true;
+		case T_AlterDatabaseStmt:
+			{
+				ListCell   *cell;
+
+				foreach(cell, castNode(AlterDatabaseStmt, statement)->options)
+				{
+					if (strcmp(lfirst_node(DefElem, cell)->defname, "tablespace") == 0)
+						return true;
+				}
+				return false;
+			}
 		default:
 			return false;
 	}
 }
 
 /*
- * Whether the statement may commit and roll back by itself. CALL and DO run user code that could, and
- * after a ROLLBACK there the next transaction would start without the security context; so under one they
- * run atomically.
+ * Whether the statement can also be run atomically, without transactions of its own: ANALYZE of several tables, and
+ * user code that may commit and roll back by itself.
  */
 static bool
-runs_at_top_level(RawStmt *statement, int32 sec_context)
+can_run_atomically(Node *statement)
 {
-	return sec_context == 0 || !(IsA(statement->stmt, CallStmt) || IsA(statement->stmt, DoStmt));
+	return IsA(statement, VacuumStmt) || IsA(statement, CallStmt) || IsA(statement, DoStmt);
+}
+
+/*
+ * Whether the job's only statement runs without the security context that the job was launched under.
+ *
+ * A transaction must not start under a context, which every abort would return to (the server asserts so). So what
+ * starts transactions would have to run without one; but while it is analysed and run it evaluates expressions of
+ * users (a literal of a domain, a policy, a cast) as the current user, who could then go back to the session user
+ * or the login role. Hence only if he gains nothing by that; asked before anything of the statement is looked at
+ * but its kind.
+ */
+static bool
+runs_without_context(const PgbIdentity *identity, Node *statement)
+{
+	if (identity->sec_context == 0)
+		return true;
+	if (!starts_transactions(statement))
+		return false;
+	if (pgb_may_go_back(identity))
+		return true;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to run %s in a background job of a security-definer function",
+					GetCommandTagName(CreateCommandTag(statement))),
+			 errdetail("The statement starts transactions of its own, in which code could go back to role \"%s\" or \"%s\", whose rights role \"%s\" does not have.",
+					   GetUserNameFromId(identity->session, false),
+					   GetUserNameFromId(identity->authenticated, false),
+					   GetUserNameFromId(identity->current, false)),
+			 errhint("Launch it outside of the function, or from a function whose owner is a superuser or has the rights of the session's users.")));
 }
 
 /*
@@ -262,11 +304,10 @@ typedef struct PgbParams
 
 /* Runs one statement; tells how it completed, and whether it is of a kind that returns rows. */
 static bool
-run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bool single, bool last, QueryCompletion *completion)
+run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bool top_level, bool last, QueryCompletion *completion)
 {
 	CommandTag	tag = CreateCommandTag(statement->stmt);
 	bool		snapshot_set = false;
-	bool		top_level = single && runs_at_top_level(statement, run->identity->sec_context);
 	List	   *queries;
 	List	   *plans;
 	Portal		portal;
@@ -334,6 +375,7 @@ run_text(const PgbRun *run)
 	ListCell   *cell;
 	PgbParams	params = {0};
 	bool		single;
+	bool		atomic;
 	bool		was_logged;
 	bool		returned_rows = false;
 	int32		sec_context = run->identity->sec_context;
@@ -360,8 +402,14 @@ run_text(const PgbRun *run)
 	if (was_logged)
 		ereport(LOG, (errmsg("statement: %s", run->sql), errhidestmt(true)));
 	single = list_length(statements) == 1;
-	if (!(single && starts_transactions(linitial_node(RawStmt, statements)->stmt)))
+	atomic = !single;
+	if (!single || !runs_without_context(run->identity, linitial_node(RawStmt, statements)->stmt))
+	{
 		SetUserIdAndSecContext(run->identity->current, sec_context);
+		/* After a ROLLBACK in it the next transaction would start without the context. */
+		if (single && sec_context != 0)
+			atomic = can_run_atomically(linitial_node(RawStmt, statements)->stmt);
+	}
 	if (run->params != NULL)
 	{
 		params.values = pgb_restore_params(run->params, &params.types);
@@ -377,7 +425,7 @@ run_text(const PgbRun *run)
 		if (!single)
 			BeginImplicitTransactionBlock();
 		arm_statement_timeout(run);
-		returned_rows = run_statement(run, &params, statement, single, last, &completion);
+		returned_rows = run_statement(run, &params, statement, !atomic, last, &completion);
 		PGB_FAULT("statement-done");
 		last_completion = completion;
 		MemoryContextSwitchTo(job_context);

@@ -148,7 +148,7 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	described = descriptions.len;
 	size = add_size(EstimateParamListSpace(params), sizeof(described));
 	size = add_size(size, described);
-	size = add_size(size, mul_size(params->numParams, sizeof(uint32)));
+	size = add_size(size, mul_size(params->numParams, sizeof(PgbShape)));
 	if (size > MAX_PARAMS_SIZE)
 		too_large(size);
 	bytes = palloc(size);
@@ -158,7 +158,7 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	SerializeParamList(params, &at);
 	for (int i = 0; i < params->numParams; i++)
 	{
-		uint32		shape = pgb_shape(params->params[i].ptype);
+		PgbShape	shape = pgb_shape(params->params[i].ptype);
 
 		memcpy(at, &shape, sizeof(shape));
 		at += sizeof(shape);
@@ -184,11 +184,11 @@ pgb_restore_params(const char *bytes, Oid **types)
 	for (int i = 0; i < params->numParams; i++)
 	{
 		ParamExternData *param = &params->params[i];
-		uint32		shape;
+		PgbShape	shape;
 
 		memcpy(&shape, at, sizeof(shape));
 		at += sizeof(shape);
-		if (shape != pgb_shape(param->ptype))
+		if (!pgb_has_shape(param->ptype, &shape))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("the type of parameter $%d was altered after the job was launched", i + 1)));

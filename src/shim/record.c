@@ -7,9 +7,7 @@
  * the worker's number by its own. Records can sit in records and in arrays of records; PostgreSQL allows
  * them nowhere else (no table column, domain, range or named composite can have type record).
  *
- * Named row types: a value names its row type by OID, and its bytes are those of the columns that the type had when it
- * was made. Between writing and reading somebody may alter the type. The writer therefore says what shape it saw
- * (pgb_shape), and the reader compares.
+ * The named row types in them can be altered between writing and reading: see shape.c.
  *
  * In C because it walks values with macros (GETSTRUCT of headers, array and tuple access).
  */
@@ -41,98 +39,13 @@ struct PgbRecords
 {
 	MemoryContext context;
 	HTAB	   *known;			/* NULL: none yet */
+	PgbWatch   *watch;			/* of the named row types in them */
 };
 
 bool
 pgb_may_hold_record(Oid type)
 {
 	return type == RECORDOID || type == RECORDARRAYOID;
-}
-
-/* A named row type that a shape has taken in. */
-typedef struct SeenType
-{
-	Oid			type;
-} SeenType;
-
-/* Whether it was seen before; it is from now on. */
-static bool
-see(HTAB **seen, Oid type)
-{
-	bool		found;
-
-	if (*seen == NULL)
-	{
-		HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(SeenType)};
-
-		control.hcxt = CurrentMemoryContext;
-		*seen = hash_create("pg_background row types", 16, &control,
-							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	(void) hash_search(*seen, &type, HASH_ENTER, &found);
-	return found;
-}
-
-/*
- * Each row type is taken in once, however often it occurs: a type with two columns of a type with two columns of a
- * type, and so on, has more columns than anybody can count.
- */
-static uint32
-add_shape(uint32 shape, Oid type, HTAB **seen)
-{
-	TupleDesc	desc;
-
-	check_stack_depth();
-	/* The server's own types stay as they are. */
-	if (type < FirstNormalObjectId)
-		return shape;
-	switch (get_typtype(type))
-	{
-		case TYPTYPE_DOMAIN:
-			return add_shape(shape, getBaseType(type), seen);
-		case TYPTYPE_RANGE:
-			return add_shape(shape, get_range_subtype(type), seen);
-		case TYPTYPE_MULTIRANGE:
-			return add_shape(shape, get_multirange_range(type), seen);
-		case TYPTYPE_BASE:
-			return add_shape(shape, get_element_type(type), seen);
-		case TYPTYPE_COMPOSITE:
-			break;
-		default:
-			return shape;
-	}
-	shape = hash_combine(shape, type);
-	if (see(seen, type))
-		return shape;
-	CHECK_FOR_INTERRUPTS();
-	desc = lookup_rowtype_tupdesc(type, -1);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		/* A dropped one has no type any more, but the older rows have its bytes. */
-		shape = hash_combine(shape, attribute->atttypid);
-		shape = hash_combine(shape, (uint32) attribute->attlen);
-		if (!attribute->attisdropped)
-			shape = add_shape(shape, attribute->atttypid, seen);
-	}
-	ReleaseTupleDesc(desc);
-	return shape;
-}
-
-/*
- * A hash of the columns of all named row types in a type, as they are now; 0: there is none that somebody could
- * alter, or the type does not exist.
- */
-uint32
-pgb_shape(Oid type)
-{
-	HTAB	   *seen = NULL;
-	uint32		shape = add_shape(0, type, &seen);
-
-	if (seen != NULL)
-		hash_destroy(seen);
-	return shape;
 }
 
 /* The row types of one result: none yet. Goes with the context. */
@@ -142,7 +55,15 @@ pgb_records(MemoryContext context)
 	PgbRecords *records = MemoryContextAllocZero(context, sizeof(PgbRecords));
 
 	records->context = context;
+	records->watch = pgb_watch(context);
 	return records;
+}
+
+/* What is to be looked at again with each row. */
+PgbWatch *
+pgb_watch_of(PgbRecords *records)
+{
+	return records->watch;
 }
 
 static KnownRecord *
@@ -169,7 +90,7 @@ announce(int32 number, TupleDesc desc, StringInfo into)
 	for (int i = 0; i < count; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		uint32		shape = pgb_shape(attribute->atttypid);
+		PgbShape	shape = pgb_shape(attribute->atttypid);
 
 		appendBinaryStringInfo(into, (char *) &attribute->atttypid, sizeof(Oid));
 		appendBinaryStringInfo(into, (char *) &shape, sizeof(shape));
@@ -303,7 +224,7 @@ remember(PgbRecords *records, const char *description)
 	for (int i = 0; i < count; i++)
 	{
 		Oid			type;
-		uint32		shape;
+		PgbShape	shape;
 		Oid			collation;
 		int32		typmod;
 		bool		dropped;
@@ -315,11 +236,12 @@ remember(PgbRecords *records, const char *description)
 		description = take(description, &collation, sizeof(collation));
 		description = take(description, &dropped, sizeof(dropped));
 		description = take(description, NameStr(name), NAMEDATALEN);
-		if (shape != pgb_shape(type))
+		if (!pgb_has_shape(type, &shape))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("the type of column \"%s\" of a record was altered after the record was made",
 							NameStr(name))));
+		pgb_watch_type(records->watch, type, &shape);
 		TupleDescInitEntry(desc, i + 1, NameStr(name), dropped ? INT4OID : type, typmod, 0);
 		TupleDescInitEntryCollation(desc, i + 1, collation);
 		TupleDescAttr(desc, i)->attisdropped = dropped;

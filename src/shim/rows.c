@@ -42,7 +42,7 @@ row_startup(DestReceiver *self, int operation, TupleDesc desc)
 	for (int i = 0; i < count; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		uint32		shape = pgb_shape(attribute->atttypid);
+		PgbShape	shape = pgb_shape(attribute->atttypid);
 
 		appendBinaryStringInfo(&description, (char *) &attribute->atttypid, sizeof(Oid));
 		appendBinaryStringInfo(&description, (char *) &shape, sizeof(shape));

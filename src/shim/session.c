@@ -49,14 +49,36 @@ static bool superuser_has_changed;
 
 static GucStringCheckHook check_authorization;
 
+/*
+ * Who launches: for every function that makes a job or starts a worker, so that what is refused is refused to
+ * all of them.
+ */
 void
 pgb_capture_identity(PgbIdentity *identity)
 {
+	/*
+	 * The server runs the functions of an index, of a materialized view and the like as the owner of the
+	 * table, in the session of whoever maintains it, a superuser or autovacuum, and forbids them what would
+	 * last beyond the operation. A job lasts, and could do all that is forbidden.
+	 */
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot launch a background job within security-restricted operation"),
+				 errdetail("What outlives the operation would not be restricted by it."),
+				 errhint("Launch the job outside of index expressions, ANALYZE, and CREATE or REFRESH MATERIALIZED VIEW.")));
+
 	identity->authenticated = GetAuthenticatedUserId();
 	identity->session = GetSessionUserId();
 	identity->outer = GetOuterUserId();
 	identity->role_active = OidIsValid(GetCurrentRoleId());
 	GetUserIdAndSecContext(&identity->current, &identity->sec_context);
+
+	/*
+	 * The one bit that a job takes over: it goes on being code of a user that must not change. That a foreign
+	 * key's check overlooks the policies of a table ends with that check.
+	 */
+	identity->sec_context &= SECURITY_LOCAL_USERID_CHANGE;
 
 	/*
 	 * Somebody else's code that changed the user without saying so: treat it as the security-definer
@@ -97,6 +119,28 @@ may_set_role(Oid member, Oid role)
 #else
 	return is_member_of_role(member, role);
 #endif
+}
+
+/*
+ * Whether code of the user can do no more once it has become the role. A superuser can do all; whoever inherits
+ * all the role's rights, and could become it, has them already.
+ */
+static bool
+gains_nothing_as(Oid user, Oid role)
+{
+	return superuser_arg(user) || (has_privs_of_role(user, role) && may_set_role(user, role));
+}
+
+/*
+ * Whether the job may run without its security context: nothing would be gained by what the context forbids,
+ * going back to one of the users that the session has besides the current one. By the rights as they are now.
+ */
+bool
+pgb_may_go_back(const PgbIdentity *identity)
+{
+	return gains_nothing_as(identity->current, identity->authenticated) &&
+		gains_nothing_as(identity->current, identity->session) &&
+		gains_nothing_as(identity->current, identity->outer);
 }
 
 /* Whether the role may (still) log in to this database and play the parts that the job asks for. */

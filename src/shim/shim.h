@@ -64,6 +64,7 @@ extern void pgb_capture_identity(PgbIdentity *identity);
 extern void pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings);
 extern bool pgb_plays(const PgbIdentity *identity);
 extern void pgb_check_rights(const PgbIdentity *identity);
+extern bool pgb_may_go_back(const PgbIdentity *identity);
 extern void pgb_release_session_locks(void);
 extern bool pgb_reset_session(void);
 extern void pgb_session_init(void);
@@ -109,14 +110,28 @@ struct Tuplestorestate;
 extern struct _DestReceiver *pgb_row_receiver(void);
 extern void pgb_put_tuples(struct Tuplestorestate *store, const uint8 *const *tuples, int32 count);
 
+/* shape.c */
+typedef struct PgbShape
+{
+	uint8		hash[32];
+} PgbShape;
+
+typedef struct PgbWatch PgbWatch;
+
+extern PgbShape pgb_shape(Oid type);
+extern bool pgb_has_shape(Oid type, const PgbShape *expected);
+extern PgbWatch *pgb_watch(MemoryContext context);
+extern void pgb_watch_type(PgbWatch *watch, Oid type, const PgbShape *shape);
+extern void pgb_check_watched(PgbWatch *watch);
+
 /* record.c */
 typedef struct PgbRecords PgbRecords;
 struct StringInfoData;
 struct TupleDescData;
 
 extern bool pgb_may_hold_record(Oid type);
-extern uint32 pgb_shape(Oid type);
 extern PgbRecords *pgb_records(MemoryContext context);
+extern PgbWatch *pgb_watch_of(PgbRecords *records);
 extern void pgb_announce_records(PgbRecords *records, Oid type, Datum value, struct StringInfoData *into);
 extern void pgb_remember_records(PgbRecords *records, const char *descriptions, int32 len);
 extern Datum pgb_localize_record(PgbRecords *records, Oid type, Datum value);
@@ -163,7 +178,7 @@ extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *
  */
 #pragma GCC visibility push(hidden)
 
-/* The columns: int32 count, then oid, uint32 shape (pgb_shape), int32 typmod and zero-terminated name of
+/* The columns: int32 count, then oid, shape (pgb_shape), int32 typmod and zero-terminated name of
  * each. May throw. */
 extern void pgb_describe(const char *description, size_t len);
 extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wait, may throw */

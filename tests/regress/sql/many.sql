@@ -51,7 +51,7 @@ CREATE ROLE regress_pgb_other;
 GRANT pgbackground_role TO regress_pgb_other;
 SELECT cardinality(launch_many('SELECT pg_sleep(600)', 'mine')) AS launched;
 SET ROLE regress_pgb_other;
-SELECT pg_background_cancel_all(), pg_background_detach_all(), pg_background_purge(), pg_background_cancel_by_label('%');
+SELECT pg_background_cancel_all(), pg_background_purge(), pg_background_cancel_by_label('%');
 SELECT count(*) FROM pg_background_list;
 RESET ROLE;
 SELECT (pid, cookie)::pg_background_handle AS mine FROM pg_background_list \gset
