@@ -26,6 +26,7 @@
 use crate::engine::channel;
 use crate::engine::job::{End, Release};
 use crate::engine::message;
+use crate::engine::party::Party;
 use crate::engine::ring::{self, MappedBuffer};
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
@@ -423,11 +424,21 @@ pub fn release_reserved(cluster: &'static Cluster, job: JobId) {
 /// Ends a job that the caller holds as its worker: the outcome is in the block, and the last of its rows in
 /// the ring. Rings the leader if it waits, or frees what the job owned if the leader has gone. Does not throw.
 pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
+    let leader = ending(cluster, job, end);
+    let release = cluster.slot(job).word.finish(job.generation, end);
+    ended(cluster, job, leader, release);
+}
+
+/// A job is about to be seen as finished. Returns its leader. Does not throw.
+pub fn ending(cluster: &'static Cluster, job: JobId, end: End) -> Option<Party> {
     let slot = cluster.slot(job);
     slot.finished_at.store(shared_now(), Ordering::Relaxed);
-    let leader = slot.leader();
     trace::step(job, Step::Ended(end));
-    let release_now = slot.word.finish(job.generation, end);
+    slot.leader()
+}
+
+/// A job has finished. Rings its leader if that one waits, or frees what the job owned. Does not throw.
+pub fn ended(cluster: &'static Cluster, job: JobId, leader: Option<Party>, release_now: Release) {
     fault!("job-finished");
     match release_now {
         Release::Held { watched: true } => {

@@ -197,10 +197,8 @@ unsafe extern "C-unwind" fn step() {
     if latch::absorb() {
         reloaded();
     }
-    if let Some(job) = run::running() {
-        // The last round threw while it had this job.
-        run::fail_running(cluster, job);
-    }
+    // The last round may have thrown while it had a job.
+    run::fail_noted(cluster);
     let next = NEXT.with(Option::take);
     match next {
         Some(Next::Run { job, .. }) => {
