@@ -137,6 +137,8 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_1(argument: pg_sys::
             0,
         );
     }
+    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process as one of connecting.
+    unsafe { guarded(|| shim::pgb_port_without_client()) };
     cluster
         .pool()
         .locked(|scheduler| scheduler.connected(worker));
