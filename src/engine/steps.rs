@@ -94,7 +94,7 @@ pub fn run<P: Process>(process: &P, job: JobId) -> Option<P::Performed> {
     process.open(job);
     process.raise_cancel();
     let performed = process.perform(job);
-    process.close(job);
+    close(process, job);
     let end = process.note_outcome(job, &performed);
     finish(process, job, end);
     Some(performed)
@@ -115,6 +115,12 @@ pub fn finish<P: Process>(process: &P, job: JobId, end: End) {
     drop_cancel(process);
 }
 
+fn close<P: Process>(process: &P, job: JobId) {
+    if !mutant!("hold-taken-after-the-end") {
+        process.close(job);
+    }
+}
+
 fn drop_cancel<P: Process>(process: &P) {
     if !mutant!("late-cancel-left-pending") {
         process.drop_cancel();
@@ -124,7 +130,7 @@ fn drop_cancel<P: Process>(process: &P) {
 /// Ends the job that is noted, if one is: an error has passed [`run`] by. Does not unwind.
 pub fn fail<P: Process>(process: &P) {
     if let Some(job) = process.noted() {
-        process.close(job);
+        close(process, job);
         let end = process.note_failure(job);
         finish(process, job, end);
     }
@@ -132,7 +138,9 @@ pub fn fail<P: Process>(process: &P) {
 
 /// Ends the job that is noted, if one is: the process exits, after what it was doing was aborted. If that is cut short it is called again.
 pub fn exit<P: Process>(process: &P) {
-    process.mute();
+    if !mutant!("hold-taken-after-the-end") {
+        process.mute();
+    }
     if let Some(job) = process.noted() {
         let end = process.note_failure(job);
         finish(process, job, end);
