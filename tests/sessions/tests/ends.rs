@@ -280,3 +280,31 @@ fn a_session_that_ends_while_it_reads_prints_nothing_into_memory_that_is_gone() 
     }
     nothing_is_left(&mut control);
 }
+
+#[test]
+fn no_backtrace_reaches_a_client() {
+    let server = Server::start_in("backtrace", &[], "RUST_BACKTRACE=1 RUST_LIB_BACKTRACE=1");
+    let mut leader = server.session();
+    let failing = [
+        "SELECT pg_background_detach_v2(1, 1)",
+        "SELECT * FROM pg_background_launch_v2('SELECT 1') h, pg_background_result_v2(h.pid, h.cookie) AS (a int, b int)",
+        "SELECT * FROM pg_background_launch_v2('SELECT 1/0') h, pg_background_result_v2(h.pid, h.cookie) AS (a int)",
+        "SELECT pg_background_launch_v2('SELECT 1', 1)",
+    ];
+    for sql in failing {
+        let error = leader.batch_execute(sql).expect_err("it fails");
+        let error = error.as_db_error().expect("an error of the server");
+        let detail = error.detail().unwrap_or_default();
+        assert!(
+            !detail.contains("pg_background::") && !detail.contains("   0: "),
+            "{sql}: {detail}"
+        );
+    }
+    for row in leader
+        .query("SELECT * FROM pg_background_fanout(ARRAY['SELECT 1/0', 'SELECT repeat(''x'', -1)::int'])", &[])
+        .expect("rows")
+    {
+        let message: Option<String> = row.get("error_message");
+        assert!(!message.unwrap_or_default().contains("   0: "));
+    }
+}
