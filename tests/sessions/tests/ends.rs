@@ -290,6 +290,12 @@ fn no_backtrace_reaches_a_client() {
         "SELECT * FROM pg_background_launch_v2('SELECT 1') h, pg_background_result_v2(h.pid, h.cookie) AS (a int, b int)",
         "SELECT * FROM pg_background_launch_v2('SELECT 1/0') h, pg_background_result_v2(h.pid, h.cookie) AS (a int)",
         "SELECT pg_background_launch_v2('SELECT 1', 1)",
+        // Errors of the server that pass through Rust.
+        "CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+         SELECT * FROM pg_background_launch_v2('SELECT -1') h, pg_background_result_v2(h.pid, h.cookie) AS (a positive)",
+        "SET statement_timeout = '300ms';
+         SELECT pg_background_wait_v2(pid, cookie)
+         FROM pg_background_launch_v2('SET statement_timeout = 0; SELECT pg_sleep(600)')",
     ];
     for sql in failing {
         let error = leader.batch_execute(sql).expect_err("it fails");
