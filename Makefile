@@ -6,7 +6,7 @@ export PG_CONFIG
 endif
 
 .PHONY: help demo demo-stop demo-shards book test test-matrix install bench bench-engine bench-compare \
-	loom loom-mutants shuttle miri memcheck chaos faults lint setup assertions valgrind package deb dist
+	loom loom-mutants shuttle miri memcheck chaos faults debug5 lint setup assertions valgrind package deb dist
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
@@ -25,6 +25,7 @@ help:
 	@echo 'make memcheck      the same under valgrind'
 	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
 	@echo 'make faults        every fault at every fault point, in a copy of the server'
+	@echo 'make debug5        the server tests with every message printed'
 	@echo 'make assertions    the server tests on a PostgreSQL that checks itself, built for it'
 	@echo 'make valgrind      some of them under valgrind'
 	@echo 'make deb           a Debian package for the server of PG_CONFIG; make package tests one'
@@ -83,6 +84,9 @@ chaos: setup
 
 faults: setup
 	@ci/faults
+
+debug5:
+	@ci/debug5
 
 assertions:
 	@ci/assertions

@@ -1,18 +1,19 @@
 //! Cancel: never lost, never another job's.
 //!
-//! The worker's part is the order of the design: *begin* sets `current`, then makes the transition; *end*
-//! makes the transition, then clears `current`, then what a late cancel may have left pending. A signal
-//! handler runs on the worker's own thread between any two of its steps, so it is modelled as a look at
-//! the signal ([`Worker::step`]) between all of them; it acts only on what `current` points to.
+//! The worker's part is the engine's order of steps (`engine/steps.rs`). A signal handler runs on the worker's own
+//! thread between any two of its steps, so it is modelled as a look at the signal ([`Worker::step`]) between all of
+//! them; it acts only on what `current` points to.
 #![cfg(loom)]
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
 use loom_tests::memory::{LANE, Memory, process};
-use pg_background::engine::job::{Begin, End, Phase, Release};
+use pg_background::engine::job::{End, JobWord, Phase, Release};
 use pg_background::engine::mutant;
+use pg_background::engine::party::Party;
 use pg_background::engine::pool::{Canceling, Next, Returned, Staffing};
+use pg_background::engine::steps::{self, Process, Watchers};
 use pg_background::engine::table::JobId;
 use pg_background::engine::wait::{NoVigil, wait_for};
 use std::cell::Cell;
@@ -55,45 +56,8 @@ impl Worker {
     }
 
     /// Runs a job: `body` does the work and says whether it was interrupted.
-    fn run(&self, job: JobId, body: impl FnOnce() -> bool) -> End {
-        let word = &self.memory.slot(job).word;
-        self.step();
-        let noted_late = mutant::is("job-noted-after-it-began");
-        if !noted_late {
-            self.current.set(Some(job));
-        }
-        self.step();
-        let begin = word.begin(job.generation);
-        if noted_late {
-            self.step();
-            self.current.set(Some(job));
-        }
-        let end = match begin {
-            Begin::Refused => End::Canceled,
-            Begin::Running { watched } => {
-                if watched {
-                    self.memory.bell(process(LEADER)).ring();
-                }
-                self.step();
-                if body() {
-                    End::Canceled
-                } else {
-                    End::Completed
-                }
-            }
-        };
-        self.step();
-        if word.finish(job.generation, end) == (Release::Held { watched: true }) {
-            self.memory.bell(process(LEADER)).ring();
-        }
-        self.step();
-        self.current.set(None);
-        self.step();
-        if !mutant::is("late-cancel-left-pending") {
-            self.pending.set(false);
-        }
-        self.step();
-        end
+    fn run(&self, job: JobId, body: impl Fn() -> bool) -> End {
+        steps::run(&Running { worker: self, body }, job).unwrap_or(End::Canceled)
     }
 
     /// A job that does nothing but look for interrupts, once.
@@ -115,6 +79,83 @@ impl Worker {
             },
         );
         interrupted.is_some()
+    }
+}
+
+/// A worker with what its job does, between whose steps signals are handled.
+struct Running<'a, F> {
+    worker: &'a Worker,
+    body: F,
+}
+
+impl<F: Fn() -> bool> Process for Running<'_, F> {
+    type Performed = End;
+
+    fn word(&self, job: JobId) -> &JobWord {
+        &self.worker.memory.slot(job).word
+    }
+
+    fn drop_cancel(&self) {
+        self.worker.pending.set(false);
+        self.worker.step();
+    }
+
+    fn note(&self, job: JobId) {
+        self.worker.step();
+        self.worker.current.set(Some(job));
+        self.worker.step();
+    }
+
+    fn noted(&self) -> Option<JobId> {
+        self.worker.current.get()
+    }
+
+    fn begun(&self, _job: JobId, _watched: bool) {
+        self.worker.step();
+    }
+
+    fn open(&self, _job: JobId) {}
+
+    fn raise_cancel(&self) {}
+
+    fn perform(&self, _job: JobId) -> End {
+        if (self.body)() {
+            End::Canceled
+        } else {
+            End::Completed
+        }
+    }
+
+    fn close(&self, _job: JobId) {}
+
+    fn mute(&self) {}
+
+    fn note_refusal(&self, _job: JobId) {}
+
+    fn note_outcome(&self, _job: JobId, performed: &End) -> End {
+        *performed
+    }
+
+    fn note_failure(&self, _job: JobId) -> End {
+        End::Failed
+    }
+
+    fn take(&self) {
+        self.worker.step();
+        self.worker.current.set(None);
+        self.worker.step();
+    }
+
+    fn ending(&self, _job: JobId, _end: End) -> Watchers {
+        Watchers {
+            leader: Some(process(LEADER)),
+            usage: 0,
+        }
+    }
+
+    fn ended(&self, _job: JobId, watchers: Watchers, release: Release) {
+        let watched = release == (Release::Held { watched: true });
+        self.worker.memory.ring(watchers.leader.filter(|_| watched));
     }
 }
 
@@ -187,7 +228,7 @@ fn a_cancel_while_the_job_begins_is_not_lost() {
 /// A job is canceled while it ends, and its worker runs the next one at once. The flag is set only in the
 /// generation that is meant, and the handler looks at the job that runs when the signal arrives: the next
 /// job's word has no flag, so the signal does nothing. What the handler raised for the first job, between
-/// its transition and the clearing of `current`, is taken back before the next one is looked for. And the
+/// the end of its work and the clearing of `current`, is taken back before the next one is looked for. And the
 /// answer is honest: who is told that it was too late finds the job completed.
 ///
 /// Two threads, unbounded.

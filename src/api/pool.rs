@@ -3,7 +3,7 @@
 use super::{STRICT, sql_function};
 use crate::engine::sync::Ordering;
 use crate::leader::launch;
-use crate::pg::cluster::{attached, cluster};
+use crate::pg::cluster::cluster;
 use crate::pg::latch::ring;
 use crate::pg::settings;
 use crate::pg::tuple::Value;
@@ -56,11 +56,8 @@ sql_function!(
     pg_background_retire_idle,
     pg_finfo_pg_background_retire_idle,
     |_arguments| {
-        let sent = attached().map_or(0, |cluster| {
-            cluster
-                .pool()
-                .locked(|scheduler| scheduler.dismiss_idle(None, u32::MAX, ring))
-        });
+        let pool = cluster()?.pool();
+        let sent = pool.locked(|scheduler| scheduler.dismiss_idle(None, u32::MAX, ring));
         Ok(Datum::from(sent.cast_signed()))
     }
 );
@@ -70,5 +67,24 @@ sql_function!(
 /// By the server, once per process.
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn _PG_init() {
+    without_backtraces();
     settings::loaded();
+}
+
+/// With `RUST_BACKTRACE` in the server's environment pgrx adds a backtrace to the DETAIL of errors, which any client
+/// reads. This library's copy of the standard library looks at the environment once, when a backtrace is asked for the
+/// first time: now, with another answer.
+fn without_backtraces() {
+    const NAME: &str = "RUST_LIB_BACKTRACE";
+    let before = std::env::var_os(NAME);
+    // SAFETY: a process of the server has one thread.
+    unsafe { std::env::set_var(NAME, "0") };
+    let _ = std::backtrace::Backtrace::capture();
+    // SAFETY: as above.
+    unsafe {
+        match before {
+            Some(value) => std::env::set_var(NAME, value),
+            None => std::env::remove_var(NAME),
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::pg::rows::Store;
 use crate::pg::settings;
 use crate::pg::text;
 use crate::pg::tuple::Value;
-use crate::worker::run;
+use crate::worker::held;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
 
@@ -71,7 +71,7 @@ sql_function!(
     pg_background_progress,
     pg_finfo_pg_background_progress,
     |arguments| {
-        let (Some(cluster), Some(job)) = (attached(), run::running()) else {
+        let (Some(cluster), Some(job)) = (attached(), held::job()) else {
             return Err(Error::new(
                 ERRCODE_FEATURE_NOT_SUPPORTED,
                 "progress can be reported from within a background job only",

@@ -8,6 +8,7 @@
 //! | [`handle`] | the cookie: how a user names a job |
 //! | [`pool`] | lanes, workers, and who runs what next |
 //! | [`worker`] | the worker word |
+//! | [`steps`] | a worker's steps with one job, in their order |
 //! | [`wait`] | the one wait loop of each side |
 //! | [`ring`] | the result ring between a worker and the reader |
 //! | [`channel`] | the ring, and a file when nobody reads |
@@ -21,9 +22,9 @@
 //! | [`sync`] | the seam between std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
 //!
-//! The engine meets the server through two traits: [`wait::Latch`] (sleep, clock, interrupts) and
-//! [`pool::PoolLock`]. A structure that lives in shared memory and a process's own handle on it are
-//! always two types.
+//! The engine meets the server through [`wait::Latch`] (sleep, clock, interrupts) and
+//! [`pool::PoolLock`]; [`steps::Process`] is what a worker does at each of its steps. A structure that lives in
+//! shared memory and a process's own handle on it are always two types.
 
 #[macro_use]
 pub mod mutant;
@@ -39,6 +40,7 @@ pub mod party;
 pub mod pool;
 pub mod progress;
 pub mod ring;
+pub mod steps;
 pub mod sync;
 pub mod table;
 pub mod text;

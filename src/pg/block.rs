@@ -40,6 +40,7 @@ use crate::engine::job::{End, Release};
 use crate::engine::layout::{Layout, Parts, REQUEST_LIMIT, TooLarge};
 use crate::engine::message;
 use crate::engine::ring::{self, MappedBuffer};
+use crate::engine::steps::Watchers;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
@@ -537,11 +538,25 @@ pub fn unmap(job: JobId) {
 /// Ends a job that the caller holds as its worker: the outcome is in the block, and the last of its rows in
 /// the ring. Rings the leader if it waits, or frees what the job owned if the leader has gone. Does not throw.
 pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
+    let watchers = ending(cluster, job, end);
+    let release = cluster.slot(job).word.finish(job.generation, end);
+    ended(cluster, job, watchers, release);
+}
+
+/// A job is about to be seen as finished. Returns whom to wake then. Does not throw.
+pub fn ending(cluster: &'static Cluster, job: JobId, end: End) -> Watchers {
     let slot = cluster.slot(job);
     slot.finished_at.store(shared_now(), Ordering::Relaxed);
-    let (leader, usage) = (slot.leader(), slot.usage());
     trace::step(job, Step::Ended(end));
-    let release_now = slot.word.finish(job.generation, end);
+    Watchers {
+        leader: slot.leader(),
+        usage: slot.usage(),
+    }
+}
+
+/// A job has finished. Wakes those who wait for that, or frees what the job owned. Does not throw.
+pub fn ended(cluster: &'static Cluster, job: JobId, watchers: Watchers, release_now: Release) {
+    let Watchers { leader, usage } = watchers;
     cluster.pool().job_ended(usage);
     fault!("job-finished");
     match release_now {

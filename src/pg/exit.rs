@@ -120,6 +120,8 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
+    // However the rest goes: memory that messages go into is unmapped soon.
+    crate::worker::exit::mute();
     insist(leave_pool, || {
         crate::worker::exit::leave_pool(code);
     });

@@ -149,6 +149,8 @@ unsafe extern "C-unwind" {
     pub fn pgb_nudge_postmaster();
     pub fn pgb_trace(detail: bool, index: u32, generation: u64, what: *const c_char, pid: i32);
     pub fn pgb_redirect_messages();
+    pub fn pgb_mute_messages();
+    pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_end_session_without_memory(size: usize) -> !;
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;

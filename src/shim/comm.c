@@ -3,12 +3,19 @@
  *
  * PostgreSQL builds an error or a notice only for a process that believes it has a client
  * (whereToSendOutput == DestRemote). A worker therefore pretends to have one; what would go to it is
- * handed to the Rust side, which puts notices into the result ring and keeps the error for the outcome. In C because libpq.h offers no functions, only a table of them to be replaced, and
- * because raising such a message again with all its fields (ThrowErrorData) must not pass through pgrx's
- * guard, which keeps only some of them.
+ * handed to the Rust side, which puts notices into the result ring and keeps the error for the outcome.
+ *
+ * In C because libpq.h offers no functions, only a table of them to be replaced, because pgrx does not bind the
+ * connection's struct, and because raising such a message again with all its fields (ThrowErrorData) must not pass
+ * through pgrx's guard, which keeps only some of them.
  */
 #include "postgres.h"
 
+#include <sys/socket.h>
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
 #include "libpq/pqformat.h"
 #include "libpq/pqmq.h"
@@ -65,6 +72,52 @@ pgb_redirect_messages(void)
 	PqCommMethods = &comm_methods;
 	whereToSendOutput = DestRemote;
 	FrontendProtocol = PG_PROTOCOL_LATEST;
+}
+
+/*
+ * A connection of which nothing is to be had: no socket, no encryption, no certificate, no address (as that of a unix
+ * socket has none, so that the settings of TCP connections do nothing).
+ *
+ * A background worker has none (MyProcPort is NULL), and code that is called in statements does not always ask:
+ * contrib/sslinfo, the checks of dblink and postgres_fdw before 18.2 and so on. Every user could restart the server
+ * with it. The log's %u, %d and %a are filled in as for a session. Nothing waits for the socket or writes to it: the
+ * functions that do are those of PqCommMethods, and what closes it is registered by pq_init, which was not called.
+ *
+ * After the worker has connected: the server takes the options of a session from here. Outside a transaction.
+ */
+void
+pgb_port_without_client(void)
+{
+	MemoryContext context;
+	Port	   *port;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	context = MemoryContextSwitchTo(TopMemoryContext);
+	port = palloc0(sizeof(Port));
+	port->sock = PGINVALID_SOCKET;
+	port->proto = FrontendProtocol;
+	port->laddr.addr.ss_family = AF_UNIX;
+	port->laddr.salen = sizeof(sa_family_t);
+	port->raddr = port->laddr;
+	port->remote_host = pstrdup("");
+	port->remote_hostname = pstrdup("");
+	port->remote_port = pstrdup("");
+	port->user_name = GetUserNameFromId(GetAuthenticatedUserId(), false);
+	port->database_name = get_database_name(MyDatabaseId);
+	MemoryContextSwitchTo(context);
+	CommitTransactionCommand();
+	MyProcPort = port;
+}
+
+/*
+ * The process exits: what it prints from now on is for the log only. No message is built for a client then, at
+ * whatever client_min_messages; shmem_exit prints after it has unmapped the memory that messages went into.
+ */
+void
+pgb_mute_messages(void)
+{
+	whereToSendOutput = DestNone;
 }
 
 /*

@@ -99,6 +99,8 @@ extern void pgb_nudge_postmaster(void);
 
 /* comm.c */
 extern void pgb_redirect_messages(void);
+extern void pgb_mute_messages(void);
+extern void pgb_port_without_client(void);
 extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
 
 /* memory.c */

@@ -1,13 +1,7 @@
 //! The job this process runs now, as its signal handler sees it.
 //!
-//! The doorbell's handler (`signal.c`) asks here which flags the current job carries. The order makes a
-//! cancel neither lost nor misdirected:
-//!
-//! * **begin:** note the job here, then `Starting → Running`, which refuses when CANCEL is set. A cancel
-//!   before that transition is seen by it; one after it finds the job noted when its signal arrives.
-//! * **end:** `Running → finished`, then forget the job here, then clear what a signal may have left
-//!   pending meanwhile. After finishing, a cancel sets no flag any more; a signal that was under way finds
-//!   the flag in the old job's word, or nothing, and what it raised is cleared before the next begin.
+//! The doorbell's handler (`signal.c`) asks here which flags the current job carries. When the job is noted here and
+//! when it is forgotten is part of the worker's steps ([`crate::engine::steps`]).
 //!
 //! Only this process writes these two; the handler interrupts it, so compiler fences suffice.
 

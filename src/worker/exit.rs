@@ -22,7 +22,7 @@ use crate::pg::local::Local;
 use crate::pg::registration;
 use crate::pg::trace::{self, Step};
 use crate::worker::main::{Me, give_up_place, me};
-use crate::worker::{current, run, send};
+use crate::worker::{run, send};
 
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
 const INTERRUPTIONS: [&[u8]; 2] = [b"57P01", b"57014"];
@@ -30,18 +30,30 @@ const INTERRUPTIONS: [&[u8]; 2] = [b"57P01", b"57014"];
 /// The error that ended the process. The exit may report others on its way.
 static WHY: Local<Option<Vec<u8>>> = Local::new(None);
 
+/// The error that the process ends with, or that was reported last.
+pub fn why() -> Vec<u8> {
+    WHY.with(|why| why.clone()).unwrap_or_else(send::take_error)
+}
+
+/// Nothing that this process prints from now on goes anywhere but into the log. Its own error is noted before.
+pub fn mute() {
+    if me().is_some() {
+        WHY.with(|why| {
+            why.get_or_insert_with(send::take_error);
+        });
+        run::mute();
+    }
+}
+
 /// Gives up job and place. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
 pub fn leave_pool(code: i32) {
-    current::forget();
     let (Some(me), Some(cluster)) = (me(), attached()) else {
         return;
     };
-    let error = WHY.with(|why| why.get_or_insert_with(send::take_error).clone());
+    let error = why();
     fault!("worker-quits");
     let _ = block::finish_release(cluster);
-    if let Some(job) = run::running() {
-        run::fail(cluster, job, &error);
-    }
+    run::exit(cluster);
     leave_place(cluster, me, code, &error);
     fault!("place-left");
     give_up_place();
@@ -99,7 +111,6 @@ pub fn return_job(cluster: &'static Cluster, job: JobId) {
 }
 
 fn give_back(cluster: &'static Cluster, job: JobId) {
-    send::close();
     block::unmap(job);
     let slot = cluster.slot(job);
     let (leader, usage) = (slot.leader(), slot.usage());

@@ -142,6 +142,8 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_2(argument: pg_sys::
             0,
         );
     }
+    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process as one of connecting.
+    unsafe { guarded(|| shim::pgb_port_without_client()) };
     cluster
         .pool()
         .locked(|scheduler| scheduler.connected(worker));
@@ -201,10 +203,8 @@ unsafe extern "C-unwind" fn step() {
         reloaded();
     }
     configuration::publish();
-    if let Some(job) = run::running() {
-        // The last round threw while it had this job.
-        run::fail_running(cluster, job);
-    }
+    // The last round may have thrown while it had a job.
+    run::fail_noted(cluster);
     let next = NEXT.with(Option::take);
     match next {
         Some(Next::Run { job, .. }) => {

@@ -5,6 +5,7 @@
 //! | [`main`] | from the postmaster's fork to the exit: report in, connect, run or sleep, leave |
 //! | [`run`] | one job, from bound to finished |
 //! | [`session`] | putting on the leader's session, taking off what the job left |
+//! | [`held`] | what the process holds of the job that it runs, as one value |
 //! | [`send`] | rows and messages into the result ring |
 //! | [`current`] | the job this process runs now, as its signal handler sees it |
 //! | [`exit`] | what becomes of the job and the place when the process ends |
@@ -14,6 +15,7 @@
 
 pub mod current;
 pub mod exit;
+pub mod held;
 pub mod main;
 pub mod run;
 pub mod send;

@@ -1,29 +1,22 @@
 //! One job, from bound to finished.
 //!
-//! Everything up to [`finish`] may throw; `main::step` then finds the job
-//! still noted in [`RUNNING`] and fails it. From `finish` on the job is the leader's, or gone.
+//! The order of the steps is the engine's ([`crate::engine::steps`]); here is what each does. An error that passes
+//! them leaves the job noted, and `main::step` fails it.
 
-use crate::engine::job::{Begin, End};
+use crate::engine::job::{End, JobWord, Release};
 use crate::engine::message;
+use crate::engine::steps::{self, Process, Watchers};
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::block::{self, Block};
 use crate::pg::cluster::Cluster;
 use crate::pg::latch::shared_now;
-use crate::pg::local::Local;
 use crate::pg::settings;
 use crate::pg::shim::{self, Run, guarded};
 use crate::pg::trace::{self, Step};
-use crate::worker::{current, send, session};
+use crate::worker::send::{self, Sink};
+use crate::worker::{exit, held, session};
 use pgrx::pg_sys;
-
-/// The job that has begun and is not finished.
-static RUNNING: Local<Option<JobId>> = Local::new(None);
-
-/// The job that has begun and is not finished.
-pub fn running() -> Option<JobId> {
-    RUNNING.get()
-}
 
 /// Whether the process can run another job.
 #[must_use]
@@ -38,65 +31,143 @@ pub enum After {
 /// Runs a job that this process is bound to.
 pub fn run(cluster: &'static Cluster, job: JobId) -> After {
     fault!("job-taken");
-    // A stray cancel from before must not hit this job. Its own are in its word.
-    // SAFETY: clears a flag of the server.
-    unsafe { shim::pgb_clear_cancel() };
     // A process that was told to go in the moment in which it was given the job goes now: the job has not
     // begun, so that another can run it.
     // SAFETY: a volatile flag of the server.
     if unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() } != 0 {
         pgrx::check_for_interrupts!();
     }
-
-    let slot = cluster.slot(job);
-    let block = Block::of(cluster, job);
-    send::begin(job, &block);
-    slot.started_at.store(shared_now(), Ordering::Relaxed);
-    current::note(&slot.word, job.generation);
-    RUNNING.set(Some(job));
-    fault!("job-noted");
-    if slot.word.begin(job.generation) == Begin::Refused {
-        block.note_error(&message::compose(
-            "57014",
-            "canceling statement due to user request",
-            Some("The job was canceled before it began."),
-        ));
-        finish(cluster, job, End::Canceled);
+    let Some(performed) = steps::run(&Here { cluster }, job) else {
         return After::Clean;
-    }
-    fault!("job-begun");
-    trace::step(job, Step::Running);
-    // SAFETY: looks at the word once more and raises the server's flags if need be.
-    unsafe {
-        shim::pgb_rearm_cancel();
-        shim::pgb_forget_job();
-    }
-    settings::define_for(block.sql());
-    let put_on = session::put_on(&block);
-    fault!("session-put-on");
-    let committed = put_on && execute(&block);
-    fault!("job-executed");
-    // SAFETY: before anyone sees the job finished: whoever waits for it may want its locks.
-    unsafe { guarded(|| shim::pgb_release_session_locks()) };
-    send::end();
-    if committed {
-        note_completion(&block);
-        fault!("outcome-noted");
-        finish(cluster, job, End::Completed);
-    } else {
-        let error = send::take_error();
-        block.note_error(&error);
-        fault!("outcome-noted");
-        let canceled = slot.word.load().cancel();
-        finish(cluster, job, block::end_of(&error, canceled));
-    }
+    };
     fault!("job-over");
     let clean = session::take_off();
     fault!("session-taken-off");
-    if put_on && clean {
+    if performed.put_on && clean {
         After::Clean
     } else {
         After::Unfit
+    }
+}
+
+/// This process, as the steps see it.
+struct Here {
+    cluster: &'static Cluster,
+}
+
+/// How far a job came.
+struct Performed {
+    /// The session was the leader's.
+    put_on: bool,
+    /// The job's work is durable.
+    committed: bool,
+}
+
+impl Process for Here {
+    type Performed = Performed;
+
+    fn word(&self, job: JobId) -> &JobWord {
+        &self.cluster.slot(job).word
+    }
+
+    fn drop_cancel(&self) {
+        // SAFETY: clears a flag of the server.
+        unsafe { shim::pgb_clear_cancel() };
+    }
+
+    fn note(&self, job: JobId) {
+        let started_at = &self.cluster.slot(job).started_at;
+        started_at.store(shared_now(), Ordering::Relaxed);
+        send::forget_error();
+        // What the shim knows is of the job before.
+        // SAFETY: clears notes of the shim.
+        unsafe { shim::pgb_forget_job() };
+        held::note(self.cluster, job);
+        fault!("job-noted");
+    }
+
+    fn noted(&self) -> Option<JobId> {
+        held::job()
+    }
+
+    fn begun(&self, job: JobId, _watched: bool) {
+        // A leader that waits for the job to be bound was woken when it was; one that waits for its end need not be.
+        fault!("job-begun");
+        trace::step(job, Step::Running);
+    }
+
+    fn open(&self, job: JobId) {
+        if let Some(sink) = Sink::of(job, &Block::of(self.cluster, job)) {
+            held::open(sink);
+        }
+    }
+
+    fn raise_cancel(&self) {
+        // SAFETY: looks at the word once more and raises the server's flags if need be.
+        unsafe { shim::pgb_rearm_cancel() };
+    }
+
+    fn perform(&self, job: JobId) -> Performed {
+        let block = Block::of(self.cluster, job);
+        settings::define_for(block.sql());
+        let put_on = session::put_on(&block);
+        fault!("session-put-on");
+        let committed = put_on && execute(&block);
+        fault!("job-executed");
+        // SAFETY: before anyone sees the job finished: whoever waits for it may want its locks.
+        unsafe { guarded(|| shim::pgb_release_session_locks()) };
+        Performed { put_on, committed }
+    }
+
+    fn close(&self, _job: JobId) {
+        if let Some(sink) = held::close() {
+            sink.end();
+        }
+    }
+
+    fn mute(&self) {
+        mute();
+    }
+
+    fn note_refusal(&self, job: JobId) {
+        if let Some(block) = Block::reach(self.cluster, job) {
+            block.note_error(&message::compose(
+                "57014",
+                "canceling statement due to user request",
+                Some("The job was canceled before it began."),
+            ));
+        }
+    }
+
+    fn note_outcome(&self, job: JobId, performed: &Performed) -> End {
+        let block = Block::of(self.cluster, job);
+        let end = if performed.committed {
+            note_completion(&block);
+            End::Completed
+        } else {
+            let error = send::take_error();
+            block.note_error(&error);
+            block::end_of(&error, self.word(job).load().cancel())
+        };
+        fault!("outcome-noted");
+        end
+    }
+
+    fn note_failure(&self, job: JobId) -> End {
+        note_failure(self.cluster, job, &exit::why())
+    }
+
+    fn take(&self) {
+        held::take();
+    }
+
+    fn ending(&self, job: JobId, end: End) -> Watchers {
+        block::unmap(job);
+        block::ending(self.cluster, job, end)
+    }
+
+    fn ended(&self, job: JobId, watchers: Watchers, release: Release) {
+        block::ended(self.cluster, job, watchers, release);
     }
 }
 
@@ -128,34 +199,40 @@ fn note_completion(block: &Block) {
     }
 }
 
-/// Ends the job: the outcome is in its block, and the last of its rows in the ring. Does not throw.
-pub fn finish(cluster: &'static Cluster, job: JobId, end: End) {
-    RUNNING.set(None);
-    send::close();
-    block::unmap(job);
-    block::end(cluster, job, end);
-    current::forget();
-    // SAFETY: clears a flag of the server that a late cancel may have set.
-    unsafe { shim::pgb_clear_cancel() };
+/// Fails the job whose execution threw past [`run`], if there is one. Does not throw.
+pub fn fail_noted(cluster: &'static Cluster) {
+    steps::fail(&Here { cluster });
 }
 
-/// Fails a job whose execution threw past [`run`].
-pub fn fail_running(cluster: &'static Cluster, job: JobId) {
-    fail(cluster, job, &send::take_error());
+/// Ends the job that this process holds, if there is one: it exits. Nothing that it prints from now on goes anywhere
+/// but into the log. Does not throw.
+pub fn exit(cluster: &'static Cluster) {
+    steps::exit(&Here { cluster });
 }
 
-/// Fails a job that this process holds, with an error (the body of a message; empty: the process was
-/// lost). A job whose work is durable is completed all the same. Does not throw.
-#[allow(clippy::disallowed_macros, reason = "a number")]
+/// Nothing that this process prints from now on goes anywhere but into the log. Does not throw.
+pub fn mute() {
+    drop(held::close());
+    // SAFETY: stores into a variable of the server.
+    unsafe { shim::pgb_mute_messages() };
+}
+
+/// Fails a job that this process was bound to and has not begun, with an error (the body of a message; empty: the
+/// process was lost). Does not throw.
 pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
-    let slot = cluster.slot(job);
+    let end = note_failure(cluster, job, error);
+    steps::finish(&Here { cluster }, job, end);
+}
+
+/// Notes how a job failed that this process holds. One whose work is durable is completed all the same. Does not throw.
+fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
+    let block = Block::reach(cluster, job);
     // SAFETY: looks at notes of the shim.
-    if running() == Some(job) && unsafe { shim::pgb_committed() } {
-        if let Some(block) = Block::reach(cluster, job) {
+    if held::job() == Some(job) && unsafe { shim::pgb_committed() } {
+        if let Some(block) = block {
             note_completion(&block);
         }
-        finish(cluster, job, End::Completed);
-        return;
+        return End::Completed;
     }
     let lost;
     let error = if error.is_empty() {
@@ -170,13 +247,12 @@ pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
     } else {
         error
     };
-    if let Some(block) = Block::reach(cluster, job) {
+    if let Some(block) = block {
         block.note_error(error);
     }
-    let canceled = slot.word.load().cancel();
-    let end = match block::end_of(error, canceled) {
+    let canceled = cluster.slot(job).word.load().cancel();
+    match block::end_of(error, canceled) {
         End::Failed if canceled && message::is_fatal(error) => End::Canceled,
         end => end,
-    };
-    finish(cluster, job, end);
+    }
 }

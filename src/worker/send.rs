@@ -5,7 +5,10 @@
 //! reporting and must neither wait nor throw. A message that finds no room is kept in this process until the
 //! next frame, or until the job's statements are done; one that comes later (from a trigger that is deferred to
 //! the commit), like the rows before an error that are still on their way to the file, goes into it when the
-//! transaction has ended ([`end`]). An error is never sent: it is kept for the outcome.
+//! transaction has ended ([`Sink::end`]). An error is never sent: it is kept for the outcome.
+//!
+//! There is somewhere to go only while the process holds a job that has begun ([`held`]): what is printed at any other
+//! moment, at whatever level, is dropped here, but for an error, of which a copy is kept.
 //!
 //! Rows that nobody will read (the leader let go, or its reader gave up) are dropped: the job goes on.
 //!
@@ -27,6 +30,7 @@ use crate::pg::local::Local;
 use crate::pg::shim::frame;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
+use crate::worker::held;
 use pgrx::pg_guard;
 use std::collections::VecDeque;
 use std::ffi::c_char;
@@ -37,67 +41,65 @@ const KEPT_LIMIT: usize = 1 << 20;
 /// Bytes of an error that there is always memory for.
 const SHORT_ERROR: usize = 1536;
 
+/// Where the rows and messages of the job go that this process runs (see [`held`]).
+pub struct Sink {
+    /// `None`: a frame is being sent.
+    sender: Option<Box<Sender>>,
+    kept: Kept,
+}
+
 struct Sender {
     job: JobId,
     outlet: Outlet<'static, MappedBuffer>,
     spill: &'static SpillFile,
 }
 
-/// `None`: there is no job with a result, or a frame is being sent.
-static SENDER: Local<Option<Box<Sender>>> = Local::new(None);
-
+/// Messages for which there was no room.
 struct Kept {
     messages: VecDeque<(Kind, Vec<u8>)>,
     bytes: usize,
-    /// There is a job that they belong to.
-    open: bool,
 }
-
-static KEPT: Local<Kept> = Local::new(Kept {
-    messages: VecDeque::new(),
-    bytes: 0,
-    open: false,
-});
 
 /// Body of the last error that was reported; empty: none since the last job began.
 static ERROR: Local<Vec<u8>> = Local::new(Vec::new());
 
-/// Begins to send for a job; `block` is its block.
-pub fn begin(job: JobId, block: &Block) {
-    let sender = block.ring().map(|(shared, buffer)| {
-        Box::new(Sender {
-            job,
-            outlet: Outlet::new(shared, buffer),
-            spill: block.spill(),
+impl Sink {
+    /// For the job whose block that is; `None`: it has no result.
+    pub fn of(job: JobId, block: &Block) -> Option<Self> {
+        block.ring().map(|(shared, buffer)| Self {
+            sender: Some(Box::new(Sender {
+                job,
+                outlet: Outlet::new(shared, buffer),
+                spill: block.spill(),
+            })),
+            kept: Kept {
+                messages: VecDeque::new(),
+                bytes: 0,
+            },
         })
-    });
-    KEPT.with(|kept| kept.open(sender.is_some()));
-    SENDER.with(|current| *current = sender);
-    ERROR.with(Vec::clear);
-}
-
-/// Ends sending: what is kept, and what is on its way to the file, is sent. Does not wait or throw.
-pub fn end() {
-    let Some(mut sender) = SENDER.with(Option::take) else {
-        return;
-    };
-    let Some(cluster) = attached() else {
-        return;
-    };
-    let kept = std::iter::from_fn(|| KEPT.with(Kept::next));
-    let spill = sender.spill;
-    let job = sender.job;
-    let append = |offset, bytes: &[u8]| spill.append_rest(cluster, job, offset, bytes);
-    if let Some(reader) = sender.outlet.end(kept, append) {
-        ring(reader);
     }
-    KEPT.with(|kept| kept.open(false));
-}
 
-/// Nothing is sent any more, however the job has ended: its ring is about to be unmapped. Does not wait or throw.
-pub fn close() {
-    drop(SENDER.with(Option::take));
-    KEPT.with(|kept| kept.open(false));
+    /// The sender, if nothing has to be sent before.
+    fn unhindered(&mut self) -> Option<&mut Sender> {
+        let nothing_kept = self.kept.messages.is_empty();
+        self.sender.as_deref_mut().filter(|_| nothing_kept)
+    }
+
+    /// Sends what is kept, and what is on its way to the file. Does not wait or throw. What is printed meanwhile is
+    /// lost.
+    pub fn end(self) {
+        let Self { sender, mut kept } = self;
+        let (Some(mut sender), Some(cluster)) = (sender, attached()) else {
+            return;
+        };
+        let kept = std::iter::from_fn(|| kept.next());
+        let spill = sender.spill;
+        let job = sender.job;
+        let append = |offset, bytes: &[u8]| spill.append_rest(cluster, job, offset, bytes);
+        if let Some(reader) = sender.outlet.end(kept, append) {
+            ring(reader);
+        }
+    }
 }
 
 /// Takes the error that was reported last.
@@ -105,13 +107,12 @@ pub fn take_error() -> Vec<u8> {
     ERROR.with(std::mem::take)
 }
 
-impl Kept {
-    fn open(&mut self, open: bool) {
-        self.messages.clear();
-        self.bytes = 0;
-        self.open = open;
-    }
+/// Forgets the error that was reported last.
+pub fn forget_error() {
+    ERROR.with(Vec::clear);
+}
 
+impl Kept {
     fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
         let (kind, bytes) = self.messages.pop_front()?;
         self.bytes -= bytes.len();
@@ -119,10 +120,8 @@ impl Kept {
     }
 
     fn keep(&mut self, kind: Kind, bytes: &[u8]) {
-        if !self.open || self.bytes + bytes.len() > KEPT_LIMIT {
-            return;
-        }
-        if let Ok(copy) = memory::try_copy(bytes)
+        if self.bytes + bytes.len() <= KEPT_LIMIT
+            && let Ok(copy) = memory::try_copy(bytes)
             && memory::try_push_back(&mut self.messages, (kind, copy)).is_ok()
         {
             self.bytes += bytes.len();
@@ -130,13 +129,22 @@ impl Kept {
     }
 }
 
-/// A sender out of its place; put back when dropped.
+/// A sender out of its place; put back when dropped, unless its job has ended.
 struct Borrowed(Option<Box<Sender>>);
+
+impl Borrowed {
+    fn take() -> Self {
+        Self(held::with_sink(|sink| sink.sender.take()).flatten())
+    }
+}
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        let sender = self.0.take();
-        SENDER.with(|current| *current = sender);
+        if let Some(sender) = self.0.take()
+            && held::job() == Some(sender.job)
+        {
+            held::with_sink(|sink| sink.sender = Some(sender));
+        }
     }
 }
 
@@ -191,7 +199,7 @@ impl Surroundings for Here {
 
 /// Lends the outlet, out of its place. Nothing when there is no job with a result.
 fn with_outlet(body: impl FnOnce(&mut Outlet<'static, MappedBuffer>, &mut Here)) {
-    let mut borrowed = Borrowed(SENDER.with(Option::take));
+    let mut borrowed = Borrowed::take();
     if let (Some(sender), Some(cluster)) = (borrowed.0.as_mut(), attached()) {
         let mut here = Here {
             cluster,
@@ -204,7 +212,7 @@ fn with_outlet(body: impl FnOnce(&mut Outlet<'static, MappedBuffer>, &mut Here))
 }
 
 fn send_kept(outlet: &mut Outlet<'static, MappedBuffer>, here: &mut Here) {
-    while let Some((kind, bytes)) = KEPT.with(Kept::next) {
+    while let Some((kind, bytes)) = held::with_sink(|sink| sink.kept.next()).flatten() {
         outlet.send(here, kind, &bytes);
     }
 }
@@ -216,8 +224,8 @@ fn send_kept(outlet: &mut Outlet<'static, MappedBuffer>, here: &mut Here) {
 unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    let job = SENDER.with(|current| current.as_ref().map(|sender| sender.job));
-    if let (Some(cluster), Some(job)) = (attached(), job)
+    let has_result = held::with_sink(|sink| sink.sender.is_some()) == Some(true);
+    if let (Some(cluster), Some(job)) = (attached(), held::job().filter(|_| has_result))
         && let Err(error) = Block::of(cluster, job).describe(bytes)
     {
         error.raise();
@@ -232,12 +240,8 @@ unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: 
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
     fault!("frame-made");
-    let nothing_kept = KEPT.with(|kept| kept.messages.is_empty());
-    let sent = SENDER.with(|current| {
-        let sender = current.as_mut().filter(|_| nothing_kept)?;
-        sender.outlet.send_at_once(kind, bytes, now)
-    });
-    match sent {
+    let sent = held::with_sink(|sink| sink.unhindered()?.outlet.send_at_once(kind, bytes, now));
+    match sent.flatten() {
         Some(None) => {}
         Some(Some(reader)) => ring(reader),
         None => with_outlet(|outlet, here| {
@@ -289,14 +293,16 @@ fn note_error(bytes: &[u8]) {
 }
 
 fn take_notice(bytes: &[u8]) {
-    let nothing_kept = KEPT.with(|kept| kept.messages.is_empty());
-    let taken = SENDER.with(|current| {
-        let sender = current.as_mut().filter(|_| nothing_kept)?;
-        sender.outlet.take_message(frame::NOTICE, bytes)
+    let woken = held::with_sink(|sink| {
+        let taken = sink
+            .unhindered()
+            .and_then(|sender| sender.outlet.take_message(frame::NOTICE, bytes));
+        taken.unwrap_or_else(|| {
+            sink.kept.keep(frame::NOTICE, bytes);
+            None
+        })
     });
-    match taken {
-        Some(None) => {}
-        Some(Some(reader)) => ring(reader),
-        None => KEPT.with(|kept| kept.keep(frame::NOTICE, bytes)),
+    if let Some(reader) = woken.flatten() {
+        ring(reader);
     }
 }

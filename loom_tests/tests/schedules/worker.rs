@@ -2,10 +2,11 @@
 
 use crate::leader::SLEEPS;
 use crate::world::{World, once_in};
-use pg_background::engine::job::{Begin, End, Release};
+use pg_background::engine::job::{End, JobWord, Release};
 use pg_background::engine::mutant;
 use pg_background::engine::party::Party;
 use pg_background::engine::pool::{Next, Returned};
+use pg_background::engine::steps::{self, Watchers};
 use pg_background::engine::table::JobId;
 use pg_background::engine::wait::{NoVigil, wait_for};
 use pg_background::engine::worker::Activity;
@@ -13,6 +14,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::Ordering;
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// How a process left.
 #[derive(PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
             party: world.fork(),
             current: Cell::new(None),
             pending: Cell::new(false),
-            running: Cell::new(None),
+            open: Cell::new(false),
         };
         let exit = process.live();
         world.exit(process.party);
@@ -48,13 +50,16 @@ struct Process<'a> {
     worker: u32,
     generation: u32,
     party: Party,
-    /// What the signal handler looks at.
+    /// The job that it has to end, which is what the signal handler looks at.
     current: Cell<Option<JobId>>,
     /// PostgreSQL's `QueryCancelPending`.
     pending: Cell<bool>,
-    /// The job that has begun and is not finished.
-    running: Cell<Option<JobId>>,
+    /// What it prints goes into the block of the job that it runs.
+    open: Cell<bool>,
 }
+
+/// What unwinds from the place where a process exits.
+struct Death;
 
 impl Process<'_> {
     /// A signal that has arrived is handled, now or a little later.
@@ -157,36 +162,18 @@ impl Process<'_> {
 
     /// Runs a job. `false`: the process dies with it.
     fn run(&self, job: JobId) -> bool {
-        let slot = self.world.memory.slot(job);
-        self.pending.set(false);
-        self.step();
-        self.world.ledger.used(job);
-        self.current.set(Some(job));
-        self.running.set(Some(job));
-        self.step();
-        let leader = slot.leader();
-        match slot.word.begin(job.generation) {
-            Begin::Refused => self.finish(job, End::Canceled),
-            Begin::Running { watched } => {
-                self.world.ledger.begun(job);
-                self.world.memory.ring(leader.filter(|_| watched));
-                self.step();
-                let sleeps = slot.queue_size.load(Ordering::Relaxed) == SLEEPS;
-                let canceled = self.execute(sleeps);
-                if once_in(8) {
-                    return false;
-                }
-                self.finish(
-                    job,
-                    if canceled {
-                        End::Canceled
-                    } else {
-                        End::Completed
-                    },
-                );
-            }
+        match catch_unwind(AssertUnwindSafe(|| steps::run(self, job))) {
+            Ok(_) => true,
+            Err(death) if death.is::<Death>() => false,
+            Err(failure) => resume_unwind(failure),
         }
-        true
+    }
+
+    /// The process may exit here.
+    fn may_die(&self) {
+        if once_in(16) {
+            resume_unwind(Box::new(Death));
+        }
     }
 
     /// Whether it was interrupted.
@@ -213,32 +200,10 @@ impl Process<'_> {
         false
     }
 
-    fn finish(&self, job: JobId, end: End) {
-        self.running.set(None);
-        self.world.ledger.used(job);
-        self.world.ledger.ended(job, end);
-        let slot = self.world.memory.slot(job);
-        let leader = slot.leader();
-        let release = slot.word.finish(job.generation, end);
-        if let Release::Held { watched: true } = release {
-            self.world.memory.ring(leader);
-        }
-        self.world.released(job, release);
-        self.step();
-        self.current.set(None);
-        self.step();
-        self.pending.set(false);
-    }
-
     /// The exit callback of a process that ends wherever it is (`src/worker/exit.rs`).
     fn die(&self) -> Exit {
         let world = self.world;
-        self.current.set(None);
-        if let Some(job) = self.running.get() {
-            world.ledger.died(job);
-            let canceled = world.memory.slot(job).word.load().cancel();
-            self.finish(job, if canceled { End::Canceled } else { End::Failed });
-        }
+        steps::exit(self);
         let pool = world.memory.pool();
         let own = pool.locked(|pool| pool.begin_exit(self.worker, self.generation, self.party));
         if !own {
@@ -273,5 +238,112 @@ impl Process<'_> {
         }
         let _ = pool.locked(|pool| pool.exit(self.worker, self.generation, self.party, true));
         Exit::Restart
+    }
+}
+
+impl steps::Process for Process<'_> {
+    type Performed = bool;
+
+    fn word(&self, job: JobId) -> &JobWord {
+        self.step();
+        &self.world.memory.slot(job).word
+    }
+
+    fn drop_cancel(&self) {
+        self.step();
+        self.pending.set(false);
+        self.step();
+    }
+
+    fn note(&self, job: JobId) {
+        self.world.ledger.used(job);
+        self.current.set(Some(job));
+        self.step();
+        self.may_die();
+    }
+
+    fn noted(&self) -> Option<JobId> {
+        self.current.get()
+    }
+
+    fn begun(&self, job: JobId, _watched: bool) {
+        self.world.ledger.begun(job);
+        self.step();
+        self.may_die();
+    }
+
+    fn open(&self, job: JobId) {
+        self.world.ledger.used(job);
+        self.open.set(true);
+    }
+
+    fn raise_cancel(&self) {
+        self.handle_signal();
+    }
+
+    fn perform(&self, job: JobId) -> bool {
+        let slot = self.world.memory.slot(job);
+        let sleeps = slot.queue_size.load(Ordering::Relaxed) == SLEEPS;
+        let canceled = self.execute(sleeps);
+        self.may_die();
+        canceled
+    }
+
+    fn close(&self, job: JobId) {
+        self.world.ledger.used(job);
+        self.open.set(false);
+    }
+
+    fn mute(&self) {
+        self.open.set(false);
+    }
+
+    fn note_refusal(&self, job: JobId) {
+        self.world.ledger.used(job);
+    }
+
+    fn note_outcome(&self, job: JobId, canceled: &bool) -> End {
+        self.world.ledger.used(job);
+        self.may_die();
+        if *canceled {
+            End::Canceled
+        } else {
+            End::Completed
+        }
+    }
+
+    fn note_failure(&self, job: JobId) -> End {
+        self.world.ledger.died(job);
+        if self.world.memory.slot(job).word.load().cancel() {
+            End::Canceled
+        } else {
+            End::Failed
+        }
+    }
+
+    fn take(&self) {
+        self.open.set(false);
+        self.current.set(None);
+        self.step();
+    }
+
+    fn ending(&self, job: JobId, end: End) -> Watchers {
+        self.world.ledger.used(job);
+        self.world.ledger.ended(job, end);
+        Watchers {
+            leader: self.world.memory.slot(job).leader(),
+            usage: self.world.memory.slot(job).usage(),
+        }
+    }
+
+    fn ended(&self, job: JobId, watchers: Watchers, release: Release) {
+        if let Release::Held { watched: true } = release {
+            self.world.memory.ring(watchers.leader);
+        }
+        self.world.released(job, release);
+        if self.open.get() {
+            // It still has somewhere to print to.
+            self.world.ledger.used(job);
+        }
     }
 }

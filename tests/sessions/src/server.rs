@@ -28,8 +28,13 @@ fn root() -> &'static Path {
 }
 
 fn script(arguments: &[&str]) -> String {
+    script_with(arguments, "")
+}
+
+fn script_with(arguments: &[&str], environment: &str) -> String {
     let output = Command::new(root().join("ci/server"))
         .args(arguments)
+        .env("PGB_ENVIRONMENT", environment)
         .output()
         .expect("ci/server can be run");
     assert!(
@@ -47,11 +52,19 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub fn start(name: &str, settings: &[&str]) -> Self {
+        Self::start_in(name, settings, "")
+    }
+
+    /// Likewise, with `NAME=VALUE` (several, between spaces) in the environment of its processes.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_in(name: &str, settings: &[&str], environment: &str) -> Self {
         // Two runs at the same time must not take each other's.
         let name = unique(&format!("test-{name}"));
         let mut arguments = vec!["start", &name];
         arguments.extend(settings);
-        script(&arguments);
+        script_with(&arguments, environment);
         let server = Self {
             config: script(&["url", &name])
                 .parse()

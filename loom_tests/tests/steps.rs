@@ -1,0 +1,204 @@
+//! What a process prints: into the block of the job that it runs, or nowhere.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use loom_tests::block::Block;
+use loom_tests::memory::process;
+use pg_background::engine::job::{End, JobWord, Release};
+use pg_background::engine::party::Party;
+use pg_background::engine::steps::{self, Process, Watchers};
+use pg_background::engine::table::JobId;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+const LEADER: u32 = 0;
+
+/// How a job goes.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Well,
+    /// An error passes its steps by.
+    Thrown,
+    /// Its process exits, in the middle of its work.
+    Exit,
+}
+
+/// What unwinds.
+struct Thrown;
+
+struct Job {
+    word: JobWord,
+    block: Block,
+}
+
+/// A worker that prints between all of its steps.
+struct Worker {
+    job: Arc<Job>,
+    way: Way,
+    noted: Cell<Option<JobId>>,
+    /// Messages go into the block.
+    open: Cell<bool>,
+}
+
+impl Worker {
+    fn print(&self) {
+        if self.open.get() {
+            self.job.block.write(1);
+        }
+    }
+}
+
+impl Process for Worker {
+    type Performed = ();
+
+    fn word(&self, _job: JobId) -> &JobWord {
+        self.print();
+        &self.job.word
+    }
+
+    fn drop_cancel(&self) {
+        self.print();
+    }
+
+    fn note(&self, job: JobId) {
+        self.noted.set(Some(job));
+    }
+
+    fn noted(&self) -> Option<JobId> {
+        self.noted.get()
+    }
+
+    fn begun(&self, _job: JobId, _watched: bool) {
+        self.print();
+    }
+
+    fn open(&self, _job: JobId) {
+        self.open.set(true);
+        self.print();
+    }
+
+    fn raise_cancel(&self) {}
+
+    fn perform(&self, _job: JobId) {
+        self.print();
+        if self.way != Way::Well {
+            resume_unwind(Box::new(Thrown));
+        }
+    }
+
+    fn close(&self, _job: JobId) {
+        self.print();
+        self.open.set(false);
+    }
+
+    fn mute(&self) {
+        self.print();
+        self.open.set(false);
+    }
+
+    fn note_refusal(&self, _job: JobId) {
+        self.job.block.write(2);
+    }
+
+    fn note_outcome(&self, _job: JobId, (): &()) -> End {
+        self.job.block.write(3);
+        End::Completed
+    }
+
+    fn note_failure(&self, _job: JobId) -> End {
+        self.job.block.write(4);
+        End::Failed
+    }
+
+    fn take(&self) {
+        self.noted.set(None);
+        self.open.set(false);
+    }
+
+    fn ending(&self, _job: JobId, _end: End) -> Watchers {
+        self.print();
+        Watchers {
+            leader: Some(process(LEADER)),
+            usage: 0,
+        }
+    }
+
+    fn ended(&self, _job: JobId, _watchers: Watchers, release: Release) {
+        self.print();
+        if release == Release::LastOut {
+            self.job.block.free();
+        }
+        self.print();
+    }
+}
+
+/// The leader lets go of the job while its worker takes all steps, in one of the ways; whoever is the last frees the
+/// block. It is freed once, and nothing is printed into it after that.
+fn let_go_while_the_job_goes(way: Way, canceled: bool) {
+    loom::model(move || {
+        let word = JobWord::new();
+        let generation = word.reserve();
+        word.publish(generation);
+        let _ = word.bind(generation);
+        if canceled {
+            let _ = word.cancel(generation, false);
+        }
+        let job = Arc::new(Job {
+            word,
+            block: Block::default(),
+        });
+        let leader = {
+            let job = job.clone();
+            thread::spawn(move || {
+                if job.word.detach(generation) == Release::LastOut {
+                    job.block.free();
+                }
+            })
+        };
+        let worker = Worker {
+            job: job.clone(),
+            way,
+            noted: Cell::new(None),
+            open: Cell::new(false),
+        };
+        let id = JobId {
+            index: 0,
+            generation,
+        };
+        match catch_unwind(AssertUnwindSafe(|| steps::run(&worker, id))) {
+            Ok(_) => {}
+            Err(thrown) if !thrown.is::<Thrown>() => resume_unwind(thrown),
+            Err(_) if way == Way::Exit => steps::exit(&worker),
+            Err(_) => steps::fail(&worker),
+        }
+        worker.print();
+        assert_eq!(worker.noted.get(), None);
+        leader.join().unwrap();
+        assert_eq!(job.block.frees(), 1);
+    });
+}
+
+/// Two threads, unbounded.
+#[test]
+fn a_job_that_ends_is_not_printed_into_any_more() {
+    let_go_while_the_job_goes(Way::Well, false);
+}
+
+/// Two threads, unbounded.
+#[test]
+fn a_job_that_is_refused_is_not_printed_into() {
+    let_go_while_the_job_goes(Way::Well, true);
+}
+
+/// Two threads, unbounded.
+#[test]
+fn a_job_that_an_error_passed_by_is_ended_once_and_not_printed_into_any_more() {
+    let_go_while_the_job_goes(Way::Thrown, false);
+}
+
+/// Two threads, unbounded.
+#[test]
+fn a_job_whose_process_exits_is_ended_once_and_not_printed_into_any_more() {
+    let_go_while_the_job_goes(Way::Exit, false);
+}

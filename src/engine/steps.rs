@@ -1,0 +1,157 @@
+//! The steps of a worker with one job, in their order.
+//!
+//! Written once, over what they need of the process that they are taken in ([`Process`]): the server's workers
+//! take them, and so do the workers of the models.
+//!
+//! What a worker has of a job is one value, the process's *hold*:
+//!
+//! | part | from | to |
+//! |---|---|---|
+//! | the note that the job is this process's to end, also after an error and at exit | [`Process::note`] | [`Process::take`] |
+//! | what the signal handler looks at | the same | the same |
+//! | where rows and messages go: pointers into the job's block, and messages kept for want of room | [`Process::open`] | [`Process::close`], [`Process::mute`], or [`Process::take`] |
+//!
+//! | way | steps |
+//! |---|---|
+//! | the job runs to its end, well or not | note, begin, open, perform, close, note the outcome, finish |
+//! | it is refused | note, begin, note the refusal, finish |
+//! | an error passed these steps by | close, note the failure, finish ([`fail`]) |
+//! | the process exits, wherever it was | mute, note the failure, finish ([`exit`]) |
+//!
+//! and *finish* is: take, finish the word, tell or free. So:
+//!
+//! * **Nothing reaches a block that is not this process's.** Rows and messages go somewhere only between *open*
+//!   and *take*, which lie within the worker's hold in the word. What the process prints before or after (while it
+//!   takes the session off, rests, takes its next job, or exits) has nowhere to go.
+//! * **A cancel is neither lost nor another job's.** The job is noted before the word's transition to `Running`,
+//!   which refuses when CANCEL is set: a cancel before it is seen by it, one after it finds the job noted when its
+//!   signal arrives. From *take* on a signal finds nothing; what one before it has left pending is dropped before the
+//!   process does anything else. A cancel that comes after *take* comes too late: the work is done.
+//! * **A job that was begun is finished once.** Between *take* and the word's transition nothing can fail. Before
+//!   that an error, or an exit that is cut short and called again, finds the job still noted.
+
+use super::job::{Begin, End, JobWord, Release};
+use super::party::Party;
+use super::table::JobId;
+
+/// Who may wait for a job's end. Read before it has ended: its slot may be another job's then.
+#[derive(Clone, Copy, Default)]
+pub struct Watchers {
+    /// Its leader, if there is one.
+    pub leader: Option<Party>,
+    /// Index of its login role's usage, of which somebody may wait for the jobs ([`super::pool::usage`]).
+    pub usage: u32,
+}
+
+/// The process that takes the steps.
+pub trait Process {
+    /// What performing a job tells.
+    type Performed;
+
+    /// The word of a job that this process is bound to.
+    fn word(&self, job: JobId) -> &JobWord;
+    /// Drops what a late cancel of the job before may have left pending.
+    fn drop_cancel(&self);
+    /// The job is this process's to end, and the signal handler's to look at.
+    fn note(&self, job: JobId);
+    /// The job that is noted.
+    fn noted(&self) -> Option<JobId>;
+    /// The job has begun. `watched`: its leader waits for a change.
+    fn begun(&self, job: JobId, watched: bool);
+    /// Rows and messages go to the job from now on.
+    fn open(&self, job: JobId);
+    /// Does what a cancel asks for that came before the signal handler could see the job. May unwind.
+    fn raise_cancel(&self);
+    /// Does the job's work. May unwind.
+    fn perform(&self, job: JobId) -> Self::Performed;
+    /// Rows and messages have nowhere to go any more; what is on its way is sent. Neither waits nor unwinds.
+    fn close(&self, job: JobId);
+    /// As [`close`](Self::close), but what is on its way is lost, and nothing is ever opened again.
+    fn mute(&self);
+    /// The outcome of a job that was refused. Does not unwind.
+    fn note_refusal(&self, job: JobId);
+    /// The outcome of a job that was performed, into its block. May unwind.
+    fn note_outcome(&self, job: JobId, performed: &Self::Performed) -> End;
+    /// The outcome of a job that could not be performed to its end. Does not unwind.
+    fn note_failure(&self, job: JobId) -> End;
+    /// Gives up the hold, all of it. Does not unwind.
+    fn take(&self);
+    /// The job is about to be seen as finished; whom to wake then. Does not unwind.
+    fn ending(&self, job: JobId, end: End) -> Watchers;
+    /// Wakes those who wait, or frees what the job owned. Does not unwind.
+    fn ended(&self, job: JobId, watchers: Watchers, release: Release);
+}
+
+/// Runs a job that the process is bound to. `None`: it was refused, and is over. May unwind; then it is noted still,
+/// or finished.
+pub fn run<P: Process>(process: &P, job: JobId) -> Option<P::Performed> {
+    drop_cancel(process);
+    let noted_late = mutant!("job-noted-after-it-began");
+    if !noted_late {
+        process.note(job);
+    }
+    let begin = process.word(job).begin(job.generation);
+    if noted_late {
+        process.note(job);
+    }
+    let Begin::Running { watched } = begin else {
+        process.note_refusal(job);
+        finish(process, job, End::Canceled);
+        return None;
+    };
+    process.begun(job, watched);
+    process.open(job);
+    process.raise_cancel();
+    let performed = process.perform(job);
+    close(process, job);
+    let end = process.note_outcome(job, &performed);
+    finish(process, job, end);
+    Some(performed)
+}
+
+/// Ends a job that this process is bound to, begun or not: its outcome is noted. Does not unwind.
+pub fn finish<P: Process>(process: &P, job: JobId, end: End) {
+    let taken_late = mutant!("hold-taken-after-the-end");
+    if !taken_late {
+        process.take();
+    }
+    let watchers = process.ending(job, end);
+    let release = process.word(job).finish(job.generation, end);
+    process.ended(job, watchers, release);
+    if taken_late {
+        process.take();
+    }
+    drop_cancel(process);
+}
+
+fn close<P: Process>(process: &P, job: JobId) {
+    if !mutant!("hold-taken-after-the-end") {
+        process.close(job);
+    }
+}
+
+fn drop_cancel<P: Process>(process: &P) {
+    if !mutant!("late-cancel-left-pending") {
+        process.drop_cancel();
+    }
+}
+
+/// Ends the job that is noted, if one is: an error has passed [`run`] by. Does not unwind.
+pub fn fail<P: Process>(process: &P) {
+    if let Some(job) = process.noted() {
+        close(process, job);
+        let end = process.note_failure(job);
+        finish(process, job, end);
+    }
+}
+
+/// Ends the job that is noted, if one is: the process exits, after what it was doing was aborted. If that is cut short it is called again.
+pub fn exit<P: Process>(process: &P) {
+    if !mutant!("hold-taken-after-the-end") {
+        process.mute();
+    }
+    if let Some(job) = process.noted() {
+        let end = process.note_failure(job);
+        finish(process, job, end);
+    }
+}

@@ -1,0 +1,55 @@
+//! What this process holds of the job that it runs, as one value.
+//!
+//! [`crate::engine::steps`] says when it is made, and that it is taken before the job can be freed. Nothing else in
+//! the process may keep a pointer into a job's block: what runs the job gets its text and its parameters for as long
+//! as the call lasts, and has copied whatever stays.
+
+use crate::engine::table::JobId;
+use crate::pg::cluster::Cluster;
+use crate::pg::local::Local;
+use crate::worker::current;
+use crate::worker::send::Sink;
+
+struct Held {
+    job: JobId,
+    /// `None`: the job has no result, has not begun, or has nothing more to say.
+    sink: Option<Sink>,
+}
+
+static HELD: Local<Option<Held>> = Local::new(None);
+
+/// The job is this process's to end, and the signal handler's to look at.
+pub fn note(cluster: &'static Cluster, job: JobId) {
+    HELD.with(|held| *held = Some(Held { job, sink: None }));
+    current::note(&cluster.slot(job).word, job.generation);
+}
+
+/// The job that is noted.
+pub fn job() -> Option<JobId> {
+    HELD.with(|held| held.as_ref().map(|held| held.job))
+}
+
+/// Rows and messages go there from now on.
+pub fn open(sink: Sink) {
+    HELD.with(|held| {
+        if let Some(held) = held {
+            held.sink = Some(sink);
+        }
+    });
+}
+
+/// Rows and messages have nowhere to go any more. Returns where they went.
+pub fn close() -> Option<Sink> {
+    HELD.with(|held| held.as_mut()?.sink.take())
+}
+
+/// Lends the sink, if there is one, to `body`, which must not call the server: that may print.
+pub fn with_sink<R>(body: impl FnOnce(&mut Sink) -> R) -> Option<R> {
+    HELD.with(|held| held.as_mut()?.sink.as_mut().map(body))
+}
+
+/// Gives up all of it.
+pub fn take() {
+    current::forget();
+    drop(HELD.with(Option::take));
+}
