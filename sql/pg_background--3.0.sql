@@ -565,7 +565,7 @@ RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_detach_all';
 COMMENT ON FUNCTION pg_background_detach_all() IS
-'Stops tracking all jobs of this session that the current role may manage; they go on. Returns how many.';
+'Stops tracking all jobs of this session, whatever its role is; they go on. Returns how many.';
 
 CREATE OR REPLACE FUNCTION pg_background_cancel_all()
 RETURNS pg_catalog.int4
