@@ -11,7 +11,6 @@ use loom::thread;
 use loom_tests::memory::{LANE, Memory, process};
 use pg_background::engine::job::{End, JobWord, Phase, Release};
 use pg_background::engine::mutant;
-use pg_background::engine::party::Party;
 use pg_background::engine::pool::{Canceling, Next, Returned, Staffing};
 use pg_background::engine::steps::{self, Process, Watchers};
 use pg_background::engine::table::JobId;

@@ -90,7 +90,7 @@ fn launch(memory: &Memory) -> (JobId, Option<Place>) {
             (job, None)
         }
         Placement::Queued => (job, start(memory, FRESH)),
-        Placement::NoLane => panic!("there is a lane"),
+        Placement::NoLane | Placement::Refused => panic!("there is a lane"),
     }
 }
 
@@ -226,7 +226,7 @@ fn a_job_held_back_while_the_one_before_it_ends_is_run_once() {
                     None
                 }
                 Placement::Queued => start(&memory, FRESH),
-                Placement::NoLane => panic!("there is a lane"),
+                Placement::NoLane | Placement::Refused => panic!("there is a lane"),
             };
             if let Some(fresh) = started {
                 work_once(&memory, fresh, &runs);

@@ -6,7 +6,6 @@ use loom::thread;
 use loom_tests::block::Block;
 use loom_tests::memory::process;
 use pg_background::engine::job::{End, JobWord, Release};
-use pg_background::engine::party::Party;
 use pg_background::engine::steps::{self, Process, Watchers};
 use pg_background::engine::table::JobId;
 use std::cell::Cell;
