@@ -86,6 +86,7 @@ SELECT name, sqlstate_of(format('SELECT * FROM pg_background_result_v2(%s, %s) A
 FROM (VALUES (1, 'too few', '(a int4)'), (2, 'too many', '(a int4, b text, c text)'),
              (3, 'wider', '(a int8, b text)'), (4, 'other', '(a int4, b int4)'), (5, 'swapped', '(b text, a int4)')) AS c (i, name, list)
 ORDER BY i;
+SELECT pg_background_wait_v2(:pid, :cookie);
 SELECT state, consumed FROM jobs WHERE pid = :pid AND cookie = :cookie;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (a int4, b text);
 -- The same without rows, and for a statement that returns none.
