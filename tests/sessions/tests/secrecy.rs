@@ -9,13 +9,14 @@ use session_tests::*;
 /// Part of every text of the jobs here.
 const SECRET: &str = "secret";
 
-/// What can be asked about jobs: functions but those that launch one or are for administrators, and views.
+/// What can be asked about jobs: functions but those that launch one, are for administrators, or end the jobs of a
+/// whole role for whoever has its rights, and views.
 const ASKING: &str = "
     SELECT p.proname::text, oidvectortypes(p.proargtypes), pg_get_function_result(p.oid)
     FROM pg_extension e
     JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
     JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-    WHERE e.extname = 'pg_background' AND NOT p.prosecdef AND p.proname !~ 'retire_idle|prewarm'
+    WHERE e.extname = 'pg_background' AND NOT p.prosecdef AND p.proname !~ 'retire_idle|prewarm|cancel_role|purge_role'
       AND NOT 'sql' = ANY (coalesce(p.proargnames, '{}'))";
 
 const LIST: &str =

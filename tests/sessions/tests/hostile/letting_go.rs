@@ -12,8 +12,9 @@ fn pooler(name: &str) -> Server {
         .session()
         .batch_execute(
             "SELECT grant_pg_background_privileges('login');
-             GRANT tenant, next_tenant TO login;
-             ALTER ROLE login NOINHERIT",
+             -- Since 16 a membership keeps what its member was when it was granted.
+             ALTER ROLE login NOINHERIT;
+             GRANT tenant, next_tenant TO login",
         )
         .expect("roles");
     server

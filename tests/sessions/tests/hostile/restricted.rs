@@ -32,7 +32,8 @@ const LAUNCHES: [&str; 21] = [
 const OBJECTS: &str = "
     GRANT CREATE ON SCHEMA public TO plain;
     SET SESSION AUTHORIZATION plain;
-    CREATE FUNCTION attempt(sql text) RETURNS text LANGUAGE plpgsql AS $$
+    -- Since 17 such an operation has a search path of its own.
+    CREATE FUNCTION attempt(sql text) RETURNS text LANGUAGE plpgsql SET search_path = public AS $$
     BEGIN
         EXECUTE sql;
         RETURN '00000';
