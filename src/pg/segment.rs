@@ -8,6 +8,7 @@
 //!
 //! A mapping is not the server's to undo at the end of a transaction: a job outlives that.
 
+use crate::engine::memory;
 use crate::engine::table::JobId;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
@@ -28,10 +29,11 @@ static MAPPED: Local<Vec<Mapped>> = Local::new(Vec::new());
 
 fn make_room() -> Result<(), Error> {
     MAPPED
-        .with(|mapped| mapped.try_reserve(1))
-        .map_err(|_| Error::out_of_memory())
+        .with(|mapped| memory::try_reserve(mapped, 1))
+        .map_err(Error::from)
 }
 
+#[allow(clippy::disallowed_methods, reason = "`make_room` comes before")]
 fn note(job: JobId, handle: NonZeroU32, address: *mut u8) {
     MAPPED.with(|mapped| {
         mapped.push(Mapped {
