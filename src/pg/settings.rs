@@ -376,6 +376,10 @@ pub fn define() -> bool {
     }
     // SAFETY: a zero-terminated constant.
     let hidden = unsafe { guarded(|| shim::pgb_hides_configuration(PREFIX.as_ptr())) };
+    // A job has what its leader has.
+    // SAFETY: as above.
+    let hides_defaults =
+        !is_own_worker() && unsafe { guarded(|| shim::pgb_hides_defaults(PREFIX.as_ptr())) };
     let none = GucFlags::default();
     GucRegistry::define_int_guc(
         c"pg_background.max_workers",
@@ -527,6 +531,10 @@ pub fn define() -> bool {
     if hidden {
         // SAFETY: as above.
         unsafe { guarded(|| shim::pgb_read_files(PREFIX.as_ptr())) };
+    }
+    if hides_defaults {
+        // SAFETY: as above.
+        unsafe { guarded(|| shim::pgb_read_defaults(PREFIX.as_ptr())) };
     }
     true
 }

@@ -40,13 +40,25 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/parallel.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_db_role_setting.h"
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "shim.h"
 
@@ -734,6 +746,29 @@ all_settings(int *count)
 #endif
 }
 
+/* Names of settings mean the same in capitals, and a placeholder has its name as it was written. */
+static bool
+begins_with(const char *name, const char *prefix)
+{
+	return pg_strncasecmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* Whether a name that begins with `prefix` and is not defined yet has a value of a source above `source`. */
+static bool
+has_placeholder_above(const char *prefix, GucSource source)
+{
+	int			count;
+	struct config_generic **settings = all_settings(&count);
+
+	for (int i = 0; i < count; i++)
+	{
+		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0 && settings[i]->reset_source > source &&
+			begins_with(settings[i]->name, prefix))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Whether the database, the role or the client has given a value to a name that begins with `prefix` and is not
  * defined yet. Such a value takes the place of the configuration's, of which nothing is kept: when the definition
@@ -742,16 +777,81 @@ all_settings(int *count)
 bool
 pgb_hides_configuration(const char *prefix)
 {
-	int			count;
-	struct config_generic **settings = all_settings(&count);
+	return has_placeholder_above(prefix, PGC_S_ARGV);
+}
 
-	for (int i = 0; i < count; i++)
+/* Likewise, whether the client has: that takes the place of what the role and the database have. */
+bool
+pgb_hides_defaults(const char *prefix)
+{
+	return has_placeholder_above(prefix, PGC_S_DATABASE_USER);
+}
+
+/* Sets what one row of pg_db_role_setting says of settings whose name begins with `prefix`. */
+static void
+read_row(Relation catalog, Snapshot snapshot, Oid database, Oid role, GucSource source, const char *prefix)
+{
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(database));
+	ScanKeyInit(&keys[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(role));
+	scan = systable_beginscan(catalog, DbRoleSettingDatidRolidIndexId, true, snapshot, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0 && settings[i]->reset_source > PGC_S_ARGV &&
-			strncmp(settings[i]->name, prefix, strlen(prefix)) == 0)
-			return true;
+		bool		isnull;
+		Datum		config = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig, RelationGetDescr(catalog), &isnull);
+		Datum	   *items;
+		int			count;
+
+		if (isnull)
+			continue;
+		deconstruct_array(DatumGetArrayTypeP(config), TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &count);
+		for (int i = 0; i < count; i++)
+		{
+			char	   *name;
+			char	   *value;
+			struct config_generic *setting;
+
+			ParseLongOption(TextDatumGetCString(items[i]), &name, &value);
+			if (value != NULL && begins_with(name, prefix) && (setting = pgb_find_setting(name)) != NULL &&
+				setting->context >= PGC_SUSET)
+				(void) set_config_option(name, value, PGC_SUSET, source, GUC_ACTION_SET, true, 0, false);
+		}
 	}
-	return false;
+	systable_endscan(scan);
+}
+
+/*
+ * Reads again what the role and the database say of settings whose name begins with `prefix`, as the server does
+ * when a client connects. The library may be loaded while that goes on, when there is no transaction (before 15).
+ */
+void
+pgb_read_defaults(const char *prefix)
+{
+	bool		in_transaction = IsTransactionState();
+	Oid			role;
+	Relation	catalog;
+	Snapshot	snapshot;
+
+	if (!OidIsValid(MyDatabaseId))
+		return;
+	if (!in_transaction)
+		StartTransactionCommand();
+	role = GetAuthenticatedUserId();
+	catalog = table_open(DbRoleSettingRelationId, AccessShareLock);
+	snapshot = RegisterSnapshot(GetCatalogSnapshot(DbRoleSettingRelationId));
+	read_row(catalog, snapshot, InvalidOid, InvalidOid, PGC_S_GLOBAL, prefix);
+	read_row(catalog, snapshot, MyDatabaseId, InvalidOid, PGC_S_DATABASE, prefix);
+	read_row(catalog, snapshot, InvalidOid, role, PGC_S_USER, prefix);
+	read_row(catalog, snapshot, MyDatabaseId, role, PGC_S_DATABASE_USER, prefix);
+	UnregisterSnapshot(snapshot);
+	table_close(catalog, AccessShareLock);
+	if (!in_transaction)
+		CommitTransactionCommand();
 }
 
 /* Reads again what the configuration files say of settings whose name begins with `prefix`. */
@@ -767,7 +867,7 @@ pgb_read_files(const char *prefix)
 		/* Of several of one name the last counts. */
 		for (ConfigVariable *item = head; item != NULL; item = item->next)
 		{
-			if (!item->ignore && strncmp(item->name, prefix, strlen(prefix)) == 0)
+			if (!item->ignore && begins_with(item->name, prefix))
 				(void) set_config_option(item->name, item->value, PGC_SIGHUP, PGC_S_FILE,
 										 GUC_ACTION_SET, true, DEBUG1, false);
 		}
