@@ -63,8 +63,8 @@ fn reported<T: Debug>(result: Result<T, postgres::Error>) -> DbError {
 /// Slots that the jobs of a login role have.
 fn slots_of(admin: &mut Client, role: &str) -> i64 {
     let sql = format!(
-        "SELECT coalesce(sum(queued + held_back + running + finished), 0)::int8
-         FROM pg_background_resources_by_role() WHERE login_role = '{role}'::regrole"
+        "SELECT coalesce(sum(jobs_queued + jobs_held_back + jobs_running + jobs_finished), 0)::int8
+         FROM pg_background_resources_by_role() WHERE login_role = '{role}'"
     );
     value(admin, &sql)
 }
@@ -72,8 +72,8 @@ fn slots_of(admin: &mut Client, role: &str) -> i64 {
 /// Condition: so many jobs of the role are queued or running.
 fn active(role: &str) -> String {
     format!(
-        "(SELECT coalesce(sum(queued + held_back + running), 0)
-          FROM pg_background_resources_by_role() WHERE login_role = '{role}'::regrole)"
+        "(SELECT coalesce(sum(jobs_queued + jobs_held_back + jobs_running), 0)
+          FROM pg_background_resources_by_role() WHERE login_role = '{role}')"
     )
 }
 
@@ -228,12 +228,13 @@ fn a_limit_of_a_role_is_not_evaded() {
             SET pg_background.role_max_jobs = 3 AS 'BEGIN PERFORM pg_background_launch_v2(sql); END'",
     );
     database(&server, "second");
-    for (before, attempt) in EVASIONS {
-        for options in [
-            "",
-            "-c pg_background.role_max_jobs=100",
-            "-c PG_BACKGROUND.Role_Max_Jobs=100",
-        ] {
+    const OPTIONS: &[&str] = &[
+        "",
+        "-c pg_background.role_max_jobs=100",
+        "-c PG_BACKGROUND.Role_Max_Jobs=100",
+    ];
+    for (number, (before, attempt)) in EVASIONS.iter().enumerate() {
+        for options in if number == 0 { OPTIONS } else { &OPTIONS[..1] } {
             let what = format!("{options}; {before}; {attempt}");
             let mut sessions = Vec::new();
             let mut refused = false;
@@ -336,7 +337,8 @@ fn limits_are_where_a_superuser_has_put_them_whatever_the_client_says() {
                     for sql in sets.split("; ").filter(|sql| !sql.is_empty()) {
                         assert_eq!(sqlstate(session.batch_execute(sql)), "42501", "{sql}");
                     }
-                    do_it(&mut session, "RESET ALL; DISCARD ALL");
+                    do_it(&mut session, "RESET ALL");
+                    do_it(&mut session, "DISCARD ALL");
                     assert_eq!(value::<String>(&mut session, &show), of(role), "{what}");
                     // Within a job too, and a job of a job.
                     for name in NAMES {
@@ -377,4 +379,461 @@ fn limits_are_where_a_superuser_has_put_them_whatever_the_client_says() {
     let mut session = server.session_as("u");
     do_it(&mut session, "SELECT pg_background_stats()");
     assert_eq!(value::<String>(&mut session, &show), of("u"));
+}
+
+#[test]
+fn the_memory_of_a_roles_jobs_has_a_limit() {
+    let server = with_roles("role-memory", &[], &["culprit", "other"]);
+    let mut admin = server.session();
+    do_it(
+        &mut admin,
+        "ALTER ROLE culprit SET pg_background.role_max_memory = '2MB'",
+    );
+    let launch_big = "SELECT pid, cookie FROM pg_background_launch_v2('SELECT 1', 524288)";
+    let (mut one, mut two) = (server.session_as("culprit"), server.session_as("culprit"));
+    for session in [&mut one, &mut two] {
+        do_it(session, "SELECT pg_background_stats()");
+    }
+    let first = one.query_one(launch_big, &[]).expect("launched");
+    let mut launched = 1;
+    let error = loop {
+        match two.query_one(launch_big, &[]) {
+            Ok(_) => launched += 1,
+            Err(error) => break reported(Err::<(), _>(error)),
+        }
+        assert!(launched < 10);
+    };
+    assert_eq!(launched, 3, "with what belongs to a job beside its buffer");
+    assert_eq!(error.code().code(), "53200");
+    let hint = error.hint().expect("a hint");
+    assert!(
+        hint.contains("pg_background.role_max_memory") && hint.contains("ALTER ROLE culprit"),
+        "{hint}"
+    );
+    let bytes: i64 = value(
+        &mut admin,
+        "SELECT sum(memory_bytes)::int8 FROM pg_background_resources_by_role() WHERE login_role = 'culprit'",
+    );
+    assert!(bytes > 3 << 19 && bytes <= 2 << 20, "{bytes}");
+    let mut other = server.session_as("other");
+    for _ in 0..5 {
+        other.query_one(launch_big, &[]).expect("not concerned");
+    }
+    let (pid, cookie) = (first.get(0), first.get(1));
+    call(&mut one, "pg_background_wait_v2", Handle { pid, cookie }).expect("finished");
+    call(&mut one, "pg_background_detach_v2", Handle { pid, cookie }).expect("let go of");
+    two.query_one(launch_big, &[]).expect("there is room again");
+    // What is too large for it alone, whoever asks.
+    let huge = "SELECT pg_background_launch_v2('SELECT 1 -- ' || repeat('x', 3000000))";
+    assert_eq!(sqlstate(one.query_one(huge, &[])), "53200");
+    for session in [&mut one, &mut two, &mut other] {
+        do_it(session, "SELECT pg_background_detach_all()");
+    }
+    nothing_is_left(&mut admin);
+}
+
+/// Result of 1.5 MB, of which most goes into a file.
+const LONG_RESULT: &str = "SELECT repeat('x', 1000) FROM generate_series(1, 1500)";
+
+fn file_bytes(admin: &mut Client, role: &str) -> i64 {
+    let sql = format!(
+        "SELECT coalesce(sum(file_bytes), 0)::int8 FROM pg_background_resources_by_role() WHERE login_role = '{role}'"
+    );
+    value(admin, &sql)
+}
+
+#[test]
+fn the_files_of_a_roles_results_have_a_limit_together() {
+    let server = with_roles(
+        "role-disk",
+        &["temp_file_limit=2MB"],
+        &["culprit", "generous", "other"],
+    );
+    let mut admin = server.session();
+    do_it(
+        &mut admin,
+        "ALTER ROLE generous SET pg_background.role_max_disk = '5MB'",
+    );
+    for (role, limit, expected) in [("culprit", 2_i64 << 20, 1), ("generous", 5 << 20, 3)] {
+        let mut sessions = [server.session_as(role), server.session_as(role)];
+        let mut complete = 0;
+        let mut handles = Vec::new();
+        for number in 0..8 {
+            let session = &mut sessions[number % 2];
+            let handle = launch(session, LONG_RESULT);
+            call(session, "pg_background_wait_v2", handle).expect("finished");
+            let bytes = file_bytes(&mut admin, role);
+            assert!(bytes <= limit, "{role}: {bytes}");
+            handles.push((number % 2, handle));
+        }
+        for (session, handle) in handles {
+            match try_result(&mut sessions[session], handle) {
+                Ok(rows) => {
+                    assert_eq!(rows.len(), 1500);
+                    complete += 1;
+                }
+                Err(error) => {
+                    let error = reported(Err::<(), _>(error));
+                    assert_eq!(error.code().code(), "53400", "{error:?}");
+                    let hint = error.hint().expect("a hint");
+                    assert!(
+                        hint.contains("pg_background.role_max_disk")
+                            && hint.contains(&format!("ALTER ROLE {role}")),
+                        "{hint}"
+                    );
+                }
+            }
+        }
+        assert_eq!(complete, expected, "{role}");
+        // What was read counts no more.
+        let session = &mut sessions[0];
+        assert_eq!(file_bytes(&mut admin, role), 0);
+        let handle = launch(session, LONG_RESULT);
+        call(session, "pg_background_wait_v2", handle).expect("finished");
+        assert_eq!(try_result(session, handle).expect("complete").len(), 1500);
+    }
+    nothing_is_left(&mut admin);
+}
+
+/// The most workers that the role has in a database, looked at again and again until `done`.
+fn most_workers(admin: &mut Client, role: &str, done: &str) -> i64 {
+    let sql = format!(
+        "SELECT count(*), {done} FROM pg_stat_activity
+         WHERE usename = '{role}' AND backend_type = 'pg_background'"
+    );
+    let start = Instant::now();
+    let mut most = 0;
+    loop {
+        let row = admin.query_one(&sql, &[]).expect("looked");
+        most = most.max(row.get::<_, i64>(0));
+        if row.get(1) {
+            return most;
+        }
+        assert!(start.elapsed() < LONG, "never came true: {done}");
+        pause(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_lane_never_has_more_workers_than_it_may_have() {
+    let server = with_roles(
+        "lane",
+        &[
+            "max_worker_processes=16",
+            "pg_background.worker_idle_timeout=60s",
+        ],
+        &["culprit", "other"],
+    );
+    let mut admin = server.session();
+    do_it(
+        &mut admin,
+        "ALTER ROLE culprit SET pg_background.lane_max_workers = 2",
+    );
+    let mut session = server.session_as("culprit");
+    do_it(
+        &mut session,
+        "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000",
+    );
+    let ways = [
+        "SELECT pg_background_submit('SELECT pg_sleep(0.02)') FROM generate_series(1, 50)",
+        "SELECT pg_background_launch_v2('SELECT pg_sleep(0.02)') FROM generate_series(1, 50)",
+        "SELECT pg_background_prewarm(10); SELECT * FROM pg_background_fanout(
+            (SELECT array_agg('SELECT pg_sleep(0.02)') FROM generate_series(1, 50)), 10)",
+    ];
+    for way in ways {
+        let done = format!(
+            "({} = 0 AND NOT EXISTS (SELECT FROM pg_stat_activity
+                WHERE usename = 'culprit' AND backend_type = 'client backend' AND state = 'active'))",
+            active("culprit")
+        );
+        let way = String::from(way);
+        let started = std::thread::spawn(move || {
+            do_it(&mut session, &way);
+            session
+        });
+        eventually(
+            &mut admin,
+            "EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'culprit' AND backend_type = 'pg_background')",
+        );
+        assert_eq!(most_workers(&mut admin, "culprit", &done), 2);
+        session = started.join().expect("the session's thread");
+        do_it(&mut session, "SELECT pg_background_detach_all()");
+    }
+
+    // A launch that may not wait.
+    do_it(
+        &mut session,
+        "SELECT pg_background_launch_v2('SELECT pg_sleep(100)') FROM generate_series(1, 2)",
+    );
+    do_it(&mut session, AT_ONCE);
+    let start = Instant::now();
+    let error = reported(try_launch(&mut session, "SELECT 1"));
+    assert_eq!(error.code().code(), "53000");
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let hint = error.hint().expect("a hint");
+    assert!(hint.contains("pg_background.lane_max_workers"), "{hint}");
+    assert_eq!(
+        run(&mut server.session_as("other"), "SELECT 'not concerned'").as_deref(),
+        Some("not concerned")
+    );
+    do_it(&mut admin, "SELECT pg_background_cancel_role('culprit')");
+
+    // A lower limit of a new session is one for the workers that are there.
+    do_it(
+        &mut admin,
+        "ALTER ROLE culprit SET pg_background.lane_max_workers = 1",
+    );
+    let mut session = server.session_as("culprit");
+    do_it(
+        &mut session,
+        "SET pg_background.on_exhaustion = queue;
+         SELECT pg_background_submit('SELECT pg_sleep(0.01)') FROM generate_series(1, 10)",
+    );
+    eventually(&mut admin, &format!("{} = 0", active("culprit")));
+    eventually(
+        &mut admin,
+        "(SELECT count(*) <= 1 FROM pg_stat_activity WHERE usename = 'culprit' AND backend_type = 'pg_background')",
+    );
+    drop(session);
+    nothing_is_left(&mut admin);
+}
+
+#[test]
+fn jobs_that_wait_for_jobs_of_a_lane_at_its_limit_are_a_deadlock() {
+    let server = with_roles(
+        "lane-deadlock",
+        &[
+            "deadlock_timeout=100ms",
+            "pg_background.worker_idle_timeout=60s",
+        ],
+        &["u", "other"],
+    );
+    let mut admin = server.session();
+    // There are places, and an idle worker of another lane.
+    assert_eq!(
+        run(&mut server.session_as("other"), "SELECT 'warm'").as_deref(),
+        Some("warm")
+    );
+    let parent = "SET pg_background.on_exhaustion = queue;
+        SELECT pg_background_wait_v2(pid, cookie) FROM pg_background_launch_v2('SELECT 1')";
+    for limit in [1, 2] {
+        do_it(
+            &mut admin,
+            &format!("ALTER ROLE u SET pg_background.lane_max_workers = {limit}"),
+        );
+        let mut session = server.session_as("u");
+        do_it(&mut session, "SET statement_timeout = '20s'");
+        let handles: Vec<Handle> = (0..limit).map(|_| launch(&mut session, parent)).collect();
+        let results: Vec<_> = handles
+            .into_iter()
+            .map(|handle| call(&mut session, "pg_background_result_v2", handle))
+            .collect();
+        let _ = results;
+        let handles: Vec<Handle> = (0..limit)
+            .map(|_| {
+                launch(
+                    &mut session,
+                    "SELECT pg_advisory_lock_shared(1); SELECT pg_advisory_unlock_all()",
+                )
+            })
+            .collect();
+        for handle in handles {
+            call(&mut session, "pg_background_wait_v2", handle).expect("nothing is stuck");
+        }
+        do_it(&mut session, "SELECT pg_background_detach_all()");
+        eventually(
+            &mut admin,
+            "(SELECT jobs_queued = 0 FROM pg_background_resources())",
+        );
+    }
+    // Certainly: the parents begin together.
+    do_it(&mut admin, "SELECT pg_advisory_lock(1)");
+    let mut session = server.session_as("u");
+    do_it(&mut session, "SET statement_timeout = '20s'");
+    let parent =
+        format!("SELECT pg_advisory_lock_shared(1); SELECT pg_advisory_unlock_shared(1); {parent}");
+    let handles = [launch(&mut session, &parent), launch(&mut session, &parent)];
+    eventually(
+        &mut admin,
+        "(SELECT count(*) = 2 FROM pg_stat_activity WHERE usename = 'u' AND wait_event = 'advisory')",
+    );
+    do_it(&mut admin, "SELECT pg_advisory_unlock(1)");
+    for handle in handles {
+        call(&mut session, "pg_background_wait_v2", handle).expect("it has ended");
+    }
+    let errors: Vec<DbError> = handles
+        .into_iter()
+        .filter_map(|handle| {
+            let sql = format!(
+                "SELECT * FROM pg_background_result_v2({}, {}) AS (t text)",
+                handle.pid, handle.cookie
+            );
+            session.query(&sql, &[]).err()
+        })
+        .map(|error| reported(Err::<(), _>(error)))
+        .filter(|error| error.code().code() == "40P01")
+        .collect();
+    assert!(!errors.is_empty(), "one of them gives up");
+    let hint = errors[0].hint().expect("a hint");
+    assert!(hint.contains("pg_background.lane_max_workers"), "{hint}");
+
+    // A worker of the lane that does something else comes free: nothing is wrong.
+    let slow = launch(&mut session, "SELECT pg_sleep(1)");
+    let waits = launch(
+        &mut session,
+        "SET pg_background.on_exhaustion = queue;
+         SELECT pg_background_wait_v2(pid, cookie)::text FROM pg_background_launch_v2('SELECT 1')",
+    );
+    call(&mut session, "pg_background_wait_v2", waits).expect("it has ended");
+    let ended = session.query(
+        &format!(
+            "SELECT * FROM pg_background_result_json({}, {})",
+            waits.pid, waits.cookie
+        ),
+        &[],
+    );
+    ended.expect("no deadlock");
+    call(&mut session, "pg_background_wait_v2", slow).expect("it has ended");
+    drop(session);
+    nothing_is_left(&mut admin);
+}
+
+#[test]
+fn a_superuser_has_no_limit_and_finds_a_slot_in_a_table_that_others_have_filled() {
+    let server = with_roles(
+        "reserved",
+        &[
+            "pg_background.max_jobs=64",
+            "pg_background.role_max_jobs=1000",
+            "pg_background.role_max_memory=1TB",
+            "pg_background.lane_max_workers=1",
+            "pg_background.max_pool_workers=3",
+        ],
+        &["culprit"],
+    );
+    let mut admin = server.session();
+    do_it(
+        &mut admin,
+        "CREATE FUNCTION definers(sql text) RETURNS void LANGUAGE sql SECURITY DEFINER
+            AS 'SELECT pg_background_launch_v2(sql)'",
+    );
+    let mut session = server.session_as("culprit");
+    do_it(
+        &mut session,
+        "SET pg_background.on_exhaustion = queue; SET pg_background.launch_timeout = 0; SET pg_background.max_workers = 1000",
+    );
+    let mut launched = 0_i64;
+    let refused = loop {
+        match session.batch_execute("SELECT pg_background_launch_v2('SELECT pg_sleep(100)')") {
+            Ok(()) => launched += 1,
+            Err(error) => break sqlstate(Err::<(), _>(error)),
+        }
+        assert!(launched < 64, "some are left");
+    };
+    assert_eq!(refused, "53000");
+    assert!(launched > 50, "{launched}");
+    // To be a superuser for the moment is not enough.
+    assert_eq!(
+        sqlstate(session.batch_execute("SELECT definers('SELECT 1')")),
+        "53000"
+    );
+    do_it(&mut admin, "SET pg_background.on_exhaustion = error");
+    assert_eq!(
+        run(&mut admin, "SELECT 'there is one'").as_deref(),
+        Some("there is one")
+    );
+    // More than one worker, although lane_max_workers is 1.
+    let handles = [
+        launch(&mut admin, "SELECT pg_sleep(100)"),
+        launch(&mut admin, "SELECT pg_sleep(100)"),
+    ];
+    for handle in handles {
+        call(&mut admin, "pg_background_cancel_v2", handle).expect("canceled");
+        call(&mut admin, "pg_background_wait_v2", handle).expect("it has ended");
+        call(&mut admin, "pg_background_detach_v2", handle).expect("let go of");
+    }
+    let ended: i32 = value(&mut admin, "SELECT pg_background_cancel_role('culprit')");
+    assert_eq!(i64::from(ended), launched);
+    let purged: i32 = value(&mut admin, "SELECT pg_background_purge_role('culprit')");
+    assert_eq!(i64::from(purged), launched);
+    nothing_is_left(&mut admin);
+}
+
+fn configure(admin: &mut Client, name: &str, value: &str) {
+    do_it(admin, &format!("ALTER SYSTEM SET {name} = '{value}'"));
+    do_it(admin, "SELECT pg_reload_conf()");
+}
+
+const WORKERS: &str =
+    "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_background')";
+
+#[test]
+fn a_pool_becomes_as_small_as_the_configuration_says() {
+    let server = with_roles(
+        "shrink",
+        &[
+            "max_worker_processes=8",
+            "pg_background.max_pool_workers=5",
+            "pg_background.worker_idle_timeout=600s",
+        ],
+        &["u"],
+    );
+    let mut admin = server.session();
+    do_it(&mut admin, "SELECT pg_background_stats()");
+    let mut session = server.session_as("u");
+    do_it(
+        &mut session,
+        "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000;
+         SELECT pg_background_submit('SELECT pg_sleep(0.05)') FROM generate_series(1, 300)",
+    );
+    eventually(&mut admin, &format!("{WORKERS} = 5"));
+    configure(&mut admin, "pg_background.max_pool_workers", "2");
+    eventually(&mut admin, &format!("{WORKERS} = 2"));
+    let busy: bool = value(&mut admin, &format!("SELECT {} > 0", active("u")));
+    assert!(busy, "it shrinks while it is busy");
+    assert_eq!(
+        most_workers(&mut admin, "u", &format!("({} = 0)", active("u"))),
+        2
+    );
+    do_it(&mut session, "SELECT pg_background_detach_all()");
+
+    // One with nothing to do.
+    configure(&mut admin, "pg_background.max_pool_workers", "5");
+    eventually(
+        &mut session,
+        "current_setting('pg_background.max_pool_workers') = '5'",
+    );
+    assert_eq!(
+        value::<i32>(&mut session, "SELECT pg_background_prewarm(5)"),
+        5
+    );
+    eventually(
+        &mut admin,
+        "(SELECT workers_idle = 5 FROM pg_background_resources())",
+    );
+    configure(&mut admin, "pg_background.max_pool_workers", "1");
+    eventually(&mut admin, &format!("{WORKERS} = 1"));
+    nothing_is_left(&mut admin);
+}
+
+#[test]
+fn a_quarter_of_the_servers_processes_is_left_to_others() {
+    for (processes, workers) in [(8, 6), (1, 1)] {
+        let setting = format!("max_worker_processes={processes}");
+        // The launcher of logical replication would take one.
+        let settings = [
+            setting.as_str(),
+            "max_logical_replication_workers=0",
+            "pg_background.worker_idle_timeout=60s",
+        ];
+        let server = with_roles("quarter", &settings, &["u"]);
+        let mut session = server.session_as("u");
+        do_it(
+            &mut session,
+            "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000;
+             SELECT pg_background_submit('SELECT pg_sleep(0.1)') FROM generate_series(1, 30)",
+        );
+        let done = format!("({} = 0)", active("u"));
+        assert_eq!(most_workers(&mut server.session(), "u", &done), workers);
+    }
 }
