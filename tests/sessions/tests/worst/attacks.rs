@@ -209,7 +209,7 @@ const ATTACKS: [(&str, &[&str]); 25] = [
         "cancel storm",
         &[
             "SELECT count(*) FROM (SELECT pg_background_cancel_v2(h.pid, h.cookie), pg_background_cancel_v2_grace(h.pid, h.cookie, 0) FROM generate_series(1, 300), LATERAL pg_background_launch_v2('SELECT pg_sleep(10)') h) x",
-            "SELECT pg_background_cancel_all(0)",
+            "SELECT pg_background_cancel_all()",
             "SELECT pg_background_detach_all()",
             "SELECT pg_background_purge()",
         ],
@@ -309,13 +309,14 @@ pub fn attack(run: &Run, number: usize) {
             pause(Duration::from_millis(50));
             continue;
         };
-        if next.is_multiple_of(2) {
+        if next.is_multiple_of(3) {
             // Else nothing but floods would find slots.
             run.note("making room", client.batch_execute(MAKE_ROOM));
         }
         for statement in statements {
             run.note(name, client.batch_execute(statement));
         }
+        let _ = client.batch_execute("ROLLBACK");
         if next.is_multiple_of(4) {
             refused(run, &mut client);
         }

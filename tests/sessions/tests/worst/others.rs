@@ -108,14 +108,10 @@ pub fn serve(run: &Run) {
             .expect("a parallel query");
         let launched = plan
             .iter()
-            .any(|row| row.get::<_, &str>(0).contains("Workers Launched: 2"));
-        run.count(
-            "parallel query",
-            if launched { "ok" } else { "without workers" },
-        );
-        if !launched {
-            run.fail("a parallel query has no workers".into());
-        }
+            .map(|row| row.get::<_, &str>(0).trim())
+            .find(|line| line.starts_with("Workers Launched"))
+            .unwrap_or("not parallel");
+        run.count("parallel query", launched);
         client
             .batch_execute("UPDATE churn SET n = n + 1")
             .expect("something for autovacuum");
