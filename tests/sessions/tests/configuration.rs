@@ -164,6 +164,15 @@ fn a_session_in_a_long_command_goes_by_the_configuration_as_it_is_now() {
     });
     assert_eq!(ended, "55000", "launches stop");
     configure(&mut admin, &[("pg_background.enabled", "on")]);
+    let fanout = "DO $$ BEGIN
+        PERFORM pg_background_fanout(array_fill('SELECT pg_sleep(0.05)'::text, ARRAY[10000]), 1);
+        END $$";
+    let ended = in_one_command(&server, fanout, || {
+        configure(&mut admin, &[("pg_background.enabled", "off")]);
+    });
+    assert_eq!(ended, "55000", "and so do those of one call");
+    nothing_is_left(&mut admin);
+    configure(&mut admin, &[("pg_background.enabled", "on")]);
     // Its jobs have the configuration that the worker has read, while the session has not.
     let show = "SELECT current_setting('work_mem')";
     let ended = in_one_command(&server, &loop_until("44MB", show), || {

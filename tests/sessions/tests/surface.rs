@@ -261,7 +261,7 @@ fn everything_is_described_and_what_is_old_or_dangerous_says_so() {
     assert_eq!(deprecated, 3);
 }
 
-/// What `docs/review-1.6.md` calls a test, as file and function.
+/// What a page calls a test, as file and function.
 fn named_tests(page: &str) -> BTreeSet<(&str, &str)> {
     page.split('`')
         .filter_map(|word| word.split_once("::"))
@@ -276,21 +276,31 @@ fn named_tests(page: &str) -> BTreeSet<(&str, &str)> {
         .collect()
 }
 
-#[test]
-fn the_review_of_1_6_names_tests_that_exist() {
+fn names_tests_that_exist(page: &str) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(here.join("../../docs/review-1.6.md")).expect("the page");
-    let tests = named_tests(&page);
+    let text = std::fs::read_to_string(here.join("../..").join(page)).expect("the page");
+    let tests = named_tests(&text);
     assert!(tests.len() > 30, "{}", tests.len());
     for (file, name) in tests {
         let found = [
             format!("tests/{file}.rs"),
             format!("tests/{file}/main.rs"),
             format!("tests/upgrade/{file}.rs"),
+            format!("tests/hostile/{file}.rs"),
         ]
         .iter()
         .filter_map(|path| std::fs::read_to_string(here.join(path)).ok())
         .any(|source| source.contains(&format!("fn {name}()")));
-        assert!(found, "{file}::{name}");
+        assert!(found, "{page}: {file}::{name}");
     }
+}
+
+#[test]
+fn the_review_of_1_6_names_tests_that_exist() {
+    names_tests_that_exist("docs/review-1.6.md");
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    names_tests_that_exist("SECURITY.md");
 }
