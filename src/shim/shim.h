@@ -107,7 +107,8 @@ extern void pgb_port_without_client(void);
 extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
 
 /* memory.c */
-extern void pgb_end_session_without_memory(Size size) pg_attribute_noreturn();
+/* Not the server's macro, which has another name since 18. */
+extern void pgb_end_session_without_memory(Size size) __attribute__((noreturn));
 
 /* rows.c */
 struct Tuplestorestate;
