@@ -116,7 +116,10 @@ impl Process<'_> {
 
     fn look_for_next(&self, leaving: bool) -> Next {
         self.world.memory.pool().locked(|pool| {
-            let next = pool.next(self.worker, leaving);
+            // The pool is made smaller now and then; whoever launches next may make it larger again.
+            let cap = if once_in(8) { 1 } else { u32::MAX };
+            let shrunk = pool.shrink(self.worker, cap);
+            let next = shrunk.unwrap_or_else(|| pool.next(self.worker, leaving));
             if let Next::Run { job, .. } = next {
                 let lane = pool.lane_index(self.worker);
                 let before = self.world.ledger.taken(lane, job);
