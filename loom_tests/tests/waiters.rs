@@ -253,7 +253,8 @@ fn a_job_is_refused_or_found() {
         let administrator = {
             let memory = memory.clone();
             thread::spawn(move || {
-                memory.pool().refuse(0, true);
+                let role = memory.pool().usage(0).role();
+                assert!(memory.pool().refuse(0, role, true));
                 memory.slot(job).word.load().phase().is_active()
             })
         };

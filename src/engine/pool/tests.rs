@@ -799,11 +799,14 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
 fn a_job_of_a_role_that_is_refused_is_not_published() {
     let memory = Memory::with_room(8, 1, 1);
     let job = memory.claim(Options::default(), &[]).expect("a free slot");
-    memory.pool().refuse(0, true);
+    let role = memory.pool().usage(0).role();
+    assert!(memory.pool().refuse(0, role, true));
     let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
     assert_eq!(placement, Placement::Refused);
     memory.pool().abandon(job);
-    memory.pool().refuse(0, false);
+    assert!(memory.pool().refuse(0, role, false));
+    // Another role's jobs are not refused by who means the one that had the entry before.
+    assert!(!memory.pool().refuse(0, role + 1, true));
     let _ = memory.queue(A);
 }
 

@@ -226,13 +226,17 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         }
     }
 
-    /// New jobs of the role are refused from now on, or no more.
-    pub fn refuse(&self, index: u32, refuses: bool) {
+    /// New jobs of the role are refused from now on, or no more. `false`: the entry is another role's by now, and
+    /// nothing was done.
+    pub fn refuse(&self, index: u32, role: u32, refuses: bool) -> bool {
         self.locked(|scheduler| {
-            scheduler.usages[index as usize]
-                .refuses
-                .store(refuses.into(), Ordering::Relaxed);
-        });
+            let usage = &scheduler.usages[index as usize];
+            let is_its = usage.role() == role;
+            if is_its {
+                usage.refuses.store(refuses.into(), Ordering::Relaxed);
+            }
+            is_its
+        })
     }
 }
 

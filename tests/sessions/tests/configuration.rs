@@ -164,6 +164,13 @@ fn a_session_in_a_long_command_goes_by_the_configuration_as_it_is_now() {
     });
     assert_eq!(ended, "55000", "launches stop");
     configure(&mut admin, &[("pg_background.enabled", "on")]);
+    let fanout = "DO $do$ BEGIN PERFORM count(*) FROM pg_background_fanout(
+        array_fill('SELECT pg_sleep(0.001)'::text, ARRAY[1000000])); END $do$";
+    let ended = in_one_command(&server, fanout, || {
+        configure(&mut admin, &[("pg_background.enabled", "off")]);
+    });
+    assert_eq!(ended, "55000", "a fan-out launches no more");
+    configure(&mut admin, &[("pg_background.enabled", "on")]);
     // Its jobs have the configuration that the worker has read, while the session has not.
     let show = "SELECT current_setting('work_mem')";
     let ended = in_one_command(&server, &loop_until("44MB", show), || {
