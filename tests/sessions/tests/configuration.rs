@@ -520,6 +520,29 @@ fn an_option_of_the_client_does_not_hide_the_command_line() {
     }
 }
 
+/// A superuser has no limit; what somebody else's function launches in a superuser's session has the session's.
+#[test]
+fn a_function_that_a_superuser_calls_has_limits() {
+    let server = Server::start("definer_limits", &[]);
+    server.role("someone");
+    let mut admin = server.session();
+    do_it(
+        &mut admin,
+        "CREATE FUNCTION launches(count int4) RETURNS void SECURITY DEFINER LANGUAGE sql AS
+             $$ SELECT pg_background_submit('SELECT 1') FROM generate_series(1, count) $$;
+         LOAD 'pg_background'; SET pg_background.launch_timeout = 0; SET pg_background.on_exhaustion = queue;
+         SET pg_background.role_max_jobs = 2; SELECT launches(3);
+         SELECT pg_background_detach_all(); ALTER FUNCTION launches OWNER TO someone",
+    );
+    eventually(
+        &mut admin,
+        "(SELECT slots_used = 0 FROM pg_background_resources())",
+    );
+    let ended = admin.batch_execute("SELECT launches(3)");
+    assert_eq!(sqlstate(ended), "53400");
+    let _ = launch(&mut admin, "SELECT 1");
+}
+
 /// In such an operation the server refuses to give a setting its configured value.
 #[test]
 fn limits_hold_in_a_parallel_operation() {
