@@ -4,9 +4,10 @@ use postgres::error::DbError;
 use postgres::{Client, NoTls};
 use session_tests::{
     Handle, LONG, Server, call, eventually, launch, nothing_is_left, pause, run, sqlstate,
-    try_launch, try_result, try_run, value,
+    try_launch, try_result, try_run, value, worker_of,
 };
 use std::fmt::Debug;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn do_it(session: &mut Client, sql: &str) {
@@ -837,7 +838,7 @@ fn a_quarter_of_the_servers_processes_is_left_to_others() {
     }
 }
 
-/// A job that goes on when it is canceled.
+/// A job that catches its cancel.
 const STUBBORN: &str = "DO $$ BEGIN LOOP
     BEGIN PERFORM pg_sleep(100); EXCEPTION WHEN query_canceled THEN NULL; END;
 END LOOP; END $$";
@@ -879,6 +880,7 @@ fn an_administrator_ends_all_jobs_of_a_role() {
     );
     // Its session goes.
     let mut gone = server.session_as("culprit");
+    do_it(&mut gone, "SET pg_background.on_exhaustion = queue");
     do_it(
         &mut gone,
         "SELECT pg_background_submit('SELECT pg_sleep(100)')",
@@ -899,9 +901,9 @@ fn an_administrator_ends_all_jobs_of_a_role() {
         value::<i64>(&mut admin, &format!("SELECT {}", active("culprit"))),
         0
     );
-    assert_eq!(sqlstate(call_result(&mut here, stubborn)), "57P01");
+    assert_eq!(sqlstate(try_result(&mut here, stubborn)), "57014");
     for handle in others {
-        assert_eq!(sqlstate(call_result(&mut here, handle)), "57014");
+        assert_eq!(sqlstate(try_result(&mut here, handle)), "57014");
     }
     assert_eq!(
         value::<i64>(&mut admin, &format!("SELECT {}", active("other"))),
@@ -918,13 +920,6 @@ fn an_administrator_ends_all_jobs_of_a_role() {
     do_it(&mut other, "SELECT pg_background_detach_all()");
     do_it(&mut there, "SELECT pg_background_detach_all()");
     nothing_is_left(&mut admin);
-}
-
-fn call_result(
-    session: &mut Client,
-    handle: Handle,
-) -> Result<Vec<Option<String>>, postgres::Error> {
-    try_result(session, handle)
 }
 
 #[test]
@@ -961,6 +956,15 @@ fn jobs_that_launch_their_successors_end_and_stay_ended() {
     nothing_is_left(&mut admin);
 }
 
+/// Stops a process of the server, so that it heeds nothing, or lets it go on.
+fn signal(pid: i32, signal: &str) {
+    let status = Command::new("kill")
+        .args([signal, &pid.to_string()])
+        .status()
+        .expect("kill can be run");
+    assert!(status.success(), "kill {signal} {pid}");
+}
+
 #[test]
 fn while_a_roles_jobs_are_being_ended_it_launches_none() {
     let server = with_roles("refused", &[], &["culprit", "other"]);
@@ -969,28 +973,35 @@ fn while_a_roles_jobs_are_being_ended_it_launches_none() {
     let (mut watcher, mut other) = (server.session(), server.session_as("other"));
     // However the administrator's call ends.
     for way in ["ends", "is canceled", "is terminated"] {
-        let stubborn = launch(&mut session, STUBBORN);
+        let heedless = launch(&mut session, "SELECT pg_sleep(100)");
+        let worker = worker_of(&mut session, heedless);
         eventually(
             &mut watcher,
-            "EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'culprit' AND wait_event = 'PgSleep')",
+            &format!("(SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = {worker})"),
         );
+        signal(worker, "-STOP");
         let pid: i32 = value(&mut admin, "SELECT pg_backend_pid()");
         let ending = std::thread::spawn(move || {
-            let grace = if way == "ends" { 1000 } else { 60000 };
+            let grace = if way == "ends" { 200 } else { 60000 };
             let ended = admin.batch_execute(&format!(
                 "SELECT pg_background_cancel_role('culprit', {grace})"
             ));
             (ended, admin)
         });
         let start = Instant::now();
-        let mut from_now_on = || loop {
+        loop {
             match try_launch(&mut session, "SELECT 1") {
-                Ok(_) => assert!(start.elapsed() < LONG, "never refused"),
-                Err(error) => break assert_eq!(sqlstate(Err::<(), _>(error)), "55000", "{way}"),
+                Ok(handle) => {
+                    assert!(start.elapsed() < LONG, "never refused");
+                    let _ = call(&mut session, "pg_background_wait_v2", handle);
+                    let _ = call(&mut session, "pg_background_detach_v2", handle);
+                }
+                Err(error) => {
+                    assert_eq!(sqlstate(Err::<(), _>(error)), "55000", "{way}");
+                    break;
+                }
             }
-            pause(Duration::from_millis(5));
-        };
-        from_now_on();
+        }
         assert_eq!(
             run(&mut other, "SELECT 'not concerned'").as_deref(),
             Some("not concerned")
@@ -1007,28 +1018,25 @@ fn while_a_roles_jobs_are_being_ended_it_launches_none() {
         } else {
             client
         };
-        if way != "ends" {
-            // Until its jobs have ended.
-            assert_eq!(
-                sqlstate(try_launch(&mut session, "SELECT 1")),
-                "55000",
-                "{way}"
-            );
-            call(&mut session, "pg_background_cancel_v2_grace", stubborn).unwrap_or_else(|_| {
-                let sql = format!(
-                    "SELECT pg_background_cancel_v2({}, {}, 100)",
-                    stubborn.pid, stubborn.cookie
-                );
-                do_it(&mut session, &sql);
-            });
-        }
+        // Until its jobs have ended.
+        assert_eq!(
+            sqlstate(try_launch(&mut session, "SELECT 1")),
+            "55000",
+            "{way}"
+        );
+        signal(worker, "-CONT");
         eventually(&mut watcher, &format!("{} = 0", active("culprit")));
+        let expected = if way == "ends" { "57P01" } else { "57014" };
+        assert_eq!(
+            sqlstate(try_result(&mut session, heedless)),
+            expected,
+            "{way}"
+        );
         assert_eq!(
             run(&mut session, "SELECT 'again'").as_deref(),
             Some("again"),
             "{way}"
         );
-        do_it(&mut session, "SELECT pg_background_detach_all()");
     }
     nothing_is_left(&mut admin);
 }
