@@ -287,7 +287,7 @@ fn session(run: &Run, database: &str, more: &str) -> Option<Client> {
     config.dbname(database).user(CULPRIT).options(&format!(
         "-c pg_background.lane_max_workers=0 -c pg_background.role_max_jobs=100000 -c pg_background.role_max_disk=-1 \
          -c pg_background.max_workers=1000 -c pg_background.on_exhaustion=queue -c pg_background.launch_timeout=100 \
-         -c statement_timeout=10s {more}"
+         -c statement_timeout=5s {more}"
     ));
     run.note("connect", config.connect(NoTls))
 }
@@ -313,7 +313,7 @@ pub fn attack(run: &Run, number: usize) {
             // Else nothing but floods would find slots.
             run.note("making room", client.batch_execute(MAKE_ROOM));
         }
-        for statement in statements {
+        for statement in statements.iter().take_while(|_| run.goes_on()) {
             run.note(name, client.batch_execute(statement));
         }
         let _ = client.batch_execute("ROLLBACK");
@@ -330,6 +330,11 @@ pub fn attack(run: &Run, number: usize) {
 }
 
 fn refused(run: &Run, client: &mut Client) {
+    // Before the library is loaded a SET is accepted unseen.
+    run.note(
+        "looking",
+        client.batch_execute("SELECT pg_background_purge()"),
+    );
     for statement in REFUSED {
         let code = client
             .batch_execute(statement)

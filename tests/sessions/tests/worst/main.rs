@@ -105,6 +105,8 @@ fn start() -> Server {
             "autovacuum_naptime=1s",
             // Errors are the culprit's business, crashes are not.
             "log_min_messages=log",
+            // A worker that is terminated would log its text, however long.
+            "log_min_error_statement=panic",
             &lane_workers,
             &disk,
         ],
