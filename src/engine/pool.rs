@@ -679,11 +679,14 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The process in each place that has a job now; `None`: a place without one, which will look for work.
-    pub fn occupants(&self) -> impl Iterator<Item = Option<Party>> + use<'a> {
+    /// The process in each place that could come free for a job of this lane, those of the lane alone when it has as
+    /// many workers as it may have; `None`: a place whose process has no job now, and will look for one.
+    pub fn occupants(&self, lane: u32) -> impl Iterator<Item = Option<Party>> + use<'a> {
+        let only_its_own = !self.lane(lane).may_grow(0);
         self.workers
             .iter()
             .filter(|place| place.word.load().activity() != Activity::Vacant)
+            .filter(move |place| !only_its_own || load(&place.lane) == lane)
             .map(|place| match place.word.load().activity() {
                 Activity::Busy(_) => place.party(),
                 _ => None,

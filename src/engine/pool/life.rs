@@ -115,6 +115,13 @@ impl<'a> Scheduler<'a> {
             self.hand_out(lane_index);
             return self.leave(worker, starving);
         }
+        if !fresh && self.first_awaits_another(lane_index, pid) {
+            // Somebody who is idle may have what it waits for.
+            self.hand_out(lane_index);
+            if self.first_awaits_another(lane_index, pid) {
+                return self.leave(worker, Some(lane_index));
+            }
+        }
         let looks = fresh || !mutant!("worker-rests-without-looking");
         if let Some(job) = self.pop(lane_index, |slot| looks && slot.may_run_on(pid, fresh)) {
             if fresh {
@@ -136,6 +143,15 @@ impl<'a> Scheduler<'a> {
         Link::load(&lane.idle).store(&place.idle_next);
         Link::to(worker).store(&lane.idle);
         Next::Idle
+    }
+
+    /// Whether the lane's first job must not run on this process, and none is on its way for it, for want of places:
+    /// those behind it could overtake it for ever.
+    fn first_awaits_another(&self, lane: u32, pid: u32) -> bool {
+        let lane = self.lane(lane);
+        let first = Link::load(&lane.head).index();
+        load(&lane.starting) == 0
+            && first.is_some_and(|first| !self.slot(first).may_run_on(pid, false))
     }
 
     /// The first lane that is short, may have one more worker and that `also` accepts, in a ring that begins after `lane` and ends
