@@ -821,6 +821,21 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
 }
 
 #[test]
+fn an_idle_worker_leaves_a_pool_that_must_be_smaller() {
+    let memory = Memory::with_room(8, 1, 2);
+    let first = memory.queue(A);
+    let (idle, generation, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    assert_eq!(running(next), first);
+    let shrink = |cap| memory.locked(|scheduler| scheduler.shrink_idle(idle, generation, cap));
+    assert_eq!(shrink(0), None, "it has a job");
+    assert_eq!(memory.complete(idle, first), Next::Idle);
+    assert_eq!(shrink(1), None, "it is not one too many");
+    assert_eq!(shrink(0), Some(Next::Retire));
+    assert_eq!(memory.activity(idle), Activity::Vacant);
+    memory.check();
+}
+
+#[test]
 fn a_job_of_a_role_that_is_refused_is_not_published() {
     let memory = Memory::with_room(8, 1, 1);
     let job = memory.claim(Options::default(), &[]).expect("a free slot");

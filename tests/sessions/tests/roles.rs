@@ -7,7 +7,7 @@ use session_tests::{
     try_launch, try_result, try_run, value, worker_of,
 };
 use std::fmt::Debug;
-use std::thread::JoinHandle;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn do_it(session: &mut Client, sql: &str) {
@@ -538,7 +538,7 @@ fn a_lane_never_has_more_workers_than_it_may_have() {
         "SELECT pg_background_submit('SELECT pg_sleep(0.02)') FROM generate_series(1, 50)",
         "SELECT pg_background_launch_v2('SELECT pg_sleep(0.02)') FROM generate_series(1, 50)",
         "SELECT pg_background_prewarm(10); SELECT * FROM pg_background_fanout(
-            (SELECT array_agg('SELECT pg_sleep(0.02)') FROM generate_series(1, 50)), 10)",
+            (SELECT array_agg('SELECT pg_sleep(0.02)'::text) FROM generate_series(1, 50)), 10)",
     ];
     for way in ways {
         let done = format!(
@@ -594,7 +594,7 @@ fn a_lane_never_has_more_workers_than_it_may_have() {
         &mut admin,
         "(SELECT count(*) <= 1 FROM pg_stat_activity WHERE usename = 'culprit' AND backend_type = 'pg_background')",
     );
-    drop(session);
+    do_it(&mut admin, "SELECT pg_background_purge_role('culprit')");
     nothing_is_left(&mut admin);
 }
 
@@ -703,7 +703,7 @@ fn a_superuser_has_no_limit_and_finds_a_slot_in_a_table_that_others_have_filled(
     let server = with_roles(
         "reserved",
         &[
-            "pg_background.max_jobs=64",
+            "pg_background.max_jobs=256",
             "pg_background.role_max_jobs=1000",
             "pg_background.role_max_memory=1TB",
             "pg_background.lane_max_workers=1",
@@ -728,10 +728,10 @@ fn a_superuser_has_no_limit_and_finds_a_slot_in_a_table_that_others_have_filled(
             Ok(()) => launched += 1,
             Err(error) => break sqlstate(Err::<(), _>(error)),
         }
-        assert!(launched < 64, "some are left");
+        assert!(launched < 256, "some are left");
     };
     assert_eq!(refused, "53000");
-    assert!(launched > 50, "{launched}");
+    assert!(launched > 230, "{launched}");
     // To be a superuser for the moment is not enough.
     assert_eq!(
         sqlstate(session.batch_execute("SELECT definers('SELECT 1')")),
@@ -836,4 +836,427 @@ fn a_quarter_of_the_servers_processes_is_left_to_others() {
         let done = format!("({} = 0)", active("u"));
         assert_eq!(most_workers(&mut server.session(), "u", &done), workers);
     }
+}
+
+/// A job that catches its cancel.
+const STUBBORN: &str = "DO $$ BEGIN LOOP
+    BEGIN PERFORM pg_sleep(100); EXCEPTION WHEN query_canceled THEN NULL; END;
+END LOOP; END $$";
+
+const CHAIN: &str = "CREATE SEQUENCE links; GRANT USAGE ON links TO PUBLIC;
+    CREATE FUNCTION chain() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM nextval('links'); PERFORM pg_background_submit('SELECT chain()');
+    END $$";
+
+#[test]
+fn an_administrator_ends_all_jobs_of_a_role() {
+    let server = with_roles(
+        "cancel-role",
+        &["pg_background.max_pool_workers=6"],
+        &["culprit", "other"],
+    );
+    let mut admin = server.session();
+    database(&server, "second");
+    let not_concerned = {
+        let mut other = server.session_as("other");
+        let handle = launch(&mut other, "SELECT pg_sleep(100)");
+        (other, handle)
+    };
+    let mut here = server.session_as("culprit");
+    do_it(
+        &mut here,
+        "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 2",
+    );
+    let stubborn = launch(&mut here, STUBBORN);
+    // The second runs, the third is held back.
+    let others: Vec<Handle> = (0..2)
+        .map(|_| launch(&mut here, "SELECT pg_sleep(100)"))
+        .collect();
+    let mut there = session_in(&server, "second", "culprit");
+    do_it(
+        &mut there,
+        "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000;
+         SELECT pg_background_submit('SELECT pg_sleep(100)') FROM generate_series(1, 20)",
+    );
+    // Its session goes.
+    let mut gone = server.session_as("culprit");
+    do_it(&mut gone, "SET pg_background.on_exhaustion = queue");
+    do_it(
+        &mut gone,
+        "SELECT pg_background_submit('SELECT pg_sleep(100)')",
+    );
+    drop(gone);
+    eventually(&mut admin, &format!("{} = 24", active("culprit")));
+    eventually(
+        &mut admin,
+        "(SELECT sum(jobs_held_back) = 1 AND sum(jobs_running) = 5 FROM pg_background_resources_by_role() WHERE login_role = 'culprit')",
+    );
+
+    let ended: i32 = value(
+        &mut admin,
+        "SELECT pg_background_cancel_role('culprit', 500)",
+    );
+    assert_eq!(ended, 24);
+    assert_eq!(
+        value::<i64>(&mut admin, &format!("SELECT {}", active("culprit"))),
+        0
+    );
+    assert_eq!(sqlstate(try_result(&mut here, stubborn)), "57014");
+    for handle in others {
+        assert_eq!(sqlstate(try_result(&mut here, handle)), "57014");
+    }
+    assert_eq!(
+        value::<i64>(&mut admin, &format!("SELECT {}", active("other"))),
+        1
+    );
+    // Again: there is nothing to end.
+    assert_eq!(
+        value::<i32>(&mut admin, "SELECT pg_background_cancel_role('culprit')"),
+        0
+    );
+    assert_eq!(run(&mut here, "SELECT 'again'").as_deref(), Some("again"));
+    let (mut other, handle) = not_concerned;
+    call(&mut other, "pg_background_cancel_v2", handle).expect("canceled");
+    do_it(&mut other, "SELECT pg_background_detach_all()");
+    do_it(&mut there, "SELECT pg_background_detach_all()");
+    nothing_is_left(&mut admin);
+}
+
+#[test]
+fn jobs_that_launch_their_successors_end_and_stay_ended() {
+    let server = with_roles("chain", &["pg_background.max_pool_workers=6"], &["culprit"]);
+    let mut admin = server.session();
+    do_it(&mut admin, CHAIN);
+    do_it(
+        &mut admin,
+        "ALTER ROLE culprit SET pg_background.on_exhaustion = queue",
+    );
+    let links = "SELECT last_value FROM links";
+    for round in 0..30 {
+        let mut session = server.session_as("culprit");
+        do_it(
+            &mut session,
+            "SELECT pg_background_submit('SELECT chain()') FROM generate_series(1, 3)",
+        );
+        let before: i64 = value(&mut admin, links);
+        eventually(
+            &mut admin,
+            &format!("(SELECT last_value > {before} + 20 FROM links)"),
+        );
+        do_it(
+            &mut admin,
+            "SELECT pg_background_cancel_role('culprit', 5000)",
+        );
+        let count: i64 = value(&mut admin, &format!("SELECT {}", active("culprit")));
+        assert_eq!(count, 0, "round {round}");
+        let then: i64 = value(&mut admin, links);
+        do_it(&mut admin, "SELECT pg_sleep(0.02)");
+        assert_eq!(value::<i64>(&mut admin, links), then, "round {round}");
+    }
+    nothing_is_left(&mut admin);
+}
+
+/// Stops a process of the server, so that it heeds nothing, or lets it go on.
+fn signal(pid: i32, signal: &str) {
+    let status = Command::new("kill")
+        .args([signal, &pid.to_string()])
+        .status()
+        .expect("kill can be run");
+    assert!(status.success(), "kill {signal} {pid}");
+}
+
+#[test]
+fn while_a_roles_jobs_are_being_ended_it_launches_none() {
+    let server = with_roles("refused", &[], &["culprit", "other"]);
+    let mut admin = server.session();
+    let mut session = server.session_as("culprit");
+    let (mut watcher, mut other) = (server.session(), server.session_as("other"));
+    // However the administrator's call ends.
+    for way in ["ends", "is canceled", "is terminated"] {
+        let heedless = launch(&mut session, "SELECT pg_sleep(100)");
+        let worker = worker_of(&mut session, heedless);
+        eventually(
+            &mut watcher,
+            &format!("(SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = {worker})"),
+        );
+        signal(worker, "-STOP");
+        let pid: i32 = value(&mut admin, "SELECT pg_backend_pid()");
+        let ending = std::thread::spawn(move || {
+            let grace = if way == "ends" { 200 } else { 60000 };
+            let ended = admin.batch_execute(&format!(
+                "SELECT pg_background_cancel_role('culprit', {grace})"
+            ));
+            (ended, admin)
+        });
+        let start = Instant::now();
+        loop {
+            match try_launch(&mut session, "SELECT 1") {
+                Ok(handle) => {
+                    assert!(start.elapsed() < LONG, "never refused");
+                    let _ = call(&mut session, "pg_background_wait_v2", handle);
+                    let _ = call(&mut session, "pg_background_detach_v2", handle);
+                }
+                Err(error) => {
+                    assert_eq!(sqlstate(Err::<(), _>(error)), "55000", "{way}");
+                    break;
+                }
+            }
+        }
+        assert_eq!(
+            run(&mut other, "SELECT 'not concerned'").as_deref(),
+            Some("not concerned")
+        );
+        match way {
+            "is canceled" => do_it(&mut watcher, &format!("SELECT pg_cancel_backend({pid})")),
+            "is terminated" => do_it(&mut watcher, &format!("SELECT pg_terminate_backend({pid})")),
+            _ => {}
+        }
+        let (ended, client) = ending.join().expect("the session's thread");
+        assert_eq!(ended.is_ok(), way == "ends", "{ended:?}");
+        admin = if way == "is terminated" {
+            server.session()
+        } else {
+            client
+        };
+        // Until its jobs have ended.
+        assert_eq!(
+            sqlstate(try_launch(&mut session, "SELECT 1")),
+            "55000",
+            "{way}"
+        );
+        signal(worker, "-CONT");
+        eventually(&mut watcher, &format!("{} = 0", active("culprit")));
+        let expected = if way == "ends" { "57P01" } else { "57014" };
+        assert_eq!(
+            sqlstate(try_result(&mut session, heedless)),
+            expected,
+            "{way}"
+        );
+        assert_eq!(
+            run(&mut session, "SELECT 'again'").as_deref(),
+            Some("again"),
+            "{way}"
+        );
+    }
+    nothing_is_left(&mut admin);
+}
+
+#[test]
+fn who_has_a_roles_privileges_ends_its_jobs_and_sees_them() {
+    let server = with_roles(
+        "cancel-rights",
+        &[],
+        &["culprit", "boss", "other", "boss_of_super"],
+    );
+    let mut admin = server.session();
+    do_it(
+        &mut admin,
+        "GRANT culprit TO boss; GRANT postgres TO boss_of_super; CREATE ROLE viewer LOGIN; GRANT pgbackground_role, pg_monitor TO viewer;
+         CREATE ROLE noinherit LOGIN NOINHERIT; GRANT pgbackground_role, culprit TO noinherit;
+         CREATE ROLE signaler LOGIN; GRANT pgbackground_role, pg_signal_backend TO signaler;
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO noinherit",
+    );
+    let mut session = server.session_as("culprit");
+    let handle = launch(&mut session, "SELECT pg_sleep(100)");
+    let of_super = launch(&mut admin, "SELECT pg_sleep(100)");
+    for function in ["cancel", "purge"] {
+        let call = |role: &str| format!("SELECT pg_background_{function}_role('{role}')");
+        for nobody in ["other", "noinherit", "viewer", "signaler"] {
+            let mut nobody = server.session_as(nobody);
+            assert_eq!(sqlstate(nobody.batch_execute(&call("culprit"))), "42501");
+            assert_eq!(sqlstate(nobody.batch_execute(&call("postgres"))), "42501");
+        }
+        // Not even whom they have granted their role.
+        let mut boss = server.session_as("boss_of_super");
+        assert_eq!(sqlstate(boss.batch_execute(&call("postgres"))), "42501");
+    }
+    let sees = |role: &str| -> Vec<String> {
+        let sql = "SELECT DISTINCT login_role FROM pg_background_resources_by_role() ORDER BY 1";
+        let rows = server.session_as(role).query(sql, &[]).expect("seen");
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    for (role, seen) in [
+        ("postgres", &["culprit", "postgres"][..]),
+        ("viewer", &["culprit", "postgres"]),
+        ("culprit", &["culprit"]),
+        ("boss", &["culprit"]),
+        ("noinherit", &[]),
+        ("other", &[]),
+    ] {
+        assert_eq!(sees(role), seen, "{role}");
+    }
+    assert_eq!(
+        value::<i32>(
+            &mut server.session_as("boss"),
+            "SELECT pg_background_cancel_role('culprit')"
+        ),
+        1
+    );
+    assert_eq!(sqlstate(try_result(&mut session, handle)), "57014");
+    let handle = launch(&mut session, "SELECT 'unread'");
+    call(&mut session, "pg_background_wait_v2", handle).expect("finished");
+    let mut itself = server.session_as("culprit");
+    assert_eq!(
+        value::<i32>(&mut itself, "SELECT pg_background_purge_role('culprit')"),
+        1
+    );
+    call(&mut admin, "pg_background_cancel_v2", of_super).expect("canceled");
+    do_it(&mut admin, "SELECT pg_background_detach_all()");
+    nothing_is_left(&mut admin);
+}
+
+const SUMS: &str = "SELECT slots_used = n AND r.jobs_queued = q AND workers_busy = w AND arena_bytes = m AND spill_bytes = f
+    FROM pg_background_resources() r,
+        (SELECT sum(jobs_queued + jobs_held_back + jobs_running + jobs_finished) AS n, sum(jobs_queued + jobs_held_back) AS q,
+                sum(jobs_running) AS w, sum(memory_bytes) AS m, sum(file_bytes) AS f
+         FROM pg_background_resources_by_role()) s";
+
+#[test]
+fn what_roles_have_is_what_there_is_and_an_administrator_lets_go_of_it() {
+    let server = with_roles(
+        "purge",
+        &["pg_background.max_pool_workers=4"],
+        &["culprit", "other"],
+    );
+    let mut admin = server.session();
+    do_it(
+        &mut admin,
+        "GRANT other TO culprit; ALTER ROLE culprit SET pg_background.on_exhaustion = queue",
+    );
+    database(&server, "second");
+    let mut others = server.session_as("other");
+    let of_other = launch(&mut others, LONG_RESULT);
+    call(&mut others, "pg_background_wait_v2", of_other).expect("finished");
+
+    // One session with a running job, one unread, one with a large buffer, and one that a cursor reads.
+    let mut idle = session_in(&server, "second", "culprit");
+    let runs = launch(&mut idle, "SELECT pg_sleep(100)");
+    let unread = launch(&mut idle, LONG_RESULT);
+    let large: (i32, i64) = {
+        let row = idle
+            .query_one(
+                "SELECT pid, cookie FROM pg_background_launch_v2('SELECT 1', 67108864)",
+                &[],
+            )
+            .expect("launched");
+        (row.get(0), row.get(1))
+    };
+    let large = Handle {
+        pid: large.0,
+        cookie: large.1,
+    };
+    let read = launch(&mut idle, "SELECT g::text FROM generate_series(1, 1000) g");
+    for handle in [unread, large, read] {
+        call(&mut idle, "pg_background_wait_v2", handle).expect("finished");
+    }
+    do_it(
+        &mut idle,
+        &format!(
+            "BEGIN; DECLARE c CURSOR FOR SELECT pg_background_result({}, {}, NULL::text); FETCH 1 FROM c",
+            read.pid, read.cookie
+        ),
+    );
+    // Another, in the middle of a call.
+    let mut within = server.session_as("culprit");
+    do_it(&mut within, "SET ROLE other");
+    let of_within = launch(&mut within, "SELECT 'unread'");
+    call(&mut within, "pg_background_wait_v2", of_within).expect("finished");
+    let awaited = launch(&mut within, "SELECT pg_sleep(100)");
+    let waiting = std::thread::spawn(move || {
+        call(&mut within, "pg_background_wait_v2", awaited).expect("it has ended");
+        within
+    });
+    eventually(
+        &mut admin,
+        "EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'culprit' AND state = 'active' AND query LIKE '%wait_v2%'
+            AND backend_type = 'client backend' AND wait_event_type IS NOT NULL)",
+    );
+    eventually(&mut admin, &format!("({SUMS})"));
+    let rows = admin
+        .query(
+            "SELECT database, login_role, user_name, jobs_running, jobs_finished FROM pg_background_resources_by_role() ORDER BY 1, 2, 3",
+            &[],
+        )
+        .expect("seen");
+    let rows: Vec<(String, String, String, i32, i32)> = rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4)))
+        .filter(|row: &(String, String, String, i32, i32)| row.3 + row.4 > 0)
+        .collect();
+    let row = |database: &str, login: &str, user: &str, runs, finished| {
+        (database.into(), login.into(), user.into(), runs, finished)
+    };
+    assert_eq!(
+        rows,
+        [
+            row("postgres", "culprit", "other", 1, 1),
+            row("postgres", "other", "other", 0, 1),
+            row("second", "culprit", "culprit", 1, 3),
+        ]
+    );
+
+    assert!(
+        value::<i64>(
+            &mut admin,
+            "SELECT arena_bytes FROM pg_background_resources()"
+        ) > 60 << 20
+    );
+    assert_eq!(
+        value::<i32>(&mut admin, "SELECT pg_background_purge_role('culprit')"),
+        2
+    );
+    // The session that is within lets go of its own when it leaves; a cursor's is left.
+    assert_eq!(slots_of(&mut admin, "culprit"), 4);
+    assert!(
+        value::<i64>(
+            &mut admin,
+            "SELECT arena_bytes FROM pg_background_resources()"
+        ) < 20 << 20
+    );
+    assert_eq!(file_bytes(&mut admin, "culprit"), 0);
+    assert_eq!(slots_of(&mut admin, "other"), 1);
+    let fetched = idle
+        .query("FETCH ALL FROM c", &[])
+        .expect("the cursor goes on");
+    assert_eq!(fetched.len(), 999);
+    do_it(&mut idle, "COMMIT");
+    for handle in [unread, large] {
+        assert_eq!(sqlstate(try_result(&mut idle, handle)), "42704");
+        // As after a detach: the other when a job that the session has is known by the same pid.
+        for function in ["pg_background_detach_v2", "pg_background_wait_v2"] {
+            let state = sqlstate(call(&mut idle, function, handle));
+            assert!(["42704", "55000"].contains(&state.as_str()), "{state}");
+        }
+    }
+    assert_eq!(
+        value::<i64>(
+            &mut idle,
+            "SELECT count(*) FROM pg_background_list WHERE state = 'running'"
+        ),
+        1
+    );
+    call(&mut idle, "pg_background_cancel_v2", runs).expect("it is its own as before");
+    assert_eq!(sqlstate(try_result(&mut idle, runs)), "57014");
+    assert_eq!(run(&mut idle, "SELECT 'more'").as_deref(), Some("more"));
+
+    assert_eq!(
+        value::<i32>(&mut admin, "SELECT pg_background_cancel_role('culprit')"),
+        1
+    );
+    let mut within = waiting.join().expect("the session's thread");
+    assert_eq!(sqlstate(try_result(&mut within, of_within)), "42704");
+    assert_eq!(
+        try_result(&mut others, of_other)
+            .expect("it is another's")
+            .len(),
+        1500
+    );
+    do_it(&mut admin, "SELECT pg_background_purge_role('culprit')");
+    do_it(&mut idle, "SELECT pg_background_detach_all()");
+    do_it(&mut within, "SELECT pg_background_detach_all()");
+    eventually(
+        &mut admin,
+        &format!("(SELECT n IS NULL OR ok FROM (SELECT 1 AS n, ({SUMS}) AS ok) s)"),
+    );
+    nothing_is_left(&mut admin);
 }

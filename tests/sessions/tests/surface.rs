@@ -98,6 +98,9 @@ const SURFACE: &[(&str, &str, &str, Who)] = &[
     ("pg_background_record_timeout()", "SELECT pg_background_record_timeout()", DONE, Members),
     ("pg_background_record_timeout_v2()", "SELECT pg_background_record_timeout_v2()", DONE, Members),
     ("pg_background_resources()", "SELECT * FROM pg_background_resources()", DONE, Members),
+    ("pg_background_resources_by_role()", "SELECT * FROM pg_background_resources_by_role()", DONE, Members),
+    ("pg_background_cancel_role(regrole,integer)", "SELECT pg_background_cancel_role(session_user::regrole)", DONE, Members),
+    ("pg_background_purge_role(regrole)", "SELECT pg_background_purge_role(session_user::regrole)", DONE, Members),
     ("view pg_background_list", "SELECT * FROM pg_background_list", DONE, Members),
     ("view pg_background_activity", "SELECT * FROM pg_background_activity", DONE, Members),
 ];
