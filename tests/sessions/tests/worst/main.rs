@@ -173,6 +173,16 @@ fn stop(run: &Run) {
         &format!("(SELECT last_value > {before} FROM worst.jobs)"),
     );
 
+    // All of the culprit's workers are kept busy for long. The others' have left, and come all the same.
+    eventually(
+        &mut admin,
+        "NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'pg_background' AND usename LIKE 'good%')",
+    );
+    for role in OTHERS {
+        let start: f64 = value(&mut session(server, "postgres", role), "SELECT start_ms()");
+        assert!(start < others::START_MS, "{role}: {start} ms");
+    }
+
     let begun = Instant::now();
     let canceled: i32 = value(
         &mut admin,

@@ -6,7 +6,7 @@ use session_tests::{pause, value};
 use std::time::{Duration, Instant};
 
 /// A job of another role starts within so many milliseconds.
-const START_MS: f64 = 1000.0;
+pub const START_MS: f64 = 1000.0;
 
 /// What they need.
 pub fn furnish(admin: &mut Client) {
