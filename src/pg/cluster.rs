@@ -350,6 +350,7 @@ unsafe fn initialize_control(control: *mut Control, jobs: usize, workers: usize,
 
 /// # Safety
 /// `control` points at an initialized control segment whose mapping is pinned.
+#[allow(clippy::type_complexity, reason = "the parts, in their order")]
 unsafe fn parts(
     control: *const Control,
 ) -> (
