@@ -218,6 +218,7 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<H
     let options = Options {
         bounded: once_in(2),
         uncounted: once_in(4),
+        fresh_only: once_in(8),
         ..Options::default()
     };
     slot.prepare(cookie, own, options, &[]);
@@ -241,8 +242,9 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<H
                     (placement, lane, None)
                 }
                 Placement::Queued => {
-                    // One that is bounded may be held back, and others go before it.
-                    if !options.bounded {
+                    // One that is bounded may be held back, and others go before it; so they may while a fresh
+                    // process is on its way.
+                    if !options.bounded && !options.fresh_only {
                         world.ledger.queued(lane, job);
                     }
                     (placement, lane, Some(pool.staff(lane, places, true, 1)))

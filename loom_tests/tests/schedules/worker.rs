@@ -216,8 +216,9 @@ impl Process<'_> {
             let returned = pool.locked(|pool| {
                 let returned = pool.give_back(job);
                 let lane = world.memory.slot(job).lane();
+                let options = world.memory.slot(job).options();
                 match returned {
-                    Returned::Requeued if !world.memory.slot(job).options().bounded => {
+                    Returned::Requeued if !options.bounded && !options.fresh_only => {
                         world.ledger.requeued(lane, job);
                     }
                     Returned::Requeued => {}

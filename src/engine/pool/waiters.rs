@@ -194,6 +194,11 @@ impl<'a> Scheduler<'a> {
         // The party is what a call wakes.
         self.leaders[index as usize].enrol(party);
         waiter.queue.store(what.to_bits(), Ordering::Relaxed);
+        // One that nobody could claim under would have waiters called in vain for ever.
+        let limit = match what {
+            Resource::Slots => limit.min(self.jobs.capacity() as u32),
+            Resource::RoleSlots(_) => limit,
+        };
         waiter.limit.store(limit, Ordering::Relaxed);
         let queue = self.waiters_of(what);
         let (before, after) = if first {
