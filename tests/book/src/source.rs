@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub type Raised = (String, String);
 
 /// The SQLSTATEs of the names that are in use.
-const CODES: [(&str, &str); 22] = [
+const CODES: [(&str, &str); 23] = [
     ("CONFIGURATION_LIMIT_EXCEEDED", "53400"),
     ("CONNECTION_FAILURE", "08006"),
     ("DATATYPE_MISMATCH", "42804"),
