@@ -300,6 +300,11 @@ impl Block {
         })
     }
 
+    /// Maps what of the block is not mapped here yet, until [`unmap`]; throws if that cannot be.
+    pub fn map(&self) {
+        self.base();
+    }
+
     fn header(&self) -> *mut Header {
         self.start.cast()
     }
