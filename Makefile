@@ -6,7 +6,7 @@ export PG_CONFIG
 endif
 
 .PHONY: help demo demo-stop demo-shards book test test-matrix install bench bench-engine bench-compare \
-	loom loom-mutants shuttle miri memcheck chaos faults debug5 lint setup assertions valgrind package deb dist
+	loom loom-mutants shuttle miri memcheck chaos worst faults debug5 lint setup assertions valgrind package deb dist
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
@@ -24,6 +24,7 @@ help:
 	@echo 'make miri          the tests of the engine under Miri (needs a nightly toolchain)'
 	@echo 'make memcheck      the same under valgrind'
 	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
+	@echo 'make worst         one of four roles does its worst; SECONDS=...'
 	@echo 'make faults        every fault at every fault point, in a copy of the server'
 	@echo 'make debug5        the server tests with every message printed'
 	@echo 'make assertions    the server tests on a PostgreSQL that checks itself, built for it'
@@ -81,6 +82,9 @@ memcheck:
 
 chaos: setup
 	@ci/chaos $(SECONDS) $(SEED)
+
+worst: setup
+	@ci/worst $(SECONDS)
 
 faults: setup
 	@ci/faults

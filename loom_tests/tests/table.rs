@@ -93,13 +93,14 @@ fn a_freed_slot_is_handed_on_with_all_that_was_written() {
 /// The ABA case. A leader reads the head (slot 0, below it slot 1) and sleeps; another claims both and
 /// frees slot 0. The head names slot 0 again, but slot 1 is not below it any more. The sleeper's exchange
 /// must fail, which it does because the tag has grown, else it would put slot 1, which is in use, at the
-/// head of the list.
+/// head of the list. Three slots, because a claim counts itself before it looks at the list: of two, the other
+/// would not be let in twice beside the sleeper.
 ///
 /// Two threads, unbounded.
 #[test]
 fn a_claim_that_slept_does_not_bring_back_a_slot_in_use() {
     loom::model(|| {
-        let table = Table::new(2);
+        let table = Table::new(3);
         let other = {
             let table = table.clone();
             thread::spawn(move || {
@@ -113,15 +114,15 @@ fn a_claim_that_slept_does_not_bring_back_a_slot_in_use() {
         };
         let mine = table.claim();
         let second = other.join().unwrap();
-        let rest = table.claim();
-        let mut claimed: Vec<_> = [mine, second, rest]
+        let rest = [table.claim(), table.claim()];
+        let mut claimed: Vec<_> = [mine, second, rest[0], rest[1]]
             .iter()
             .flatten()
             .map(|job| job.index)
             .collect();
         claimed.sort_unstable();
         claimed.dedup();
-        assert_eq!(claimed, [0, 1], "each slot is in use once");
+        assert_eq!(claimed, [0, 1, 2], "each slot is in use once");
         assert_eq!(table.claim(), None);
     });
 }

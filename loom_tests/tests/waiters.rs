@@ -253,7 +253,7 @@ fn a_job_is_refused_or_found() {
         let administrator = {
             let memory = memory.clone();
             thread::spawn(move || {
-                memory.pool().refuse(0, true);
+                assert!(memory.pool().refuse(0, ROLE).is_some());
                 memory.slot(job).word.load().phase().is_active()
             })
         };

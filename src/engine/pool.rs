@@ -679,10 +679,13 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The process in each place that has a job now; `None`: a place without one, which will look for work.
-    pub fn occupants(&self) -> impl Iterator<Item = Option<Party>> + use<'a> {
+    /// The process in each place that has a job now; `None`: a place without one, which will look for work. Of a lane
+    /// that may have no more workers its own places only: no other comes to serve it.
+    pub fn occupants(&self, lane: u32) -> impl Iterator<Item = Option<Party>> + use<'a> {
+        let only_own = !self.lane(lane).may_grow(0);
         self.workers
             .iter()
+            .filter(move |place| !only_own || load(&place.lane) == lane)
             .filter(|place| place.word.load().activity() != Activity::Vacant)
             .map(|place| match place.word.load().activity() {
                 Activity::Busy(_) => place.party(),

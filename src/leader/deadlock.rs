@@ -10,7 +10,7 @@
 //! | a process that is blocked in the lock manager | those that block it (`pg_blocking_pids`) | all of them can |
 //! | a leader that sleeps on jobs (their words say WATCHED) | these jobs | any of them can |
 //! | a job that a worker has | that process | it can |
-//! | a job in its lane | a place in the pool, when there is none to be had | a process in any place can |
+//! | a job in its lane | a place in the pool, when there is none to be had | a process in any place can; of a lane that may have no more workers, in any of its own |
 //! | a job held back over its session's share | the jobs that are admitted | any of them can |
 //!
 //! A process that waits for nothing here can go on. Whoever cannot, by these rules, is *stuck*: the
@@ -292,7 +292,7 @@ fn share(
     Some(Rc::new(pids))
 }
 
-/// The processes in the places of the pool; `None`: one is to be had, or on its way.
+/// The processes in the places that could serve the lane; `None`: one is to be had, or on its way.
 fn places(
     cluster: &'static Cluster,
     jobs: &mut Jobs,
@@ -320,7 +320,7 @@ fn processes_in_places(
     *over_places = true;
     let mut pids = Vec::with_capacity(cluster.places());
     let all_busy = cluster.pool().locked(|scheduler| {
-        scheduler.occupants().all(|party| {
+        scheduler.occupants(lane).all(|party| {
             pids.extend(party.map(Party::pid));
             party.is_some()
         })
@@ -369,7 +369,7 @@ fn raise(own: Pid, worker: Option<Pid>, circle: &Circle) {
             format!(
                 "Process {own} waits for {job}; every worker that could take a queued job waits, like process {last}, for others of them."
             ),
-            "Raise max_worker_processes or pg_background.max_pool_workers, or do not wait for jobs from within jobs.",
+            "Raise max_worker_processes, pg_background.max_pool_workers or pg_background.lane_max_workers, or do not wait for jobs from within jobs.",
         )
     } else {
         (

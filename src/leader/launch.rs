@@ -239,13 +239,14 @@ pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
 /// `None`: there is no free slot, and `may_wait` is false.
 ///
 /// # Errors
-/// 53000 no slot to be had; 53200 shared memory exhausted.
+/// 55000 launches are disabled by now; 53000 no slot to be had; 53200 shared memory exhausted.
 pub fn launch_for_fanout(
     cluster: &'static Cluster,
     context: &Context,
     sql: &[u8],
     may_wait: bool,
 ) -> Result<Option<JobId>, Error> {
+    check_enabled()?;
     let launch = Launch {
         sql,
         params: &[],

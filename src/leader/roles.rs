@@ -33,13 +33,13 @@ pub struct Look {
     held_back: bool,
     database: u32,
     user: u32,
-    usage: u32,
+    login_role: u32,
     bytes: u64,
     file_bytes: u64,
 }
 
 /// Looks at a slot of which nothing is held. `None`: there is no published job, or it changed meanwhile.
-fn look(index: u32, slot: &Slot) -> Option<Look> {
+fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<Look> {
     let before: Snapshot = slot.word.load();
     if matches!(before.phase(), Phase::Free | Phase::Reserved) {
         return None;
@@ -55,18 +55,18 @@ fn look(index: u32, slot: &Slot) -> Option<Look> {
         held_back: before.phase() == Phase::Queued && slot.is_held_back(),
         database: number(&slot.database),
         user: number(&slot.user),
-        usage: slot.usage(),
+        login_role: cluster.pool().usage(slot.usage()).role(),
         bytes: slot.bytes.load(Ordering::Relaxed),
         file_bytes: slot.file_bytes.load(Ordering::Relaxed),
     };
-    // Pairs with the fence in `Slot::prepare`.
+    // Pairs with the fence in `Slot::prepare`, and with who takes a usage over for another role when no slot is its.
     fence(Ordering::Acquire);
     slot.word.load_if(job.generation).map(|_| seen)
 }
 
 fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = Look> {
     let jobs = cluster.jobs().iter();
-    jobs.filter_map(|(index, slot)| look(index, slot))
+    jobs.filter_map(move |(index, slot)| look(cluster, index, slot))
 }
 
 /// The current user may end the jobs of this login role: as for pg_terminate_backend.
@@ -97,7 +97,27 @@ fn check_rights(role: pg_sys::Oid) -> Result<(), Error> {
 /// New jobs of a role are refused until this is dropped.
 struct Refusal {
     cluster: &'static Cluster,
+    role: u32,
     usage: u32,
+    number: u32,
+}
+
+impl Refusal {
+    /// `None`: the role has no jobs.
+    fn begin(cluster: &'static Cluster, role: u32) -> Option<Self> {
+        loop {
+            let usage = cluster.pool().find_usage(role)?;
+            // An entry that has gone to another role meanwhile says that this one had no jobs for a moment.
+            if let Some(number) = cluster.pool().refuse(usage, role) {
+                return Some(Self {
+                    cluster,
+                    role,
+                    usage,
+                    number,
+                });
+            }
+        }
+    }
 }
 
 impl Drop for Refusal {
@@ -105,21 +125,23 @@ impl Drop for Refusal {
         let usage = self.cluster.pool().usage(self.usage);
         usage.unwatch(own_party());
         // While one of them goes on its successor is refused; the next launch of the role looks again.
-        if !is_active(self.cluster, self.usage) {
-            self.cluster.pool().refuse(self.usage, false);
+        if !is_active(self.cluster, self.role) {
+            self.cluster.pool().accept_again(self.usage, self.number);
         }
     }
 }
 
-fn is_active(cluster: &'static Cluster, usage: u32) -> bool {
-    jobs(cluster).any(|seen| seen.usage == usage && seen.phase.is_active())
+fn is_active(cluster: &'static Cluster, role: u32) -> bool {
+    jobs(cluster).any(|seen| seen.login_role == role && seen.phase.is_active())
 }
 
-/// A launch of the role was refused: whether it need not be any more, because all of its jobs have ended.
+/// A launch of the role, which has a slot, was refused: whether it need not be any more, because all of its jobs have
+/// ended.
 pub fn may_launch_again(cluster: &'static Cluster, usage: u32) -> bool {
-    let may = !is_active(cluster, usage);
+    let refusal = cluster.pool().refusal(usage);
+    let may = !is_active(cluster, cluster.pool().usage(usage).role());
     if may {
-        cluster.pool().refuse(usage, false);
+        cluster.pool().accept_again(usage, refusal);
     }
     may
 }
@@ -133,13 +155,13 @@ pub fn may_launch_again(cluster: &'static Cluster, usage: u32) -> bool {
 pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     check_rights(role)?;
     let cluster = cluster()?;
-    let Some(usage) = cluster.pool().find_usage(role.to_u32()) else {
+    let role = role.to_u32();
+    let Some(refusal) = Refusal::begin(cluster, role) else {
         return Ok(0);
     };
-    let _refusal = Refusal { cluster, usage };
-    cluster.pool().refuse(usage, true);
+    let usage = refusal.usage;
     let mut active = Vec::new();
-    for seen in jobs(cluster).filter(|seen| seen.usage == usage && seen.phase.is_active()) {
+    for seen in jobs(cluster).filter(|seen| seen.login_role == role && seen.phase.is_active()) {
         if control::request(cluster, seen.job, false) != Canceling::TooLate {
             memory::try_push(&mut active, seen.job)?;
         }
@@ -185,12 +207,10 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<JobId>, grace
 pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
     check_rights(role)?;
     let cluster = cluster()?;
-    let Some(usage) = cluster.pool().find_usage(role.to_u32()) else {
-        return Ok(0);
-    };
     let own = own_party();
     let mut count = 0;
-    for seen in jobs(cluster).filter(|seen| seen.usage == usage && seen.phase.is_finished()) {
+    let is_its = |seen: &Look| seen.login_role == role.to_u32() && seen.phase.is_finished();
+    for seen in jobs(cluster).filter(is_its) {
         pgrx::check_for_interrupts!();
         let slot = cluster.slot(seen.job);
         // The jobs of a fan-out go with their call; this session's own are within its gate.
@@ -291,8 +311,7 @@ pub fn resources() -> Result<Vec<Row>, Error> {
             Ok(())
         };
     for seen in jobs(cluster) {
-        let login_role = cluster.pool().usage(seen.usage).role();
-        row_of(seen.database, login_role, seen.user, &|row| {
+        row_of(seen.database, seen.login_role, seen.user, &|row| {
             match seen.phase {
                 Phase::Queued if seen.held_back => row.held_back += 1,
                 Phase::Queued => row.queued += 1,

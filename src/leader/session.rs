@@ -34,7 +34,7 @@ use crate::pg::cluster::{Cluster, attached, cluster};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::trace::{self, Step};
-use crate::pg::{latch, settings};
+use crate::pg::{latch, segment, settings};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
@@ -197,6 +197,7 @@ pub fn enter_first(cluster: &'static Cluster) {
 }
 
 fn leave() {
+    segment::unmap_where(|job| holds(job) && !is_being_read(job));
     if !WITHIN.get() {
         return;
     }
@@ -227,12 +228,7 @@ fn forget_purged(cluster: &'static Cluster) {
 pub fn purge_own(cluster: &'static Cluster) -> i32 {
     let mut count = 0;
     for tracked in each_held() {
-        let is_read = SESSION.with(|session| {
-            session
-                .being_read
-                .iter()
-                .any(|read| read.job == tracked.job)
-        });
+        let is_read = is_being_read(tracked.job);
         if tracked.given && !is_read && notice(cluster, tracked.job).phase().is_finished() {
             let_go(cluster, tracked.job);
             count += 1;

@@ -40,12 +40,17 @@ pub struct RoleLimits {
 
 impl RoleLimits {
     /// Of this session, now. Who logged in as a superuser has no limit; to be one for the moment (in a function, by
-    /// SET ROLE) is not enough.
+    /// SET ROLE) is not enough. Nor has a function of somebody else that a superuser calls, whose jobs could launch
+    /// others for ever.
     pub fn capture(cluster: &'static Cluster, identity: &Identity) -> Self {
         let role = identity.authenticated.to_u32();
         let capacity = cluster.jobs().capacity() as u32;
         // SAFETY: a catalog lookup, in the transaction of the calling function.
-        if unsafe { pg_sys::superuser_arg(identity.authenticated) } {
+        let is_free = unsafe {
+            pg_sys::superuser_arg(identity.authenticated)
+                && (identity.sec_context == 0 || pg_sys::superuser_arg(identity.current))
+        };
+        if is_free {
             return Self {
                 role,
                 slots: u32::MAX,

@@ -287,10 +287,10 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         // Last: an error above unmaps the segment, so that the session can attach it another time.
         pg_sys::dsm_pin_mapping(segment);
 
-        let (slots, lanes, worker_places, leaders, usages) = parts(control);
+        let parts = parts(control);
         let control = &*control;
         let lock = Box::leak(Box::new(PoolLwLock(&raw mut (*root).pool_lock)));
-        let table = JobTable::new(slots, &control.free);
+        let table = JobTable::new(parts.slots, &control.free);
         if fresh {
             table.initialize();
         }
@@ -298,10 +298,10 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             root: &*root,
             pool: Pool::new(
                 table,
-                lanes,
-                worker_places,
-                leaders,
-                usages,
+                parts.lanes,
+                parts.workers,
+                parts.leaders,
+                parts.usages,
                 &control.totals,
                 lock,
             ),
@@ -348,32 +348,33 @@ unsafe fn initialize_control(control: *mut Control, jobs: usize, workers: usize,
     }
 }
 
+/// What the control segment has behind its head.
+struct Parts {
+    slots: &'static [Slot],
+    lanes: &'static [Lane],
+    workers: &'static [Worker],
+    leaders: &'static [Leader],
+    usages: &'static [Usage],
+}
+
 /// # Safety
 /// `control` points at an initialized control segment whose mapping is pinned.
-unsafe fn parts(
-    control: *const Control,
-) -> (
-    &'static [Slot],
-    &'static [Lane],
-    &'static [Worker],
-    &'static [Leader],
-    &'static [Usage],
-) {
+unsafe fn parts(control: *const Control) -> Parts {
     // SAFETY: laid out by `initialize_control`; only atomics inside, so shared references are sound while
     // other processes write.
     unsafe {
         let slots = control.add(1).cast::<Slot>();
         let lanes = slots.add((*control).jobs as usize).cast::<Lane>();
-        let places = lanes.add((*control).lanes as usize).cast::<Worker>();
-        let leaders = places.add((*control).workers as usize).cast::<Leader>();
+        let workers = lanes.add((*control).lanes as usize).cast::<Worker>();
+        let leaders = workers.add((*control).workers as usize).cast::<Leader>();
         let usages = leaders.add((*control).leaders as usize).cast::<Usage>();
-        (
-            std::slice::from_raw_parts(slots, (*control).jobs as usize),
-            std::slice::from_raw_parts(lanes, (*control).lanes as usize),
-            std::slice::from_raw_parts(places, (*control).workers as usize),
-            std::slice::from_raw_parts(leaders, (*control).leaders as usize),
-            std::slice::from_raw_parts(usages, (*control).roles as usize),
-        )
+        Parts {
+            slots: std::slice::from_raw_parts(slots, (*control).jobs as usize),
+            lanes: std::slice::from_raw_parts(lanes, (*control).lanes as usize),
+            workers: std::slice::from_raw_parts(workers, (*control).workers as usize),
+            leaders: std::slice::from_raw_parts(leaders, (*control).leaders as usize),
+            usages: std::slice::from_raw_parts(usages, (*control).roles as usize),
+        }
     }
 }
 

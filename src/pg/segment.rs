@@ -3,10 +3,12 @@
 //! A segment is pinned: it stays until it is freed, by the last that knows its job, and until every process that has
 //! mapped it has unmapped it. So a mapping belongs to a hold: a process maps a segment of a job that it holds, when
 //! it first looks into it, and unmaps it with its hold ([`unmap_all_of`]); at its exit the server does, after the
-//! callbacks of `pg/exit.rs`.
+//! callbacks of `pg/exit.rs`. A session unmaps what it does not read at the end of each call already: its job can be let
+//! go of by somebody else, and the memory must not stay for a session that sits idle.
 //!
 //! A mapping is not the server's to undo at the end of a transaction: a job outlives that.
 
+use crate::engine::memory;
 use crate::engine::table::JobId;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
@@ -27,10 +29,11 @@ static MAPPED: Local<Vec<Mapped>> = Local::new(Vec::new());
 
 fn make_room() -> Result<(), Error> {
     MAPPED
-        .with(|mapped| mapped.try_reserve(1))
-        .map_err(|_| Error::out_of_memory())
+        .with(|mapped| memory::try_reserve(mapped, 1))
+        .map_err(Error::from)
 }
 
+#[allow(clippy::disallowed_methods, reason = "`make_room` comes before")]
 fn note(job: JobId, handle: NonZeroU32, address: *mut u8) {
     MAPPED.with(|mapped| {
         mapped.push(Mapped {
@@ -89,9 +92,14 @@ pub fn address(job: JobId, handle: NonZeroU32) -> *mut u8 {
 /// Unmaps what this process has mapped of a job. Before it gives up its hold, when nothing looks there any more.
 /// Does not throw.
 pub fn unmap_all_of(job: JobId) {
+    unmap_where(|mapped| mapped == job);
+}
+
+/// As [`unmap_all_of`], for all jobs of which `may` holds.
+pub fn unmap_where(may: impl Fn(JobId) -> bool) {
     let next = || {
         MAPPED.with(|mapped| {
-            let index = mapped.iter().position(|known| known.job == job)?;
+            let index = mapped.iter().position(|known| may(known.job))?;
             Some(mapped.swap_remove(index))
         })
     };

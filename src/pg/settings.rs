@@ -369,13 +369,54 @@ pub fn define_for(sql: &[u8]) {
     }
 }
 
-/// Defines them all, if this process has not yet. Whether it had not.
+/// Defines them all, if this process has not yet. Whether it had not. Raises 25000 in a parallel operation.
 pub fn define() -> bool {
-    if DEFINED.get() {
-        return false;
+    let fresh = !DEFINED.get();
+    if fresh {
+        define_each();
     }
-    // SAFETY: a zero-terminated constant.
-    let hidden = unsafe { guarded(|| shim::pgb_hides_configuration(PREFIX.as_ptr())) };
+    // An interrupt may have cut that short the last time: until it is done, no function goes on.
+    if HIDDEN.get() != Hidden::default() {
+        read_what_was_hidden();
+    }
+    fresh
+}
+
+/// What the client's values, which may be refused, have taken the place of.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Hidden {
+    configuration: bool,
+    catalog: bool,
+}
+
+static HIDDEN: Local<Hidden> = Local::new(Hidden {
+    configuration: false,
+    catalog: false,
+});
+
+fn read_what_was_hidden() {
+    // SAFETY: one call of the shim each, with a zero-terminated constant.
+    unsafe {
+        if HIDDEN.get().configuration {
+            guarded(|| shim::pgb_read_files(PREFIX.as_ptr()));
+        }
+        if HIDDEN.get().catalog {
+            guarded(|| shim::pgb_read_catalog(PREFIX.as_ptr()));
+        }
+    }
+    HIDDEN.set(Hidden::default());
+}
+
+fn define_each() {
+    // SAFETY: one call of the shim each, with a zero-terminated constant.
+    unsafe {
+        guarded(|| shim::pgb_check_may_define());
+        let prefix = PREFIX.as_ptr();
+        HIDDEN.set(Hidden {
+            configuration: guarded(|| shim::pgb_hides_configuration(prefix)),
+            catalog: guarded(|| shim::pgb_hides_catalog(prefix)),
+        });
+    }
     let none = GucFlags::default();
     GucRegistry::define_int_guc(
         c"pg_background.max_workers",
@@ -524,9 +565,4 @@ pub fn define() -> bool {
         pg_sys::EmitWarningsOnPlaceholders(c"pg_background".as_ptr());
     }
     DEFINED.set(true);
-    if hidden {
-        // SAFETY: as above.
-        unsafe { guarded(|| shim::pgb_read_files(PREFIX.as_ptr())) };
-    }
-    true
 }

@@ -40,13 +40,27 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/parallel.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_db_role_setting.h"
+#include "catalog/pg_type.h"
+#include "common/string.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 #include "shim.h"
 
@@ -734,6 +748,29 @@ all_settings(int *count)
 #endif
 }
 
+/* The server's names of settings are the same in upper and lower case. */
+static bool
+has_prefix(const char *name, const char *prefix)
+{
+	return pg_strncasecmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* Whether a name that begins with `prefix`, and is not defined yet, has a value from a source above that. */
+static bool
+has_placeholder_above(GucSource highest, const char *prefix)
+{
+	int			count;
+	struct config_generic **settings = all_settings(&count);
+
+	for (int i = 0; i < count; i++)
+	{
+		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0 && settings[i]->reset_source > highest &&
+			has_prefix(settings[i]->name, prefix))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Whether the database, the role or the client has given a value to a name that begins with `prefix` and is not
  * defined yet. Such a value takes the place of the configuration's, of which nothing is kept: when the definition
@@ -742,19 +779,66 @@ all_settings(int *count)
 bool
 pgb_hides_configuration(const char *prefix)
 {
-	int			count;
-	struct config_generic **settings = all_settings(&count);
-
-	for (int i = 0; i < count; i++)
-	{
-		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0 && settings[i]->reset_source > PGC_S_ARGV &&
-			strncmp(settings[i]->name, prefix, strlen(prefix)) == 0)
-			return true;
-	}
-	return false;
+	return has_placeholder_above(PGC_S_ARGV, prefix);
 }
 
-/* Reads again what the configuration files say of settings whose name begins with `prefix`. */
+/* Whether the client has given one, which takes the place of the database's and the role's in the same way. */
+bool
+pgb_hides_catalog(const char *prefix)
+{
+	return has_placeholder_above(PGC_S_DATABASE_USER, prefix);
+}
+
+/* Where the postmaster keeps its arguments: a line with its program, then each behind a blank and in double quotes. */
+#define OPTIONS_FILE "postmaster.opts"
+
+static void
+take_argument(const char *assignment, const char *prefix)
+{
+	char	   *name;
+	char	   *value;
+
+	ParseLongOption(assignment, &name, &value);
+	if (value != NULL && has_prefix(name, prefix))
+		(void) set_config_option(name, value, PGC_POSTMASTER, PGC_S_ARGV, GUC_ACTION_SET, true, DEBUG1, false);
+}
+
+/* Reads again what the server's command line says of settings whose name begins with `prefix`: -c or -- NAME=VALUE. */
+static void
+read_command_line(const char *prefix)
+{
+	FILE	   *file = AllocateFile(OPTIONS_FILE, "r");
+	StringInfoData line;
+	char	   *next;
+	bool		is_value = false;
+
+	if (file == NULL)
+		return;
+	initStringInfo(&line);
+	(void) pg_get_line_buf(file, &line);
+	FreeFile(file);
+	for (next = strstr(line.data, " \""); next != NULL;)
+	{
+		char	   *argument = next + 2;
+		char	   *end = strstr(argument, "\" \"");
+
+		next = end == NULL ? NULL : end + 1;
+		if (end == NULL)
+			end = strrchr(argument, '"');
+		if (end != NULL)
+			*end = '\0';
+		if (is_value)
+			take_argument(argument, prefix);
+		else if (strncmp(argument, "--", 2) == 0)
+			take_argument(argument + 2, prefix);
+		else if (strncmp(argument, "-c", 2) == 0 && argument[2] != '\0')
+			take_argument(argument + 2, prefix);
+		is_value = !is_value && strcmp(argument, "-c") == 0;
+	}
+	pfree(line.data);
+}
+
+/* Reads again what the configuration files, and the command line, say of settings whose name begins with `prefix`. */
 void
 pgb_read_files(const char *prefix)
 {
@@ -767,10 +851,88 @@ pgb_read_files(const char *prefix)
 		/* Of several of one name the last counts. */
 		for (ConfigVariable *item = head; item != NULL; item = item->next)
 		{
-			if (!item->ignore && strncmp(item->name, prefix, strlen(prefix)) == 0)
+			if (!item->ignore && has_prefix(item->name, prefix))
 				(void) set_config_option(item->name, item->value, PGC_SIGHUP, PGC_S_FILE,
 										 GUC_ACTION_SET, true, DEBUG1, false);
 		}
 	}
 	FreeConfigVariables(head);
+	read_command_line(prefix);
+}
+
+static void
+read_catalog_entry(Relation relation, Oid database, Oid role, GucSource source, const char *prefix)
+{
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(database));
+	ScanKeyInit(&keys[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(role));
+	scan = systable_beginscan(relation, DbRoleSettingDatidRolidIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		is_null;
+		Datum		value = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig, RelationGetDescr(relation), &is_null);
+		Datum	   *items;
+		int			count;
+
+		if (is_null)
+			continue;
+		deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &count);
+		for (int i = 0; i < count; i++)
+		{
+			char	   *name;
+			char	   *setting;
+
+			ParseLongOption(TextDatumGetCString(items[i]), &name, &setting);
+			/* Who was allowed to write it there had the rights; the server takes it so too. */
+			if (setting != NULL && has_prefix(name, prefix))
+				(void) set_config_option(name, setting, PGC_SUSET, source, GUC_ACTION_SET, true, DEBUG1, false);
+		}
+	}
+	systable_endscan(scan);
+}
+
+/*
+ * Reads again what the catalog says of settings whose name begins with `prefix`, for this database and who logged
+ * in, as the server does when a session begins: the entry that counts most comes first.
+ */
+void
+pgb_read_catalog(const char *prefix)
+{
+	bool		is_alone = !IsTransactionState();
+	Oid			role = GetAuthenticatedUserId();
+	Relation	relation;
+
+	if (!OidIsValid(MyDatabaseId))
+		return;
+	if (is_alone)
+		StartTransactionCommand();
+	relation = table_open(DbRoleSettingRelationId, AccessShareLock);
+	read_catalog_entry(relation, MyDatabaseId, role, PGC_S_DATABASE_USER, prefix);
+	read_catalog_entry(relation, InvalidOid, role, PGC_S_USER, prefix);
+	read_catalog_entry(relation, MyDatabaseId, InvalidOid, PGC_S_DATABASE, prefix);
+	read_catalog_entry(relation, InvalidOid, InvalidOid, PGC_S_GLOBAL, prefix);
+	table_close(relation, AccessShareLock);
+	if (is_alone)
+		CommitTransactionCommand();
+}
+
+/*
+ * Raises 25000 in a parallel operation, in which the server changes no setting: those that are defined would be as
+ * they are compiled in, whatever is configured, and stay so in a session. Loading the library then fails; a
+ * function of it is called in such an operation only by one that says of itself, wrongly, that it may be.
+ */
+void
+pgb_check_may_define(void)
+{
+	if (IsInParallelMode())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot use pg_background for the first time in a session during a parallel operation"),
+				 errdetail("Its settings could not be defined."),
+				 errhint("Mark functions that call those of pg_background as PARALLEL UNSAFE.")));
 }

@@ -82,7 +82,10 @@ extern Size pgb_role_image(char *bytes, Size size); /* from 16 on */
 extern Size pgb_settings_to_send(const char *state, char *bytes, Size size);
 extern struct config_generic *pgb_find_setting(const char *name);
 extern bool pgb_hides_configuration(const char *prefix);
+extern bool pgb_hides_catalog(const char *prefix);
 extern void pgb_read_files(const char *prefix);
+extern void pgb_read_catalog(const char *prefix);
+extern void pgb_check_may_define(void);
 extern void pgb_note_configuration(void);
 extern void pgb_own_configuration(void);
 extern void pgb_reload_configuration(void);

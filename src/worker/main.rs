@@ -274,8 +274,11 @@ fn sleep(cluster: &'static Cluster) {
     if has_reloaded.get() {
         reloaded();
     }
+    let cap = cluster.worker_cap();
     let next = cluster.pool().locked(|scheduler| match told {
-        Some(()) => scheduler.awakened(worker, generation),
+        Some(()) => scheduler
+            .shrink_idle(worker, generation, cap)
+            .or_else(|| scheduler.awakened(worker, generation)),
         None => scheduler
             .idle_limit(worker, generation)
             .or_else(|| scheduler.awakened(worker, generation)),

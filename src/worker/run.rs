@@ -227,6 +227,7 @@ pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
 }
 
 /// Notes how a job failed that this process holds. One whose work is durable is completed all the same. Does not throw.
+#[allow(clippy::disallowed_macros, reason = "a number")]
 fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
     let block = Block::reach(cluster, job);
     // SAFETY: looks at notes of the shim.

@@ -4,9 +4,9 @@ use crate::world::{World, once_in};
 use pg_background::engine::handle::Cookie;
 use pg_background::engine::job::{Phase, Release};
 use pg_background::engine::party::Party;
-use pg_background::engine::pool::Placement;
 use pg_background::engine::pool::usage::Claimed;
 use pg_background::engine::pool::waiters::Resource;
+use pg_background::engine::pool::{Leader, Limits, Placement};
 use pg_background::engine::table::{JobId, Options};
 use pg_background::engine::wait::{NoVigil, wait_for};
 use shuttle::rand::{Rng, thread_rng};
@@ -33,7 +33,10 @@ pub fn session(world: &Arc<World>) {
     // All of a session's jobs are of one lane.
     let lane = thread_rng().gen_range(0..world.scale.lanes as u32);
     let (mut held, mut launched) = (Vec::new(), Vec::new());
+    let mut purges = 0;
+    world.memory.pool().locked(|pool| pool.enrol(own));
     for _ in 0..world.scale.jobs_each {
+        enter(world, own, &mut held, &mut purges);
         if let Some(job) = launch(world, own, lane, held.is_empty()) {
             held.push(job);
             launched.push(job.job);
@@ -51,10 +54,23 @@ pub fn session(world: &Arc<World>) {
                 }
             }
         }
+        leave(world, own, &mut held);
     }
-    while let Some(job) = take_any(&mut held) {
-        end(world, own, job, &held);
+    if once_in(2) {
+        enter(world, own, &mut held, &mut purges);
+        while let Some(job) = take_any(&mut held) {
+            end(world, own, job, &held);
+        }
     }
+    // Those that are left are let go of as they are, outside the gate: the session exits.
+    for Held { job, sleeps } in held {
+        if sleeps {
+            world.cancel(job);
+        }
+        let release = world.memory.slot(job).word.detach(job.generation);
+        world.released(job, release);
+    }
+    entry(world, own).abandon_gate();
     world.memory.pool().locked(|pool| pool.depart(own));
     // Once more, as a session does that ends in the middle of a call: nothing of these is its own.
     for job in launched {
@@ -62,6 +78,53 @@ pub fn session(world: &Arc<World>) {
         assert_eq!(release, Release::Stale, "a stale handle let go of a job");
     }
     world.exit(own);
+}
+
+fn entry(world: &World, own: Party) -> &Leader {
+    world.memory.pool().leader(own).expect("it has an entry")
+}
+
+/// A call begins: what was purged meanwhile is forgotten.
+fn enter(world: &Arc<World>, own: Party, held: &mut Vec<Held>, purges: &mut u32) {
+    let entry = entry(world, own);
+    let entered = wait_for(
+        world.memory.bell(own),
+        None,
+        &mut NoVigil,
+        || entry.await_entry(),
+        || entry.enter().then_some(()),
+    );
+    assert_eq!(entered, Some(()));
+    if std::mem::replace(purges, entry.purges()) != entry.purges() {
+        held.retain(|held| {
+            let now = world
+                .memory
+                .slot(held.job)
+                .word
+                .load_if(held.job.generation);
+            now.is_some_and(|now| now.leader())
+        });
+    }
+}
+
+/// A call ends: the session lets go of its finished jobs if it was asked to.
+fn leave(world: &Arc<World>, own: Party, held: &mut Vec<Held>) {
+    while !entry(world, own).leave() {
+        held.retain(|held| {
+            let word = &world.memory.slot(held.job).word;
+            let finished = word.load().phase().is_finished();
+            if finished {
+                let release = word.detach(held.job.generation);
+                assert_ne!(
+                    release,
+                    Release::Stale,
+                    "purged while its session was within"
+                );
+                world.released(held.job, release);
+            }
+            !finished
+        });
+    }
 }
 
 fn any(held: &[Held]) -> Option<Held> {
@@ -155,6 +218,7 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<H
     let options = Options {
         bounded: once_in(2),
         uncounted: once_in(4),
+        fresh_only: once_in(8),
         ..Options::default()
     };
     slot.prepare(cookie, own, options, &[]);
@@ -164,25 +228,42 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<H
         .store(mark, shuttle::sync::atomic::Ordering::Relaxed);
     world.ledger.accepted(job);
     let places = world.scale.places as u32;
-    let (placement, lane, staffing) = memory.pool().locked(|pool| {
-        let (placement, lane) = pool.place(job, world.key(lane), lane, LIMIT);
-        match placement {
-            Placement::Handed(_) => {
-                world.assert_none_queued(&world.ledger.waiting(lane), job);
-                (placement, lane, None)
-            }
-            Placement::Queued => {
-                // One that is bounded may be held back, and others go before it.
-                if !options.bounded {
-                    world.ledger.queued(lane, job);
+    let limits = Limits {
+        session_jobs: LIMIT,
+        lane_workers: world.scale.lane_limit,
+    };
+    let role = world.key(lane).role;
+    let (placement, lane, staffing) = loop {
+        let placed = memory.pool().locked(|pool| {
+            let (placement, lane) = pool.place(job, world.key(lane), lane, limits);
+            match placement {
+                Placement::Handed(_) => {
+                    world.assert_none_queued(&world.ledger.waiting(lane), job);
+                    (placement, lane, None)
                 }
-                (placement, lane, Some(pool.staff(lane, places, true, 1)))
+                Placement::Queued => {
+                    // One that is bounded may be held back, and others go before it; so they may while a fresh
+                    // process is on its way.
+                    if !options.bounded && !options.fresh_only {
+                        world.ledger.queued(lane, job);
+                    }
+                    (placement, lane, Some(pool.staff(lane, places, true, 1)))
+                }
+                Placement::NoLane => panic!("there are lanes enough"),
+                Placement::Refused => (placement, lane, None),
             }
-            Placement::NoLane | Placement::Refused => {
-                panic!("there are lanes enough, and nobody is refused")
-            }
+        });
+        if placed.0 != Placement::Refused {
+            break placed;
         }
-    });
+        let refusal = memory.pool().refusal(slot.usage());
+        if world.has_active(role) {
+            world.ledger.withdrawn(job);
+            memory.pool().abandon(job);
+            return None;
+        }
+        memory.pool().accept_again(slot.usage(), refusal);
+    };
     match placement {
         Placement::Handed(worker) => memory.bell(worker).ring(),
         _ => world.staff(lane, staffing),

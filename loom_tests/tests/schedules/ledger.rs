@@ -71,6 +71,14 @@ impl Ledger {
         assert!(before.is_none(), "{job:?} was claimed twice");
     }
 
+    /// It was refused: nobody accepted it after all.
+    pub fn withdrawn(&self, job: JobId) {
+        let mut books = self.books();
+        let record = books.jobs.remove(&job).expect("it was to be placed");
+        assert_eq!(record.begun, 0, "{job:?} ran although it was refused");
+        books.blocks.remove(&job.index);
+    }
+
     /// It waits at the end of its lane. Under the pool lock, as the next three. Not for jobs that may be held
     /// back: when those join their lane is not seen from here.
     pub fn queued(&self, lane: u32, job: JobId) {

@@ -77,7 +77,8 @@ fn explore(name: &str, scale: Scale) {
     println!("{name}: {runs} runs, seeds from {first}");
 }
 
-/// Three leaders, two strangers that cancel, two lanes, three places: eight threads and their successors.
+/// Three leaders, two strangers that cancel, an administrator, two lanes, three places: nine threads and their
+/// successors.
 #[test]
 fn every_accepted_job_ends_once_and_nothing_is_left() {
     let scale = Scale {
@@ -88,6 +89,8 @@ fn every_accepted_job_ends_once_and_nothing_is_left() {
         places: 3,
         slots: 5,
         role_limit: 2,
+        lane_limit: 0,
+        administrators: 1,
     };
     explore("three leaders", scale);
 }
@@ -103,6 +106,8 @@ fn lanes_that_share_one_place_are_both_served() {
         places: 1,
         slots: 4,
         role_limit: 1,
+        lane_limit: 1,
+        administrators: 1,
     };
     explore("one place", scale);
 }
@@ -118,6 +123,26 @@ fn jobs_that_share_one_slot_are_never_confused() {
         places: 2,
         slots: 1,
         role_limit: 1,
+        lane_limit: 1,
+        administrators: 1,
     };
     explore("one slot", scale);
+}
+
+/// Lanes that may have one worker each, in a pool that has more places, and roles that may have most of the table; two
+/// administrators.
+#[test]
+fn lanes_and_roles_at_their_limits_are_served() {
+    let scale = Scale {
+        leaders: 3,
+        jobs_each: 3,
+        cancelers: 1,
+        lanes: 2,
+        places: 3,
+        slots: 4,
+        role_limit: 2,
+        lane_limit: 1,
+        administrators: 2,
+    };
+    explore("lanes at their limit", scale);
 }

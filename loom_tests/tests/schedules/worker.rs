@@ -116,7 +116,10 @@ impl Process<'_> {
 
     fn look_for_next(&self, leaving: bool) -> Next {
         self.world.memory.pool().locked(|pool| {
-            let next = pool.next(self.worker, leaving);
+            // The pool is made smaller now and then; whoever launches next may make it larger again.
+            let cap = if once_in(8) { 1 } else { u32::MAX };
+            let shrunk = pool.shrink(self.worker, cap);
+            let next = shrunk.unwrap_or_else(|| pool.next(self.worker, leaving));
             if let Next::Run { job, .. } = next {
                 let lane = pool.lane_index(self.worker);
                 let before = self.world.ledger.taken(lane, job);
@@ -213,8 +216,9 @@ impl Process<'_> {
             let returned = pool.locked(|pool| {
                 let returned = pool.give_back(job);
                 let lane = world.memory.slot(job).lane();
+                let options = world.memory.slot(job).options();
                 match returned {
-                    Returned::Requeued if !world.memory.slot(job).options().bounded => {
+                    Returned::Requeued if !options.bounded && !options.fresh_only => {
                         world.ledger.requeued(lane, job);
                     }
                     Returned::Requeued => {}

@@ -5,6 +5,7 @@ use crate::{leader, worker};
 use loom_tests::memory::Memory;
 use pg_background::engine::job::{End, Phase, Release};
 use pg_background::engine::party::Party;
+use pg_background::engine::pool::gate::Purged;
 use pg_background::engine::pool::{Canceling, Census, LaneKey, Staffing};
 use pg_background::engine::table::JobId;
 use shuttle::rand::{Rng, thread_rng};
@@ -24,6 +25,10 @@ pub struct Scale {
     pub slots: usize,
     /// Slots that a login role may have.
     pub role_limit: u32,
+    /// Workers that a lane may have; 0: any number.
+    pub lane_limit: u32,
+    /// Those that purge jobs, and have a role's jobs refused and canceled.
+    pub administrators: usize,
 }
 
 /// See the module documentation.
@@ -49,7 +54,7 @@ pub fn once_in(n: u32) -> bool {
 impl World {
     fn new(scale: Scale) -> Arc<Self> {
         // A place may have a process that leaves and its successor.
-        let processes = scale.leaders + scale.cancelers + 2 * scale.places;
+        let processes = scale.leaders + scale.cancelers + scale.administrators + 2 * scale.places;
         Arc::new(Self {
             scale,
             memory: Memory::with_lanes(scale.slots, scale.lanes, scale.places, processes),
@@ -182,6 +187,52 @@ impl World {
         }
     }
 
+    /// The jobs that are queued or run, or have finished, of a login role.
+    fn jobs_of(&self, role: u32) -> Vec<(JobId, Phase)> {
+        let usage = |index: u32| self.memory.pool().usage(index).role();
+        let published = self.memory.jobs().iter().filter_map(|(index, slot)| {
+            let now = slot.word.load();
+            let generation = now.generation();
+            let is_its = usage(slot.usage()) == role
+                && !matches!(now.phase(), Phase::Free | Phase::Reserved);
+            is_its.then_some((JobId { index, generation }, now.phase()))
+        });
+        published.collect()
+    }
+
+    /// Whether a job of the role is queued or runs.
+    pub fn has_active(&self, role: u32) -> bool {
+        self.jobs_of(role)
+            .iter()
+            .any(|(_, phase)| phase.is_active())
+    }
+
+    /// An administrator lets go of a role's finished jobs.
+    fn purge(&self, role: u32) {
+        for (job, _) in self.jobs_of(role) {
+            if let Purged::LetGo(release) = self.memory.pool().purge_one(job) {
+                self.released(job, release);
+            }
+        }
+    }
+
+    /// An administrator ends a role's jobs, and has its new ones refused meanwhile.
+    fn end_jobs(&self, role: u32) {
+        let pool = self.memory.pool();
+        let Some(usage) = pool.find_usage(role) else {
+            return;
+        };
+        let number = pool.refuse(usage, role).expect("it keeps its entry");
+        for (job, phase) in self.jobs_of(role) {
+            if phase.is_active() {
+                self.cancel(job);
+            }
+        }
+        if !self.has_active(role) {
+            pool.accept_again(usage, number);
+        }
+    }
+
     /// Under the pool lock: of these jobs none is queued.
     pub fn assert_none_queued(&self, jobs: &[JobId], overtaken_by: JobId) {
         for &job in jobs {
@@ -214,6 +265,22 @@ pub fn run(scale: Scale) {
                 let number = thread_rng().gen_range(0..64);
                 if let Some(job) = world.ledger.heard_of(number) {
                     world.cancel(job);
+                }
+                thread::yield_now();
+            }
+        }));
+    }
+    for _ in 0..scale.administrators {
+        let world = world.clone();
+        sessions.push(thread::spawn(move || {
+            for _ in 0..world.scale.jobs_each {
+                let role = world
+                    .key(thread_rng().gen_range(0..world.scale.lanes as u32))
+                    .role;
+                if once_in(4) {
+                    world.end_jobs(role);
+                } else {
+                    world.purge(role);
                 }
                 thread::yield_now();
             }

@@ -7,7 +7,8 @@
 //! * The session **enters** before it looks at any of its jobs, and **leaves** when it has done with all of them: one
 //!   call of a function of the extension, however long, is one stay.
 //! * A **purge** has the gate while it lets go of one job of the session's. It is short, and cannot be interrupted;
-//!   a session that wants to enter meanwhile sleeps until it is over.
+//!   a session that wants to enter meanwhile sleeps until it is over. It holds the pool's lock: of two purges at once
+//!   each finds the gate open, and a session that makes an entry its own does so before a purge or after it.
 //! * A purge that finds the session within asks it: the session purges itself when it leaves.
 //!
 //! A result that is being read (a cursor may stay open between two calls) is not purged: the slot says so
@@ -28,9 +29,8 @@
 //!
 //! * **The session ends.** It lets go of its jobs without the gate: `detach` gives up a hold once, whoever does it,
 //!   and a purge touches nothing of a job but through that.
-//! * **Another session has the PGPROC by now.** A purge compares the entry's party with the slot's after it has the
-//!   gate; the next session's jobs are not those that it means. That session may find PURGES; it makes the entry its
-//!   own before it enters, so that the end of the purge wakes it.
+//! * **Another session has the PGPROC by now.** A purge compares the entry's party with the slot's before it takes the
+//!   gate, under the lock: the next session is neither kept out nor asked to purge its jobs for those of another.
 
 use super::{Leader, Pool, PoolLock};
 use crate::engine::job::Release;
@@ -164,25 +164,34 @@ impl<L: PoolLock> Pool<'_, L> {
         else {
             return Purged::Kept;
         };
-        if let Some(told) = session.begin_purge() {
-            return told;
-        }
-        let purged = match may_be_purged() {
-            Some(now) if now == party && session.is_of(party) => {
-                Purged::LetGo(slot.word.detach(job.generation))
+        let purge = || {
+            // The next session in the entry is not asked on behalf of this one.
+            if !session.is_of(party) {
+                return Purged::Kept;
             }
-            _ => Purged::Kept,
+            if let Some(told) = session.begin_purge() {
+                return told;
+            }
+            let purged = match may_be_purged().map(|_| slot.word.detach(job.generation)) {
+                // The session ends, and has let go of it itself.
+                None | Some(Release::Stale) => Purged::Kept,
+                Some(release) => Purged::LetGo(release),
+            };
+            if purged != Purged::Kept {
+                session.gate.purges.fetch_add(1, Ordering::Relaxed);
+            }
+            if session.end_purge()
+                && let Some(waiter) = session.party()
+                && !mutant!("purge-wakes-nobody")
+            {
+                self.lock.ring(waiter);
+            }
+            purged
         };
-        if purged != Purged::Kept {
-            session.gate.purges.fetch_add(1, Ordering::Relaxed);
+        if mutant!("purge-outside-the-lock") {
+            return purge();
         }
-        if session.end_purge()
-            && let Some(waiter) = session.party()
-            && !mutant!("purge-wakes-nobody")
-        {
-            self.lock.ring(waiter);
-        }
-        purged
+        self.locked(|_| purge())
     }
 }
 

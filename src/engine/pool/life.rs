@@ -74,12 +74,7 @@ impl<'a> Scheduler<'a> {
     /// Makes the pool smaller, if it has more than `cap` workers. An idle one is sent home first; with none the
     /// worker itself, as in [`next`](Self::next), leaves for good: then this says so.
     pub fn shrink(&mut self, worker: u32, cap: u32) -> Option<Next> {
-        let live = load(&self.totals.live);
-        if live <= cap {
-            return None;
-        }
-        let leaves = |place: &&Worker| place.word.load().activity() == Activity::Exiting;
-        if live - self.workers.iter().filter(leaves).count() as u32 <= cap {
+        if !self.is_larger_than(cap) {
             return None;
         }
         let (lanes, workers) = (self.used_lanes().len() as u32, self.workers);
@@ -95,6 +90,25 @@ impl<'a> Scheduler<'a> {
         self.hand_out(lane);
         self.vacate(worker);
         Some(Next::Retire)
+    }
+
+    /// Likewise, by a worker that is idle: it leaves for good, or stays as it is.
+    pub fn shrink_idle(&mut self, worker: u32, generation: u32, cap: u32) -> Option<Next> {
+        let is_idle =
+            self.is_place_of(worker, generation) && self.activity(worker) == Activity::Idle;
+        if !is_idle || !self.is_larger_than(cap) {
+            return None;
+        }
+        self.take_own_place_off_idle(worker);
+        self.vacate(worker);
+        Some(Next::Retire)
+    }
+
+    /// Whether the pool has more than `cap` workers without those that are leaving.
+    fn is_larger_than(&self, cap: u32) -> bool {
+        let live = load(&self.totals.live);
+        let leaves = |place: &&Worker| place.word.load().activity() == Activity::Exiting;
+        live > cap && live - self.workers.iter().filter(leaves).count() as u32 > cap
     }
 
     pub(super) fn decide(&mut self, worker: u32, leaving: bool) -> Next {
@@ -114,6 +128,13 @@ impl<'a> Scheduler<'a> {
             // First, or the lane looks short of workers that it has.
             self.hand_out(lane_index);
             return self.leave(worker, starving);
+        }
+        if !fresh && self.first_awaits_another(lane_index, pid) {
+            // Somebody who is idle may have what it waits for.
+            self.hand_out(lane_index);
+            if self.first_awaits_another(lane_index, pid) {
+                return self.leave(worker, Some(lane_index));
+            }
         }
         let looks = fresh || !mutant!("worker-rests-without-looking");
         if let Some(job) = self.pop(lane_index, |slot| looks && slot.may_run_on(pid, fresh)) {
@@ -136,6 +157,15 @@ impl<'a> Scheduler<'a> {
         Link::load(&lane.idle).store(&place.idle_next);
         Link::to(worker).store(&lane.idle);
         Next::Idle
+    }
+
+    /// Whether the lane's first job must not run on this process, and none is on its way for it, for want of places:
+    /// those behind it could overtake it for ever.
+    fn first_awaits_another(&self, lane: u32, pid: u32) -> bool {
+        let lane = self.lane(lane);
+        let first = Link::load(&lane.head).index();
+        load(&lane.starting) == 0
+            && first.is_some_and(|first| !self.slot(first).may_run_on(pid, false))
     }
 
     /// The first lane that is short, may have one more worker and that `also` accepts, in a ring that begins after `lane` and ends
@@ -220,6 +250,11 @@ impl<'a> Scheduler<'a> {
         if !self.is_place_of(worker, generation) || !idle {
             return None;
         }
+        self.take_own_place_off_idle(worker);
+        Some(self.leave(worker, None))
+    }
+
+    fn take_own_place_off_idle(&mut self, worker: u32) {
         let lane = load(&self.workers[worker as usize].lane);
         let own = self.workers[worker as usize].party();
         let taken = self.take_idle(lane, |party| Some(party) == own);
@@ -228,7 +263,6 @@ impl<'a> Scheduler<'a> {
             Some(worker),
             "an idle worker was not on the idle list"
         );
-        Some(self.leave(worker, None))
     }
 
     /// Whether the place still belongs to the registration with this generation. A process that was told

@@ -766,6 +766,31 @@ fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
     memory.check();
 }
 
+/// Jobs that any worker may run keep coming, behind one that is for a fresh process.
+#[test]
+fn a_job_for_a_fresh_process_is_not_overtaken_for_ever() {
+    let memory = Memory::with_room(8, 1, 2);
+    let limits = Limits {
+        session_jobs: AMPLE,
+        lane_workers: 1,
+    };
+    let lane = place_limited(&memory, A, 1);
+    let (worker, generation, next) = memory.start(memory.staff(lane, 2, 1), party(100));
+    let fresh_only = Options {
+        fresh_only: true,
+        ..Options::default()
+    };
+    let job = memory.claim(fresh_only, &[]).expect("a free slot");
+    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, limits));
+    assert_eq!(placement, Placement::Queued);
+    assert_eq!(memory.staff(lane, 2, 1), Staffing::Full);
+    let _ = place_limited(&memory, A, 1);
+    assert_eq!(memory.complete(worker, running(next)), Next::Restart);
+    memory.check();
+    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    assert_eq!(running(next), job);
+}
+
 #[test]
 fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
     let memory = Memory::with_room(8, 2, 2);
@@ -796,15 +821,65 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
 }
 
 #[test]
+fn an_idle_worker_leaves_a_pool_that_must_be_smaller() {
+    let memory = Memory::with_room(8, 1, 2);
+    let first = memory.queue(A);
+    let (idle, generation, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    assert_eq!(running(next), first);
+    let shrink = |cap| memory.locked(|scheduler| scheduler.shrink_idle(idle, generation, cap));
+    assert_eq!(shrink(0), None, "it has a job");
+    assert_eq!(memory.complete(idle, first), Next::Idle);
+    assert_eq!(shrink(1), None, "it is not one too many");
+    assert_eq!(shrink(0), Some(Next::Retire));
+    assert_eq!(memory.activity(idle), Activity::Vacant);
+    memory.check();
+}
+
+#[test]
 fn a_job_of_a_role_that_is_refused_is_not_published() {
     let memory = Memory::with_room(8, 1, 1);
     let job = memory.claim(Options::default(), &[]).expect("a free slot");
-    memory.pool().refuse(0, true);
+    let pool = memory.pool();
+    assert_eq!(pool.refuse(0, 2), None, "the entry is not of that role");
+    let refusal = pool.refuse(0, 1).expect("it is of this one");
     let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
     assert_eq!(placement, Placement::Refused);
-    memory.pool().abandon(job);
-    memory.pool().refuse(0, false);
+    pool.abandon(job);
+    pool.accept_again(0, refusal);
     let _ = memory.queue(A);
+}
+
+/// Somebody looks through the table and finds nothing; meanwhile the role's jobs were accepted again, one is there, and
+/// they are refused once more. What was seen before says nothing about that.
+#[test]
+fn a_refusal_is_not_taken_back_by_who_looked_before_it() {
+    let memory = Memory::with_room(8, 1, 1);
+    let pool = memory.pool();
+    let _ = memory.claim(Options::default(), &[]).expect("a free slot");
+    let before = pool.refuse(0, 1).expect("it is of this role");
+    assert_eq!(pool.refusal(0), before);
+    pool.accept_again(0, before);
+    let later = pool.refuse(0, 1).expect("it is of this role");
+    pool.accept_again(0, before);
+    assert_eq!(pool.refusal(0), later);
+    pool.accept_again(0, later);
+    assert_eq!(pool.refusal(0), 0);
+}
+
+/// The worker that ended the job has not looked for a watcher yet when the job is freed and its role's entry goes to
+/// another role.
+#[test]
+fn who_waits_for_a_roles_jobs_is_woken_when_its_entry_is_taken_over() {
+    let memory = Memory::with_room(8, 1, 1);
+    let pool = memory.pool();
+    let job = memory.claim(Options::default(), &[]).expect("a free slot");
+    let other = pool.usage_of(2).expect("an entry");
+    assert_eq!(pool.usage(other).claim_slot(2, 1), usage::Claimed::Yes);
+    let watcher = Party::new(3, 3);
+    pool.usage(0).watch(watcher);
+    pool.abandon(job);
+    assert_eq!(pool.usage_of(4), Some(0));
+    assert_eq!(*memory.lock.rung.borrow(), [watcher]);
 }
 
 #[test]
@@ -826,4 +901,32 @@ fn an_entry_of_a_role_without_jobs_serves_another_role() {
     assert_eq!(pool.usage_of(13), None, "both have slots");
     pool.release_role_slot(roles[1]);
     assert_eq!(pool.usage_of(13), Some(roles[1]));
+}
+
+/// Sessions of one role, for two of which the limit is 1 and for two others 2. Two slots are given back, one who was
+/// called gives up, and a newcomer takes a slot: the two with the lower limit, called both, find none for them.
+#[test]
+fn a_waiter_that_was_called_in_vain_passes_its_call_on() {
+    let memory = Memory::with_room(8, 2, 2);
+    let pool = memory.pool();
+    let usage = pool.usage_of(1).expect("there is room for a role");
+    let what = Resource::RoleSlots(usage);
+    let claim = |limit| pool.usage(usage).claim_slot(1, limit);
+    let called = || std::mem::take(&mut *memory.lock.rung.borrow_mut());
+    let [low, gives_up, low_too, high] = [0, 1, 2, 3].map(|procno| Party::new(procno, procno + 1));
+    assert_eq!([claim(2), claim(2)], [usage::Claimed::Yes; 2]);
+    for (waiter, limit) in [(low, 1), (gives_up, 2), (low_too, 1), (high, 2)] {
+        pool.join_waiters(waiter, what, limit, false);
+    }
+    pool.release_role_slot(usage);
+    pool.release_role_slot(usage);
+    assert_eq!(called(), [gives_up, low]);
+    pool.leave_waiters(gives_up, what);
+    assert_eq!(called(), [low_too]);
+    assert_eq!(claim(2), usage::Claimed::Yes);
+    for waiter in [low, low_too] {
+        assert_eq!(claim(1), usage::Claimed::AtLimit);
+        pool.join_waiters(waiter, what, 1, true);
+    }
+    assert_eq!(called(), [high]);
 }

@@ -24,15 +24,20 @@
 //!
 //! # Refusing
 //!
-//! An administrator who ends a role's jobs has its new ones **refused** until the others have ended. The flag is
-//! set under the lock, and publishing looks at it under the lock: a job is published before, and then found by
-//! whoever looks through the table after setting the flag; or it is refused.
+//! An administrator who ends a role's jobs has its new ones **refused** until the others have ended. That is said
+//! under the lock, and publishing looks at it under the lock: a job is published before, and then found by
+//! whoever looks through the table afterwards; or it is refused.
+//!
+//! Each refusal has a **number**. Whoever looks through the table and finds that all jobs have ended takes back the
+//! refusal that it knew of before it looked, and no later one: while that one stands no job is published, so what the
+//! look has found is true at its end.
 //!
 //! # Waiting for a role's jobs to end
 //!
 //! Whoever ends jobs of a role that are not its own cannot watch their words: these wake the leader. It registers
 //! as the usage's **watcher**, fences, and looks at the words; who ends a job changes its word, fences, and looks
-//! whether there is a watcher. A second watcher takes the first one's place; the first then has its deadline.
+//! whether there is a watcher. A second watcher takes the first one's place; the first then has its deadline. Who
+//! takes the entry over for another role wakes the watcher: the job's end may not find it there any more.
 
 use super::{Pool, PoolLock, Queue, Resource, Scheduler, load};
 use crate::engine::party::Party;
@@ -47,7 +52,10 @@ pub struct Usage {
     bytes: AtomicU64,
     file_bytes: AtomicU64,
     watcher: AtomicU64,
-    refuses: AtomicU32,
+    /// The refusal that stands; 0: none.
+    refusal: AtomicU32,
+    /// The last one that there was.
+    refusals: AtomicU32,
     pub(super) waiters: Queue,
 }
 
@@ -208,9 +216,10 @@ impl<'a, L: PoolLock> Pool<'a, L> {
 
     /// Gives back what [`Usage::claim_slot`] claimed.
     pub fn release_role_slot(&self, index: u32) {
+        // Release: who takes the entry over when it has no slots comes after the end of the jobs that had them.
         self.usages[index as usize]
             .word
-            .fetch_sub(1, Ordering::Relaxed);
+            .fetch_sub(1, Ordering::Release);
         self.released(Resource::RoleSlots(index));
     }
 
@@ -226,12 +235,34 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         }
     }
 
-    /// New jobs of the role are refused from now on, or no more.
-    pub fn refuse(&self, index: u32, refuses: bool) {
+    /// New jobs of the role are refused from now on. The number of that refusal; `None`: the entry is another role's.
+    #[must_use]
+    pub fn refuse(&self, index: u32, role: u32) -> Option<u32> {
         self.locked(|scheduler| {
-            scheduler.usages[index as usize]
-                .refuses
-                .store(refuses.into(), Ordering::Relaxed);
+            let usage = &scheduler.usages[index as usize];
+            if usage.role() != role {
+                return None;
+            }
+            let number = load(&usage.refusals).wrapping_add(1).max(1);
+            usage.refusals.store(number, Ordering::Relaxed);
+            usage.refusal.store(number, Ordering::Relaxed);
+            Some(number)
+        })
+    }
+
+    /// The refusal that stands; 0: none. To be asked for before a look at the role's jobs.
+    #[must_use]
+    pub fn refusal(&self, index: u32) -> u32 {
+        self.locked(|scheduler| load(&scheduler.usages[index as usize].refusal))
+    }
+
+    /// All jobs of the role have ended: takes back a refusal, if it still stands.
+    pub fn accept_again(&self, index: u32, refusal: u32) {
+        self.locked(|scheduler| {
+            let usage = &scheduler.usages[index as usize];
+            if load(&usage.refusal) == refusal {
+                usage.refusal.store(0, Ordering::Relaxed);
+            }
         });
     }
 }
@@ -239,14 +270,15 @@ impl<'a, L: PoolLock> Pool<'a, L> {
 impl Scheduler<'_> {
     /// Whether new jobs of the role are refused.
     pub(super) fn refuses(&self, index: u32) -> bool {
-        load(&self.usages[index as usize].refuses) != 0 && !mutant!("refusal-ignored")
+        load(&self.usages[index as usize].refusal) != 0 && !mutant!("refusal-ignored")
     }
 
     fn usage_of(&mut self, role: u32) -> Option<u32> {
         if let Some(found) = self.usages.iter().position(|usage| usage.role() == role) {
             return Some(found as u32);
         }
-        // One that is free now can be claimed for its own role until the word is changed.
+        // One that is free now can be claimed for its own role until the word is changed. Acquire and release: whoever
+        // sees the new role sees that the jobs of the one before are gone.
         let own = u64::from(role) << 32;
         let take = |usage: &&Usage| {
             let now = usage.word.load(Ordering::Relaxed);
@@ -254,7 +286,7 @@ impl Scheduler<'_> {
                 && usage.waiters.is_empty()
                 && usage
                     .word
-                    .compare_exchange(now, own, Ordering::Relaxed, Ordering::Relaxed)
+                    .compare_exchange(now, own, Ordering::AcqRel, Ordering::Relaxed)
                     .is_ok()
         };
         let is_unused = |usage: &&Usage| usage.role() == 0;
@@ -265,8 +297,11 @@ impl Scheduler<'_> {
         };
         let index = find(&is_unused).or_else(|| find(&|_| true))?;
         let usage = &self.usages[index];
-        usage.refuses.store(0, Ordering::Relaxed);
-        usage.watcher.store(0, Ordering::Relaxed);
+        usage.refusal.store(0, Ordering::Relaxed);
+        let watcher = usage.watcher.swap(0, Ordering::Relaxed);
+        if let Some(watcher) = Party::from_bits(watcher) {
+            self.doorbells.ring(watcher);
+        }
         Some(index as u32)
     }
 }

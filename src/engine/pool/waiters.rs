@@ -19,7 +19,8 @@
 //! first that may claim. While the count is below the limit of somebody who waits, one of those for whom that
 //! holds has been called and has not answered.
 //!
-//! A waiter that was called and found a newcomer faster goes back to the *front*.
+//! A waiter that was called and found a newcomer faster goes back to the *front*, and passes its call on as well: there
+//! may be somebody behind it with a higher limit.
 //!
 //! The queue is walked past waiters whose limit is reached already. They differ only among superusers and others,
 //! or among sessions of a role for which an administrator has changed the setting.
@@ -84,7 +85,15 @@ impl<L: PoolLock> Pool<'_, L> {
     /// `first`: at the front, because it was called before. Does nothing when it is in the queue. To be followed
     /// by an attempt to claim.
     pub fn join_waiters(&self, party: Party, what: Resource, limit: u32, first: bool) {
-        self.locked(|scheduler| scheduler.join_waiters(party, what, limit, first));
+        let called = self.locked(|scheduler| {
+            let joined = scheduler.join_waiters(party, what, limit, first);
+            (joined && first)
+                .then(|| scheduler.call_waiter(what))
+                .flatten()
+        });
+        if let Some(next) = called {
+            self.lock.ring(next);
+        }
         // Pairs with the fence in `released`.
         if !mutant!("waiters-joined-without-fence") {
             fence(Ordering::SeqCst);
@@ -175,15 +184,21 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    fn join_waiters(&mut self, party: Party, what: Resource, limit: u32, first: bool) {
+    /// `false`: it is in the queue already.
+    fn join_waiters(&mut self, party: Party, what: Resource, limit: u32, first: bool) -> bool {
         let index = party.procno();
         let waiter = self.waiter(index);
         if load(&waiter.queue) != 0 {
-            return;
+            return false;
         }
         // The party is what a call wakes.
         self.leaders[index as usize].enrol(party);
         waiter.queue.store(what.to_bits(), Ordering::Relaxed);
+        // One that nobody could claim under would have waiters called in vain for ever.
+        let limit = match what {
+            Resource::Slots => limit.min(self.jobs.capacity() as u32),
+            Resource::RoleSlots(_) => limit,
+        };
         waiter.limit.store(limit, Ordering::Relaxed);
         let queue = self.waiters_of(what);
         let (before, after) = if first {
@@ -205,6 +220,7 @@ impl<'a> Scheduler<'a> {
                 .map_or(&queue.tail, |after| &self.waiter(after).prev),
         );
         add(&queue.length, 1);
+        true
     }
 
     fn quit_waiters(&mut self, party: Party) {

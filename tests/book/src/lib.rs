@@ -1,6 +1,6 @@
 //! What the tests of the documentation share.
 //!
-//! Every page under `docs/`, and `README.md`, is read with a Markdown parser ([`page`]). Its examples run in
+//! Every page under `docs/`, and those at the root, are read with a Markdown parser ([`page`]). Its examples run in
 //! order, through psql, in a database of their own ([`run`]).
 //!
 //! # How a page says how its examples run
@@ -91,6 +91,22 @@ pub fn pages() -> Vec<page::Page> {
     };
     paths
         .iter()
-        .map(|path| page::Page::parse(&name(path), &read(path)))
+        .map(|path| {
+            let text = read(path);
+            let mut page = page::Page::parse(&name(path), &text);
+            // What is included has its headings here, too; its examples run once, on its own page.
+            for included in included(&text) {
+                let path = path.parent().expect("of a file").join(included);
+                let there = page::Page::parse(&page.name, &read(&path));
+                page.headings.extend(there.headings);
+            }
+            page
+        })
         .collect()
+}
+
+/// The files that the book puts into a page.
+fn included(text: &str) -> impl Iterator<Item = &str> {
+    let directives = text.split("{{#include ").skip(1);
+    directives.filter_map(|rest| rest.split("}}").next())
 }

@@ -28,13 +28,13 @@ fn root() -> &'static Path {
 }
 
 fn script(arguments: &[&str]) -> String {
-    script_with(arguments, "")
+    script_with(arguments, &[])
 }
 
-fn script_with(arguments: &[&str], environment: &str) -> String {
+fn script_with(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let output = Command::new(root().join("ci/server"))
         .args(arguments)
-        .env("PGB_ENVIRONMENT", environment)
+        .envs(environment.iter().copied())
         .output()
         .expect("ci/server can be run");
     assert!(
@@ -52,7 +52,7 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub fn start(name: &str, settings: &[&str]) -> Self {
-        Self::start_in(name, settings, "")
+        Self::start_with(name, settings, &[])
     }
 
     /// Likewise, with `NAME=VALUE` (several, between spaces) in the environment of its processes.
@@ -60,6 +60,18 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub fn start_in(name: &str, settings: &[&str], environment: &str) -> Self {
+        Self::start_with(name, settings, &[("PGB_ENVIRONMENT", environment)])
+    }
+
+    /// Likewise, with these arguments on the command line of the server.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_with_arguments(name: &str, arguments: &str) -> Self {
+        Self::start_with(name, &[], &[("PGB_ARGUMENTS", arguments)])
+    }
+
+    fn start_with(name: &str, settings: &[&str], environment: &[(&str, &str)]) -> Self {
         // Two runs at the same time must not take each other's.
         let name = unique(&format!("test-{name}"));
         let mut arguments = vec!["start", &name];

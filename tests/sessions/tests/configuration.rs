@@ -164,6 +164,15 @@ fn a_session_in_a_long_command_goes_by_the_configuration_as_it_is_now() {
     });
     assert_eq!(ended, "55000", "launches stop");
     configure(&mut admin, &[("pg_background.enabled", "on")]);
+    let fanout = "DO $$ BEGIN
+        PERFORM pg_background_fanout(array_fill('SELECT pg_sleep(0.05)'::text, ARRAY[10000]), 1);
+        END $$";
+    let ended = in_one_command(&server, fanout, || {
+        configure(&mut admin, &[("pg_background.enabled", "off")]);
+    });
+    assert_eq!(ended, "55000", "and so do those of one call");
+    nothing_is_left(&mut admin);
+    configure(&mut admin, &[("pg_background.enabled", "on")]);
     // Its jobs have the configuration that the worker has read, while the session has not.
     let show = "SELECT current_setting('work_mem')";
     let ended = in_one_command(&server, &loop_until("44MB", show), || {
@@ -460,6 +469,119 @@ fn an_option_of_the_client_does_not_hide_what_the_configuration_forbids() {
     for options in ["", "-c pg_background.enabled=on"] {
         let mut leader = with_options(&server, "someone", options);
         assert_eq!(sqlstate(try_run(&mut leader, "SELECT 1")), "55000");
+    }
+}
+
+const LIMITS: &str = "SELECT concat_ws('|', current_setting('pg_background.role_max_jobs'),
+    current_setting('pg_background.lane_max_workers'), current_setting('pg_background.role_max_memory'))";
+
+#[test]
+fn an_option_of_the_client_does_not_hide_the_limits_of_its_role_and_database() {
+    let server = Server::start("hidden_limits", &["pg_background.role_max_memory=64MB"]);
+    server.role("someone");
+    do_it(
+        &mut server.session(),
+        "ALTER ROLE someone SET pg_background.role_max_jobs = 2;
+         ALTER DATABASE postgres SET pg_background.role_max_jobs = 7;
+         ALTER DATABASE postgres SET pg_background.lane_max_workers = 3",
+    );
+    let options = "-c pg_background.role_max_jobs=99 -c pg_background.lane_max_workers=99
+        -c pg_background.role_max_memory=1GB -c pg_background.max_workers=5";
+    let in_capitals = options.replace("pg_background", "PG_Background");
+    for options in ["", options, &in_capitals] {
+        let mut leader = with_options(&server, "someone", options);
+        let first = launch(&mut leader, "SELECT 1");
+        assert_eq!(here(&mut leader, LIMITS).as_deref(), Some("2|3|64MB"));
+        assert_eq!(run(&mut leader, LIMITS).as_deref(), Some("2|3|64MB"));
+        let _second = launch(&mut leader, "SELECT 1");
+        do_it(&mut leader, "SET pg_background.launch_timeout = 0");
+        assert_eq!(sqlstate(try_launch(&mut leader, "SELECT 1")), "53400");
+        call(&mut leader, "pg_background_detach_v2", first).expect("it is detached");
+        if !options.is_empty() {
+            let allowed = here(&mut leader, "SHOW pg_background.max_workers");
+            assert_eq!(allowed.as_deref(), Some("5"), "what a client may say");
+        }
+    }
+}
+
+#[test]
+fn an_option_of_the_client_does_not_hide_the_command_line() {
+    let server = Server::start_with_arguments(
+        "hidden_arguments",
+        "-c pg_background.enabled=off --pg_background.role-max-jobs=2",
+    );
+    server.role("someone");
+    let options = "-c pg_background.enabled=on -c pg_background.role_max_jobs=99";
+    for options in ["", options] {
+        let mut leader = with_options(&server, "someone", options);
+        assert_eq!(sqlstate(try_run(&mut leader, "SELECT 1")), "55000");
+        let limit = here(&mut leader, "SHOW pg_background.role_max_jobs");
+        assert_eq!(limit.as_deref(), Some("2"));
+    }
+}
+
+/// A superuser has no limit; what somebody else's function launches in a superuser's session has the session's.
+#[test]
+fn a_function_that_a_superuser_calls_has_limits() {
+    let server = Server::start("definer_limits", &[]);
+    server.role("someone");
+    let mut admin = server.session();
+    do_it(
+        &mut admin,
+        "CREATE FUNCTION launches(count int4) RETURNS void SECURITY DEFINER LANGUAGE sql AS
+             $$ SELECT pg_background_submit('SELECT 1') FROM generate_series(1, count) $$;
+         LOAD 'pg_background'; SET pg_background.launch_timeout = 0; SET pg_background.on_exhaustion = queue;
+         SET pg_background.role_max_jobs = 2; SELECT launches(3);
+         SELECT pg_background_detach_all(); ALTER FUNCTION launches OWNER TO someone",
+    );
+    eventually(
+        &mut admin,
+        "(SELECT slots_used = 0 FROM pg_background_resources())",
+    );
+    let ended = admin.batch_execute("SELECT launches(3)");
+    assert_eq!(sqlstate(ended), "53400");
+    let _ = launch(&mut admin, "SELECT 1");
+}
+
+/// In such an operation the server refuses to give a setting its configured value.
+#[test]
+fn limits_hold_in_a_parallel_operation() {
+    let server = Server::start("parallel_limits", &["pg_background.enabled=off"]);
+    server.role("someone");
+    do_it(
+        &mut server.session(),
+        "ALTER ROLE someone SET pg_background.role_max_jobs = 2;
+         CREATE TABLE t AS SELECT g FROM generate_series(1, 100000) g; ANALYZE t;
+         GRANT SELECT ON t TO someone; GRANT CREATE ON SCHEMA public TO someone",
+    );
+    for (number, safety) in ["safe", "restricted"].into_iter().enumerate() {
+        let mut leader = server.session_as("someone");
+        do_it(
+            &mut leader,
+            &format!(
+                "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+                 SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off;
+                 CREATE FUNCTION f{number}(int) RETURNS text PARALLEL {safety} LANGUAGE plpgsql AS $$
+                 BEGIN RETURN pg_background_submit('SELECT 1'); END $$"
+            ),
+        );
+        let argument = if safety == "safe" { "g" } else { "max(g)" };
+        let query = format!("SELECT f{number}({argument}) FROM t");
+        let plan = here(
+            &mut leader,
+            &format!(
+                "CREATE FUNCTION plan() RETURNS text LANGUAGE plpgsql AS $$ DECLARE line text; lines text := ''; BEGIN
+                 FOR line IN EXECUTE 'EXPLAIN {query}' LOOP lines := lines || line; END LOOP;
+                 RETURN lines; END $$; SELECT plan() LIKE '%Gather%'"
+            ),
+        );
+        assert_eq!(plan.as_deref(), Some("t"));
+        do_it(&mut leader, "DROP FUNCTION plan()");
+        assert_eq!(sqlstate(leader.simple_query(&query)), "25000", "{safety}");
+        // The session is as any other then.
+        assert_eq!(sqlstate(try_run(&mut leader, "SELECT 1")), "55000");
+        let limit = here(&mut leader, "SHOW pg_background.role_max_jobs");
+        assert_eq!(limit.as_deref(), Some("2"));
     }
 }
 

@@ -256,6 +256,32 @@ fn parents_that_wait_for_queued_children_in_every_place_do_not_hang() {
     nothing_is_left(&mut leader);
 }
 
+/// In another place a job runs that waits for nothing; but that place cannot serve this lane.
+#[test]
+fn a_parent_that_waits_for_a_queued_child_in_a_lane_at_its_limit_does_not_hang() {
+    let server = Server::start(
+        "lane_limit",
+        &["deadlock_timeout=100ms", "pg_background.lane_max_workers=1"],
+    );
+    server.role("limited");
+    let mut other = server.session();
+    let beside = launch(&mut other, "SELECT pg_sleep(300)");
+    let mut leader = server.session_as("limited");
+    leader
+        .batch_execute("SET statement_timeout = '10s'")
+        .expect("a setting");
+    // That one is for superusers.
+    let parent = PARENT.replace("SET LOCAL deadlock_timeout = '100ms';", "");
+    let parent = launch(&mut leader, &parent);
+    assert_state(
+        try_result(&mut leader, parent),
+        &SqlState::T_R_DEADLOCK_DETECTED,
+    );
+    drop(leader);
+    cancel_and_forget(&mut other, beside);
+    nothing_is_left(&mut other);
+}
+
 #[test]
 fn a_parent_beside_a_place_that_will_be_free_waits() {
     let server = Server::start("place", &["pg_background.max_pool_workers=2"]);

@@ -86,9 +86,7 @@ fn a_worker_that_waits_for_its_reader_can_exit_while_it_prints_everything() {
             std::thread::spawn(move || {
                 eventually(
                     &mut client,
-                    &format!(
-                        "(SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_background_result_v2%' AND pid <> pg_backend_pid())"
-                    ),
+                    "(SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_background_result_v2%' AND pid <> pg_backend_pid())",
                 );
                 client
                     .execute("SELECT pg_terminate_backend($1)", &[&pid])

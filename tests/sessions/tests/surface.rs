@@ -98,6 +98,9 @@ const SURFACE: &[(&str, &str, &str, Who)] = &[
     ("pg_background_record_timeout()", "SELECT pg_background_record_timeout()", DONE, Members),
     ("pg_background_record_timeout_v2()", "SELECT pg_background_record_timeout_v2()", DONE, Members),
     ("pg_background_resources()", "SELECT * FROM pg_background_resources()", DONE, Members),
+    ("pg_background_resources_by_role()", "SELECT * FROM pg_background_resources_by_role()", DONE, Members),
+    ("pg_background_cancel_role(regrole,integer)", "SELECT pg_background_cancel_role(session_user::regrole)", DONE, Members),
+    ("pg_background_purge_role(regrole)", "SELECT pg_background_purge_role(session_user::regrole)", DONE, Members),
     ("view pg_background_list", "SELECT * FROM pg_background_list", DONE, Members),
     ("view pg_background_activity", "SELECT * FROM pg_background_activity", DONE, Members),
 ];
@@ -261,7 +264,7 @@ fn everything_is_described_and_what_is_old_or_dangerous_says_so() {
     assert_eq!(deprecated, 3);
 }
 
-/// What `docs/review-1.6.md` calls a test, as file and function.
+/// What a page calls a test, as file and function.
 fn named_tests(page: &str) -> BTreeSet<(&str, &str)> {
     page.split('`')
         .filter_map(|word| word.split_once("::"))
@@ -276,21 +279,31 @@ fn named_tests(page: &str) -> BTreeSet<(&str, &str)> {
         .collect()
 }
 
-#[test]
-fn the_review_of_1_6_names_tests_that_exist() {
+fn names_tests_that_exist(page: &str) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(here.join("../../docs/review-1.6.md")).expect("the page");
-    let tests = named_tests(&page);
+    let text = std::fs::read_to_string(here.join("../..").join(page)).expect("the page");
+    let tests = named_tests(&text);
     assert!(tests.len() > 30, "{}", tests.len());
     for (file, name) in tests {
         let found = [
             format!("tests/{file}.rs"),
             format!("tests/{file}/main.rs"),
             format!("tests/upgrade/{file}.rs"),
+            format!("tests/hostile/{file}.rs"),
         ]
         .iter()
         .filter_map(|path| std::fs::read_to_string(here.join(path)).ok())
         .any(|source| source.contains(&format!("fn {name}()")));
-        assert!(found, "{file}::{name}");
+        assert!(found, "{page}: {file}::{name}");
     }
+}
+
+#[test]
+fn the_review_of_1_6_names_tests_that_exist() {
+    names_tests_that_exist("docs/review-1.6.md");
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    names_tests_that_exist("SECURITY.md");
 }

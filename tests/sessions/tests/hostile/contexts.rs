@@ -8,12 +8,12 @@ pub const OBJECTS: &str = r"
     GRANT ALL ON SCHEMA h, h2, public TO PUBLIC;
     GRANT CREATE ON DATABASE postgres TO plain, other;
 
-    -- Who one is: current, session and login user, and whether that is a superuser.
+    -- Who one is: current, session and login user, whether that is a superuser, and the role that was set.
     CREATE FUNCTION h.who() RETURNS text LANGUAGE plpgsql AS $$
     BEGIN
         RETURN concat_ws(' ', current_user, session_user,
                          (SELECT usesysid::regrole FROM pg_stat_get_activity(pg_backend_pid())),
-                         current_setting('is_superuser'));
+                         current_setting('is_superuser'), current_setting('role'));
     END $$;
 
     -- In a job: one is who has launched it, or the owner of a table whose maintenance evaluates this. And stays it,

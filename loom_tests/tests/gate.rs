@@ -1,0 +1,232 @@
+//! Letting go of another session's finished jobs: never while the session looks at them, never twice, and the session
+//! that waits to look is woken.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use loom_tests::block::Block;
+use loom_tests::memory::{Memory, process};
+use pg_background::engine::job::{End, Release};
+use pg_background::engine::party::Party;
+use pg_background::engine::pool::Leader;
+use pg_background::engine::pool::gate::Purged;
+use pg_background::engine::table::{JobId, Options};
+use pg_background::engine::wait::{NoVigil, wait_for};
+
+const SESSION: u32 = 0;
+
+/// Sessions that hold finished jobs, and what the jobs own.
+struct World {
+    memory: Arc<Memory>,
+    jobs: Vec<JobId>,
+    blocks: Vec<Block>,
+}
+
+fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(body);
+}
+
+/// A session with so many finished jobs that are unread.
+fn with_finished(count: usize) -> Arc<World> {
+    let memory = Memory::new(count, 1, 3);
+    let own = process(SESSION);
+    memory.pool().locked(|scheduler| scheduler.enrol(own));
+    let jobs: Vec<_> = (0..count)
+        .map(|_| {
+            let job = memory
+                .claim_for(own, Options::default(), &[])
+                .expect("a slot");
+            let word = &memory.slot(job).word;
+            word.publish(job.generation);
+            let _ = word.bind(job.generation);
+            let _ = word.finish(job.generation, End::Completed);
+            job
+        })
+        .collect();
+    let blocks = jobs.iter().map(|_| Block::default()).collect();
+    Arc::new(World {
+        memory,
+        jobs,
+        blocks,
+    })
+}
+
+impl World {
+    fn entry(&self, of: Party) -> &Leader {
+        self.memory.pool().leader(of).expect("it has an entry")
+    }
+
+    fn job(&self, index: usize) -> JobId {
+        self.jobs[index]
+    }
+
+    /// Whoever is told that it is the last one out.
+    fn free(&self, index: usize) {
+        self.blocks[index].free();
+        self.memory.pool().free(self.job(index));
+    }
+
+    /// What an administrator does about one job.
+    fn purge(&self, index: usize) -> Purged {
+        let purged = self.memory.pool().purge_one(self.job(index));
+        if purged == Purged::LetGo(Release::LastOut) {
+            self.free(index);
+        }
+        purged
+    }
+
+    /// A call of the session's begins. Whether it still holds its first job: it looks only when jobs were purged.
+    fn enter(&self, own: Party, known: u32) -> bool {
+        let entry = self.entry(own);
+        if !entry.enter() {
+            let entered = wait_for(
+                self.memory.bell(own),
+                None,
+                &mut NoVigil,
+                || entry.await_entry(),
+                || entry.enter().then_some(()),
+            );
+            assert_eq!(entered, Some(()));
+        }
+        entry.purges() == known || self.holds(0)
+    }
+
+    fn holds(&self, index: usize) -> bool {
+        let job = self.job(index);
+        let now = self.memory.slot(job).word.load_if(job.generation);
+        now.is_some_and(|now| now.leader())
+    }
+
+    /// The call ends. How often the session was asked to purge its own.
+    fn leave(&self, own: Party) -> u32 {
+        let mut asked = 0;
+        while !self.entry(own).leave() {
+            asked += 1;
+            for index in 0..self.jobs.len() {
+                if self.holds(index) {
+                    self.let_go(index);
+                }
+            }
+        }
+        asked
+    }
+
+    /// The session lets go of a job.
+    fn let_go(&self, index: usize) {
+        let job = self.job(index);
+        if self.memory.slot(job).word.detach(job.generation) == Release::LastOut {
+            self.free(index);
+        }
+    }
+
+    fn assert_freed(&self) {
+        for block in &self.blocks {
+            assert_eq!(block.frees(), 1);
+        }
+        assert_eq!(self.memory.jobs().used(), 0);
+    }
+}
+
+/// A session looks at its job, in one call and in another, while an administrator purges it: it is purged before or
+/// after a call, or by the session itself, which was asked, when it leaves. It is freed once, and nobody looks at it
+/// after that.
+///
+/// Two threads, every interleaving.
+#[test]
+fn a_job_is_not_purged_while_its_session_looks_at_it() {
+    loom::model(|| {
+        let world = with_finished(1);
+        let own = process(SESSION);
+        let known = world.entry(own).purges();
+        let session = {
+            let world = world.clone();
+            thread::spawn(move || {
+                let mut asked = 0;
+                for _ in 0..2 {
+                    if world.enter(own, known) && asked == 0 {
+                        let _ = world.blocks[0].read();
+                    }
+                    asked += world.leave(own);
+                }
+                asked
+            })
+        };
+        let purged = world.purge(0);
+        let asked = session.join().unwrap();
+        match purged {
+            Purged::LetGo(release) => assert_eq!((release, asked), (Release::LastOut, 0)),
+            Purged::Asked => assert_eq!(asked, 1),
+            Purged::Kept => panic!("it could have been purged"),
+        }
+        world.assert_freed();
+    });
+}
+
+/// A session that finds its job being purged sleeps, and is woken when that is over.
+///
+/// Two threads, every interleaving.
+#[test]
+fn a_session_that_waits_to_enter_is_woken() {
+    loom::model(|| {
+        let world = with_finished(1);
+        let own = process(SESSION);
+        let administrator = {
+            let world = world.clone();
+            thread::spawn(move || world.purge(0))
+        };
+        let _ = world.enter(own, 0);
+        let _ = world.leave(own);
+        let _ = administrator.join().unwrap();
+        world.assert_freed();
+    });
+}
+
+/// Two administrators purge both jobs of a session, in the opposite order: none is left, and each is freed once.
+///
+/// Three threads, at most three preemptions.
+#[test]
+fn two_purges_at_once_leave_nothing() {
+    checked(3, || {
+        let world = with_finished(2);
+        let purges = [[0, 1], [1, 0]].map(|order| {
+            let world = world.clone();
+            thread::spawn(move || {
+                let told = order.map(|index| world.purge(index));
+                told.iter().filter(|told| **told != Purged::Kept).count()
+            })
+        });
+        let [one, other] = purges.map(|purge| purge.join().unwrap());
+        assert_eq!(one + other, 2, "a purge is told of once");
+        world.assert_freed();
+    });
+}
+
+/// The session ends while its job is purged, and the next one in its PGPROC begins, enters and leaves: the job is let
+/// go of and freed once, and what was meant for the session that has gone neither holds the other nor asks it.
+///
+/// Two threads, every interleaving.
+#[test]
+fn a_session_that_ends_leaves_the_gate_to_the_next() {
+    loom::model(|| {
+        let world = with_finished(1);
+        let (own, next) = (process(SESSION), Party::new(SESSION, 100));
+        let administrator = {
+            let world = world.clone();
+            thread::spawn(move || world.purge(0))
+        };
+        // In the middle of a call.
+        let _ = world.enter(own, 0);
+        world.let_go(0);
+        world.entry(own).abandon_gate();
+        let pool = world.memory.pool();
+        pool.locked(|scheduler| scheduler.depart(own));
+        pool.locked(|scheduler| scheduler.enrol(next));
+        let _ = world.enter(next, 0);
+        let asked = world.leave(next);
+        let purged = administrator.join().unwrap();
+        assert_eq!(asked, 0, "asked to purge for another, which was {purged:?}");
+        world.assert_freed();
+    });
+}
