@@ -64,6 +64,8 @@ impl World {
             "faults",
             &[
                 &format!("pg_background.max_jobs={SLOTS}"),
+                // The table is to be full, not a role at its limit.
+                &format!("pg_background.role_max_jobs={SLOTS}"),
                 // Segments are files in the server's directory, and can be counted.
                 "dynamic_shared_memory_type=mmap",
                 "max_connections=30",
