@@ -201,6 +201,7 @@ unsafe extern "C-unwind" fn step() {
     let Some(cluster) = attached() else { leave(0) };
     if latch::absorb() {
         reloaded();
+        shrink_at_rest(cluster);
     }
     configuration::publish();
     // The last round may have thrown while it had a job.
@@ -284,6 +285,21 @@ fn sleep(cluster: &'static Cluster) {
             .or_else(|| scheduler.awakened(worker, generation)),
     });
     note(next.unwrap_or(Next::Idle));
+}
+
+/// The configuration was read again between two sleeps: the pool may have to be smaller now, and nobody wakes an idle
+/// worker to tell it.
+fn shrink_at_rest(cluster: &'static Cluster) {
+    let Some(Me { place, .. }) = me().filter(|me| me.resting) else {
+        return;
+    };
+    let cap = cluster.worker_cap();
+    let next = cluster
+        .pool()
+        .locked(|scheduler| scheduler.shrink_idle(place.worker, place.generation, cap));
+    if let Some(next) = next {
+        note(next);
+    }
 }
 
 /// What is put off until the process really sleeps.
