@@ -2,9 +2,9 @@
 
 use crate::{CULPRIT, DATABASES, Run};
 use postgres::{Client, NoTls};
-use session_tests::pause;
+use session_tests::{LONG, pause, sqlstate};
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sessions that attack at a time, beside one that ends workers and one that comes and goes.
 pub const SESSIONS: usize = 6;
@@ -398,6 +398,13 @@ pub fn leave_running(client: &mut Client, chains: bool) {
         "SELECT pg_background_launch_v2('SELECT worst.heedless()');
          SELECT pg_background_launch_v2('SELECT pg_sleep(100)') FROM generate_series(1, 200)"
     };
+    // A job of the attack that did not heed its cancel may run still: until it has ended, new ones are refused.
+    let start = Instant::now();
+    while let Err(error) = client.batch_execute("SELECT pg_background_submit_v2('SELECT 1')") {
+        assert_eq!(sqlstate(Err::<(), _>(error)), "55000");
+        assert!(start.elapsed() < LONG, "the role is refused for ever");
+        pause(Duration::from_millis(50));
+    }
     client
         .batch_execute(&format!(
             "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000;
