@@ -6,7 +6,7 @@ export PG_CONFIG
 endif
 
 .PHONY: help demo demo-stop demo-shards book test test-matrix install bench bench-engine bench-compare \
-	loom loom-mutants shuttle miri memcheck chaos worst faults debug5 lint setup assertions valgrind package deb dist
+	loom loom-mutants shuttle miri memcheck chaos worst faults debug5 lint setup assertions valgrind sanitizers package deb dist
 
 help:
 	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
@@ -29,6 +29,7 @@ help:
 	@echo 'make debug5        the server tests with every message printed'
 	@echo 'make assertions    the server tests on a PostgreSQL that checks itself, built for it'
 	@echo 'make valgrind      some of them under valgrind'
+	@echo 'make sanitizers    all of them with the sanitizers for addresses and undefined behaviour'
 	@echo 'make deb           a Debian package for the server of PG_CONFIG; make package tests one'
 	@echo 'make dist          an archive of the last commit, as PGXN wants it'
 	@echo 'make lint          format, clippy, rustdoc, house rules'
@@ -97,6 +98,9 @@ assertions:
 
 valgrind:
 	@ci/assertions valgrind
+
+sanitizers:
+	@ci/assertions sanitizers
 
 package:
 	@ci/package
