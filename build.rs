@@ -8,13 +8,15 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 16] = [
     "root.c",
     "execute.c",
     "session.c",
     "settings.c",
     "signal.c",
     "comm.c",
+    "error.c",
+    "convert.c",
     "memory.c",
     "rows.c",
     "record.c",

@@ -499,16 +499,11 @@ unsafe fn convert(step: Step, records: *mut Records, value: pg_sys::Datum) -> pg
             Conversion::Localize => localize(),
             Conversion::ToText { function, record } => {
                 let value = if record { localize() } else { value };
-                let text = pg_sys::OidOutputFunctionCall(function, value);
-                pg_sys::Datum::from(pg_sys::cstring_to_text(text))
+                guarded(|| shim::pgb_text_of(function, value))
             }
-            Conversion::Coerce { function, typmod } => pg_sys::OidFunctionCall3Coll(
-                function,
-                pg_sys::InvalidOid,
-                value,
-                pg_sys::Datum::from(typmod),
-                pg_sys::Datum::from(false),
-            ),
+            Conversion::Coerce { function, typmod } => {
+                guarded(|| shim::pgb_coerce_length(function, value, typmod))
+            }
         }
     }
 }

@@ -106,6 +106,26 @@ extern void pgb_mute_messages(void);
 extern void pgb_port_without_client(void);
 extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
 
+/* error.c */
+typedef struct PgbAttempt
+{
+	MemoryContext context;
+	struct ResourceOwnerData *owner;
+} PgbAttempt;
+
+extern void pgb_noting_errors(void (*call) (void *), void *arg);
+extern const ErrorData *pgb_noted_error(void);
+extern void pgb_forget_error(void);
+extern void pgb_raise_noted_error(void) __attribute__((noreturn));
+extern bool pgb_begin_attempt(PgbAttempt *attempt);
+extern void pgb_end_attempt(const PgbAttempt *attempt, bool succeeded);
+
+/* convert.c */
+extern Datum pgb_text_of(Oid output, Datum value);
+extern Datum pgb_coerce_length(Oid coercion, Datum value, int32 typmod);
+extern void pgb_check_domain(Oid domain, Datum row);
+extern void pgb_parse_type(const char *name, Oid *type, int32 *typmod);
+
 /* memory.c */
 /* Not the server's macro, which has another name since 18. */
 extern void pgb_end_session_without_memory(Size size) __attribute__((noreturn));
