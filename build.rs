@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 16] = [
     "memory.c",
     "rows.c",
     "record.c",
+    "lasting.c",
     "shape.c",
     "json.c",
     "spill.c",
