@@ -49,18 +49,19 @@ typedef struct TypePlan
 	int32		typmod;
 	FmgrInfo	output;			/* TO_TEXT */
 	struct RowPlan *row;		/* TO_RECORD */
-	struct TypePlan *element;		/* TO_ARRAY */
+	struct TypePlan *element;	/* TO_ARRAY */
 } TypePlan;
 
 /* What becomes of the columns of a row type. */
 typedef struct RowPlan
 {
 	int32		number;			/* of an anonymous one: key of the table */
-	uint64		identifier;		/* of a named one: what the type cache says of its columns */
+	Oid			named;			/* or the type, */
+	uint64		identifier;		/* and what the type cache said of its columns */
 	TupleDesc	desc;
 	TupleDesc	into;			/* NULL: as it is, unless there are records in it that change */
 	bool		holds_records;
-	TypePlan	  **columns;		/* NULL: dropped */
+	TypePlan  **columns;		/* NULL: dropped */
 } RowPlan;
 
 struct PgbLasting
@@ -199,6 +200,7 @@ to_record(PgbLasting *lasting, TypePlan *plan)
 	plan->way = TO_RECORD;
 	plan->type = RECORDOID;
 	plan->row = palloc0(sizeof(RowPlan));
+	plan->row->named = plan->from;
 	plan->row->desc = lookup_rowtype_tupdesc_copy(plan->from, -1);
 	plan->row->identifier = lookup_type_cache(plan->from, TYPECACHE_TUPDESC)->tupDesc_identifier;
 	plan_columns(lasting, plan->row, true);
@@ -400,13 +402,14 @@ plan_of_record(PgbLasting *lasting, int32 number)
 	return row;
 }
 
+/* A function in the statement can alter a type between two rows. */
 static void
-check_shape(const TypePlan *plan)
+check_shape(const RowPlan *row)
 {
-	if (lookup_type_cache(plan->from, TYPECACHE_TUPDESC)->tupDesc_identifier != plan->row->identifier)
+	if (lookup_type_cache(row->named, TYPECACHE_TUPDESC)->tupDesc_identifier != row->identifier)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("row type %s was altered while rows of it were sent", format_type_be(plan->from))));
+				 errmsg("row type %s was altered while rows of it were sent", format_type_be(row->named))));
 }
 
 static Datum
@@ -450,7 +453,7 @@ convert(PgbLasting *lasting, const TypePlan *plan, Oid type, Datum value)
 			pfree(text);
 			return result;
 		case TO_RECORD:
-			check_shape(plan);
+			check_shape(plan->row);
 			header = DatumGetHeapTupleHeader(value);
 			result = convert_row(lasting, plan->row, header, value);
 			if ((Pointer) header != DatumGetPointer(value))

@@ -145,6 +145,7 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	ParamListInfo params = get_fn_expr_variadic(fcinfo->flinfo) ?
 		from_array(fcinfo, first) : from_arguments(fcinfo, first);
 	PgbRecords *records = pgb_records(CurrentMemoryContext);
+	PgbLasting *lasting = NULL;
 	StringInfoData descriptions;
 	Size		size;
 	int32		described;
@@ -156,8 +157,12 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	{
 		ParamExternData *param = &params->params[i];
 
-		if (!param->isnull && pgb_may_hold_record(param->ptype))
-			pgb_announce_records(records, param->ptype, param->value, &descriptions);
+		if (param->isnull || !pgb_may_hold_record(param->ptype))
+			continue;
+		if (lasting == NULL)
+			lasting = pgb_lasting();
+		param->value = pgb_make_record_last(lasting, param->ptype, param->value);
+		pgb_announce_records(records, param->ptype, param->value, &descriptions);
 	}
 	described = descriptions.len;
 	size = add_size(EstimateParamListSpace(params), sizeof(int32) + sizeof(described));
