@@ -8,16 +8,19 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 17] = [
     "root.c",
     "execute.c",
     "session.c",
     "settings.c",
     "signal.c",
     "comm.c",
+    "error.c",
+    "convert.c",
     "memory.c",
     "rows.c",
     "record.c",
+    "lasting.c",
     "shape.c",
     "json.c",
     "spill.c",

@@ -4,7 +4,8 @@
 //! installing script itself: what it writes is ours, see below). Each is a C function of PostgreSQL's
 //! version 1 calling convention, made by [`sql_function!`]. An error of our own becomes an `ereport` in
 //! [`call`], and nowhere else. An error of a *job* is raised there too, by the shim, after every Rust frame
-//! with something to destroy has been left: so it keeps all its fields.
+//! with something to destroy has been left: so it keeps all its fields. So does an error of the server, or of users'
+//! code that a function called (their casts, domains, output functions).
 //!
 //! Several SQL functions share a C function: the spellings of different versions, and overloads. Where they
 //! differ, the C function looks at how many arguments the call has and at the declared result. Composite types
@@ -41,7 +42,7 @@ use crate::engine::memory;
 use crate::leader::many::{self as handles, Handle};
 use crate::leader::session::{self, Name};
 use crate::pg::array;
-use crate::pg::error::{Error, Failure};
+use crate::pg::error::{self, Caught, Error, Failure};
 use crate::pg::rows::Caller;
 use crate::pg::tuple::{Value, composite, composite_by_name};
 use crate::pg::{settings, shim};
@@ -49,6 +50,7 @@ use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 // `cargo pgrx install` and `package` do not copy the script that installs: they write one from what they find
 // in a section of the library, where this puts ours. (50 kB of the file that no process ever looks at.)
@@ -205,6 +207,8 @@ enum Outcome {
         len: i32,
         pid: i32,
     },
+    /// With an error that the shim has noted.
+    Threw,
 }
 
 /// elog.h's ERROR.
@@ -218,17 +222,23 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
     // SAFETY: nothing above this frame but the server. The guard turns a panic into an error.
     let outcome = unsafe {
         pgrx_extern_c_guard(move || {
-            settings::define();
-            let _call = session::Call::begin();
-            match body(Arguments(fcinfo)) {
-                Ok(value) => Outcome::Value(value),
-                Err(Failure::Own(error)) => error.raise(),
-                Err(Failure::Job { message, pid }) => Outcome::JobFailed {
-                    message: message.start().cast(),
-                    len: message.len() as i32,
-                    pid,
-                },
-            }
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                settings::define();
+                let _call = session::Call::begin();
+                match body(Arguments(fcinfo)) {
+                    Ok(value) => Outcome::Value(value),
+                    Err(Failure::Own(error)) => error.raise(),
+                    Err(Failure::Job { message, pid }) => Outcome::JobFailed {
+                        message: message.start().cast(),
+                        len: message.len() as i32,
+                        pid,
+                    },
+                }
+            }));
+            outcome.unwrap_or_else(|payload| match error::caught(&*payload) {
+                Caught::Noted(_) => Outcome::Threw,
+                _ => resume_unwind(payload),
+            })
         })
     };
     match outcome {
@@ -238,6 +248,8 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
             shim::pgb_raise_message(message, len, ERROR_LEVEL, pid);
             unreachable!("an error was raised")
         },
+        // SAFETY: as above.
+        Outcome::Threw => unsafe { shim::pgb_raise_noted_error() },
     }
 }
 

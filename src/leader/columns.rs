@@ -31,6 +31,18 @@ pub struct JobColumn<'a> {
     pub typmod: i32,
     /// Name.
     pub name: &'a CStr,
+    /// Where its values are in a row that is sent.
+    source: usize,
+    /// What its values were made into, for a reader who does not find the type.
+    lasting: Option<Lasting<'a>>,
+}
+
+/// A type that values are of when theirs is gone.
+#[derive(Clone, Copy, Debug)]
+struct Lasting<'a> {
+    type_oid: pg_sys::Oid,
+    shape: &'a Shape,
+    typmod: i32,
 }
 
 /// What has to be done with the values of a column.
@@ -56,6 +68,8 @@ enum Conversion {
 struct Step {
     conversion: Conversion,
     type_oid: pg_sys::Oid,
+    /// Where the value is in a row that is sent.
+    source: usize,
     /// The caller's column that it goes to.
     target: usize,
 }
@@ -69,7 +83,7 @@ pub struct Conversions {
 /// Columns of a job's result.
 pub type JobColumns = SmallVec<[JobColumn<'static>; 8]>;
 
-/// Reads a description (`shim.h`): count, then type, shape, typmod and name of each column.
+/// Reads a description (`shim.h`).
 #[allow(
     clippy::disallowed_methods,
     reason = "at most as many as a row has columns"
@@ -81,22 +95,78 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
         *rest = tail;
         *word
     };
+    let described = |rest: &mut &'static [u8]| {
+        let type_oid = pg_sys::Oid::from(u32::from_ne_bytes(word(rest)));
+        let (shape, tail) = rest.split_first_chunk::<SHAPE_SIZE>().expect("a shape");
+        *rest = tail;
+        let typmod = i32::from_ne_bytes(word(rest));
+        Lasting {
+            type_oid,
+            shape,
+            typmod,
+        }
+    };
     let count = i32::from_ne_bytes(word(&mut rest));
-    (0..count)
-        .map(|_| {
-            let type_oid = pg_sys::Oid::from(u32::from_ne_bytes(word(&mut rest)));
-            let (shape, tail) = rest.split_first_chunk::<SHAPE_SIZE>().expect("a shape");
+    let mut behind = count as usize;
+    (0..count as usize)
+        .map(|index| {
+            let first = described(&mut rest);
+            let (twice, tail) = rest.split_first().expect("a byte");
             rest = tail;
-            let typmod = i32::from_ne_bytes(word(&mut rest));
+            let lasting = (*twice != 0).then(|| described(&mut rest));
+            let source = match lasting {
+                None => index,
+                Some(_) => {
+                    behind += 1;
+                    behind - 1
+                }
+            };
             let name = CStr::from_bytes_until_nul(rest).expect("a zero-terminated name");
             rest = &rest[name.count_bytes() + 1..];
             JobColumn {
-                type_oid,
-                shape,
-                typmod,
+                type_oid: first.type_oid,
+                shape: first.shape,
+                typmod: first.typmod,
                 name,
+                source,
+                lasting,
             }
         })
+        .collect()
+}
+
+/// The columns as the reader can have them: when one of those types that the job has made is gone, all such values are
+/// taken as what they were made into.
+pub fn settle(columns: &mut [JobColumn<'_>]) {
+    let is_gone = |column: &JobColumn<'_>| {
+        column.lasting.is_some() && (is_missing(column) || is_altered(column))
+    };
+    if !columns.iter().any(is_gone) {
+        return;
+    }
+    for (index, column) in columns.iter_mut().enumerate() {
+        if let Some(lasting) = column.lasting.take() {
+            column.type_oid = lasting.type_oid;
+            column.shape = lasting.shape;
+            column.typmod = lasting.typmod;
+            column.source = index;
+        }
+    }
+}
+
+/// Types and modifiers of the values in a row that is sent, in their order.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has columns"
+)]
+pub fn sent(columns: &[JobColumn<'_>]) -> SmallVec<[(pg_sys::Oid, i32); 8]> {
+    let in_place = columns.iter().map(|column| match column.lasting {
+        Some(lasting) => (lasting.type_oid, lasting.typmod),
+        None => (column.type_oid, column.typmod),
+    });
+    let behind = columns.iter().filter(|column| column.lasting.is_some());
+    in_place
+        .chain(behind.map(|column| (column.type_oid, column.typmod)))
         .collect()
 }
 
@@ -386,10 +456,11 @@ pub fn plan(
         steps.push(Step {
             conversion,
             type_oid: column.type_oid,
+            source: column.source,
             target,
         });
     }
-    let keep = |step: &Step| step.conversion == Conversion::Keep;
+    let keep = |step: &Step| step.conversion == Conversion::Keep && step.source == step.target;
     let identity = wanted.len() == expected.len() && steps.iter().all(keep);
     Ok(Conversions { steps, identity })
 }
@@ -407,6 +478,7 @@ pub fn plan_as_is(job: &[JobColumn<'_>]) -> Conversions {
             false => Conversion::Keep,
         },
         type_oid: column.type_oid,
+        source: column.source,
         target,
     });
     Conversions {
@@ -468,7 +540,7 @@ impl Conversions {
     /// Converts the values of one row, in the current memory context.
     ///
     /// # Safety
-    /// `values` and `nulls` are a row of the job's types; `records` knows the row types in it.
+    /// `values` and `nulls` are a row as it was sent; `records` knows the row types in it.
     pub unsafe fn apply(
         &self,
         records: *mut Records,
@@ -476,12 +548,12 @@ impl Conversions {
         (into, into_nulls): (&mut [pg_sys::Datum], &mut [bool]),
     ) {
         into_nulls.fill(true);
-        for (step, (value, null)) in self.steps.iter().zip(values.iter().zip(nulls)) {
-            if *null {
+        for step in &self.steps {
+            if nulls[step.source] {
                 continue;
             }
             // SAFETY: the functions were looked up for the type that the value has.
-            into[step.target] = unsafe { convert(*step, records, *value) };
+            into[step.target] = unsafe { convert(*step, records, values[step.source]) };
             into_nulls[step.target] = false;
         }
     }
@@ -499,16 +571,11 @@ unsafe fn convert(step: Step, records: *mut Records, value: pg_sys::Datum) -> pg
             Conversion::Localize => localize(),
             Conversion::ToText { function, record } => {
                 let value = if record { localize() } else { value };
-                let text = pg_sys::OidOutputFunctionCall(function, value);
-                pg_sys::Datum::from(pg_sys::cstring_to_text(text))
+                guarded(|| shim::pgb_text_of(function, value))
             }
-            Conversion::Coerce { function, typmod } => pg_sys::OidFunctionCall3Coll(
-                function,
-                pg_sys::InvalidOid,
-                value,
-                pg_sys::Datum::from(typmod),
-                pg_sys::Datum::from(false),
-            ),
+            Conversion::Coerce { function, typmod } => {
+                guarded(|| shim::pgb_coerce_length(function, value, typmod))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::pg::rows::{Caller, Store};
 use crate::pg::shim::{self, Json, Records, Watch, frame, guarded};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use std::ffi::CStr;
 
 /// What rows shall become.
 #[derive(Clone, Copy)]
@@ -63,18 +64,36 @@ impl Row<'_> {
     }
 }
 
-/// The row types of the job's columns as a slot can have them.
+/// The columns of a row.
+///
+/// # Safety
+/// In a memory context that lives as long as it is used.
+unsafe fn descriptor<'a>(
+    columns: impl ExactSizeIterator<Item = (pg_sys::Oid, i32, Option<&'a CStr>)>,
+) -> pg_sys::TupleDesc {
+    // SAFETY: by the caller; types that are there.
+    unsafe {
+        let desc = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
+        for (number, (type_oid, typmod, name)) in (1..).zip(columns) {
+            let name = name.map_or(std::ptr::null(), CStr::as_ptr);
+            pg_sys::TupleDescInitEntry(desc, number, name, type_oid, typmod, 0);
+        }
+        desc
+    }
+}
+
+/// For rows as they are sent.
 ///
 /// # Safety
 /// In a memory context that lives as long as the slot.
 unsafe fn slot_for(job: &columns::JobColumns) -> *mut pg_sys::TupleTableSlot {
+    let sent = columns::sent(job);
     // SAFETY: by the caller.
     unsafe {
-        let desc = pg_sys::CreateTemplateTupleDesc(job.len() as i32);
-        for (number, column) in (1..).zip(job) {
-            let name = column.name.as_ptr();
-            pg_sys::TupleDescInitEntry(desc, number, name, column.type_oid, column.typmod, 0);
-        }
+        let columns = sent
+            .iter()
+            .map(|&(type_oid, typmod)| (type_oid, typmod, None));
+        let desc = descriptor(columns);
         pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple)
     }
 }
@@ -133,7 +152,8 @@ impl Converter {
             }
             return Ok(converter);
         };
-        let job = columns::parse_description(description);
+        let mut job = columns::parse_description(description);
+        columns::settle(&mut job);
         columns::check_types(&job)?;
         converter.watches |= columns::has_alterable_types(&job);
         // SAFETY: just made.
@@ -146,7 +166,10 @@ impl Converter {
             within(context, || {
                 converter.slot = slot_for(&job);
                 if let Wanted::Json = wanted {
-                    let desc = (*converter.slot).tts_tupleDescriptor;
+                    let columns = job.iter();
+                    let desc = descriptor(
+                        columns.map(|column| (column.type_oid, column.typmod, Some(column.name))),
+                    );
                     let json = guarded(|| shim::pgb_json(desc));
                     converter.plan = Plan::Json(json, columns::plan_as_is(&job));
                     converter.localized = (vec![Datum::null(); job.len()], vec![true; job.len()]);

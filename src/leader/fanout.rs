@@ -46,6 +46,7 @@ use crate::pg::latch;
 use crate::pg::local::Local;
 use crate::pg::memory::Bytes;
 use crate::pg::settings::{self, OnExhaustion};
+use crate::pg::subtransaction::{self, Refused};
 use crate::pg::tuple::Value;
 use arrayvec::ArrayString;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
@@ -135,7 +136,8 @@ fn statements_of(
     Ok(statements)
 }
 
-/// The rows of a job that has completed, as a JSON array in `memory`; `None`: its statement returns none.
+/// The rows of a job that has completed, as a JSON array; `None`: its statement returns none. Memory for the reading
+/// comes from `memory`.
 fn result_of(
     cluster: &'static Cluster,
     job: JobId,
@@ -146,6 +148,14 @@ fn result_of(
     let mut rows = unsafe { JsonArray::begin(cluster, job, pid, memory)? };
     rows.take(true)?;
     Ok(rows.finish().map(|(array, _)| array))
+}
+
+/// Why there is no result.
+enum Unread {
+    /// That is what the statement's row says.
+    Refused(Refused),
+    /// It ends the call.
+    Failed(Failure),
 }
 
 impl Fanout {
@@ -374,7 +384,7 @@ impl Fanout {
 
     /// Makes the row of a job that has finished.
     fn land(&mut self, at: usize) -> Result<Row, Failure> {
-        let (cluster, memory) = (self.cluster, self.memory);
+        let cluster = self.cluster;
         let Flight { job, index } = self.flights[at];
         let slot = cluster.slot(job);
         let phase = slot.word.load().phase();
@@ -386,22 +396,19 @@ impl Fanout {
             }
         };
         if phase == Phase::Completed {
-            // A result that cannot be given back (a type that went with its job, for one) does not undo
-            // its statement, nor end the others.
-            let (result, sqlstate, message) = match result_of(cluster, job, memory) {
+            // Before it is read: a reading that fails half-way lets go of the job.
+            let (tag, row_count) = Block::of(cluster, job).completion();
+            // A result that cannot be given back (a type that was dropped, a cast that raises, a value that JSON
+            // cannot have) does not undo its statement, nor end the others.
+            let (result, sqlstate, message) = match self.result_of(job) {
                 Ok(result) => (
                     result.map_or(Value::NULL, Value::of),
                     Value::NULL,
                     Value::NULL,
                 ),
-                Err(Failure::Own(error)) if !self.fail_fast => (
-                    Value::NULL,
-                    Value::text(&error.sqlstate()),
-                    Value::text(error.message.as_bytes()),
-                ),
-                Err(failure) => return Err(failure),
+                Err(Unread::Refused(refused)) => (Value::NULL, refused.sqlstate, refused.message),
+                Err(Unread::Failed(failure)) => return Err(failure),
             };
-            let (tag, row_count) = Block::of(cluster, job).completion();
             fault!("statement-landed");
             self.remove(at);
             return Ok([
@@ -430,6 +437,32 @@ impl Fanout {
         let row = failed(index, error.sqlstate(), message, elapsed);
         self.remove(at);
         Ok(row)
+    }
+
+    /// The rows of a job that has completed, as a JSON array; `None`: its statement returns none. What code of users
+    /// or of the server raises while they are converted is the statement's error, unless the first error ends the call.
+    fn result_of(&self, job: JobId) -> Result<Option<pg_sys::Datum>, Unread> {
+        let (cluster, memory) = (self.cluster, self.memory);
+        let read = || result_of(cluster, job, memory);
+        // Tags alone are not converted.
+        let has_rows = Block::of(cluster, job).description().is_some();
+        let outcome = if self.fail_fast || !has_rows {
+            Ok(read())
+        } else {
+            subtransaction::attempt(read)
+        };
+        let refused = match outcome {
+            Ok(Ok(result)) => return Ok(result),
+            Ok(Err(Failure::Own(error))) if !self.fail_fast => Refused {
+                sqlstate: Value::text(&error.sqlstate()),
+                message: Value::text(error.message.as_bytes()),
+            },
+            Ok(Err(failure)) => return Err(Unread::Failed(failure)),
+            Err(refused) => refused,
+        };
+        // SAFETY: the reading that has failed is the only one.
+        unsafe { pg_sys::MemoryContextDeleteChildren(memory) };
+        Err(Unread::Refused(refused))
     }
 
     /// Lets go of a job whose row was made.

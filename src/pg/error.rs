@@ -2,12 +2,19 @@
 //!
 //! Functions of the leader return [`Failure`]; it becomes an `ereport` in one place, at the API's edge
 //! ([`crate::api`]). Where C calls in from the middle of a query, [`Error::raise`] does it at once. An error of a *job* is raised there by the shim, with all the fields it had.
+//!
+//! An error of the server, or of users' code that it calls, passes as a panic through the functions of the leader. The
+//! panic keeps only some of its fields; the shim keeps a copy of the whole (`error.c`), which is what is raised again.
 
 use crate::engine::memory::OutOfMemory;
 use crate::pg::memory::Bytes;
+use crate::pg::shim;
 use pgrx::PgLogLevel;
+use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
-use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
+use std::any::Any;
+use std::ffi::CStr;
 use std::fmt::{Display, Write};
 
 /// An error of our own.
@@ -74,9 +81,9 @@ impl Error {
         Self::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
     }
 
-    /// Its SQLSTATE as five characters, unpacked as elog.h packs it: six bits each, from the lowest.
+    /// Its SQLSTATE as five characters.
     pub fn sqlstate(&self) -> [u8; 5] {
-        std::array::from_fn(|at| ((self.code as u32 >> (6 * at)) & 0x3f) as u8 + b'0')
+        sqlstate(self.code as i32)
     }
 
     /// Adds a detail.
@@ -104,6 +111,84 @@ impl Error {
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(text(hint));
         self
+    }
+}
+
+/// An SQLSTATE as five characters, unpacked as elog.h packs it: six bits each, from the lowest.
+fn sqlstate(code: i32) -> [u8; 5] {
+    std::array::from_fn(|at| ((code >> (6 * at)) & 0x3f) as u8 + b'0')
+}
+
+/// What a panic is about.
+pub enum Caught {
+    /// The error that the shim has noted.
+    Noted(&'static pg_sys::ErrorData),
+    /// Another error of the server, or one of ours that was raised.
+    Report {
+        /// SQLSTATE.
+        code: PgSqlErrorCode,
+        /// Primary message.
+        message: Bytes,
+    },
+    /// Something that must not be: a bug.
+    Bug,
+}
+
+/// What the panic with this payload is about. A noted error stays until [`forget`].
+pub fn caught(payload: &(dyn Any + Send)) -> Caught {
+    let report = match payload.downcast_ref::<CaughtError>() {
+        Some(CaughtError::PostgresError(report)) => {
+            if let Some(noted) = noted(report) {
+                return Caught::Noted(noted);
+            }
+            Some(report)
+        }
+        Some(CaughtError::ErrorReport(report)) => Some(report),
+        Some(CaughtError::RustPanic { .. }) => None,
+        None => payload.downcast_ref::<ErrorReportWithLevel>(),
+    };
+    report.map_or(Caught::Bug, |report| Caught::Report {
+        code: report.sql_error_code(),
+        message: Bytes::copy(report.message().as_bytes()),
+    })
+}
+
+/// The error that was noted last, if it is the one that the report is of: between the two the server may have thrown
+/// another, which was not noted.
+fn noted(report: &ErrorReportWithLevel) -> Option<&'static pg_sys::ErrorData> {
+    // SAFETY: stays until the next is noted, or it is forgotten; the server's texts are zero-terminated.
+    unsafe {
+        let noted = shim::pgb_noted_error().as_ref()?;
+        let is = |text: *const std::ffi::c_char, reported: &str| {
+            text.is_null() || CStr::from_ptr(text).to_string_lossy() == reported
+        };
+        let same = u32::try_from(noted.lineno) == Ok(report.line_number())
+            && is(noted.filename, report.file())
+            && is(noted.message, report.message());
+        same.then_some(noted)
+    }
+}
+
+/// Forgets what was noted.
+pub fn forget() {
+    // SAFETY: nobody refers to it any more.
+    unsafe { shim::pgb_forget_error() };
+}
+
+impl Caught {
+    /// SQLSTATE and primary message; `None`: it is no error.
+    pub fn summary(&self) -> Option<([u8; 5], &[u8])> {
+        match self {
+            Self::Noted(noted) if noted.message.is_null() => {
+                Some((sqlstate(noted.sqlerrcode), &[][..]))
+            }
+            // SAFETY: a zero-terminated text.
+            Self::Noted(noted) => Some((sqlstate(noted.sqlerrcode), unsafe {
+                CStr::from_ptr(noted.message).to_bytes()
+            })),
+            Self::Report { code, message } => Some((sqlstate(*code as i32), message.bytes())),
+            Self::Bug => None,
+        }
     }
 }
 

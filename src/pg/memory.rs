@@ -37,6 +37,12 @@ impl Bytes {
     pub fn len(self) -> usize {
         self.len
     }
+
+    /// They themselves; as long as their context.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `copy` has filled so many.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
 }
 
 impl std::fmt::Debug for Bytes {

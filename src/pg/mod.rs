@@ -21,6 +21,7 @@
 //! | [`mod@tuple`] | values that go to and come from SQL |
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
+//! | [`subtransaction`] | going on after an error of the server |
 //! | [`text`] | texts in the server's encoding |
 //! | [`shim`] | what the C shim offers |
 //! | [`trace`] | DEBUG lines for the transitions of jobs |
@@ -49,6 +50,7 @@ pub mod segment;
 pub mod settings;
 pub mod shim;
 pub mod spill;
+pub mod subtransaction;
 pub mod text;
 pub mod trace;
 pub mod tuple;

@@ -175,8 +175,8 @@ impl Caller {
             let tuple = pg_sys::heap_form_tuple(desc, values, nulls);
             let row = pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data);
             if self.is_particular() {
-                let none = std::ptr::null_mut();
-                pg_sys::domain_check(row, false, self.domain, none, std::ptr::null_mut());
+                let domain = self.domain;
+                guarded(|| shim::pgb_check_domain(domain, row));
             }
             row
         }

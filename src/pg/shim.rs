@@ -5,6 +5,7 @@
 
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_void};
+use std::mem::MaybeUninit;
 
 /// Who a session is, or a job runs as. Layout as in `shim.h`.
 #[repr(C)]
@@ -91,6 +92,15 @@ pub struct Json {
     _opaque: [u8; 0],
 }
 
+/// Where a subtransaction was begun (`error.c`).
+#[repr(C)]
+pub struct Attempt {
+    /// The memory context there.
+    pub context: pg_sys::MemoryContext,
+    /// The resource owner there.
+    pub owner: pg_sys::ResourceOwner,
+}
+
 /// Bits of `pgb_current_flags`.
 pub mod flag {
     /// The running job was asked to be canceled.
@@ -155,6 +165,20 @@ unsafe extern "C-unwind" {
     pub fn pgb_mute_messages();
     pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
+    pub fn pgb_noting_errors(call: unsafe extern "C-unwind" fn(*mut c_void), arg: *mut c_void);
+    pub fn pgb_noted_error() -> *const pg_sys::ErrorData;
+    pub fn pgb_forget_error();
+    pub fn pgb_raise_noted_error() -> !;
+    pub fn pgb_begin_attempt(attempt: *mut Attempt) -> bool;
+    pub fn pgb_end_attempt(attempt: *const Attempt, succeeded: bool);
+    pub fn pgb_text_of(output: pg_sys::Oid, value: pg_sys::Datum) -> pg_sys::Datum;
+    pub fn pgb_coerce_length(
+        coercion: pg_sys::Oid,
+        value: pg_sys::Datum,
+        typmod: i32,
+    ) -> pg_sys::Datum;
+    pub fn pgb_check_domain(domain: pg_sys::Oid, row: pg_sys::Datum);
+    pub fn pgb_parse_type(name: *const c_char, type_oid: *mut pg_sys::Oid, typmod: *mut i32);
     pub fn pgb_end_session_without_memory(size: usize) -> !;
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
     pub fn pgb_shape(type_oid: pg_sys::Oid) -> ShapeOfType;
@@ -209,12 +233,44 @@ unsafe extern "C-unwind" {
     pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
 }
 
-/// Calls the shim; an error thrown in there unwinds from here.
+/// A call, and room for what it returns.
+struct Call<F, R> {
+    body: MaybeUninit<F>,
+    result: MaybeUninit<R>,
+}
+
+/// # Safety
+/// `call` is a [`Call`] with these types, whose body was not taken yet.
+unsafe extern "C-unwind" fn perform<F: FnOnce() -> R, R>(call: *mut c_void) {
+    // SAFETY: by the caller.
+    unsafe {
+        let call = call.cast::<Call<F, R>>();
+        let body = (*call).body.assume_init_read();
+        (*call).result.write(body());
+    }
+}
+
+/// Calls the shim; an error thrown in there unwinds from here, and is noted with all its fields
+/// ([`crate::pg::error::caught`]).
 ///
 /// # Safety
 /// `call` must do nothing but call one function of the shim or of the server: a frame with a destructor
-/// inside it would be jumped over.
+/// inside it would be jumped over. A function of the server as pgrx binds it has a guard of its own, so that its error
+/// is not noted.
 pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
-    // SAFETY: on the main thread, and by the caller's promise there is nothing to be destroyed.
-    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(call) }
+    fn performer<F: FnOnce() -> R, R>(_: &Call<F, R>) -> unsafe extern "C-unwind" fn(*mut c_void) {
+        perform::<F, R>
+    }
+    let mut call = Call {
+        body: MaybeUninit::new(call),
+        result: MaybeUninit::uninit(),
+    };
+    let perform = performer(&call);
+    let place = (&raw mut call).cast();
+    // SAFETY: on the main thread, and by the caller's promise there is nothing to be destroyed. It returns when there
+    // is a result.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| pgb_noting_errors(perform, place));
+        call.result.assume_init()
+    }
 }

@@ -1,6 +1,7 @@
 //! Texts in the server's encoding.
 
 use crate::engine::text;
+use crate::pg::shim::{self, guarded};
 use crate::pg::tuple::Value;
 use arrayvec::ArrayVec;
 use pgrx::pg_sys;
@@ -101,19 +102,8 @@ pub fn is_like(text: &[u8], pattern: Value) -> bool {
 /// The type with this name, and its modifier. The server's error for what is none.
 pub fn parse_type(name: &std::ffi::CStr) -> (pg_sys::Oid, i32) {
     let (mut oid, mut typmod) = (pg_sys::InvalidOid, -1);
+    let (name, into_oid, into_typmod) = (name.as_ptr(), &raw mut oid, &raw mut typmod);
     // SAFETY: the text is zero-terminated; throws when it names no type.
-    unsafe { parse_type_string(name, &mut oid, &mut typmod) };
+    unsafe { guarded(|| shim::pgb_parse_type(name, into_oid, into_typmod)) };
     (oid, typmod)
-}
-
-#[cfg(any(feature = "pg14", feature = "pg15"))]
-unsafe fn parse_type_string(name: &std::ffi::CStr, oid: &mut pg_sys::Oid, typmod: &mut i32) {
-    // SAFETY: by the caller.
-    unsafe { pg_sys::parseTypeString(name.as_ptr(), oid, typmod, false) }
-}
-
-#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
-unsafe fn parse_type_string(name: &std::ffi::CStr, oid: &mut pg_sys::Oid, typmod: &mut i32) {
-    // SAFETY: by the caller; without an error context it throws.
-    unsafe { pg_sys::parseTypeString(name.as_ptr(), oid, typmod, std::ptr::null_mut()) };
 }

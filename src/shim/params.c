@@ -2,8 +2,8 @@
  * Parameters of a job: values with their types, from the leader's call to the worker's statements.
  *
  * They travel as PostgreSQL serializes parameters for parallel workers, with two differences: a value that
- * is stored out of line is fetched first (the worker has another snapshot), and the row types are described in
- * front (record.c): length and descriptions of the anonymous ones. The shapes of the parameters' types are at the end.
+ * is stored out of line is fetched first (the worker has another snapshot), and the types are described in front: the
+ * number of parameters, type and shape of each, length and descriptions of the anonymous row types (record.c).
  *
  * In C because it walks the call's arguments and values with macros, and throws.
  */
@@ -124,6 +124,20 @@ from_arguments(FunctionCallInfo fcinfo, int first)
 	return params;
 }
 
+static char *
+put(char *into, const void *from, Size size)
+{
+	memcpy(into, from, size);
+	return into + size;
+}
+
+/* Type and shape of a parameter. */
+typedef struct ParamType
+{
+	Oid			type;
+	PgbShape	shape;
+} ParamType;
+
 /* The arguments of a call from first on, as bytes in the current memory context. */
 const char *
 pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
@@ -131,6 +145,7 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	ParamListInfo params = get_fn_expr_variadic(fcinfo->flinfo) ?
 		from_array(fcinfo, first) : from_arguments(fcinfo, first);
 	PgbRecords *records = pgb_records(CurrentMemoryContext);
+	PgbLasting *lasting = NULL;
 	StringInfoData descriptions;
 	Size		size;
 	int32		described;
@@ -142,28 +157,63 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	{
 		ParamExternData *param = &params->params[i];
 
-		if (!param->isnull && pgb_may_hold_record(param->ptype))
-			pgb_announce_records(records, param->ptype, param->value, &descriptions);
+		if (param->isnull || !pgb_may_hold_record(param->ptype))
+			continue;
+		if (lasting == NULL)
+			lasting = pgb_lasting();
+		param->value = pgb_make_record_last(lasting, param->ptype, param->value);
+		pgb_announce_records(records, param->ptype, param->value, &descriptions);
 	}
 	described = descriptions.len;
-	size = add_size(EstimateParamListSpace(params), sizeof(described));
+	size = add_size(EstimateParamListSpace(params), sizeof(int32) + sizeof(described));
 	size = add_size(size, described);
-	size = add_size(size, mul_size(params->numParams, sizeof(PgbShape)));
+	size = add_size(size, mul_size(params->numParams, sizeof(ParamType)));
 	if (size > MAX_PARAMS_SIZE)
 		too_large(size);
 	bytes = palloc(size);
-	memcpy(bytes, &described, sizeof(described));
-	memcpy(bytes + sizeof(described), descriptions.data, described);
-	at = bytes + sizeof(described) + described;
-	SerializeParamList(params, &at);
+	at = put(bytes, &params->numParams, sizeof(int32));
 	for (int i = 0; i < params->numParams; i++)
 	{
-		PgbShape	shape = pgb_shape(params->params[i].ptype);
+		ParamType	type = {.type = params->params[i].ptype, .shape = pgb_shape(params->params[i].ptype)};
 
-		memcpy(at, &shape, sizeof(shape));
-		at += sizeof(shape);
+		at = put(at, &type, sizeof(type));
 	}
+	at = put(at, &described, sizeof(described));
+	at = put(at, descriptions.data, described);
+	SerializeParamList(params, &at);
 	*len = at - bytes;
+	return bytes;
+}
+
+/* The types of the parameters, checked before anything is made of them. */
+static const char *
+restore_types(const char *bytes, Oid **types)
+{
+	int32		count;
+
+	memcpy(&count, bytes, sizeof(count));
+	bytes += sizeof(count);
+	*types = palloc(sizeof(Oid) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+	{
+		ParamType	type;
+
+		memcpy(&type, bytes, sizeof(type));
+		bytes += sizeof(type);
+		(*types)[i] = type.type;
+		if (!pgb_type_exists(type.type))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("the type of parameter $%d does not exist", i + 1),
+					 errdetail("The job is a transaction of its own: it does not see a type that the launching transaction has made and not committed. Or the type was dropped after the launch."),
+					 errhint("Commit before the launch, or pass the value as text.")));
+		if (!pgb_has_shape(type.type, &type.shape))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("the type of parameter $%d is not what it was in the session that launched the job", i + 1),
+					 errdetail("It was altered after the launch, or by the launching transaction, which has not committed."),
+					 errhint("Commit before the launch, or launch the job again.")));
+	}
 	return bytes;
 }
 
@@ -176,23 +226,15 @@ pgb_restore_params(const char *bytes, Oid **types)
 	int32		described;
 	char	   *at;
 
+	bytes = restore_types(bytes, types);
 	memcpy(&described, bytes, sizeof(described));
 	pgb_remember_records(records, bytes + sizeof(described), described);
 	at = (char *) bytes + sizeof(described) + described;
 	params = RestoreParamList(&at);
-	*types = palloc(sizeof(Oid) * Max(params->numParams, 1));
 	for (int i = 0; i < params->numParams; i++)
 	{
 		ParamExternData *param = &params->params[i];
-		PgbShape	shape;
 
-		memcpy(&shape, at, sizeof(shape));
-		at += sizeof(shape);
-		if (!pgb_has_shape(param->ptype, &shape))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("the type of parameter $%d was altered after the job was launched", i + 1)));
-		(*types)[i] = param->ptype;
 		if (!param->isnull && pgb_may_hold_record(param->ptype))
 			param->value = pgb_localize_record(records, param->ptype, param->value);
 	}

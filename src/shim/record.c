@@ -236,6 +236,11 @@ remember(PgbRecords *records, const char *description)
 		description = take(description, &collation, sizeof(collation));
 		description = take(description, &dropped, sizeof(dropped));
 		description = take(description, NameStr(name), NAMEDATALEN);
+		if (!dropped && !pgb_type_exists(type))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("the type of column \"%s\" of a record does not exist", NameStr(name)),
+					 errdetail("It was dropped, or the transaction that has made it has not committed.")));
 		if (!pgb_has_shape(type, &shape))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),

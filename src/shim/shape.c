@@ -9,7 +9,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -36,19 +39,49 @@ typedef struct RowTypes
 	int			room;
 } RowTypes;
 
-/* The row type that values of the type consist of; InvalidOid: there is none that somebody could alter. */
+/* Whether the type will be there when the job has ended, as far as the type itself can tell. */
+static PgbLasts
+lasts_by_itself(HeapTuple tuple)
+{
+	if (isTempNamespace(((Form_pg_type) GETSTRUCT(tuple))->typnamespace))
+		return PGB_TEMPORARY;
+	/* This transaction has made it, or altered it. */
+	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
+		return PGB_UNCOMMITTED;
+	return PGB_LASTS;
+}
+
+/*
+ * The row type that values of the type consist of; InvalidOid: there is none that somebody could alter. lasts, if
+ * somebody wants to know: becomes what is true of the types on the way to it, if that is worse.
+ */
 static Oid
-row_type_of(Oid type)
+row_type_of(Oid type, PgbLasts *lasts)
 {
 	/* The server's own types stay as they are. */
 	while (type >= FirstNormalObjectId)
 	{
-		switch (get_typtype(type))
+		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+		Form_pg_type form;
+		char		kind;
+		Oid			base;
+		Oid			element;
+
+		if (!HeapTupleIsValid(tuple))
+			return InvalidOid;
+		form = (Form_pg_type) GETSTRUCT(tuple);
+		kind = form->typtype;
+		base = form->typbasetype;
+		element = form->typlen == -1 ? form->typelem : InvalidOid;
+		if (lasts != NULL)
+			*lasts = Max(*lasts, lasts_by_itself(tuple));
+		ReleaseSysCache(tuple);
+		switch (kind)
 		{
 			case TYPTYPE_COMPOSITE:
 				return type;
 			case TYPTYPE_DOMAIN:
-				type = getBaseType(type);
+				type = base;
 				break;
 			case TYPTYPE_RANGE:
 				type = get_range_subtype(type);
@@ -57,7 +90,7 @@ row_type_of(Oid type)
 				type = get_multirange_range(type);
 				break;
 			case TYPTYPE_BASE:
-				type = get_element_type(type);
+				type = OidIsValid(element) ? get_element_type(type) : InvalidOid;
 				break;
 			default:
 				return InvalidOid;
@@ -67,11 +100,11 @@ row_type_of(Oid type)
 }
 
 static void
-reach(RowTypes *reached, Oid type)
+reach(RowTypes *reached, Oid type, PgbLasts *lasts)
 {
 	bool		found;
 
-	type = row_type_of(type);
+	type = row_type_of(type, lasts);
 	if (!OidIsValid(type))
 		return;
 	if (reached->seen == NULL)
@@ -100,9 +133,9 @@ reach(RowTypes *reached, Oid type)
  * nested deeper than the stack allows, and one in itself by more ways than can be walked.
  */
 static void
-reach_all(RowTypes *reached, Oid type, StringInfo into)
+reach_all(RowTypes *reached, Oid type, StringInfo into, PgbLasts *lasts)
 {
-	reach(reached, type);
+	reach(reached, type, lasts);
 	for (int next = 0; next < reached->count; next++)
 	{
 		TupleDesc	desc = lookup_rowtype_tupdesc(reached->types[next], -1);
@@ -125,7 +158,7 @@ reach_all(RowTypes *reached, Oid type, StringInfo into)
 				appendBinaryStringInfo(into, (char *) &attribute->attalign, sizeof(char));
 			}
 			if (!attribute->attisdropped)
-				reach(reached, attribute->atttypid);
+				reach(reached, attribute->atttypid, lasts);
 		}
 		ReleaseTupleDesc(desc);
 	}
@@ -152,18 +185,39 @@ pgb_shape(Oid type)
 	StringInfoData description;
 	Datum		hash;
 
-	if (!OidIsValid(row_type_of(type)))
+	if (!OidIsValid(row_type_of(type, NULL)))
 		return shape;
 	initStringInfo(&description);
 	/* Room for the header of a bytea. */
 	appendStringInfoSpaces(&description, VARHDRSZ);
-	reach_all(&reached, type, &description);
+	reach_all(&reached, type, &description, NULL);
 	SET_VARSIZE(description.data, description.len);
 	hash = DirectFunctionCall1(sha256_bytea, PointerGetDatum(description.data));
 	memcpy(shape.hash, VARDATA_ANY(DatumGetPointer(hash)), sizeof(shape.hash));
 	pfree(description.data);
 	forget(&reached);
 	return shape;
+}
+
+/* Whether the type, and all that its values can consist of, will be there when the job has ended. */
+PgbLasts
+pgb_type_lasts(Oid type)
+{
+	RowTypes	reached = {0};
+	PgbLasts	lasts = PGB_LASTS;
+
+	if (type < FirstNormalObjectId)
+		return PGB_LASTS;
+	reach_all(&reached, type, NULL, &lasts);
+	forget(&reached);
+	return lasts;
+}
+
+/* Whether the type is there. */
+bool
+pgb_type_exists(Oid type)
+{
+	return type < FirstNormalObjectId || SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type));
 }
 
 bool
@@ -233,19 +287,13 @@ identifier_of(Oid type)
 }
 
 static bool
-exists(Oid type)
-{
-	return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type));
-}
-
-static bool
 rows_are_the_same(const PgbWatch *watch)
 {
 	for (int i = 0; i < watch->count; i++)
 	{
 		const WatchedRow *row = &watch->rows[i];
 
-		if (!exists(row->type) || identifier_of(row->type) != row->identifier)
+		if (!pgb_type_exists(row->type) || identifier_of(row->type) != row->identifier)
 			return false;
 	}
 	return true;
@@ -260,7 +308,7 @@ compare_shapes(const PgbWatch *watch)
 	{
 		const WatchedType *watched = lfirst(cell);
 
-		if (exists(watched->type) && pgb_has_shape(watched->type, &watched->shape))
+		if (pgb_type_exists(watched->type) && pgb_has_shape(watched->type, &watched->shape))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -277,7 +325,7 @@ note_rows(PgbWatch *watch)
 	ListCell   *cell;
 
 	foreach(cell, watch->types)
-		reach_all(&reached, ((WatchedType *) lfirst(cell))->type, NULL);
+		reach_all(&reached, ((WatchedType *) lfirst(cell))->type, NULL, NULL);
 	if (watch->rows != NULL)
 		pfree(watch->rows);
 	watch->rows = MemoryContextAllocHuge(watch->context, Max(reached.count, 1) * sizeof(WatchedRow));

@@ -106,6 +106,26 @@ extern void pgb_mute_messages(void);
 extern void pgb_port_without_client(void);
 extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
 
+/* error.c */
+typedef struct PgbAttempt
+{
+	MemoryContext context;
+	struct ResourceOwnerData *owner;
+} PgbAttempt;
+
+extern void pgb_noting_errors(void (*call) (void *), void *arg);
+extern const ErrorData *pgb_noted_error(void);
+extern void pgb_forget_error(void);
+extern void pgb_raise_noted_error(void) __attribute__((noreturn));
+extern bool pgb_begin_attempt(PgbAttempt *attempt);
+extern void pgb_end_attempt(const PgbAttempt *attempt, bool succeeded);
+
+/* convert.c */
+extern Datum pgb_text_of(Oid output, Datum value);
+extern Datum pgb_coerce_length(Oid coercion, Datum value, int32 typmod);
+extern void pgb_check_domain(Oid domain, Datum row);
+extern void pgb_parse_type(const char *name, Oid *type, int32 *typmod);
+
 /* memory.c */
 /* Not the server's macro, which has another name since 18. */
 extern void pgb_end_session_without_memory(Size size) __attribute__((noreturn));
@@ -124,7 +144,17 @@ typedef struct PgbShape
 
 typedef struct PgbWatch PgbWatch;
 
+/* From the best to the worst. */
+typedef enum PgbLasts
+{
+	PGB_LASTS,
+	PGB_UNCOMMITTED,			/* of this transaction: who reads can know it, when that has committed */
+	PGB_TEMPORARY				/* of this process */
+} PgbLasts;
+
 extern PgbShape pgb_shape(Oid type);
+extern PgbLasts pgb_type_lasts(Oid type);
+extern bool pgb_type_exists(Oid type);
 extern bool pgb_has_shape(Oid type, const PgbShape *expected);
 extern PgbWatch *pgb_watch(MemoryContext context);
 extern void pgb_watch_type(PgbWatch *watch, Oid type, const PgbShape *shape);
@@ -141,6 +171,14 @@ extern PgbWatch *pgb_watch_of(PgbRecords *records);
 extern void pgb_announce_records(PgbRecords *records, Oid type, Datum value, struct StringInfoData *into);
 extern void pgb_remember_records(PgbRecords *records, const char *descriptions, int32 len);
 extern Datum pgb_localize_record(PgbRecords *records, Oid type, Datum value);
+
+/* lasting.c */
+typedef struct PgbLasting PgbLasting;
+
+extern PgbLasting *pgb_lasting(void);
+extern const void *pgb_plan_to_last(PgbLasting *lasting, Oid from, Oid *type, int32 *typmod);
+extern Datum pgb_make_last(PgbLasting *lasting, const void *plan, Datum value);
+extern Datum pgb_make_record_last(PgbLasting *lasting, Oid type, Datum value);
 
 /* params.c */
 struct FunctionCallInfoBaseData;
@@ -184,8 +222,12 @@ extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *
  */
 #pragma GCC visibility push(hidden)
 
-/* The columns: int32 count, then oid, shape (pgb_shape), int32 typmod and zero-terminated name of
- * each. May throw. */
+/*
+ * The columns: int32 count, then of each: oid, shape (pgb_shape), int32 typmod, a byte, zero-terminated name. The byte is
+ * 1 for a column whose type the reader may not find: oid, shape and typmod of another follow it. Values of that one are
+ * in the column's place in each row then, and values of the first, column after column, behind the last column.
+ * May throw.
+ */
 extern void pgb_describe(const char *description, size_t len);
 extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wait, may throw */
 extern void pgb_flush_messages(void);	/* may wait, may throw */

@@ -1,0 +1,60 @@
+//! Going on after an error of the server.
+//!
+//! Whatever ran may have been left half-way: locks, pins, snapshots, connections to SPI. The server's rule is that
+//! only the abort of a (sub)transaction puts that right; so what may fail without ending the call has one of its own.
+
+use crate::pg::error::{self, Caught};
+use crate::pg::shim::{self, Attempt, guarded};
+use crate::pg::tuple::Value;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// `query_canceled`: a cancel, or a time limit of the caller's.
+const CANCELED: [u8; 5] = *b"57014";
+
+/// An error after which the transaction goes on.
+pub struct Refused {
+    /// SQLSTATE.
+    pub sqlstate: Value,
+    /// Primary message.
+    pub message: Value,
+}
+
+/// Runs `body` in a subtransaction, which an error rolls back. A cancel of the caller's statement goes on to whoever
+/// asked for it, and so does every error where there can be no subtransaction (during a parallel query).
+///
+/// # Errors
+/// Whatever error of the server `body` raises. Its texts are in the current memory context.
+pub fn attempt<T>(body: impl FnOnce() -> T) -> Result<T, Refused> {
+    let mut place = MaybeUninit::<Attempt>::uninit();
+    let into = place.as_mut_ptr();
+    // SAFETY: in a transaction; it says whether it has written there.
+    if !unsafe { guarded(|| shim::pgb_begin_attempt(into)) } {
+        return Ok(body());
+    }
+    let place = place.as_ptr();
+    let end = |succeeded| {
+        // SAFETY: what was begun here; all that was begun in it has ended, or ends with it.
+        unsafe { guarded(|| shim::pgb_end_attempt(place, succeeded)) };
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let value = body();
+        end(true);
+        value
+    }));
+    outcome.or_else(|payload| {
+        end(false);
+        let caught = error::caught(&*payload);
+        let refused = match caught.summary() {
+            Some((sqlstate, message)) if sqlstate != CANCELED => Refused {
+                sqlstate: Value::text(&sqlstate),
+                message: Value::text(message),
+            },
+            _ => resume_unwind(payload),
+        };
+        if let Caught::Noted(_) = caught {
+            error::forget();
+        }
+        Err(refused)
+    })
+}

@@ -1,0 +1,108 @@
+/*
+ * Errors of the server on their way through Rust, with all their fields.
+ *
+ * An error that is thrown below Rust frames becomes a panic (pgrx's guard), so that the frames are left in order; at
+ * the edge the panic becomes an error again. The panic keeps only some of the fields: no context, no schema, table,
+ * column, data type and constraint, and of the SQLSTATEs only those of the server. So a copy of the error is kept
+ * aside until the edge raises it again.
+ *
+ * In C because PG_TRY and PG_CATCH are macros, and because what throws must not pass through pgrx's guard.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/elog.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "shim.h"
+
+static MemoryContext noted_context;
+static ErrorData *noted;
+
+static void
+note(void)
+{
+	MemoryContext caller;
+
+	pgb_forget_error();
+	if (noted_context == NULL)
+		noted_context = AllocSetContextCreate(TopMemoryContext, "pg_background error",
+											  ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(noted_context);
+	noted = CopyErrorData();
+	MemoryContextSwitchTo(caller);
+}
+
+/* Calls; an error that it throws is noted, and goes on. */
+void
+pgb_noting_errors(void (*call) (void *), void *arg)
+{
+	PG_TRY();
+	{
+		call(arg);
+	}
+	PG_CATCH();
+	{
+		/* Should there be no memory for the copy, that is the error that goes on. */
+		note();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* The error that was noted last, until the next one is or it is forgotten; NULL: none. */
+const ErrorData *
+pgb_noted_error(void)
+{
+	return noted;
+}
+
+void
+pgb_forget_error(void)
+{
+	noted = NULL;
+	if (noted_context != NULL)
+		MemoryContextReset(noted_context);
+}
+
+/* Raises the noted error again, as it was: what is around it has added its lines to the context already. */
+void
+pgb_raise_noted_error(void)
+{
+	PG_TRY();
+	{
+		ReThrowError(noted);
+	}
+	PG_CATCH();
+	{
+		pgb_forget_error();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* Begins a subtransaction, if there can be one now; memory goes on to come from where it does. */
+bool
+pgb_begin_attempt(PgbAttempt *attempt)
+{
+	if (IsInParallelMode())
+		return false;
+	attempt->context = CurrentMemoryContext;
+	attempt->owner = CurrentResourceOwner;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(attempt->context);
+	return true;
+}
+
+/* Ends it: with what was done in it, or without. */
+void
+pgb_end_attempt(const PgbAttempt *attempt, bool succeeded)
+{
+	if (succeeded)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(attempt->context);
+	CurrentResourceOwner = attempt->owner;
+}

@@ -1,0 +1,202 @@
+//! What happens to types and to sessions while rows are converted: nobody's server stops, and what is not the row's
+//! does not become the row's.
+
+use session_tests::*;
+
+const CAST_THAT_WAITS: &str = "CREATE TYPE mood AS ENUM ('bad');
+     CREATE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(600); END $$;
+     CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood)";
+
+/// A cancel that finds the session in the conversion of a row is the session's, and not an error in that row.
+#[test]
+fn a_cancel_in_the_conversion_of_a_row_ends_the_fanout() {
+    let witness = Witness::new();
+    let database = Database::new();
+    let (mut leader, mut observer) = (database.session(), database.session());
+    leader.batch_execute(CAST_THAT_WAITS).expect("a cast");
+    let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
+    let call = std::thread::spawn(move || {
+        leader.batch_execute(
+            "SELECT * FROM pg_background_fanout(ARRAY['SELECT ''bad''::mood', 'SELECT 1'])",
+        )
+    });
+    eventually(
+        &mut observer,
+        &format!("(SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = {pid})"),
+    );
+    observer
+        .execute("SELECT pg_cancel_backend($1)", &[&pid])
+        .expect("canceled");
+    assert_eq!(sqlstate(call.join().expect("the leader's thread")), "57014");
+    nothing_is_left(&mut observer);
+    witness.check();
+}
+
+/// The subtransactions of conversions that fail leave a transaction in which everything else still works.
+#[test]
+fn conversions_that_fail_by_the_thousand_leave_a_sound_transaction() {
+    let database = Database::new();
+    let mut leader = database.session();
+    leader
+        .batch_execute(
+            "CREATE TYPE mood AS ENUM ('bad');
+             CREATE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$
+                 DECLARE n int4; BEGIN SELECT count(*) INTO n FROM pg_class; CREATE TEMP TABLE trace (); RAISE 'no'; END $$;
+             CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood);
+             CREATE TABLE seen (n int4)",
+        )
+        .expect("a cast");
+    leader
+        .batch_execute(
+            "BEGIN; INSERT INTO seen VALUES (1);
+             DECLARE c CURSOR FOR SELECT (f).idx, (f).ok, (f).sqlstate FROM (SELECT pg_background_fanout(array_fill('SELECT ''bad''::mood'::text, ARRAY[1000])) f) s;
+             FETCH 10 FROM c; SAVEPOINT a; FETCH 10 FROM c; ROLLBACK TO a",
+        )
+        .expect("a cursor");
+    let rest = leader
+        .query("FETCH ALL FROM c", &[])
+        .expect("the rest of the rows");
+    assert_eq!(rest.len(), 980);
+    assert!(rest.iter().all(|row| {
+        row.get::<_, bool>(1) && row.get::<_, Option<String>>(2).as_deref() == Some("P0001")
+    }));
+    leader
+        .batch_execute("INSERT INTO seen VALUES (2); COMMIT")
+        .expect("committed");
+    assert_eq!(value::<i64>(&mut leader, "SELECT count(*) FROM seen"), 2);
+    nothing_is_left(&mut leader);
+}
+
+/// A parameter's type that was dropped while its job was queued.
+#[test]
+fn a_parameter_of_a_type_that_was_dropped_before_the_run_is_an_error_that_says_so() {
+    let database = Database::new();
+    let (mut leader, mut other) = (database.session(), database.session());
+    leader
+        .batch_execute(
+            "CREATE TYPE gone AS ENUM ('a'); CREATE TYPE gone_pair AS (a int4);
+             SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1",
+        )
+        .expect("types and settings");
+    for value_sql in ["'a'::gone", "ARRAY['a'::gone]", "ROW(1)::gone_pair"] {
+        other
+            .batch_execute(
+                "DROP TYPE IF EXISTS gone, gone_pair; CREATE TYPE gone AS ENUM ('a'); CREATE TYPE gone_pair AS (a int4)",
+            )
+            .expect("types");
+        let running = launch(&mut leader, "SELECT pg_sleep(600)");
+        let row = leader
+            .query_one(
+                &format!("SELECT h.pid, h.cookie FROM pg_background_launch_params('SELECT $1::text', {value_sql}) h"),
+                &[],
+            )
+            .expect("queued");
+        let queued = Handle {
+            pid: row.get(0),
+            cookie: row.get(1),
+        };
+        other
+            .batch_execute("DROP TYPE gone, gone_pair")
+            .expect("dropped");
+        call(&mut leader, "pg_background_cancel_v2", running).expect("canceled");
+        call(&mut leader, "pg_background_wait_v2", queued).expect("waited for");
+        let read = format!(
+            "SELECT * FROM pg_background_result({}, {}) AS (r text)",
+            queued.pid, queued.cookie
+        );
+        let error = leader.batch_execute(&read).expect_err("the type is gone");
+        let error = error.as_db_error().expect("an error of the server");
+        assert_eq!(error.code().code(), "42704", "{value_sql}: {error:?}");
+        assert!(error.detail().is_some() && error.hint().is_some());
+        leader
+            .batch_execute("SELECT pg_background_detach_all()")
+            .expect("detached");
+    }
+}
+
+/// Rows of the job's own types that a cursor fetches long after the job and its worker are gone.
+#[test]
+fn rows_of_a_temporary_table_outlive_its_worker() {
+    let database = Database::new();
+    let (mut leader, mut observer) = (database.session(), database.session());
+    let sql = "CREATE TEMP TABLE t AS SELECT g AS a, repeat('x', 1000) AS b FROM generate_series(1, 5000) g; SELECT t FROM t";
+    let handle = launch(&mut leader, sql);
+    leader
+        .batch_execute(&format!(
+            "BEGIN; DECLARE c CURSOR FOR SELECT pg_background_result({}, {}, NULL::text); FETCH 10 FROM c",
+            handle.pid, handle.cookie
+        ))
+        .expect("the first rows");
+    eventually(
+        &mut observer,
+        "(SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'pg_background' AND datname = current_database() AND state = 'idle')",
+    );
+    eventually(
+        &mut observer,
+        "(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_background' AND datname = current_database())",
+    );
+    let rest = leader
+        .query("FETCH ALL FROM c", &[])
+        .expect("the rest of the rows");
+    assert_eq!(rest.len(), 4990);
+    assert!(rest.iter().all(|row| row.get::<_, String>(0).len() > 1000));
+    leader.batch_execute("COMMIT").expect("the block ends");
+    nothing_is_left(&mut leader);
+}
+
+/// Types nested as deep as they can be made, and as wide: an error at most.
+#[test]
+fn types_of_the_job_that_are_nested_deep_stop_nobody() {
+    let server = Server::start("deep-types", &[]);
+    server.role("somebody");
+    let mut leader = server.session_as("somebody");
+    leader
+        .batch_execute(
+            "SET statement_timeout = '120s';
+             CREATE FUNCTION nest(depth int4) RETURNS void LANGUAGE plpgsql AS $$
+             BEGIN
+                 CREATE TYPE pg_temp.n0 AS (a int4);
+                 FOR i IN 1..depth LOOP
+                     EXECUTE format('CREATE TYPE pg_temp.n%s AS (v pg_temp.n%s, w pg_temp.n%2$s[])', i, i - 1);
+                 END LOOP;
+             END $$;
+             CREATE FUNCTION deep(n int4) RETURNS record LANGUAGE plpgsql AS $$
+             DECLARE r record;
+             BEGIN
+                 CREATE TYPE pg_temp.d AS (a int4);
+                 EXECUTE 'SELECT ROW(1)::pg_temp.d' INTO r;
+                 FOR i IN 1..n LOOP r := ROW(r); END LOOP;
+                 RETURN r;
+             END $$",
+        )
+        .expect("functions");
+    let read = |leader: &mut postgres::Client, sql: &str| {
+        let call =
+            format!("SELECT length(r) FROM pg_background_run_query($q${sql}$q$) AS (r text)");
+        match leader.query_one(&call, &[]) {
+            Ok(row) => row
+                .get::<_, Option<i32>>(0)
+                .map_or_else(|| String::from("NULL"), |len| len.to_string()),
+            Err(error) => sqlstate::<()>(Err(error)),
+        }
+    };
+    assert_eq!(
+        read(&mut leader, "SELECT nest(300); SELECT NULL::pg_temp.n300"),
+        "NULL"
+    );
+    assert_eq!(
+        read(
+            &mut leader,
+            "SELECT nest(20); SELECT ROW(NULL, NULL)::pg_temp.n20"
+        ),
+        "3"
+    );
+    assert_eq!(
+        read(&mut leader, "SELECT nest(1500); SELECT NULL::pg_temp.n1500"),
+        "NULL"
+    );
+    assert_eq!(read(&mut leader, "SELECT deep(20000)"), "54001");
+    assert_eq!(read(&mut leader, "SELECT deep(3)"), "12");
+    let log = server.log();
+    assert!(!log.contains("was terminated by signal"), "a crash");
+}
