@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -22,6 +22,7 @@ const SOURCES: [&str; 14] = [
     "json.c",
     "spill.c",
     "params.c",
+    "pin.c",
     "trace.c",
 ];
 

@@ -169,6 +169,9 @@ extern int32 pgb_spill_open(Oid tablespace, uint64 number);
 extern void pgb_spill_read(int32 file, int64 offset, char *into, int32 len);
 extern void pgb_spill_close(int32 file);
 
+/* pin.c */
+extern bool pgb_waits_for_own_pin(int32 pid);
+
 /* trace.c */
 extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid);
 
