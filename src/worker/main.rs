@@ -21,7 +21,7 @@ use crate::pg::shim::{self, guarded};
 use crate::pg::trace::{self, Step};
 use crate::worker::run::{self, After};
 use crate::worker::{exit, session};
-use pgrx::{PgTryBuilder, debug1, pg_guard, pg_sys};
+use pgrx::{PgTryBuilder, pg_guard, pg_sys};
 use std::cell::Cell;
 
 /// This process as a worker.
@@ -94,7 +94,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_2(argument: pg_sys::
     let cluster = match attached {
         Ok(cluster) => cluster,
         Err(message) => {
-            pgrx::log!("pg_background worker could not attach to shared memory: {message}");
+            trace::unattached(&message);
             leave(0);
         }
     };
@@ -246,7 +246,11 @@ fn go(next: Next) -> ! {
     // An error on the way does not make it forget: it is what the next round finds.
     NEXT.set(Some(next));
     fault!("worker-leaves");
-    debug1!("pg_background: worker leaves: {next:?}");
+    trace::leaving(if next == Next::Restart {
+        c"Restart"
+    } else {
+        c"Retire"
+    });
     give_up_place();
     leave(i32::from(next == Next::Restart))
 }
