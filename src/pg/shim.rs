@@ -159,6 +159,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_end_session_without_memory(size: usize) -> !;
+    pub fn pgb_panic(why: *const c_char, len: usize) -> !;
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
     pub fn pgb_shape(type_oid: pg_sys::Oid) -> ShapeOfType;
     pub fn pgb_has_shape(type_oid: pg_sys::Oid, expected: *const Shape) -> bool;

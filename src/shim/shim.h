@@ -110,6 +110,8 @@ extern void pgb_raise_message(const char *message, int32 len, int32 max_level, i
 /* Not the server's macro, which has another name since 18. */
 extern void pgb_end_session_without_memory(Size size) __attribute__((noreturn));
 
+extern void pgb_panic(const char *why, Size len) __attribute__((noreturn));
+
 /* rows.c */
 struct Tuplestorestate;
 

@@ -8,6 +8,7 @@
 //!    look for the next, sleep when there is none, leave when it is time.
 
 use crate::engine::pool::Next;
+use crate::engine::table::JobId;
 use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
 use crate::pg::cluster::{Cluster, attached, cluster};
@@ -20,7 +21,7 @@ use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use crate::pg::trace::{self, Step};
 use crate::worker::run::{self, After};
-use crate::worker::{exit, session};
+use crate::worker::{exit, send, session};
 use pgrx::{PgTryBuilder, pg_guard, pg_sys};
 use std::cell::Cell;
 
@@ -225,19 +226,31 @@ unsafe extern "C-unwind" fn step() {
         Some(next @ (Next::Restart | Next::Retire)) => go(next),
         None if me().is_some_and(|me| me.resting) => sleep(cluster),
         None => {
-            // The last round threw. A job that it was bound to and had not begun is another's to run.
-            let assigned = me().and_then(|me| {
-                let worker = me.place.worker;
-                cluster
-                    .pool()
-                    .locked(|scheduler| scheduler.assigned(worker))
-            });
+            // The last round threw.
+            let Some(now) = me() else { leave(0) };
+            let assigned = cluster
+                .pool()
+                .locked(|scheduler| scheduler.assigned(now.place.worker));
             if let Some(job) = assigned {
                 update(|me| me.unfit = true);
-                exit::return_job(cluster, job);
+                could_not_begin(cluster, job, now.jobs);
             }
             look_for_next(cluster);
         }
+    }
+}
+
+/// An error came before the job that this process was given was begun: it cannot map the job's memory. `jobs`: how
+/// many it was given.
+///
+/// Another may be able to, which has mapped less. But a process whose first job it is has mapped as little as any; what
+/// it cannot, the next could not either, and the job would go from process to process for ever. So the job fails
+/// then. All others leave after they have returned a job, so each of them has returned it once at most.
+fn could_not_begin(cluster: &'static Cluster, job: JobId, jobs: u32) {
+    if jobs > 1 {
+        exit::return_job(cluster, job);
+    } else {
+        run::fail(cluster, job, &send::take_error());
     }
 }
 
