@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -25,6 +25,7 @@ const SOURCES: [&str; 17] = [
     "json.c",
     "spill.c",
     "params.c",
+    "pin.c",
     "trace.c",
 ];
 

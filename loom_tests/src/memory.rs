@@ -25,6 +25,12 @@ impl PoolLock for Lock {
         let _held = self.held.lock().expect("nobody panics under the lock");
         body()
     }
+
+    /// Not by unwinding: some models catch what unwinds, for a process that dies.
+    fn broken(&self, why: &str) {
+        eprintln!("failed under the pool's lock: {why}");
+        std::process::abort();
+    }
 }
 
 /// The lane of every model.

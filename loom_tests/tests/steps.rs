@@ -21,6 +21,8 @@ enum Way {
     Thrown,
     /// Its process exits, in the middle of its work.
     Exit,
+    /// Likewise, and the line that tells of its end cuts the exit short, which begins again.
+    ExitCutShort,
 }
 
 /// What unwinds.
@@ -38,6 +40,8 @@ struct Worker {
     noted: Cell<Option<JobId>>,
     /// Messages go into the block.
     open: Cell<bool>,
+    /// Its end was told of.
+    told: Cell<bool>,
 }
 
 impl Worker {
@@ -117,6 +121,9 @@ impl Process for Worker {
 
     fn ending(&self, _job: JobId, _end: End) -> Watchers {
         self.print();
+        if !self.told.replace(true) && self.way == Way::ExitCutShort {
+            resume_unwind(Box::new(Thrown));
+        }
         Watchers {
             leader: Some(process(LEADER)),
             usage: 0,
@@ -160,6 +167,7 @@ fn let_go_while_the_job_goes(way: Way, canceled: bool) {
             way,
             noted: Cell::new(None),
             open: Cell::new(false),
+            told: Cell::new(false),
         };
         let id = JobId {
             index: 0,
@@ -169,6 +177,11 @@ fn let_go_while_the_job_goes(way: Way, canceled: bool) {
             Ok(_) => {}
             Err(thrown) if !thrown.is::<Thrown>() => resume_unwind(thrown),
             Err(_) if way == Way::Exit => steps::exit(&worker),
+            Err(_) if way == Way::ExitCutShort => {
+                let cut_short = catch_unwind(AssertUnwindSafe(|| steps::exit(&worker)));
+                assert!(cut_short.is_err_and(|thrown| thrown.is::<Thrown>()));
+                steps::exit(&worker);
+            }
             Err(_) => steps::fail(&worker),
         }
         worker.print();
@@ -200,4 +213,10 @@ fn a_job_that_an_error_passed_by_is_ended_once_and_not_printed_into_any_more() {
 #[test]
 fn a_job_whose_process_exits_is_ended_once_and_not_printed_into_any_more() {
     let_go_while_the_job_goes(Way::Exit, false);
+}
+
+/// Two threads, unbounded.
+#[test]
+fn a_job_whose_process_exits_is_ended_once_though_the_exit_is_cut_short() {
+    let_go_while_the_job_goes(Way::ExitCutShort, false);
 }

@@ -8,6 +8,7 @@
 )]
 
 use super::{STRICT, VOID, sql_function};
+use crate::pg::cluster::cluster;
 use crate::pg::error::Error;
 use crate::pg::fault::points::{self, POINTS, Sides};
 use crate::pg::fault::{self, Fault};
@@ -81,5 +82,17 @@ sql_function!(
             (state, None) => text(state),
             (state, Some(pid)) => text(&format!("{state} {pid}")),
         }
+    }
+);
+
+sql_function!(
+    /// `pgb_fault_under_lock()`: an assertion fails while this session has the pool's lock.
+    pgb_fault_under_lock,
+    pg_finfo_pgb_fault_under_lock,
+    |_arguments| {
+        cluster()?
+            .pool()
+            .locked(|_| panic!("an assertion fails on purpose"));
+        Ok(VOID)
     }
 );

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 fn start(arguments: Arguments, sql: &[u8], by_pid: bool, submit: bool) -> Result {
-    let (pid, cookie) = launch(&Launch {
+    let launched = launch(&Launch {
         sql,
         params: &[],
         queue_size: arguments.int4(1).unwrap_or(0),
@@ -16,6 +16,7 @@ fn start(arguments: Arguments, sql: &[u8], by_pid: bool, submit: bool) -> Result
         submit,
         label: arguments.text(2),
     })?;
+    let (pid, cookie) = launched.give();
     let pid = pid.cast_signed();
     if by_pid {
         return Ok(Datum::from(pid));
@@ -35,7 +36,7 @@ fn start_with_params(arguments: Arguments, submit: bool) -> Result {
         let start = guarded(|| shim::pgb_params(call, 1, into));
         std::slice::from_raw_parts(start.cast::<u8>(), len as usize)
     };
-    let (pid, cookie) = launch(&Launch {
+    let launched = launch(&Launch {
         sql,
         params,
         queue_size: 0,
@@ -43,6 +44,7 @@ fn start_with_params(arguments: Arguments, submit: bool) -> Result {
         submit,
         label: None,
     })?;
+    let (pid, cookie) = launched.give();
     Ok(arguments.row([Value::int4(pid.cast_signed()), Value::int8(cookie.to_sql())]))
 }
 

@@ -105,7 +105,8 @@ pub trait Surroundings {
     fn patience(&self) -> Option<Micros> {
         None
     }
-    /// Whether the reader is held up by something that may be this worker's to give: a lock.
+    /// Whether the reader is held up by something that may be this worker's to give: a lock, or its place, which
+    /// another job needs that the reader waits for.
     fn is_held_up(&self, _reader: Party) -> bool {
         false
     }

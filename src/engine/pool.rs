@@ -32,7 +32,8 @@
 //! cancel, finish, detach, waiting) needs only the words. A lock, because three things have to change
 //! together: membership in a list, the job word, the worker word. It is held for some tens of
 //! nanoseconds, twice per job, with no call in between that could fail, allocate or sleep, and the holder
-//! cannot be interrupted. What it buys: first in first out to the letter, a canceled job leaves its queue
+//! cannot be interrupted. Should something fail there all the same, which would be a defect, nobody goes on with lists
+//! that are half changed ([`PoolLock::broken`]). What it buys: first in first out to the letter, a canceled job leaves its queue
 //! at once, a job whose worker died goes back to the *head*, and the race between "enqueue, then look for
 //! an idle worker" and "look for a job, then go idle" cannot happen at all. What it costs is measured in
 //! `docs/architecture.md`.
@@ -95,6 +96,8 @@ use super::worker::{Activity, WorkerWord};
 use gate::Gate;
 use share::Charge;
 pub use share::Leader;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use usage::Usage;
 use waiters::{Queue, Resource};
 
@@ -194,8 +197,12 @@ pub trait Doorbells {
 
 /// The lock of the module documentation.
 pub trait PoolLock: Doorbells {
-    /// Runs `body` with the lock held.
+    /// Runs `body`, which does not unwind, with the lock held.
     fn with<R>(&self, body: impl FnOnce() -> R) -> R;
+
+    /// Something under the lock has failed that cannot (an assertion, a count, an index), and may have left the lists
+    /// half changed; `why` says what. Nobody may ever look at them again: this does not return, in a server or a model.
+    fn broken(&self, why: &str);
 }
 
 /// A process's handle on the pool.
@@ -391,7 +398,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     /// Runs `body` with the right to change the lists. It must not fail, allocate or sleep.
     pub fn locked<R>(&self, body: impl FnOnce(&mut Scheduler<'a>) -> R) -> R {
         self.lock.with(|| {
-            body(&mut Scheduler {
+            let mut scheduler = Scheduler {
                 jobs: self.jobs,
                 lanes: self.lanes,
                 workers: self.workers,
@@ -399,6 +406,10 @@ impl<'a, L: PoolLock> Pool<'a, L> {
                 usages: self.usages,
                 totals: self.totals,
                 doorbells: self.lock,
+            };
+            catch_unwind(AssertUnwindSafe(|| body(&mut scheduler))).unwrap_or_else(|thrown| {
+                self.lock.broken(words_of(&*thrown));
+                resume_unwind(thrown)
             })
         })
     }
@@ -433,6 +444,13 @@ impl<'a, L: PoolLock> Pool<'a, L> {
             }
         }
     }
+}
+
+/// What a panic says.
+fn words_of(thrown: &(dyn Any + Send)) -> &str {
+    let text = thrown.downcast_ref::<&str>().copied();
+    text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("an error")
 }
 
 fn load(word: &AtomicU32) -> u32 {

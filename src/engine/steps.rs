@@ -18,7 +18,7 @@
 //! | an error passed these steps by | close, note the failure, finish ([`fail`]) |
 //! | the process exits, wherever it was | mute, note the failure, finish ([`exit`]) |
 //!
-//! and *finish* is: take, finish the word, tell or free. So:
+//! and *finish* is: say that it ends, take, finish the word, tell or free. So:
 //!
 //! * **Nothing reaches a block that is not this process's.** Rows and messages go somewhere only between *open*
 //!   and *take*, which lie within the worker's hold in the word. What the process prints before or after (while it
@@ -27,8 +27,9 @@
 //!   which refuses when CANCEL is set: a cancel before it is seen by it, one after it finds the job noted when its
 //!   signal arrives. From *take* on a signal finds nothing; what one before it has left pending is dropped before the
 //!   process does anything else. A cancel that comes after *take* comes too late: the work is done.
-//! * **A job that was begun is finished once.** Between *take* and the word's transition nothing can fail. Before
-//!   that an error, or an exit that is cut short and called again, finds the job still noted.
+//! * **A job that was begun is finished once.** Between *take* and the word's transition nothing can fail, and nothing
+//!   is printed: a line in the log can end the process. Before that an error, or an exit that is cut short and called
+//!   again, finds the job still noted.
 
 use super::job::{Begin, End, JobWord, Release};
 use super::party::Party;
@@ -76,7 +77,8 @@ pub trait Process {
     fn note_failure(&self, job: JobId) -> End;
     /// Gives up the hold, all of it. Does not unwind.
     fn take(&self);
-    /// The job is about to be seen as finished; whom to wake then. Does not unwind.
+    /// The job is about to be seen as finished, and is still noted; whom to wake then. Does not unwind, but may end the
+    /// process, and is then called again by its exit.
     fn ending(&self, job: JobId, end: End) -> Watchers;
     /// Wakes those who wait, or frees what the job owned. Does not unwind.
     fn ended(&self, job: JobId, watchers: Watchers, release: Release);
@@ -112,10 +114,16 @@ pub fn run<P: Process>(process: &P, job: JobId) -> Option<P::Performed> {
 /// Ends a job that this process is bound to, begun or not: its outcome is noted. Does not unwind.
 pub fn finish<P: Process>(process: &P, job: JobId, end: End) {
     let taken_late = mutant!("hold-taken-after-the-end");
+    let said_late = mutant!("end-said-after-the-hold-was-taken");
+    let said = if said_late {
+        None
+    } else {
+        Some(process.ending(job, end))
+    };
     if !taken_late {
         process.take();
     }
-    let watchers = process.ending(job, end);
+    let watchers = said.unwrap_or_else(|| process.ending(job, end));
     let release = process.word(job).finish(job.generation, end);
     process.ended(job, watchers, release);
     if taken_late {

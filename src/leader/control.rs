@@ -26,6 +26,18 @@ pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Cancel
         // SAFETY: the process exists, see above; the call only sends a signal.
         unsafe { libc_kill(worker.pid().cast_signed(), SIGUSR2) };
     });
+    if let Canceling::Finished(release) = canceling {
+        cluster.pool().job_ended(usage);
+        match release {
+            Release::LastOut => block::note_release(job),
+            Release::Held { watched: true } => {
+                if let Some(leader) = cluster.slot(job).leader() {
+                    latch::ring(leader);
+                }
+            }
+            Release::Held { watched: false } | Release::Stale => {}
+        }
+    }
     trace::step(
         job,
         match canceling {
@@ -35,18 +47,7 @@ pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Cancel
             Canceling::TooLate => Step::TooLate,
         },
     );
-    if matches!(canceling, Canceling::Finished(_)) {
-        cluster.pool().job_ended(usage);
-    }
-    match canceling {
-        Canceling::Finished(Release::LastOut) => block::release(cluster, job),
-        Canceling::Finished(Release::Held { watched: true }) => {
-            if let Some(leader) = cluster.slot(job).leader() {
-                latch::ring(leader);
-            }
-        }
-        _ => {}
-    }
+    let _ = block::finish_release(cluster);
     canceling
 }
 

@@ -8,10 +8,17 @@
 //! | who | waits for | goes on when |
 //! |---|---|---|
 //! | a process that is blocked in the lock manager | those that block it (`pg_blocking_pids`) | all of them can |
+//! | a process that needs a safe snapshot | the transactions that keep it from one (`pg_safe_snapshot_blocking_pids`) | all of them can |
+//! | a process that needs a page for itself alone (VACUUM) | this session, if it has the page pinned (`shim/pin.c`) | that can |
 //! | a leader that sleeps on jobs (their words say WATCHED) | these jobs | any of them can |
 //! | a job that a worker has | that process | it can |
 //! | a job in its lane | a place in the pool, when there is none to be had | a process in any place can; of a lane that may have no more workers, in any of its own |
 //! | a job held back over its session's share | the jobs that are admitted | any of them can |
+//!
+//! A worker that waits for the reader of its rows is not among them: it does not wait for one that sleeps
+//! (`engine/channel.rs`), so such a wait ends by itself. Nor is what cannot be seen from here: a page that another
+//! process of the circle has pinned (each knows its own pins only, and looks itself if it waits for a job), a wait
+//! through a connection to a server, code that asks again and again.
 //!
 //! A process that waits for nothing here can go on. Whoever cannot, by these rules, is *stuck*: the
 //! greatest set of processes each of which waits only for others of the set. A leader that is stuck and whose
@@ -37,6 +44,7 @@ use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::registration::{self, Staffed};
+use crate::pg::shim;
 use pgrx::pg_sys;
 use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +56,9 @@ const LIMIT: usize = 1000;
 /// `pg_blocking_pids(int4)`.
 const BLOCKING_PIDS: u32 = 2561;
 
+/// `pg_safe_snapshot_blocking_pids(int4)`.
+const SAFE_SNAPSHOT_BLOCKING_PIDS: u32 = 3376;
+
 type Pid = u32;
 
 /// How often a circle was found in the present wait.
@@ -56,11 +67,61 @@ pub struct Patience {
     found: u32,
 }
 
-fn blockers(pid: Pid) -> Vec<Pid> {
+/// What a process needs that another has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Needs {
+    Lock,
+    SafeSnapshot,
+    Page,
+    /// The end of a job that the other runs.
+    Job,
+}
+
+impl Needs {
+    /// As a part of the sentence that ends with that other process.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Lock => "a lock held by",
+            Self::SafeSnapshot => "a safe snapshot, which is held up by the transaction of",
+            Self::Page => "a buffer pinned by",
+            Self::Job => "the background job in",
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Lock | Self::Job => {
+                "Commit the transaction that holds the lock before waiting for the job, or launch and wait in separate statements."
+            }
+            Self::SafeSnapshot => {
+                "Commit the serializable transaction before waiting for the job, or begin it READ ONLY."
+            }
+            Self::Page => "Close the cursors that read the table before waiting for the job.",
+        }
+    }
+}
+
+/// Of whom the process needs something that it waits for, but for jobs.
+fn blockers(pid: Pid, own: Pid) -> Vec<(Pid, Needs)> {
+    let mut blockers = Vec::new();
+    for (function, needs) in [
+        (BLOCKING_PIDS, Needs::Lock),
+        (SAFE_SNAPSHOT_BLOCKING_PIDS, Needs::SafeSnapshot),
+    ] {
+        blockers.extend(pids_by(function, pid).map(|pid| (pid, needs)));
+    }
+    // SAFETY: looks at the process and at buffers; throws nothing.
+    if pid != own && unsafe { shim::pgb_waits_for_own_pin(pid.cast_signed()) } {
+        blockers.push((own, Needs::Page));
+    }
+    blockers
+}
+
+fn pids_by(function: u32, pid: Pid) -> impl Iterator<Item = Pid> {
     // SAFETY: a built-in function of one int4 that returns an int4 array.
     let pids = unsafe {
         let datum = pg_sys::OidFunctionCall1Coll(
-            pg_sys::Oid::from(BLOCKING_PIDS),
+            pg_sys::Oid::from(function),
             pg_sys::InvalidOid,
             pg_sys::Datum::from(pid.cast_signed()),
         );
@@ -70,7 +131,6 @@ fn blockers(pid: Pid) -> Vec<Pid> {
     pids.into_iter()
         .filter(|&pid| pid > 0)
         .map(i32::cast_unsigned)
-        .collect()
 }
 
 /// The jobs of the whole cluster, as far as a leader or a deadlock may depend on them.
@@ -127,7 +187,7 @@ impl Jobs {
 #[derive(Default)]
 struct Wait {
     /// All of these have to go on.
-    blocked_by: Vec<Pid>,
+    blocked_by: Vec<(Pid, Needs)>,
     /// Or one of these: each a job of which one of the processes has to go on. Empty: it sleeps on no job.
     /// Kept once for all jobs that wait for the same, of which there may be as many as the table has slots.
     jobs: BTreeSet<Rc<BTreeSet<Pid>>>,
@@ -137,16 +197,20 @@ struct Wait {
 
 impl Wait {
     fn all(&self) -> impl Iterator<Item = Pid> {
-        self.blocked_by
-            .iter()
-            .chain(self.jobs.iter().flat_map(|pids| pids.iter()))
-            .copied()
+        let blockers = self.blocked_by.iter().map(|(pid, _)| *pid);
+        blockers.chain(self.jobs.iter().flat_map(|pids| pids.iter().copied()))
+    }
+
+    /// What it needs of that process, for which it waits.
+    fn needs_of(&self, pid: Pid) -> Needs {
+        let blocker = self.blocked_by.iter().find(|(blocker, _)| *blocker == pid);
+        blocker.map_or(Needs::Job, |(_, needs)| *needs)
     }
 
     fn can_go_on(&self, stuck: &BTreeSet<Pid>) -> bool {
         let goes_on = |pid: &Pid| !stuck.contains(pid);
         let one_goes_on = |pids: &Rc<BTreeSet<Pid>>| pids.iter().any(goes_on);
-        let unblocked = self.blocked_by.iter().all(goes_on);
+        let unblocked = self.blocked_by.iter().all(|(pid, _)| goes_on(pid));
         let has_a_job = self.jobs.is_empty() || self.served || self.jobs.iter().any(one_goes_on);
         unblocked && has_a_job
     }
@@ -172,7 +236,7 @@ impl Graph {
                 continue;
             }
             let mut wait = Wait {
-                blocked_by: blockers(pid),
+                blocked_by: blockers(pid, own),
                 ..Wait::default()
             };
             for job in jobs.watched.remove(&pid).into_iter().flatten() {
@@ -236,8 +300,10 @@ impl Graph {
             }
         }
         let leads = |pid: &&Pid| !self.waits[*pid].jobs.is_empty();
+        let last = last?;
         Some(Circle {
-            last: last?,
+            last,
+            needs: self.waits[&last].needs_of(own),
             first_to_give_up: seen.iter().filter(leads).max().copied().unwrap_or(own),
             over_places: self.over_places,
         })
@@ -246,6 +312,8 @@ impl Graph {
 
 struct Circle {
     last: Pid,
+    /// What the last needs of the first.
+    needs: Needs,
     first_to_give_up: Pid,
     over_places: bool,
 }
@@ -363,7 +431,7 @@ fn raise(own: Pid, worker: Option<Pid>, circle: &Circle) {
         Some(pid) => format!("the background job in process {pid}"),
         None => String::from("a background job that is queued"),
     };
-    let last = circle.last;
+    let Circle { last, needs, .. } = *circle;
     let (detail, hint) = if circle.over_places {
         (
             format!(
@@ -374,9 +442,10 @@ fn raise(own: Pid, worker: Option<Pid>, circle: &Circle) {
     } else {
         (
             format!(
-                "Process {own} waits for {job}; process {last} waits for a lock held by process {own}."
+                "Process {own} waits for {job}; process {last} waits for {} process {own}.",
+                needs.words()
             ),
-            "Commit the transaction that holds the lock before waiting for the job, or launch and wait in separate statements.",
+            needs.hint(),
         )
     };
     pgrx::pg_sys::panic::ErrorReport::new(

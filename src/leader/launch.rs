@@ -204,12 +204,33 @@ pub fn check_enabled() -> Result<(), Error> {
     .hint("Set pg_background.enabled to on and reload the configuration."))
 }
 
-/// Launches a job. Returns its pid (0 while it is queued) and cookie.
+/// A job that was accepted, and whose handle the user has not yet: it is given, or withdrawn.
+#[derive(Clone, Copy)]
+pub struct Launched {
+    /// The job.
+    pub job: JobId,
+    /// Its worker; 0 while it is queued.
+    pid: u32,
+    cookie: Cookie,
+}
+
+impl Launched {
+    /// The job is the user's from now on. Returns its pid (0 while it is queued) and cookie.
+    pub fn give(self) -> (u32, Cookie) {
+        let Self { job, pid, cookie } = self;
+        session::launched(job, pid);
+        fault!("handle-given");
+        (pid, cookie)
+    }
+}
+
+/// Launches a job. What the caller does next with it cannot fail: it gives the job, or sees to it that the job ends
+/// with its own call.
 ///
 /// # Errors
 /// 42501 within a security-restricted operation; 55000 launches are disabled; 22023 bad queue size; 53400 too many jobs in this session; 53000 no worker
 /// or no slot to be had; 53200 shared memory exhausted.
-pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
+pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
     check_enabled()?;
     let queue_size = checked_queue_size(launch.queue_size)?;
     let on_exhaustion = match settings::on_exhaustion() {
@@ -397,7 +418,7 @@ fn place(
     cookie: Cookie,
     context: &Context,
     on_exhaustion: OnExhaustion,
-) -> Result<(u32, Cookie), Failure> {
+) -> Result<Launched, Failure> {
     let Reservation { cluster, job } = reservation;
     let (placement, lane, staffing) = publish(reservation, context, true)?;
     fault!("job-enqueued");
@@ -412,9 +433,7 @@ fn place(
         std::mem::forget(accepted);
     }
     let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
-    session::launched(job, pid);
-    fault!("handle-given");
-    Ok((pid, cookie))
+    Ok(Launched { job, pid, cookie })
 }
 
 /// Starts workers of this session's lane until `wanted` are idle or on their way, as far as may be. How many there are.

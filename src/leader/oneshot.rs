@@ -2,14 +2,13 @@
 //!
 //! The user is never given a handle, so a call that is interrupted takes its job with it ([`Held`]).
 
-use crate::engine::handle::Cookie;
 use crate::engine::table::JobId;
 use crate::leader::launch::{Launch, launch};
 use crate::leader::outcome::{self, Outcome};
 use crate::leader::result;
 use crate::leader::session::{self, Asking, Name};
 use crate::leader::{control, wait};
-use crate::pg::cluster::Cluster;
+use crate::pg::cluster::{Cluster, cluster};
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch;
 use crate::pg::rows::Caller;
@@ -45,11 +44,15 @@ pub struct Ran {
 }
 
 fn start(asked: &Launch<'_>) -> Result<(Held, Name), Failure> {
-    let (pid, cookie): (u32, Cookie) = launch(asked)?;
-    let name = Name::Handle(pid.cast_signed(), cookie);
-    let (cluster, tracked) = session::find(name, Asking::ForControl)?;
-    let job = tracked.job;
-    Ok((Held { cluster, job }, name))
+    let cluster = cluster()?;
+    let launched = launch(asked)?;
+    // Before anything that could fail, or be interrupted.
+    let held = Held {
+        cluster,
+        job: launched.job,
+    };
+    let (pid, cookie) = launched.give();
+    Ok((held, Name::Handle(pid.cast_signed(), cookie)))
 }
 
 /// Waits for the job, and cancels it at the time limit (0 or less: none). Whether it was.

@@ -238,10 +238,11 @@ fn purge_one(cluster: &'static Cluster, job: JobId) -> bool {
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
     let purged = cluster.pool().purge_one(job);
     if let Purged::LetGo(release) = purged {
-        trace::step(job, Step::Detached);
         if release == Release::LastOut {
-            block::release(cluster, job);
+            block::note_release(job);
         }
+        trace::step(job, Step::Detached);
+        let _ = block::finish_release(cluster);
     }
     // SAFETY: raised above.
     unsafe { pg_sys::InterruptHoldoffCount -= 1 };

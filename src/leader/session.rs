@@ -373,8 +373,8 @@ fn forget(job: JobId) {
 pub fn abandon(cluster: &'static Cluster, job: JobId) {
     forget(job);
     block::release_reserved(cluster, job);
-    trace::step(job, Step::Abandoned);
     cluster.pool().abandon(job);
+    trace::step(job, Step::Abandoned);
 }
 
 /// Lets go of a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds
@@ -465,11 +465,12 @@ pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
     block::unmap(job);
     let release = slot.word.detach(job.generation);
     fault!("hold-given-up");
-    if release != Release::Stale {
-        trace::step(job, Step::Detached);
-    }
     match release {
-        Release::LastOut => block::release(cluster, job),
+        Release::LastOut => {
+            block::note_release(job);
+            trace::step(job, Step::Detached);
+            let _ = block::finish_release(cluster);
+        }
         Release::Held { .. } => {
             let doorbell = cluster
                 .pool()
@@ -477,6 +478,7 @@ pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
             if let Some(worker) = doorbell {
                 latch::ring(worker);
             }
+            trace::step(job, Step::Detached);
         }
         Release::Stale => {}
     }

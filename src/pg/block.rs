@@ -540,15 +540,8 @@ pub fn unmap(job: JobId) {
     segment::unmap_all_of(job);
 }
 
-/// Ends a job that the caller holds as its worker: the outcome is in the block, and the last of its rows in
-/// the ring. Rings the leader if it waits, or frees what the job owned if the leader has gone. Does not throw.
-pub fn end(cluster: &'static Cluster, job: JobId, end: End) {
-    let watchers = ending(cluster, job, end);
-    let release = cluster.slot(job).word.finish(job.generation, end);
-    ended(cluster, job, watchers, release);
-}
-
-/// A job is about to be seen as finished. Returns whom to wake then. Does not throw.
+/// A job is about to be seen as finished, and is still noted as the caller's to end. Returns whom to wake then. Does not
+/// throw, but may end the process.
 pub fn ending(cluster: &'static Cluster, job: JobId, end: End) -> Watchers {
     let slot = cluster.slot(job);
     slot.finished_at.store(shared_now(), Ordering::Relaxed);
@@ -575,17 +568,23 @@ pub fn ended(cluster: &'static Cluster, job: JobId, watchers: Watchers, release_
     }
 }
 
-/// The job that this process releases now.
+/// The job that this process releases now, or next.
 static RELEASING: Local<Option<JobId>> = Local::new(None);
 
 /// Frees what a finished job owned, and its slot; or leaves it behind, if its memory is out of reach. Only by the
 /// one that was told `LastOut`. Does not throw.
 pub fn release(cluster: &'static Cluster, job: JobId) {
-    RELEASING.set(Some(job));
+    note_release(job);
     let _ = finish_release(cluster);
 }
 
-/// Goes on with a release in which the process's exit was cut short. `false`: the job was left behind.
+/// The job is this process's to release, with [`finish_release`], also if it exits before.
+pub fn note_release(job: JobId) {
+    RELEASING.set(Some(job));
+}
+
+/// Releases the job that is noted, if one is: all of it, or what an exit that was cut short has left of it. `false`: the job was
+/// left behind.
 pub fn finish_release(cluster: &'static Cluster) -> bool {
     let Some(job) = RELEASING.get() else {
         return true;
@@ -599,11 +598,13 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
         block.deallocate();
     }
     fault!("block-freed");
+    if !is_out_of_reach {
+        trace::step(job, Step::Freed);
+    }
     RELEASING.set(None);
     if is_out_of_reach {
         cluster.pool().leave_behind(job);
     } else {
-        trace::step(job, Step::Freed);
         cluster.pool().free(job);
     }
     !is_out_of_reach

@@ -9,7 +9,7 @@
 //! | field of the root | written by | when |
 //! |---|---|---|
 //! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
-//! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before |
+//! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before. `control` last, and read also without the lock: whoever finds it has all else |
 //! | `idle_spinning` | everyone | counts the idle workers that spin now |
 //! | `spill_number` | everyone | grows with every spill file |
 //! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
@@ -45,6 +45,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_OUT_OF_MEMORY,
 };
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_void};
 
 /// Name of the root: the number is the version of everything laid out in shared memory. A change of any
@@ -63,10 +64,10 @@ const ROLES: usize = LANES;
 
 #[repr(C)]
 struct Root {
-    create_lock: pg_sys::LWLock,
-    pool_lock: pg_sys::LWLock,
+    create_lock: SharedLock,
+    pool_lock: SharedLock,
     tranche: i32,
-    control: u32,
+    control: AtomicU32,
     arena: u32,
     idle_spinning: AtomicU32,
     processors: u32,
@@ -100,6 +101,10 @@ const LEAST_MEMORY: u64 = 640 * 1024 * 1024;
 /// The server's slack for libraries that are not preloaded is small and shared with others.
 const ROOT_LIMIT: usize = 16 * 1024;
 static_assertions::const_assert!(size_of::<Root>() <= ROOT_LIMIT);
+// Others change what is in it while there is a reference to it; what has no cell around it the compiler may take for
+// unchanged.
+static_assertions::assert_not_impl_any!(SharedLock: std::panic::RefUnwindSafe);
+static_assertions::const_assert_eq!(size_of::<SharedLock>(), size_of::<pg_sys::LWLock>());
 
 /// First bytes of the control segment.
 #[repr(C, align(64))]
@@ -137,8 +142,21 @@ impl Control {
     }
 }
 
+/// A lock in shared memory. The server changes it while others have references to what it is part of.
+#[repr(transparent)]
+struct SharedLock(UnsafeCell<pg_sys::LWLock>);
+
+// SAFETY: only the server's functions look into it, which are made for that.
+unsafe impl Sync for SharedLock {}
+
+impl SharedLock {
+    fn get(&self) -> *mut pg_sys::LWLock {
+        self.0.get()
+    }
+}
+
 /// The pool lock: an LWLock. The server lets go of it when an error passes; nothing that holds it throws.
-pub struct PoolLwLock(*mut pg_sys::LWLock);
+pub struct PoolLwLock(&'static SharedLock);
 
 impl Doorbells for PoolLwLock {
     fn ring(&self, party: Party) {
@@ -150,11 +168,18 @@ impl PoolLock for PoolLwLock {
     fn with<R>(&self, body: impl FnOnce() -> R) -> R {
         // SAFETY: the lock lives in main shared memory for as long as the process is attached to it.
         // Holding it holds off interrupts, so `body` cannot be jumped out of.
-        unsafe { pg_sys::LWLockAcquire(self.0, pg_sys::LWLockMode::LW_EXCLUSIVE) };
+        unsafe { pg_sys::LWLockAcquire(self.0.get(), pg_sys::LWLockMode::LW_EXCLUSIVE) };
         let result = body();
         // SAFETY: acquired above.
-        unsafe { pg_sys::LWLockRelease(self.0) };
+        unsafe { pg_sys::LWLockRelease(self.0.get()) };
         result
+    }
+
+    /// As an error it would let go of the lock, and all would go on with the lists as they are. The server makes them
+    /// anew.
+    fn broken(&self, why: &str) {
+        // SAFETY: does not return.
+        unsafe { shim::pgb_panic(why.as_ptr().cast(), why.len()) }
     }
 }
 
@@ -182,8 +207,8 @@ unsafe extern "C-unwind" fn initialize_root(root: *mut c_void) {
         // Once for all processes: finding out takes a dozen system calls.
         (*root).processors =
             std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        pg_sys::LWLockInitialize(&raw mut (*root).create_lock, tranche);
-        pg_sys::LWLockInitialize(&raw mut (*root).pool_lock, tranche);
+        pg_sys::LWLockInitialize((*root).create_lock.get(), tranche);
+        pg_sys::LWLockInitialize((*root).pool_lock.get(), tranche);
     }
 }
 
@@ -212,7 +237,7 @@ fn attach() -> Result<&'static Cluster, Error> {
             .cast::<Root>()
     };
     // SAFETY: as above. The control segment is never taken away, so whoever will make it sees 0 here.
-    if unsafe { (*root).control } == 0 {
+    if unsafe { (*root).control.load(Ordering::Relaxed) } == 0 {
         settings::define();
     }
     // SAFETY: the tranche was set before anyone could see the root. What is palloc'ed or mapped here must
@@ -221,12 +246,9 @@ fn attach() -> Result<&'static Cluster, Error> {
         pg_sys::LWLockRegisterTranche((*root).tranche, c"pg_background".as_ptr());
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
-        pg_sys::LWLockAcquire(
-            &raw mut (*root).create_lock,
-            pg_sys::LWLockMode::LW_EXCLUSIVE,
-        );
+        pg_sys::LWLockAcquire((*root).create_lock.get(), pg_sys::LWLockMode::LW_EXCLUSIVE);
         let attached = attach_segments(root);
-        pg_sys::LWLockRelease(&raw mut (*root).create_lock);
+        pg_sys::LWLockRelease((*root).create_lock.get());
         pg_sys::CurrentMemoryContext = context;
         let cluster: &'static Cluster = Box::leak(Box::new(attached?));
         ATTACHED.set(Some(cluster));
@@ -248,14 +270,15 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
     // SAFETY: the caller holds the lock, so no one else makes or reads the handles. An error thrown by the
     // server lets go of the lock; a segment made before it is not pinned yet and goes with its owner.
     unsafe {
-        let fresh = (*root).control == 0;
+        let control = (*root).control.load(Ordering::Relaxed);
+        let fresh = control == 0;
         let jobs = settings::max_jobs();
         let workers = pg_sys::max_worker_processes as usize;
         let leaders = (*pg_sys::ProcGlobal).allProcCount as usize;
         let segment = if fresh {
             pg_sys::dsm_create(Control::size(jobs, workers, leaders), 0)
         } else {
-            pg_sys::dsm_attach((*root).control)
+            pg_sys::dsm_attach(control)
         };
         if segment.is_null() {
             return Err(out_of_shared_memory());
@@ -276,7 +299,8 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             pg_sys::dsa_pin(area);
             pg_sys::dsm_pin_segment(segment);
             (*root).arena = pg_sys::dsa_get_handle(area);
-            (*root).control = pg_sys::dsm_segment_handle(segment);
+            let handle = pg_sys::dsm_segment_handle(segment);
+            (*root).control.store(handle, Ordering::Relaxed);
             area
         } else {
             let area = pg_sys::dsa_attach((*root).arena);
@@ -289,7 +313,7 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
 
         let parts = parts(control);
         let control = &*control;
-        let lock = Box::leak(Box::new(PoolLwLock(&raw mut (*root).pool_lock)));
+        let lock = Box::leak(Box::new(PoolLwLock(&(*root).pool_lock)));
         let table = JobTable::new(parts.slots, &control.free);
         if fresh {
             table.initialize();

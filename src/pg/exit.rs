@@ -110,11 +110,13 @@ fn insist(callback: Callback, body: impl FnOnce()) {
 unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
     insist(end_session, || {
         fault!("session-ends");
+        let Some(cluster) = crate::pg::cluster::attached() else {
+            return;
+        };
+        // What it was at when it was cut short.
+        let _ = crate::pg::block::finish_release(cluster);
         crate::leader::exit::release_all();
-        if let Some(cluster) = crate::pg::cluster::attached() {
-            let _ = crate::pg::block::finish_release(cluster);
-            crate::pg::registration::settle_at_exit(cluster);
-        }
+        crate::pg::registration::settle_at_exit(cluster);
     });
 }
 

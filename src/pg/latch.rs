@@ -50,15 +50,22 @@ pub fn is_awake(party: Party) -> bool {
     unsafe { (&raw const (*proc_of(party)).procLatch.maybe_sleeping).read_volatile() == 0 }
 }
 
-/// Whether a process waits for a lock of the lock manager. A guess by the time it is used.
-pub fn waits_for_lock(party: Party) -> bool {
-    // SAFETY: of a PGPROC; a pointer that is only compared.
-    unsafe {
-        !(&raw const (*proc_of(party)).waitLock)
-            .read_volatile()
-            .is_null()
-    }
+/// Whether a process waits for something that may be another's to give: a lock, a message, its client, a job. Not for
+/// what ends by itself in a moment: a disk, an LWLock. A guess by the time it is used.
+pub fn waits_for_others(party: Party) -> bool {
+    // SAFETY: of a PGPROC; a number that its owner stores.
+    let wait_event = unsafe { (&raw const (*proc_of(party)).wait_event_info).read_volatile() };
+    !matches!(
+        wait_event & WAIT_CLASS_MASK,
+        WAITS_FOR_NOTHING | WAITS_FOR_LWLOCK | WAITS_FOR_IO
+    )
 }
+
+/// Classes of what a process waits for (`wait_event.h`).
+const WAIT_CLASS_MASK: u32 = 0xFF00_0000;
+const WAITS_FOR_NOTHING: u32 = 0;
+const WAITS_FOR_LWLOCK: u32 = 0x0100_0000;
+const WAITS_FOR_IO: u32 = 0x0A00_0000;
 
 /// `deadlock_timeout`.
 pub fn deadlock_timeout() -> Micros {

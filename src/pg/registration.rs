@@ -315,8 +315,10 @@ pub fn fail_lane(cluster: &'static Cluster, lane: u32, pid: u32, error: &[u8]) {
         if let Some(block) = Block::reach(cluster, job) {
             block.note_error(error);
         }
+        let watchers = block::ending(cluster, job, End::Failed);
         FAILING.set(None);
-        block::end(cluster, job, End::Failed);
+        let release = cluster.slot(job).word.finish(job.generation, End::Failed);
+        block::ended(cluster, job, watchers, release);
     }
 }
 

@@ -161,6 +161,9 @@ unsafe extern "C-unwind" {
     pub fn pgb_rearm_cancel();
     pub fn pgb_nudge_postmaster();
     pub fn pgb_trace(detail: bool, index: u32, generation: u64, what: *const c_char, pid: i32);
+    pub fn pgb_trace_leaving(how: *const c_char);
+    pub fn pgb_log_unattached(why: *const c_char);
+    pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
     pub fn pgb_redirect_messages();
     pub fn pgb_mute_messages();
     pub fn pgb_port_without_client();
@@ -180,6 +183,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_check_domain(domain: pg_sys::Oid, row: pg_sys::Datum);
     pub fn pgb_parse_type(name: *const c_char, type_oid: *mut pg_sys::Oid, typmod: *mut i32);
     pub fn pgb_end_session_without_memory(size: usize) -> !;
+    pub fn pgb_panic(why: *const c_char, len: usize) -> !;
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
     pub fn pgb_shape(type_oid: pg_sys::Oid) -> ShapeOfType;
     pub fn pgb_has_shape(type_oid: pg_sys::Oid, expected: *const Shape) -> bool;

@@ -5,12 +5,15 @@
 //! anybody can see it, so that it comes before what its leader does then.
 //!
 //! A line costs a comparison of levels while nobody reads it: nothing is formatted. It can be written anywhere
-//! outside the pool lock, for it never throws and processes no interrupt.
+//! outside the pool lock, for it never throws and processes no interrupt. But it may end the process, as any line may
+//! (a hook of somebody else's that raises a FATAL), and in a process that exits an error in it is another exit. So a
+//! line that tells of a step is written while what comes after that step is noted for the exit callbacks, or when
+//! nothing does.
 
 use crate::engine::job::End;
 use crate::engine::table::JobId;
 use crate::pg::shim;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// What has become of a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,4 +82,17 @@ pub fn step(job: JobId, step: Step) {
             pid.cast_signed(),
         );
     }
+}
+
+/// A worker leaves.
+pub fn leaving(how: &CStr) {
+    // SAFETY: never throws; zero-terminated.
+    unsafe { shim::pgb_trace_leaving(how.as_ptr()) };
+}
+
+/// Why this process does not become a worker, in the log.
+pub fn unattached(why: &str) {
+    let why = CString::new(why).unwrap_or_default();
+    // SAFETY: never throws; zero-terminated.
+    unsafe { shim::pgb_log_unattached(why.as_ptr()) };
 }

@@ -130,6 +130,8 @@ extern void pgb_parse_type(const char *name, Oid *type, int32 *typmod);
 /* Not the server's macro, which has another name since 18. */
 extern void pgb_end_session_without_memory(Size size) __attribute__((noreturn));
 
+extern void pgb_panic(const char *why, Size len) __attribute__((noreturn));
+
 /* rows.c */
 struct Tuplestorestate;
 
@@ -207,8 +209,13 @@ extern int32 pgb_spill_open(Oid tablespace, uint64 number);
 extern void pgb_spill_read(int32 file, int64 offset, char *into, int32 len);
 extern void pgb_spill_close(int32 file);
 
+/* pin.c */
+extern bool pgb_waits_for_own_pin(int32 pid);
+
 /* trace.c */
 extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid);
+extern void pgb_trace_leaving(const char *how);
+extern void pgb_log_unattached(const char *why);
 
 /* Provided by the Rust side. */
 #define PGB_FRAME_ROW 1			/* a MinimalTuple */

@@ -115,6 +115,22 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
     let slot = cluster.slot(job);
     let (leader, usage) = (slot.leader(), slot.usage());
     let returned = cluster.pool().locked(|scheduler| scheduler.give_back(job));
+    match returned {
+        Returned::Requeued => {}
+        Returned::Handed(worker) => ring(worker),
+        Returned::Canceled(release) => {
+            cluster.pool().job_ended(usage);
+            match release {
+                Release::LastOut => block::note_release(job),
+                Release::Held { watched } => {
+                    if let Some(leader) = leader.filter(|_| watched) {
+                        ring(leader);
+                    }
+                }
+                Release::Stale => {}
+            }
+        }
+    }
     trace::step(
         job,
         match returned {
@@ -122,18 +138,5 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
             Returned::Requeued | Returned::Handed(_) => Step::Returned,
         },
     );
-    if matches!(returned, Returned::Canceled(_)) {
-        cluster.pool().job_ended(usage);
-    }
-    match returned {
-        Returned::Requeued => {}
-        Returned::Handed(worker) => ring(worker),
-        Returned::Canceled(Release::LastOut) => block::release(cluster, job),
-        Returned::Canceled(Release::Held { watched }) => {
-            if let Some(leader) = leader.filter(|_| watched) {
-                ring(leader);
-            }
-        }
-        Returned::Canceled(Release::Stale) => {}
-    }
+    let _ = block::finish_release(cluster);
 }

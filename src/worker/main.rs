@@ -8,6 +8,7 @@
 //!    look for the next, sleep when there is none, leave when it is time.
 
 use crate::engine::pool::Next;
+use crate::engine::table::JobId;
 use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
 use crate::pg::cluster::{Cluster, attached, cluster};
@@ -20,8 +21,8 @@ use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use crate::pg::trace::{self, Step};
 use crate::worker::run::{self, After};
-use crate::worker::{exit, session};
-use pgrx::{PgTryBuilder, debug1, pg_guard, pg_sys};
+use crate::worker::{exit, send, session};
+use pgrx::{PgTryBuilder, pg_guard, pg_sys};
 use std::cell::Cell;
 
 /// This process as a worker.
@@ -94,7 +95,7 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_2(argument: pg_sys::
     let cluster = match attached {
         Ok(cluster) => cluster,
         Err(message) => {
-            pgrx::log!("pg_background worker could not attach to shared memory: {message}");
+            trace::unattached(&message);
             leave(0);
         }
     };
@@ -225,19 +226,31 @@ unsafe extern "C-unwind" fn step() {
         Some(next @ (Next::Restart | Next::Retire)) => go(next),
         None if me().is_some_and(|me| me.resting) => sleep(cluster),
         None => {
-            // The last round threw. A job that it was bound to and had not begun is another's to run.
-            let assigned = me().and_then(|me| {
-                let worker = me.place.worker;
-                cluster
-                    .pool()
-                    .locked(|scheduler| scheduler.assigned(worker))
-            });
+            // The last round threw.
+            let Some(now) = me() else { leave(0) };
+            let assigned = cluster
+                .pool()
+                .locked(|scheduler| scheduler.assigned(now.place.worker));
             if let Some(job) = assigned {
                 update(|me| me.unfit = true);
-                exit::return_job(cluster, job);
+                could_not_begin(cluster, job, now.jobs);
             }
             look_for_next(cluster);
         }
+    }
+}
+
+/// An error came before the job that this process was given was begun: it cannot map the job's memory. `jobs`: how
+/// many it was given.
+///
+/// Another may be able to, which has mapped less. But a process whose first job it is has mapped as little as any; what
+/// it cannot, the next could not either, and the job would go from process to process for ever. So the job fails
+/// then. All others leave after they have returned a job, so each of them has returned it once at most.
+fn could_not_begin(cluster: &'static Cluster, job: JobId, jobs: u32) {
+    if jobs > 1 {
+        exit::return_job(cluster, job);
+    } else {
+        run::fail(cluster, job, &send::take_error());
     }
 }
 
@@ -246,7 +259,11 @@ fn go(next: Next) -> ! {
     // An error on the way does not make it forget: it is what the next round finds.
     NEXT.set(Some(next));
     fault!("worker-leaves");
-    debug1!("pg_background: worker leaves: {next:?}");
+    trace::leaving(if next == Next::Restart {
+        c"Restart"
+    } else {
+        c"Retire"
+    });
     give_up_place();
     leave(i32::from(next == Next::Restart))
 }

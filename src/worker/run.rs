@@ -37,7 +37,7 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
     if unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() } != 0 {
         pgrx::check_for_interrupts!();
     }
-    // An error here finds a job that was not noted: what this process cannot map is another's to run.
+    // An error here finds a job that was not noted, and that another may run (`main::could_not_begin`).
     Block::of(cluster, job).map();
     let Some(performed) = steps::run(&Here { cluster }, job) else {
         return After::Clean;

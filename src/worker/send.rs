@@ -25,7 +25,7 @@ use crate::engine::wait::Micros;
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::error::Error;
-use crate::pg::latch::{ProcessLatch, deadlock_timeout, now, own_party, ring, waits_for_lock};
+use crate::pg::latch::{ProcessLatch, deadlock_timeout, now, own_party, ring, waits_for_others};
 use crate::pg::local::Local;
 use crate::pg::shim::frame;
 use crate::pg::spill::SpillFile;
@@ -179,9 +179,11 @@ impl Surroundings for Here {
         Some(deadlock_timeout())
     }
 
-    /// The lock manager does not see that this process waits for the reader.
+    /// Nobody sees that this process waits for the reader: not the lock manager, when the reader waits for a lock of
+    /// this job's; not a session that is waited for in a cast which the reading calls, or by its client. A reader that
+    /// sleeps is not waited for, whatever for: this job's rows it finds in the file.
     fn is_held_up(&self, reader: Party) -> bool {
-        waits_for_lock(reader)
+        waits_for_others(reader)
     }
 
     fn append(&mut self, offset: u64, bytes: &[u8]) {

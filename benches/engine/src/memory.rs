@@ -22,6 +22,10 @@ impl PoolLock for Lock {
         let _held = self.0.lock().expect("nobody panics under the lock");
         body()
     }
+
+    fn broken(&self, why: &str) {
+        panic!("failed under the pool's lock: {why}");
+    }
 }
 
 const LANE: LaneKey = LaneKey {

@@ -11,6 +11,7 @@ mod soon;
 #[derive(Default)]
 struct Unlocked {
     rung: std::cell::RefCell<Vec<Party>>,
+    broken: std::cell::RefCell<Vec<String>>,
 }
 
 impl Doorbells for Unlocked {
@@ -22,6 +23,10 @@ impl Doorbells for Unlocked {
 impl PoolLock for Unlocked {
     fn with<R>(&self, body: impl FnOnce() -> R) -> R {
         body()
+    }
+
+    fn broken(&self, why: &str) {
+        self.broken.borrow_mut().push(String::from(why));
     }
 }
 
@@ -929,4 +934,28 @@ fn a_waiter_that_was_called_in_vain_passes_its_call_on() {
         pool.join_waiters(waiter, what, 1, true);
     }
     assert_eq!(called(), [high]);
+}
+
+#[test]
+fn whatever_fails_under_the_lock_is_told_before_anybody_looks_again() {
+    type Fails = fn(&mut Scheduler<'_>);
+    let failures: [(&str, Fails); 4] = [
+        ("asserted", |_| panic!("asserted")),
+        ("went below zero", |_| subtract(&AtomicU32::new(0), 1)),
+        ("overflow", |_| add(&AtomicU32::new(u32::MAX), 1)),
+        ("out of bounds", |scheduler| _ = scheduler.lane(u32::MAX)),
+    ];
+    for (words, fails) in failures {
+        let memory = Memory::with_room(8, 2, 1);
+        let pool = memory.pool();
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            pool.locked(|scheduler| fails(scheduler));
+        }));
+        assert!(unwound.is_err());
+        let told = memory.lock.broken.take();
+        assert!(
+            told.len() == 1 && told[0].contains(words),
+            "{words}: {told:?}"
+        );
+    }
 }

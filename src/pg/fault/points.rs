@@ -153,7 +153,7 @@ pub const POINTS: &[Point] = {
         leader("place-registered", Failing, &["job"]),
         leader("job-staffed", Open, &["job", "fanout"]),
         leader("job-bound", Open, &["job"]),
-        leader("handle-given", Open, &["job", "warm"]),
+        leader("handle-given", Open, &["job", "warm", "oneshot"]),
         leader("slot-awaited", Open, &["room"]),
         leader("statement-launched", Closed, &["fanout@3"]),
         leader("statement-landed", Open, &["fanout", "fanout@3"]),
@@ -218,6 +218,24 @@ pub const POINTS: &[Point] = {
         worker("exit-announced", Leaving, &["ended", "refused"]),
         worker("place-left", Leaving, &["ended", "refused"]),
         worker("job-taken-to-fail", Closed, &["refused"]),
+        // A line of the log for each transition, in the middle of everything. Caught, but at exit.
+        either(
+            "line-written",
+            Failing,
+            &["job", "job@2", "left@3", "left@4", "cancel@3"],
+            &[
+                "job",
+                "job@2",
+                "job@3",
+                "detach@4",
+                "ended@3",
+                "ended@4",
+                "v1-ended@2",
+                "refused@2",
+                "refused@3",
+                "retired",
+            ],
+        ),
     ]
 };
 

@@ -50,6 +50,10 @@ pub const ALL: &[Occasion] = &[
         ..occasion("warm", Scene::one_job)
     },
     occasion("v1", Scene::one_v1_job),
+    Occasion {
+        lets_jobs_run: false,
+        ..occasion("oneshot", Scene::oneshot)
+    },
     occasion("rows", Scene::rows),
     occasion("spill", Scene::spilled_rows),
     occasion("emptied", Scene::overtaken_rows),
@@ -254,6 +258,26 @@ impl Scene {
                 self.note_end(number, result, expected);
             }
             Err(error) => self.story.saw(&error),
+        }
+    }
+
+    /// The user is never given a handle: once the call is over, however, the session holds nothing.
+    fn oneshot(&mut self) {
+        let number = number();
+        self.story.note(number, Fate::NotAccepted);
+        let result = self.client.query(
+            "SELECT t FROM pg_background_run_query($1) AS (t text)",
+            &[&one_row(number)],
+        );
+        match result {
+            Ok(_) => self.story.note(number, Fate::Done),
+            Err(error) => self.story.saw(&error),
+        }
+        let held = "SELECT count(*) FROM pg_background_list_v2() AS (pid int4, cookie int8,
+            launched_at timestamptz, user_id oid, queue_size int4, state text, sql_preview text,
+            last_error text, consumed bool)";
+        if let Ok(row) = self.client.query_one(held, &[]) {
+            assert_eq!(row.get::<_, i64>(0), 0, "the session holds a job");
         }
     }
 

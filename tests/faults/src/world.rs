@@ -256,3 +256,37 @@ impl World {
         assert_eq!(started, self.started, "the server was restarted");
     }
 }
+
+/// As an error it would leave lists that are half changed to everybody.
+///
+/// # Panics
+/// When the server goes on, or does not come back.
+pub fn an_assertion_that_fails_under_the_lock_restarts_the_server() {
+    let mut server = Server::start("under-lock", &[]);
+    server.may_crash();
+    let (mut client, mut witness) = (server.session(), server.session());
+    run(&mut client, "SELECT 1");
+    client
+        .batch_execute(
+            "CREATE FUNCTION pgb_fault_under_lock() RETURNS void LANGUAGE c STRICT
+                AS '$libdir/pg_background', 'pgb_fault_under_lock'",
+        )
+        .expect("declared");
+    let result = client.batch_execute("SELECT pgb_fault_under_lock()");
+    assert!(result.is_err());
+    let log = server.log();
+    assert!(
+        log.contains("PANIC:  the lists of background jobs are broken")
+            && log.contains("an assertion fails on purpose"),
+        "{log}"
+    );
+    let start = Instant::now();
+    while witness.batch_execute("SELECT 1").is_ok() {
+        assert!(start.elapsed() < LONG, "the server goes on");
+        pause(Duration::from_millis(10));
+    }
+    assert_eq!(
+        run(&mut server.session(), "SELECT 'on'").as_deref(),
+        Some("on")
+    );
+}
