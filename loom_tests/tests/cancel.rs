@@ -168,7 +168,9 @@ fn send(memory: &Memory, signal: &AtomicBool) {
 /// pool's lock are left, so that the worker may have gone on to another job.
 fn cancel_late(memory: &Memory, signal: &AtomicBool, job: JobId) -> Canceling {
     let sent = Cell::new(false);
-    let canceling = memory.pool().cancel(job, false, |_| sent.set(true));
+    let canceling = memory
+        .pool()
+        .cancel(job, Demand::Cancel, |_| sent.set(true));
     if sent.get() {
         send(memory, signal);
     }
@@ -211,7 +213,9 @@ fn a_cancel_while_the_job_begins_is_not_lost() {
             let (memory, signal) = (memory.clone(), signal.clone());
             let job = jobs[0];
             thread::spawn(move || {
-                let asked = memory.pool().cancel(job, false, |_| send(&memory, &signal));
+                let asked = memory
+                    .pool()
+                    .cancel(job, Demand::Cancel, |_| send(&memory, &signal));
                 assert_eq!(asked, Canceling::Asked);
             })
         };
@@ -274,7 +278,7 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
             thread::spawn(move || {
                 let _ = memory
                     .pool()
-                    .cancel(first, true, |_| send(&memory, &signal));
+                    .cancel(first, Demand::Terminate, |_| send(&memory, &signal));
             })
         };
         let worker = Worker::new(&memory, &signal);
@@ -310,7 +314,7 @@ fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
             thread::spawn(move || {
                 memory
                     .pool()
-                    .cancel(target, false, |_| send(&memory, &signal))
+                    .cancel(target, Demand::Cancel, |_| send(&memory, &signal))
             })
         };
         let worker = Worker::new(&memory, &signal);
@@ -350,7 +354,7 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
         let canceler = {
             let (memory, alive) = (memory.clone(), alive.clone());
             thread::spawn(move || {
-                memory.pool().cancel(job, false, |party| {
+                memory.pool().cancel(job, Demand::Cancel, |party| {
                     assert_eq!(party, process(WORKER));
                     assert_eq!(
                         alive.load(Ordering::Relaxed),

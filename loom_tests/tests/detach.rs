@@ -201,7 +201,7 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
             let (memory, block) = (memory.clone(), block.clone());
             thread::spawn(move || {
                 use pg_background::engine::pool::Canceling;
-                match memory.pool().cancel(job, false, |_| {}) {
+                match memory.pool().cancel(job, Demand::Cancel, |_| {}) {
                     Canceling::Finished(release) => released(&memory, &block, job, release),
                     other => panic!("a queued job that nobody runs: {other:?}"),
                 }

@@ -148,7 +148,7 @@ fn let_go_while_the_job_goes(way: Way, canceled: bool) {
         word.publish(generation);
         let _ = word.bind(generation);
         if canceled {
-            let _ = word.cancel(generation, false);
+            let _ = word.cancel(generation, Demand::Cancel);
         }
         let job = Arc::new(Job {
             word,

@@ -13,6 +13,9 @@
 //! * **WORKER** – the running side still holds it: the lane while the job is `Queued`, the worker it is
 //!   bound to while it is `Starting` or `Running`.
 //! * **CANCEL** – a cancel was asked for. Never cleared before the slot is free again.
+//! * **DUE** – a cancel was asked for that the job has not been given yet. Cleared when the cancel's error is
+//!   thrown in the job, which may catch it and go on; set again by the next cancel.
+//! * **INSISTENT** – nobody waits for what the job does about its cancel: it stays DUE until the job ends.
 //! * **TERMINATE** – the worker shall exit if it still runs this job. Implies `CANCEL`.
 //! * **WATCHED** – the leader sleeps, or is about to, until this word changes; whoever changes it rings
 //!   the leader's doorbell. Set only during a wait: others conclude from it what the leader waits for.
@@ -33,7 +36,8 @@
 //! | [`unbind`](JobWord::unbind) | under the pool lock: a worker that dies before it began | Starting → Queued, or Canceled when CANCEL is set | −WORKER if canceled | |
 //! | [`begin`](JobWord::begin) | the bound worker | Starting → Running; refused when CANCEL is set | | start time |
 //! | [`finish`](JobWord::finish) | the bound worker | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, the last of the ring |
-//! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL (and TERMINATE) | | the request to cancel |
+//! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL, and DUE (with INSISTENT or not) or TERMINATE | | the request to cancel |
+//! | [`deliver`](JobWord::deliver) | the bound worker, in which the cancel's error is thrown | Running: clears DUE unless INSISTENT | | |
 //! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
 //! | [`detach`](JobWord::detach) | the leader | any but Free, Reserved: same phase | −LEADER | that its rows may be dropped |
 //! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which doorbell to ring |
@@ -49,7 +53,11 @@
 //! * **A late cancel.** `cancel` sets its flag only in `Starting` and `Running` of the generation it
 //!   names, so it cannot reach the slot's next job. Between the flag and the signal the job may finish
 //!   and its worker may run another: the signal handler therefore looks at the word of the job its
-//!   process runs *at that moment* and ignores a doorbell that finds no CANCEL there.
+//!   process runs *at that moment* and ignores a doorbell that finds no DUE there.
+//! * **A cancel against the one before it.** Both want the same flag. A cancel that comes before `deliver` is one
+//!   with what is being thrown; one after it sets DUE again, and is thrown again. What a doorbell has raised in the
+//!   process is not trusted across that moment: it is dropped, and the word looked at once more
+//!   ([`steps::thrown`](super::steps::thrown)).
 //! * **Cancel against begin.** Both are read-modify-writes on this word, so one is first: either `begin`
 //!   sees CANCEL and refuses, or `cancel` sees Running and the signal that follows is looked at.
 //! * **A lost wake-up.** A leader sets WATCHED (or AWAITED) and looks at the snapshot which that very operation
@@ -166,7 +174,9 @@ const LEADER: u64 = TERMINATE << 1;
 const WORKER: u64 = LEADER << 1;
 const WATCHED: u64 = WORKER << 1;
 const AWAITED: u64 = WATCHED << 1;
-const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED | AWAITED;
+const DUE: u64 = AWAITED << 1;
+const INSISTENT: u64 = DUE << 1;
+const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED | AWAITED | DUE | INSISTENT;
 const GENERATION_SHIFT: u32 = 64 - Generation::BITS;
 
 static_assertions::const_assert_eq!((FLAGS | Phase::MASK) >> GENERATION_SHIFT, 0);
@@ -193,6 +203,18 @@ impl Snapshot {
     #[must_use]
     pub fn cancel(self) -> bool {
         self.0 & CANCEL != 0
+    }
+
+    /// A cancel was asked for that the job has not been given yet, or is given again until it ends.
+    #[must_use]
+    pub fn due(self) -> bool {
+        self.0 & DUE != 0
+    }
+
+    /// The cancel is given again until the job ends.
+    #[must_use]
+    pub fn insistent(self) -> bool {
+        self.0 & INSISTENT != 0
     }
 
     /// The worker was asked to exit.
@@ -247,6 +269,8 @@ impl fmt::Debug for Snapshot {
             .field("generation", &self.generation().get())
             .field("phase", &self.phase())
             .field("cancel", &self.cancel())
+            .field("due", &self.due())
+            .field("insistent", &self.insistent())
             .field("terminate", &self.terminate())
             .field("leader", &self.leader())
             .field("worker", &self.worker())
@@ -291,6 +315,29 @@ pub enum Unbind {
     Requeued,
     /// A cancel had been asked for: the job is `Canceled`.
     Canceled(Release),
+}
+
+/// What is asked of a job that is canceled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Demand {
+    /// Its statement is canceled, once. The job may catch that, clean up, and commit.
+    Cancel,
+    /// Likewise, but again until it ends: nobody waits for what it does about it.
+    Insist,
+    /// Its worker exits.
+    Terminate,
+}
+
+/// What [`JobWord::deliver`] found.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// No cancel of this job is due.
+    None,
+    /// It was due, and is not any more.
+    Once,
+    /// It stays due until the job ends.
+    Insistent,
 }
 
 /// What [`JobWord::cancel`] found.
@@ -484,12 +531,12 @@ impl JobWord {
         .expect("finish never refuses")
     }
 
-    /// Sets CANCEL, and TERMINATE if asked, on a job that a worker has.
-    pub fn cancel(&self, generation: Generation, terminate: bool) -> Cancel {
-        let flags = if terminate {
-            CANCEL | TERMINATE
-        } else {
-            CANCEL
+    /// Asks a job that a worker has.
+    pub fn cancel(&self, generation: Generation, demand: Demand) -> Cancel {
+        let flags = match demand {
+            Demand::Cancel => CANCEL | DUE,
+            Demand::Insist => CANCEL | DUE | INSISTENT,
+            Demand::Terminate => CANCEL | TERMINATE,
         };
         self.update(|now| {
             if now.generation() != generation && !mutant!("cancel-ignores-the-generation") {
@@ -501,6 +548,24 @@ impl JobWord {
                 Phase::Completed | Phase::Failed | Phase::Canceled => Err(Cancel::Finished),
                 Phase::Free | Phase::Reserved => Err(Cancel::Stale),
             }
+        })
+        .unwrap_or_else(|found| found)
+    }
+
+    /// The error of a cancel is thrown in the job, by the bound worker: what was asked for until now is delivered
+    /// with it.
+    pub fn deliver(&self, generation: Generation) -> Delivery {
+        self.update(|now| {
+            if now.generation() != generation || now.phase() != Phase::Running || !now.due() {
+                return Err(Delivery::None);
+            }
+            if now.insistent() && !mutant!("insistent-cancel-delivered-once") {
+                return Err(Delivery::Insistent);
+            }
+            if mutant!("delivered-cancel-stays-due") {
+                return Err(Delivery::Once);
+            }
+            Ok((now.without(DUE), Delivery::Once))
         })
         .unwrap_or_else(|found| found)
     }
@@ -650,7 +715,7 @@ mod tests {
         let generation = word.reserve();
         word.publish(generation);
         let _ = word.bind(generation);
-        assert_eq!(word.cancel(generation, false), Cancel::Asked);
+        assert_eq!(word.cancel(generation, Demand::Cancel), Cancel::Asked);
         assert_eq!(word.begin(generation), Begin::Refused);
         assert_eq!(
             word.finish(generation, End::Canceled),
@@ -663,7 +728,7 @@ mod tests {
         let (word, generation) = running();
         let stale = Generation::from_bits(generation.get().wrapping_sub(1));
         let before = word.load();
-        assert_eq!(word.cancel(stale, true), Cancel::Stale);
+        assert_eq!(word.cancel(stale, Demand::Terminate), Cancel::Stale);
         assert_eq!(word.detach(stale), Release::Stale);
         assert_eq!(word.cancel_queued(stale), None);
         assert_eq!(word.watch(stale), None);
@@ -675,8 +740,44 @@ mod tests {
         let (word, generation) = running();
         let _ = word.finish(generation, End::Completed);
         let before = word.load();
-        assert_eq!(word.cancel(generation, true), Cancel::Finished);
+        assert_eq!(word.cancel(generation, Demand::Terminate), Cancel::Finished);
         assert_eq!(word.load(), before);
+    }
+
+    #[test]
+    fn a_cancel_is_due_until_it_is_delivered() {
+        let (word, generation) = running();
+        assert_eq!(word.deliver(generation), Delivery::None);
+        for _ in 0..2 {
+            assert_eq!(word.cancel(generation, Demand::Cancel), Cancel::Asked);
+            assert_eq!(word.cancel(generation, Demand::Cancel), Cancel::Asked);
+            assert!(word.load().due() && !word.load().insistent());
+            assert_eq!(word.deliver(generation.next()), Delivery::None);
+            assert_eq!(word.deliver(generation), Delivery::Once);
+            assert_eq!(word.deliver(generation), Delivery::None);
+            assert!(word.load().cancel() && !word.load().due());
+        }
+    }
+
+    #[test]
+    fn an_insistent_cancel_is_due_until_the_job_ends() {
+        let (word, generation) = running();
+        assert_eq!(word.cancel(generation, Demand::Insist), Cancel::Asked);
+        assert_eq!(word.deliver(generation), Delivery::Insistent);
+        assert_eq!(word.cancel(generation, Demand::Cancel), Cancel::Asked);
+        assert_eq!(word.deliver(generation), Delivery::Insistent);
+        let _ = word.finish(generation, End::Canceled);
+        assert_eq!(word.deliver(generation), Delivery::None);
+    }
+
+    #[test]
+    fn a_job_that_has_caught_its_cancel_is_told_to_end_all_the_same() {
+        let (word, generation) = running();
+        let _ = word.cancel(generation, Demand::Cancel);
+        let _ = word.deliver(generation);
+        assert_eq!(word.cancel(generation, Demand::Terminate), Cancel::Asked);
+        let now = word.load();
+        assert!(now.terminate() && !now.due());
     }
 
     #[test]
@@ -684,7 +785,7 @@ mod tests {
         let word = JobWord::new();
         let generation = word.reserve();
         word.publish(generation);
-        assert_eq!(word.cancel(generation, false), Cancel::Queued);
+        assert_eq!(word.cancel(generation, Demand::Cancel), Cancel::Queued);
         assert_eq!(
             word.cancel_queued(generation),
             Some(Release::Held { watched: false })
@@ -750,7 +851,7 @@ mod tests {
         let _ = word.bind(generation);
         assert_eq!(word.unbind(generation), Unbind::Requeued);
         let _ = word.bind(generation);
-        assert_eq!(word.cancel(generation, false), Cancel::Asked);
+        assert_eq!(word.cancel(generation, Demand::Cancel), Cancel::Asked);
         assert_eq!(
             word.unbind(generation),
             Unbind::Canceled(Release::Held { watched: false })

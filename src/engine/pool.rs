@@ -87,7 +87,7 @@ pub mod soon;
 pub mod usage;
 pub mod waiters;
 
-use super::job::{Cancel, Phase, Release, Unbind};
+use super::job::{Cancel, Demand, Phase, Release, Unbind};
 use super::party::Party;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::table::{JobId, JobTable, Link, Slot};
@@ -414,12 +414,12 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         })
     }
 
-    /// Cancels a job wherever it is, and asks its worker to exit if `terminate`. `signal` is called with
-    /// the worker's process while that cannot exit; it must only send the signal.
-    pub fn cancel(&self, job: JobId, terminate: bool, signal: impl Fn(Party)) -> Canceling {
+    /// Cancels a job wherever it is. `signal` is called with the worker's process while that cannot exit; it must
+    /// only send the signal.
+    pub fn cancel(&self, job: JobId, demand: Demand, signal: impl Fn(Party)) -> Canceling {
         let slot = self.jobs.slot(job.index);
         loop {
-            match slot.word.cancel(job.generation, terminate) {
+            match slot.word.cancel(job.generation, demand) {
                 Cancel::Asked => {
                     if mutant!("cancel-signals-outside-the-lock") {
                         let worker = self.locked(|scheduler| scheduler.worker_of(job));

@@ -27,11 +27,13 @@
 //!   which refuses when CANCEL is set: a cancel before it is seen by it, one after it finds the job noted when its
 //!   signal arrives. From *take* on a signal finds nothing; what one before it has left pending is dropped before the
 //!   process does anything else. A cancel that comes after *take* comes too late: the work is done.
+//! * **A cancel is thrown once for each time that it was asked for.** While the job runs a signal raises what the word
+//!   says is due; the word says so until the error is thrown ([`thrown`]), which the job may catch.
 //! * **A job that was begun is finished once.** Between *take* and the word's transition nothing can fail, and nothing
 //!   is printed: a line in the log can end the process. Before that an error, or an exit that is cut short and called
 //!   again, finds the job still noted.
 
-use super::job::{Begin, End, JobWord, Release};
+use super::job::{Begin, Delivery, End, JobWord, Release};
 use super::party::Party;
 use super::table::JobId;
 
@@ -61,7 +63,7 @@ pub trait Process {
     fn begun(&self, job: JobId, watched: bool);
     /// Rows and messages go to the job from now on.
     fn open(&self, job: JobId);
-    /// Does what a cancel asks for that came before the signal handler could see the job. May unwind.
+    /// Raises what the word of the job that is noted asks for, as the signal handler does. Does not unwind.
     fn raise_cancel(&self);
     /// Does the job's work. May unwind.
     fn perform(&self, job: JobId) -> Self::Performed;
@@ -109,6 +111,28 @@ pub fn run<P: Process>(process: &P, job: JobId) -> Option<P::Performed> {
     let end = process.note_outcome(job, &performed);
     finish(process, job, end);
     Some(performed)
+}
+
+/// An error is thrown that a cancel has raised, the job's or somebody else's: whether the job's is thrown with it.
+/// Does not unwind.
+///
+/// The signal of a cancel may have come a moment before this, when another signal, or a look at the word, had raised it
+/// already: what is pending is dropped, or the job would be given one cancel twice. A cancel that is asked for behind
+/// that step is found in the word. One that is insistent is raised again by whoever cleans up behind the error.
+pub fn thrown<P: Process>(process: &P) -> Delivery {
+    let Some(job) = process.noted() else {
+        return Delivery::None;
+    };
+    let delivery = process.word(job).deliver(job.generation);
+    if delivery != Delivery::None {
+        if !mutant!("delivered-cancel-left-pending") {
+            process.drop_cancel();
+        }
+        if delivery == Delivery::Once && !mutant!("delivery-without-second-look") {
+            process.raise_cancel();
+        }
+    }
+    delivery
 }
 
 /// Ends a job that this process is bound to, begun or not: its outcome is noted. Does not unwind.

@@ -1,6 +1,6 @@
 //! Cancel and detach.
 
-use crate::engine::job::{End, Phase, Release};
+use crate::engine::job::{Demand, End, Phase, Release};
 use crate::engine::memory;
 use crate::engine::pool::Canceling;
 use crate::engine::sync::Ordering;
@@ -15,16 +15,26 @@ use crate::pg::latch;
 use crate::pg::trace::{self, Step};
 use pgrx::warning;
 
-/// Sets the cancel flag of a job and signals its worker; `terminate`: asks the worker to exit.
+/// Asks a job to be canceled, and signals its worker.
 ///
 /// The signal is sent under the pool lock, under which a worker that exits takes itself off the table
 /// first: so it never reaches a recycled pid.
-pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Canceling {
-    let usage = cluster.slot(job).usage();
-    let canceling = cluster.pool().cancel(job, terminate, |worker| {
+pub fn request(cluster: &'static Cluster, job: JobId, demand: Demand) -> Canceling {
+    let slot = cluster.slot(job);
+    let usage = slot.usage();
+    let canceling = cluster.pool().cancel(job, demand, |worker| {
         fault!("cancel-flagged");
+        // One that has not begun never will, and its process has no ears for it while it connects, which a lock may
+        // hold up: it goes, as any process that is told to. If it is beyond that it has no other job, which
+        // it is given under the lock.
+        let has_begun = slot.word.load().phase() != Phase::Starting;
+        let signal = if demand == Demand::Terminate && !has_begun {
+            SIGTERM
+        } else {
+            SIGUSR2
+        };
         // SAFETY: the process exists, see above; the call only sends a signal.
-        unsafe { libc_kill(worker.pid().cast_signed(), SIGUSR2) };
+        unsafe { libc_kill(worker.pid().cast_signed(), signal) };
     });
     if let Canceling::Finished(release) = canceling {
         cluster.pool().job_ended(usage);
@@ -41,7 +51,7 @@ pub fn request(cluster: &'static Cluster, job: JobId, terminate: bool) -> Cancel
     trace::step(
         job,
         match canceling {
-            Canceling::Asked if terminate => Step::Terminating,
+            Canceling::Asked if demand == Demand::Terminate => Step::Terminating,
             Canceling::Asked => Step::Canceling,
             Canceling::Finished(_) => Step::Ended(End::Canceled),
             Canceling::TooLate => Step::TooLate,
@@ -59,6 +69,9 @@ unsafe extern "C" {
 /// The workers' doorbell.
 const SIGUSR2: i32 = 12;
 
+/// What `pg_terminate_backend` sends.
+const SIGTERM: i32 = 15;
+
 /// Waits for canceled jobs to end, `grace_ms` at most; then asks the workers of those that have not to exit,
 /// waits as long again at most, and warns of each that runs even then.
 pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
@@ -74,7 +87,7 @@ pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
     };
     let remaining = await_end(jobs);
     for job in &remaining {
-        let _ = request(cluster, *job, true);
+        let _ = request(cluster, *job, Demand::Terminate);
     }
     for job in await_end(&remaining) {
         let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
@@ -90,7 +103,7 @@ pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
 pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
     let (cluster, tracked) = session::find(name, Asking::ForControl)?;
     let job = tracked.job;
-    let _ = request(cluster, job, false);
+    let _ = request(cluster, job, Demand::Cancel);
     fault!("cancel-asked");
     let grace_ms = grace(grace_ms);
     if grace_ms > 0 {
@@ -113,7 +126,7 @@ pub fn detach(name: Name) -> Result<(), Failure> {
 /// canceled.
 pub fn withdraw(cluster: &'static Cluster, job: JobId) {
     if cluster.slot(job).word.load().phase() != Phase::Reserved {
-        let _ = request(cluster, job, false);
+        let _ = request(cluster, job, Demand::Insist);
     }
     session::let_go(cluster, job);
 }

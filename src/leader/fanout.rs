@@ -29,7 +29,7 @@
 //! call for complete. The end of the session
 //! takes the jobs with it because nobody has their handles ([`crate::leader::exit`]).
 
-use crate::engine::job::Phase;
+use crate::engine::job::{Demand, Phase};
 use crate::engine::memory;
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
@@ -273,7 +273,7 @@ impl Fanout {
                 .into());
         }
         for job in &self.jobs {
-            let _ = control::request(self.cluster, *job, false);
+            let _ = control::request(self.cluster, *job, Demand::Insist);
         }
         self.grace_until = Some(latch::now() + GRACE);
         Ok(())
@@ -376,7 +376,7 @@ impl Fanout {
     fn give_up_one(&mut self) -> Option<Row> {
         self.grace_until.filter(|until| *until <= latch::now())?;
         let at = self.flights.len().checked_sub(1)?;
-        let _ = control::request(self.cluster, self.flights[at].job, true);
+        let _ = control::request(self.cluster, self.flights[at].job, Demand::Terminate);
         let row = self.expired_row(self.flights[at].index);
         self.remove(at);
         Some(row)
@@ -479,7 +479,7 @@ impl Fanout {
         self.next = self.statements.len();
         self.jobs.clear();
         for flight in self.flights.drain(..) {
-            let _ = control::request(self.cluster, flight.job, false);
+            let _ = control::request(self.cluster, flight.job, Demand::Insist);
             if session::holds(flight.job) {
                 session::let_go(self.cluster, flight.job);
             }

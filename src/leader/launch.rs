@@ -61,8 +61,8 @@ pub struct Launch<'a> {
 pub struct Context {
     identity: Identity,
     guc_state: Rc<Vec<u8>>,
-    /// Milliseconds; -1: what the settings say.
-    statement_timeout: i32,
+    /// Milliseconds; -1: none.
+    time_limit: i32,
     limits: RoleLimits,
 }
 
@@ -76,7 +76,7 @@ impl Context {
             identity,
             limits: RoleLimits::capture(cluster, &identity),
             guc_state: guc_state::current(),
-            statement_timeout: match settings::worker_timeout() {
+            time_limit: match settings::worker_timeout() {
                 0 => -1,
                 limit => limit,
             },
@@ -347,7 +347,7 @@ fn reserve(
     }
     let request = Request {
         identity: context.identity,
-        statement_timeout: context.statement_timeout,
+        time_limit: context.time_limit,
         sql: launch.sql,
         params: launch.params,
         guc_state: &context.guc_state,

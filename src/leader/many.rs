@@ -4,7 +4,7 @@
 //! of the others have too, and each job is looked at once. Waiting for any watches all of them at once.
 
 use crate::engine::handle::Cookie;
-use crate::engine::job::Phase;
+use crate::engine::job::{Demand, Phase};
 use crate::engine::memory;
 use crate::engine::pool::Canceling;
 use crate::engine::table::JobId;
@@ -174,7 +174,9 @@ fn cancel_where(grace_ms: i32, wanted: impl Fn(&'static Cluster, &Tracked) -> bo
         return 0;
     };
     jobs.retain(|tracked| wanted(cluster, tracked));
-    jobs.retain(|tracked| control::request(cluster, tracked.job, false) != Canceling::TooLate);
+    jobs.retain(|tracked| {
+        control::request(cluster, tracked.job, Demand::Cancel) != Canceling::TooLate
+    });
     let grace_ms = grace(grace_ms);
     if grace_ms > 0 {
         let ids = memory::try_collect(jobs.iter().map(|tracked| tracked.job));

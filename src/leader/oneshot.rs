@@ -2,6 +2,7 @@
 //!
 //! The user is never given a handle, so a call that is interrupted takes its job with it ([`Held`]).
 
+use crate::engine::job::Demand;
 use crate::engine::table::JobId;
 use crate::leader::launch::{Launch, launch};
 use crate::leader::outcome::{self, Outcome};
@@ -63,7 +64,7 @@ fn wait_or_cancel(held: &Held, timeout_ms: i32) -> bool {
         return false;
     }
     session::timed_out();
-    let _ = control::request(cluster, job, false);
+    let _ = control::request(cluster, job, Demand::Insist);
     control::escalate(cluster, &[job], GRACE);
     true
 }

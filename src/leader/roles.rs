@@ -4,7 +4,7 @@
 //! no difference. It looks through the job table from outside: a slot's fields count only if its word is the same
 //! before and after they were read ([`look`]).
 
-use crate::engine::job::{Phase, Release, Snapshot};
+use crate::engine::job::{Demand, Phase, Release, Snapshot};
 use crate::engine::memory;
 use crate::engine::pool::Canceling;
 use crate::engine::pool::gate::Purged;
@@ -162,7 +162,7 @@ pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     let usage = refusal.usage;
     let mut active = Vec::new();
     for seen in jobs(cluster).filter(|seen| seen.login_role == role && seen.phase.is_active()) {
-        if control::request(cluster, seen.job, false) != Canceling::TooLate {
+        if control::request(cluster, seen.job, Demand::Insist) != Canceling::TooLate {
             memory::try_push(&mut active, seen.job)?;
         }
     }
@@ -170,7 +170,7 @@ pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     let grace_ms = grace(grace_ms);
     await_end(cluster, usage, &mut active, grace_ms);
     for job in &active {
-        let _ = control::request(cluster, *job, true);
+        let _ = control::request(cluster, *job, Demand::Terminate);
     }
     await_end(cluster, usage, &mut active, grace_ms);
     for job in &active {

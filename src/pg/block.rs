@@ -69,7 +69,7 @@ struct Header {
     /// The segment that has all but the header (a [`BlockRef`]); 0: it follows the header.
     segment: u64,
     identity: Identity,
-    statement_timeout: i32,
+    time_limit: i32,
     sql_len: u32,
     guc_len: u32,
     guc_offset: u32,
@@ -111,7 +111,7 @@ pub struct Request<'a> {
     /// Who the job runs as.
     pub identity: Identity,
     /// Milliseconds; -1: what the settings say.
-    pub statement_timeout: i32,
+    pub time_limit: i32,
     /// SQL text, without a zero byte.
     pub sql: &'a [u8],
     /// The leader's settings.
@@ -235,7 +235,7 @@ impl Block {
             (&raw mut (*header).size).write(size);
             (&raw mut (*header).segment).write(BlockRef::to_bits(segment));
             (&raw mut (*header).identity).write(request.identity);
-            (&raw mut (*header).statement_timeout).write(request.statement_timeout);
+            (&raw mut (*header).time_limit).write(request.time_limit);
             (&raw mut (*header).sql_len).write(layout.sql_len);
             (&raw mut (*header).guc_len).write(layout.settings_len);
             (&raw mut (*header).guc_offset).write(layout.settings);
@@ -315,10 +315,10 @@ impl Block {
         unsafe { (*self.header()).identity }
     }
 
-    /// Milliseconds; -1: what the settings say.
-    pub fn statement_timeout(&self) -> i32 {
+    /// Milliseconds that it may take; -1: no limit.
+    pub fn time_limit(&self) -> i32 {
         // SAFETY: as for `identity`.
-        unsafe { (*self.header()).statement_timeout }
+        unsafe { (*self.header()).time_limit }
     }
 
     /// The SQL text; a zero byte follows it.
@@ -616,14 +616,5 @@ pub fn release_left_behind(cluster: &'static Cluster) {
     while goes_on && let Some(job) = cluster.pool().take_left_behind() {
         RELEASING.set(Some(job));
         goes_on = finish_release(cluster);
-    }
-}
-
-/// How a job ended, from the error it ended with. `canceled`: a cancel had been asked for.
-pub fn end_of(error: &[u8], canceled: bool) -> End {
-    if canceled && message::sqlstate(error) == Some(b"57014") {
-        End::Canceled
-    } else {
-        End::Failed
     }
 }

@@ -41,8 +41,8 @@ pub struct Run {
     pub sql: *const c_char,
     /// Who it runs as.
     pub identity: *const Identity,
-    /// Milliseconds; -1: the session's `statement_timeout`.
-    pub statement_timeout: i32,
+    /// Milliseconds, of the whole job; -1: none.
+    pub time_limit: i32,
     /// There is a result ring.
     pub send_rows: bool,
     /// As `pgb_params` made them; null: none.
@@ -103,10 +103,12 @@ pub struct Attempt {
 
 /// Bits of `pgb_current_flags`.
 pub mod flag {
-    /// The running job was asked to be canceled.
+    /// A cancel of the running job is due.
     pub const CANCEL: u32 = 1;
     /// Its worker was asked to exit.
     pub const TERMINATE: u32 = 2;
+    /// The cancel is due until the job ends.
+    pub const INSISTS: u32 = 4;
 }
 
 unsafe extern "C-unwind" {
@@ -158,7 +160,8 @@ unsafe extern "C-unwind" {
     pub fn pgb_install_signals();
     pub fn pgb_ignore_doorbell();
     pub fn pgb_clear_cancel();
-    pub fn pgb_rearm_cancel();
+    pub fn pgb_raise_cancel();
+    pub fn pgb_is_cancel(message: *const c_char) -> bool;
     pub fn pgb_nudge_postmaster();
     pub fn pgb_trace(detail: bool, index: u32, generation: u64, what: *const c_char, pid: i32);
     pub fn pgb_trace_leaving(how: *const c_char);

@@ -26,6 +26,7 @@
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #include "shim.h"
 
@@ -37,6 +38,12 @@ static MemoryContext job_context;
 /* The job's last transaction is committing, or has committed. */
 static volatile bool final_commit;
 static volatile bool last_committed;
+
+/* When the job's time is over; 0: it has no limit. */
+static TimestampTz job_deadline;
+
+/* What statement_timeout was when the job began. */
+static int	first_statement_timeout;
 
 /* How the job's last statement completed. */
 static QueryCompletion last_completion;
@@ -51,6 +58,8 @@ after_transaction(XactEvent event, void *arg)
 		last_committed = false;
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_ABORT)
 		pgb_spill_end_transaction(event == XACT_EVENT_ABORT);
+	if (event == XACT_EVENT_COMMIT && !final_commit)
+		pgb_after_commit();
 	if (final_commit && event == XACT_EVENT_PRE_COMMIT)
 		PGB_FAULT("commit-begun");
 	if (final_commit && event == XACT_EVENT_COMMIT)
@@ -75,6 +84,7 @@ recover(void)
 	error_context_stack = NULL;
 	HOLD_INTERRUPTS();
 	LWLockReleaseAll();
+	job_deadline = 0;
 	disable_all_timeouts(false);
 	QueryCancelPending = false;
 	EmitErrorReport();
@@ -92,19 +102,69 @@ recover(void)
 	RESUME_INTERRUPTS();
 }
 
+/* Milliseconds that the job still has, 1 at least. */
+static int
+rest_of_time(void)
+{
+	return Max(1, (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), job_deadline));
+}
+
+/* Whether the job had a limit, and has reached it. */
+bool
+pgb_time_is_over(void)
+{
+	return job_deadline != 0 && GetCurrentTimestamp() >= job_deadline;
+}
+
 /*
- * As for a statement of a session: one that is counting goes on, and a limit that the text sets itself counts from
- * its next statement on.
+ * The limit of one statement of the text, 0: none, as a session has it (enable_statement_timeout in tcop/postgres.c):
+ * that of a whole transaction, if it is shorter, takes its place. A job with a limit of its own has that of the session
+ * only once its text has set it.
+ */
+static int
+limit_of_statement(void)
+{
+	if (job_deadline != 0 && StatementTimeout == first_statement_timeout)
+		return 0;
+#if PG_VERSION_NUM >= 170000
+	if (TransactionTimeout > 0 && TransactionTimeout <= StatementTimeout)
+		return 0;
+#endif
+	return StatementTimeout;
+}
+
+/* Has the server's timer, of which there is one, go off at whichever limit comes first; 0: no other than the job's. */
+static void
+arm_timer(int limit)
+{
+	if (job_deadline != 0)
+	{
+		int			rest = rest_of_time();
+
+		limit = limit > 0 ? Min(limit, rest) : rest;
+	}
+	if (limit > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, limit);
+}
+
+/*
+ * As the server does between the statements of a text: each has the whole of its limit, which one that has set it
+ * itself leaves to the next. A timer that has gone off is heard now: whoever sets it again forgets why it did.
  */
 static void
-arm_statement_timeout(const PgbRun *run)
+stop_timer(void)
 {
-	int32		limit = run->statement_timeout >= 0 ? run->statement_timeout : StatementTimeout;
-
-	if (limit <= 0)
+	if (get_timeout_active(STATEMENT_TIMEOUT))
 		disable_timeout(STATEMENT_TIMEOUT, false);
-	else if (!get_timeout_active(STATEMENT_TIMEOUT))
-		enable_timeout_after(STATEMENT_TIMEOUT, limit);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* The error of a timer that has gone off was caught: the job's own limit holds all the same. */
+void
+pgb_rearm_time_limit(void)
+{
+	if (job_deadline != 0 && !get_timeout_active(STATEMENT_TIMEOUT))
+		enable_timeout_after(STATEMENT_TIMEOUT, rest_of_time());
 }
 
 /*
@@ -393,7 +453,10 @@ run_text(const PgbRun *run)
 
 	StartTransactionCommand();
 	pgb_check_rights(run->identity);
-	arm_statement_timeout(run);
+	first_statement_timeout = StatementTimeout;
+	if (run->time_limit > 0)
+		job_deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), run->time_limit);
+	arm_timer(limit_of_statement());
 	PGB_FAULT("transaction-begun");
 
 	MemoryContextSwitchTo(job_context);
@@ -424,14 +487,18 @@ run_text(const PgbRun *run)
 
 		if (!single)
 			BeginImplicitTransactionBlock();
-		arm_statement_timeout(run);
+		if (statement != linitial(statements))
+			arm_timer(limit_of_statement());
 		returned_rows = run_statement(run, &params, statement, !atomic, last, &completion);
 		PGB_FAULT("statement-done");
 		last_completion = completion;
 		MemoryContextSwitchTo(job_context);
 		tags = lappend(tags, describe_completion(&completion));
 		if (!last)
+		{
 			CommandCounterIncrement();
+			stop_timer();
+		}
 	}
 	if (run->send_rows && !returned_rows)
 		send_tags(tags);
@@ -440,9 +507,13 @@ run_text(const PgbRun *run)
 	if (!single && statements != NIL)
 		EndImplicitTransactionBlock();
 
+	/* What is put off until the commit is no statement's, but the job's. */
+	stop_timer();
+	arm_timer(0);
 	final_commit = true;
 	CommitTransactionCommand();
 	PGB_FAULT("committed");
+	job_deadline = 0;
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	log_duration_of(run->sql, was_logged);
 	debug_query_string = NULL;
@@ -484,6 +555,8 @@ pgb_forget_job(void)
 {
 	final_commit = false;
 	last_committed = false;
+	job_deadline = 0;
+	pgb_forget_cancel();
 	SetQueryCompletion(&last_completion, CMDTAG_UNKNOWN, 0);
 }
 
@@ -524,6 +597,7 @@ pgb_worker_loop(void (*step) (void))
 	if (sigsetjmp(here, 1) != 0)
 		recover();
 	PG_exception_stack = &here;
+	error_context_stack = &pgb_cancel_watch;
 	for (;;)
 		step();
 }

@@ -33,7 +33,7 @@ typedef struct PgbRun
 {
 	const char *sql;
 	const PgbIdentity *identity;
-	int32		statement_timeout;	/* ms; -1: what the restored state says */
+	int32		time_limit;		/* ms, of the whole job; -1: none, each statement has the session's */
 	bool		send_rows;		/* there is a result ring */
 	const char *params;			/* as pgb_params made them; NULL: none */
 } PgbRun;
@@ -57,6 +57,8 @@ extern const char *pgb_completion(int64 *row_count);
 extern bool pgb_committed(void);
 extern void pgb_worker_loop(void (*step) (void));
 extern void pgb_forget_job(void);
+extern bool pgb_time_is_over(void);
+extern void pgb_rearm_time_limit(void);
 extern bool pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings);
 
 /* session.c */
@@ -97,7 +99,11 @@ extern const char *pgb_reset_value_of(const char *name, const PgbSettings *leade
 extern void pgb_install_signals(void);
 extern void pgb_ignore_doorbell(void);
 extern void pgb_clear_cancel(void);
-extern void pgb_rearm_cancel(void);
+extern void pgb_raise_cancel(void);
+extern void pgb_forget_cancel(void);
+extern void pgb_after_commit(void);
+extern bool pgb_is_cancel(const char *message);
+extern struct ErrorContextCallback pgb_cancel_watch;
 extern void pgb_nudge_postmaster(void);
 
 /* comm.c */
@@ -240,6 +246,7 @@ extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wa
 extern void pgb_flush_messages(void);	/* may wait, may throw */
 extern void pgb_on_message(char type, const char *bytes, size_t len);	/* never waits or throws */
 extern uint32 pgb_current_flags(void);	/* async-signal-safe */
+extern bool pgb_cancel_is_thrown(void); /* never waits or throws */
 
 /* A fault point (src/pg/fault.rs). */
 #ifdef PGB_FAULTS
@@ -254,5 +261,6 @@ extern void pgb_fault(const char *name);
 
 #define PGB_JOB_CANCEL 1
 #define PGB_JOB_TERMINATE 2
+#define PGB_JOB_INSISTS 4
 
 #endif

@@ -41,8 +41,11 @@ extern "C" fn pgb_current_flags() -> u32 {
         return 0;
     };
     let mut flags = 0;
-    if now.cancel() {
+    if now.due() {
         flags |= flag::CANCEL;
+    }
+    if now.insistent() {
+        flags |= flag::INSISTS;
     }
     if now.terminate() {
         flags |= flag::TERMINATE;

@@ -101,10 +101,15 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
         .locked(|scheduler| scheduler.exit(worker, me.place.generation, party, restartable));
 }
 
-/// Returns a job that this process was bound to and has not begun; a version 1 job fails.
+/// Returns a job that this process was bound to and has not begun; a version 1 job fails, or was canceled.
 pub fn return_job(cluster: &'static Cluster, job: JobId) {
-    if cluster.slot(job).options().by_pid {
-        run::fail(cluster, job, &[]);
+    let slot = cluster.slot(job);
+    if slot.options().by_pid {
+        if slot.word.load().cancel() {
+            run::refuse(cluster, job);
+        } else {
+            run::fail(cluster, job, &[]);
+        }
     } else {
         give_back(cluster, job);
     }

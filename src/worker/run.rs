@@ -3,13 +3,13 @@
 //! The order of the steps is the engine's ([`crate::engine::steps`]); here is what each does. An error that passes
 //! them leaves the job noted, and `main::step` fails it.
 
-use crate::engine::job::{End, JobWord, Release};
+use crate::engine::job::{Delivery, End, JobWord, Release};
 use crate::engine::message;
 use crate::engine::steps::{self, Process, Watchers};
 use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::block::{self, Block};
-use crate::pg::cluster::Cluster;
+use crate::pg::cluster::{Cluster, attached};
 use crate::pg::latch::shared_now;
 use crate::pg::settings;
 use crate::pg::shim::{self, Run, guarded};
@@ -105,8 +105,8 @@ impl Process for Here {
     }
 
     fn raise_cancel(&self) {
-        // SAFETY: looks at the word once more and raises the server's flags if need be.
-        unsafe { shim::pgb_rearm_cancel() };
+        // SAFETY: looks at the word and raises the server's flags if need be.
+        unsafe { shim::pgb_raise_cancel() };
     }
 
     fn perform(&self, job: JobId) -> Performed {
@@ -149,7 +149,7 @@ impl Process for Here {
         } else {
             let error = send::take_error();
             block.note_error(&error);
-            block::end_of(&error, self.word(job).load().cancel())
+            end_of(&error)
         };
         fault!("outcome-noted");
         end
@@ -178,7 +178,7 @@ fn execute(block: &Block) -> bool {
     let run = Run {
         sql: block.sql().as_ptr().cast(),
         identity: &raw const identity,
-        statement_timeout: block.statement_timeout(),
+        time_limit: block.time_limit(),
         send_rows: block.ring().is_some(),
         params: block
             .params()
@@ -219,6 +219,13 @@ pub fn mute() {
     unsafe { shim::pgb_mute_messages() };
 }
 
+/// Ends a job that this process was bound to, and that was canceled before it could begin. Does not throw.
+pub fn refuse(cluster: &'static Cluster, job: JobId) {
+    let here = Here { cluster };
+    here.note_refusal(job);
+    steps::finish(&here, job, End::Canceled);
+}
+
 /// Fails a job that this process was bound to and has not begun, with an error (the body of a message; empty: the
 /// process was lost). Does not throw.
 pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
@@ -253,9 +260,27 @@ fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
     if let Some(block) = block {
         block.note_error(error);
     }
-    let canceled = cluster.slot(job).word.load().cancel();
-    match block::end_of(error, canceled) {
-        End::Failed if canceled && message::is_fatal(error) => End::Canceled,
-        end => end,
+    // Asked to exit by its canceler, or because it did not end when it was told to.
+    let asked = cluster.slot(job).word.load();
+    let is_exit = message::is_fatal(error) && message::sqlstate(error) == Some(b"57P01");
+    if is_exit && (asked.terminate() || asked.insistent()) {
+        return End::Canceled;
     }
+    end_of(error)
+}
+
+/// How a job ended that an error has aborted. Canceled, only if the error is that of its cancel: the code is also that
+/// of a statement timeout, of somebody else's cancel, and of whatever a user raises with it.
+fn end_of(error: &[u8]) -> End {
+    let text = message::field(error, message::PRIMARY)
+        .filter(|_| message::sqlstate(error) == Some(b"57014"));
+    // SAFETY: in a message a zero byte follows the text of a field.
+    let canceled = text.is_some_and(|text| unsafe { shim::pgb_is_cancel(text.as_ptr().cast()) });
+    if canceled { End::Canceled } else { End::Failed }
+}
+
+/// The error of a cancel is being thrown. Whether it is that of the running job.
+#[unsafe(no_mangle)]
+extern "C" fn pgb_cancel_is_thrown() -> bool {
+    attached().is_some_and(|cluster| steps::thrown(&Here { cluster }) != Delivery::None)
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use criterion::{BenchmarkId, Criterion};
+use pg_background::engine::job::Demand;
 use pg_background::engine::pool::{Next, Placement};
 
 use crate::memory::Memory;
@@ -53,7 +54,7 @@ pub fn bench(c: &mut Criterion) {
         b.iter(|| {
             let job = memory.claim();
             assert_eq!(memory.place(job), Placement::Queued);
-            let _ = memory.pool().cancel(job, false, |_| {});
+            let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
             memory.let_go(job);
         });
     });

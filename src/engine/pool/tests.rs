@@ -1,7 +1,7 @@
 //! The pool against a sequential model, and the rules of fairness and of giving places one by one.
 
 use super::*;
-use crate::engine::job::{Begin, End, Phase};
+use crate::engine::job::{Begin, Demand, End, Phase};
 use crate::engine::table::Options;
 
 mod model;
@@ -424,7 +424,10 @@ fn a_job_canceled_before_its_worker_died_does_not_go_back() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
     let _ = memory.start(memory.staff(0, 1, 1), party(100));
-    assert_eq!(memory.pool().cancel(job, false, |_| {}), Canceling::Asked);
+    assert_eq!(
+        memory.pool().cancel(job, Demand::Cancel, |_| {}),
+        Canceling::Asked
+    );
     let returned = memory.locked(|scheduler| scheduler.give_back(job));
     assert_eq!(
         returned,
@@ -626,7 +629,7 @@ fn a_queued_job_leaves_its_lane_when_canceled() {
     for job in [jobs[1], jobs[0], jobs[2]] {
         let canceled = memory
             .pool()
-            .cancel(job, false, |_| panic!("nobody has it"));
+            .cancel(job, Demand::Cancel, |_| panic!("nobody has it"));
         assert_eq!(
             canceled,
             Canceling::Finished(Release::Held { watched: false })
@@ -634,7 +637,7 @@ fn a_queued_job_leaves_its_lane_when_canceled() {
         memory.check();
     }
     assert_eq!(
-        memory.pool().cancel(jobs[0], false, |_| {}),
+        memory.pool().cancel(jobs[0], Demand::Cancel, |_| {}),
         Canceling::TooLate
     );
 }
@@ -676,7 +679,7 @@ fn there_is_no_room_for_more_lanes_than_fit() {
     let (third, placement, _) = memory.place(C);
     assert_eq!(placement, Placement::NoLane);
     memory.pool().abandon(third);
-    let _ = memory.pool().cancel(job, false, |_| {});
+    let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
     memory.queue(C);
     memory.check();
 }
@@ -690,7 +693,7 @@ fn what_is_left_behind_is_taken_once() {
         let job = memory.claim_slot().expect("a slot");
         let _ = pool.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
         assert!(matches!(
-            pool.cancel(job, false, |_| {}),
+            pool.cancel(job, Demand::Cancel, |_| {}),
             Canceling::Finished(Release::Held { .. })
         ));
         assert_eq!(

@@ -791,10 +791,15 @@ impl Model {
             return;
         };
         let signaled = std::cell::Cell::new(None);
+        let demand = if terminate {
+            Demand::Terminate
+        } else {
+            Demand::Cancel
+        };
         let canceling = self
             .memory
             .pool()
-            .cancel(id, terminate, |party| signaled.set(Some(party)));
+            .cancel(id, demand, |party| signaled.set(Some(party)));
         match canceling {
             Canceling::Asked => {
                 self.job(id).canceled = true;
