@@ -412,7 +412,7 @@ fn place(
         std::mem::forget(accepted);
     }
     let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
-    session::launched(job, pid);
+    session::launched(cluster, job, pid);
     fault!("handle-given");
     Ok((pid, cookie))
 }
