@@ -8,11 +8,12 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "root.c",
     "execute.c",
     "session.c",
     "settings.c",
+    "leftovers.c",
     "signal.c",
     "comm.c",
     "memory.c",
