@@ -226,6 +226,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<(u32, Cookie), Failure> {
         by_pid: launch.by_pid,
         submit: launch.submit,
         bounded: queues,
+        fresh_only: !settings::worker_reuse(),
         ..Options::default()
     };
     let timeout_ms = (on_exhaustion != OnExhaustion::Error).then(settings::launch_timeout);
@@ -257,6 +258,7 @@ pub fn launch_for_fanout(
     };
     let options = Options {
         uncounted: true,
+        fresh_only: !settings::worker_reuse(),
         ..Options::default()
     };
     let waits = may_wait && settings::on_exhaustion() != OnExhaustion::Error;

@@ -23,14 +23,15 @@
  * Libraries
  *
  *	Some keep what their user has made until the session ends: open connections under a name, variables of a
- *	language. Nothing in the server tells them that a session is over. So the process leaves after a job in
- *	which one of them was loaded, or, if it was there before the job (preloaded), a function of it was looked up.
+ *	language. Nothing in the server tells them that a session is over. So the process leaves after a job for which a
+ *	function of such a library was looked up, or one in such a language.
  */
 #include "postgres.h"
 
 #include <limits.h>
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
@@ -49,12 +50,35 @@
 #include "shim.h"
 
 /*
- * Libraries that keep what a session has made, as their files are called; some with a version behind it. postgres_fdw
- * is none: its connections belong to a user mapping, and nobody can name or use them otherwise.
+ * Libraries that keep what a session has made, as their files are called (some have a version behind it), and which
+ * functions do; NULL: all. postgres_fdw is none: its connections belong to a user mapping, and nobody can name or use
+ * them otherwise.
  */
-static const char *const stateful[] = {
-	"dblink", "libpljava", "orafce", "pg_variables", "pljava", "pllua", "plperl", "plproxy", "plpython", "plr",
-	"pltcl", "plv8", "session_variable"
+typedef struct Stateful
+{
+	const char *library;
+	const char *function;		/* beginning of its name in the library */
+} Stateful;
+
+static const Stateful stateful[] = {
+	{"dblink", "dblink_connect"},
+	{"libpljava", NULL},
+	{"orafce", "dbms_alert"},
+	{"orafce", "dbms_output"},
+	{"orafce", "dbms_random"},
+	{"orafce", "dbms_sql"},
+	{"orafce", "plvsubst"},
+	{"orafce", "utl_file"},
+	{"pg_variables", NULL},
+	{"pljava", NULL},
+	{"pllua", NULL},
+	{"plperl", NULL},
+	{"plpython", NULL},
+	{"plr", NULL},
+	{"pltcl", NULL},
+	{"plv8", NULL},
+	{"sepgsql", "sepgsql_setcon"},
+	{"session_variable", NULL}
 };
 
 static object_access_hook_type next_object_access_hook;
@@ -69,94 +93,103 @@ static bool has_named = true;
 
 static bool has_set_seed;
 
-/* A library that keeps state was there before the job; a function of one was looked up. */
-static bool has_stateful;
-static bool has_used_stateful;
-
-/* Bytes of the names of the libraries that were loaded when the job began, or that were looked at since. */
-static Size known_libraries;
+/* A function that keeps state was looked up. */
+static bool has_kept_state;
 
 static bool
-keeps_state(const char *path)
+keeps_state(const char *path, const char *function)
 {
 	const char *name = last_dir_separator(path);
 
 	name = name == NULL ? path : name + 1;
 	for (int i = 0; i < lengthof(stateful); i++)
 	{
-		Size		len = strlen(stateful[i]);
+		const Stateful *one = &stateful[i];
+		Size		len = strlen(one->library);
 
-		if (strncmp(name, stateful[i], len) == 0 && !isalpha((unsigned char) name[len]) && name[len] != '_')
+		if (strncmp(name, one->library, len) == 0 && !isalpha((unsigned char) name[len]) && name[len] != '_' &&
+			(one->function == NULL || strncmp(function, one->function, strlen(one->function)) == 0))
 			return true;
 	}
 	return false;
 }
 
-/* Whether one of the libraries keeps state whose names begin at that byte of all names. They are in order of loading. */
 static bool
-some_keep_state(Size from)
+is_stateful_in_c(HeapTuple function)
 {
-	Size		size = EstimateLibraryStateSpace();
-	char	   *names = palloc(size);
-	bool		found = false;
+	bool		has_no_library;
+	bool		has_no_name;
+	Datum		library = SysCacheGetAttr(PROCOID, function, Anum_pg_proc_probin, &has_no_library);
+	Datum		name = SysCacheGetAttr(PROCOID, function, Anum_pg_proc_prosrc, &has_no_name);
+	char	   *path;
+	char	   *symbol;
+	bool		found;
 
-	SerializeLibraryState(size, names);
-	for (const char *name = names + from; !found && *name != '\0'; name += strlen(name) + 1)
-		found = keeps_state(name);
-	pfree(names);
+	if (has_no_library || has_no_name)
+		return false;
+	path = TextDatumGetCString(library);
+	symbol = TextDatumGetCString(name);
+	found = keeps_state(path, symbol);
+	pfree(path);
+	pfree(symbol);
 	return found;
 }
 
-/* All names but for the end. */
-static Size
-library_names(void)
+static Oid
+handler_of(Oid language)
 {
-	return EstimateLibraryStateSpace() - 1;
+	HeapTuple	tuple = SearchSysCache1(LANGOID, ObjectIdGetDatum(language));
+	Oid			handler = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		handler = ((Form_pg_language) GETSTRUCT(tuple))->lanplcallfoid;
+		ReleaseSysCache(tuple);
+	}
+	return handler;
+}
+
+static bool is_stateful(Oid function);
+
+static bool
+is_stateful_language(Oid language)
+{
+	static Oid	harmless;		/* the last that was found to be */
+	Oid			handler;
+
+	if (language == INTERNALlanguageId || language == SQLlanguageId || language == harmless)
+		return false;
+	handler = handler_of(language);
+	if (OidIsValid(handler) && is_stateful(handler))
+		return true;
+	harmless = language;
+	return false;
 }
 
 static bool
-is_of_stateful(Oid function)
+is_stateful(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Oid			language;
-	Oid			handler = InvalidOid;
-	bool		found = false;
+	bool		found;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	language = ((Form_pg_proc) GETSTRUCT(tuple))->prolang;
 	if (language == ClanguageId)
-	{
-		bool		is_null;
-		Datum		library = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin, &is_null);
-
-		if (!is_null)
-		{
-			char	   *path = TextDatumGetCString(library);
-
-			found = keeps_state(path);
-			pfree(path);
-		}
-	}
-	else if (language != INTERNALlanguageId && language != SQLlanguageId)
-	{
-		HeapTuple	of_language = SearchSysCache1(LANGOID, ObjectIdGetDatum(language));
-
-		if (HeapTupleIsValid(of_language))
-		{
-			handler = ((Form_pg_language) GETSTRUCT(of_language))->lanplcallfoid;
-			ReleaseSysCache(of_language);
-		}
-	}
+		found = is_stateful_in_c(tuple);
+	else
+		found = is_stateful_language(language);
 	ReleaseSysCache(tuple);
-	return found || (OidIsValid(handler) && handler != function && is_of_stateful(handler));
+	return found;
 }
 
+/* The server's own functions are not looked at. */
 static void
 note_function(Oid function)
 {
-	if (has_stateful && !has_used_stateful && function >= FirstNormalObjectId && is_of_stateful(function))
-		has_used_stateful = true;
+	if (!has_kept_state && function >= FirstNormalObjectId && is_stateful(function))
+		has_kept_state = true;
 }
 
 /* Called for each function that is looked up to be called, but for those of the next hook. */
@@ -202,20 +235,9 @@ note_do(const DoStmt *statement)
 	foreach(cell, statement->args)
 	{
 		DefElem    *item = lfirst_node(DefElem, cell);
-		Oid			language;
-		HeapTuple	tuple;
 
-		if (strcmp(item->defname, "language") != 0)
-			continue;
-		language = get_language_oid(strVal(item->arg), true);
-		tuple = SearchSysCache1(LANGOID, ObjectIdGetDatum(language));
-		if (HeapTupleIsValid(tuple))
-		{
-			Oid			handler = ((Form_pg_language) GETSTRUCT(tuple))->lanplcallfoid;
-
-			ReleaseSysCache(tuple);
-			note_function(handler);
-		}
+		if (strcmp(item->defname, "language") == 0)
+			note_function(handler_of(get_language_oid(strVal(item->arg), true)));
 	}
 }
 
@@ -258,18 +280,6 @@ pgb_watch_leftovers(void)
 	needs_fmgr_hook = watch_functions;
 	next_fmgr_hook = fmgr_hook;
 	fmgr_hook = watch_settings_of_functions;
-}
-
-/* What is loaded now was not loaded by a job. */
-void
-pgb_note_libraries(void)
-{
-	Size		names = library_names();
-
-	if (names == known_libraries)
-		return;
-	has_stateful = has_stateful || some_keep_state(known_libraries);
-	known_libraries = names;
 }
 
 /* A process that has hidden more leaves after its job: the server's table is looked through, and sorted. */
@@ -396,8 +406,7 @@ forget_seed(void)
 bool
 pgb_take_off_leftovers(void)
 {
-	bool		clean = !has_used_stateful;
-	Size		names = library_names();
+	bool		clean = !has_kept_state;
 
 	if (has_set_seed)
 		forget_seed();
@@ -409,10 +418,5 @@ pgb_take_off_leftovers(void)
 	}
 	if (hidden_count > HIDDEN_LIMIT)
 		clean = false;
-	if (names != known_libraries)
-	{
-		clean = !some_keep_state(known_libraries) && clean;
-		known_libraries = names;
-	}
 	return clean;
 }

@@ -305,7 +305,6 @@ pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings)
 	make_own_user_settings();
 	make_users(identity, settings);
 	load_preload_libraries();
-	pgb_note_libraries();
 }
 
 /* Whether the session is the one that was made for this identity, as far as the users go. */

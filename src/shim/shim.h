@@ -100,7 +100,6 @@ struct Node;
 
 extern void pgb_watch_leftovers(void);
 extern void pgb_watch_statement(const struct Node *statement);
-extern void pgb_note_libraries(void);
 extern void pgb_find_hidden(const char *name);
 extern void pgb_hide_names(void);
 extern bool pgb_take_off_leftovers(void);

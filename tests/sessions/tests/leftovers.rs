@@ -203,10 +203,31 @@ fn a_connection_that_a_job_opened_is_not_there_for_the_next() {
         assert_eq!(run(&mut client, &connect).as_deref(), Some("OK"));
         assert_eq!(run(&mut client, open), None);
     }
+    // What is closed at the end of its statement keeps nothing.
+    let once = connect
+        .replace("dblink_connect('c', ", "n::text FROM dblink(")
+        .replace("')", "', 'SELECT 1') AS d (n int)");
+    let (first, one) = run_in(&mut client, &once);
+    assert_eq!(one.as_deref(), Some("1"));
+    assert_eq!(run_in(&mut client, "SELECT 1").0, first);
+    // Through a function, and in a trigger.
+    client
+        .batch_execute(&format!(
+            "CREATE FUNCTION connects() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN {}; RETURN NEW; END $$;
+             CREATE TABLE t (n int); CREATE TRIGGER c BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION connects()",
+            connect.replacen("SELECT", "PERFORM", 1)
+        ))
+        .expect("a trigger");
+    run(&mut client, "INSERT INTO t VALUES (1)");
+    assert_eq!(run(&mut client, open), None);
     // Loaded before any job, it keeps nothing of a job that has not used it.
     client
         .batch_execute("SET session_preload_libraries = 'dblink'")
         .expect("set");
+    run(
+        &mut client,
+        "SELECT 'a process that was there without it leaves'",
+    );
     let (unused, _) = run_in(&mut client, "SELECT 1");
     assert_eq!(run_in(&mut client, "SELECT 2").0, unused);
     for _ in 0..2 {
