@@ -8,11 +8,12 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 19] = [
     "root.c",
     "execute.c",
     "session.c",
     "settings.c",
+    "leftovers.c",
     "signal.c",
     "comm.c",
     "error.c",

@@ -220,3 +220,53 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
         assert!(memory.claim_slot().is_some());
     });
 }
+
+/// The leader counts the job in its statistics if it finds it finished, and lets go of it, while its worker finishes
+/// it: the leader counts it, or the last one out does, and only one of them. The job's account was written by the
+/// leader before it let go, so the worker that is the last one out sees it.
+///
+/// Two threads, unbounded. The leader is the second one (see `docs/models.md`).
+#[test]
+fn a_job_that_ends_while_it_is_let_go_of_is_counted_once() {
+    fn released(memory: &Memory, job: JobId, release: Release) {
+        if release == Release::LastOut {
+            memory.pool().count_end(job);
+            memory.pool().free(job);
+        }
+    }
+    loom::model(|| {
+        let memory = Memory::new(1, 1, 1);
+        let own = process(0);
+        memory.pool().locked(|scheduler| scheduler.enrol(own));
+        let job = memory.claim(own);
+        let slot = memory.slot(job);
+        slot.word.publish(job.generation);
+        let _ = slot.word.bind(job.generation);
+        assert_eq!(
+            slot.word.begin(job.generation),
+            Begin::Running { watched: false }
+        );
+        let leader = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let slot = memory.slot(job);
+                slot.belongs_to(memory.pool().leader(own).expect("its entry"));
+                let mut counted = 0;
+                if slot.word.load().phase().is_finished() && slot.take_account() {
+                    counted += 1;
+                }
+                released(&memory, job, slot.word.detach(job.generation));
+                counted
+            })
+        };
+        released(
+            &memory,
+            job,
+            slot.word.finish(job.generation, End::Completed),
+        );
+        let counted = leader.join().unwrap();
+        let unseen = memory.pool().locked(|scheduler| scheduler.ends_of(own));
+        assert_eq!(counted + unseen.completed, 1);
+        assert_eq!(unseen.total(), unseen.completed);
+    });
+}

@@ -41,13 +41,14 @@ sql_function!(
     pg_background_stats_v2,
     pg_finfo_pg_background_stats_v2,
     |arguments| {
-        let (statistics, active) = session::statistics();
+        let statistics = session::statistics();
+        let ends = statistics.ends;
         let row = [
             Value::int8(statistics.launched.cast_signed()),
-            Value::int8(statistics.completed.cast_signed()),
-            Value::int8(statistics.failed.cast_signed()),
-            Value::int8(statistics.canceled.cast_signed()),
-            Value::int4(active.cast_signed()),
+            Value::int8(ends.completed.cast_signed()),
+            Value::int8(ends.failed.cast_signed()),
+            Value::int8(ends.canceled.cast_signed()),
+            Value::int4(i32::try_from(statistics.active()).unwrap_or(i32::MAX)),
             Value::float8(statistics.average_ms()),
             Value::int4(settings::max_workers() as i32),
             Value::int8(statistics.timed_out.cast_signed()),

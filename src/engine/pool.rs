@@ -7,6 +7,7 @@
 //! | `life` | a worker's place: a process reports in, takes jobs, rests, gives the place away, exits |
 //! | `staff` | seeing to it that every lane with queued jobs has workers on their way |
 //! | `share` | how many of a session's jobs may hold a worker |
+//! | [`ends`] | how those of a session's jobs ended that it did not see end |
 //! | [`gate`] | letting go of another session's finished jobs |
 //! | [`usage`] | what each login role uses |
 //! | [`waiters`] | waiting for a slot of the job table, or for one of those that a role may have |
@@ -82,6 +83,7 @@
 //! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
 
+pub mod ends;
 pub mod gate;
 pub mod soon;
 pub mod usage;

@@ -12,6 +12,7 @@
 //! | `cookie`, `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `being_read` | the leader | any | itself |
+//! | `account` | the leader, until it lets go; then the last one out | any | `detach` ([`super::pool::ends`]) |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
 //! | `finished_at` | the bound worker, or whoever ends a queued job | before the last transition | `finish`, `cancel_queued` |
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
@@ -141,6 +142,8 @@ pub struct Slot {
     options: AtomicU32,
     /// The leader reads the result ([`super::pool::gate`]).
     pub(super) being_read: AtomicU32,
+    /// To whose statistics it belongs, until it is counted ([`super::pool::ends`]).
+    pub(super) account: AtomicU32,
     /// Bytes of result ring, as asked for.
     pub queue_size: AtomicU32,
     leader: AtomicU64,
@@ -185,6 +188,7 @@ impl Default for Slot {
             user: AtomicU32::new(0),
             options: AtomicU32::new(0),
             being_read: AtomicU32::new(0),
+            account: AtomicU32::new(0),
             queue_size: AtomicU32::new(0),
             leader: AtomicU64::new(0),
             block: AtomicU64::new(0),
@@ -227,6 +231,7 @@ impl Slot {
         self.pid.store(0, Ordering::Relaxed);
         self.block.store(0, Ordering::Relaxed);
         self.being_read.store(0, Ordering::Relaxed);
+        self.account.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
         self.file_bytes.store(0, Ordering::Relaxed);
         self.started_at.store(0, Ordering::Relaxed);

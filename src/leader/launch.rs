@@ -207,6 +207,7 @@ pub fn check_enabled() -> Result<(), Error> {
 /// A job that was accepted, and whose handle the user has not yet: it is given, or withdrawn.
 #[derive(Clone, Copy)]
 pub struct Launched {
+    cluster: &'static Cluster,
     /// The job.
     pub job: JobId,
     /// Its worker; 0 while it is queued.
@@ -217,8 +218,13 @@ pub struct Launched {
 impl Launched {
     /// The job is the user's from now on. Returns its pid (0 while it is queued) and cookie.
     pub fn give(self) -> (u32, Cookie) {
-        let Self { job, pid, cookie } = self;
-        session::launched(job, pid);
+        let Self {
+            cluster,
+            job,
+            pid,
+            cookie,
+        } = self;
+        session::launched(cluster, job, pid);
         fault!("handle-given");
         (pid, cookie)
     }
@@ -247,6 +253,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
         by_pid: launch.by_pid,
         submit: launch.submit,
         bounded: queues,
+        fresh_only: !settings::worker_reuse(),
         ..Options::default()
     };
     let timeout_ms = (on_exhaustion != OnExhaustion::Error).then(settings::launch_timeout);
@@ -278,6 +285,7 @@ pub fn launch_for_fanout(
     };
     let options = Options {
         uncounted: true,
+        fresh_only: !settings::worker_reuse(),
         ..Options::default()
     };
     let waits = may_wait && settings::on_exhaustion() != OnExhaustion::Error;
@@ -433,7 +441,12 @@ fn place(
         std::mem::forget(accepted);
     }
     let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
-    Ok(Launched { job, pid, cookie })
+    Ok(Launched {
+        cluster,
+        job,
+        pid,
+        cookie,
+    })
 }
 
 /// Starts workers of this session's lane until `wanted` are idle or on their way, as far as may be. How many there are.

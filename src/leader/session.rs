@@ -19,15 +19,16 @@
 //! each call of a function of the extension is a [`Call`], and has the session's gate
 //! ([`crate::engine::pool::gate`]); the next one forgets what is gone.
 //!
-//! Statistics count a job when it has finished and this session has noticed: at the latest when it lets
-//! go of it.
+//! Statistics count a job when it has finished and this session has noticed; one that it let go of before is counted by
+//! the last one out ([`crate::engine::pool::ends`]).
 
 use crate::engine::handle::Cookie;
 use crate::engine::job::{Phase, Release, Snapshot};
 use crate::engine::memory;
 use crate::engine::pool::Leader;
+use crate::engine::pool::ends::Ends;
 use crate::engine::sync::Ordering;
-use crate::engine::table::{JobId, Slot};
+use crate::engine::table::JobId;
 use crate::engine::wait::{NoVigil, wait_for};
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached, cluster};
@@ -62,8 +63,6 @@ pub struct Tracked {
     given: bool,
     /// Its place in the order of the launches.
     order: u64,
-    /// Already in the statistics.
-    counted: bool,
 }
 
 /// What this session has launched so far, by how it ended.
@@ -71,24 +70,23 @@ pub struct Tracked {
 pub struct Statistics {
     /// Handles given out.
     pub launched: u64,
-    /// Committed.
-    pub completed: u64,
-    /// Ended with an error that was not our cancel.
-    pub failed: u64,
-    /// Ended by our cancel.
-    pub canceled: u64,
+    /// Those of them that have ended.
+    pub ends: Ends,
     /// Given up at the time limit of a call that ran them.
     pub timed_out: u64,
-    /// Microseconds that the completed, failed and canceled ones ran, in all.
-    run_time: u64,
 }
 
 impl Statistics {
+    /// Those that have not ended.
+    pub fn active(&self) -> u64 {
+        self.launched.saturating_sub(self.ends.total())
+    }
+
     /// Mean run time in milliseconds; 0 when nothing has ended.
     pub fn average_ms(&self) -> f64 {
-        match self.completed + self.failed + self.canceled {
+        match self.ends.total() {
             0 => 0.0,
-            count => self.run_time as f64 / 1000.0 / count as f64,
+            count => self.ends.run_time as f64 / 1000.0 / count as f64,
         }
     }
 }
@@ -118,11 +116,13 @@ static SESSION: Local<Session> = Local::new(Session {
     being_read: Vec::new(),
     statistics: Statistics {
         launched: 0,
-        completed: 0,
-        failed: 0,
-        canceled: 0,
+        ends: Ends {
+            completed: 0,
+            failed: 0,
+            canceled: 0,
+            run_time: 0,
+        },
         timed_out: 0,
-        run_time: 0,
     },
 });
 
@@ -314,7 +314,6 @@ pub fn track(job: JobId, cookie: Cookie, by_pid: bool, submit: bool) {
             consumed: false,
             given: false,
             order: session.launches,
-            counted: false,
         };
         #[allow(
             clippy::disallowed_methods,
@@ -332,7 +331,10 @@ impl Session {
 }
 
 /// The handle is about to be given to the user.
-pub fn launched(job: JobId, pid: u32) {
+pub fn launched(cluster: &'static Cluster, job: JobId, pid: u32) {
+    if let Some(entry) = own_entry(cluster) {
+        cluster.slot(job).belongs_to(entry);
+    }
     SESSION.with(|session| {
         if let Some(tracked) = session.find(job) {
             tracked.pid = pid;
@@ -488,26 +490,12 @@ pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
 pub fn notice(cluster: &'static Cluster, job: JobId) -> Snapshot {
     let slot = cluster.slot(job);
     let now = slot.word.load();
-    if now.phase().is_finished() {
-        let run_time = run_time(slot);
-        SESSION.with(|session| {
-            let tracked = session.find(job);
-            if let Some(tracked) = tracked.filter(|tracked| tracked.given && !tracked.counted) {
-                tracked.counted = true;
-                session.statistics.count(now.phase(), run_time);
-            }
-        });
+    let is_held = now.generation() == job.generation && now.leader();
+    if is_held && now.phase().is_finished() && slot.take_account() {
+        let run_time = slot.run_time();
+        SESSION.with(|session| session.statistics.ends.count(now.phase(), run_time));
     }
     now
-}
-
-fn run_time(slot: &Slot) -> u64 {
-    let started = slot.started_at.load(Ordering::Relaxed);
-    let finished = slot.finished_at.load(Ordering::Relaxed);
-    match started {
-        0 => 0,
-        started => finished.saturating_sub(started),
-    }
 }
 
 impl Tracked {
@@ -532,28 +520,19 @@ impl Tracked {
     }
 }
 
-impl Statistics {
-    fn count(&mut self, phase: Phase, run_time: u64) {
-        match phase {
-            Phase::Completed => self.completed += 1,
-            Phase::Canceled => self.canceled += 1,
-            _ => self.failed += 1,
-        }
-        self.run_time += run_time;
-    }
-}
-
-/// The statistics, with everything noticed that has finished by now, and the number of jobs that have not.
-pub fn statistics() -> (Statistics, u32) {
-    let mut active = 0;
+/// The statistics, with everything that has ended by now.
+pub fn statistics() -> Statistics {
+    let mut statistics = SESSION.with(|session| session.statistics);
     if let Some(cluster) = attached() {
-        for tracked in tracked() {
-            if !notice(cluster, tracked.job).phase().is_finished() {
-                active += 1;
-            }
+        for tracked in each_held() {
+            notice(cluster, tracked.job);
         }
+        let own = latch::own_party();
+        let unseen = cluster.pool().locked(|scheduler| scheduler.ends_of(own));
+        statistics = SESSION.with(|session| session.statistics);
+        statistics.ends = statistics.ends.and(unseen);
     }
-    (SESSION.with(|session| session.statistics), active)
+    statistics
 }
 
 /// The session has ended.

@@ -590,6 +590,7 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
         return true;
     };
     fault!("release-begun");
+    cluster.pool().count_end(job);
     // 0: its memory is freed already.
     let is_there = cluster.slot(job).block.load(Ordering::Relaxed) != 0;
     let block = is_there.then(|| Block::reach(cluster, job)).flatten();

@@ -123,7 +123,7 @@ static_assertions::const_assert_eq!(size_of::<Slot>() % 64, 0);
 static_assertions::const_assert!(size_of::<Slot>() <= 512);
 static_assertions::const_assert_eq!(size_of::<Lane>(), 64);
 static_assertions::const_assert_eq!(size_of::<Worker>(), 64);
-static_assertions::const_assert_eq!(size_of::<Leader>(), 64);
+static_assertions::const_assert_eq!(size_of::<Leader>(), 128);
 static_assertions::const_assert_eq!(size_of::<Usage>(), 64);
 static_assertions::const_assert_eq!(size_of::<FreeList>(), 64);
 static_assertions::const_assert_eq!(size_of::<Totals>(), 64);

@@ -136,6 +136,7 @@ static ROLE_MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static ROLE_MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static ROLE_MAX_DISK: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static LANE_MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static WORKER_REUSE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static LAUNCH_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static SPIN: GucSetting<i32> = GucSetting::<i32>::new(SPIN_IS.default);
 
@@ -248,6 +249,11 @@ pub fn lane_max_workers() -> u32 {
 /// `pg_background.on_exhaustion`.
 pub fn on_exhaustion() -> OnExhaustion {
     ON_EXHAUSTION.get()
+}
+
+/// `pg_background.worker_reuse`: jobs may run in a process that has run others.
+pub fn worker_reuse() -> bool {
+    WORKER_REUSE.get()
 }
 
 /// `pg_background.launch_timeout`, milliseconds.
@@ -535,6 +541,14 @@ fn define_each() {
         c"What a launch does when no worker is free.",
         c"wait: up to launch_timeout; error: raise an error at once; queue: return at once, the job runs when a worker is free.",
         &ON_EXHAUSTION,
+        GucContext::Userset,
+        none,
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_background.worker_reuse",
+        c"Whether a job may run in a process that has run other jobs.",
+        c"When off, each job of the session gets a fresh process, which ends with it.",
+        &WORKER_REUSE,
         GucContext::Userset,
         none,
     );

@@ -322,6 +322,7 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	if (IsA(pstmt->utilityStmt, LoadStmt))
 		has_loaded = true;
+	pgb_watch_statement(pstmt->utilityStmt);
 
 	if (next_utility_hook)
 		next_utility_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
@@ -405,6 +406,7 @@ pgb_session_init(void)
 	fix_client_encoding();
 	unfix_temp_buffers();
 	fix_session_authorization();
+	pgb_watch_leftovers();
 }
 
 /* The session's temporary replication slots. Reads the server's table of slots, which is short. */
@@ -435,6 +437,7 @@ bool
 pgb_reset_session(void)
 {
 	bool		other_buffers = has_other_temp_buffers();
+	bool		clean;
 	Oid			temp_namespace;
 	Oid			temp_toast_namespace;
 
@@ -463,7 +466,8 @@ pgb_reset_session(void)
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
-	return !has_loaded && !superuser_has_changed && !other_buffers &&
+	clean = pgb_take_off_leftovers();
+	return clean && !has_loaded && !superuser_has_changed && !other_buffers &&
 		replorigin_session_origin == InvalidRepOriginId && get_backup_status() == SESSION_BACKUP_NONE;
 }
 

@@ -228,6 +228,18 @@ pgb_role_image(char *bytes, Size size)
 
 #endif
 
+/* All settings that this process knows; from 16 on in memory of the caller's. */
+struct config_generic **
+pgb_all_settings(int *count)
+{
+#if PG_VERSION_NUM >= 160000
+	return get_guc_variables(count);
+#else
+	*count = GetNumConfigOptions();
+	return get_guc_variables();
+#endif
+}
+
 /* A setting as serialized, by the server or by us. */
 typedef struct Entry
 {
@@ -589,6 +601,11 @@ make_setting(const Entry *entry)
 {
 	struct config_generic *setting = pgb_find_setting(entry->name);
 
+	if (setting == NULL)
+	{
+		pgb_find_hidden(entry->name);
+		setting = pgb_find_setting(entry->name);
+	}
 	if (setting != NULL)
 	{
 		if (setting->context < PGC_SU_BACKEND || is_made(setting, entry))
@@ -677,6 +694,7 @@ pgb_make_settings(const PgbSettings *leaders)
 		if (!is_user_setting(entry.name))
 			make_setting(&entry);
 	}
+	pgb_hide_names();
 }
 
 /*
@@ -736,18 +754,6 @@ pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source)
 	return NULL;
 }
 
-/* All settings that this process knows. */
-static struct config_generic **
-all_settings(int *count)
-{
-#if PG_VERSION_NUM >= 160000
-	return get_guc_variables(count);
-#else
-	*count = GetNumConfigOptions();
-	return get_guc_variables();
-#endif
-}
-
 /* The server's names of settings are the same in upper and lower case. */
 static bool
 has_prefix(const char *name, const char *prefix)
@@ -760,7 +766,7 @@ static bool
 has_placeholder_above(GucSource highest, const char *prefix)
 {
 	int			count;
-	struct config_generic **settings = all_settings(&count);
+	struct config_generic **settings = pgb_all_settings(&count);
 
 	for (int i = 0; i < count; i++)
 	{

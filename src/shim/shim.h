@@ -95,6 +95,17 @@ extern void pgb_make_settings(const PgbSettings *leaders);
 extern void pgb_make_user_setting(const char *name, const char *value, int source, const PgbSettings *leaders);
 extern const char *pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source);
 
+extern struct config_generic **pgb_all_settings(int *count);
+
+/* leftovers.c */
+struct Node;
+
+extern void pgb_watch_leftovers(void);
+extern void pgb_watch_statement(const struct Node *statement);
+extern void pgb_find_hidden(const char *name);
+extern void pgb_hide_names(void);
+extern bool pgb_take_off_leftovers(void);
+
 /* signal.c */
 extern void pgb_install_signals(void);
 extern void pgb_ignore_doorbell(void);

@@ -215,8 +215,10 @@ unsafe extern "C-unwind" fn step() {
                 me.jobs += 1;
                 me.unfit = true;
             });
+            // Who wants a process in which nothing ran before has nothing run after, either.
+            let is_alone = cluster.slot(job).options().fresh_only;
             let began = latch::now();
-            if run::run(cluster, job) == After::Clean {
+            if run::run(cluster, job) == After::Clean && !is_alone {
                 update(|me| me.unfit = false);
             }
             let took = latch::now() - began;

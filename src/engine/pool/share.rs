@@ -51,6 +51,7 @@ pub struct Leader {
     tail: AtomicU32,
     pub(super) waiter: super::waiters::Waiter,
     pub(super) gate: super::Gate,
+    pub(super) ends: super::ends::SharedEnds,
 }
 
 /// Whom an admitted job counts against.
@@ -102,11 +103,17 @@ impl Leader {
         Party::from_bits(self.party.load(Ordering::Relaxed))
     }
 
+    /// That of the session whose entry it is now.
+    pub(super) fn generation(&self) -> u32 {
+        load(&self.generation)
+    }
+
     fn next_generation(&self) {
         let next = load(&self.generation).wrapping_add(1).max(1);
         self.generation.store(next, Ordering::Relaxed);
         self.admitted.store(0, Ordering::Relaxed);
         self.held.store(0, Ordering::Relaxed);
+        self.ends.store(super::ends::Ends::default());
         Link::NONE.store(&self.head);
         Link::NONE.store(&self.tail);
     }

@@ -21,7 +21,25 @@ pub fn draw(rng: &mut SmallRng, entry: i64) -> Kind {
         entry: None,
         errors: &[],
     };
-    match rng.random_range(0..20) {
+    match rng.random_range(0..27) {
+        20 => leaves_settings(number),
+        21 => leaves_a_way_to_begin(number),
+        22 => plain(format!(
+            "SELECT setseed({}); PREPARE p AS SELECT 1; SELECT random()::text",
+            f64::from(number) / 1000.0
+        )),
+        23 | 24 => converts(number),
+        25 => plain(format!(
+            "SET client_min_messages = debug{}; SELECT count(*)::text FROM pg_class",
+            number % 5 + 1
+        )),
+        26 => Kind {
+            sql: format!(
+                "INSERT INTO ledger VALUES ({entry}); SELECT ({number} % 3)::chaos_domain::text"
+            ),
+            entry: Some(entry),
+            errors: &["XY124"],
+        },
         0..4 => Kind {
             sql: format!("INSERT INTO ledger VALUES ({entry})"),
             entry: Some(entry),
@@ -82,5 +100,63 @@ pub fn draw(rng: &mut SmallRng, entry: i64) -> Kind {
             entry: None,
             errors: &[],
         },
+    }
+}
+
+/// A name that no job finds, whatever the one before it in the process has left.
+fn leaves_settings(number: u32) -> Kind {
+    let (name, local) = (number % 5, number.is_multiple_of(2));
+    let sets = match number % 4 {
+        0 => format!("SET chaos.left_{name} = 1;"),
+        1 => format!("SET LOCAL chaos.left_{name} = 1;"),
+        _ => format!("PERFORM set_config('chaos.left_{name}', 'x', {local});"),
+    };
+    let fails = if number.is_multiple_of(7) {
+        "PERFORM 1 / 0;"
+    } else {
+        ""
+    };
+    Kind {
+        sql: format!(
+            "DO $$ BEGIN
+                IF current_setting('chaos.left_{name}', true) IS NOT NULL THEN
+                    RAISE 'left by another job' USING ERRCODE = 'XX901';
+                END IF;
+                {sets} {fails}
+             END $$"
+        ),
+        entry: None,
+        errors: &["22012"],
+    }
+}
+
+/// Settings under which a transaction waits for others, and something to be cleaned up.
+fn leaves_a_way_to_begin(number: u32) -> Kind {
+    let role = if number.is_multiple_of(2) {
+        "SET role = pgbackground_role;"
+    } else {
+        ""
+    };
+    Kind {
+        sql: format!(
+            "CREATE TEMP TABLE t AS SELECT {number} AS n; {role} SET default_transaction_isolation = serializable;
+             SET default_transaction_read_only = on; SET default_transaction_deferrable = on;
+             SET statement_timeout = '1h'; SET lock_timeout = 1"
+        ),
+        entry: None,
+        errors: &[],
+    }
+}
+
+/// Rows whose conversion to JSON, in the session that reads them, raises, launches, or waits.
+fn converts(number: u32) -> Kind {
+    Kind {
+        sql: format!(
+            "SELECT ('v' || n % 6)::chaos_value FROM generate_series({number}, {number} + 2) n"
+        ),
+        entry: None,
+        errors: &[
+            "XY123", "40P01", "42P09", "53000", "53200", "53400", "55000", "25P02",
+        ],
     }
 }

@@ -17,7 +17,8 @@
 //!
 //! What must hold: an operation fails only with the SQLSTATEs that it may fail with; a job that was reported
 //! as completed has happened once, one that was reported as failed or canceled not at all, any other at
-//! most once; a witness connection is never dropped; in the end nothing is left. A last phase crashes the
+//! most once; the counts of a session's jobs add up; a session that asks for it has one process for each job, and no job
+//! finds what another has left in its process; a witness connection is never dropped; in the end nothing is left. A last phase crashes the
 //! server, after which jobs must run again.
 
 mod crash;

@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use session_tests::{Handle, config, pause};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// What the trouble may do to any statement: the statement was canceled, the session or the worker
@@ -19,7 +20,7 @@ const TROUBLE: &[&str] = &[
     "57014", "57P01", "08006", "3D000", "28000", "42501", "53300",
 ];
 /// What a database that is not furnished yet may answer.
-const UNFURNISHED: &[&str] = &["42883", "42P01", "42704", "3F000"];
+const UNFURNISHED: &[&str] = &["42883", "42P01", "42704", "3F000", "42846"];
 /// What a launch may answer.
 const LAUNCH: &[&str] = &["53000", "53200", "53400", "55000"];
 
@@ -47,6 +48,8 @@ struct Session<'a> {
     client: Client,
     jobs: Vec<Job>,
     in_volatile: bool,
+    /// `Some`: each job has a process of its own. Those of the jobs so far.
+    own_processes: Option<HashSet<i32>>,
 }
 
 /// Drives sessions one after the other until the run ends. Returns how many steps were made.
@@ -74,6 +77,7 @@ pub fn drive(run: &Run, seed: u64, number: u64) -> u64 {
             client,
             jobs: Vec::new(),
             in_volatile,
+            own_processes: None,
         };
         for _ in 0..session.rng.random_range(5..200) {
             if !run.goes_on() {
@@ -95,7 +99,7 @@ pub fn drive(run: &Run, seed: u64, number: u64) -> u64 {
 
 impl Session<'_> {
     fn step(&mut self) -> Step {
-        match self.rng.random_range(0..29) {
+        match self.rng.random_range(0..31) {
             0..8 => self.launch(),
             8..12 => self.read(),
             12 => self.wait(),
@@ -109,6 +113,8 @@ impl Session<'_> {
             23 | 24 => self.fan_out(),
             25 | 26 => self.many(),
             27 => self.run_one(),
+            28 => self.flood(),
+            29 => self.reuse(),
             _ => self.hurried(),
         }
     }
@@ -152,9 +158,9 @@ impl Session<'_> {
             0
         };
         let version = self.rng.random_range(0..12);
-        let (by_pid, submitted) = (version == 0, matches!(version, 1 | 2));
+        let (by_pid, submitted) = (matches!(version, 0 | 6), matches!(version, 1 | 2));
         let sql = match version {
-            0 => "SELECT pg_background_launch($1, $2), 0::int8",
+            0 | 6 => "SELECT pg_background_launch($1, $2), 0::int8",
             1 => "SELECT pid, cookie FROM pg_background_submit_v2($1, $2)",
             2 => {
                 "SELECT pid, cookie FROM pg_background_submit_params($1, $2::int4, row(1, 'x'), NULL::text)"
@@ -176,6 +182,12 @@ impl Session<'_> {
                     pid: row.get(0),
                     cookie: row.get(1),
                 };
+                if let Some(processes) = &mut self.own_processes
+                    && handle.pid != 0
+                    && !processes.insert(handle.pid)
+                {
+                    return Step::Wrong(format!("a second job in process {}", handle.pid));
+                }
                 self.jobs.push(Job {
                     handle,
                     kind,
@@ -309,10 +321,78 @@ impl Session<'_> {
         let result = self.client.batch_execute(
             "SELECT count(*) FROM pg_background_list_v2() AS (pid int4, cookie int8, launched_at timestamptz,
                  user_id oid, queue_size int4, state text, sql_preview text, last_error text, consumed bool);
-             SELECT * FROM pg_background_stats_v2();
              SELECT * FROM pg_background_resources()",
         );
-        self.judge("look", result, &[])
+        match self.judge("look", result, &[]) {
+            Step::Done => self.statistics(),
+            other => other,
+        }
+    }
+
+    fn statistics(&mut self) -> Step {
+        let result = self.client.query_one(
+            "SELECT workers_launched = workers_completed + workers_failed + workers_canceled + workers_active
+                AND workers_active >= 0, s::text FROM pg_background_stats_v2() s",
+            &[],
+        );
+        if let Ok(row) = &result
+            && !row.get::<_, bool>(0)
+        {
+            return Step::Wrong(format!("statistics: {}", row.get::<_, &str>(1)));
+        }
+        self.judge("statistics", result, &[])
+    }
+
+    /// Many jobs for few slots: launches that wait for one, give up or are served, and all slots are free at once.
+    fn flood(&mut self) -> Step {
+        let mode = ["wait", "queue", "error"]
+            .choose(&mut self.rng)
+            .expect("there are some");
+        let limit = self.rng.random_range(0..30);
+        let result = self.client.batch_execute(&format!(
+            "SET pg_background.on_exhaustion = {mode}; SET pg_background.launch_timeout = {limit};
+             SET pg_background.max_workers = 100"
+        ));
+        let mut step = self.judge("flood", result, &[]);
+        for _ in 0..self.rng.random_range(5..40) {
+            if !matches!(step, Step::Done) {
+                return step;
+            }
+            let entry = self.run.ledger.number();
+            let job = format!("INSERT INTO ledger VALUES ({entry})");
+            let sql = "SELECT (pg_background_submit_v2($1)).cookie";
+            let result = self.client.execute(sql, &[&job]);
+            if result.is_ok() && !self.in_volatile {
+                self.run.ledger.note(entry, Fate::Unknown);
+            }
+            step = self.judge("submit", result, LAUNCH);
+        }
+        if !matches!(step, Step::Done) {
+            return step;
+        }
+        for job in std::mem::take(&mut self.jobs) {
+            if let Some(entry) = job.kind.entry {
+                self.run.ledger.note(entry, Fate::Unknown);
+            }
+        }
+        let result = self.client.batch_execute(
+            "SELECT pg_background_detach_all();
+             RESET pg_background.on_exhaustion; RESET pg_background.launch_timeout; RESET pg_background.max_workers",
+        );
+        match self.judge("detach_all", result, &[]) {
+            Step::Done => self.statistics(),
+            other => other,
+        }
+    }
+
+    /// From now on each job has a process of its own, or not.
+    fn reuse(&mut self) -> Step {
+        let on = self.own_processes.is_some() || self.rng.random_range(0..3) > 0;
+        self.own_processes = (!on).then(HashSet::new);
+        let result = self
+            .client
+            .batch_execute(&format!("SET pg_background.worker_reuse = {on}"));
+        self.judge("reuse", result, &[])
     }
 
     /// Handles that name nothing, and what does not fit.
@@ -387,9 +467,18 @@ impl Session<'_> {
             "RESET pg_background.worker_timeout",
             "SET pg_background.default_queue_size = '4kB'",
             "SET work_mem = '1MB'",
+            "SET client_min_messages = debug5",
+            "SET client_min_messages = debug2",
+            "SET client_min_messages = warning",
+            "SET chaos.session = 'x'",
+            "SET chaos.left_1 = 'x'; RESET chaos.left_1",
+            "SET default_transaction_isolation = serializable",
             "RESET ALL",
         ];
-        let sql = choices.choose(&mut self.rng).expect("there are some");
+        let sql = *choices.choose(&mut self.rng).expect("there are some");
+        if sql == "RESET ALL" {
+            self.own_processes = None;
+        }
         let result = self.client.batch_execute(sql);
         self.judge(&format!("configure {sql}"), result, &[])
     }

@@ -27,7 +27,29 @@ fn furnish(client: &mut Client) {
              CREATE TABLE IF NOT EXISTS ledger (entry int8);
              GRANT INSERT ON ledger TO PUBLIC;
              CREATE OR REPLACE PROCEDURE commit_twice() LANGUAGE plpgsql AS
-                 $$ BEGIN COMMIT; PERFORM 1; COMMIT; END $$",
+                 $$ BEGIN COMMIT; PERFORM 1; COMMIT; END $$;
+             DO $$ BEGIN
+                IF to_regtype('chaos_value') IS NULL THEN
+                    CREATE TYPE chaos_value AS ENUM ('v0', 'v1', 'v2', 'v3', 'v4', 'v5');
+                    CREATE FUNCTION chaos_to_json(v chaos_value) RETURNS json LANGUAGE plpgsql AS $f$ BEGIN
+                        CASE v
+                            WHEN 'v0' THEN RAISE 'raised while it was converted' USING ERRCODE = 'XY123';
+                            WHEN 'v1' THEN PERFORM pg_background_run('SELECT 1');
+                            WHEN 'v2' THEN PERFORM pg_background_submit_v2('SELECT pg_sleep(0.01)');
+                            WHEN 'v3' THEN PERFORM pg_sleep(0.005);
+                            WHEN 'v4' THEN PERFORM pg_background_stats();
+                            ELSE NULL;
+                        END CASE;
+                        RETURN to_json(v::text);
+                    END $f$;
+                    CREATE CAST (chaos_value AS json) WITH FUNCTION chaos_to_json(chaos_value);
+                    CREATE FUNCTION chaos_check(n int) RETURNS bool LANGUAGE plpgsql AS $f$ BEGIN
+                        IF n = 0 THEN RAISE 'raised by a check' USING ERRCODE = 'XY124'; END IF;
+                        RETURN true;
+                    END $f$;
+                    CREATE DOMAIN chaos_domain AS int CHECK (chaos_check(VALUE));
+                END IF;
+             END $$",
         )
         .expect("the database is furnished");
 }
@@ -74,7 +96,16 @@ fn one(rng: &mut SmallRng, client: &mut Client) -> Result<(), postgres::Error> {
     let a_worker = "(SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_background' ORDER BY random() LIMIT 1)";
     let a_session = "(SELECT pid FROM pg_stat_activity WHERE application_name = 'chaos' AND backend_type = 'client backend'
                       ORDER BY random() LIMIT 1)";
-    match rng.random_range(0..12) {
+    match rng.random_range(0..13) {
+        12 => {
+            let role = ROLES.choose(rng).expect("there are some");
+            let level = ["debug5", "debug3", "debug1", "notice", "error"]
+                .choose(rng)
+                .expect("there are some");
+            client.batch_execute(&format!(
+                "ALTER ROLE {role} SET client_min_messages = {level}"
+            ))
+        }
         0..3 => client.batch_execute(&format!("SELECT pg_terminate_backend({a_worker})")),
         3..5 => client.batch_execute(&format!("SELECT pg_cancel_backend({a_worker})")),
         5 => client.batch_execute(&format!("SELECT pg_terminate_backend({a_session})")),

@@ -453,7 +453,7 @@ fn the_first_job_of_a_worker_sees_settings_that_nobody_has_set() {
         ("SELECT current_setting('Pg_Background.max_workers')", "16"),
         (
             "SELECT count(*)::text FROM pg_settings WHERE name LIKE 'pg!_background.%' ESCAPE '!'",
-            "16",
+            "17",
         ),
     ] {
         // A lane of its own, so that its worker is a fresh process.
