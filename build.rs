@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 16] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -23,6 +23,8 @@ const SOURCES: [&str; 14] = [
     "spill.c",
     "params.c",
     "trace.c",
+    "library.c",
+    "clock.c",
 ];
 
 fn main() {

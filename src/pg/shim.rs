@@ -150,6 +150,8 @@ unsafe extern "C-unwind" {
     pub fn pgb_clear_cancel();
     pub fn pgb_rearm_cancel();
     pub fn pgb_nudge_postmaster();
+    pub fn pgb_library_is_in_place() -> bool;
+    pub fn pgb_now() -> u64;
     pub fn pgb_trace(detail: bool, index: u32, generation: u64, what: *const c_char, pid: i32);
     pub fn pgb_redirect_messages();
     pub fn pgb_mute_messages();

@@ -99,6 +99,8 @@ extern void pgb_ignore_doorbell(void);
 extern void pgb_clear_cancel(void);
 extern void pgb_rearm_cancel(void);
 extern void pgb_nudge_postmaster(void);
+extern bool pgb_library_is_in_place(void);
+extern uint64 pgb_now(void);
 
 /* comm.c */
 extern void pgb_redirect_messages(void);
