@@ -8,7 +8,7 @@
 
 use std::process::Command;
 
-const SOURCES: [&str; 19] = [
+const SOURCES: [&str; 21] = [
     "root.c",
     "execute.c",
     "session.c",
@@ -28,6 +28,8 @@ const SOURCES: [&str; 19] = [
     "params.c",
     "pin.c",
     "trace.c",
+    "library.c",
+    "clock.c",
 ];
 
 fn main() {

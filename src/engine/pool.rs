@@ -49,8 +49,8 @@
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected`, `charge` | holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for a slot, after a fence |
-//! | `Worker::registrar` | holder of the lock: who registered the place, while it sleeps until a process reports in | nobody |
-//! | `Worker::seen` | holder of the lock: 1 when the first process of a registration reports in, 0 when the place is claimed | who registered it |
+//! | `Worker::registrar` | holder of the lock: who registers, or has registered, the process that the place awaits | nobody |
+//! | `Worker::registration`, `registration_generation` | holder of the lock: the server's name of that process, until it reports in | nobody |
 //!
 //! # Invariants (checked by the property test in `pool/tests.rs`)
 //!
@@ -77,9 +77,16 @@
 //!   not run that one) must not count itself when it looks whether the lane is short, or the job would be
 //!   left with nobody.
 //! * **A process that never reports in** (the server could not start it, or its library is gone) would
-//!   be counted as on its way for ever. After [`START_LIMIT`] its place is taken back; if the process
+//!   be counted as on its way for ever. The place says how the server calls the process that it awaits
+//!   ([`Registration`]), so that any session can ask the server what has become of it; whoever finds that it has
+//!   ended takes the place back ([`Scheduler::lost`]), and in any case after [`START_LIMIT`]. If a process
 //!   turns up after all, its generation is stale and it leaves. The same goes for an idle process that was
 //!   told to make room and did not look for so long: it proves its generation when it does.
+//! * **A process that gives its place on** registers the next one itself, and may find the server's table full, because
+//!   its own entry is in use until it has gone. It gives the place back then, and tells whoever waits for the lane
+//!   ([`Scheduler::pass_on`]).
+//! * **A lane's entry that is used again** while somebody outside the lock still means the lane before: what is to be
+//!   done to a lane names it by its key ([`Scheduler::take_to_fail`]).
 //! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
 
@@ -173,7 +180,34 @@ pub struct Worker {
     lane: AtomicU32,
     idle_next: AtomicU32,
     connected: AtomicU32,
-    seen: AtomicU32,
+    /// 0: none; else the slot of the server's table and one, and [`STARTED`].
+    registration: AtomicU32,
+    registration_generation: AtomicU64,
+}
+
+/// In `Worker::registration`: its process was seen to run.
+const STARTED: u32 = 1 << 31;
+
+/// How the server calls a process that was registered with it: a slot of its table, and how often that was used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Registration {
+    /// The slot.
+    pub slot: u32,
+    /// Which use of it.
+    pub generation: u64,
+}
+
+/// A place whose process was registered and has not reported in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OnItsWay {
+    /// Generation of the place.
+    pub generation: u32,
+    /// The process.
+    pub registration: Registration,
+    /// It was seen to run.
+    pub started: bool,
+    /// When it was registered.
+    pub since: Micros,
 }
 
 /// Totals over all lanes, in shared memory.
@@ -186,6 +220,8 @@ pub struct Totals {
     /// Launches that wait for a slot of the job table.
     waiters: Queue,
     left: AtomicU32,
+    /// How often a place could not be given to a lane that needs it; see [`Scheduler::pass_on`].
+    passed_on: AtomicU32,
     /// Lanes ever used; those beyond have a zero key.
     lanes: AtomicU32,
 }
@@ -397,6 +433,12 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         load(&self.totals.queued) + load(&self.totals.held)
     }
 
+    /// Changes each time a lane that needs a worker was left to whoever waits for it. A hint, without the lock.
+    #[must_use]
+    pub fn passed_on(&self) -> u32 {
+        load(&self.totals.passed_on)
+    }
+
     /// Runs `body` with the right to change the lists. It must not fail, allocate or sleep.
     pub fn locked<R>(&self, body: impl FnOnce(&mut Scheduler<'a>) -> R) -> R {
         self.lock.with(|| {
@@ -473,6 +515,10 @@ fn subtract(word: &AtomicU32, count: u32) {
 }
 
 impl Lane {
+    fn key(&self) -> LaneKey {
+        LaneKey::from_bits(self.key.load(Ordering::Relaxed))
+    }
+
     fn is_free(&self) -> bool {
         load(&self.queued) == 0 && load(&self.workers) == 0
     }
@@ -552,7 +598,7 @@ impl<'a> Scheduler<'a> {
     /// Key of the lane that a worker's place belongs to.
     #[must_use]
     pub fn lane_key(&self, worker: u32) -> LaneKey {
-        LaneKey::from_bits(self.lane_of(worker).key.load(Ordering::Relaxed))
+        self.lane_of(worker).key()
     }
 
     /// Publishes a reserved job in the lane `key` and gives it to an idle worker if there is one that may
@@ -739,15 +785,39 @@ impl<'a> Scheduler<'a> {
 }
 
 impl Worker {
-    /// Whether the registration `generation` still waits for its first process: none has reported in.
-    /// May be asked without the lock: the word tells whose answer it is, and both were written under the
-    /// lock before the word changed again.
+    /// Whether the place waits for a process that was registered for it. A hint, without the lock.
     #[must_use]
-    pub fn awaits_first(&self, generation: u32) -> bool {
+    pub fn has_one_on_its_way(&self) -> bool {
+        load(&self.registration) != 0
+    }
+
+    /// Whether the place, with this generation, awaits a process: none has reported in.
+    fn awaits(&self, generation: u32) -> bool {
         let now = self.word.load();
         now.generation() == generation
             && now.activity() == Activity::Starting
-            && self.seen.load(Ordering::Relaxed) == 0
+            && self.party().is_none()
+    }
+
+    fn registration(&self) -> Option<(Registration, bool)> {
+        let word = load(&self.registration);
+        let slot = (word & !STARTED).checked_sub(1)?;
+        let generation = self.registration_generation.load(Ordering::Relaxed);
+        Some((Registration { slot, generation }, word & STARTED != 0))
+    }
+
+    fn note_registration(&self, registration: Registration, started: bool) {
+        self.registration_generation
+            .store(registration.generation, Ordering::Relaxed);
+        let started = if started { STARTED } else { 0 };
+        self.registration
+            .store((registration.slot + 1) | started, Ordering::Relaxed);
+    }
+
+    /// Nobody has registered a process for the place, or the one that was has reported in.
+    fn forget_registration(&self) {
+        self.registration.store(0, Ordering::Relaxed);
+        self.registrar.store(0, Ordering::Relaxed);
     }
 
     fn party(&self) -> Option<Party> {

@@ -30,7 +30,8 @@
 
 use super::sync::spin_hint;
 
-/// Microseconds on the latch's clock.
+/// Microseconds on the latch's clock. In a server that is one clock for all processes, which nobody sets: so moments can
+/// be compared across processes. The time that users see is of another type.
 pub type Micros = u64;
 
 /// The longest wait that can be asked for, milliseconds: a day.

@@ -34,5 +34,5 @@ pub fn release_all() {
     {
         cluster.pool().locked(|scheduler| scheduler.depart(own));
     }
-    let _ = registration::settle(cluster);
+    let _ = registration::settle_own(cluster);
 }

@@ -26,7 +26,7 @@ use crate::leader::{control, roles, session, wait};
 use crate::pg::block::{self, Block, Request};
 use crate::pg::cluster::{Cluster, cluster};
 use crate::pg::error::{Error, Failure};
-use crate::pg::latch::{self, ProcessLatch, own_party, ring, shared_now};
+use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::registration::{self, Staffed};
 use crate::pg::settings::{self, OnExhaustion};
@@ -372,7 +372,8 @@ fn reserve(
         .store(queue_size.cast_unsigned(), Ordering::Relaxed);
     slot.user
         .store(context.identity.current.to_u32(), Ordering::Relaxed);
-    slot.launched_at.store(shared_now(), Ordering::Relaxed);
+    slot.launched_at
+        .store(latch::timestamp().cast_unsigned(), Ordering::Relaxed);
     slot.preview
         .store(&text::cut_marked::<{ crate::engine::table::PREVIEW_LIMIT }>(launch.sql));
     Ok(Ok((reservation, cookie)))
@@ -395,7 +396,7 @@ fn publish(
         let placed = if soon {
             place_soon(cluster, job, key, limit)
         } else {
-            let (hint, now) = (LANE_HINT.get(), shared_now());
+            let (hint, now) = (LANE_HINT.get(), latch::now());
             cluster.pool().locked(|scheduler| {
                 registration::place(scheduler, cluster, job, key, hint, limit, now)
             })
@@ -464,7 +465,7 @@ fn place_soon(
     key: LaneKey,
     limit: Limits,
 ) -> (Placement, u32, Option<Staffing>) {
-    let (pool, hint, now) = (cluster.pool(), LANE_HINT.get(), shared_now());
+    let (pool, hint, now) = (cluster.pool(), LANE_HINT.get(), latch::now());
     let mut may_linger = true;
     loop {
         let placed = pool.locked(|scheduler| {
@@ -515,7 +516,7 @@ fn await_worker(
         || {},
         || {
             // The postmaster rings when a process starts or ends.
-            let _ = registration::settle(cluster);
+            let _ = registration::settle_own(cluster);
             Some(slot.word.load()).filter(|now| is_bound(slot, *now))
         },
     );

@@ -25,6 +25,8 @@ use std::cell::Cell;
 pub const LIVENESS_NET: Micros = 1_000_000;
 /// Several times what starting a process takes.
 const NET_FIRST: Micros = 16_000;
+/// About what the exit of a process takes.
+const NET_AFTER_ONE_HAS_LEFT: Micros = 1_000;
 
 /// Whether the wait loop is to look once more soon after it went to sleep.
 #[derive(Clone, Copy)]
@@ -41,9 +43,11 @@ struct LeaderVigil<'a> {
     jobs: &'a [JobId],
     interval: Micros,
     deadlock_due: Micros,
-    net_interval: Micros,
-    net_due: Micros,
+    net_interval: Cell<Micros>,
+    net_due: Cell<Micros>,
     second_look: Cell<SecondLook>,
+    /// [`crate::engine::pool::Pool::passed_on`] as it was last seen.
+    passed_on: Cell<u32>,
     patience: deadlock::Patience,
 }
 
@@ -55,10 +59,22 @@ impl<'a> LeaderVigil<'a> {
             jobs,
             interval,
             deadlock_due: now + interval,
-            net_interval: NET_FIRST,
-            net_due: now + NET_FIRST,
+            net_interval: Cell::new(NET_FIRST),
+            net_due: Cell::new(now + NET_FIRST),
+            passed_on: Cell::new(cluster.pool().passed_on()),
             second_look: Cell::new(SecondLook::No),
             patience: deadlock::Patience::default(),
+        }
+    }
+
+    /// A worker that leaves has found the server's table full, because of its own entry in it, and left the lane to
+    /// who waits: the entry is free within milliseconds.
+    fn look_soon_if_passed_on(&self) {
+        let passed_on = self.cluster.pool().passed_on();
+        if self.passed_on.replace(passed_on) != passed_on {
+            self.net_interval.set(NET_AFTER_ONE_HAS_LEFT);
+            let soon = latch::now() + NET_AFTER_ONE_HAS_LEFT;
+            self.net_due.set(self.net_due.get().min(soon));
         }
     }
 
@@ -75,7 +91,8 @@ impl<'a> LeaderVigil<'a> {
 impl Vigil for LeaderVigil<'_> {
     fn due(&self) -> Option<Micros> {
         let due = if self.without_worker().is_some() {
-            self.net_due.min(self.deadlock_due)
+            self.look_soon_if_passed_on();
+            self.net_due.get().min(self.deadlock_due)
         } else {
             self.deadlock_due
         };
@@ -93,9 +110,10 @@ impl Vigil for LeaderVigil<'_> {
         if matches!(self.second_look.get(), SecondLook::At(moment) if moment <= now) {
             self.second_look.set(SecondLook::No);
         }
-        if self.net_due <= now {
-            self.net_interval = (2 * self.net_interval).min(LIVENESS_NET);
-            self.net_due = now + self.net_interval;
+        if self.net_due.get() <= now {
+            self.net_interval
+                .set((2 * self.net_interval.get()).min(LIVENESS_NET));
+            self.net_due.set(now + self.net_interval.get());
             if let Some(job) = self.without_worker() {
                 let lane = self.cluster.slot(job).lane();
                 let _ = registration::staff(self.cluster, lane, None);

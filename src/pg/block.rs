@@ -45,7 +45,7 @@ use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
-use crate::pg::latch::{ring, shared_now};
+use crate::pg::latch::{ring, timestamp};
 use crate::pg::local::Local;
 use crate::pg::segment;
 use crate::pg::shim::Identity;
@@ -544,7 +544,8 @@ pub fn unmap(job: JobId) {
 /// throw, but may end the process.
 pub fn ending(cluster: &'static Cluster, job: JobId, end: End) -> Watchers {
     let slot = cluster.slot(job);
-    slot.finished_at.store(shared_now(), Ordering::Relaxed);
+    slot.finished_at
+        .store(timestamp().cast_unsigned(), Ordering::Relaxed);
     trace::step(job, Step::Ended(end));
     Watchers {
         leader: slot.leader(),

@@ -50,11 +50,11 @@ use std::ffi::{CStr, c_void};
 
 /// Name of the root: the number is the version of everything laid out in shared memory. A change of any
 /// structure there, or of what a worker is given, takes a new one; [`WORKER_ENTRY`] likewise.
-const ROOT_NAME: &CStr = c"pg_background 3 layout 2";
+const ROOT_NAME: &CStr = c"pg_background 3 layout 3";
 
 /// Name of the workers' entry function, with the layout version: after an upgrade of the library a
 /// session that still has the old one cannot start a worker that speaks another layout.
-pub const WORKER_ENTRY: &CStr = c"pg_background_worker_layout_2";
+pub const WORKER_ENTRY: &CStr = c"pg_background_worker_layout_3";
 
 /// Lanes with jobs or workers at a time. A lane without either makes room for another.
 const LANES: usize = 1024;

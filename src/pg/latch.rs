@@ -10,8 +10,6 @@ use crate::pg::shim::{self, guarded};
 use crate::pg::wait_event::WaitEvent;
 use pgrx::pg_sys;
 use std::cell::Cell;
-use std::sync::OnceLock;
-use std::time::Instant;
 
 /// This process.
 pub fn own_party() -> Party {
@@ -73,16 +71,16 @@ pub fn deadlock_timeout() -> Micros {
     unsafe { pg_sys::DeadlockTimeout as Micros * 1000 }
 }
 
-/// Microseconds since this process first asked.
+/// Now, on a clock that all processes share and nobody sets: for everything that is compared.
 pub fn now() -> Micros {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_micros() as Micros
+    // SAFETY: reads the clock.
+    unsafe { shim::pgb_now() }
 }
 
-/// Microseconds on a clock that all processes share. For comparing moments across processes only.
-pub fn shared_now() -> Micros {
+/// Now, on the clock that users see and that can be set: for what is shown. The type keeps it apart from [`Micros`].
+pub fn timestamp() -> pg_sys::TimestampTz {
     // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }.cast_unsigned()
+    unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
 /// Absorbs what a process may absorb between two statements only: invalidations that it is behind with, a
@@ -119,6 +117,7 @@ pub struct ProcessLatch<'a> {
     wait_event: WaitEvent,
     /// An idle worker's: set when the configuration was read again.
     reloaded: Option<&'a Cell<bool>>,
+    may_spin: bool,
 }
 
 impl ProcessLatch<'static> {
@@ -128,6 +127,15 @@ impl ProcessLatch<'static> {
             cluster,
             wait_event: WaitEvent::Wait,
             reloaded: None,
+            may_spin: true,
+        }
+    }
+
+    /// For a process that leaves, and waits for another to come up: that takes long.
+    pub fn without_spin(cluster: &'static Cluster) -> Self {
+        Self {
+            may_spin: false,
+            ..Self::new(cluster)
         }
     }
 
@@ -147,6 +155,7 @@ impl<'a> ProcessLatch<'a> {
             cluster,
             wait_event: WaitEvent::Idle,
             reloaded: Some(reloaded),
+            may_spin: true,
         }
     }
 }
@@ -161,7 +170,7 @@ impl Latch for ProcessLatch<'_> {
     fn spin_limit(&self) -> Micros {
         let limit = settings::spin();
         let processors = self.cluster.processors();
-        if processors < 2 {
+        if processors < 2 || !self.may_spin {
             return 0;
         }
         let limit = PATIENCE.with(|patience| patience.next(limit));

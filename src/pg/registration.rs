@@ -1,15 +1,22 @@
 //! Asking the postmaster for worker processes.
 //!
-//! A place in the pool is registered once; the registration names the place and its generation. The
-//! postmaster restarts it when the process exits with code 1 (restart time 0), which is how a place is
-//! given to a fresh process without anyone having to ask; exit code 0 ends the registration.
+//! Each registration is for one process: the postmaster never starts it again (`BGW_NEVER_RESTART`), whatever becomes
+//! of it and whoever is there to see. A place that is given to a fresh process is registered anew, by the process
+//! that leaves it ([`give_on`]).
 //!
-//! A process whose library cannot be loaded (it was removed, or replaced by one of another layout) exits with
-//! code 1 before any code of ours runs, and would be restarted for ever. So the session that registered it
-//! keeps the handle until the first process of the registration has reported in. The postmaster rings that
-//! session when a process starts or ends; if one ends, or another follows it, and none has reported in, the
-//! registration is ended and its lane's jobs fail with an error that says so ([`settle`]). A session that
-//! exits sees to it before it goes ([`settle_at_exit`]).
+//! **Who watches.** How the postmaster calls the process is in the place, in shared memory, until the process reports
+//! in: so every session can ask what has become of it ([`settle`]), and one that waits for a job of the lane does.
+//! The postmaster wakes who has registered the process when it starts or ends. A process that does not come up (the
+//! server cannot fork, the library was removed or replaced) loses its place. If it did run, or the library is not
+//! what it was, another would end likewise: the lane's jobs fail with an error that says so. Otherwise they stay
+//! queued, and whoever waits for one of them tries again, at the intervals of the liveness net.
+//!
+//! A session that exits, and a process that gives its place on, wait until what they have registered has reported in:
+//! nobody else may be there to look.
+//!
+//! **The server's table is full** as long as a process that leaves has its own entry in it. It gives the place back
+//! then and exits, after it has told a leader that waits ([`Scheduler::pass_on`]), which tries again within
+//! milliseconds. If there is neither a leader that waits nor another worker, it stays for a moment and tries itself.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,19 +25,21 @@
 
 use crate::engine::job::End;
 use crate::engine::message;
-use crate::engine::pool::{LaneKey, Limits, Placement, START_LIMIT, Scheduler, Staffing};
+use crate::engine::pool::{
+    LaneKey, Limits, OnItsWay, Placement, Registration, START_LIMIT, Scheduler, Staffing,
+};
 use crate::engine::table::JobId;
-use crate::engine::wait::{Latch, Micros, NoVigil, wait_for};
+use crate::engine::wait::{Latch, Micros, NoVigil, Vigil, wait_for};
 use crate::pg::block::{self, Block};
 use crate::pg::cluster::{Cluster, WORKER_ENTRY};
 use crate::pg::error::Error;
-use crate::pg::latch::{ProcessLatch, own_party, ring, shared_now};
+use crate::pg::exit;
+use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::shim;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
-use smallvec::SmallVec;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 
 /// The library whose entry function the workers run.
 pub const LIBRARY: &CStr = c"$libdir/pg_background";
@@ -59,16 +68,40 @@ impl Place {
     }
 }
 
-/// A registration whose process has not been seen yet.
-struct Pending {
-    place: Place,
-    handle: *mut pg_sys::BackgroundWorkerHandle,
-    since: Micros,
-    /// The first process that was seen to run for it; 0: none yet.
-    pid: pg_sys::pid_t,
+/// What the server's opaque handle is, from 14 on: it can be kept where all processes find it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Handle {
+    slot: c_int,
+    generation: u64,
 }
 
-static PENDING: Local<Vec<Pending>> = Local::new(Vec::new());
+impl Handle {
+    fn of(registration: Registration) -> Self {
+        Self {
+            slot: registration.slot as c_int,
+            generation: registration.generation,
+        }
+    }
+
+    /// # Safety
+    /// `handle` is one that the server has made.
+    unsafe fn read(handle: *mut pg_sys::BackgroundWorkerHandle) -> Registration {
+        // SAFETY: by the caller, and as `Handle` says.
+        let Self { slot, generation } = unsafe { *handle.cast::<Self>() };
+        Registration {
+            slot: slot.cast_unsigned(),
+            generation,
+        }
+    }
+
+    fn as_server(&mut self) -> *mut pg_sys::BackgroundWorkerHandle {
+        (&raw mut *self).cast()
+    }
+}
+
+/// Whether this process has registered one that may not have reported in.
+static REGISTERED: Local<bool> = Local::new(false);
 
 fn fill<const N: usize>(into: &mut [c_char; N], text: &CStr) {
     let bytes = text.to_bytes_with_nul();
@@ -77,43 +110,48 @@ fn fill<const N: usize>(into: &mut [c_char; N], text: &CStr) {
     }
 }
 
-/// Registers a process for `place`. `false`: the postmaster has no room.
-fn register(place: Place) -> bool {
+/// Registers a process for `place`, which waits for one. `false`: the postmaster has no room.
+fn register(cluster: &'static Cluster, place: Place) -> bool {
+    let Place { worker, generation } = place;
+    let own = own_party();
+    let begun = cluster
+        .pool()
+        .locked(|scheduler| scheduler.begin_registration(worker, generation, own));
+    if !begun {
+        return true;
+    }
     // SAFETY: all-zero is a valid value of this plain C struct.
-    let mut worker: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
-    fill(&mut worker.bgw_name, c"pg_background");
-    fill(&mut worker.bgw_type, c"pg_background");
-    fill(&mut worker.bgw_library_name, LIBRARY);
-    fill(&mut worker.bgw_function_name, WORKER_ENTRY);
-    worker.bgw_flags =
+    let mut request: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
+    fill(&mut request.bgw_name, c"pg_background");
+    fill(&mut request.bgw_type, c"pg_background");
+    fill(&mut request.bgw_library_name, LIBRARY);
+    fill(&mut request.bgw_function_name, WORKER_ENTRY);
+    request.bgw_flags =
         (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
-    worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState;
-    worker.bgw_restart_time = 0;
-    worker.bgw_main_arg = place.to_datum();
+    request.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState;
+    request.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
+    request.bgw_main_arg = place.to_datum();
     // SAFETY: a plain global of this process.
-    worker.bgw_notify_pid = unsafe { pg_sys::MyProcPid };
-    // SAFETY: called outside the pool lock; the handle is allocated where it outlives the transaction.
-    let handle = unsafe {
-        let context = pg_sys::CurrentMemoryContext;
-        pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
+    request.bgw_notify_pid = unsafe { pg_sys::MyProcPid };
+    // SAFETY: called outside the pool lock; the handle is the server's and nobody else's.
+    let registration = unsafe {
         let mut handle = std::ptr::null_mut();
-        let registered = pg_sys::RegisterDynamicBackgroundWorker(&raw mut worker, &raw mut handle);
+        let registered = pg_sys::RegisterDynamicBackgroundWorker(&raw mut request, &raw mut handle);
         fault!("place-registered");
-        pg_sys::CurrentMemoryContext = context;
-        registered.then_some(handle)
+        registered.then(|| {
+            let registration = Handle::read(handle);
+            pg_sys::pfree(handle.cast());
+            registration
+        })
     };
-    let Some(handle) = handle else {
+    let Some(registration) = registration else {
         return false;
     };
-    let since = shared_now();
-    PENDING.with(|pending| {
-        pending.push(Pending {
-            place,
-            handle,
-            since,
-            pid: 0,
-        });
-    });
+    REGISTERED.set(true);
+    let now = latch::now();
+    cluster
+        .pool()
+        .locked(|scheduler| scheduler.registered(worker, generation, own, registration, now));
     true
 }
 
@@ -130,13 +168,13 @@ pub enum Staffed {
 /// Carries out what [`Scheduler::staff`] finds, until there is no more to do. `first` is what it found
 /// already, if it was asked.
 pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> Staffed {
-    let _ = settle(cluster);
+    settle(cluster);
     let cap = cluster.worker_cap();
     let mut can_start = true;
     let mut next = first;
     loop {
         let staffing = next.take().unwrap_or_else(|| {
-            let now = shared_now();
+            let now = latch::now();
             cluster
                 .pool()
                 .locked(|scheduler| scheduler.staff(lane, cap, can_start, now))
@@ -151,7 +189,7 @@ pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> S
                     place: Place { worker, generation },
                 };
                 fault!("place-claimed");
-                if register(claim.place) {
+                if register(cluster, claim.place) {
                     std::mem::forget(claim);
                 } else {
                     can_start = false;
@@ -188,10 +226,10 @@ impl Drop for Claim {
 /// Starts workers of the lane `key` until `wanted` are idle or on their way, as far as there are places.
 /// Returns how many there are.
 pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_workers: u32) -> u32 {
-    let _ = settle(cluster);
+    settle(cluster);
     let cap = cluster.worker_cap();
     loop {
-        let now = shared_now();
+        let now = latch::now();
         let (ready, place) = cluster
             .pool()
             .locked(|scheduler| scheduler.prewarm(key, wanted, lane_workers, cap, now));
@@ -202,7 +240,7 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
             cluster,
             place: Place { worker, generation },
         };
-        if !register(claim.place) {
+        if !register(cluster, claim.place) {
             return ready;
         }
         std::mem::forget(claim);
@@ -227,62 +265,54 @@ pub fn place(
     (placement, lane, staffing)
 }
 
-/// What is known of a registration whose process was not seen when last looked at.
-enum Fate {
-    Waiting,
-    /// A process has reported in, or the place is another registration's by now.
-    Seen,
-    /// It will not report in.
-    Lost,
+/// Asks what has become of the process that a place awaits, if one is registered. One that will not report in loses
+/// the place; the jobs of its lane fail if another would not come up either. Does not throw.
+fn settle_place(cluster: &'static Cluster, worker: u32) {
+    if !cluster.pool().worker(worker).has_one_on_its_way() {
+        return;
+    }
+    let found = cluster
+        .pool()
+        .locked(|scheduler| scheduler.on_its_way(worker));
+    let Some(found) = found else {
+        return;
+    };
+    let mut handle = Handle::of(found.registration);
+    let mut pid = 0;
+    // SAFETY: as the server has made it; the call throws nothing.
+    let status = unsafe { pg_sys::GetBackgroundWorkerPid(handle.as_server(), &raw mut pid) };
+    let runs = status == pg_sys::BgwHandleStatus::BGWH_STARTED;
+    let is_late = latch::now().saturating_sub(found.since) > START_LIMIT;
+    if !is_late && (runs || status == pg_sys::BgwHandleStatus::BGWH_NOT_YET_STARTED) {
+        if runs && !found.started {
+            cluster
+                .pool()
+                .locked(|scheduler| scheduler.seen_to_run(worker, found));
+        }
+        return;
+    }
+    lost(cluster, worker, found, is_late);
 }
 
-impl Pending {
-    fn fate(&mut self, cluster: &'static Cluster, now: Micros) -> Fate {
-        let Place { worker, generation } = self.place;
-        if !cluster.pool().worker(worker).awaits_first(generation) {
-            return Fate::Seen;
-        }
-        let mut pid = 0;
-        // SAFETY: a handle that this process got from its registration.
-        let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.handle, &raw mut pid) };
-        let late = now.saturating_sub(self.since) > START_LIMIT;
-        match status {
-            pg_sys::BgwHandleStatus::BGWH_STARTED if self.pid == 0 || self.pid == pid => {
-                self.pid = pid;
-                if late { Fate::Lost } else { Fate::Waiting }
-            }
-            pg_sys::BgwHandleStatus::BGWH_NOT_YET_STARTED if !late => Fate::Waiting,
-            _ => Fate::Lost,
-        }
+fn lost(cluster: &'static Cluster, worker: u32, found: OnItsWay, is_late: bool) {
+    // The place first: a process that comes up after all is then stale and leaves by itself.
+    let lane = cluster
+        .pool()
+        .locked(|scheduler| scheduler.lost(worker, found));
+    let Some((lane, key)) = lane else {
+        return;
+    };
+    if is_late {
+        let mut handle = Handle::of(found.registration);
+        // SAFETY: as in `settle_place`.
+        unsafe { pg_sys::TerminateBackgroundWorker(handle.as_server()) };
     }
-
-    /// Ends the registration, and fails the jobs of its lane unless others work there.
-    fn end(self, cluster: &'static Cluster) {
-        let Place { worker, generation } = self.place;
-        // The place first: a process that comes up after all is then stale and leaves by itself.
-        let lane = cluster
-            .pool()
-            .locked(|scheduler| scheduler.start_failed(worker, generation));
-        if lane.is_some() {
-            // SAFETY: as in `fate`.
-            unsafe { pg_sys::TerminateBackgroundWorker(self.handle) };
-        }
-        self.forget();
-        if let Some(lane) = lane {
-            let works = cluster
-                .pool()
-                .locked(|scheduler| scheduler.lane_works(lane));
-            if !works {
-                let error = not_started();
-                let body = message::compose("08006", &error.message, error.detail.as_deref());
-                fail_lane(cluster, lane, 0, &body);
-            }
-        }
-    }
-
-    fn forget(self) {
-        // SAFETY: as in `fate`; nobody has it any more.
-        unsafe { pg_sys::pfree(self.handle.cast()) };
+    // SAFETY: asks for the state of a file.
+    let in_place = unsafe { shim::pgb_library_is_in_place() };
+    if found.started || is_late || !in_place {
+        let error = not_started();
+        let body = message::compose("08006", &error.message, error.detail.as_deref());
+        fail_lane(cluster, lane, key, 0, &body);
     }
 }
 
@@ -299,14 +329,15 @@ pub fn not_started() -> Error {
 /// A job that this process has taken to fail it, and has not yet.
 static FAILING: Local<Option<JobId>> = Local::new(None);
 
-/// Fails every queued job of a lane for which no process can be started. `pid`: the process that could not,
+/// Fails every queued job of a lane for which no process can be started, as long as nobody in it has connected. `key`: the
+/// lane that is meant. `pid`: the process that could not,
 /// 0 for none. Does not throw.
-pub fn fail_lane(cluster: &'static Cluster, lane: u32, pid: u32, error: &[u8]) {
+pub fn fail_lane(cluster: &'static Cluster, lane: u32, key: LaneKey, pid: u32, error: &[u8]) {
     let next = || {
         FAILING.get().or_else(|| {
             cluster
                 .pool()
-                .locked(|scheduler| scheduler.take_to_fail(lane, pid))
+                .locked(|scheduler| scheduler.take_to_fail(lane, key, pid))
         })
     };
     while let Some(job) = next() {
@@ -322,48 +353,123 @@ pub fn fail_lane(cluster: &'static Cluster, lane: u32, pid: u32, error: &[u8]) {
     }
 }
 
-/// Looks after registrations whose process has not been seen: forgets those that have reported in or were
-/// replaced, ends those that never will. `true`: some are still awaited. Does not throw.
-pub fn settle(cluster: &'static Cluster) -> bool {
-    if PENDING.with(|pending| pending.is_empty()) {
+/// Looks after all processes that were registered and have not reported in. Does not throw.
+pub fn settle(cluster: &'static Cluster) {
+    for worker in 0..cluster.places() as u32 {
+        settle_place(cluster, worker);
+    }
+}
+
+/// Likewise after those that this process has registered. `true`: some are still awaited.
+pub fn settle_own(cluster: &'static Cluster) -> bool {
+    if !REGISTERED.get() {
         return false;
     }
-    let now = shared_now();
-    let mut waiting = Vec::new();
-    for mut pending in PENDING.with(std::mem::take) {
-        match pending.fate(cluster, now) {
-            Fate::Waiting => waiting.push(pending),
-            Fate::Seen => pending.forget(),
-            Fate::Lost => pending.end(cluster),
+    let own = own_party();
+    let mut awaited = false;
+    for worker in 0..cluster.places() as u32 {
+        let is_own = || {
+            cluster.pool().worker(worker).has_one_on_its_way()
+                && cluster
+                    .pool()
+                    .locked(|scheduler| scheduler.awaits_one_of(worker, own))
+        };
+        if is_own() {
+            settle_place(cluster, worker);
+            awaited |= is_own();
         }
     }
-    let some = !waiting.is_empty();
-    PENDING.with(|pending| pending.extend(waiting));
-    some
+    REGISTERED.set(awaited);
+    awaited
 }
 
 /// How long a process that exits waits for those it registered. Generous: one that cannot load its library
 /// is known after a few milliseconds; one that is merely slow is let be after that.
 const EXIT_LIMIT: Micros = 2_000_000;
 
-/// Before the process exits: nobody else could end its registrations. The postmaster rings when a process
-/// of one starts or ends, and that process when it reports in.
+/// Before the process exits: nobody else may be there to look. The postmaster wakes this one when a process that it
+/// has registered starts or ends, and that process when it reports in.
 pub fn settle_at_exit(cluster: &'static Cluster) {
-    if !settle(cluster) {
+    if !settle_own(cluster) {
         return;
     }
-    let places: SmallVec<[Place; 4]> =
-        PENDING.with(|pending| pending.iter().map(|pending| pending.place).collect());
-    let arm = || {
-        cluster.pool().locked(|scheduler| {
-            for &Place { worker, generation } in &places {
-                let _ = scheduler.await_first(worker, generation, own_party());
-            }
-        });
-    };
-    let latch = ProcessLatch::new(cluster);
+    let latch = ProcessLatch::without_spin(cluster);
     let deadline = Some(latch.now() + EXIT_LIMIT);
-    let _ = wait_for(&latch, deadline, &mut NoVigil, arm, || {
-        (!settle(cluster)).then_some(())
-    });
+    let _ = wait_for(
+        &latch,
+        deadline,
+        &mut NoVigil,
+        || {},
+        || (!settle_own(cluster)).then_some(()),
+    );
+}
+
+/// How long a process stays to see to it that its place gets the next one.
+const GIVE_ON_LIMIT: Micros = 1_000_000;
+
+/// The first interval at which it tries again; they double.
+const GIVE_ON_FIRST: Micros = 1_000;
+
+/// How often it looks when it exits for another reason.
+const GIVE_ON_TRIES_AT_EXIT: u32 = 4;
+
+/// Tries again to start what is needed.
+struct TryAgain {
+    cluster: &'static Cluster,
+    lane: u32,
+    due: Micros,
+    interval: Micros,
+}
+
+impl Vigil for TryAgain {
+    fn due(&self) -> Option<Micros> {
+        Some(self.due)
+    }
+
+    fn look(&mut self, now: Micros) {
+        self.interval *= 2;
+        self.due = now + self.interval;
+        let _ = staff(self.cluster, self.lane, None);
+    }
+}
+
+/// This process leaves `place`, which was given to another lane, or to a fresh process: registers that one, and stays
+/// until it has reported in. Without room in the server's table it leaves the lane to who waits for it; only if there
+/// is nobody it tries again, for a moment.
+pub fn give_on(cluster: &'static Cluster, place: Place) {
+    let Place { worker, generation } = place;
+    let lane = cluster
+        .pool()
+        .locked(|scheduler| scheduler.lane_index(worker));
+    if !register(cluster, place) {
+        let _ = cluster
+            .pool()
+            .locked(|scheduler| scheduler.start_failed(worker, generation));
+    }
+    let latch = ProcessLatch::without_spin(cluster);
+    let now = latch.now();
+    let mut again = TryAgain {
+        cluster,
+        lane,
+        due: now + GIVE_ON_FIRST,
+        interval: GIVE_ON_FIRST,
+    };
+    let mut tries = 0;
+    let _ = wait_for(
+        &latch,
+        Some(now + GIVE_ON_LIMIT),
+        &mut again,
+        || {},
+        || {
+            if settle_own(cluster) {
+                return None;
+            }
+            let has_come = || cluster.pool().worker(worker).word.load().generation() == generation;
+            // A server that shuts down starts no process, and is not to wait for one that tries.
+            tries += 1;
+            let is_over = exit::in_progress() && tries > GIVE_ON_TRIES_AT_EXIT;
+            let looked_after = || cluster.pool().locked(|scheduler| scheduler.pass_on());
+            (has_come() || is_over || looked_after()).then_some(())
+        },
+    );
 }

@@ -163,6 +163,8 @@ unsafe extern "C-unwind" {
     pub fn pgb_raise_cancel();
     pub fn pgb_is_cancel(message: *const c_char) -> bool;
     pub fn pgb_nudge_postmaster();
+    pub fn pgb_library_is_in_place() -> bool;
+    pub fn pgb_now() -> u64;
     pub fn pgb_trace(detail: bool, index: u32, generation: u64, what: *const c_char, pid: i32);
     pub fn pgb_trace_leaving(how: *const c_char);
     pub fn pgb_log_unattached(why: *const c_char);

@@ -116,6 +116,8 @@ extern void pgb_after_commit(void);
 extern bool pgb_is_cancel(const char *message);
 extern struct ErrorContextCallback pgb_cancel_watch;
 extern void pgb_nudge_postmaster(void);
+extern bool pgb_library_is_in_place(void);
+extern uint64 pgb_now(void);
 
 /* comm.c */
 extern void pgb_redirect_messages(void);

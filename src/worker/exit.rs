@@ -13,7 +13,7 @@
 
 use crate::engine::job::{End, Release};
 use crate::engine::message;
-use crate::engine::pool::Returned;
+use crate::engine::pool::{Next, Returned};
 use crate::engine::table::JobId;
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached};
@@ -65,14 +65,16 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
         .pool()
         .locked(|scheduler| scheduler.begin_exit(worker, me.place.generation, party));
     if !own {
+        // It was told to make room, or has just given its place on.
+        registration::give_on(cluster, me.place);
         return;
     }
     fault!("exit-announced");
     let interrupted = INTERRUPTIONS.contains(&message::sqlstate(error).unwrap_or_default());
     let failed_start = !me.connected && !interrupted && code != 0;
-    let (lane, lane_works) = cluster.pool().locked(|scheduler| {
+    let (lane, key, lane_works) = cluster.pool().locked(|scheduler| {
         let lane = scheduler.lane_index(worker);
-        (lane, scheduler.lane_works(lane))
+        (lane, scheduler.lane_key(worker), scheduler.lane_works(lane))
     });
     let hopeless = failed_start && !lane_works;
     if let Some(job) = cluster
@@ -89,16 +91,17 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
         cluster
             .pool()
             .locked(|scheduler| scheduler.job_is_over(worker));
-        registration::fail_lane(cluster, lane, party.pid(), error);
+        registration::fail_lane(cluster, lane, key, party.pid(), error);
     }
-    // Exit code 1 has the postmaster start the registration again: the place may go to whoever needs it.
-    // If nobody does, it is vacant by then, and that process leaves at once. A start that failed although
-    // the lane works is not repeated: it would fail again at once, and so without end; the lane's
-    // connected workers look after its queue.
+    // The place goes to whoever needs it. A start that failed although the lane works is not repeated: it would fail
+    // again at once, and so without end; the lane's connected workers look after its queue.
     let restartable = code != 0 && (!failed_start || hopeless);
-    let _ = cluster
+    let next = cluster
         .pool()
         .locked(|scheduler| scheduler.exit(worker, me.place.generation, party, restartable));
+    if next == Some(Next::Restart) {
+        registration::give_on(cluster, me.place);
+    }
 }
 
 /// Returns a job that this process was bound to and has not begun; a version 1 job fails, or was canceled.

@@ -16,7 +16,7 @@ use crate::pg::configuration;
 use crate::pg::exit::leave;
 use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
-use crate::pg::registration::Place;
+use crate::pg::registration::{self, Place};
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use crate::pg::trace::{self, Step};
@@ -83,12 +83,11 @@ fn update(change: impl FnOnce(&mut Me)) {
 #[pg_guard]
 #[unsafe(no_mangle)]
 #[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
-pub unsafe extern "C-unwind" fn pg_background_worker_layout_2(argument: pg_sys::Datum) {
+pub unsafe extern "C-unwind" fn pg_background_worker_layout_3(argument: pg_sys::Datum) {
     let place = Place::from_datum(argument);
     fault!("worker-started");
     // SAFETY: one call of the shim; nothing is sent yet.
     unsafe { shim::pgb_redirect_messages() };
-    // Exit code 0 ends the registration; an error would have it started again at once, for ever.
     let attached = PgTryBuilder::new(|| cluster().map_err(|error| error.message))
         .catch_others(|cause| Err(format!("{cause:?}")))
         .execute();
@@ -117,9 +116,6 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_2(argument: pg_sys::
         leave(0);
     };
     fault!("worker-reported");
-    if let Some(registrar) = registrar {
-        ring(registrar);
-    }
     ME.set(Some(Me {
         place,
         connected: false,
@@ -130,6 +126,10 @@ pub unsafe extern "C-unwind" fn pg_background_worker_layout_2(argument: pg_sys::
         limits: Limits::read(),
     }));
     look_for_next(cluster);
+    // After its first job has woken its leader, who may have registered this process.
+    if let Some(registrar) = registrar {
+        ring(registrar);
+    }
     if let Some(next @ (Next::Restart | Next::Retire)) = NEXT.get() {
         go(next);
     }
@@ -266,8 +266,11 @@ fn go(next: Next) -> ! {
     } else {
         c"Retire"
     });
+    if let (Next::Restart, Some(me), Some(cluster)) = (next, me(), attached()) {
+        registration::give_on(cluster, me.place);
+    }
     give_up_place();
-    leave(i32::from(next == Next::Restart))
+    leave(0)
 }
 
 /// The configuration was read again.

@@ -10,7 +10,7 @@ use crate::engine::sync::Ordering;
 use crate::engine::table::JobId;
 use crate::pg::block::{self, Block};
 use crate::pg::cluster::{Cluster, attached};
-use crate::pg::latch::shared_now;
+use crate::pg::latch::timestamp;
 use crate::pg::settings;
 use crate::pg::shim::{self, Run, guarded};
 use crate::pg::trace::{self, Step};
@@ -79,7 +79,7 @@ impl Process for Here {
 
     fn note(&self, job: JobId) {
         let started_at = &self.cluster.slot(job).started_at;
-        started_at.store(shared_now(), Ordering::Relaxed);
+        started_at.store(timestamp().cast_unsigned(), Ordering::Relaxed);
         send::forget_error();
         // What the shim knows is of the job before.
         // SAFETY: clears notes of the shim.

@@ -5,8 +5,8 @@
 //! its party); see the hazards in [`super`].
 
 use super::{
-    Activity, Charge, JobId, Lane, Link, NOBODY, Next, Ordering, Party, Phase, Returned, Scheduler,
-    UNKNOWN, Unbind, Worker, add, load, subtract,
+    Activity, Charge, JobId, Lane, LaneKey, Link, NOBODY, Next, Ordering, Party, Phase, Returned,
+    Scheduler, UNKNOWN, Unbind, Worker, add, load, subtract,
 };
 
 impl<'a> Scheduler<'a> {
@@ -17,37 +17,20 @@ impl<'a> Scheduler<'a> {
         let Some(place) = self.workers.get(worker as usize) else {
             return false;
         };
-        let now = place.word.load();
-        if now.generation() != generation
-            || now.activity() != Activity::Starting
-            || place.party().is_some()
-        {
+        if !place.awaits(generation) {
             return false;
         }
         place.party.store(party.to_bits(), Ordering::Relaxed);
-        place.seen.store(1, Ordering::Relaxed);
+        place.registration.store(0, Ordering::Relaxed);
         true
     }
 
-    /// Who registered the place and sleeps until a process reports in: to be rung when one has. Once.
+    /// Who registered the process that has reported in, and may sleep until then. Once.
     pub fn take_registrar(&mut self, worker: u32) -> Option<Party> {
-        let registrar = &self.workers[worker as usize].registrar;
-        let party = Party::from_bits(registrar.load(Ordering::Relaxed));
-        registrar.store(0, Ordering::Relaxed);
-        party
-    }
-
-    /// `registrar` is going to sleep until the first process of a registration reports in. `false`: it has.
-    #[must_use]
-    pub fn await_first(&mut self, worker: u32, generation: u32, registrar: Party) -> bool {
         let place = &self.workers[worker as usize];
-        let awaits = place.awaits_first(generation);
-        if awaits {
-            place
-                .registrar
-                .store(registrar.to_bits(), Ordering::Relaxed);
-        }
-        awaits
+        let registrar = place.registrar();
+        place.registrar.store(0, Ordering::Relaxed);
+        registrar
     }
 
     /// The worker has connected to its lane's database: from now on its exit says nothing about whether
@@ -225,6 +208,7 @@ impl<'a> Scheduler<'a> {
         place.lane.store(lane, Ordering::Relaxed);
         place.party.store(0, Ordering::Relaxed);
         place.connected.store(0, Ordering::Relaxed);
+        place.forget_registration();
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
     }
@@ -239,6 +223,7 @@ impl<'a> Scheduler<'a> {
         subtract(&self.totals.live, 1);
         place.party.store(0, Ordering::Relaxed);
         place.connected.store(0, Ordering::Relaxed);
+        place.forget_registration();
         place.word.vacate();
     }
 
@@ -346,8 +331,8 @@ impl<'a> Scheduler<'a> {
     }
 
     /// The worker's process exits, whatever it was doing; its job was finished or given back before.
-    /// `restartable`: the server starts the registration again. `Restart` or `Retire` tells which it
-    /// has to be; `None`: the place is not this process's any more.
+    /// `restartable`: the place may be given to a fresh process. `Restart`: it is, and the caller registers that
+    /// one; `Retire`: it is not. `None`: the place is not this process's any more.
     ///
     /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) says
     /// that it is not restartable: the lane's other workers look after the queue, and trying again at
@@ -408,8 +393,13 @@ impl<'a> Scheduler<'a> {
 
     /// Takes the first queued job of a lane for which no process can be started, whatever it is: to fail
     /// it. The job is `Starting` and the caller's. `pid`: the process that could not start, 0 if it has
-    /// none. What was held back for it is admitted, and so fails in its turn.
-    pub fn take_to_fail(&mut self, lane: u32, pid: u32) -> Option<JobId> {
+    /// none. What was held back for it is admitted, and so fails in its turn. `key`: the lane that is meant; its entry
+    /// may be another's by now. `None` also when somebody in the lane has connected.
+    pub fn take_to_fail(&mut self, lane: u32, key: LaneKey, pid: u32) -> Option<JobId> {
+        let is_meant = self.lane(lane).key() == key || mutant!("lane-failed-by-its-index");
+        if !is_meant || self.lane_works(lane) {
+            return None;
+        }
         let job = self.pop(lane, |_| true)?;
         let slot = self.slot(job.index);
         slot.worker.store(NOBODY, Ordering::Relaxed);

@@ -4,9 +4,15 @@
 //! fails. With no place left an idle worker of another lane makes room.
 
 use super::{
-    Activity, Lane, LaneKey, Link, Micros, Ordering, Party, Phase, START_LIMIT, Scheduler,
-    Staffing, UNKNOWN, add, load,
+    Activity, Lane, LaneKey, Link, Micros, OnItsWay, Ordering, Party, Phase, Registration,
+    START_LIMIT, Scheduler, Staffing, UNKNOWN, Worker, add, load,
 };
+
+impl Worker {
+    pub(super) fn registrar(&self) -> Option<Party> {
+        Party::from_bits(self.registrar.load(Ordering::Relaxed))
+    }
+}
 
 impl<'a> Scheduler<'a> {
     /// Finds what has to be done so that every lane with queued jobs gets workers: first the lane `first`,
@@ -88,8 +94,7 @@ impl<'a> Scheduler<'a> {
         place.lane.store(lane, Ordering::Relaxed);
         place.party.store(0, Ordering::Relaxed);
         place.connected.store(0, Ordering::Relaxed);
-        place.seen.store(0, Ordering::Relaxed);
-        place.registrar.store(0, Ordering::Relaxed);
+        place.forget_registration();
         place.claimed_at.store(now, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
@@ -97,18 +102,116 @@ impl<'a> Scheduler<'a> {
         Some((worker as u32, generation))
     }
 
-    /// The process for a place that [`staff`](Self::staff) claimed could not be registered, or was, and is
-    /// lost before it reported in. Returns the lane that it was for; `None`: the place is not waiting for
-    /// that process (any more).
+    /// `registrar` is going to register a process for a place that was claimed, or given on. `false`: the place awaits
+    /// none, or one that is registered already.
+    #[must_use]
+    pub fn begin_registration(&mut self, worker: u32, generation: u32, registrar: Party) -> bool {
+        let place = &self.workers[worker as usize];
+        let may = place.awaits(generation) && place.registration().is_none();
+        if may {
+            place
+                .registrar
+                .store(registrar.to_bits(), Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// It has: this is the process. Nothing is noted if that has reported in already.
+    pub fn registered(
+        &mut self,
+        worker: u32,
+        generation: u32,
+        registrar: Party,
+        registration: Registration,
+        now: Micros,
+    ) {
+        let place = &self.workers[worker as usize];
+        if place.awaits(generation) && place.registrar() == Some(registrar) {
+            place.note_registration(registration, false);
+            place.claimed_at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The process that was registered for a place and has not reported in; `None`: there is no such one.
+    #[must_use]
+    pub fn on_its_way(&self, worker: u32) -> Option<OnItsWay> {
+        let place = self.workers.get(worker as usize)?;
+        let generation = place.word.load().generation();
+        let (registration, started) = place.registration().filter(|_| place.awaits(generation))?;
+        Some(OnItsWay {
+            generation,
+            registration,
+            started,
+            since: place.claimed_at.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Whether a process that this one has registered for the place has not reported in.
+    #[must_use]
+    pub fn awaits_one_of(&self, worker: u32, registrar: Party) -> bool {
+        let is_its = self.workers[worker as usize].registrar() == Some(registrar);
+        is_its && self.on_its_way(worker).is_some()
+    }
+
+    /// The process was seen to run.
+    pub fn seen_to_run(&mut self, worker: u32, seen: OnItsWay) {
+        if self.is_the_same(worker, seen) {
+            self.workers[worker as usize].note_registration(seen.registration, true);
+        }
+    }
+
+    fn is_the_same(&self, worker: u32, seen: OnItsWay) -> bool {
+        self.on_its_way(worker).is_some_and(|now| {
+            (now.generation, now.registration) == (seen.generation, seen.registration)
+        })
+    }
+
+    /// A process that was registered will not report in: its place is taken back, and who registered it woken.
+    /// Returns the lane that it was for; `None`: the place does not await that process (any more).
+    pub fn lost(&mut self, worker: u32, seen: OnItsWay) -> Option<(u32, LaneKey)> {
+        if !self.is_the_same(worker, seen) {
+            return None;
+        }
+        let place = &self.workers[worker as usize];
+        if let Some(registrar) = place.registrar() {
+            self.doorbells.ring(registrar);
+        }
+        let lane = load(&place.lane);
+        self.vacate(worker);
+        Some((lane, self.lane(lane).key()))
+    }
+
+    /// The process for a place that was claimed, or given on, could not be registered: the place is taken back.
+    /// Returns the lane that it was for; `None`: the place does not wait for that (any more).
     pub fn start_failed(&mut self, worker: u32, generation: u32) -> Option<u32> {
         let place = &self.workers[worker as usize];
-        let waits = self.is_place_of(worker, generation)
-            && self.activity(worker) == Activity::Starting
-            && place.party().is_none();
+        let waits = place.awaits(generation) && place.registration().is_none();
         waits.then(|| {
             self.vacate(worker);
             load(&place.lane)
         })
+    }
+
+    /// A place that was to serve another lane was given back, because the server had no room for the process. Has
+    /// somebody look after the lanes that are short: a leader that waits for the first job of one, which looks again
+    /// soon. `false`: there is nobody, neither such a leader nor another worker.
+    #[must_use]
+    pub fn pass_on(&mut self) -> bool {
+        let short: Option<&Lane> = self.used_lanes().iter().find(|lane| lane.is_short());
+        let Some(lane) = short else {
+            return true;
+        };
+        let passed_on = &self.totals.passed_on;
+        passed_on.store(load(passed_on).wrapping_add(1), Ordering::Relaxed);
+        let waits = Link::load(&lane.head).index().and_then(|index| {
+            let slot = self.slot(index);
+            slot.leader().filter(|_| slot.word.load().watched())
+        });
+        if let Some(leader) = waits {
+            self.doorbells.ring(leader);
+            return true;
+        }
+        load(&self.totals.live) > 0
     }
 
     /// Takes back the places of processes that never reported in. Returns whether there were any.

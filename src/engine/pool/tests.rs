@@ -549,34 +549,139 @@ fn a_registration_that_fails_gives_the_place_back() {
     assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
 }
 
+const REGISTRATION: Registration = Registration {
+    slot: 3,
+    generation: 70,
+};
+
 #[test]
-fn a_registration_is_awaited_until_its_first_process_reports_in() {
+fn a_registration_is_known_to_all_until_its_process_reports_in() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let staffing = memory.staff(0, 1, 1);
     let Staffing::Start { worker, generation } = staffing else {
         panic!("there is a place");
     };
-    let place = &memory.workers[worker as usize];
-    assert!(place.awaits_first(generation));
     let registrar = party(7);
     memory.locked(|scheduler| {
-        assert!(scheduler.await_first(worker, generation, registrar));
+        assert!(scheduler.begin_registration(worker, generation, registrar));
+        assert_eq!(scheduler.on_its_way(worker), None);
+        scheduler.registered(worker, generation, registrar, REGISTRATION, 2);
+        assert!(!scheduler.begin_registration(worker, generation, party(8)));
+        let seen = scheduler.on_its_way(worker).expect("it is registered");
+        let expected = (generation, REGISTRATION, false, 2);
+        assert_eq!(
+            (seen.generation, seen.registration, seen.started, seen.since),
+            expected
+        );
+        scheduler.seen_to_run(worker, seen);
+        assert!(scheduler.on_its_way(worker).is_some_and(|now| now.started));
+        assert!(scheduler.awaits_one_of(worker, registrar));
     });
     let (_, _, next) = memory.start(staffing, party(100));
     memory.locked(|scheduler| {
+        assert_eq!(scheduler.on_its_way(worker), None);
         assert_eq!(scheduler.take_registrar(worker), Some(registrar));
         assert_eq!(scheduler.take_registrar(worker), None, "rung once");
-        assert!(!scheduler.await_first(worker, generation, registrar));
     });
-    assert!(!place.awaits_first(generation));
     assert_eq!(memory.complete(worker, running(next)), Next::Idle);
-    // Told to make room for another lane: the registration goes on with a second process.
+    // Told to make room for another lane: it registers the next process itself.
     memory.queue(B);
     assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
     assert_eq!(memory.activity(worker), Activity::Starting);
-    assert!(!place.awaits_first(generation));
+    memory.locked(|scheduler| {
+        // What comes late of the registration before means nothing.
+        scheduler.registered(worker, generation, registrar, REGISTRATION, 3);
+        assert_eq!(scheduler.on_its_way(worker), None);
+        assert!(scheduler.begin_registration(worker, generation, party(100)));
+    });
     memory.check();
+}
+
+#[test]
+fn a_process_that_is_lost_gives_its_place_back_once() {
+    let memory = Memory::with_room(8, 2, 1);
+    memory.queue(A);
+    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+        panic!("there is a place");
+    };
+    memory.locked(|scheduler| {
+        assert!(scheduler.begin_registration(worker, generation, party(7)));
+        scheduler.registered(worker, generation, party(7), REGISTRATION, 1);
+        let seen = scheduler.on_its_way(worker).expect("it is registered");
+        let another = OnItsWay {
+            registration: Registration {
+                generation: 71,
+                ..REGISTRATION
+            },
+            ..seen
+        };
+        assert_eq!(scheduler.lost(worker, another), None);
+        assert_eq!(scheduler.lost(worker, seen), Some((0, A)));
+        assert_eq!(scheduler.lost(worker, seen), None);
+        assert!(!scheduler.report_in(worker, generation, party(100)));
+    });
+    memory.check();
+    assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
+}
+
+#[test]
+fn a_lanes_entry_that_is_used_again_is_not_failed_for_the_lane_before() {
+    let memory = Memory::with_room(8, 2, 1);
+    let job = memory.queue(A);
+    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+        panic!("there is a place");
+    };
+    let lost = memory.locked(|scheduler| {
+        assert!(scheduler.begin_registration(worker, generation, party(7)));
+        scheduler.registered(worker, generation, party(7), REGISTRATION, 1);
+        let seen = scheduler.on_its_way(worker).expect("it is registered");
+        scheduler.lost(worker, seen)
+    });
+    let (lane, key) = lost.expect("it is lost");
+    // Before the lane's jobs are failed its only one is canceled, and another lane has the entry.
+    let _ = memory.pool().cancel(job, false, |_| {});
+    let other = memory.queue(B);
+    assert_eq!(memory.slot(other).lane(), lane, "the entry is used again");
+    memory.locked(|scheduler| {
+        assert_eq!(scheduler.take_to_fail(lane, key, 0), None);
+        assert_eq!(scheduler.take_to_fail(lane, B, 0), Some(other));
+    });
+}
+
+#[test]
+fn a_lane_that_works_by_now_is_not_failed() {
+    let memory = Memory::with_room(8, 2, 2);
+    let first = memory.queue(A);
+    let (worker, _, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    assert_eq!(running(next), first);
+    memory.queue(A);
+    memory.locked(|scheduler| scheduler.connected(worker));
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.take_to_fail(0, A, 0)),
+        None
+    );
+}
+
+#[test]
+fn a_place_that_cannot_be_given_on_is_left_to_who_waits() {
+    let memory = Memory::with_room(8, 2, 1);
+    assert!(
+        memory.locked(|scheduler| scheduler.pass_on()),
+        "nothing is short"
+    );
+    let before = memory.pool().passed_on();
+    let job = memory.queue(A);
+    assert!(
+        !memory.locked(|scheduler| scheduler.pass_on()),
+        "nobody is there"
+    );
+    assert_ne!(memory.pool().passed_on(), before);
+    let _ = memory.slot(job).word.watch(job.generation);
+    assert!(
+        memory.locked(|scheduler| scheduler.pass_on()),
+        "its leader waits"
+    );
 }
 
 #[test]
@@ -606,7 +711,7 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
     });
     for expected in jobs {
         let job =
-            memory.locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), 1));
+            memory.locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), A, 1));
         assert_eq!(job, Some(expected));
         let _ = memory
             .word(expected)
@@ -614,7 +719,7 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
         memory.check();
     }
     assert_eq!(
-        memory.locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), 1)),
+        memory.locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), A, 1)),
         None
     );
     let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));

@@ -762,7 +762,7 @@ impl Model {
         if !lane_works {
             while let Some(job) = self
                 .memory
-                .locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), 1))
+                .locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), lane, 1))
             {
                 assert_eq!(self.queues[key].pop_front(), Some(job));
                 let charge = self.job(job).charge;
