@@ -9,7 +9,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
 use loom_tests::memory::{LANE, Memory, process};
-use pg_background::engine::job::{End, JobWord, Phase, Release};
+use pg_background::engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
 use pg_background::engine::mutant;
 use pg_background::engine::pool::{Canceling, Next, Returned, Staffing};
 use pg_background::engine::steps::{self, Process, Watchers};
@@ -48,10 +48,41 @@ impl Worker {
             return;
         };
         let word = &self.memory.slot(job).word;
-        let asked = word.load_if(job.generation).is_some_and(|now| now.cancel());
+        let asked = word
+            .load_if(job.generation)
+            .is_some_and(|now| now.due() || now.terminate());
         if asked || mutant::is("handler-ignores-the-word") {
             self.pending.set(true);
         }
+    }
+
+    /// Looks for interrupts, as a job does now and then: whether the error of a cancel is thrown. Signals are handled
+    /// between any two steps of that.
+    fn check_for_interrupts(&self) -> bool {
+        self.step();
+        if !self.pending.replace(false) {
+            return false;
+        }
+        self.step();
+        let delivery = steps::thrown(&Running {
+            worker: self,
+            body: || false,
+        });
+        self.step();
+        assert_ne!(delivery, Delivery::None, "nobody else raises anything");
+        true
+    }
+
+    /// A job that sleeps until a cancel is thrown, which it catches.
+    fn catch_one(&self) {
+        let caught = wait_for(
+            self.memory.bell(process(WORKER)),
+            None,
+            &mut NoVigil,
+            || self.step(),
+            || self.check_for_interrupts().then_some(()),
+        );
+        assert_eq!(caught, Some(()));
     }
 
     /// Runs a job: `body` does the work and says whether it was interrupted.
@@ -95,6 +126,7 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
     }
 
     fn drop_cancel(&self) {
+        self.worker.step();
         self.worker.pending.set(false);
         self.worker.step();
     }
@@ -115,7 +147,14 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
 
     fn open(&self, _job: JobId) {}
 
-    fn raise_cancel(&self) {}
+    fn raise_cancel(&self) {
+        self.worker.step();
+        let job = self.worker.current.get().expect("one is noted");
+        if self.word(job).load().due() {
+            self.worker.pending.set(true);
+        }
+        self.worker.step();
+    }
 
     fn perform(&self, _job: JobId) -> End {
         if (self.body)() {
@@ -381,5 +420,103 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
         }
         assert_eq!(memory.phase(job), Some(Phase::Canceled));
         assert_eq!(memory.pool().queued(), 0);
+    });
+}
+
+/// A job is canceled, and catches that. What the word says is due may be raised more than once: by a look at it when the
+/// job has begun, and by the signal, which may arrive in any moment after that, also between the moment in which the
+/// server takes notice of what is pending and the one in which the error is thrown. It is given to the job once.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_cancel_that_is_caught_is_given_once() {
+    loom::model(|| {
+        let (memory, jobs) = with_jobs(1);
+        let signal = Arc::new(AtomicBool::new(false));
+        let canceler = {
+            let (memory, signal) = (memory.clone(), signal.clone());
+            let job = jobs[0];
+            thread::spawn(move || cancel_late(&memory, &signal, job))
+        };
+        let worker = Worker::new(&memory, &signal);
+        let end = worker.run(jobs[0], || {
+            worker.catch_one();
+            for _ in 0..2 {
+                assert!(!worker.check_for_interrupts(), "given twice");
+            }
+            false
+        });
+        assert_eq!(canceler.join().unwrap(), Canceling::Asked);
+        if end == End::Completed {
+            assert!(!worker.pending.get());
+        } else {
+            // It was canceled before it could begin.
+            assert_eq!(memory.phase(jobs[0]), Some(Phase::Canceled));
+        }
+    });
+}
+
+/// A job is canceled twice, the second time while the error of the first is thrown. Either that comes before the
+/// step in which the first is delivered, and is one with it, or the word says that it is due; then it is raised, and
+/// given to the job as well.
+///
+/// Two threads, unbounded.
+#[test]
+fn a_cancel_while_another_is_thrown_is_not_lost() {
+    loom::model(|| {
+        let (memory, jobs) = with_jobs(1);
+        let job = jobs[0];
+        let signal = Arc::new(AtomicBool::new(false));
+        let worker = Worker::new(&memory, &signal);
+        let end = worker.run(job, || {
+            assert_eq!(cancel_late(&memory, &signal, job), Canceling::Asked);
+            let canceler = {
+                let (memory, signal) = (memory.clone(), signal.clone());
+                thread::spawn(move || cancel_late(&memory, &signal, job))
+            };
+            worker.catch_one();
+            assert_eq!(canceler.join().unwrap(), Canceling::Asked);
+            worker.step();
+            let word = &memory.slot(job).word;
+            if word.load().due() {
+                assert!(worker.check_for_interrupts(), "a cancel was lost");
+            }
+            assert!(!word.load().due());
+            false
+        });
+        assert_eq!(end, End::Completed);
+    });
+}
+
+/// A cancel that nobody waits for stays due when it is caught: who cleans up behind the error raises it again.
+///
+/// Two threads, unbounded.
+#[test]
+fn an_insistent_cancel_is_given_again() {
+    loom::model(|| {
+        let (memory, jobs) = with_jobs(1);
+        let job = jobs[0];
+        let signal = Arc::new(AtomicBool::new(false));
+        let canceler = {
+            let (memory, signal) = (memory.clone(), signal.clone());
+            thread::spawn(move || {
+                let pool = memory.pool();
+                let _ = pool.cancel(job, Demand::Insist, |_| send(&memory, &signal));
+            })
+        };
+        let worker = Worker::new(&memory, &signal);
+        let end = worker.run(job, || {
+            for _ in 0..2 {
+                worker.catch_one();
+                let clean_up = Running {
+                    worker: &worker,
+                    body: || false,
+                };
+                clean_up.raise_cancel();
+            }
+            worker.check_for_interrupts()
+        });
+        assert_eq!(end, End::Canceled);
+        canceler.join().unwrap();
     });
 }

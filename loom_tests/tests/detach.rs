@@ -6,7 +6,7 @@ use loom::thread;
 use loom_tests::block::Block;
 use loom_tests::latch::Bell;
 use loom_tests::memory::{Memory, process};
-use pg_background::engine::job::{Begin, End, Generation, JobWord, Phase, Release};
+use pg_background::engine::job::{Begin, Demand, End, Generation, JobWord, Phase, Release};
 use pg_background::engine::table::JobId;
 use pg_background::engine::wait::{NoVigil, wait_for};
 

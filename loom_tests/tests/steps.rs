@@ -5,7 +5,7 @@ use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
 use loom_tests::memory::process;
-use pg_background::engine::job::{End, JobWord, Release};
+use pg_background::engine::job::{Demand, End, JobWord, Release};
 use pg_background::engine::steps::{self, Process, Watchers};
 use pg_background::engine::table::JobId;
 use std::cell::Cell;

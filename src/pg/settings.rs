@@ -446,8 +446,8 @@ fn define_each() {
     );
     GucRegistry::define_int_guc(
         c"pg_background.worker_timeout",
-        c"Statement timeout of background jobs.",
-        c"0 means that the statement_timeout of the launching session applies.",
+        c"Time that a background job may take, all of its statements together.",
+        c"0 means that the statement_timeout of the launching session applies, to each statement.",
         &WORKER_TIMEOUT,
         0,
         i32::MAX,

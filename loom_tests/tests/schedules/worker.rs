@@ -2,7 +2,7 @@
 
 use crate::leader::SLEEPS;
 use crate::world::{World, once_in};
-use pg_background::engine::job::{End, JobWord, Release};
+use pg_background::engine::job::{Delivery, End, JobWord, Release};
 use pg_background::engine::mutant;
 use pg_background::engine::party::Party;
 use pg_background::engine::pool::{Next, Returned};
@@ -77,7 +77,9 @@ impl Process<'_> {
             return;
         };
         let word = &self.world.memory.slot(job).word;
-        let asked = word.load_if(job.generation).is_some_and(|now| now.cancel());
+        let asked = word
+            .load_if(job.generation)
+            .is_some_and(|now| now.due() || now.terminate());
         if asked || mutant::is("handler-ignores-the-word") {
             self.pending.set(true);
         }
@@ -189,18 +191,37 @@ impl Process<'_> {
                 || {},
                 || {
                     self.handle_signal();
-                    self.pending.get().then_some(())
+                    self.is_thrown().then_some(())
                 },
             );
             return interrupted.is_some();
         }
         for _ in 0..thread_rng().gen_range(0..3) {
             self.step();
-            if self.pending.get() {
+            // Now and then it catches what it is given, and goes on.
+            if self.is_thrown() && !once_in(2) {
                 return true;
             }
         }
         false
+    }
+
+    /// Looks for interrupts: the error of a cancel is thrown, or of an exit.
+    fn is_thrown(&self) -> bool {
+        if !self.pending.replace(false) {
+            return false;
+        }
+        self.step();
+        let job = self.current.get().expect("it runs one");
+        let before = self.world.memory.slot(job).word.load();
+        let delivery = steps::thrown(self);
+        assert!(
+            delivery != Delivery::None
+                || before.terminate()
+                || mutant::is("handler-ignores-the-word"),
+            "it was given a cancel that was not due"
+        );
+        true
     }
 
     /// The exit callback of a process that ends wherever it is (`src/worker/exit.rs`).
@@ -282,7 +303,15 @@ impl steps::Process for Process<'_> {
     }
 
     fn raise_cancel(&self) {
-        self.handle_signal();
+        self.step();
+        let now = self
+            .current
+            .get()
+            .map(|job| self.world.memory.slot(job).word.load());
+        if now.is_some_and(|now| now.due() || now.terminate()) {
+            self.pending.set(true);
+        }
+        self.step();
     }
 
     fn perform(&self, job: JobId) -> bool {

@@ -3,7 +3,7 @@
 use crate::ledger::Ledger;
 use crate::{leader, worker};
 use loom_tests::memory::Memory;
-use pg_background::engine::job::{End, Phase, Release};
+use pg_background::engine::job::{Demand, End, Phase, Release};
 use pg_background::engine::party::Party;
 use pg_background::engine::pool::gate::Purged;
 use pg_background::engine::pool::{Canceling, Census, LaneKey, Staffing};
@@ -162,11 +162,15 @@ impl World {
     /// Anybody cancels a job that it has heard of.
     pub fn cancel(&self, job: JobId) {
         self.ledger.asked(job);
-        let terminate = once_in(2);
+        let demand = match thread_rng().gen_range(0..3) {
+            0 => Demand::Cancel,
+            1 => Demand::Insist,
+            _ => Demand::Terminate,
+        };
         match self
             .memory
             .pool()
-            .cancel(job, terminate, |party| self.kill(party))
+            .cancel(job, demand, |party| self.kill(party))
         {
             Canceling::Finished(release) => {
                 self.ledger.ended(job, End::Canceled);

@@ -179,6 +179,16 @@ fn a_job_that_catches_its_cancel_again_and_again_loses_its_worker() {
             "DO 'BEGIN LOOP BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END'",
         );
         asleep(&mut leader, handle);
+        for _ in 0..3 {
+            call(&mut leader, "pg_background_cancel_v2", handle).expect("canceled");
+        }
+        assert_eq!(state(&mut leader, handle), "running");
+        leader
+            .execute(
+                "SELECT pg_background_cancel_v2_grace($1, $2, 100)",
+                &[&handle.pid, &handle.cookie],
+            )
+            .expect("canceled");
         assert_eq!(cancel_and_forget(&mut leader, handle), "canceled");
         eventually(
             &mut leader,
