@@ -42,7 +42,7 @@ pub fn attempt<T>(body: impl FnOnce() -> T) -> Result<T, Refused> {
         end(true);
         value
     }));
-    outcome.or_else(|payload| {
+    outcome.map_err(|payload| {
         end(false);
         let caught = error::caught(&*payload);
         let refused = match caught.summary() {
@@ -55,6 +55,6 @@ pub fn attempt<T>(body: impl FnOnce() -> T) -> Result<T, Refused> {
         if let Caught::Noted(_) = caught {
             error::forget();
         }
-        Err(refused)
+        refused
     })
 }

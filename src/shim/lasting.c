@@ -402,14 +402,44 @@ plan_of_record(PgbLasting *lasting, int32 number)
 	return row;
 }
 
-/* A function in the statement can alter a type between two rows. */
-static void
-check_shape(const RowPlan *row)
+static bool
+has_same_columns(TupleDesc one, TupleDesc other)
 {
-	if (lookup_type_cache(row->named, TYPECACHE_TUPDESC)->tupDesc_identifier != row->identifier)
+	if (one->natts != other->natts)
+		return false;
+	for (int i = 0; i < one->natts; i++)
+	{
+		Form_pg_attribute a = TupleDescAttr(one, i);
+		Form_pg_attribute b = TupleDescAttr(other, i);
+
+		if (a->atttypid != b->atttypid || a->attlen != b->attlen || a->attalign != b->attalign ||
+			a->attisdropped != b->attisdropped)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A function in the statement can alter a type between two rows. The type cache numbers the columns anew whenever they
+ * may have changed, be it that this process has fallen behind with invalidations.
+ */
+static void
+check_shape(RowPlan *row)
+{
+	uint64		identifier = lookup_type_cache(row->named, TYPECACHE_TUPDESC)->tupDesc_identifier;
+	TupleDesc	desc;
+	bool		same;
+
+	if (identifier == row->identifier)
+		return;
+	desc = lookup_rowtype_tupdesc(row->named, -1);
+	same = has_same_columns(desc, row->desc);
+	ReleaseTupleDesc(desc);
+	if (!same)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("row type %s was altered while rows of it were sent", format_type_be(row->named))));
+	row->identifier = identifier;
 }
 
 static Datum

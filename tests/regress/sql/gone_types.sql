@@ -112,6 +112,15 @@ SELECT * FROM pg_background_launch_v2('SELECT gt_record() AS v, ARRAY[gt_record(
 SELECT pg_background_wait_v2(:pid, :cookie);
 ALTER TYPE gt_named ALTER ATTRIBUTE a TYPE text;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (v text, w text);
+-- A type that a function of the statement changes between two rows; or something else about it.
+CREATE FUNCTION gt_meddle(n int4, sql text) RETURNS int4 LANGUAGE plpgsql AS $$ BEGIN IF n = 2 THEN EXECUTE sql; END IF; RETURN n; END $$;
+SELECT count(r) FROM pg_background_run_query($$CREATE TYPE pg_temp.p AS (a int4, b int4);
+    SELECT gt_meddle(g, 'COMMENT ON TYPE pg_temp.p IS ''x''; ALTER TYPE pg_temp.p RENAME ATTRIBUTE a TO c'), ROW(g, 1)::pg_temp.p FROM generate_series(1, 4) g$$) AS (n int4, r text);
+\set VERBOSITY sqlstate
+SELECT count(r) FROM pg_background_run_query($$CREATE TYPE pg_temp.p AS (a int4, b int4);
+    SELECT gt_meddle(g, 'ALTER TYPE pg_temp.p ALTER ATTRIBUTE a TYPE text'), ROW(g, 1)::pg_temp.p FROM generate_series(1, 4) g$$) AS (n int4, r text);
+\set VERBOSITY default
+DROP FUNCTION gt_meddle;
 -- As many columns as a row can have.
 SELECT length(gt_texts('CREATE TYPE gt_wide AS ENUM (''x''); SELECT ' || list, true)::text) FROM (SELECT string_agg('''x''::gt_wide', '; SELECT ') AS list FROM generate_series(1, 3)) s;
 DROP TYPE gt_wide;
