@@ -575,19 +575,27 @@ pub fn ended(cluster: &'static Cluster, job: JobId, watchers: Watchers, release_
     }
 }
 
+/// A job that this process frees.
+#[derive(Clone, Copy)]
+struct Releasing {
+    job: JobId,
+    /// It had been left behind.
+    again: bool,
+}
+
 /// The job that this process releases now.
-static RELEASING: Local<Option<JobId>> = Local::new(None);
+static RELEASING: Local<Option<Releasing>> = Local::new(None);
 
 /// Frees what a finished job owned, and its slot; or leaves it behind, if its memory is out of reach. Only by the
 /// one that was told `LastOut`. Does not throw.
 pub fn release(cluster: &'static Cluster, job: JobId) {
-    RELEASING.set(Some(job));
+    RELEASING.set(Some(Releasing { job, again: false }));
     let _ = finish_release(cluster);
 }
 
 /// Goes on with a release in which the process's exit was cut short. `false`: the job was left behind.
 pub fn finish_release(cluster: &'static Cluster) -> bool {
-    let Some(job) = RELEASING.get() else {
+    let Some(Releasing { job, again }) = RELEASING.get() else {
         return true;
     };
     fault!("release-begun");
@@ -601,7 +609,9 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
     }
     fault!("block-freed");
     RELEASING.set(None);
-    if is_out_of_reach {
+    if is_out_of_reach && again {
+        cluster.pool().leave_again(job);
+    } else if is_out_of_reach {
         cluster.pool().leave_behind(job);
     } else {
         trace::step(job, Step::Freed);
@@ -614,7 +624,7 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
 pub fn release_left_behind(cluster: &'static Cluster) {
     let mut goes_on = true;
     while goes_on && let Some(job) = cluster.pool().take_left_behind() {
-        RELEASING.set(Some(job));
+        RELEASING.set(Some(Releasing { job, again: true }));
         goes_on = finish_release(cluster);
     }
 }
