@@ -10,6 +10,7 @@ use crate::engine::pool::waiters::Resource;
 use crate::engine::sync::Ordering;
 use crate::engine::table::{JobId, Slot};
 use crate::engine::wait::{Latch, Micros, NoVigil, wait_for};
+use crate::pg::block;
 use crate::pg::cluster::{Cluster, no_slot};
 use crate::pg::error::Error;
 use crate::pg::latch::{ProcessLatch, own_party};
@@ -213,7 +214,11 @@ fn wait<T>(
         fault!("slot-awaited");
     };
     let latch = ProcessLatch::new(cluster);
-    let found = wait_for(&latch, deadline, &mut NoVigil, arm, look);
+    let found = wait_for(&latch, deadline, &mut NoVigil, arm, || {
+        // The slot that is waited for may be one of these.
+        block::release_left_behind(cluster);
+        look()
+    });
     stop_waiting(cluster);
     found
 }

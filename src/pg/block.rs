@@ -569,8 +569,16 @@ pub fn ended(cluster: &'static Cluster, job: JobId, watchers: Watchers, release_
     }
 }
 
+/// A job that this process frees.
+#[derive(Clone, Copy)]
+struct Releasing {
+    job: JobId,
+    /// It had been left behind.
+    again: bool,
+}
+
 /// The job that this process releases now, or next.
-static RELEASING: Local<Option<JobId>> = Local::new(None);
+static RELEASING: Local<Option<Releasing>> = Local::new(None);
 
 /// Frees what a finished job owned, and its slot; or leaves it behind, if its memory is out of reach. Only by the
 /// one that was told `LastOut`. Does not throw.
@@ -581,13 +589,13 @@ pub fn release(cluster: &'static Cluster, job: JobId) {
 
 /// The job is this process's to release, with [`finish_release`], also if it exits before.
 pub fn note_release(job: JobId) {
-    RELEASING.set(Some(job));
+    RELEASING.set(Some(Releasing { job, again: false }));
 }
 
 /// Releases the job that is noted, if one is: all of it, or what an exit that was cut short has left of it. `false`: the job was
 /// left behind.
 pub fn finish_release(cluster: &'static Cluster) -> bool {
-    let Some(job) = RELEASING.get() else {
+    let Some(Releasing { job, again }) = RELEASING.get() else {
         return true;
     };
     fault!("release-begun");
@@ -604,7 +612,9 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
         trace::step(job, Step::Freed);
     }
     RELEASING.set(None);
-    if is_out_of_reach {
+    if is_out_of_reach && again {
+        cluster.pool().leave_again(job);
+    } else if is_out_of_reach {
         cluster.pool().leave_behind(job);
     } else {
         cluster.pool().free(job);
@@ -616,7 +626,7 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
 pub fn release_left_behind(cluster: &'static Cluster) {
     let mut goes_on = true;
     while goes_on && let Some(job) = cluster.pool().take_left_behind() {
-        RELEASING.set(Some(job));
+        RELEASING.set(Some(Releasing { job, again: true }));
         goes_on = finish_release(cluster);
     }
 }

@@ -4,6 +4,7 @@ use crate::world::{World, once_in};
 use pg_background::engine::handle::Cookie;
 use pg_background::engine::job::{Phase, Release};
 use pg_background::engine::party::Party;
+use pg_background::engine::pool::ends::Ends;
 use pg_background::engine::pool::usage::Claimed;
 use pg_background::engine::pool::waiters::Resource;
 use pg_background::engine::pool::{Leader, Limits, Placement};
@@ -19,6 +20,8 @@ struct Held {
     job: JobId,
     /// It sleeps until it is canceled: its leader cancels it before it waits or leaves.
     sleeps: bool,
+    /// The pid by which alone its leader knows it; 0: it has a handle.
+    pid: u32,
 }
 
 /// Jobs of a session that may have workers, or wait for one, before those that are bounded are held back.
@@ -33,13 +36,16 @@ pub fn session(world: &Arc<World>) {
     // All of a session's jobs are of one lane.
     let lane = thread_rng().gen_range(0..world.scale.lanes as u32);
     let (mut held, mut launched) = (Vec::new(), Vec::new());
+    let mut counts = Counts::default();
     let mut purges = 0;
     world.memory.pool().locked(|pool| pool.enrol(own));
     for _ in 0..world.scale.jobs_each {
         enter(world, own, &mut held, &mut purges);
-        if let Some(job) = launch(world, own, lane, held.is_empty()) {
+        if let Some(job) = launch(world, own, lane, &held) {
             held.push(job);
             launched.push(job.job);
+            let entry = entry(world, own);
+            world.memory.slot(job.job).belongs_to(entry);
         }
         match thread_rng().gen_range(0..4) {
             0 => {}
@@ -50,26 +56,28 @@ pub fn session(world: &Arc<World>) {
             }
             _ => {
                 if let Some(job) = take_any(&mut held) {
-                    end(world, own, job, &held);
+                    end(world, own, job, &held, &mut counts);
                 }
             }
         }
-        leave(world, own, &mut held);
+        leave(world, own, &mut held, &mut counts);
     }
     if once_in(2) {
         enter(world, own, &mut held, &mut purges);
         while let Some(job) = take_any(&mut held) {
-            end(world, own, job, &held);
+            end(world, own, job, &held, &mut counts);
         }
     }
     // Those that are left are let go of as they are, outside the gate: the session exits.
-    for Held { job, sleeps } in held {
+    for Held { job, sleeps, .. } in held {
         if sleeps {
             world.cancel(job);
         }
+        counts.notice(world, job);
         let release = world.memory.slot(job).word.detach(job.generation);
         world.released(job, release);
     }
+    counts.check(world, own, &launched);
     entry(world, own).abandon_gate();
     world.memory.pool().locked(|pool| pool.depart(own));
     // Once more, as a session does that ends in the middle of a call: nothing of these is its own.
@@ -78,6 +86,40 @@ pub fn session(world: &Arc<World>) {
         assert_eq!(release, Release::Stale, "a stale handle let go of a job");
     }
     world.exit(own);
+}
+
+/// The session's statistics, as `leader/session.rs` has them.
+#[derive(Default)]
+struct Counts(Ends);
+
+impl Counts {
+    /// Counts a job that the session holds, if it has finished and nobody has counted it.
+    fn notice(&mut self, world: &World, job: JobId) {
+        let slot = world.memory.slot(job);
+        let now = slot.word.load();
+        let is_held = now.generation() == job.generation && now.leader();
+        if is_held && now.phase().is_finished() && slot.take_account() {
+            self.0.count(now.phase(), 0);
+        }
+    }
+
+    /// Each job that nobody holds any more was counted once, as it ended.
+    fn check(&self, world: &World, own: Party, launched: &[JobId]) {
+        let over = world.ledger.over(launched);
+        let unseen = world.memory.pool().locked(|pool| pool.ends_of(own));
+        let counted = self.0.and(unseen);
+        let by_end = [counted.completed, counted.failed, counted.canceled];
+        for (over, counted) in over.iter().zip(by_end) {
+            assert!(
+                *over <= counted,
+                "a job was not counted: {over} of {counted}"
+            );
+        }
+        assert!(
+            counted.total() <= launched.len() as u64,
+            "a job was counted twice"
+        );
+    }
 }
 
 fn entry(world: &World, own: Party) -> &Leader {
@@ -108,9 +150,10 @@ fn enter(world: &Arc<World>, own: Party, held: &mut Vec<Held>, purges: &mut u32)
 }
 
 /// A call ends: the session lets go of its finished jobs if it was asked to.
-fn leave(world: &Arc<World>, own: Party, held: &mut Vec<Held>) {
+fn leave(world: &Arc<World>, own: Party, held: &mut Vec<Held>, counts: &mut Counts) {
     while !entry(world, own).leave() {
         held.retain(|held| {
+            counts.notice(world, held.job);
             let word = &world.memory.slot(held.job).word;
             let finished = word.load().phase().is_finished();
             if finished {
@@ -155,17 +198,26 @@ fn claim_one<T>(
         return None;
     }
     let waiting = Cell::new(false);
+    let look = || {
+        world.release_left_behind();
+        claim()
+    };
+    let times_out = world.scale.times_out;
     let found = wait_for(
         world.memory.bell(own),
         None,
         &mut NoVigil,
         || pool.join_waiters(own, what, limit, waiting.replace(true)),
-        claim,
+        || match look() {
+            // Its time is up, called or not.
+            None if waiting.get() && times_out > 0 && once_in(times_out) => Some(None),
+            found => found.map(Some),
+        },
     );
     if waiting.get() {
         pool.leave_waiters(own, what);
     }
-    found
+    found.flatten()
 }
 
 /// Claims a slot, first among those that the lane's role may have, then in the table; an ordinary session leaves
@@ -204,9 +256,11 @@ fn claim(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<Jo
     found
 }
 
-fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<Held> {
+/// `held` are the session's jobs so far.
+fn launch(world: &Arc<World>, own: Party, lane: u32, held: &[Held]) -> Option<Held> {
     let memory = &world.memory;
-    let job = claim(world, own, lane, may_wait)?;
+    world.release_left_behind();
+    let job = claim(world, own, lane, held.is_empty())?;
     if once_in(8) {
         // An error while the request is filled in.
         memory.pool().abandon(job);
@@ -215,13 +269,23 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<H
     world.ledger.allocated(job);
     let slot = memory.slot(job);
     let cookie = Cookie::new(job.index, job.generation, own.pid());
+    let by_pid = once_in(4);
     let options = Options {
-        bounded: once_in(2),
+        bounded: !by_pid && once_in(2),
         uncounted: once_in(4),
         fresh_only: once_in(8),
+        by_pid,
         ..Options::default()
     };
-    slot.prepare(cookie, own, options, &[]);
+    let excluded: Vec<u32> = if by_pid {
+        held.iter()
+            .map(|held| held.pid)
+            .filter(|&pid| pid != 0)
+            .collect()
+    } else {
+        Vec::new()
+    };
+    slot.prepare(cookie, own, options, &excluded);
     let sleeps = once_in(4);
     let mark = if sleeps { SLEEPS } else { 0 };
     slot.queue_size
@@ -244,7 +308,7 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<H
                 Placement::Queued => {
                     // One that is bounded may be held back, and others go before it; so they may while a fresh
                     // process is on its way.
-                    if !options.bounded && !options.fresh_only {
+                    if !options.bounded && !options.fresh_only && excluded.is_empty() {
                         world.ledger.queued(lane, job);
                     }
                     (placement, lane, Some(pool.staff(lane, places, true, 1)))
@@ -271,11 +335,49 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<H
     if let Some((found, _)) = memory.jobs().find(cookie) {
         assert_eq!(found, job, "a cookie found another job");
     }
-    Some(Held { job, sleeps })
+    if !by_pid {
+        return Some(Held {
+            job,
+            sleeps,
+            pid: 0,
+        });
+    }
+    // One that sleeps may have the place that this job needs.
+    for other in held.iter().filter(|other| other.sleeps) {
+        world.cancel(other.job);
+    }
+    await_worker(world, own, job);
+    let pid = slot.pid.load(shuttle::sync::atomic::Ordering::Relaxed);
+    assert!(!excluded.contains(&pid), "two jobs are known by one pid");
+    Some(Held { job, sleeps, pid })
+}
+
+/// Waits until the job has a process, or is over.
+fn await_worker(world: &Arc<World>, own: Party, job: JobId) {
+    let word = &world.memory.slot(job).word;
+    let is_bound = || {
+        let phase = word.load().phase();
+        (phase != Phase::Queued).then_some(())
+    };
+    let watch = || {
+        let _ = word.watch(job.generation);
+    };
+    let bell = world.memory.bell(own);
+    assert_eq!(
+        wait_for(bell, None, &mut NoVigil, watch, is_bound),
+        Some(())
+    );
+    word.unwatch(job.generation);
 }
 
 /// Waits for the job and reads how it ended, or lets go of it as it is. `others` are held meanwhile.
-fn end(world: &Arc<World>, own: Party, Held { job, sleeps }: Held, others: &[Held]) {
+fn end(
+    world: &Arc<World>,
+    own: Party,
+    Held { job, sleeps, .. }: Held,
+    others: &[Held],
+    counts: &mut Counts,
+) {
     let word = &world.memory.slot(job).word;
     if sleeps {
         world.cancel(job);
@@ -303,6 +405,7 @@ fn end(world: &Arc<World>, own: Party, Held { job, sleeps }: Held, others: &[Hel
         );
         world.ledger.used(job);
     }
+    counts.notice(world, job);
     let release = word.detach(job.generation);
     assert_ne!(release, Release::Stale, "a hold was lost");
     world.released(job, release);

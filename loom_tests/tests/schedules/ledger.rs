@@ -18,6 +18,8 @@ struct Record {
     /// A worker died with it.
     died: bool,
     end: Option<End>,
+    /// Its memory was out of reach for its last holder.
+    left: bool,
     freed: bool,
 }
 
@@ -63,6 +65,31 @@ impl Ledger {
         let record = books.jobs.get_mut(&job).expect("it was accepted");
         assert!(!record.freed, "{job:?} was freed twice");
         record.freed = true;
+    }
+
+    /// The last one out leaves the job behind.
+    pub fn left(&self, job: JobId) {
+        let mut books = self.books();
+        let record = books.jobs.get_mut(&job).expect("it was accepted");
+        assert!(
+            !record.left && !record.freed,
+            "{job:?} was left behind twice"
+        );
+        record.left = true;
+    }
+
+    /// How many of these jobs nobody holds any more, and how they ended: completed, failed, canceled.
+    #[must_use]
+    pub fn over(&self, jobs: &[JobId]) -> [u64; 3] {
+        let books = self.books();
+        let ended = |end: End| {
+            let is_so = |job: &&JobId| {
+                let record = &books.jobs[*job];
+                (record.freed || record.left) && record.end == Some(end)
+            };
+            jobs.iter().filter(is_so).count() as u64
+        };
+        [End::Completed, End::Failed, End::Canceled].map(ended)
     }
 
     /// The job is about to be placed: from now on it must end.

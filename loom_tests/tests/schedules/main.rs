@@ -1,8 +1,9 @@
 //! The whole table and pool under random schedules: more processes than loom can hold, nothing of the
 //! engine left out but the result ring.
 //!
-//! Leaders launch, wait, cancel, let go and leave; workers run jobs, rest, leave at their idle limit, and
-//! die in every phase; others cancel whatever they have heard of, with handles that may be stale. Two lanes
+//! Leaders launch, wait for a slot until they have one or their time is up, wait, cancel, let go and leave, and count how their
+//! jobs ended; some jobs are known by their process's pid alone, some must have a fresh process; workers run jobs, rest, leave at their idle limit, and
+//! die in every phase, and leave behind what they cannot free; others cancel whatever they have heard of, with handles that may be stale. Two lanes
 //! share fewer places than there are jobs. What must hold is checked by [`ledger`], which sees what happened
 //! without taking part in it. A wake-up that was lost is a deadlock, which shuttle reports.
 //!
@@ -91,6 +92,7 @@ fn every_accepted_job_ends_once_and_nothing_is_left() {
         role_limit: 2,
         lane_limit: 0,
         administrators: 1,
+        times_out: 4,
     };
     explore("three leaders", scale);
 }
@@ -108,6 +110,7 @@ fn lanes_that_share_one_place_are_both_served() {
         role_limit: 1,
         lane_limit: 1,
         administrators: 1,
+        times_out: 4,
     };
     explore("one place", scale);
 }
@@ -125,6 +128,7 @@ fn jobs_that_share_one_slot_are_never_confused() {
         role_limit: 1,
         lane_limit: 1,
         administrators: 1,
+        times_out: 4,
     };
     explore("one slot", scale);
 }
@@ -143,6 +147,43 @@ fn lanes_and_roles_at_their_limits_are_served() {
         role_limit: 2,
         lane_limit: 1,
         administrators: 2,
+        times_out: 4,
     };
     explore("lanes at their limit", scale);
+}
+
+/// Few slots, which become free at once, and many that wait for them.
+#[test]
+fn many_that_wait_for_few_slots_are_served() {
+    let scale = Scale {
+        leaders: 5,
+        jobs_each: 2,
+        cancelers: 0,
+        lanes: 1,
+        places: 2,
+        slots: 3,
+        role_limit: 3,
+        lane_limit: 0,
+        administrators: 1,
+        times_out: 6,
+    };
+    explore("few slots", scale);
+}
+
+/// The same, and nobody gives up.
+#[test]
+fn all_that_wait_for_few_slots_are_served() {
+    let scale = Scale {
+        leaders: 4,
+        jobs_each: 2,
+        cancelers: 1,
+        lanes: 2,
+        places: 2,
+        slots: 2,
+        role_limit: 2,
+        lane_limit: 0,
+        administrators: 1,
+        times_out: 0,
+    };
+    explore("few slots, patient", scale);
 }

@@ -233,7 +233,13 @@ impl Process<'_> {
         if !own {
             return Exit::Restart;
         }
-        if let Some(job) = pool.locked(|pool| pool.assigned(self.worker)) {
+        let assigned = pool.locked(|pool| pool.assigned(self.worker));
+        // One that its leader knows by this pid fails (`return_job`).
+        let by_pid = |job: &JobId| world.memory.slot(*job).options().by_pid;
+        if let Some(job) = assigned.filter(by_pid) {
+            let end = steps::Process::note_failure(self, job);
+            steps::finish(self, job, end);
+        } else if let Some(job) = assigned {
             let returned = pool.locked(|pool| {
                 let returned = pool.give_back(job);
                 let lane = world.memory.slot(job).lane();

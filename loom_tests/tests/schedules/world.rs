@@ -29,6 +29,8 @@ pub struct Scale {
     pub lane_limit: u32,
     /// Those that purge jobs, and have a role's jobs refused and canceled.
     pub administrators: usize,
+    /// Of so many launches that wait for a slot one gives up at its time limit; 0: none.
+    pub times_out: u32,
 }
 
 /// See the module documentation.
@@ -153,7 +155,23 @@ impl World {
 
     /// The last one out frees the job.
     pub fn released(&self, job: JobId, release: Release) {
-        if release == Release::LastOut {
+        if release != Release::LastOut {
+            return;
+        }
+        self.memory.pool().count_end(job);
+        if once_in(8) {
+            // Its memory is out of reach for this process.
+            self.ledger.left(job);
+            self.memory.pool().leave_behind(job);
+        } else {
+            self.ledger.freed(job);
+            self.memory.pool().free(job);
+        }
+    }
+
+    /// Frees what others have left behind.
+    pub fn release_left_behind(&self) {
+        while let Some(job) = self.memory.pool().take_left_behind() {
             self.ledger.freed(job);
             self.memory.pool().free(job);
         }
@@ -302,6 +320,7 @@ pub fn run(scale: Scale) {
     while let Some(worker) = world.next_thread() {
         worker.join().unwrap();
     }
+    world.release_left_behind();
     world.ledger.close();
     assert_eq!(world.memory.jobs().used(), 0);
     assert_eq!(world.memory.pool().queued(), 0);

@@ -250,6 +250,17 @@ impl<'a> Scheduler<'a> {
         subtract(&queue.length, 1);
     }
 
+    /// Wakes all that are in the queue, which stay there.
+    pub(super) fn wake_waiters(&self, what: Resource) {
+        let mut next = Link::load(&self.waiters_of(what).head);
+        while let Some(index) = next.index() {
+            if let Some(party) = self.leaders[index as usize].party() {
+                self.doorbells.ring(party);
+            }
+            next = Link::load(&self.waiter(index).next);
+        }
+    }
+
     /// Takes the first that may claim off the queue, to be woken.
     fn call_waiter(&mut self, what: Resource) -> Option<Party> {
         let count = self.count_of(what);

@@ -165,12 +165,12 @@ pub const POINTS: &[Point] = {
         worker("worker-connects", Open, &["job"]),
         worker("worker-connected", Open, &["job"]),
         worker("worker-rests", Open, &["warm"]),
-        worker("worker-leaves", Open, &["retired", "moved"]),
+        worker("worker-leaves", Open, &["retired", "moved", "fresh"]),
         // One job.
         worker("job-taken", Open, &["job", "warm", "v1"]),
-        worker("job-noted", Open, &["job"]),
+        worker("job-noted", Open, &["job", "chatty"]),
         worker("job-begun", Open, &["job"]),
-        worker("session-put-on", Open, &["job"]),
+        worker("session-put-on", Open, &["job", "leaves@2"]),
         worker("transaction-begun", Open, &["job"]),
         // Memory that only this process knows until the block names it.
         worker("description-allocated", Closed, &["wide"]),
@@ -189,8 +189,8 @@ pub const POINTS: &[Point] = {
         worker("outcome-noted", Open, &["job", "wide", "cancel"]),
         // Published; the leader that sleeps is told next.
         worker("job-finished", Closed, &["job", "detach", "cancel"]),
-        worker("job-over", Open, &["job"]),
-        worker("session-taken-off", Open, &["job"]),
+        worker("job-over", Open, &["job", "fresh", "leaves"]),
+        worker("session-taken-off", Open, &["job", "chatty", "leaves"]),
         // Reading.
         leader("reading-begun", Open, &["job", "rows", "cursor"]),
         // Also passed while the stack unwinds.

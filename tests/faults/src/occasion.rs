@@ -68,6 +68,12 @@ pub const ALL: &[Occasion] = &[
         ..occasion("cancel", Scene::cancel)
     },
     occasion("detach", Scene::detach),
+    occasion("chatty", Scene::chatty_job),
+    Occasion {
+        prepare: Scene::one_job,
+        ..occasion("fresh", Scene::one_job_in_a_fresh_process)
+    },
+    occasion("leaves", Scene::jobs_that_leave_settings),
     occasion("left", Scene::left),
     Occasion {
         lets_jobs_run: false,
@@ -529,5 +535,42 @@ impl Scene {
         });
         self.one_job();
         self.helper = Some(makes_room.join().expect("the helper lives"));
+    }
+
+    /// What its process prints goes to the session, at every level.
+    fn chatty_job(&mut self) {
+        self.set("SET client_min_messages = debug5");
+        self.one_job();
+        self.set("RESET client_min_messages");
+    }
+
+    /// A process that has run a job is there.
+    fn one_job_in_a_fresh_process(&mut self) {
+        self.set("SET pg_background.worker_reuse = off");
+        self.one_job();
+        self.set("SET pg_background.worker_reuse = on");
+    }
+
+    /// Each names a setting, leaves it and what has to be cleaned up, and must not find it named.
+    fn jobs_that_leave_settings(&mut self) {
+        for _ in 0..2 {
+            let job = self.launch(|number| {
+                format!(
+                    "SELECT 1 / (current_setting('faults.left', true) IS NULL)::int, setseed(0.5),
+                        set_config('faults.left', 'x', false);
+                     CREATE TEMP TABLE t (n int); SET default_transaction_read_only = on;
+                     INSERT INTO ledger VALUES ({number}) RETURNING 'done'::text"
+                )
+            });
+            if let Some((number, handle)) = job {
+                self.read(number, handle, NOTHING);
+            }
+        }
+    }
+
+    fn set(&mut self, settings: &str) {
+        if let Err(error) = self.client.batch_execute(settings) {
+            self.story.saw(&error);
+        }
     }
 }
