@@ -13,7 +13,7 @@
 use crate::engine::job::End;
 use crate::engine::table::JobId;
 use crate::pg::shim;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// What has become of a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +92,6 @@ pub fn leaving(how: &CStr) {
 
 /// Why this process does not become a worker, in the log.
 pub fn unattached(why: &str) {
-    let why = CString::new(why).unwrap_or_default();
-    // SAFETY: never throws; zero-terminated.
-    unsafe { shim::pgb_log_unattached(why.as_ptr()) };
+    // SAFETY: never throws; so many bytes.
+    unsafe { shim::pgb_log_unattached(why.as_ptr().cast(), why.len()) };
 }

@@ -234,7 +234,7 @@ extern bool pgb_waits_for_own_pin(int32 pid);
 /* trace.c */
 extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid);
 extern void pgb_trace_leaving(const char *how);
-extern void pgb_log_unattached(const char *why);
+extern void pgb_log_unattached(const char *why, Size len);
 
 /* Provided by the Rust side. */
 #define PGB_FRAME_ROW 1			/* a MinimalTuple */

@@ -97,10 +97,11 @@ pgb_trace_leaving(const char *how)
 
 /* LOG: why this process does not become a worker. */
 void
-pgb_log_unattached(const char *why)
+pgb_log_unattached(const char *why, Size len)
 {
 	char		line[1024];
 
-	snprintf(line, sizeof(line), "pg_background worker could not attach to shared memory: %s", why);
+	snprintf(line, sizeof(line), "pg_background worker could not attach to shared memory: %.*s",
+			 (int) Min(len, sizeof(line)), why);
 	write_line(LOG, line);
 }

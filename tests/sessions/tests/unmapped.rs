@@ -10,7 +10,7 @@ struct Closed(PathBuf);
 
 impl Closed {
     fn new(file: PathBuf) -> Self {
-        std::fs::set_permissions(&file, Permissions::from_mode(0)).expect("the owner may");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o0)).expect("the owner may");
         Self(file)
     }
 }
