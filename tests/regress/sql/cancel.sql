@@ -70,20 +70,35 @@ ALTER SYSTEM RESET pg_background.max_pool_workers;
 SELECT pg_reload_conf();
 SELECT FROM pg_sleep(0.3);
 SELECT n FROM cancel_t ORDER BY n;
--- With grace: a job that heeds the cancel, one that catches it, one that does not hear it in time.
+-- With grace: a job that heeds the cancel, one that catches it and goes on.
 SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
 SELECT pg_background_cancel_v2_grace(:pid, :cookie, 10000);
 SELECT state FROM jobs WHERE cookie = :cookie;
 SELECT pg_background_detach_v2(:pid, :cookie);
 SELECT * FROM pg_background_launch_v2($$DO 'BEGIN LOOP BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END'$$) \gset
+SELECT eventually(format('(SELECT wait_event FROM pg_stat_activity WHERE pid = %s) = ''PgSleep''', :pid));
+SELECT pg_background_cancel_v2_grace(:pid, :cookie, 300);
+SELECT state FROM jobs WHERE cookie = :cookie;
+SELECT outcome_of(:pid, :cookie);
+-- A job that catches the cancel and cleans up commits.
+SELECT * FROM pg_background_launch_v2($$DO 'BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN INSERT INTO cancel_t VALUES (200); END'$$) \gset
+SELECT eventually(format('(SELECT wait_event FROM pg_stat_activity WHERE pid = %s) = ''PgSleep''', :pid));
 SELECT pg_background_cancel_v2_grace(:pid, :cookie, 10000);
 SELECT state FROM jobs WHERE cookie = :cookie;
 SELECT pg_background_detach_v2(:pid, :cookie);
-SELECT * FROM pg_background_launch_v2($$DO 'BEGIN BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; PERFORM pg_sleep(600); END'$$) \gset
-SELECT eventually(format('(SELECT state FROM jobs WHERE cookie = %s) = ''running''', :cookie));
+SELECT n FROM cancel_t WHERE n >= 200;
+-- Another cancel is another one.
+CREATE SEQUENCE caught;
+SELECT * FROM pg_background_launch_v2($$DO 'BEGIN BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN PERFORM nextval(''caught''); PERFORM pg_sleep(600); END; END'$$) \gset
+SELECT eventually(format('(SELECT wait_event FROM pg_stat_activity WHERE pid = %s) = ''PgSleep''', :pid));
+SELECT pg_background_cancel_v2(:pid, :cookie);
+SELECT eventually('(SELECT is_called FROM caught)');
+SELECT state FROM jobs WHERE cookie = :cookie;
 SELECT pg_background_cancel_v2(:pid, :cookie);
 SELECT pg_background_wait_v2(:pid, :cookie);
+SELECT state FROM jobs WHERE cookie = :cookie;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (v text);
+DROP SEQUENCE caught;
 -- A grace below 0 is 0: it never escalates, and returns at once.
 SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
 SELECT pg_background_cancel_v2_grace(:pid, :cookie, -5);

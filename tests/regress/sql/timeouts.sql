@@ -19,6 +19,26 @@ RESET pg_background.worker_timeout;
 SELECT pg_background_wait_v2_timeout(:pid, :cookie, 60000);
 SELECT outcome_of(:pid, :cookie);
 SELECT * FROM pg_background_result_v2(:long_pid, :long_cookie) AS (s text, late text);
+-- It holds for each statement of the text, worker_timeout for all of them.
+SET statement_timeout = '500ms';
+SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(0.3); SELECT pg_sleep(0.3); SELECT ''late'' FROM pg_sleep(0.3)') \gset
+SELECT pid AS long_pid, cookie AS long_cookie FROM pg_background_launch_v2('SELECT pg_sleep(0.3); SELECT pg_sleep(600)') \gset
+RESET statement_timeout;
+SET pg_background.worker_timeout = '500ms';
+SELECT pid AS all_pid, cookie AS all_cookie FROM pg_background_launch_v2('SELECT pg_sleep(0.3); SELECT pg_sleep(0.3); SELECT ''late''') \gset
+RESET pg_background.worker_timeout;
+SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (late text);
+SELECT outcome_of(:long_pid, :long_cookie);
+SELECT outcome_of(:all_pid, :all_cookie);
+-- A job that catches it has the rest of the statement without one, as a session; one that catches the limit of the
+-- whole is given it again.
+SELECT outcome_of($$SET statement_timeout = '100ms'; DO 'BEGIN BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; PERFORM pg_sleep(0.3); END'$$);
+SET pg_background.worker_timeout = '100ms';
+SELECT outcome_of($$DO 'BEGIN BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; PERFORM pg_sleep(600); END'$$);
+-- A shorter one that the text sets holds as well.
+SET pg_background.worker_timeout = '10min';
+SELECT outcome_of('SET statement_timeout = ''100ms''; SELECT pg_sleep(600)');
+RESET pg_background.worker_timeout;
 -- A limit that the text sets itself counts from its next statement on; one that is counting goes on.
 SELECT outcome_of('SET statement_timeout = ''100ms''; SELECT pg_sleep(600)');
 SELECT outcome_of('SET statement_timeout = ''100ms''; SET statement_timeout = 0; SELECT pg_sleep(0.3)::text');
