@@ -49,6 +49,20 @@ find_postgres() {
     export PGRX_PG_CONFIG_PATH=$PG_CONFIG
 }
 
+# A copy of the server in this directory, which finds its files beside itself wherever it is. The programs as files,
+# because they look where they are, and what is ours; the rest as links. Needs find_postgres.
+copy_server() {
+    local copy=$1 sharedir
+    sharedir=$("$PG_CONFIG" --sharedir)
+    mkdir -p "$copy$pg_bindir" "$copy$pg_libdir" "$copy$sharedir"
+    cp -r "$pg_bindir/." "$copy$pg_bindir"
+    cp -rs "$pg_libdir/." "$copy$pg_libdir"
+    cp -rs "$sharedir/." "$copy$sharedir"
+    if [ -e "$pg_libdir/pg_background.so" ]; then
+        cp --remove-destination "$pg_libdir/pg_background.so" "$copy$pg_libdir"
+    fi
+}
+
 # PostgreSQL refuses to run as root: a throw-away
 # server belongs to the system's postgres user then, and to the caller otherwise.
 as_server_user() {

@@ -311,7 +311,7 @@ fn lost(cluster: &'static Cluster, worker: u32, found: OnItsWay, is_late: bool) 
     let in_place = unsafe { shim::pgb_library_is_in_place() };
     if found.started || is_late || !in_place {
         let error = not_started();
-        let body = message::compose("08006", &error.message, error.detail.as_deref());
+        let body = message::compose("08006", &error.message, Some(NOT_STARTED_DETAIL));
         fail_lane(cluster, lane, key, 0, &body);
     }
 }
@@ -325,6 +325,9 @@ pub fn not_started() -> Error {
     .detail("It ended before it could take a job; the server log says why.")
     .hint("If the library of the extension was replaced, reconnect.")
 }
+
+/// What the error of a queued job says, which has no hint.
+const NOT_STARTED_DETAIL: &str = "It ended before it could take a job; the server log says why. If the library of the extension was replaced, reconnect.";
 
 /// A job that this process has taken to fail it, and has not yet.
 static FAILING: Local<Option<JobId>> = Local::new(None);

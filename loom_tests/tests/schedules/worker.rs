@@ -5,7 +5,7 @@ use crate::world::{World, once_in};
 use pg_background::engine::job::{Delivery, End, JobWord, Release};
 use pg_background::engine::mutant;
 use pg_background::engine::party::Party;
-use pg_background::engine::pool::{Next, Returned};
+use pg_background::engine::pool::{Census, Next, Returned};
 use pg_background::engine::steps::{self, Watchers};
 use pg_background::engine::table::JobId;
 use pg_background::engine::wait::{NoVigil, wait_for};
@@ -19,13 +19,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 /// How a process left.
 #[derive(PartialEq, Eq)]
 enum Exit {
-    /// Code 1: the postmaster starts another for the place.
+    /// It registers another for the place.
     Restart,
-    /// Code 0.
+    /// For good.
     End,
 }
 
-/// What the postmaster does for a registration.
+/// The processes of a place, each of which registers the next; that fails now and then.
 pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
     loop {
         let process = Process {
@@ -42,6 +42,25 @@ pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
         if exit == Exit::End {
             return;
         }
+        if once_in(8) {
+            give_back(world, worker, generation);
+            return;
+        }
+    }
+}
+
+/// The server's table is full: the place is taken back. A leader that is told, the other workers, or this process look
+/// again.
+fn give_back(world: &Arc<World>, worker: u32, generation: u32) {
+    let pool = world.memory.pool();
+    let (lane, looked_after) = pool.locked(|pool| {
+        let lane = pool.start_failed(worker, generation);
+        (lane, lane.is_none() || pool.pass_on())
+    });
+    // A leader that was told does what the liveness net does.
+    let nobody = pool.locked(|pool| pool.census()) == Census::default();
+    if let Some(lane) = lane.filter(|_| !looked_after || nobody) {
+        world.staff(lane, None);
     }
 }
 

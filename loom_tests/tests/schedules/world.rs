@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// The postmaster starts a process for this place, and another each time one leaves with exit code 1.
+    /// The postmaster starts a process for this place; when that gives the place on it registers the next one.
     pub fn register(self: &Arc<Self>, worker: u32, generation: u32) {
         let world = self.clone();
         let handle = thread::spawn(move || worker::registration(&world, worker, generation));

@@ -194,13 +194,15 @@ impl<'a> Scheduler<'a> {
 
     /// A place that was to serve another lane was given back, because the server had no room for the process. Has
     /// somebody look after the lanes that are short: a leader that waits for the first job of one, which looks again
-    /// soon. `false`: there is nobody, neither such a leader nor another worker.
+    /// soon, or an idle worker, which makes room. `false`: there is nobody, neither those nor a worker that is busy.
     #[must_use]
     pub fn pass_on(&mut self) -> bool {
-        let short: Option<&Lane> = self.used_lanes().iter().find(|lane| lane.is_short());
-        let Some(lane) = short else {
+        let (lanes, workers) = (self.used_lanes(), self.workers);
+        let needs_one = |lane: &Lane| lane.is_short() && lane.may_grow(0);
+        let Some(short) = lanes.iter().position(needs_one) else {
             return true;
         };
+        let lane = &lanes[short];
         let passed_on = &self.totals.passed_on;
         passed_on.store(load(passed_on).wrapping_add(1), Ordering::Relaxed);
         let waits = Link::load(&lane.head).index().and_then(|index| {
@@ -209,6 +211,17 @@ impl<'a> Scheduler<'a> {
         });
         if let Some(leader) = waits {
             self.doorbells.ring(leader);
+            return true;
+        }
+        // One that rests would not look before its limit.
+        if let Some(idle) =
+            (0..lanes.len() as u32).find_map(|index| self.take_idle(index, |_| true))
+        {
+            let party = workers[idle as usize]
+                .party()
+                .expect("idle, so it is there");
+            self.move_to(idle, short as u32);
+            self.doorbells.ring(party);
             return true;
         }
         load(&self.totals.live) > 0

@@ -685,6 +685,20 @@ fn a_place_that_cannot_be_given_on_is_left_to_who_waits() {
 }
 
 #[test]
+fn a_place_that_cannot_be_given_on_is_left_to_an_idle_worker_if_nobody_waits() {
+    let memory = Memory::with_room(8, 2, 2);
+    let first = memory.queue(A);
+    let (idle, _, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    assert_eq!(memory.complete(idle, running(next)), Next::Idle);
+    assert_eq!(memory.word(first).load().phase(), Phase::Completed);
+    memory.queue(B);
+    assert!(memory.locked(|scheduler| scheduler.pass_on()));
+    assert_eq!(memory.activity(idle), Activity::Starting);
+    assert_eq!(memory.lock.rung.borrow().last(), Some(&party(100)));
+    memory.check();
+}
+
+#[test]
 fn a_process_that_has_reported_in_is_not_taken_for_lost() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);

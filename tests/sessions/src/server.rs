@@ -21,6 +21,38 @@ pub struct Server {
     config: Config,
     log: PathBuf,
     may_crash: bool,
+    copy: Option<Copied>,
+}
+
+/// The files of a server that a test may change.
+struct Copied {
+    directory: PathBuf,
+    library: PathBuf,
+}
+
+impl Copied {
+    fn new(name: &str) -> (Self, String) {
+        let directory = std::env::temp_dir().join(name);
+        let path = directory.to_str().expect("a path in UTF-8");
+        let pg_config = script(&["copy", path]);
+        let output = Command::new(&pg_config)
+            .arg("--pkglibdir")
+            .output()
+            .expect("pg_config can be run");
+        let libraries = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let library = Path::new(&libraries).join("pg_background.so");
+        (Self { directory, library }, pg_config)
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.library.with_extension("aside")
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
 }
 
 fn root() -> &'static Path {
@@ -71,6 +103,60 @@ impl Server {
         Self::start_with(name, &[], &[("PGB_ARGUMENTS", arguments)])
     }
 
+    /// Likewise, a copy of the server's files of its own, in which the library can be removed or replaced.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub fn start_copy(name: &str, settings: &[&str]) -> Self {
+        let (copy, pg_config) = Copied::new(&unique(&format!("pgb-copy-{name}")));
+        let mut server = Self::start_with(name, settings, &[("PG_CONFIG", &pg_config)]);
+        server.copy = Some(copy);
+        server
+    }
+
+    fn copied(&self) -> &Copied {
+        self.copy
+            .as_ref()
+            .expect("it was started with files of its own")
+    }
+
+    /// The library is not there any more.
+    ///
+    /// # Panics
+    /// When it cannot be moved, or the files are not the server's own.
+    pub fn remove_library(&self) {
+        let copy = self.copied();
+        std::fs::rename(&copy.library, copy.aside()).expect("the library is there");
+    }
+
+    /// It is one of another layout: what a worker is started with is called otherwise.
+    ///
+    /// # Panics
+    /// As [`Server::remove_library`].
+    pub fn replace_library(&self) {
+        self.remove_library();
+        let copy = self.copied();
+        let output = std::fs::File::create(&copy.library).expect("the library can be written");
+        // Names of the same length: nothing moves.
+        let status = Command::new("sed")
+            .env("LC_ALL", "C")
+            .arg("s/pg_background_worker_layout_/qg_background_worker_layout_/g")
+            .arg(copy.aside())
+            .stdout(output)
+            .status()
+            .expect("sed can be run");
+        assert!(status.success(), "the library is replaced");
+    }
+
+    /// It is there again, as it was.
+    ///
+    /// # Panics
+    /// As [`Server::remove_library`].
+    pub fn restore_library(&self) {
+        let copy = self.copied();
+        std::fs::rename(copy.aside(), &copy.library).expect("the library can be moved back");
+    }
+
     fn start_with(name: &str, settings: &[&str], environment: &[(&str, &str)]) -> Self {
         // Two runs at the same time must not take each other's.
         let name = unique(&format!("test-{name}"));
@@ -84,6 +170,7 @@ impl Server {
             log: root().join(script(&["log", &name])),
             name,
             may_crash: false,
+            copy: None,
         };
         server
             .session()
