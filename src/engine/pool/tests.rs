@@ -640,7 +640,7 @@ fn a_lanes_entry_that_is_used_again_is_not_failed_for_the_lane_before() {
     });
     let (lane, key) = lost.expect("it is lost");
     // Before the lane's jobs are failed its only one is canceled, and another lane has the entry.
-    let _ = memory.pool().cancel(job, false, |_| {});
+    let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
     let other = memory.queue(B);
     assert_eq!(memory.slot(other).lane(), lane, "the entry is used again");
     memory.locked(|scheduler| {
