@@ -34,5 +34,6 @@ pub fn release_all() {
     {
         cluster.pool().locked(|scheduler| scheduler.depart(own));
     }
+    registration::finish_failing(cluster);
     let _ = registration::settle_own(cluster);
 }

@@ -310,9 +310,7 @@ fn lost(cluster: &'static Cluster, worker: u32, found: OnItsWay, is_late: bool) 
     // SAFETY: asks for the state of a file.
     let in_place = unsafe { shim::pgb_library_is_in_place() };
     if found.started || is_late || !in_place {
-        let error = not_started();
-        let body = message::compose("08006", &error.message, Some(NOT_STARTED_DETAIL));
-        fail_lane(cluster, lane, key, 0, &body);
+        fail_lane(cluster, lane, key, 0, &not_started_message());
     }
 }
 
@@ -324,6 +322,12 @@ pub fn not_started() -> Error {
     )
     .detail("It ended before it could take a job; the server log says why.")
     .hint("If the library of the extension was replaced, reconnect.")
+}
+
+/// The same, of a queued job.
+fn not_started_message() -> Vec<u8> {
+    let error = not_started();
+    message::compose("08006", &error.message, Some(NOT_STARTED_DETAIL))
 }
 
 /// What the error of a queued job says, which has no hint.
@@ -346,13 +350,25 @@ pub fn fail_lane(cluster: &'static Cluster, lane: u32, key: LaneKey, pid: u32, e
     while let Some(job) = next() {
         FAILING.set(Some(job));
         fault!("job-taken-to-fail");
-        if let Some(block) = Block::reach(cluster, job) {
-            block.note_error(error);
-        }
-        let watchers = block::ending(cluster, job, End::Failed);
-        FAILING.set(None);
-        let release = cluster.slot(job).word.finish(job.generation, End::Failed);
-        block::ended(cluster, job, watchers, release);
+        fail_taken(cluster, job, error);
+    }
+}
+
+fn fail_taken(cluster: &'static Cluster, job: JobId, error: &[u8]) {
+    if let Some(block) = Block::reach(cluster, job) {
+        block.note_error(error);
+    }
+    let watchers = block::ending(cluster, job, End::Failed);
+    FAILING.set(None);
+    let release = cluster.slot(job).word.finish(job.generation, End::Failed);
+    block::ended(cluster, job, watchers, release);
+}
+
+/// At the exit of a session: a job that it has taken to fail it, and was kept from by what ended the process (a line in
+/// the log), is nobody else's. Does not throw.
+pub fn finish_failing(cluster: &'static Cluster) {
+    if let Some(job) = FAILING.get() {
+        fail_taken(cluster, job, &not_started_message());
     }
 }
 
