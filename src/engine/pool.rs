@@ -49,7 +49,7 @@
 //! | `Worker::lane`, `idle_next`, `claimed_at`, `connected`, `charge` | holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for a slot, after a fence |
-//! | `Worker::registrar` | holder of the lock: who registers, or has registered, the process that the place awaits | nobody |
+//! | `Worker::registrar` | holder of the lock: who registers, or has registered, the process that the place awaits; of a place that is given on the process that leaves it, from that moment on | nobody |
 //! | `Worker::registration`, `registration_generation` | holder of the lock: the server's name of that process, until it reports in | nobody |
 //!
 //! # Invariants (checked by the property test in `pool/tests.rs`)
@@ -85,6 +85,9 @@
 //! * **A process that gives its place on** registers the next one itself, and may find the server's table full, because
 //!   its own entry is in use until it has gone. It gives the place back then, and tells whoever waits for the lane
 //!   ([`Scheduler::pass_on`]).
+//! * **A place that is given on again** while the process that gave it on before has not gone yet, and is told to exit:
+//!   its exit gives the place on as well. All processes of a registered place have one generation, so it is the registrar
+//!   that tells them apart; a second process in the place of one that has not noticed yet would have both run one job.
 //! * **A lane's entry that is used again** while somebody outside the lock still means the lane before: what is to be
 //!   done to a lane names it by its key ([`Scheduler::take_to_fail`]).
 //! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker

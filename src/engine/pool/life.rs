@@ -195,9 +195,10 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Gives the place to a fresh process in `lane`.
+    /// Gives the place to a fresh process in `lane`, which the process that has it now, and nobody else, registers.
     pub(super) fn move_to(&mut self, worker: u32, lane: u32) {
         let place = &self.workers[worker as usize];
+        let leaver = place.party();
         let from = self.lane_of(worker);
         if self.activity(worker) == Activity::Starting {
             subtract(&from.starting, 1);
@@ -209,6 +210,8 @@ impl<'a> Scheduler<'a> {
         place.party.store(0, Ordering::Relaxed);
         place.connected.store(0, Ordering::Relaxed);
         place.forget_registration();
+        let registrar = leaver.map_or(0, Party::to_bits);
+        place.registrar.store(registrar, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
     }

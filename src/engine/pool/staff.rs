@@ -102,12 +102,13 @@ impl<'a> Scheduler<'a> {
         Some((worker as u32, generation))
     }
 
-    /// `registrar` is going to register a process for a place that was claimed, or given on. `false`: the place awaits
-    /// none, or one that is registered already.
+    /// `registrar` is going to register a process for a place that was claimed, or that it gives on. `false`: the place
+    /// awaits none, or one that is registered already, or that another registers.
     #[must_use]
     pub fn begin_registration(&mut self, worker: u32, generation: u32, registrar: Party) -> bool {
         let place = &self.workers[worker as usize];
-        let may = place.awaits(generation) && place.registration().is_none();
+        let is_its = place.registrar().is_none_or(|other| other == registrar);
+        let may = place.awaits(generation) && place.registration().is_none() && is_its;
         if may {
             place
                 .registrar

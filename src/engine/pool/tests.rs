@@ -599,6 +599,36 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
 }
 
 #[test]
+fn only_the_process_that_leaves_a_place_registers_the_next_one() {
+    let memory = Memory::with_room(8, 2, 1);
+    memory.queue(A);
+    let staffing = memory.staff(0, 1, 1);
+    let (worker, generation, next) = memory.start(staffing, party(100));
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let begin = |registrar| {
+        memory
+            .locked(|scheduler| scheduler.begin_registration(worker, generation, party(registrar)))
+    };
+    memory.queue(B);
+    assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
+    assert!(!begin(99), "nobody else");
+    assert!(begin(100));
+    let next = memory.locked(|scheduler| {
+        scheduler.registered(worker, generation, party(100), REGISTRATION, 1);
+        assert!(scheduler.report_in(worker, generation, party(101)));
+        assert_eq!(scheduler.take_registrar(worker), Some(party(100)));
+        scheduler.next(worker, false)
+    });
+    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    // The second is told to make room and has not noticed, and the first, still there, is told to exit.
+    memory.queue(A);
+    assert_eq!(memory.staff(0, 1, 1), Staffing::Recycle(party(101)));
+    assert!(!begin(100), "it would run the job of the one it brings");
+    assert!(begin(101));
+    memory.check();
+}
+
+#[test]
 fn a_process_that_is_lost_gives_its_place_back_once() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
@@ -640,7 +670,7 @@ fn a_lanes_entry_that_is_used_again_is_not_failed_for_the_lane_before() {
     });
     let (lane, key) = lost.expect("it is lost");
     // Before the lane's jobs are failed its only one is canceled, and another lane has the entry.
-    let _ = memory.pool().cancel(job, false, |_| {});
+    let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
     let other = memory.queue(B);
     assert_eq!(memory.slot(other).lane(), lane, "the entry is used again");
     memory.locked(|scheduler| {
