@@ -215,7 +215,7 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
         assert_eq!(memory.pool().queued(), 1);
         let first = memory
             .pool()
-            .locked(|scheduler| scheduler.take_to_fail(0, LANE, 0));
+            .locked(|scheduler| scheduler.take_to_fail(0, loom_tests::memory::LANE, 0));
         assert_eq!(first, Some(behind));
         assert!(memory.claim_slot().is_some());
     });

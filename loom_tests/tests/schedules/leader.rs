@@ -387,6 +387,10 @@ fn end(
         for other in others.iter().filter(|other| other.sleeps) {
             world.cancel(other.job);
         }
+        let pool = world.memory.pool();
+        let mut passed_on = pool.passed_on();
+        // The first look of the liveness net.
+        world.staff(world.memory.slot(job).lane(), None);
         let found = wait_for(
             world.memory.bell(own),
             None,
@@ -394,7 +398,14 @@ fn end(
             || {
                 let _ = word.watch(job.generation);
             },
-            || Some(word.load()).filter(|now| now.phase().is_finished()),
+            || {
+                // A worker has left its lane to who waits.
+                let seen = pool.passed_on();
+                if std::mem::replace(&mut passed_on, seen) != seen {
+                    world.staff(world.memory.slot(job).lane(), None);
+                }
+                Some(word.load()).filter(|now| now.phase().is_finished())
+            },
         );
         word.unwatch(job.generation);
         let now = found.expect("there is no deadline");

@@ -30,6 +30,8 @@ struct Job {
     by_pid: bool,
     submitted: bool,
     canceled: bool,
+    /// Launched to have a process of its own.
+    alone: bool,
 }
 
 /// How a step ended.
@@ -182,18 +184,13 @@ impl Session<'_> {
                     pid: row.get(0),
                     cookie: row.get(1),
                 };
-                if let Some(processes) = &mut self.own_processes
-                    && handle.pid != 0
-                    && !processes.insert(handle.pid)
-                {
-                    return Step::Wrong(format!("a second job in process {}", handle.pid));
-                }
                 self.jobs.push(Job {
                     handle,
                     kind,
                     by_pid,
                     submitted,
                     canceled: false,
+                    alone: self.own_processes.is_some(),
                 });
                 self.run.count("launch", "ok");
                 Step::Done
@@ -239,6 +236,15 @@ impl Session<'_> {
                 Err(_) => Fate::Unknown,
             };
             self.run.ledger.note(entry, fate);
+        }
+        // One that failed may have the pid of a process that could not connect, and so failed others as well.
+        if result.is_ok()
+            && job.alone
+            && pid != 0
+            && let Some(processes) = &mut self.own_processes
+            && !processes.insert(pid)
+        {
+            return Step::Wrong(format!("a second job in process {pid}"));
         }
         // A read that was interrupted before its first row leaves the job.
         let interrupted = result.as_ref().is_err_and(|error| !is_the_jobs(error));
