@@ -9,6 +9,7 @@
 use crate::engine::memory::OutOfMemory;
 use crate::pg::memory::Bytes;
 use crate::pg::shim;
+use arrayvec::ArrayVec;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
@@ -119,6 +120,12 @@ fn sqlstate(code: i32) -> [u8; 5] {
     std::array::from_fn(|at| ((code >> (6 * at)) & 0x3f) as u8 + b'0')
 }
 
+/// `query_canceled`.
+const CANCELED: [u8; 5] = *b"57014";
+
+/// Bytes of a message that are searched for the words of a cancel.
+const MESSAGE_LIMIT: usize = 1024;
+
 /// What a panic is about.
 pub enum Caught {
     /// The error that the shim has noted.
@@ -189,6 +196,19 @@ impl Caught {
             Self::Report { code, message } => Some((sqlstate(*code as i32), message.bytes())),
             Self::Bug => None,
         }
+    }
+
+    /// Whether it is a cancel, or the end of the time, of this session's statement, rather than an error of users' code
+    /// or of a job with the same code.
+    pub fn cancels_statement(&self) -> bool {
+        let Some((CANCELED, message)) = self.summary() else {
+            return false;
+        };
+        let mut text = ArrayVec::<u8, MESSAGE_LIMIT>::new();
+        text.extend(message.iter().copied().take(MESSAGE_LIMIT - 1));
+        text.push(0);
+        // SAFETY: a zero-terminated text.
+        unsafe { shim::pgb_cancels_statement(text.as_ptr().cast()) }
     }
 }
 

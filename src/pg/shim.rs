@@ -176,6 +176,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_noting_errors(call: unsafe extern "C-unwind" fn(*mut c_void), arg: *mut c_void);
     pub fn pgb_noted_error() -> *const pg_sys::ErrorData;
     pub fn pgb_forget_error();
+    pub fn pgb_cancels_statement(message: *const c_char) -> bool;
     pub fn pgb_raise_noted_error() -> !;
     pub fn pgb_begin_attempt(attempt: *mut Attempt) -> bool;
     pub fn pgb_end_attempt(attempt: *const Attempt, succeeded: bool);

@@ -9,9 +9,6 @@ use crate::pg::tuple::Value;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// `query_canceled`: a cancel, or a time limit of the caller's.
-const CANCELED: [u8; 5] = *b"57014";
-
 /// An error after which the transaction goes on.
 pub struct Refused {
     /// SQLSTATE.
@@ -46,7 +43,7 @@ pub fn attempt<T>(body: impl FnOnce() -> T) -> Result<T, Refused> {
         end(false);
         let caught = error::caught(&*payload);
         let refused = match caught.summary() {
-            Some((sqlstate, message)) if sqlstate != CANCELED => Refused {
+            Some((sqlstate, message)) if !caught.cancels_statement() => Refused {
                 sqlstate: Value::text(&sqlstate),
                 message: Value::text(message),
             },

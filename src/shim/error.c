@@ -82,6 +82,17 @@ pgb_raise_noted_error(void)
 	PG_END_TRY();
 }
 
+/*
+ * Whether an error with the code of a cancel is that of the running statement, by its text: a RAISE and the error of a
+ * canceled job have the code too. What has caught one may pass it on with words before it (PL/Python does).
+ */
+bool
+pgb_cancels_statement(const char *message)
+{
+	return strstr(message, _("canceling statement due to user request")) != NULL ||
+		strstr(message, _("canceling statement due to statement timeout")) != NULL;
+}
+
 /* Begins a subtransaction, if there can be one now; memory goes on to come from where it does. */
 bool
 pgb_begin_attempt(PgbAttempt *attempt)

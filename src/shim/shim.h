@@ -135,6 +135,7 @@ typedef struct PgbAttempt
 extern void pgb_noting_errors(void (*call) (void *), void *arg);
 extern const ErrorData *pgb_noted_error(void);
 extern void pgb_forget_error(void);
+extern bool pgb_cancels_statement(const char *message);
 extern void pgb_raise_noted_error(void) __attribute__((noreturn));
 extern bool pgb_begin_attempt(PgbAttempt *attempt);
 extern void pgb_end_attempt(const PgbAttempt *attempt, bool succeeded);

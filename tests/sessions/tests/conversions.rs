@@ -205,3 +205,45 @@ fn types_of_the_job_that_are_nested_deep_stop_nobody() {
     let log = server.log();
     assert!(!log.contains("was terminated by signal"), "a crash");
 }
+
+/// The code of a cancel does not make one: users' code raises it, and a job that a conversion waits for is canceled
+/// without the statement that waits.
+#[test]
+fn an_error_with_the_code_of_a_cancel_is_the_rows() {
+    let database = Database::new();
+    let mut leader = database.session();
+    leader
+        .batch_execute(
+            "CREATE TYPE mood AS ENUM ('raised', 'job', 'timeout');
+             CREATE FUNCTION mood_json(m mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN
+                 IF m = 'raised' THEN RAISE 'mine' USING ERRCODE = 'query_canceled'; END IF;
+                 IF m = 'timeout' THEN PERFORM pg_sleep(600); END IF;
+                 PERFORM * FROM pg_background_run_query('SELECT pg_sleep(600)', timeout_ms => 100) AS (n text);
+                 RETURN '1'; END $$;
+             CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood)",
+        )
+        .expect("a cast");
+    let rows = leader
+        .query(
+            "SELECT ok, sqlstate FROM pg_background_fanout(
+                 ARRAY['SELECT ''raised''::mood', 'SELECT ''job''::mood', 'SELECT 1']) ORDER BY idx",
+            &[],
+        )
+        .expect("the call goes on");
+    let seen: Vec<(bool, Option<String>)> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let canceled = Some("57014".to_owned());
+    assert_eq!(
+        seen,
+        [(true, canceled.clone()), (true, canceled), (true, None)]
+    );
+    let timed_out = leader.batch_execute(
+        "SET statement_timeout = '1s';
+         SELECT * FROM pg_background_fanout(ARRAY['SELECT ''timeout''::mood'])",
+    );
+    assert_eq!(sqlstate(timed_out), "57014");
+    leader
+        .batch_execute("RESET statement_timeout")
+        .expect("reset");
+    nothing_is_left(&mut leader);
+}
