@@ -205,7 +205,8 @@ impl Caught {
             return false;
         };
         let mut text = ArrayVec::<u8, MESSAGE_LIMIT>::new();
-        text.extend(message.iter().copied().take(MESSAGE_LIMIT - 1));
+        let (kept, _) = message.split_at(message.len().min(MESSAGE_LIMIT - 1));
+        let _ = text.try_extend_from_slice(kept);
         text.push(0);
         // SAFETY: a zero-terminated text.
         unsafe { shim::pgb_cancels_statement(text.as_ptr().cast()) }
