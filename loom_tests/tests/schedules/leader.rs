@@ -352,10 +352,41 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, held: &[Held]) -> Option<He
     Some(Held { job, sleeps, pid })
 }
 
+/// The liveness net of a session that waits for a job (`leader/wait.rs`).
+struct Net<'a> {
+    world: &'a Arc<World>,
+    job: JobId,
+    passed_on: u32,
+}
+
+impl<'a> Net<'a> {
+    /// With its first look.
+    fn new(world: &'a Arc<World>, job: JobId) -> Self {
+        let passed_on = world.memory.pool().passed_on();
+        world.staff(world.memory.slot(job).lane(), None);
+        Self {
+            world,
+            job,
+            passed_on,
+        }
+    }
+
+    /// A worker may have left its lane to who waits.
+    fn look(&mut self) {
+        let seen = self.world.memory.pool().passed_on();
+        if std::mem::replace(&mut self.passed_on, seen) != seen {
+            self.world
+                .staff(self.world.memory.slot(self.job).lane(), None);
+        }
+    }
+}
+
 /// Waits until the job has a process, or is over.
 fn await_worker(world: &Arc<World>, own: Party, job: JobId) {
     let word = &world.memory.slot(job).word;
+    let mut net = Net::new(world, job);
     let is_bound = || {
+        net.look();
         let phase = word.load().phase();
         (phase != Phase::Queued).then_some(())
     };
@@ -387,10 +418,7 @@ fn end(
         for other in others.iter().filter(|other| other.sleeps) {
             world.cancel(other.job);
         }
-        let pool = world.memory.pool();
-        let mut passed_on = pool.passed_on();
-        // The first look of the liveness net.
-        world.staff(world.memory.slot(job).lane(), None);
+        let mut net = Net::new(world, job);
         let found = wait_for(
             world.memory.bell(own),
             None,
@@ -399,11 +427,7 @@ fn end(
                 let _ = word.watch(job.generation);
             },
             || {
-                // A worker has left its lane to who waits.
-                let seen = pool.passed_on();
-                if std::mem::replace(&mut passed_on, seen) != seen {
-                    world.staff(world.memory.slot(job).lane(), None);
-                }
+                net.look();
                 Some(word.load()).filter(|now| now.phase().is_finished())
             },
         );
