@@ -423,9 +423,9 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
     });
 }
 
-/// A job is canceled, and catches that. What the word says is due may be raised more than once: by a look at it when the
-/// job has begun, and by the signal, which may arrive in any moment after that, also between the moment in which the
-/// server takes notice of what is pending and the one in which the error is thrown. It is given to the job once.
+/// A job is canceled, and catches that. The signal may arrive in any moment, also between the one in which the server
+/// takes notice of what is pending and the one in which the error is thrown; and what the word says is due is raised by a
+/// look at it, too. It is given to the job once.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -458,7 +458,7 @@ fn a_cancel_that_is_caught_is_given_once() {
 
 /// A job is canceled twice, the second time while the error of the first is thrown. Either that comes before the
 /// step in which the first is delivered, and is one with it, or the word says that it is due; then it is raised, and
-/// given to the job as well.
+/// given to the job as well. Never is it given more often than that.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -480,6 +480,11 @@ fn a_cancel_while_another_is_thrown_is_not_lost() {
             let word = &memory.slot(job).word;
             if word.load().due() {
                 assert!(worker.check_for_interrupts(), "a cancel was lost");
+            } else {
+                assert!(
+                    !worker.check_for_interrupts(),
+                    "two that are one were given twice"
+                );
             }
             assert!(!word.load().due());
             false

@@ -105,7 +105,6 @@ pub fn run<P: Process>(process: &P, job: JobId) -> Option<P::Performed> {
     };
     process.begun(job, watched);
     process.open(job);
-    process.raise_cancel();
     let performed = process.perform(job);
     close(process, job);
     let end = process.note_outcome(job, &performed);

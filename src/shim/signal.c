@@ -158,7 +158,7 @@ pgb_after_commit(void)
 		raise_what_is_asked();
 }
 
-/* Looks at the word, as the signal handler does, which may have come before the job was noted as the current one. */
+/* Looks at the word, as the signal handler does: behind a cancel that was thrown there may be another. */
 void
 pgb_raise_cancel(void)
 {
