@@ -27,6 +27,11 @@ struct Worker {
     current: Cell<Option<JobId>>,
     /// PostgreSQL's `QueryCancelPending`.
     pending: Cell<bool>,
+    /// A cancel of the job was asked for. Of the standard library, which loom does not know: looking at it changes
+    /// nothing.
+    asked: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// That was so before the job could begin.
+    must_refuse: Cell<bool>,
 }
 
 impl Worker {
@@ -36,6 +41,8 @@ impl Worker {
             signal: signal.clone(),
             current: Cell::new(None),
             pending: Cell::new(false),
+            asked: std::sync::Arc::default(),
+            must_refuse: Cell::new(false),
         }
     }
 
@@ -134,6 +141,8 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
     fn note(&self, job: JobId) {
         self.worker.step();
         self.worker.current.set(Some(job));
+        let asked = self.worker.asked.load(std::sync::atomic::Ordering::SeqCst);
+        self.worker.must_refuse.set(asked);
         self.worker.step();
     }
 
@@ -142,6 +151,10 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
     }
 
     fn begun(&self, _job: JobId, _watched: bool) {
+        assert!(
+            !self.worker.must_refuse.get(),
+            "it began although it was canceled"
+        );
         self.worker.step();
     }
 
@@ -240,7 +253,8 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
 /// A job that sleeps until it is canceled is canceled while its worker begins it. The flag and the
 /// transition to `Running` are read-modify-writes on one word: either `begin` sees the flag and refuses,
 /// or the flag is set in `Running`, and the signal that follows finds `current` set, because that comes
-/// before `begin`. A cancel that was lost would be a deadlock.
+/// before `begin`. A cancel that was lost would be a deadlock. One that was asked for before keeps the job from
+/// beginning.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -248,17 +262,19 @@ fn a_cancel_while_the_job_begins_is_not_lost() {
     loom::model(|| {
         let (memory, jobs) = with_jobs(1);
         let signal = Arc::new(AtomicBool::new(false));
+        let worker = Worker::new(&memory, &signal);
         let canceler = {
             let (memory, signal) = (memory.clone(), signal.clone());
+            let is_asked = worker.asked.clone();
             let job = jobs[0];
             thread::spawn(move || {
                 let asked = memory
                     .pool()
                     .cancel(job, Demand::Cancel, |_| send(&memory, &signal));
                 assert_eq!(asked, Canceling::Asked);
+                is_asked.store(true, std::sync::atomic::Ordering::SeqCst);
             })
         };
-        let worker = Worker::new(&memory, &signal);
         let end = worker.run(jobs[0], || worker.sleep_until_canceled());
         assert_eq!(end, End::Canceled);
         assert_eq!(memory.phase(jobs[0]), Some(Phase::Canceled));

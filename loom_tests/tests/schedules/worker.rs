@@ -36,6 +36,7 @@ pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
             current: Cell::new(None),
             pending: Cell::new(false),
             open: Cell::new(false),
+            must_refuse: Cell::new(false),
         };
         let exit = process.live();
         world.exit(process.party);
@@ -75,6 +76,8 @@ struct Process<'a> {
     pending: Cell<bool>,
     /// What it prints goes into the block of the job that it runs.
     open: Cell<bool>,
+    /// The job that is noted was canceled before it could begin.
+    must_refuse: Cell<bool>,
 }
 
 /// What unwinds from the place where a process exits.
@@ -308,6 +311,8 @@ impl steps::Process for Process<'_> {
     fn note(&self, job: JobId) {
         self.world.ledger.used(job);
         self.current.set(Some(job));
+        let word = &self.world.memory.slot(job).word;
+        self.must_refuse.set(word.load().cancel());
         self.step();
         self.may_die();
     }
@@ -318,6 +323,10 @@ impl steps::Process for Process<'_> {
 
     fn begun(&self, job: JobId, _watched: bool) {
         self.world.ledger.begun(job);
+        assert!(
+            !self.must_refuse.get(),
+            "{job:?} began although it was canceled"
+        );
         self.step();
         self.may_die();
     }
