@@ -173,14 +173,25 @@ fn a_finished_job_cannot_be_canceled_and_keeps_its_result() {
 fn a_job_that_catches_its_cancel_again_and_again_loses_its_worker() {
     let server = Server::start("cancel-caught", &[]);
     let mut leader = server.session();
+    leader
+        .batch_execute("CREATE SEQUENCE rounds")
+        .expect("a sequence");
     for _ in 0..5 {
+        leader
+            .batch_execute("ALTER SEQUENCE rounds RESTART")
+            .expect("restarted");
         let handle = launch(
             &mut leader,
-            "DO 'BEGIN LOOP BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END'",
+            "DO 'BEGIN LOOP BEGIN PERFORM nextval(''rounds''); PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END'",
         );
         asleep(&mut leader, handle);
-        for _ in 0..3 {
+        // Each once the job is where it catches it: not while it handles the one before.
+        for round in 2..5 {
             call(&mut leader, "pg_background_cancel_v2", handle).expect("canceled");
+            eventually(
+                &mut leader,
+                &format!("(SELECT last_value = {round} FROM rounds)"),
+            );
         }
         assert_eq!(state(&mut leader, handle), "running");
         leader
@@ -376,29 +387,43 @@ fn queued_jobs_outlive_the_worker_before_them() {
 fn an_interrupted_read_leaves_the_job_to_commit() {
     let server = Server::start("interrupted-read", &[]);
     let mut leader = server.session();
+    let mut holder = server.session();
     leader
         .batch_execute("CREATE TABLE t (n int4)")
         .expect("a table");
     for _ in 0..5 {
+        holder
+            .batch_execute("SELECT pg_advisory_lock(1)")
+            .expect("a lock");
+        // The reader has rows at once, and no end before it is interrupted; then there are more than have room.
         let handle = launch(
             &mut leader,
-            "INSERT INTO t VALUES (1); SELECT repeat('x', 3000) FROM generate_series(1, 300), pg_sleep(0.001)",
+            "INSERT INTO t VALUES (1);
+             SELECT repeat('x', 3000) FROM generate_series(1, 10) UNION ALL
+             SELECT pg_advisory_xact_lock(1)::text UNION ALL
+             SELECT repeat('x', 3000) FROM generate_series(1, 300)",
+        );
+        eventually(
+            &mut holder,
+            "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)",
         );
         leader
-            .batch_execute("SET statement_timeout = '60ms'")
+            .batch_execute("SET statement_timeout = '500ms'")
             .expect("a setting");
-        let read = try_result(&mut leader, handle);
+        assert_state(try_result(&mut leader, handle), &SqlState::QUERY_CANCELED);
         leader
             .batch_execute("RESET statement_timeout")
             .expect("a setting");
-        if read.is_err() {
-            assert_state(read, &SqlState::QUERY_CANCELED);
-            call(&mut leader, "pg_background_wait_v2", handle).expect("waited for");
-            assert_eq!(state(&mut leader, handle), "stopped");
-            call(&mut leader, "pg_background_detach_v2", handle).expect("detached");
-        }
+        holder
+            .batch_execute("SELECT pg_advisory_unlock(1)")
+            .expect("unlocked");
+        // It was let go of with its first row.
+        assert_state(
+            call(&mut leader, "pg_background_wait_v2", handle),
+            &SqlState::UNDEFINED_OBJECT,
+        );
     }
-    assert_eq!(rows(&mut leader), 5);
+    eventually(&mut leader, "(SELECT count(*) = 5 FROM t)");
     nothing_is_left(&mut leader);
 }
 
