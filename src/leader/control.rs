@@ -1,6 +1,6 @@
 //! Cancel and detach.
 
-use crate::engine::job::{Demand, End, Phase, Release};
+use crate::engine::job::{Demand, End, Phase};
 use crate::engine::memory;
 use crate::engine::pool::Canceling;
 use crate::engine::sync::Ordering;
@@ -11,7 +11,6 @@ use crate::leader::wait;
 use crate::pg::block;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
-use crate::pg::latch;
 use crate::pg::trace::{self, Step};
 use pgrx::warning;
 
@@ -38,15 +37,7 @@ pub fn request(cluster: &'static Cluster, job: JobId, demand: Demand) -> Canceli
     });
     if let Canceling::Finished(release) = canceling {
         cluster.pool().job_ended(usage);
-        match release {
-            Release::LastOut => block::note_release(job),
-            Release::Held { watched: true } => {
-                if let Some(leader) = cluster.slot(job).leader() {
-                    latch::ring(leader);
-                }
-            }
-            Release::Held { watched: false } | Release::Stale => {}
-        }
+        block::note_end(job, cluster.slot(job).leader(), release);
     }
     trace::step(
         job,

@@ -17,7 +17,7 @@
 //! The description of the result's columns is not in the ring, so that a reader that is interrupted before
 //! the first row leaves it to the next.
 //!
-//! The block belongs to the job's holders together; the last one out frees it ([`release`]). A
+//! The block belongs to the job's holders together; the last one out frees it ([`note_release`], [`finish_release`]). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job. A process that gives up its
 //! hold unmaps what it has mapped of the job before it does ([`unmap`]).
 //!
@@ -39,6 +39,7 @@ use crate::engine::channel;
 use crate::engine::job::{End, Release};
 use crate::engine::layout::{Layout, Parts, REQUEST_LIMIT, TooLarge};
 use crate::engine::message;
+use crate::engine::party::Party;
 use crate::engine::ring::{self, MappedBuffer};
 use crate::engine::steps::Watchers;
 use crate::engine::sync::Ordering;
@@ -110,7 +111,7 @@ struct Outcome {
 pub struct Request<'a> {
     /// Who the job runs as.
     pub identity: Identity,
-    /// Milliseconds; -1: what the settings say.
+    /// Milliseconds that the job may take; -1: no limit.
     pub time_limit: i32,
     /// SQL text, without a zero byte.
     pub sql: &'a [u8],
@@ -558,14 +559,21 @@ pub fn ended(cluster: &'static Cluster, job: JobId, watchers: Watchers, release_
     let Watchers { leader, usage } = watchers;
     cluster.pool().job_ended(usage);
     fault!("job-finished");
-    match release_now {
+    note_end(job, leader, release_now);
+    let _ = finish_release(cluster);
+}
+
+/// A job has ended: wakes its leader, if that waits; the last one out notes that the job is to be released
+/// ([`note_release`]). Does not throw.
+pub fn note_end(job: JobId, leader: Option<Party>, release: Release) {
+    match release {
         Release::Held { watched: true } => {
             if let Some(leader) = leader {
                 ring(leader);
             }
         }
         Release::Held { watched: false } | Release::Stale => {}
-        Release::LastOut => release(cluster, job),
+        Release::LastOut => note_release(job),
     }
 }
 
@@ -580,20 +588,14 @@ struct Releasing {
 /// The job that this process releases now, or next.
 static RELEASING: Local<Option<Releasing>> = Local::new(None);
 
-/// Frees what a finished job owned, and its slot; or leaves it behind, if its memory is out of reach. Only by the
-/// one that was told `LastOut`. Does not throw.
-pub fn release(cluster: &'static Cluster, job: JobId) {
-    note_release(job);
-    let _ = finish_release(cluster);
-}
-
-/// The job is this process's to release, with [`finish_release`], also if it exits before.
+/// The job is this process's to release, with [`finish_release`], also if it exits before. Only by the one that was
+/// told `LastOut`.
 pub fn note_release(job: JobId) {
     RELEASING.set(Some(Releasing { job, again: false }));
 }
 
-/// Releases the job that is noted, if one is: all of it, or what an exit that was cut short has left of it. `false`: the job was
-/// left behind.
+/// Releases the job that is noted, if one is: frees what it owned, and its slot, or what an exit that was cut short has
+/// left of that. `false`: it was left behind, because its memory is out of reach. Does not throw.
 pub fn finish_release(cluster: &'static Cluster) -> bool {
     let Some(Releasing { job, again }) = RELEASING.get() else {
         return true;

@@ -11,7 +11,7 @@
 //!   has connected, or the process was told to go, every job of the lane fails with that error instead of
 //!   having process after process fail.
 
-use crate::engine::job::{End, Release};
+use crate::engine::job::End;
 use crate::engine::message;
 use crate::engine::pool::{Next, Returned};
 use crate::engine::table::JobId;
@@ -128,15 +128,7 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
         Returned::Handed(worker) => ring(worker),
         Returned::Canceled(release) => {
             cluster.pool().job_ended(usage);
-            match release {
-                Release::LastOut => block::note_release(job),
-                Release::Held { watched } => {
-                    if let Some(leader) = leader.filter(|_| watched) {
-                        ring(leader);
-                    }
-                }
-                Release::Stale => {}
-            }
+            block::note_end(job, leader, release);
         }
     }
     trace::step(

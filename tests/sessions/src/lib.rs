@@ -5,8 +5,10 @@
 //! roles and databases it needs and drops them. A [`Witness`] sees to it that no test makes the server
 //! restart. A test that needs settings of its own, or looks at the log, starts its own [`Server`].
 
+mod limit;
 mod server;
 
+pub use limit::Limit;
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 pub use server::Server;
@@ -411,4 +413,10 @@ pub fn asleep(client: &mut Client, handle: Handle) {
         assert!(start.elapsed() < LONG, "the job does not sleep");
         pause(Duration::from_millis(5));
     }
+}
+
+/// The process that starts the others of this session's server.
+pub fn postmaster(client: &mut Client) -> i32 {
+    let file = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int4";
+    value(client, file)
 }

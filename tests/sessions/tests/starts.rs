@@ -4,10 +4,9 @@
 
 use postgres::Client;
 use session_tests::{
-    Handle, LONG, Server, eventually, launch, nothing_is_left, pause, run, sqlstate, try_launch,
-    try_result, try_run, value,
+    Handle, LONG, Limit, Server, eventually, launch, nothing_is_left, pause, postmaster, run,
+    sqlstate, try_launch, try_result, try_run, value,
 };
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Processes of workers that the postmaster has started, or could not.
@@ -237,58 +236,6 @@ fn a_place_in_a_full_table_is_given_on_to_who_waits() {
     nothing_is_left(&mut sessions[0]);
 }
 
-/// The server may not fork while this lives.
-struct NoFork {
-    postmaster: i32,
-    hard: String,
-}
-
-fn prlimit(pid: i32, arguments: &[&str]) -> String {
-    let as_server = Command::new("id")
-        .arg("-u")
-        .output()
-        .expect("id can be run");
-    let is_root = String::from_utf8_lossy(&as_server.stdout).trim() == "0";
-    let mut command = if is_root {
-        let mut command = Command::new("runuser");
-        command.args(["-u", "postgres", "--", "prlimit"]);
-        command
-    } else {
-        Command::new("prlimit")
-    };
-    let output = command
-        .args(["--pid", &pid.to_string()])
-        .args(arguments)
-        .output()
-        .expect("prlimit can be run");
-    assert!(output.status.success(), "{arguments:?}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-impl NoFork {
-    fn new(postmaster: i32) -> Self {
-        let hard = prlimit(
-            postmaster,
-            &["--nproc", "--output=HARD", "--noheadings", "--raw"],
-        );
-        prlimit(postmaster, &["--nproc=1:"]);
-        Self { postmaster, hard }
-    }
-}
-
-impl Drop for NoFork {
-    fn drop(&mut self) {
-        prlimit(self.postmaster, &[&format!("--nproc={}:", self.hard)]);
-    }
-}
-
-fn postmaster(client: &mut Client) -> i32 {
-    value(
-        client,
-        "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int4",
-    )
-}
-
 #[test]
 fn a_fork_that_is_refused_is_tried_a_few_times_and_its_job_runs_later() {
     let Some(server) = server("refused", &[]) else {
@@ -296,7 +243,7 @@ fn a_fork_that_is_refused_is_tried_a_few_times_and_its_job_runs_later() {
     };
     let mut client = used(&server);
     let before = starts(&server);
-    let refused = NoFork::new(postmaster(&mut client));
+    let refused = Limit::new(postmaster(&mut client), "nproc", 1);
     let queued = launch(&mut client, "INSERT INTO done VALUES ('queued')");
     no_storm(&server, before);
     assert!(starts(&server) > before, "the limit has no effect");
@@ -323,7 +270,7 @@ fn a_fork_that_is_refused_when_a_place_is_given_on_is_tried_a_few_times() {
     let postmaster = postmaster(&mut client);
     drop(client);
     let before = starts(&server);
-    let refused = NoFork::new(postmaster);
+    let refused = Limit::new(postmaster, "nproc", 1);
     drop(gate);
     no_storm(&server, before);
     drop(refused);
