@@ -1,4 +1,4 @@
-//! Compiles the C shim for server builds; the engine alone needs nothing.
+//! Compiles the C shim.
 
 #![allow(
     clippy::disallowed_methods,
@@ -35,11 +35,6 @@ const SOURCES: [&str; 21] = [
 fn main() {
     println!("cargo:rerun-if-changed=src/shim");
     println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
-    let server =
-        std::env::vars().any(|(name, _)| name.starts_with("CARGO_FEATURE_PG") && name.len() == 18);
-    if !server {
-        return;
-    }
     let pg_config =
         std::env::var("PGRX_PG_CONFIG_PATH").unwrap_or_else(|_| String::from("pg_config"));
     let mut build = cc::Build::new();

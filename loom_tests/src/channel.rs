@@ -3,10 +3,10 @@
 use crate::latch::Bell;
 use crate::memory::process;
 use crate::ring::Cells;
+use engine::channel::{Shared, Surroundings};
+use engine::party::Party;
+use engine::ring::{Buffer, Wake};
 use loom::sync::Arc;
-use pg_background::engine::channel::{Shared, Surroundings};
-use pg_background::engine::party::Party;
-use pg_background::engine::ring::{Buffer, Wake};
 
 /// A channel and the doorbells of its two sides.
 pub struct Channel {

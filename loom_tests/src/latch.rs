@@ -4,10 +4,10 @@
 //! the latch is set already, and only else sets it and wakes the sleeper; the sleeper looks at the latch
 //! before it blocks, and resets it with a barrier after it. So a setter that finds the latch set relies on
 //! the sleeper to look at its word *after* the reset, which is the point of the order in
-//! [`pg_background::engine::wait`].
+//! [`engine::wait`].
 
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, fence};
-use pg_background::engine::wait::{Latch, Micros};
+use engine::wait::{Latch, Micros};
 
 /// The latch of one process.
 ///

@@ -2,10 +2,10 @@
 
 use crate::latch::Bell;
 use crate::sync::{Arc, Mutex};
-use pg_background::engine::party::Party;
-use pg_background::engine::pool::memory::Room;
-use pg_background::engine::pool::{self, Doorbells, LaneKey, PoolLock};
-use pg_background::engine::table::{JobId, Options};
+use engine::party::Party;
+use engine::pool::memory::Room;
+use engine::pool::{self, Doorbells, LaneKey, PoolLock};
+use engine::table::{JobId, Options};
 use std::ops::Deref;
 
 /// The spinlock of the pool. The scheduler can be had only while it is held.

@@ -1,9 +1,9 @@
 //! The memory of a small result ring, in cells that notice a race.
 
 use crate::latch::Bell;
+use engine::ring::{ALIGN, Buffer, Shared};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use pg_background::engine::ring::{ALIGN, Buffer, Shared};
 
 /// A buffer of `units` aligned units. The ring keeps the two sides apart by unit.
 #[derive(Clone)]

@@ -1,5 +1,5 @@
 //! The seam between loom and shuttle, for what the models share. The engine's own is
-//! [`pg_background::engine::sync`].
+//! [`engine::sync`].
 
 #[cfg(loom)]
 pub use loom::sync::{

@@ -5,16 +5,16 @@
 //! them; it acts only on what `current` points to.
 #![cfg(loom)]
 
+use engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
+use engine::mutant;
+use engine::pool::{Canceling, Next, Returned, Staffing};
+use engine::steps::{self, Process, Watchers};
+use engine::table::JobId;
+use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
 use loom_tests::memory::{LANE, Memory, process};
-use pg_background::engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
-use pg_background::engine::mutant;
-use pg_background::engine::pool::{Canceling, Next, Returned, Staffing};
-use pg_background::engine::steps::{self, Process, Watchers};
-use pg_background::engine::table::JobId;
-use pg_background::engine::wait::{NoVigil, wait_for};
 use std::cell::Cell;
 
 const LEADER: u32 = 0;

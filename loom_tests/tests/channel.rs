@@ -1,15 +1,15 @@
 //! The ring and the file: whoever comes and goes, every frame arrives once, in order, and nobody sleeps on.
 #![cfg(loom)]
 
+use engine::channel::{Front, Inlet, Outlet};
+use engine::job::{Begin, End, Generation, JobWord, Release};
+use engine::ring::{Buffer, HEADER, read_header, size_of_chunk};
+use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::channel::{Channel, READER, Worker};
 use loom_tests::memory::process;
 use loom_tests::ring::Cells;
-use pg_background::engine::channel::{Front, Inlet, Outlet};
-use pg_background::engine::job::{Begin, End, Generation, JobWord, Release};
-use pg_background::engine::ring::{Buffer, HEADER, read_header, size_of_chunk};
-use pg_background::engine::wait::{NoVigil, wait_for};
 use std::cell::RefCell;
 
 /// Two chunks of this payload and their headers fill a ring of four units.

@@ -1,14 +1,14 @@
 //! Letting go of a job: whoever is out last frees its block and its slot, once.
 #![cfg(loom)]
 
+use engine::job::{Begin, Demand, End, Generation, JobWord, Phase, Release};
+use engine::table::JobId;
+use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
 use loom_tests::latch::Bell;
 use loom_tests::memory::{Memory, process};
-use pg_background::engine::job::{Begin, Demand, End, Generation, JobWord, Phase, Release};
-use pg_background::engine::table::JobId;
-use pg_background::engine::wait::{NoVigil, wait_for};
 
 const OUTCOME: u32 = 42;
 
@@ -200,7 +200,7 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
         let canceler = {
             let (memory, block) = (memory.clone(), block.clone());
             thread::spawn(move || {
-                use pg_background::engine::pool::Canceling;
+                use engine::pool::Canceling;
                 match memory.pool().cancel(job, Demand::Cancel, |_| {}) {
                     Canceling::Finished(release) => released(&memory, &block, job, release),
                     other => panic!("a queued job that nobody runs: {other:?}"),

@@ -2,16 +2,16 @@
 //! that waits to look is woken.
 #![cfg(loom)]
 
+use engine::job::{End, Release};
+use engine::party::Party;
+use engine::pool::Leader;
+use engine::pool::gate::Purged;
+use engine::table::{JobId, Options};
+use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
 use loom_tests::memory::{Memory, process};
-use pg_background::engine::job::{End, Release};
-use pg_background::engine::party::Party;
-use pg_background::engine::pool::Leader;
-use pg_background::engine::pool::gate::Purged;
-use pg_background::engine::table::{JobId, Options};
-use pg_background::engine::wait::{NoVigil, wait_for};
 
 const SESSION: u32 = 0;
 

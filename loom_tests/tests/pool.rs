@@ -1,16 +1,16 @@
 //! The pool: no job stranded, none run twice, no wake-up lost.
 #![cfg(loom)]
 
+use engine::job::{Begin, End, Release};
+use engine::party::Party;
+use engine::pool::{Next, Placement, Staffing};
+use engine::table::JobId;
+use engine::wait::{NoVigil, wait_for};
+use engine::worker::Activity;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use loom_tests::memory::{LANE, Memory, process};
-use pg_background::engine::job::{Begin, End, Release};
-use pg_background::engine::party::Party;
-use pg_background::engine::pool::{Next, Placement, Staffing};
-use pg_background::engine::table::JobId;
-use pg_background::engine::wait::{NoVigil, wait_for};
-use pg_background::engine::worker::Activity;
 
 const LEADER: u32 = 0;
 const WORKER: u32 = 1;

@@ -1,9 +1,9 @@
 //! Progress of a running job: the sequence lock.
 #![cfg(loom)]
 
+use engine::progress::Progress;
 use loom::sync::Arc;
 use loom::thread;
-use pg_background::engine::progress::Progress;
 
 /// Reports whose two parts name each other, so that a mixture shows.
 fn report(progress: &Progress, number: u8) {

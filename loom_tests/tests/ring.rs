@@ -1,13 +1,13 @@
 //! The result ring: no frame lost or torn, no wake-up lost, no byte touched by both sides.
 #![cfg(loom)]
 
+use engine::job::{Begin, End, Generation, JobWord, Release};
+use engine::ring::{Reader, Wake, Writer};
+use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::memory::process;
 use loom_tests::ring::{Cells, Ring};
-use pg_background::engine::job::{Begin, End, Generation, JobWord, Release};
-use pg_background::engine::ring::{Reader, Wake, Writer};
-use pg_background::engine::wait::{NoVigil, wait_for};
 
 const WRITER: u32 = 0;
 const READER: u32 = 1;

@@ -1,13 +1,13 @@
 //! What a process prints: into the block of the job that it runs, or nowhere.
 #![cfg(loom)]
 
+use engine::job::{Demand, End, JobWord, Release};
+use engine::steps::{self, Process, Watchers};
+use engine::table::JobId;
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
 use loom_tests::memory::process;
-use pg_background::engine::job::{Demand, End, JobWord, Release};
-use pg_background::engine::steps::{self, Process, Watchers};
-use pg_background::engine::table::JobId;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

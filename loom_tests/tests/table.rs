@@ -1,12 +1,12 @@
 //! The free list and the cookie: claiming, freeing and finding a slot.
 #![cfg(loom)]
 
+use engine::handle::Cookie;
+use engine::table::{FreeList, JobId, JobTable, Options, Slot};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::memory::process;
-use pg_background::engine::handle::Cookie;
-use pg_background::engine::table::{FreeList, JobId, JobTable, Options, Slot};
 
 struct Table {
     slots: Vec<Slot>,

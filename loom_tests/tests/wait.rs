@@ -1,13 +1,13 @@
 //! The wait loop, with a latch that behaves like the server's.
 #![cfg(loom)]
 
+use engine::job::{Begin, End, Generation, JobWord, Release};
+use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::thread;
 use loom_tests::latch::Bell;
 use loom_tests::memory::process;
-use pg_background::engine::job::{Begin, End, Generation, JobWord, Release};
-use pg_background::engine::wait::{NoVigil, wait_for};
 
 struct Job {
     word: JobWord,
@@ -28,10 +28,7 @@ impl Job {
         })
     }
 
-    fn wait<T>(
-        &self,
-        mut look: impl FnMut(pg_background::engine::job::Snapshot) -> Option<T>,
-    ) -> T {
+    fn wait<T>(&self, mut look: impl FnMut(engine::job::Snapshot) -> Option<T>) -> T {
         let found = wait_for(
             &self.leader,
             None,
@@ -99,7 +96,7 @@ fn doorbells_that_mean_nothing_do_no_harm() {
             let job = job.clone();
             thread::spawn(move || job.leader.ring())
         };
-        job.wait(|now| (now.phase() != pg_background::engine::job::Phase::Starting).then_some(()));
+        job.wait(|now| (now.phase() != engine::job::Phase::Starting).then_some(()));
         job.wait(|now| now.phase().is_finished().then_some(()));
         worker.join().unwrap();
         stranger.join().unwrap();

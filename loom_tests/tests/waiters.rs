@@ -2,16 +2,16 @@
 //! forgotten. Refusing a role's new jobs, and waiting for its others to end.
 #![cfg(loom)]
 
+use engine::job::{End, Release};
+use engine::party::Party;
+use engine::pool::Placement;
+use engine::pool::usage::Claimed;
+use engine::pool::waiters::Resource;
+use engine::table::{JobId, Options};
+use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::memory::{LANE, Memory, process};
-use pg_background::engine::job::{End, Release};
-use pg_background::engine::party::Party;
-use pg_background::engine::pool::Placement;
-use pg_background::engine::pool::usage::Claimed;
-use pg_background::engine::pool::waiters::Resource;
-use pg_background::engine::table::{JobId, Options};
-use pg_background::engine::wait::{NoVigil, wait_for};
 use std::cell::Cell;
 
 /// The login role of the models.

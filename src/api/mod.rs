@@ -37,8 +37,6 @@ mod result;
 mod roles;
 mod view;
 
-use crate::engine::handle::Cookie;
-use crate::engine::memory;
 use crate::leader::many::{self as handles, Handle};
 use crate::leader::session::{self, Name};
 use crate::pg::array;
@@ -46,6 +44,8 @@ use crate::pg::error::{self, Caught, Error, Failure};
 use crate::pg::rows::Caller;
 use crate::pg::tuple::{Value, composite, composite_by_name};
 use crate::pg::{settings, shim};
+use engine::handle::Cookie;
+use engine::memory;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;

@@ -1,12 +1,12 @@
 //! The workers and resources of the cluster; loading the library.
 
 use super::{STRICT, sql_function};
-use crate::engine::sync::Ordering;
 use crate::leader::launch;
 use crate::pg::cluster::cluster;
 use crate::pg::latch::ring;
 use crate::pg::settings;
 use crate::pg::tuple::Value;
+use engine::sync::Ordering;
 use pgrx::pg_sys::Datum;
 
 sql_function!(

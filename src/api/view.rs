@@ -84,7 +84,7 @@ sql_function!(
         };
         let message = arguments
             .text(1)
-            .map(text::cut::<{ crate::engine::progress::MESSAGE_LIMIT }>);
+            .map(text::cut::<{ engine::progress::MESSAGE_LIMIT }>);
         cluster
             .slot(job)
             .progress

@@ -7,7 +7,7 @@
 //! * **generation** – 40 bits, one more each time the slot becomes `Free`. A [`Generation`] names one
 //!   job in the slot's history; every transition is given the generation it means and fails when the
 //!   word holds another. At 100 000 jobs a second through one slot the number repeats after 127 days,
-//!   and a user's handle also has to match the slot's 32 random bits (see [`crate::engine::handle`]).
+//!   and a user's handle also has to match the slot's 32 random bits (see [`crate::handle`]).
 //! * **LEADER** – the leader still holds the job: it may read the slot's fields and the job's arena
 //!   block, and the slot cannot be freed.
 //! * **WORKER** – the running side still holds it: the lane while the job is `Queued`, the worker it is

@@ -28,7 +28,7 @@ mod selected {
 #[cfg(any(loom, shuttle))]
 macro_rules! mutant {
     ($name:literal) => {
-        $crate::engine::mutant::is($name)
+        $crate::mutant::is($name)
     };
 }
 
@@ -42,7 +42,7 @@ macro_rules! mutant {
 macro_rules! weakened {
     ($name:literal, $ordering:expr) => {
         if mutant!($name) {
-            $crate::engine::sync::Ordering::Relaxed
+            $crate::sync::Ordering::Relaxed
         } else {
             $ordering
         }

@@ -1,6 +1,6 @@
 //! The seam between the real atomics and the ones the models watch.
 //!
-//! Everything in [`crate::engine`] takes its atomics from here. In an ordinary build they are the
+//! Everything in this crate takes its atomics from here. In an ordinary build they are the
 //! standard library's; with `--cfg loom` they are loom's, and the same source is explored by the
 //! models in `loom_tests/`; with `--cfg shuttle` they are shuttle's, which runs many more threads by
 //! random schedules. Both libraries' atomics are handles rather than words, so nothing in the engine

@@ -525,7 +525,7 @@ fn next_tag(head: u64) -> u64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::engine::job::{End, Release};
+    use crate::job::{End, Release};
     use proptest::prelude::*;
     use std::collections::VecDeque;
 

@@ -1,17 +1,17 @@
 //! Cancel and detach.
 
-use crate::engine::job::{Demand, End, Phase};
-use crate::engine::memory;
-use crate::engine::pool::Canceling;
-use crate::engine::sync::Ordering;
-use crate::engine::table::JobId;
-use crate::engine::wait::grace;
 use crate::leader::session::{self, Asking, Name};
 use crate::leader::wait;
 use crate::pg::block;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
 use crate::pg::trace::{self, Step};
+use engine::job::{Demand, End, Phase};
+use engine::memory;
+use engine::pool::Canceling;
+use engine::sync::Ordering;
+use engine::table::JobId;
+use engine::wait::grace;
 use pgrx::warning;
 
 /// Asks a job to be canceled, and signals its worker.

@@ -35,16 +35,16 @@
     reason = "as many as there are processes; lists of jobs are grown by `memory::try_push`"
 )]
 
-use crate::engine::job::{Generation, Phase};
-use crate::engine::memory::{self, OutOfMemory};
-use crate::engine::party::Party;
-use crate::engine::pool::Awaited;
-use crate::engine::sync::Ordering;
-use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::registration::{self, Staffed};
 use crate::pg::shim;
+use engine::job::{Generation, Phase};
+use engine::memory::{self, OutOfMemory};
+use engine::party::Party;
+use engine::pool::Awaited;
+use engine::sync::Ordering;
+use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode};
 use std::collections::{BTreeMap, BTreeSet};

@@ -29,11 +29,6 @@
 //! call for complete. The end of the session
 //! takes the jobs with it because nobody has their handles ([`crate::leader::exit`]).
 
-use crate::engine::job::{Demand, Phase};
-use crate::engine::memory;
-use crate::engine::sync::Ordering;
-use crate::engine::table::JobId;
-use crate::engine::wait::Micros;
 use crate::leader::json_array::JsonArray;
 use crate::leader::launch::{Context, check_enabled, launch_for_fanout, no_worker};
 use crate::leader::outcome::JobError;
@@ -49,6 +44,11 @@ use crate::pg::settings::{self, OnExhaustion};
 use crate::pg::subtransaction::{self, Refused};
 use crate::pg::tuple::Value;
 use arrayvec::ArrayString;
+use engine::job::{Demand, Phase};
+use engine::memory;
+use engine::sync::Ordering;
+use engine::table::JobId;
+use engine::wait::Micros;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INVALID_PARAMETER_VALUE,
     ERRCODE_NULL_VALUE_NOT_ALLOWED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -1,7 +1,6 @@
 //! The rows of a job as one JSON array, for whoever holds the job: tracked by a handle or not, finished or
 //! still running.
 
-use crate::engine::table::JobId;
 use crate::leader::convert::{Row, Wanted};
 use crate::leader::reading::Pace;
 use crate::leader::result::{Rows, Step};
@@ -9,6 +8,7 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::memory::within;
 use crate::pg::shim::{self, guarded};
+use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::c_void;

@@ -14,13 +14,6 @@
 //! A fan-out ([`crate::leader::fanout`]) takes the same way with [`launch_for_fanout`]: no handle, no waiting for
 //! a worker, and one [`Context`] for all its jobs.
 
-use crate::engine::handle::Cookie;
-use crate::engine::job::{Phase, Snapshot};
-use crate::engine::pool::soon::Awake;
-use crate::engine::pool::{LaneKey, Limits, Placement, Staffing};
-use crate::engine::sync::Ordering;
-use crate::engine::table::{JobId, Options, Slot};
-use crate::engine::wait::linger;
 use crate::leader::slot_queue::{self, NoSlot, RoleLimits};
 use crate::leader::{control, roles, session, wait};
 use crate::pg::block::{self, Block, Request};
@@ -34,6 +27,13 @@ use crate::pg::shim::{self, Identity, guarded};
 use crate::pg::trace::{self, Step};
 use crate::pg::{guc_state, text};
 use arrayvec::ArrayVec;
+use engine::handle::Cookie;
+use engine::job::{Phase, Snapshot};
+use engine::pool::soon::Awake;
+use engine::pool::{LaneKey, Limits, Placement, Staffing};
+use engine::sync::Ordering;
+use engine::table::{JobId, Options, Slot};
+use engine::wait::linger;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR,
@@ -351,7 +351,7 @@ fn reserve(
     slot.database
         .store(own_lane(&context.identity).database, Ordering::Relaxed);
     if let Some(label) = launch.label {
-        slot.set_label(&text::cut::<{ crate::engine::table::LABEL_LIMIT }>(label));
+        slot.set_label(&text::cut::<{ engine::table::LABEL_LIMIT }>(label));
     }
     let request = Request {
         identity: context.identity,
@@ -375,7 +375,9 @@ fn reserve(
     slot.launched_at
         .store(latch::timestamp().cast_unsigned(), Ordering::Relaxed);
     slot.preview
-        .store(&text::cut_marked::<{ crate::engine::table::PREVIEW_LIMIT }>(launch.sql));
+        .store(&text::cut_marked::<{ engine::table::PREVIEW_LIMIT }>(
+            launch.sql,
+        ));
     Ok(Ok((reservation, cookie)))
 }
 
@@ -458,7 +460,7 @@ pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
 }
 
 /// Places a job, with an idle worker that is awake if there is one or will be in a moment
-/// ([`crate::engine::pool::soon`]). The wait for that is a spin, in which nothing can be thrown.
+/// ([`engine::pool::soon`]). The wait for that is a spin, in which nothing can be thrown.
 fn place_soon(
     cluster: &'static Cluster,
     job: JobId,

@@ -3,12 +3,6 @@
 //! Waiting for all is waiting for one after the other with one deadline: when the first has finished, most
 //! of the others have too, and each job is looked at once. Waiting for any watches all of them at once.
 
-use crate::engine::handle::Cookie;
-use crate::engine::job::{Demand, Phase};
-use crate::engine::memory;
-use crate::engine::pool::Canceling;
-use crate::engine::table::JobId;
-use crate::engine::wait::{Micros, grace};
 use crate::leader::control;
 use crate::leader::outcome::{self, Outcome};
 use crate::leader::session::{self, Asking, Name, Tracked};
@@ -18,6 +12,12 @@ use crate::pg::error::Error;
 use crate::pg::memory::{child_of, within};
 use crate::pg::text;
 use crate::pg::tuple::Value;
+use engine::handle::Cookie;
+use engine::job::{Demand, Phase};
+use engine::memory;
+use engine::pool::Canceling;
+use engine::table::JobId;
+use engine::wait::{Micros, grace};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED;
 

@@ -2,8 +2,6 @@
 //!
 //! The user is never given a handle, so a call that is interrupted takes its job with it ([`Held`]).
 
-use crate::engine::job::Demand;
-use crate::engine::table::JobId;
 use crate::leader::launch::{Launch, launch};
 use crate::leader::outcome::{self, Outcome};
 use crate::leader::result;
@@ -13,6 +11,8 @@ use crate::pg::cluster::{Cluster, cluster};
 use crate::pg::error::{Error, Failure};
 use crate::pg::latch;
 use crate::pg::rows::Caller;
+use engine::job::Demand;
+use engine::table::JobId;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{ERRCODE_DATATYPE_MISMATCH, ERRCODE_QUERY_CANCELED};
 
 /// How long a job has to end after it was canceled at the time limit, milliseconds; then its worker is asked

@@ -1,10 +1,5 @@
 //! How a job ended: what a session can learn of it without using up its result.
 
-use crate::engine::handle::Cookie;
-use crate::engine::job::Phase;
-use crate::engine::message;
-use crate::engine::sync::Ordering;
-use crate::engine::table::JobId;
 use crate::leader::result::error_of;
 use crate::leader::session::{self, Asking, Name, Tracked};
 use crate::leader::view::state_name;
@@ -12,6 +7,11 @@ use crate::pg::block::Block;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::tuple::Value;
+use engine::handle::Cookie;
+use engine::job::Phase;
+use engine::message;
+use engine::sync::Ordering;
+use engine::table::JobId;
 use std::borrow::Cow;
 
 /// An error with its fields: the body of an `ErrorResponse` message. Valid while the job is held.

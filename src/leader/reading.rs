@@ -16,9 +16,6 @@
 //! The job's memory may be gone when a reading ends after the session: see
 //! [`session::begin_reading`].
 
-use crate::engine::channel::{Front, Inlet, Shared};
-use crate::engine::ring::{Chunk, MappedBuffer};
-use crate::engine::table::JobId;
 use crate::leader::{session, wait};
 use crate::pg::block::Block;
 use crate::pg::cluster::Cluster;
@@ -28,6 +25,9 @@ use crate::pg::memory::{Assembly, Bytes, within};
 use crate::pg::shim::{self, frame, guarded};
 use crate::pg::spill::{FileChunk, FileReader};
 use arrayvec::ArrayVec;
+use engine::channel::{Front, Inlet, Shared};
+use engine::ring::{Chunk, MappedBuffer};
+use engine::table::JobId;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;

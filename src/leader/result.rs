@@ -5,9 +5,6 @@
 //! first row is seen, before it is taken, so a column list that does not fit, or an interrupt before the
 //! first row, leaves the result to be read again.
 
-use crate::engine::job::Phase;
-use crate::engine::message;
-use crate::engine::table::JobId;
 use crate::leader::columns;
 use crate::leader::convert::{Contexts, Converter, Row, Wanted};
 use crate::leader::reading::{Next, Pace, Reading};
@@ -17,6 +14,9 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, within};
 use crate::pg::rows::{Caller, Store};
+use engine::job::Phase;
+use engine::message;
+use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_FEATURE_NOT_SUPPORTED, ERRCODE_UNDEFINED_OBJECT,
@@ -244,10 +244,7 @@ impl Rows {
 pub fn conclude(cluster: &'static Cluster, job: JobId) -> Result<(), Failure> {
     debug_assert!(session::holds(job));
     let phase = session::notice(cluster, job).phase();
-    let pid = cluster
-        .slot(job)
-        .pid
-        .load(crate::engine::sync::Ordering::Relaxed);
+    let pid = cluster.slot(job).pid.load(engine::sync::Ordering::Relaxed);
     let pid = pid.cast_signed();
     let failure = match phase {
         Phase::Completed => None,

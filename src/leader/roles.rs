@@ -4,14 +4,6 @@
 //! no difference. It looks through the job table from outside: a slot's fields count only if its word is the same
 //! before and after they were read ([`look`]).
 
-use crate::engine::job::{Demand, Phase, Release, Snapshot};
-use crate::engine::memory;
-use crate::engine::pool::Canceling;
-use crate::engine::pool::gate::Purged;
-use crate::engine::pool::usage::Usage;
-use crate::engine::sync::{AtomicU32, Ordering, fence};
-use crate::engine::table::{JobId, Slot};
-use crate::engine::wait::{NoVigil, grace, wait_for};
 use crate::leader::{control, session, wait};
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, cluster};
@@ -19,6 +11,14 @@ use crate::pg::error::Error;
 use crate::pg::latch::{ProcessLatch, own_party};
 use crate::pg::text;
 use crate::pg::trace::{self, Step};
+use engine::job::{Demand, Phase, Release, Snapshot};
+use engine::memory;
+use engine::pool::Canceling;
+use engine::pool::gate::Purged;
+use engine::pool::usage::Usage;
+use engine::sync::{AtomicU32, Ordering, fence};
+use engine::table::{JobId, Slot};
+use engine::wait::{NoVigil, grace, wait_for};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 use pgrx::{pg_sys, warning};
 

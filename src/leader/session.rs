@@ -17,25 +17,25 @@
 //!
 //! An administrator may let go of a session's finished jobs. The session does not find that in the middle of a call:
 //! each call of a function of the extension is a [`Call`], and has the session's gate
-//! ([`crate::engine::pool::gate`]); the next one forgets what is gone.
+//! ([`engine::pool::gate`]); the next one forgets what is gone.
 //!
 //! Statistics count a job when it has finished and this session has noticed; one that it let go of before is counted by
-//! the last one out ([`crate::engine::pool::ends`]).
+//! the last one out ([`engine::pool::ends`]).
 
-use crate::engine::handle::Cookie;
-use crate::engine::job::{Phase, Release, Snapshot};
-use crate::engine::memory;
-use crate::engine::pool::Leader;
-use crate::engine::pool::ends::Ends;
-use crate::engine::sync::Ordering;
-use crate::engine::table::JobId;
-use crate::engine::wait::{NoVigil, wait_for};
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached, cluster};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::trace::{self, Step};
 use crate::pg::{latch, segment, settings};
+use engine::handle::Cookie;
+use engine::job::{Phase, Release, Snapshot};
+use engine::memory;
+use engine::pool::Leader;
+use engine::pool::ends::Ends;
+use engine::sync::Ordering;
+use engine::table::JobId;
+use engine::wait::{NoVigil, wait_for};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
@@ -129,7 +129,7 @@ static SESSION: Local<Session> = Local::new(Session {
 /// How many calls of the extension's functions are under way, one within the other.
 static CALLS: Local<u32> = Local::new(0);
 
-/// The session is within its gate ([`crate::engine::pool::gate`]).
+/// The session is within its gate ([`engine::pool::gate`]).
 static WITHIN: Local<bool> = Local::new(false);
 
 /// Purges of this session's jobs that it knows of.

@@ -5,11 +5,6 @@
 //! is the session's side: it joins, sleeps, and leaves, however its wait ends. An exit does not unwind, so the exit
 //! callback gives up for it ([`give_up`]).
 
-use crate::engine::pool::usage::Claimed;
-use crate::engine::pool::waiters::Resource;
-use crate::engine::sync::Ordering;
-use crate::engine::table::{JobId, Slot};
-use crate::engine::wait::{Latch, Micros, NoVigil, wait_for};
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, no_slot};
 use crate::pg::error::Error;
@@ -18,6 +13,11 @@ use crate::pg::local::Local;
 use crate::pg::settings;
 use crate::pg::shim::Identity;
 use crate::pg::text;
+use engine::pool::usage::Claimed;
+use engine::pool::waiters::Resource;
+use engine::sync::Ordering;
+use engine::table::{JobId, Slot};
+use engine::wait::{Latch, Micros, NoVigil, wait_for};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,

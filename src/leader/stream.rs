@@ -4,7 +4,6 @@
 //! [`PerCall`]'s. Dropping it ends the reading: it looks at shared memory only, since what its rows refer to
 //! in memory contexts may be freed by then.
 
-use crate::engine::table::JobId;
 use crate::leader::convert::{Row, Wanted};
 use crate::leader::reading::Pace;
 use crate::leader::result::{Rows, Step, conclude, find};
@@ -13,6 +12,7 @@ use crate::pg::cluster::Cluster;
 use crate::pg::error::Failure;
 use crate::pg::per_call::PerCall;
 use crate::pg::rows::Caller;
+use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 

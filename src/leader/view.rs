@@ -1,10 +1,5 @@
 //! List, statistics, progress: what a session sees of its jobs.
 
-use crate::engine::handle::Cookie;
-use crate::engine::job::{Phase, Snapshot};
-use crate::engine::message;
-use crate::engine::progress::Report;
-use crate::engine::sync::Ordering;
 use crate::leader::columns;
 use crate::leader::result::error_of;
 use crate::leader::session::{self, Tracked};
@@ -14,6 +9,11 @@ use crate::pg::error::Error;
 use crate::pg::rows::{Caller, Store};
 use crate::pg::text;
 use crate::pg::tuple::{Value, split};
+use engine::handle::Cookie;
+use engine::job::{Phase, Snapshot};
+use engine::message;
+use engine::progress::Report;
+use engine::sync::Ordering;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 

@@ -6,16 +6,16 @@
 //! [`LIVENESS_NET`] at most, whether one is really on its way. Who waits for rows looks for them once more
 //! after [`PROMPT`].
 
-use crate::engine::channel::PROMPT;
-use crate::engine::job::Phase;
-use crate::engine::table::JobId;
-use crate::engine::wait::{Micros, Vigil, timeout, wait_for};
 use crate::leader::deadlock;
 use crate::leader::session::{self, Asking, Name};
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Failure;
 use crate::pg::latch::{self, ProcessLatch};
 use crate::pg::registration;
+use engine::channel::PROMPT;
+use engine::job::Phase;
+use engine::table::JobId;
+use engine::wait::{Micros, Vigil, timeout, wait_for};
 use std::cell::Cell;
 
 /// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
@@ -46,7 +46,7 @@ struct LeaderVigil<'a> {
     net_interval: Cell<Micros>,
     net_due: Cell<Micros>,
     second_look: Cell<SecondLook>,
-    /// [`crate::engine::pool::Pool::passed_on`] as it was last seen.
+    /// [`engine::pool::Pool::passed_on`] as it was last seen.
     passed_on: Cell<u32>,
     patience: deadlock::Patience,
 }

@@ -5,12 +5,12 @@
 //! else is not stable. What an allocator may do is not return. So it ends the session as the server ends one, FATAL
 //! with 53200: that runs the exit callbacks and jumps over no frame of Rust.
 //!
-//! It is the second line. Collections whose size a user decides are grown through [`crate::engine::memory`], which is
+//! It is the second line. Collections whose size a user decides are grown through [`engine::memory`], which is
 //! told no and makes it an ordinary error. What is left is small, and has a reserve: so that an error can be put
 //! into words, and a session be ended in order, when the process has nothing left.
 
-use crate::engine::memory;
 use crate::pg::shim;
+use engine::memory;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::ptr::null_mut;

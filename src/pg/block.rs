@@ -12,7 +12,7 @@
 //! | description | the worker, once | `Running`, before the first row | the reader, once it has seen a row or the job's end |
 //! | outcome | the worker, or whoever fails the job for want of one | `Starting`, `Running` | the leader, once finished |
 //! | spill | see [`crate::pg::spill`] | `Running` | |
-//! | ring | see [`crate::engine::channel`] | `Running` | |
+//! | ring | see [`engine::channel`] | `Running` | |
 //!
 //! The description of the result's columns is not in the ring, so that a reader that is interrupted before
 //! the first row leaves it to the next.
@@ -34,16 +34,6 @@
     reason = "users decide how long the parts are: `engine::layout` adds them up"
 )]
 
-use crate::engine::block_ref::{ArenaPointer, BlockRef};
-use crate::engine::channel;
-use crate::engine::job::{End, Release};
-use crate::engine::layout::{Layout, Parts, REQUEST_LIMIT, TooLarge};
-use crate::engine::message;
-use crate::engine::party::Party;
-use crate::engine::ring::{self, MappedBuffer};
-use crate::engine::steps::Watchers;
-use crate::engine::sync::Ordering;
-use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::latch::{ring, timestamp};
@@ -53,6 +43,16 @@ use crate::pg::shim::Identity;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
 use crate::pg::trace::{self, Step};
+use engine::block_ref::{ArenaPointer, BlockRef};
+use engine::channel;
+use engine::job::{End, Release};
+use engine::layout::{Layout, Parts, REQUEST_LIMIT, TooLarge};
+use engine::message;
+use engine::party::Party;
+use engine::ring::{self, MappedBuffer};
+use engine::steps::Watchers;
+use engine::sync::Ordering;
+use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 

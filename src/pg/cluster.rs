@@ -30,17 +30,17 @@
 //! A crash of the server takes all of it away, and every process with it; so a process may keep what it
 //! attached for as long as it lives.
 
-use crate::engine::block_ref::{ARENA_SEGMENTS, ArenaPointer, BlockRef};
-use crate::engine::party::Party;
-use crate::engine::pool::usage::Usage;
-use crate::engine::pool::{Doorbells, Lane, Leader, Pool, PoolLock, Totals, Worker};
-use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::engine::table::{FreeList, JobId, JobTable, Slot};
 use crate::pg::configuration::Board;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
 use crate::pg::{exit, segment, settings, shim, text, wait_event};
+use engine::block_ref::{ARENA_SEGMENTS, ArenaPointer, BlockRef};
+use engine::party::Party;
+use engine::pool::usage::Usage;
+use engine::pool::{Doorbells, Lane, Leader, Pool, PoolLock, Totals, Worker};
+use engine::sync::{AtomicU32, AtomicU64, Ordering};
+use engine::table::{FreeList, JobId, JobTable, Slot};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_OUT_OF_MEMORY,
@@ -128,8 +128,8 @@ static_assertions::const_assert_eq!(size_of::<Usage>(), 64);
 static_assertions::const_assert_eq!(size_of::<FreeList>(), 64);
 static_assertions::const_assert_eq!(size_of::<Totals>(), 64);
 static_assertions::const_assert_eq!(size_of::<Control>(), 192);
-static_assertions::const_assert_eq!(size_of::<crate::engine::job::JobWord>(), 8);
-static_assertions::const_assert_eq!(size_of::<crate::engine::worker::WorkerWord>(), 8);
+static_assertions::const_assert_eq!(size_of::<engine::job::JobWord>(), 8);
+static_assertions::const_assert_eq!(size_of::<engine::worker::WorkerWord>(), 8);
 
 impl Control {
     fn size(jobs: usize, workers: usize, leaders: usize) -> usize {

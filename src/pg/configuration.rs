@@ -26,10 +26,10 @@
 //! that is the next worker to take a job at the latest. There is no clock in this: what counts is what a process
 //! has read, not when.
 
-use crate::engine::sync::{AtomicU64, Ordering};
 use crate::pg::cluster::attached;
 use crate::pg::settings;
 use crate::pg::shim;
+use engine::sync::{AtomicU64, Ordering};
 use pgrx::pg_sys;
 
 /// A setting that is published.

@@ -6,10 +6,10 @@
 //! An error of the server, or of users' code that it calls, passes as a panic through the functions of the leader. The
 //! panic keeps only some of its fields; the shim keeps a copy of the whole (`error.c`), which is what is raised again.
 
-use crate::engine::memory::OutOfMemory;
 use crate::pg::memory::Bytes;
 use crate::pg::shim;
 use arrayvec::ArrayVec;
+use engine::memory::OutOfMemory;
 use pgrx::PgLogLevel;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;

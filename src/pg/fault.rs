@@ -52,15 +52,15 @@ pub mod points;
 #[cfg(feature = "faults")]
 mod armed {
     use super::points::{self, POINTS, Sides, Stretch};
-    use crate::engine::party::Party;
-    use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
-    use crate::engine::wait::{Latch, Micros, NoVigil, wait_for};
     use crate::pg::error::Error;
     use crate::pg::latch::{self, own_party, ring};
     use crate::pg::local::Local;
     use crate::pg::shim::{self, guarded};
     use crate::pg::wait_event::WaitEvent;
     use crate::pg::{exit, settings};
+    use engine::party::Party;
+    use engine::sync::{AtomicU32, AtomicU64, Ordering};
+    use engine::wait::{Latch, Micros, NoVigil, wait_for};
     use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_SYSTEM_ERROR;
     use pgrx::pg_sys::panic::ErrorReport;
     use pgrx::{PgLogLevel, pg_guard, pg_sys};

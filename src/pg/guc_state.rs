@@ -10,10 +10,10 @@
 //! have not changed gives the same bytes again, and an [`Image`] tells that sooner. From 16 on the server
 //! keeps a list of the settings that matter, and the serialized state is itself the image.
 
-use crate::engine::memory;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::{guarded, pgb_settings_to_send};
+use engine::memory;
 use pgrx::pg_sys;
 use std::rc::Rc;
 

@@ -1,13 +1,13 @@
 //! Sleeping on the latch, ringing another process's doorbell.
 
-use crate::engine::party::Party;
-use crate::engine::sync::Ordering;
-use crate::engine::wait::{Latch, Micros, Patience};
 use crate::pg::cluster::Cluster;
 use crate::pg::local::Local;
 use crate::pg::settings;
 use crate::pg::shim::{self, guarded};
 use crate::pg::wait_event::WaitEvent;
+use engine::party::Party;
+use engine::sync::Ordering;
+use engine::wait::{Latch, Micros, Patience};
 use pgrx::pg_sys;
 use std::cell::Cell;
 

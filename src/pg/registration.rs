@@ -23,13 +23,6 @@
     reason = "at most as many as there are places for workers"
 )]
 
-use crate::engine::job::End;
-use crate::engine::message;
-use crate::engine::pool::{
-    LaneKey, Limits, OnItsWay, Placement, Registration, START_LIMIT, Scheduler, Staffing,
-};
-use crate::engine::table::JobId;
-use crate::engine::wait::{Latch, Micros, NoVigil, Vigil, wait_for};
 use crate::pg::block::{self, Block};
 use crate::pg::cluster::{Cluster, WORKER_ENTRY};
 use crate::pg::error::Error;
@@ -37,6 +30,13 @@ use crate::pg::exit;
 use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::shim;
+use engine::job::End;
+use engine::message;
+use engine::pool::{
+    LaneKey, Limits, OnItsWay, Placement, Registration, START_LIMIT, Scheduler, Staffing,
+};
+use engine::table::JobId;
+use engine::wait::{Latch, Micros, NoVigil, Vigil, wait_for};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 use std::ffi::{CStr, c_char, c_int};

@@ -8,11 +8,11 @@
 //!
 //! A mapping is not the server's to undo at the end of a transaction: a job outlives that.
 
-use crate::engine::memory;
-use crate::engine::table::JobId;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::{self, guarded};
+use engine::memory;
+use engine::table::JobId;
 use std::num::NonZeroU32;
 use std::ptr::null_mut;
 

@@ -486,7 +486,7 @@ fn define_each() {
         c"Takes effect when the first job after a server start is launched.",
         &MAX_JOBS,
         16,
-        crate::engine::handle::MAX_JOBS as i32,
+        engine::handle::MAX_JOBS as i32,
         GucContext::Sighup,
         none,
     );
@@ -502,7 +502,7 @@ fn define_each() {
         c"Queued, running and unread ones. -1 means half of max_jobs. Superusers who log in have no limit.",
         &ROLE_MAX_JOBS,
         -1,
-        crate::engine::handle::MAX_JOBS as i32,
+        engine::handle::MAX_JOBS as i32,
         GucContext::Suset,
         none,
     );

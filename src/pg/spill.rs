@@ -8,14 +8,14 @@
 //! So nobody has to put anything right when a process ends between the two; what failed to be written counts until
 //! the job is gone, as part of it may be in the file.
 
-use crate::engine::ring;
-use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::Error;
 use crate::pg::memory::Assembly;
 use crate::pg::shim::{self, guarded};
 use crate::pg::text;
+use engine::ring;
+use engine::sync::{AtomicU32, AtomicU64, Ordering};
+use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 

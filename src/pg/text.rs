@@ -1,9 +1,9 @@
 //! Texts in the server's encoding.
 
-use crate::engine::text;
 use crate::pg::shim::{self, guarded};
 use crate::pg::tuple::Value;
 use arrayvec::ArrayVec;
+use engine::text;
 use pgrx::pg_sys;
 
 /// How many bytes of `text`, at most `limit`, are whole characters in the server's encoding.

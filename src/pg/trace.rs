@@ -10,9 +10,9 @@
 //! line that tells of a step is written while what comes after that step is noted for the exit callbacks, or when
 //! nothing does.
 
-use crate::engine::job::End;
-use crate::engine::table::JobId;
 use crate::pg::shim;
+use engine::job::End;
+use engine::table::JobId;
 use std::ffi::CStr;
 
 /// What has become of a job.

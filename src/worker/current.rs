@@ -1,12 +1,12 @@
 //! The job this process runs now, as its signal handler sees it.
 //!
 //! The doorbell's handler (`signal.c`) asks here which flags the current job carries. When the job is noted here and
-//! when it is forgotten is part of the worker's steps ([`crate::engine::steps`]).
+//! when it is forgotten is part of the worker's steps ([`engine::steps`]).
 //!
 //! Only this process writes these two; the handler interrupts it, so compiler fences suffice.
 
-use crate::engine::job::{Generation, JobWord};
 use crate::pg::shim::flag;
+use engine::job::{Generation, JobWord};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, compiler_fence};
 
 static WORD: AtomicPtr<JobWord> = AtomicPtr::new(std::ptr::null_mut());

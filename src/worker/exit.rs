@@ -11,10 +11,6 @@
 //!   has connected, or the process was told to go, every job of the lane fails with that error instead of
 //!   having process after process fail.
 
-use crate::engine::job::End;
-use crate::engine::message;
-use crate::engine::pool::{Next, Returned};
-use crate::engine::table::JobId;
 use crate::pg::block;
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::latch::{own_party, ring};
@@ -23,6 +19,10 @@ use crate::pg::registration;
 use crate::pg::trace::{self, Step};
 use crate::worker::main::{Me, give_up_place, me};
 use crate::worker::{run, send};
+use engine::job::End;
+use engine::message;
+use engine::pool::{Next, Returned};
+use engine::table::JobId;
 
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
 const INTERRUPTIONS: [&[u8]; 2] = [b"57P01", b"57014"];

@@ -1,14 +1,14 @@
 //! What this process holds of the job that it runs, as one value.
 //!
-//! [`crate::engine::steps`] says when it is made, and that it is taken before the job can be freed. Nothing else in
+//! [`engine::steps`] says when it is made, and that it is taken before the job can be freed. Nothing else in
 //! the process may keep a pointer into a job's block: what runs the job gets its text and its parameters for as long
 //! as the call lasts, and has copied whatever stays.
 
-use crate::engine::table::JobId;
 use crate::pg::cluster::Cluster;
 use crate::pg::local::Local;
 use crate::worker::current;
 use crate::worker::send::Sink;
+use engine::table::JobId;
 
 struct Held {
     job: JobId,

@@ -7,10 +7,6 @@
 //! 3. [`step`] repeats: absorb what the server asks of every process between two statements, run the job,
 //!    look for the next, sleep when there is none, leave when it is time.
 
-use crate::engine::pool::Next;
-use crate::engine::table::JobId;
-use crate::engine::wait::{Micros, NoVigil, wait_for};
-use crate::engine::worker::Activity;
 use crate::pg::cluster::{Cluster, attached, cluster};
 use crate::pg::configuration;
 use crate::pg::exit::leave;
@@ -22,6 +18,10 @@ use crate::pg::shim::{self, guarded};
 use crate::pg::trace::{self, Step};
 use crate::worker::run::{self, After};
 use crate::worker::{exit, send, session};
+use engine::pool::Next;
+use engine::table::JobId;
+use engine::wait::{Micros, NoVigil, wait_for};
+use engine::worker::Activity;
 use pgrx::{PgTryBuilder, pg_guard, pg_sys};
 use std::cell::Cell;
 

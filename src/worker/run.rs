@@ -1,13 +1,8 @@
 //! One job, from bound to finished.
 //!
-//! The order of the steps is the engine's ([`crate::engine::steps`]); here is what each does. An error that passes
+//! The order of the steps is the engine's ([`engine::steps`]); here is what each does. An error that passes
 //! them leaves the job noted, and `main::step` fails it.
 
-use crate::engine::job::{Delivery, End, JobWord, Release};
-use crate::engine::message;
-use crate::engine::steps::{self, Process, Watchers};
-use crate::engine::sync::Ordering;
-use crate::engine::table::JobId;
 use crate::pg::block::{self, Block};
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::latch::timestamp;
@@ -16,6 +11,11 @@ use crate::pg::shim::{self, Run, guarded};
 use crate::pg::trace::{self, Step};
 use crate::worker::send::{self, Sink};
 use crate::worker::{exit, held, session};
+use engine::job::{Delivery, End, JobWord, Release};
+use engine::message;
+use engine::steps::{self, Process, Watchers};
+use engine::sync::Ordering;
+use engine::table::JobId;
 use pgrx::pg_sys;
 
 /// Whether the process can run another job.

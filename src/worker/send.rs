@@ -15,13 +15,6 @@
 //! While a frame is sent, which may call the server, the outlet is out of its place; a message that comes
 //! meanwhile is kept.
 
-use crate::engine::channel::{Outlet, Surroundings};
-use crate::engine::memory;
-use crate::engine::message;
-use crate::engine::party::Party;
-use crate::engine::ring::{Kind, MappedBuffer};
-use crate::engine::table::JobId;
-use crate::engine::wait::Micros;
 use crate::pg::block::Block;
 use crate::pg::cluster::{Cluster, attached};
 use crate::pg::error::Error;
@@ -31,6 +24,13 @@ use crate::pg::shim::frame;
 use crate::pg::spill::SpillFile;
 use crate::pg::text;
 use crate::worker::held;
+use engine::channel::{Outlet, Surroundings};
+use engine::memory;
+use engine::message;
+use engine::party::Party;
+use engine::ring::{Kind, MappedBuffer};
+use engine::table::JobId;
+use engine::wait::Micros;
 use pgrx::pg_guard;
 use std::collections::VecDeque;
 use std::ffi::c_char;

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
-use pg_background::engine::handle::Cookie;
-use pg_background::engine::job::Generation;
+use engine::handle::Cookie;
+use engine::job::Generation;
 
 use crate::memory::Memory;
 

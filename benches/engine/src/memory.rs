@@ -3,11 +3,11 @@
 use std::ops::Deref;
 use std::sync::Mutex;
 
-use pg_background::engine::job::{Begin, End, Release};
-use pg_background::engine::party::Party;
-use pg_background::engine::pool::memory::{self, Room};
-use pg_background::engine::pool::{Doorbells, LaneKey, Next, Placement, PoolLock, Staffing};
-use pg_background::engine::table::{JobId, Options};
+use engine::job::{Begin, End, Release};
+use engine::party::Party;
+use engine::pool::memory::{self, Room};
+use engine::pool::{Doorbells, LaneKey, Next, Placement, PoolLock, Staffing};
+use engine::table::{JobId, Options};
 
 /// Stands for the server's lightweight lock; its doorbells ring nobody.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use criterion::{BenchmarkId, Criterion};
-use pg_background::engine::job::Demand;
-use pg_background::engine::pool::{Next, Placement};
+use engine::job::Demand;
+use engine::pool::{Next, Placement};
 
 use crate::memory::Memory;
 

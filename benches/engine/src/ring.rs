@@ -5,7 +5,7 @@ use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use pg_background::engine::ring::{ALIGN, MappedBuffer, Reader, Shared, Writer};
+use engine::ring::{ALIGN, MappedBuffer, Reader, Shared, Writer};
 
 /// `pg_background.default_queue_size`.
 const CAPACITY: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use pg_background::engine::table::{FreeList, JobTable, Slot};
+use engine::table::{FreeList, JobTable, Slot};
 
 pub fn bench(c: &mut Criterion) {
     let slots: Vec<Slot> = std::iter::repeat_with(Slot::default).take(4096).collect();

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use criterion::Criterion;
-use pg_background::engine::job::{End, Release};
-use pg_background::engine::ring::{Reader, Shared, Writer};
-use pg_background::engine::wait::{Latch, Micros, NoVigil, wait_for};
+use engine::job::{End, Release};
+use engine::ring::{Reader, Shared, Writer};
+use engine::wait::{Latch, Micros, NoVigil, wait_for};
 
 use crate::memory::{Memory, leader};
 use crate::ring;

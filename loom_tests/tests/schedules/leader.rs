@@ -1,15 +1,15 @@
 //! A session that launches jobs.
 
 use crate::world::{World, once_in};
-use pg_background::engine::handle::Cookie;
-use pg_background::engine::job::{Phase, Release};
-use pg_background::engine::party::Party;
-use pg_background::engine::pool::ends::Ends;
-use pg_background::engine::pool::usage::Claimed;
-use pg_background::engine::pool::waiters::Resource;
-use pg_background::engine::pool::{Leader, Limits, Placement};
-use pg_background::engine::table::{JobId, Options};
-use pg_background::engine::wait::{NoVigil, wait_for};
+use engine::handle::Cookie;
+use engine::job::{Phase, Release};
+use engine::party::Party;
+use engine::pool::ends::Ends;
+use engine::pool::usage::Claimed;
+use engine::pool::waiters::Resource;
+use engine::pool::{Leader, Limits, Placement};
+use engine::table::{JobId, Options};
+use engine::wait::{NoVigil, wait_for};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use std::cell::Cell;

@@ -3,8 +3,8 @@
 //! Kept in ordinary memory behind a lock of the standard library, which shuttle does not know: looking at
 //! it changes no schedule. So nothing is called while it is held that shuttle could switch at.
 
-use pg_background::engine::job::End;
-use pg_background::engine::table::JobId;
+use engine::job::End;
+use engine::table::JobId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 

@@ -2,14 +2,14 @@
 
 use crate::leader::SLEEPS;
 use crate::world::{World, once_in};
-use pg_background::engine::job::{Delivery, End, JobWord, Release};
-use pg_background::engine::mutant;
-use pg_background::engine::party::Party;
-use pg_background::engine::pool::{Census, Next, Returned};
-use pg_background::engine::steps::{self, Watchers};
-use pg_background::engine::table::JobId;
-use pg_background::engine::wait::{NoVigil, wait_for};
-use pg_background::engine::worker::Activity;
+use engine::job::{Delivery, End, JobWord, Release};
+use engine::mutant;
+use engine::party::Party;
+use engine::pool::{Census, Next, Returned};
+use engine::steps::{self, Watchers};
+use engine::table::JobId;
+use engine::wait::{NoVigil, wait_for};
+use engine::worker::Activity;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::Ordering;
@@ -174,7 +174,7 @@ impl Process<'_> {
             )
         };
         let next = world.memory.pool().locked(|pool| {
-            let awakened = |pool: &mut pg_background::engine::pool::Scheduler<'_>| {
+            let awakened = |pool: &mut engine::pool::Scheduler<'_>| {
                 pool.awakened(self.worker, self.generation)
             };
             if told.is_some() && !closing() {

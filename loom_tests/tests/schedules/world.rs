@@ -2,12 +2,12 @@
 
 use crate::ledger::Ledger;
 use crate::{leader, worker};
+use engine::job::{Demand, End, Phase, Release};
+use engine::party::Party;
+use engine::pool::gate::Purged;
+use engine::pool::{Canceling, Census, LaneKey, Staffing};
+use engine::table::JobId;
 use loom_tests::memory::Memory;
-use pg_background::engine::job::{Demand, End, Phase, Release};
-use pg_background::engine::party::Party;
-use pg_background::engine::pool::gate::Purged;
-use pg_background::engine::pool::{Canceling, Census, LaneKey, Staffing};
-use pg_background::engine::table::JobId;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
 //! Against a queue: whatever the reader does, frames come out as they went in.
 
 use super::*;
-use crate::engine::ring::{HEADER, MappedBuffer, read_header, size_of_chunk};
+use crate::ring::{HEADER, MappedBuffer, read_header, size_of_chunk};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::rc::Rc;

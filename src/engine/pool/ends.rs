@@ -12,11 +12,11 @@
 //! other in the same process. So it is the entry's generation that the slot names.
 
 use super::{Leader, Ordering, Pool, PoolLock, Scheduler};
-use crate::engine::job::Phase;
-use crate::engine::party::Party;
-use crate::engine::sync::AtomicU64;
-use crate::engine::table::{JobId, Slot};
-use crate::engine::wait::Micros;
+use crate::job::Phase;
+use crate::party::Party;
+use crate::sync::AtomicU64;
+use crate::table::{JobId, Slot};
+use crate::wait::Micros;
 
 /// Jobs by how they ended.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

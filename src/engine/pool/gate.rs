@@ -33,9 +33,9 @@
 //!   gate, under the lock: the next session is neither kept out nor asked to purge its jobs for those of another.
 
 use super::{Leader, Pool, PoolLock};
-use crate::engine::job::Release;
-use crate::engine::sync::{AtomicU32, Ordering};
-use crate::engine::table::{JobId, Slot};
+use crate::job::Release;
+use crate::sync::{AtomicU32, Ordering};
+use crate::table::{JobId, Slot};
 
 const WITHIN: u32 = 1;
 const PURGES: u32 = 2;

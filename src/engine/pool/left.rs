@@ -11,7 +11,7 @@
 
 use super::waiters::Resource;
 use super::{Link, Ordering, Pool, PoolLock, Scheduler, load};
-use crate::engine::table::JobId;
+use crate::table::JobId;
 
 impl<L: PoolLock> Pool<'_, L> {
     /// Leaves a finished job that nobody holds to the next launch. By the one that was to free it.

@@ -8,10 +8,10 @@
 
 use super::usage::{Claimed, Usage};
 use super::{Lane, Leader, Pool, PoolLock, Totals, Worker};
-use crate::engine::handle::Cookie;
-use crate::engine::job::Phase;
-use crate::engine::party::Party;
-use crate::engine::table::{FreeList, JobId, JobTable, Options, Slot};
+use crate::handle::Cookie;
+use crate::job::Phase;
+use crate::party::Party;
+use crate::table::{FreeList, JobId, JobTable, Options, Slot};
 
 /// How many there may be of each.
 #[derive(Clone, Copy, Debug)]

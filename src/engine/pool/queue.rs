@@ -1,7 +1,7 @@
 //! The list of a lane's queued jobs, and that of a session's held back ones: doubly linked through the slots,
 //! so that a canceled job leaves it at once, whichever place it has.
 //!
-//! `next` and `prev` of a slot are the list's while its job is `Queued`; see [`crate::engine::table`].
+//! `next` and `prev` of a slot are the list's while its job is `Queued`; see [`crate::table`].
 
 use super::{AtomicU32, JobId, Link, Scheduler, Slot, add, load, subtract};
 

@@ -33,9 +33,9 @@
 //! nothing any more and the charges that are still out are given back to nobody.
 
 use super::{Lane, Link, Scheduler, add, load, subtract};
-use crate::engine::party::Party;
-use crate::engine::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::engine::table::Slot;
+use crate::party::Party;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::table::Slot;
 
 /// A session in shared memory. All fields are written by the holder of the pool's lock; `party` is read
 /// without it by its own session.

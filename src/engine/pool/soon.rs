@@ -21,7 +21,7 @@
 //! | `Lane::latest`: the worker that a job of it was bound to last | holder of the lock | nobody |
 
 use super::{Activity, JobId, LaneKey, Limits, Ordering, Party, Scheduler, load};
-use crate::engine::wait::Micros;
+use crate::wait::Micros;
 
 /// A worker that takes so long for a job, or less, is waited for. About what waking a process on another
 /// virtual processor takes.

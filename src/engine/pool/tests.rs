@@ -1,8 +1,8 @@
 //! The pool against a sequential model, and the rules of fairness and of giving places one by one.
 
 use super::*;
-use crate::engine::job::{Begin, Demand, End, Phase};
-use crate::engine::table::Options;
+use crate::job::{Begin, Demand, End, Phase};
+use crate::table::Options;
 
 mod model;
 mod soon;
@@ -66,7 +66,7 @@ impl Memory {
         self.pool().locked(body)
     }
 
-    fn word(&self, job: JobId) -> &crate::engine::job::JobWord {
+    fn word(&self, job: JobId) -> &crate::job::JobWord {
         &self.slot(job).word
     }
 

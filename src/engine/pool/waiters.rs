@@ -26,9 +26,9 @@
 //! or among sessions of a role for which an administrator has changed the setting.
 
 use super::{Link, Pool, PoolLock, Scheduler, add, load, subtract};
-use crate::engine::party::Party;
-use crate::engine::sync::{AtomicU32, Ordering, fence};
-use crate::engine::table::JobId;
+use crate::party::Party;
+use crate::sync::{AtomicU32, Ordering, fence};
+use crate::table::JobId;
 
 /// What is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

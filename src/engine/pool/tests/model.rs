@@ -10,7 +10,7 @@
 //! saves a job that nobody looks for.
 
 use super::*;
-use crate::engine::pool::soon::Awake;
+use crate::pool::soon::Awake;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! Placing without a wake-up.
 
 use super::*;
-use crate::engine::pool::soon::{Awake, LONGEST};
+use crate::pool::soon::{Awake, LONGEST};
 
 /// A lane of two workers that are idle: the first went idle last.
 fn two_idle(memory: &Memory) -> [u32; 2] {
