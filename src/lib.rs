@@ -1,12 +1,16 @@
 //! Runs SQL in PostgreSQL background workers.
 //!
+//! Floors, each of which uses only those below it (`ci/lint` checks that):
+//!
 //! | module | subject |
 //! |---|---|
-//! | [`engine`] | the state machines: no PostgreSQL, checked by the models in `loom_tests/` |
-//! | `pg` | the PostgreSQL facilities the engine stands on, each wrapped once |
-//! | `leader` | a session's side: launch, wait, result, cancel, detach, list |
-//! | `worker` | a worker's side: main loop, session, execution, sending |
-//! | `api` | the SQL-callable functions |
+//! | [`mod@api`] | the SQL-callable functions |
+//! | [`mod@exit`] | the exit callbacks of a process: the one place that knows both sides |
+//! | [`mod@session`], [`mod@worker`] | the two sides: a session that launches jobs, a process that runs them |
+//! | [`mod@cluster`] | what the processes share: shared memory, a job's block, starting workers |
+//! | [`mod@settings`] | the extension's own settings |
+//! | [`mod@pg`] | PostgreSQL's facilities, each wrapped once |
+//! | [`mod@engine`] | the state machines, a crate of its own: no PostgreSQL, checked by the models in `loom_tests/` |
 //!
 //! `docs/architecture.md` tells how they fit together.
 
@@ -14,7 +18,39 @@
 mod pg;
 
 mod api;
-mod leader;
+mod cluster;
+mod exit;
+mod session;
+mod settings;
 mod worker;
 
 pgrx::pg_module_magic!(name, version);
+
+/// Called by the server when it loads the library.
+///
+/// # Safety
+/// By the server, once per process.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn _PG_init() {
+    without_backtraces();
+    exit::provide();
+    settings::loaded();
+}
+
+/// With `RUST_BACKTRACE` in the server's environment pgrx adds a backtrace to the DETAIL of errors, which any client
+/// reads. This library's copy of the standard library looks at the environment once, when a backtrace is asked for the
+/// first time: now, with another answer.
+fn without_backtraces() {
+    const NAME: &str = "RUST_LIB_BACKTRACE";
+    let before = std::env::var_os(NAME);
+    // SAFETY: a process of the server has one thread.
+    unsafe { std::env::set_var(NAME, "0") };
+    let _ = std::backtrace::Backtrace::capture();
+    // SAFETY: as above.
+    unsafe {
+        match before {
+            Some(value) => std::env::set_var(NAME, value),
+            None => std::env::remove_var(NAME),
+        }
+    }
+}

@@ -4,7 +4,7 @@ use crate::latch::Bell;
 use crate::memory::process;
 use crate::ring::Cells;
 use engine::channel::{Shared, Surroundings};
-use engine::party::Party;
+use engine::process_ref::Party;
 use engine::ring::{Buffer, Wake};
 use loom::sync::Arc;
 

@@ -2,9 +2,10 @@
 
 use crate::latch::Bell;
 use crate::sync::{Arc, Mutex};
-use engine::party::Party;
-use engine::pool::memory::Room;
-use engine::pool::{self, Doorbells, LaneKey, PoolLock};
+use engine::pool;
+use engine::pool::private_memory::Room;
+use engine::pool::{Doorbells, LaneKey, PoolLock};
+use engine::process_ref::Party;
 use engine::table::{JobId, Options};
 use std::ops::Deref;
 

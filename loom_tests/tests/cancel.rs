@@ -6,11 +6,11 @@
 #![cfg(loom)]
 
 use engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
-use engine::mutant;
 use engine::pool::{Canceling, Next, Returned, Staffing};
-use engine::steps::{self, Process, Watchers};
+use engine::steps::{Process, Watchers};
 use engine::table::JobId;
 use engine::wait::{NoVigil, wait_for};
+use engine::{mutant, steps};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;

@@ -3,9 +3,9 @@
 #![cfg(loom)]
 
 use engine::job::{End, Release};
-use engine::party::Party;
 use engine::pool::Leader;
 use engine::pool::gate::Purged;
+use engine::process_ref::Party;
 use engine::table::{JobId, Options};
 use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;

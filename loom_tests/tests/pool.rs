@@ -2,8 +2,8 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Release};
-use engine::party::Party;
 use engine::pool::{Next, Placement, Staffing};
+use engine::process_ref::Party;
 use engine::table::JobId;
 use engine::wait::{NoVigil, wait_for};
 use engine::worker::Activity;

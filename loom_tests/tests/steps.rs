@@ -2,7 +2,8 @@
 #![cfg(loom)]
 
 use engine::job::{Demand, End, JobWord, Release};
-use engine::steps::{self, Process, Watchers};
+use engine::steps;
+use engine::steps::{Process, Watchers};
 use engine::table::JobId;
 use loom::sync::Arc;
 use loom::thread;

@@ -1,7 +1,7 @@
 //! The free list and the cookie: claiming, freeing and finding a slot.
 #![cfg(loom)]
 
-use engine::handle::Cookie;
+use engine::cookie::Cookie;
 use engine::table::{FreeList, JobId, JobTable, Options, Slot};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;

@@ -3,10 +3,10 @@
 #![cfg(loom)]
 
 use engine::job::{End, Release};
-use engine::party::Party;
 use engine::pool::Placement;
+use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
-use engine::pool::waiters::Resource;
+use engine::process_ref::Party;
 use engine::table::{JobId, Options};
 use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;

@@ -1,7 +1,8 @@
 //! Detach, cancel, wait.
 
 use super::{Arguments, Result, STRICT, VOID, sql_function};
-use crate::leader::{control, many, wait};
+use crate::session::cancel;
+use crate::session::wait::until;
 use pgrx::pg_sys::Datum;
 
 sql_function!(
@@ -14,7 +15,7 @@ sql_function!(
         } else {
             arguments.handle()
         };
-        control::detach(name).map(|()| VOID)
+        cancel::detach(name).map(|()| VOID)
     }
 );
 
@@ -22,13 +23,13 @@ sql_function!(
     /// `pg_background_detach_v2(pid, cookie)`: stops tracking a job.
     pg_background_detach_v2,
     pg_finfo_pg_background_detach_v2,
-    |arguments| control::detach(arguments.handle()).map(|()| VOID)
+    |arguments| cancel::detach(arguments.handle()).map(|()| VOID)
 );
 
 /// Cancels a job; the grace is the third argument, if there is one.
 fn cancel(arguments: Arguments) -> Result {
     let grace = arguments.int4(2).unwrap_or(0);
-    control::cancel(arguments.handle(), grace).map(|()| VOID)
+    cancel::cancel(arguments.handle(), grace).map(|()| VOID)
 }
 
 sql_function!(
@@ -56,7 +57,7 @@ sql_function!(
 fn wait_up_to(arguments: Arguments) -> Result {
     let timeout = arguments.int4(2).expect(STRICT);
     let timeout = (timeout > 0).then_some(timeout);
-    wait::by_name(arguments.handle(), timeout).map(Datum::from)
+    until::by_name(arguments.handle(), timeout).map(Datum::from)
 }
 
 sql_function!(
@@ -75,7 +76,7 @@ sql_function!(
         if arguments.count() > 2 {
             return wait_up_to(arguments);
         }
-        wait::by_name(arguments.handle(), None).map(|_| VOID)
+        until::by_name(arguments.handle(), None).map(|_| VOID)
     }
 );
 
@@ -85,7 +86,7 @@ sql_function!(
     pg_finfo_pg_background_wait_v2_timeout,
     |arguments| {
         let timeout = arguments.int4(2).expect(STRICT);
-        wait::by_name(arguments.handle(), Some(timeout)).map(Datum::from)
+        until::by_name(arguments.handle(), Some(timeout)).map(Datum::from)
     }
 );
 
@@ -93,21 +94,21 @@ sql_function!(
     /// `pg_background_detach_all()`: stops tracking every job.
     pg_background_detach_all,
     pg_finfo_pg_background_detach_all,
-    |_arguments| Ok(Datum::from(many::detach_all()))
+    |_arguments| Ok(Datum::from(cancel::detach_all()))
 );
 
 sql_function!(
     /// `pg_background_purge()`: stops tracking those that have finished.
     pg_background_purge,
     pg_finfo_pg_background_purge,
-    |_arguments| Ok(Datum::from(many::purge()))
+    |_arguments| Ok(Datum::from(cancel::purge()))
 );
 
 sql_function!(
     /// `pg_background_cancel_all()`: cancels every job.
     pg_background_cancel_all,
     pg_finfo_pg_background_cancel_all,
-    |_arguments| Ok(Datum::from(many::cancel_all()))
+    |_arguments| Ok(Datum::from(cancel::cancel_all()))
 );
 
 sql_function!(
@@ -117,6 +118,6 @@ sql_function!(
     |arguments| {
         let pattern = arguments.text(0).expect(STRICT);
         let grace = arguments.int4(1).expect(STRICT);
-        Ok(Datum::from(many::cancel_by_label(pattern, grace)))
+        Ok(Datum::from(cancel::cancel_by_label(pattern, grace)))
     }
 );

@@ -1,9 +1,9 @@
 //! Fan-out.
 
 use super::{Arguments, Result, sql_function};
-use crate::leader::fanout::{Asked, Fanout};
 use crate::pg::per_call::PerCall;
 use crate::pg::tuple::split;
+use crate::session::launch::fanout::{Asked, Fanout};
 
 sql_function!(
     /// `pg_background_fanout(sql, max_parallel, fail_fast, timeout_ms)`: one row per statement, as they finish.
@@ -35,7 +35,8 @@ fn next(arguments: Arguments) -> Result {
                     Fanout::new(&asked, memory)
                 })?
             };
-            kept.value().watch_transaction();
+            // SAFETY: it stays where it is until it is dropped with the memory of the calling query.
+            unsafe { kept.value().watch_transaction() };
             kept
         }
     };

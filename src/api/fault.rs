@@ -8,10 +8,11 @@
 )]
 
 use super::{STRICT, VOID, sql_function};
-use crate::pg::cluster::cluster;
+use crate::cluster::attach::cluster;
 use crate::pg::error::Error;
-use crate::pg::fault::points::{self, POINTS, Sides};
-use crate::pg::fault::{self, Fault};
+use crate::pg::fault;
+use crate::pg::fault::points::{POINTS, Sides};
+use crate::pg::fault::{Fault, points};
 use crate::pg::tuple::Value;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
 

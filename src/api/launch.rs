@@ -1,9 +1,10 @@
 //! Launch and submit.
 
 use super::{Arguments, Result, STRICT, sql_function};
-use crate::leader::launch::{Launch, launch};
-use crate::pg::shim::{self, guarded};
+use crate::pg::shim;
+use crate::pg::shim::guarded;
 use crate::pg::tuple::Value;
+use crate::session::launch::request::{Launch, launch};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 

@@ -1,9 +1,9 @@
 //! Waiting for many.
 
 use super::{STRICT, sql_function};
-use crate::leader::many;
 use crate::pg::rows::Store;
 use crate::pg::tuple::{Value, split};
+use crate::session::wait::many;
 use pgrx::pg_sys::Datum;
 
 sql_function!(

@@ -37,19 +37,20 @@ mod result;
 mod roles;
 mod view;
 
-use crate::leader::many::{self as handles, Handle};
-use crate::leader::session::{self, Name};
-use crate::pg::array;
-use crate::pg::error::{self, Caught, Error, Failure};
+use crate::pg::error::{Caught, Error, Failure};
 use crate::pg::rows::Caller;
 use crate::pg::tuple::{Value, composite, composite_by_name};
-use crate::pg::{settings, shim};
-use engine::handle::Cookie;
+use crate::pg::{array, error, shim};
+use crate::session::jobs;
+use crate::session::jobs::Name;
+use crate::session::wait::many as handles;
+use crate::session::wait::many::Handle;
+use crate::settings;
+use engine::cookie::Cookie;
 use engine::memory;
-use pgrx::PgLogLevel;
-use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
+use pgrx::{PgLogLevel, pg_sys};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 // `cargo pgrx install` and `package` do not copy the script that installs: they write one from what they find
@@ -224,7 +225,7 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
         pgrx_extern_c_guard(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 settings::define();
-                let _call = session::Call::begin();
+                let _call = jobs::Call::begin();
                 match body(Arguments(fcinfo)) {
                     Ok(value) => Outcome::Value(value),
                     Err(Failure::Own(error)) => error.raise(),

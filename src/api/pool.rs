@@ -1,11 +1,10 @@
-//! The workers and resources of the cluster; loading the library.
+//! The workers and resources of the cluster.
 
 use super::{STRICT, sql_function};
-use crate::leader::launch;
-use crate::pg::cluster::cluster;
-use crate::pg::latch::ring;
-use crate::pg::settings;
+use crate::cluster::attach::cluster;
+use crate::pg::process::ring;
 use crate::pg::tuple::Value;
+use crate::session::launch::request;
 use engine::sync::Ordering;
 use pgrx::pg_sys::Datum;
 
@@ -45,8 +44,8 @@ sql_function!(
     pg_finfo_pg_background_prewarm,
     |arguments| {
         let wanted = arguments.int4(0).expect(STRICT).max(0).cast_unsigned();
-        launch::check_enabled()?;
-        let ready = launch::prewarm(cluster()?, wanted);
+        request::check_enabled()?;
+        let ready = request::prewarm(cluster()?, wanted);
         Ok(Datum::from(ready.cast_signed()))
     }
 );
@@ -61,30 +60,3 @@ sql_function!(
         Ok(Datum::from(sent.cast_signed()))
     }
 );
-/// Called by the server when it loads the library.
-///
-/// # Safety
-/// By the server, once per process.
-#[pgrx::pg_guard]
-pub unsafe extern "C-unwind" fn _PG_init() {
-    without_backtraces();
-    settings::loaded();
-}
-
-/// With `RUST_BACKTRACE` in the server's environment pgrx adds a backtrace to the DETAIL of errors, which any client
-/// reads. This library's copy of the standard library looks at the environment once, when a backtrace is asked for the
-/// first time: now, with another answer.
-fn without_backtraces() {
-    const NAME: &str = "RUST_LIB_BACKTRACE";
-    let before = std::env::var_os(NAME);
-    // SAFETY: a process of the server has one thread.
-    unsafe { std::env::set_var(NAME, "0") };
-    let _ = std::backtrace::Backtrace::capture();
-    // SAFETY: as above.
-    unsafe {
-        match before {
-            Some(value) => std::env::set_var(NAME, value),
-            None => std::env::remove_var(NAME),
-        }
-    }
-}

@@ -1,11 +1,12 @@
 //! Results, and jobs run from launch to end in one call.
 
 use super::{Arguments, Result, sql_function};
-use crate::leader::launch::Launch;
-use crate::leader::session::Name;
-use crate::leader::{columns, oneshot, result, stream};
 use crate::pg::rows::Store;
 use crate::pg::tuple::Value;
+use crate::session::jobs::Name;
+use crate::session::launch::oneshot;
+use crate::session::launch::request::Launch;
+use crate::session::read::{columns, rows, stream};
 
 /// Reads a result the way in which the caller wants it: all at once, or a row per call.
 fn read(arguments: Arguments, name: Name, json: bool) -> Result {
@@ -17,7 +18,7 @@ fn read(arguments: Arguments, name: Name, json: bool) -> Result {
         } else {
             let caller = arguments.caller()?;
             if caller.materializes() {
-                result::read_into_store(name, &caller, json)?;
+                rows::read_into_store(name, &caller, json)?;
                 None
             } else {
                 stream::open(call, name, &caller, json)?

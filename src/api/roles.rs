@@ -1,10 +1,10 @@
 //! What the jobs of login roles have, and ending them: for administrators.
 
 use super::{Arguments, STRICT, sql_function};
-use crate::leader::roles;
 use crate::pg::rows::Store;
 use crate::pg::text;
 use crate::pg::tuple::{Value, split};
+use crate::session::roles;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 

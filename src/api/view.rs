@@ -1,13 +1,13 @@
 //! Lists, statistics, progress, outcomes.
 
 use super::{VOID, sql_function};
-use crate::leader::{outcome, session, view};
-use crate::pg::cluster::attached;
+use crate::cluster::attach::attached;
 use crate::pg::error::Error;
 use crate::pg::rows::Store;
-use crate::pg::settings;
 use crate::pg::text;
 use crate::pg::tuple::Value;
+use crate::session::{jobs, list, outcome};
+use crate::settings;
 use crate::worker::held;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
@@ -18,8 +18,8 @@ sql_function!(
     pg_finfo_pg_background_list_v2,
     |arguments| {
         let caller = arguments.caller()?;
-        view::check_list(&caller)?;
-        view::list(&mut Store::new(&caller));
+        list::check_list(&caller)?;
+        list::list(&mut Store::new(&caller));
         Ok(arguments.null())
     }
 );
@@ -41,7 +41,7 @@ sql_function!(
     pg_background_stats_v2,
     pg_finfo_pg_background_stats_v2,
     |arguments| {
-        let statistics = session::statistics();
+        let statistics = jobs::statistics();
         let ends = statistics.ends;
         let row = [
             Value::int8(statistics.launched.cast_signed()),
@@ -62,7 +62,7 @@ sql_function!(
     pg_background_record_timeout,
     pg_finfo_pg_background_record_timeout,
     |_arguments| {
-        session::timed_out();
+        jobs::timed_out();
         Ok(VOID)
     }
 );
@@ -101,7 +101,7 @@ sql_function!(
         let (Some(pid), Some(cookie)) = (arguments.int4(0), arguments.cookie(1)) else {
             return Ok(arguments.null());
         };
-        let Some(report) = view::progress(pid, cookie)? else {
+        let Some(report) = list::progress(pid, cookie)? else {
             return Ok(arguments.null());
         };
         let row = [

@@ -16,7 +16,7 @@
 //!
 //! | field | written by | read by |
 //! |---|---|---|
-//! | `ring` | see [`super::ring`] | |
+//! | `ring` | see [`crate::ring`] | |
 //! | `written` | the worker: `Release` after the bytes are in the file | the reader: `Acquire` |
 //! | `base` | the worker, while the file is all taken; published with `written` | the reader, when the file is not all taken |
 //! | `taken` | the reader: `Release` after it has done with the bytes | the worker: `Acquire` |
@@ -46,11 +46,11 @@
 //! before it. What an error leaves in the worker's buffer, and what a commit adds to it, is written then too
 //! ([`Outlet::end`]).
 
-use super::memory;
-use super::party::Party;
-use super::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
-use super::sync::{AtomicU64, Ordering, fence};
-use super::wait::{Latch, Micros, Vigil, wait_for};
+use crate::memory;
+use crate::process_ref::Party;
+use crate::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::wait::{Latch, Micros, Vigil, wait_for};
 use std::cell::{Cell, RefCell};
 
 /// What both sides share, in the job's arena block. The ring's buffer follows elsewhere.
@@ -85,7 +85,7 @@ pub const SPILL_BUFFER: usize = 16;
 
 /// A reader that sleeps is woken for less than a quarter of the ring when it was not woken for so long:
 /// rows of a slow job arrive as they come, and a fast one pays nothing for it. For what is written in the
-/// meantime, or while it goes to sleep, the reader itself looks once more after so long ([`super::ring`]'s frontier).
+/// meantime, or while it goes to sleep, the reader itself looks once more after so long ([`crate::ring`]'s frontier).
 pub const PROMPT: Micros = 1_000;
 
 /// What the worker's end needs of the process it is in.

@@ -7,7 +7,7 @@
 //! * **generation** – 40 bits, one more each time the slot becomes `Free`. A [`Generation`] names one
 //!   job in the slot's history; every transition is given the generation it means and fails when the
 //!   word holds another. At 100 000 jobs a second through one slot the number repeats after 127 days,
-//!   and a user's handle also has to match the slot's 32 random bits (see [`crate::handle`]).
+//!   and a user's handle also has to match the slot's 32 random bits (see [`crate::cookie`]).
 //! * **LEADER** – the leader still holds the job: it may read the slot's fields and the job's arena
 //!   block, and the slot cannot be freed.
 //! * **WORKER** – the running side still holds it: the lane while the job is `Queued`, the worker it is
@@ -57,13 +57,13 @@
 //! * **A cancel against the one before it.** Both want the same flag. A cancel that comes before `deliver` is one
 //!   with what is being thrown; one after it sets DUE again, and is thrown again. What a doorbell has raised in the
 //!   process is not trusted across that moment: it is dropped, and the word looked at once more
-//!   ([`steps::thrown`](super::steps::thrown)).
+//!   ([`steps::thrown`](crate::steps::thrown)).
 //! * **Cancel against begin.** Both are read-modify-writes on this word, so one is first: either `begin`
 //!   sees CANCEL and refuses, or `cancel` sees Running and the signal that follows is looked at.
 //! * **A lost wake-up.** A leader sets WATCHED (or AWAITED) and looks at the snapshot which that very operation
 //!   returned. A change before it is in the snapshot; a change after it sees WATCHED and rings.
 
-use super::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use std::fmt;
 
 /// Names one job in the history of a slot. 40 bits.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`job`] | the job word: phases, holds, cancel |
 //! | [`table`] | the job table: slots, and the lock-free free list |
-//! | [`handle`] | the cookie: how a user names a job |
+//! | [`cookie`] | the cookie: how a user names a job |
 //! | [`pool`] | lanes, workers, and who runs what next |
 //! | [`worker`] | the worker word |
 //! | [`steps`] | a worker's steps with one job, in their order |
@@ -13,12 +13,12 @@
 //! | [`ring`] | the result ring between a worker and the reader |
 //! | [`channel`] | the ring, and a file when nobody reads |
 //! | [`block_ref`] | where a piece of shared memory is |
-//! | [`party`] | whose doorbell to ring |
+//! | [`process_ref`] | whose doorbell to ring |
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
 //! | [`layout`] | where the parts of a job's block lie |
 //! | [`memory`] | collections whose size a user decides |
-//! | [`message`] | an error as the wire protocol shapes it |
+//! | [`error_message`] | an error as the wire protocol shapes it |
 //! | [`sync`] | the seam between std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
 //!
@@ -31,13 +31,13 @@ pub mod mutant;
 
 pub mod block_ref;
 pub mod channel;
-pub mod handle;
+pub mod cookie;
+pub mod error_message;
 pub mod job;
 pub mod layout;
 pub mod memory;
-pub mod message;
-pub mod party;
 pub mod pool;
+pub mod process_ref;
 pub mod progress;
 pub mod ring;
 pub mod steps;

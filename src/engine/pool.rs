@@ -3,16 +3,16 @@
 //! | module | subject |
 //! |---|---|
 //! | here | the structures; placing a job, handing it to an idle worker, cancel |
-//! | `queue` | the list of a lane's queued jobs |
-//! | `life` | a worker's place: a process reports in, takes jobs, rests, gives the place away, exits |
-//! | `staff` | seeing to it that every lane with queued jobs has workers on their way |
-//! | `share` | how many of a session's jobs may hold a worker |
+//! | `list` | the list of a lane's queued jobs |
+//! | `worker_slot` | a worker's place: a process reports in, takes jobs, rests, gives the place away, exits |
+//! | `spawn` | seeing to it that every lane with queued jobs has workers on their way |
+//! | `quota` | how many of a session's jobs may hold a worker |
 //! | [`ends`] | how those of a session's jobs ended that it did not see end |
 //! | [`gate`] | letting go of another session's finished jobs |
 //! | [`usage`] | what each login role uses |
-//! | [`waiters`] | waiting for a slot of the job table, or for one of those that a role may have |
-//! | `left` | finished jobs that their last holder could not free |
-//! | [`soon`] | fewer wake-ups for short jobs |
+//! | [`slot_waiters`] | waiting for a slot of the job table, or for one of those that a role may have |
+//! | `deferred_free` | finished jobs that their last holder could not free |
+//! | [`handoff`] | fewer wake-ups for short jobs |
 //!
 //! # Words
 //!
@@ -24,7 +24,7 @@
 //! * A lane is **short of workers** when it has more jobs queued than workers on their way.
 //! * A session's **share** bounds how many of its jobs are in its lane or on a worker; what is over it is
 //!   held back outside the lane (`pool/share.rs`).
-//! * A launch that finds the job table full, or its login role at its limit, can wait ([`waiters`]).
+//! * A launch that finds the job table full, or its login role at its limit, can wait ([`slot_waiters`]).
 //! * A lane may have a **limit** of workers: at it the lane is served by those that it has.
 //!
 //! # The lock
@@ -61,7 +61,7 @@
 //! * While jobs are queued, some process is on its way, at work, or leaving, and looks for a lane that is
 //!   short before it rests or goes; unless the server refused to start one.
 //!
-//! A launch looks for a worker that need not be woken first: see [`soon`].
+//! A launch looks for a worker that need not be woken first: see [`handoff`].
 //!
 //! # Hazards
 //!
@@ -95,30 +95,30 @@
 
 pub mod ends;
 pub mod gate;
-pub mod soon;
+pub mod handoff;
+pub mod slot_waiters;
 pub mod usage;
-pub mod waiters;
 
-use super::job::{Cancel, Demand, Phase, Release, Unbind};
-use super::party::Party;
-use super::sync::{AtomicU32, AtomicU64, Ordering};
-use super::table::{JobId, JobTable, Link, Slot};
-use super::wait::Micros;
-use super::worker::{Activity, WorkerWord};
+use crate::job::{Cancel, Demand, Phase, Release, Unbind};
+use crate::process_ref::Party;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::table::{JobId, JobTable, Link, Slot};
+use crate::wait::Micros;
+use crate::worker::{Activity, WorkerWord};
 use gate::Gate;
-use share::Charge;
-pub use share::Leader;
+use quota::Charge;
+pub use quota::Leader;
+use slot_waiters::{Queue, Resource};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use usage::Usage;
-use waiters::{Queue, Resource};
 
-mod left;
-mod life;
-pub mod memory;
-mod queue;
-mod share;
-mod staff;
+mod deferred_free;
+mod list;
+pub mod private_memory;
+mod quota;
+mod spawn;
+mod worker_slot;
 
 /// A process that has not reported in so long after its place was claimed is taken for lost. Generous:
 /// forking takes milliseconds, and being wrong costs only a process that leaves at once.

@@ -11,8 +11,8 @@
 //!
 //! The leader that claims the slot resets all of it while the job is `Reserved`, when nobody reads.
 
-use super::sync::{AtomicU32, Ordering, fence, spin_hint};
-use super::text::SharedText;
+use crate::sync::{AtomicU32, Ordering, fence, spin_hint};
+use crate::text::SharedText;
 
 /// Bytes of a progress message at most (63, as documented for SQL, rounded up to a word).
 const MESSAGE_WORDS: usize = 8;

@@ -47,8 +47,8 @@
 //! because it gives back a frame's chunks only when it has the whole frame, or has started to assemble
 //! one and then the frame is lost with it.
 
-use super::party::Party;
-use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::process_ref::Party;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Everything in the buffer is aligned to this many bytes.
 pub const ALIGN: usize = 8;

@@ -33,16 +33,16 @@
 //!   is printed: a line in the log can end the process. Before that an error, or an exit that is cut short and called
 //!   again, finds the job still noted.
 
-use super::job::{Begin, Delivery, End, JobWord, Release};
-use super::party::Party;
-use super::table::JobId;
+use crate::job::{Begin, Delivery, End, JobWord, Release};
+use crate::process_ref::Party;
+use crate::table::JobId;
 
 /// Who may wait for a job's end. Read before it has ended: its slot may be another job's then.
 #[derive(Clone, Copy, Default)]
 pub struct Watchers {
     /// Its leader, if there is one.
     pub leader: Option<Party>,
-    /// Index of its login role's usage, of which somebody may wait for the jobs ([`super::pool::usage`]).
+    /// Index of its login role's usage, of which somebody may wait for the jobs ([`crate::pool::usage`]).
     pub usage: u32,
 }
 

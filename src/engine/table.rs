@@ -4,7 +4,7 @@
 //!
 //! | field of a slot | written by | when | published by |
 //! |---|---|---|---|
-//! | `word` | see [`super::job`] | | |
+//! | `word` | see [`crate::job`] | | |
 //! | `next` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
 //! | `prev`, `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `usage` | the leader that claims the slot, in the same stretch without interrupts | `Reserved` | `publish` |
@@ -12,7 +12,7 @@
 //! | `cookie`, `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `being_read` | the leader | any | itself |
-//! | `account` | the leader, until it lets go; then the last one out | any | `detach` ([`super::pool::ends`]) |
+//! | `account` | the leader, until it lets go; then the last one out | any | `detach` ([`crate::pool::ends`]) |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
 //! | `finished_at` | the bound worker, or whoever ends a queued job | before the last transition | `finish`, `cancel_queued` |
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
@@ -36,12 +36,12 @@
 //! on the list: the pushes that made room for it happened before, by the count's release and acquire. Some slots
 //! are left for superusers ([`JobTable::ordinary_limit`]): whatever others do, an administrator can run a job.
 
-use super::handle::Cookie;
-use super::job::{Generation, JobWord, Phase, Snapshot};
-use super::party::Party;
-use super::progress::Progress;
-use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
-use super::text::SharedText;
+use crate::cookie::Cookie;
+use crate::job::{Generation, JobWord, Phase, Snapshot};
+use crate::process_ref::Party;
+use crate::progress::Progress;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::text::SharedText;
 
 /// Bytes of SQL text that a slot shows, as SQL promises.
 pub const PREVIEW_LIMIT: usize = 120;
@@ -88,7 +88,7 @@ pub struct Options {
     pub submit: bool,
     /// Only a process that has run no job yet may take it.
     pub fresh_only: bool,
-    /// Held back while its leader's share of the pool is used up (see [`super::pool`]).
+    /// Held back while its leader's share of the pool is used up (see [`crate::pool`]).
     pub bounded: bool,
     /// Does not count against its leader's share.
     pub uncounted: bool,
@@ -131,7 +131,7 @@ pub struct Slot {
     pub(super) worker: AtomicU32,
     pub(super) charge: AtomicU32,
     pub(super) held: AtomicU32,
-    /// Index of its login role's usage ([`super::pool::usage`]).
+    /// Index of its login role's usage ([`crate::pool::usage`]).
     pub(super) usage: AtomicU32,
     /// Object id of its database.
     pub database: AtomicU32,
@@ -140,9 +140,9 @@ pub struct Slot {
     /// Role that launched it; rights are checked against this one.
     pub user: AtomicU32,
     options: AtomicU32,
-    /// The leader reads the result ([`super::pool::gate`]).
+    /// The leader reads the result ([`crate::pool::gate`]).
     pub(super) being_read: AtomicU32,
-    /// To whose statistics it belongs, until it is counted ([`super::pool::ends`]).
+    /// To whose statistics it belongs, until it is counted ([`crate::pool::ends`]).
     pub(super) account: AtomicU32,
     /// Bytes of result ring, as asked for.
     pub queue_size: AtomicU32,

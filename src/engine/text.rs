@@ -9,7 +9,7 @@
     reason = "short texts, which have a capacity"
 )]
 
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use arrayvec::ArrayVec;
 
 const WORD: usize = size_of::<u64>();

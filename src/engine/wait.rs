@@ -28,7 +28,7 @@
 //! [`linger`] is such a spin with nothing after it: for something that will happen within microseconds, or
 //! else need not be waited for.
 
-use super::sync::spin_hint;
+use crate::sync::spin_hint;
 
 /// Microseconds on the latch's clock. In a server that is one clock for all processes, which nobody sets: so moments can
 /// be compared across processes. The time that users see is of another type.

@@ -23,7 +23,7 @@
 //! | [`restart`](WorkerWord::restart) | anyone that needs its place (from Idle), or the worker itself | any but Vacant → Starting |
 //! | [`vacate`](WorkerWord::vacate) | the worker itself when it exits; whoever failed to register it | any but Vacant → Vacant, generation + 1 |
 
-use super::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use std::fmt;
 
 /// What a worker is doing.
@@ -52,7 +52,7 @@ const JOB_BITS: u32 = 29;
 const GENERATION_SHIFT: u32 = JOB_SHIFT + JOB_BITS;
 
 static_assertions::const_assert_eq!(GENERATION_SHIFT, 32);
-static_assertions::const_assert!(super::handle::INDEX_BITS <= JOB_BITS);
+static_assertions::const_assert!(crate::cookie::INDEX_BITS <= JOB_BITS);
 
 /// The word at one moment, decoded.
 #[derive(Clone, Copy, PartialEq, Eq)]

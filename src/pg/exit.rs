@@ -1,10 +1,7 @@
 //! What a process does at its exit.
 //!
-//! `proc_exit` does not unwind: nothing in shared memory is given back by a destructor then. Two callbacks
-//! give back what the process's own memory says it holds: first the session's jobs, then a worker's job and
-//! place. They are registered when the process first attaches, before it can hold anything; in a worker that is
-//! before it connects, so that they run after the transaction was aborted and its locks were released
-//! (callbacks run last in, first out), and nobody sees a job finished while its locks are held.
+//! `proc_exit` does not unwind: nothing in shared memory is given back by a destructor then. Callbacks give back what
+//! the process's own memory says it holds. What they do is not known here ([`provide`]).
 //!
 //! # Errors at exit
 //!
@@ -16,7 +13,7 @@
 //! that could not be reached ([`attempt`]).
 
 use crate::pg::local::Local;
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_sys;
 
 static REGISTERED: Local<bool> = Local::new(false);
 
@@ -32,14 +29,23 @@ static BEGUN: Local<u32> = Local::new(0);
 /// A callback that was cut short so often is given up: each time the stack grows.
 const BEGUN_LIMIT: u32 = 100;
 
-type Callback = unsafe extern "C-unwind" fn(i32, pg_sys::Datum);
+/// An exit callback of the server.
+pub type Callback = unsafe extern "C-unwind" fn(i32, pg_sys::Datum);
 
-/// Registers the callbacks, once.
+/// What [`register`] registers, in this order.
+static CALLBACKS: Local<[Option<Callback>; 2]> = Local::new([None; 2]);
+
+/// Says what [`register`] is to register. When the library is loaded.
+pub fn provide(callbacks: [Callback; 2]) {
+    CALLBACKS.set(callbacks.map(Some));
+}
+
+/// Registers the callbacks, once. The last of them is the first to be called.
 pub fn register() {
     if !REGISTERED.get() {
-        // The last in is the first out.
-        push(leave_pool);
-        push(end_session);
+        for callback in CALLBACKS.get() {
+            push(callback.expect("provided when the library was loaded"));
+        }
         REGISTERED.set(true);
     }
 }
@@ -80,7 +86,7 @@ pub fn attempt(pointer: pg_sys::dsa_pointer, map: impl FnOnce() -> *mut u8) -> *
 }
 
 /// Runs `body`, from the beginning as often as it is cut short.
-fn insist(callback: Callback, body: impl FnOnce()) {
+pub fn insist(callback: Callback, body: impl FnOnce()) {
     // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit;
     // no lock is held for a reason by now, but an error outside a transaction may have left some.
     unsafe {
@@ -104,27 +110,4 @@ fn insist(callback: Callback, body: impl FnOnce()) {
     body();
     // SAFETY: it is the one that was registered last.
     unsafe { pg_sys::cancel_before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
-    insist(end_session, || {
-        fault!("session-ends");
-        let Some(cluster) = crate::pg::cluster::attached() else {
-            return;
-        };
-        // What it was at when it was cut short.
-        let _ = crate::pg::block::finish_release(cluster);
-        crate::leader::exit::release_all();
-        crate::pg::registration::settle_at_exit(cluster);
-    });
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
-    // However the rest goes: memory that messages go into is unmapped soon.
-    crate::worker::exit::mute();
-    insist(leave_pool, || {
-        crate::worker::exit::leave_pool(code);
-    });
 }

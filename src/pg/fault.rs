@@ -53,12 +53,12 @@ pub mod points;
 mod armed {
     use super::points::{self, POINTS, Sides, Stretch};
     use crate::pg::error::Error;
-    use crate::pg::latch::{self, own_party, ring};
     use crate::pg::local::Local;
-    use crate::pg::shim::{self, guarded};
+    use crate::pg::process::{own_party, ring};
+    use crate::pg::shim::guarded;
     use crate::pg::wait_event::WaitEvent;
-    use crate::pg::{exit, settings};
-    use engine::party::Party;
+    use crate::pg::{exit, library, process, shim};
+    use engine::process_ref::Party;
     use engine::sync::{AtomicU32, AtomicU64, Ordering};
     use engine::wait::{Latch, Micros, NoVigil, wait_for};
     use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_SYSTEM_ERROR;
@@ -139,7 +139,7 @@ mod armed {
     }
 
     fn own_side() -> Sides {
-        if settings::is_own_worker() {
+        if library::is_own_worker() {
             Sides::Worker
         } else {
             Sides::Leader
@@ -182,7 +182,7 @@ mod armed {
 
     impl Latch for Asleep {
         fn now(&self) -> Micros {
-            latch::now()
+            process::now()
         }
 
         fn spin_limit(&self) -> Micros {
@@ -194,7 +194,7 @@ mod armed {
         }
 
         fn sleep(&self, until: Option<Micros>) {
-            latch::sleep(WaitEvent::Wait, until);
+            process::sleep(WaitEvent::Wait, until);
         }
     }
 

@@ -5,7 +5,8 @@
 
 use crate::pg::error::Error;
 use crate::pg::memory::within;
-use crate::pg::shim::{self, Shape, guarded};
+use crate::pg::shim;
+use crate::pg::shim::{Shape, guarded};
 use crate::pg::tuple::attributes;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;

@@ -3,9 +3,10 @@
 //! Whatever ran may have been left half-way: locks, pins, snapshots, connections to SPI. The server's rule is that
 //! only the abort of a (sub)transaction puts that right; so what may fail without ending the call has one of its own.
 
-use crate::pg::error::{self, Caught};
-use crate::pg::shim::{self, Attempt, guarded};
+use crate::pg::error::Caught;
+use crate::pg::shim::{Attempt, guarded};
 use crate::pg::tuple::Value;
+use crate::pg::{error, shim};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

@@ -1,6 +1,7 @@
 //! Texts in the server's encoding.
 
-use crate::pg::shim::{self, guarded};
+use crate::pg::shim;
+use crate::pg::shim::guarded;
 use crate::pg::tuple::Value;
 use arrayvec::ArrayVec;
 use engine::text;

@@ -11,16 +11,15 @@
 //!   has connected, or the process was told to go, every job of the lane fails with that error instead of
 //!   having process after process fail.
 
-use crate::pg::block;
-use crate::pg::cluster::{Cluster, attached};
-use crate::pg::latch::{own_party, ring};
+use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::trace::Step;
+use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::local::Local;
-use crate::pg::registration;
-use crate::pg::trace::{self, Step};
-use crate::worker::main::{Me, give_up_place, me};
+use crate::pg::process::{own_party, ring};
+use crate::worker::state::{Me, give_up_place, me};
 use crate::worker::{run, send};
+use engine::error_message;
 use engine::job::End;
-use engine::message;
 use engine::pool::{Next, Returned};
 use engine::table::JobId;
 
@@ -52,7 +51,7 @@ pub fn leave_pool(code: i32) {
     };
     let error = why();
     fault!("worker-quits");
-    let _ = block::finish_release(cluster);
+    let _ = job_end::finish_release(cluster);
     run::exit(cluster);
     leave_place(cluster, me, code, &error);
     fault!("place-left");
@@ -66,11 +65,11 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
         .locked(|scheduler| scheduler.begin_exit(worker, me.place.generation, party));
     if !own {
         // It was told to make room, or has just given its place on.
-        registration::give_on(cluster, me.place);
+        spawn::give_on(cluster, me.place);
         return;
     }
     fault!("exit-announced");
-    let interrupted = INTERRUPTIONS.contains(&message::sqlstate(error).unwrap_or_default());
+    let interrupted = INTERRUPTIONS.contains(&error_message::sqlstate(error).unwrap_or_default());
     let failed_start = !me.connected && !interrupted && code != 0;
     let (lane, key, lane_works) = cluster.pool().locked(|scheduler| {
         let lane = scheduler.lane_index(worker);
@@ -91,7 +90,7 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
         cluster
             .pool()
             .locked(|scheduler| scheduler.job_is_over(worker));
-        registration::fail_lane(cluster, lane, key, party.pid(), error);
+        job_end::fail_lane(cluster, lane, key, party.pid(), error);
     }
     // The place goes to whoever needs it. A start that failed although the lane works is not repeated: it would fail
     // again at once, and so without end; the lane's connected workers look after its queue.
@@ -100,7 +99,7 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
         .pool()
         .locked(|scheduler| scheduler.exit(worker, me.place.generation, party, restartable));
     if next == Some(Next::Restart) {
-        registration::give_on(cluster, me.place);
+        spawn::give_on(cluster, me.place);
     }
 }
 
@@ -128,7 +127,7 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
         Returned::Handed(worker) => ring(worker),
         Returned::Canceled(release) => {
             cluster.pool().job_ended(usage);
-            block::note_end(job, leader, release);
+            job_end::note_end(job, leader, release);
         }
     }
     trace::step(
@@ -138,5 +137,5 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
             Returned::Requeued | Returned::Handed(_) => Step::Returned,
         },
     );
-    let _ = block::finish_release(cluster);
+    let _ = job_end::finish_release(cluster);
 }

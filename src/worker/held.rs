@@ -4,7 +4,7 @@
 //! the process may keep a pointer into a job's block: what runs the job gets its text and its parameters for as long
 //! as the call lasts, and has copied whatever stays.
 
-use crate::pg::cluster::Cluster;
+use crate::cluster::attach::Cluster;
 use crate::pg::local::Local;
 use crate::worker::current;
 use crate::worker::send::Sink;

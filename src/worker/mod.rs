@@ -2,7 +2,8 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`main`] | from the postmaster's fork to the exit: report in, connect, run or sleep, leave |
+//! | [`process`] | from the postmaster's fork to the exit: report in, connect, run or sleep, leave |
+//! | [`state`] | what this process knows of itself as a worker |
 //! | [`run`] | one job, from bound to finished |
 //! | [`session`] | putting on the leader's session, taking off what the job left |
 //! | [`held`] | what the process holds of the job that it runs, as one value |
@@ -11,12 +12,13 @@
 //! | [`exit`] | what becomes of the job and the place when the process ends |
 //!
 //! A process belongs to one lane for life. It lives through errors: the shim's loop (`execute.c`) recovers
-//! and calls `main::step` again.
+//! and calls `process::step` again.
 
 pub mod current;
 pub mod exit;
 pub mod held;
-pub mod main;
+pub mod process;
 pub mod run;
 pub mod send;
 pub mod session;
+pub mod state;

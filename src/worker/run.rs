@@ -3,19 +3,21 @@
 //! The order of the steps is the engine's ([`engine::steps`]); here is what each does. An error that passes
 //! them leaves the job noted, and `main::step` fails it.
 
-use crate::pg::block::{self, Block};
-use crate::pg::cluster::{Cluster, attached};
-use crate::pg::latch::timestamp;
-use crate::pg::settings;
-use crate::pg::shim::{self, Run, guarded};
-use crate::pg::trace::{self, Step};
-use crate::worker::send::{self, Sink};
-use crate::worker::{exit, held, session};
+use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::block::Block;
+use crate::cluster::trace::Step;
+use crate::cluster::{block, job_end, trace};
+use crate::pg::process::timestamp;
+use crate::pg::shim;
+use crate::pg::shim::{Run, guarded};
+use crate::settings;
+use crate::worker::send::Sink;
+use crate::worker::{exit, held, send, session};
 use engine::job::{Delivery, End, JobWord, Release};
-use engine::message;
-use engine::steps::{self, Process, Watchers};
+use engine::steps::{Process, Watchers};
 use engine::sync::Ordering;
 use engine::table::JobId;
+use engine::{error_message, steps};
 use pgrx::pg_sys;
 
 /// Whether the process can run another job.
@@ -133,7 +135,7 @@ impl Process for Here {
 
     fn note_refusal(&self, job: JobId) {
         if let Some(block) = Block::reach(self.cluster, job) {
-            block.note_error(&message::compose(
+            block.note_error(&error_message::compose(
                 "57014",
                 "canceling statement due to user request",
                 Some("The job was canceled before it began."),
@@ -165,11 +167,11 @@ impl Process for Here {
 
     fn ending(&self, job: JobId, end: End) -> Watchers {
         block::unmap(job);
-        block::ending(self.cluster, job, end)
+        job_end::ending(self.cluster, job, end)
     }
 
     fn ended(&self, job: JobId, watchers: Watchers, release: Release) {
-        block::ended(self.cluster, job, watchers, release);
+        job_end::ended(self.cluster, job, watchers, release);
     }
 }
 
@@ -248,7 +250,7 @@ fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
     let error = if error.is_empty() {
         // SAFETY: a plain global of this process.
         let pid = unsafe { pg_sys::MyProcPid };
-        lost = message::compose(
+        lost = error_message::compose(
             "08006",
             &format!("lost connection to worker process with PID {pid}"),
             None,
@@ -262,7 +264,8 @@ fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
     }
     // Asked to exit by its canceler, or because it did not end when it was told to.
     let asked = cluster.slot(job).word.load();
-    let is_exit = message::is_fatal(error) && message::sqlstate(error) == Some(b"57P01");
+    let is_exit =
+        error_message::is_fatal(error) && error_message::sqlstate(error) == Some(b"57P01");
     if is_exit && (asked.terminate() || asked.insistent()) {
         return End::Canceled;
     }
@@ -272,8 +275,8 @@ fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
 /// How a job ended that an error has aborted. Canceled, only if the error is that of its cancel: the code is also that
 /// of a statement timeout, of somebody else's cancel, and of whatever a user raises with it.
 fn end_of(error: &[u8]) -> End {
-    let text = message::field(error, message::PRIMARY)
-        .filter(|_| message::sqlstate(error) == Some(b"57014"));
+    let text = error_message::field(error, error_message::PRIMARY)
+        .filter(|_| error_message::sqlstate(error) == Some(b"57014"));
     // SAFETY: in a message a zero byte follows the text of a field.
     let canceled = text.is_some_and(|text| unsafe { shim::pgb_is_cancel(text.as_ptr().cast()) });
     if canceled { End::Canceled } else { End::Failed }

@@ -15,22 +15,22 @@
 //! While a frame is sent, which may call the server, the outlet is out of its place; a message that comes
 //! meanwhile is kept.
 
-use crate::pg::block::Block;
-use crate::pg::cluster::{Cluster, attached};
+use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::block::Block;
+use crate::cluster::latch::ProcessLatch;
+use crate::cluster::spill::SpillFile;
 use crate::pg::error::Error;
-use crate::pg::latch::{ProcessLatch, deadlock_timeout, now, own_party, ring, waits_for_others};
 use crate::pg::local::Local;
+use crate::pg::process::{deadlock_timeout, now, own_party, ring, waits_for_others};
 use crate::pg::shim::frame;
-use crate::pg::spill::SpillFile;
 use crate::pg::text;
 use crate::worker::held;
 use engine::channel::{Outlet, Surroundings};
-use engine::memory;
-use engine::message;
-use engine::party::Party;
+use engine::process_ref::Party;
 use engine::ring::{Kind, MappedBuffer};
 use engine::table::JobId;
 use engine::wait::Micros;
+use engine::{error_message, memory};
 use pgrx::pg_guard;
 use std::collections::VecDeque;
 use std::ffi::c_char;
@@ -289,7 +289,7 @@ fn note_error(bytes: &[u8]) {
         if memory::try_reserve(error, bytes.len()).is_ok() {
             error.extend_from_slice(bytes);
         } else {
-            *error = message::fit(bytes, SHORT_ERROR, text::clip);
+            *error = error_message::fit(bytes, SHORT_ERROR, text::clip);
         }
     });
 }

@@ -13,11 +13,12 @@
 //! leader's is put on (`shim/settings.c`). In a process that has run no job yet there is mostly nothing to be
 //! taken off.
 
-use crate::pg::block::Block;
-use crate::pg::guc_state::{self, Image};
+use crate::cluster::block::Block;
+use crate::pg::guc_state::Image;
 use crate::pg::local::Local;
-use crate::pg::settings;
-use crate::pg::shim::{self, Identity, Settings, guarded};
+use crate::pg::shim::{Identity, Settings, guarded};
+use crate::pg::{guc_state, shim};
+use crate::settings;
 
 struct PutOn {
     incoming: Vec<u8>,
@@ -85,7 +86,7 @@ fn adopt(identity: &Identity, incoming: &[u8]) -> bool {
 /// Takes off what the job left. `false`: something cannot be taken off, the process must not run another
 /// job.
 pub fn take_off() -> bool {
-    crate::leader::exit::release_all();
+    crate::session::exit::release_all();
     // SAFETY: one call of the shim.
     let clean = unsafe { guarded(|| shim::pgb_reset_session()) };
     let now = Image::take();

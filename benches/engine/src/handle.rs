@@ -1,12 +1,10 @@
 //! The cookie: from a job to what SQL holds, and back to the job.
 
-use std::hint::black_box;
-
-use criterion::Criterion;
-use engine::handle::Cookie;
-use engine::job::Generation;
-
 use crate::memory::Memory;
+use criterion::Criterion;
+use engine::cookie::Cookie;
+use engine::job::Generation;
+use std::hint::black_box;
 
 pub fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("handle");

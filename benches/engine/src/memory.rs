@@ -1,13 +1,12 @@
 //! A pool in this process's memory, with one lane.
 
+use engine::job::{Begin, End, Release};
+use engine::pool::private_memory::Room;
+use engine::pool::{Doorbells, LaneKey, Next, Placement, PoolLock, Staffing, private_memory};
+use engine::process_ref::Party;
+use engine::table::{JobId, Options};
 use std::ops::Deref;
 use std::sync::Mutex;
-
-use engine::job::{Begin, End, Release};
-use engine::party::Party;
-use engine::pool::memory::{self, Room};
-use engine::pool::{Doorbells, LaneKey, Next, Placement, PoolLock, Staffing};
-use engine::table::{JobId, Options};
 
 /// Stands for the server's lightweight lock; its doorbells ring nobody.
 #[derive(Default)]
@@ -42,10 +41,10 @@ pub fn leader() -> Party {
 }
 
 /// What is in shared memory.
-pub struct Memory(memory::Memory<Lock>);
+pub struct Memory(private_memory::Memory<Lock>);
 
 impl Deref for Memory {
-    type Target = memory::Memory<Lock>;
+    type Target = private_memory::Memory<Lock>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -62,7 +61,7 @@ impl Memory {
             leaders: 4,
             roles: 1,
         };
-        Self(memory::Memory::new(room, Lock::default()))
+        Self(private_memory::Memory::new(room, Lock::default()))
     }
 
     /// A reserved job, filled in but for what the server puts into its block.

@@ -1,12 +1,10 @@
 //! A job's way through the pool, from its launch until the last hold is given up.
 
-use std::collections::VecDeque;
-
+use crate::memory::Memory;
 use criterion::{BenchmarkId, Criterion};
 use engine::job::Demand;
 use engine::pool::{Next, Placement};
-
-use crate::memory::Memory;
+use std::collections::VecDeque;
 
 pub fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("pool");

@@ -1,11 +1,10 @@
 //! The result ring: frames from a worker to a reader, through a ring of the default size.
 
+use criterion::{BenchmarkId, Criterion, Throughput};
+use engine::ring::{ALIGN, MappedBuffer, Reader, Shared, Writer};
 use std::hint::black_box;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
-
-use criterion::{BenchmarkId, Criterion, Throughput};
-use engine::ring::{ALIGN, MappedBuffer, Reader, Shared, Writer};
 
 /// `pg_background.default_queue_size`.
 const CAPACITY: usize = 64 * 1024;

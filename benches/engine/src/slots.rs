@@ -1,10 +1,9 @@
 //! The job table: claiming a slot and giving it back.
 
-use std::sync::Barrier;
-use std::time::{Duration, Instant};
-
 use criterion::Criterion;
 use engine::table::{FreeList, JobTable, Slot};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 pub fn bench(c: &mut Criterion) {
     let slots: Vec<Slot> = std::iter::repeat_with(Slot::default).take(4096).collect();

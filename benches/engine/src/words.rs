@@ -1,15 +1,13 @@
 //! The words of the wake protocol: what it costs to say that one sleeps, and to see whether anybody does.
 
-use std::cell::Cell;
-use std::hint::black_box;
-
+use crate::memory::{Memory, leader};
+use crate::ring;
 use criterion::Criterion;
 use engine::job::{End, Release};
 use engine::ring::{Reader, Shared, Writer};
 use engine::wait::{Latch, Micros, NoVigil, wait_for};
-
-use crate::memory::{Memory, leader};
-use crate::ring;
+use std::cell::Cell;
+use std::hint::black_box;
 
 /// A latch that is set when it is slept on, with a clock that stands still.
 struct Awake(Cell<u64>);

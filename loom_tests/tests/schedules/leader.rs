@@ -1,13 +1,13 @@
 //! A session that launches jobs.
 
 use crate::world::{World, once_in};
-use engine::handle::Cookie;
+use engine::cookie::Cookie;
 use engine::job::{Phase, Release};
-use engine::party::Party;
 use engine::pool::ends::Ends;
+use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
-use engine::pool::waiters::Resource;
 use engine::pool::{Leader, Limits, Placement};
+use engine::process_ref::Party;
 use engine::table::{JobId, Options};
 use engine::wait::{NoVigil, wait_for};
 use shuttle::rand::{Rng, thread_rng};

@@ -3,13 +3,13 @@
 use crate::leader::SLEEPS;
 use crate::world::{World, once_in};
 use engine::job::{Delivery, End, JobWord, Release};
-use engine::mutant;
-use engine::party::Party;
 use engine::pool::{Census, Next, Returned};
-use engine::steps::{self, Watchers};
+use engine::process_ref::Party;
+use engine::steps::Watchers;
 use engine::table::JobId;
 use engine::wait::{NoVigil, wait_for};
 use engine::worker::Activity;
+use engine::{mutant, steps};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::Ordering;

@@ -3,9 +3,9 @@
 use crate::ledger::Ledger;
 use crate::{leader, worker};
 use engine::job::{Demand, End, Phase, Release};
-use engine::party::Party;
 use engine::pool::gate::Purged;
 use engine::pool::{Canceling, Census, LaneKey, Staffing};
+use engine::process_ref::Party;
 use engine::table::JobId;
 use loom_tests::memory::Memory;
 use shuttle::rand::{Rng, thread_rng};

@@ -13,7 +13,7 @@
 
 use super::{Leader, Ordering, Pool, PoolLock, Scheduler};
 use crate::job::Phase;
-use crate::party::Party;
+use crate::process_ref::Party;
 use crate::sync::AtomicU64;
 use crate::table::{JobId, Slot};
 use crate::wait::Micros;

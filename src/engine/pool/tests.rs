@@ -4,8 +4,8 @@ use super::*;
 use crate::job::{Begin, Demand, End, Phase};
 use crate::table::Options;
 
+mod handoff;
 mod model;
-mod soon;
 
 /// The tests are sequential: there is nobody to keep out. Keeps whom the pool rang.
 #[derive(Default)]
@@ -48,11 +48,11 @@ const C: LaneKey = LaneKey {
     role: 10,
 };
 
-type Memory = memory::Memory<Unlocked>;
+type Memory = private_memory::Memory<Unlocked>;
 
 impl Memory {
     fn with_room(jobs: usize, lanes: usize, workers: usize) -> Self {
-        let room = memory::Room {
+        let room = private_memory::Room {
             jobs,
             lanes,
             workers,

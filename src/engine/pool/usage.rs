@@ -40,7 +40,7 @@
 //! takes the entry over for another role wakes the watcher: the job's end may not find it there any more.
 
 use super::{Pool, PoolLock, Queue, Resource, Scheduler, load};
-use crate::party::Party;
+use crate::process_ref::Party;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A login role in shared memory. See the module documentation.

@@ -10,7 +10,7 @@
 //! saves a job that nobody looks for.
 
 use super::*;
-use crate::pool::soon::Awake;
+use crate::pool::handoff::Awake;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 

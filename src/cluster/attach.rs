@@ -1,0 +1,251 @@
+//! What the processes of the cluster share, and this process's handle on it.
+//!
+//! * The **root**, a few hundred bytes in main shared memory, found or made under the server's own lock.
+//!   Its name carries the layout version, so two libraries of different layout never meet.
+//! * The **control segment**: job table, lanes, workers, sessions. One dynamic segment, pinned, made on first use.
+//! * The **arena**: one pinned area for what comes in all sizes.
+//! * **Segments** of their own for what is larger than [`LARGE`](crate::cluster::layout::LARGE): the area never gives back what it has grown to.
+//!
+//! A crash of the server takes all of it away, and every process with it; so a process may keep what it
+//! attached for as long as it lives.
+
+use crate::cluster::layout::{
+    Control, ROOT_NAME, Root, SharedLock, half_of, initialize_control, initialize_root,
+    memory_limit_for, parts,
+};
+use crate::pg::error::Error;
+use crate::pg::local::Local;
+use crate::pg::shim::guarded;
+use crate::pg::{exit, shim, wait_event};
+use crate::settings;
+use crate::settings::published;
+use engine::pool::{Doorbells, Pool, PoolLock};
+use engine::process_ref::Party;
+use engine::sync::{AtomicU32, AtomicU64, Ordering};
+use engine::table::{JobId, JobTable, Slot};
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY;
+
+/// The pool lock: an LWLock. The server lets go of it when an error passes; nothing that holds it throws.
+pub struct PoolLwLock(&'static SharedLock);
+
+impl Doorbells for PoolLwLock {
+    fn ring(&self, party: Party) {
+        crate::pg::process::ring(party);
+    }
+}
+
+impl PoolLock for PoolLwLock {
+    fn with<R>(&self, body: impl FnOnce() -> R) -> R {
+        // SAFETY: the lock lives in main shared memory for as long as the process is attached to it.
+        // Holding it holds off interrupts, so `body` cannot be jumped out of.
+        unsafe { pg_sys::LWLockAcquire(self.0.get(), pg_sys::LWLockMode::LW_EXCLUSIVE) };
+        let result = body();
+        // SAFETY: acquired above.
+        unsafe { pg_sys::LWLockRelease(self.0.get()) };
+        result
+    }
+
+    /// As an error it would let go of the lock, and all would go on with the lists as they are. The server makes them
+    /// anew.
+    fn broken(&self, why: &str) {
+        // SAFETY: does not return.
+        unsafe { shim::pgb_panic(why.as_ptr().cast(), why.len()) }
+    }
+}
+
+/// This process's handle on what the cluster shares.
+pub struct Cluster {
+    pub(super) root: &'static Root,
+    pub(super) pool: Pool<'static, PoolLwLock>,
+    pub(super) area: *mut pg_sys::dsa_area,
+    workers: u32,
+}
+
+// SAFETY: used on the main thread only, like everything here (see `Local`).
+unsafe impl Sync for Cluster {}
+
+// SAFETY: as above.
+unsafe impl Send for Cluster {}
+
+static ATTACHED: Local<Option<&'static Cluster>> = Local::new(None);
+
+/// The cluster's shared state, attached (and made) on first use.
+///
+/// # Errors
+/// 53200 when shared memory is exhausted; the server's own error when main shared memory is.
+pub fn cluster() -> Result<&'static Cluster, Error> {
+    match ATTACHED.get() {
+        Some(cluster) => Ok(cluster),
+        None => attach(),
+    }
+}
+
+/// As [`cluster`], but only if this process is attached already.
+pub fn attached() -> Option<&'static Cluster> {
+    ATTACHED.get()
+}
+
+fn attach() -> Result<&'static Cluster, Error> {
+    exit::register();
+    wait_event::define();
+    // SAFETY: the root stays where it is until the server ends; `initialize_root` keeps its contract.
+    let root = unsafe {
+        guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
+            .cast::<Root>()
+    };
+    // SAFETY: as above. The control segment is never taken away, so whoever will make it sees 0 here.
+    if unsafe { (*root).control.load(Ordering::Relaxed) } == 0 {
+        settings::define();
+    }
+    // SAFETY: the tranche was set before anyone could see the root. What is palloc'ed or mapped here must
+    // outlive the transaction: hence the top memory context, and the pins.
+    unsafe {
+        pg_sys::LWLockRegisterTranche((*root).tranche, c"pg_background".as_ptr());
+        let context = pg_sys::CurrentMemoryContext;
+        pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
+        pg_sys::LWLockAcquire((*root).create_lock.get(), pg_sys::LWLockMode::LW_EXCLUSIVE);
+        let attached = attach_segments(root);
+        pg_sys::LWLockRelease((*root).create_lock.get());
+        pg_sys::CurrentMemoryContext = context;
+        let cluster: &'static Cluster = Box::leak(Box::new(attached?));
+        published::attached(&cluster.root.board);
+        ATTACHED.set(Some(cluster));
+        Ok(cluster)
+    }
+}
+
+fn out_of_shared_memory() -> Error {
+    Error::new(
+        ERRCODE_OUT_OF_MEMORY,
+        "out of shared memory for background jobs",
+    )
+    .hint("Free dynamic shared memory, or lower pg_background.max_jobs.")
+}
+
+/// # Safety
+/// With `create_lock` held, in the top memory context.
+unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
+    // SAFETY: the caller holds the lock, so no one else makes or reads the handles. An error thrown by the
+    // server lets go of the lock; a segment made before it is not pinned yet and goes with its owner.
+    unsafe {
+        let control = (*root).control.load(Ordering::Relaxed);
+        let fresh = control == 0;
+        let jobs = settings::max_jobs();
+        let workers = pg_sys::max_worker_processes as usize;
+        let leaders = (*pg_sys::ProcGlobal).allProcCount as usize;
+        let segment = if fresh {
+            pg_sys::dsm_create(Control::size(jobs, workers, leaders), 0)
+        } else {
+            pg_sys::dsm_attach(control)
+        };
+        if segment.is_null() {
+            return Err(out_of_shared_memory());
+        }
+        let control = pg_sys::dsm_segment_address(segment).cast::<Control>();
+        fault!("control-mapped");
+
+        let area = if fresh {
+            let tranche = (*root).tranche;
+            let limit = memory_limit_for(jobs);
+            let area_size = &raw mut (*root).area_size;
+            let area =
+                guarded(|| shim::pgb_create_area(tranche, half_of(limit) as usize, area_size));
+            pg_sys::dsa_pin_mapping(area);
+            (*root).arena_limit.store(half_of(limit), Ordering::Relaxed);
+            initialize_control(control, jobs, workers, leaders);
+            fault!("segments-made");
+            pg_sys::dsa_pin(area);
+            pg_sys::dsm_pin_segment(segment);
+            (*root).arena = pg_sys::dsa_get_handle(area);
+            let handle = pg_sys::dsm_segment_handle(segment);
+            (*root).control.store(handle, Ordering::Relaxed);
+            area
+        } else {
+            let area = pg_sys::dsa_attach((*root).arena);
+            pg_sys::dsa_pin_mapping(area);
+            area
+        };
+        fault!("segments-mapped");
+        // Last: an error above unmaps the segment, so that the session can attach it another time.
+        pg_sys::dsm_pin_mapping(segment);
+
+        let parts = parts(control);
+        let control = &*control;
+        let lock = Box::leak(Box::new(PoolLwLock(&(*root).pool_lock)));
+        let table = JobTable::new(parts.slots, &control.free);
+        if fresh {
+            table.initialize();
+        }
+        Ok(Cluster {
+            root: &*root,
+            pool: Pool::new(
+                table,
+                parts.lanes,
+                parts.workers,
+                parts.leaders,
+                parts.usages,
+                &control.totals,
+                lock,
+            ),
+            area,
+            workers: control.workers,
+        })
+    }
+}
+
+impl Cluster {
+    /// Lanes, workers, jobs.
+    pub fn pool(&self) -> &Pool<'static, PoolLwLock> {
+        &self.pool
+    }
+
+    /// The job table.
+    pub fn jobs(&self) -> JobTable<'static> {
+        self.pool.jobs()
+    }
+
+    /// A job's slot.
+    pub fn slot(&self, job: JobId) -> &'static Slot {
+        self.jobs().slot(job.index)
+    }
+
+    /// How many processors there are.
+    pub fn processors(&self) -> u32 {
+        self.root.processors
+    }
+
+    /// How many idle workers spin now.
+    pub fn idle_spinning(&self) -> &'static AtomicU32 {
+        &self.root.idle_spinning
+    }
+
+    /// Places for workers that there are, whatever the settings allow.
+    pub fn places(&self) -> usize {
+        self.workers as usize
+    }
+
+    /// A number that no spill file has had since the server started.
+    pub fn next_spill_number(&self) -> u64 {
+        self.root.spill_number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many spill files there are.
+    pub fn spill_files(&self) -> &'static AtomicU64 {
+        &self.root.spill_files
+    }
+
+    /// How many bytes are in them.
+    pub fn spill_bytes(&self) -> &'static AtomicU64 {
+        &self.root.spill_bytes
+    }
+
+    /// Workers in all lanes at most. By default a quarter of the server's places stays free for parallel queries,
+    /// logical replication and others.
+    pub fn worker_cap(&self) -> u32 {
+        let default = (self.workers - self.workers / 4).max(1);
+        settings::max_pool_workers()
+            .unwrap_or(default)
+            .min(self.workers)
+    }
+}

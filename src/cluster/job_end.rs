@@ -1,0 +1,181 @@
+//! The end of a job: who is told, and who frees what it owned.
+//!
+//! Whoever ends a job does it in three steps: what belongs to the end is noted ([`ending`]), the word says so
+//! (`finish`), and the leader is woken, or the job is freed if nobody else holds it ([`ended`]). The last one out notes
+//! the job ([`note_release`]) before it frees it ([`finish_release`]), so that an exit in the middle goes on with it.
+//!
+//! A job whose memory is out of reach in this process is left behind, for the next launch in the cluster to free
+//! ([`release_left_behind`]). Jobs of a lane for which no process can be started are failed here, too ([`fail_lane`]).
+
+use crate::cluster::attach::Cluster;
+use crate::cluster::block::Block;
+use crate::cluster::trace;
+use crate::cluster::trace::Step;
+use crate::pg::error::Error;
+use crate::pg::local::Local;
+use crate::pg::process::{ring, timestamp};
+use engine::error_message;
+use engine::job::{End, Release};
+use engine::pool::LaneKey;
+use engine::process_ref::Party;
+use engine::steps::Watchers;
+use engine::sync::Ordering;
+use engine::table::JobId;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
+
+/// Frees the block of a reservation, if it has one. Only by the process that allocated it, which has it mapped.
+pub fn release_reserved(cluster: &'static Cluster, job: JobId) {
+    if cluster.slot(job).block.load(Ordering::Relaxed) != 0 {
+        Block::of(cluster, job).deallocate();
+    }
+}
+
+/// A job is about to be seen as finished, and is still noted as the caller's to end. Returns whom to wake then. Does not
+/// throw, but may end the process.
+pub fn ending(cluster: &'static Cluster, job: JobId, end: End) -> Watchers {
+    let slot = cluster.slot(job);
+    slot.finished_at
+        .store(timestamp().cast_unsigned(), Ordering::Relaxed);
+    trace::step(job, Step::Ended(end));
+    Watchers {
+        leader: slot.leader(),
+        usage: slot.usage(),
+    }
+}
+
+/// A job has finished. Wakes those who wait for that, or frees what the job owned. Does not throw.
+pub fn ended(cluster: &'static Cluster, job: JobId, watchers: Watchers, release_now: Release) {
+    let Watchers { leader, usage } = watchers;
+    cluster.pool().job_ended(usage);
+    fault!("job-finished");
+    note_end(job, leader, release_now);
+    let _ = finish_release(cluster);
+}
+
+/// A job has ended: wakes its leader, if that waits; the last one out notes that the job is to be released
+/// ([`note_release`]). Does not throw.
+pub fn note_end(job: JobId, leader: Option<Party>, release: Release) {
+    match release {
+        Release::Held { watched: true } => {
+            if let Some(leader) = leader {
+                ring(leader);
+            }
+        }
+        Release::Held { watched: false } | Release::Stale => {}
+        Release::LastOut => note_release(job),
+    }
+}
+
+/// A job that this process frees.
+#[derive(Clone, Copy)]
+struct Releasing {
+    job: JobId,
+    /// It had been left behind.
+    again: bool,
+}
+
+/// The job that this process releases now, or next.
+static RELEASING: Local<Option<Releasing>> = Local::new(None);
+
+/// The job is this process's to release, with [`finish_release`], also if it exits before. Only by the one that was
+/// told `LastOut`.
+pub fn note_release(job: JobId) {
+    RELEASING.set(Some(Releasing { job, again: false }));
+}
+
+/// Releases the job that is noted, if one is: frees what it owned, and its slot, or what an exit that was cut short has
+/// left of that. `false`: it was left behind, because its memory is out of reach. Does not throw.
+pub fn finish_release(cluster: &'static Cluster) -> bool {
+    let Some(Releasing { job, again }) = RELEASING.get() else {
+        return true;
+    };
+    fault!("release-begun");
+    cluster.pool().count_end(job);
+    // 0: its memory is freed already.
+    let is_there = cluster.slot(job).block.load(Ordering::Relaxed) != 0;
+    let block = is_there.then(|| Block::reach(cluster, job)).flatten();
+    let is_out_of_reach = is_there && block.is_none();
+    if let Some(block) = block {
+        block.deallocate();
+    }
+    fault!("block-freed");
+    if !is_out_of_reach {
+        trace::step(job, Step::Freed);
+    }
+    RELEASING.set(None);
+    if is_out_of_reach && again {
+        cluster.pool().leave_again(job);
+    } else if is_out_of_reach {
+        cluster.pool().leave_behind(job);
+    } else {
+        cluster.pool().free(job);
+    }
+    !is_out_of_reach
+}
+
+/// Releases what others have left behind, until one is out of reach here too.
+pub fn release_left_behind(cluster: &'static Cluster) {
+    let mut goes_on = true;
+    while goes_on && let Some(job) = cluster.pool().take_left_behind() {
+        RELEASING.set(Some(Releasing { job, again: true }));
+        goes_on = finish_release(cluster);
+    }
+}
+
+/// A worker's process ended before it reported in.
+pub fn not_started() -> Error {
+    Error::new(
+        ERRCODE_CONNECTION_FAILURE,
+        "background worker process could not be started",
+    )
+    .detail("It ended before it could take a job; the server log says why.")
+    .hint("If the library of the extension was replaced, reconnect.")
+}
+
+/// The same, of a queued job.
+pub fn not_started_message() -> Vec<u8> {
+    let error = not_started();
+    error_message::compose("08006", &error.message, Some(NOT_STARTED_DETAIL))
+}
+
+/// What the error of a queued job says, which has no hint.
+const NOT_STARTED_DETAIL: &str = "It ended before it could take a job; the server log says why. If the library of the extension was replaced, reconnect.";
+
+/// A job that this process has taken to fail it, and has not yet.
+static FAILING: Local<Option<JobId>> = Local::new(None);
+
+/// Fails every queued job of a lane for which no process can be started, as long as nobody in it has connected. `key`: the
+/// lane that is meant. `pid`: the process that could not,
+/// 0 for none. Does not throw.
+pub fn fail_lane(cluster: &'static Cluster, lane: u32, key: LaneKey, pid: u32, error: &[u8]) {
+    let next = || {
+        FAILING.get().or_else(|| {
+            cluster
+                .pool()
+                .locked(|scheduler| scheduler.take_to_fail(lane, key, pid))
+        })
+    };
+    while let Some(job) = next() {
+        FAILING.set(Some(job));
+        fault!("job-taken-to-fail");
+        fail_taken(cluster, job, error);
+    }
+}
+
+fn fail_taken(cluster: &'static Cluster, job: JobId, error: &[u8]) {
+    if let Some(block) = Block::reach(cluster, job) {
+        block.note_error(error);
+    }
+    let watchers = ending(cluster, job, End::Failed);
+    FAILING.set(None);
+    let release = cluster.slot(job).word.finish(job.generation, End::Failed);
+    ended(cluster, job, watchers, release);
+}
+
+/// At the exit of a session: a job that it has taken to fail it, and was kept from by what ended the process (a line in
+/// the log), is nobody else's. Does not throw.
+pub fn finish_failing(cluster: &'static Cluster) {
+    if let Some(job) = FAILING.get() {
+        fail_taken(cluster, job, &not_started_message());
+    }
+}

@@ -1,0 +1,244 @@
+//! How shared memory is laid out, and how large its parts are.
+//!
+//! | field of the root | written by | when |
+//! |---|---|---|
+//! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
+//! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before. `control` last, and read also without the lock: whoever finds it has all else |
+//! | `idle_spinning` | everyone | counts the idle workers that spin now |
+//! | `spill_number` | everyone | grows with every spill file |
+//! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
+//! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment of the arena |
+//! | `segment_bytes`, `segments` | everyone | counts the segments of their own; claimed before one is made |
+//! | `board` | processes that have read the configuration | what it says of a few settings ([`crate::settings::published`]) |
+//! | `arena_limit` | everyone | what the arena has been told of `pg_background.max_memory` |
+//! | `area_size` | who makes the segments | where the arena says how large it is |
+
+use crate::settings;
+use crate::settings::published::Board;
+use engine::block_ref::ARENA_SEGMENTS;
+use engine::pool::usage::Usage;
+use engine::pool::{Lane, Leader, Totals, Worker};
+use engine::sync::{AtomicU32, AtomicU64};
+use engine::table::{FreeList, Slot};
+use pgrx::pg_sys;
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_void};
+
+/// Name of the root: the number is the version of everything laid out in shared memory. A change of any
+/// structure there, or of what a worker is given, takes a new one; [`WORKER_ENTRY`] likewise.
+pub(super) const ROOT_NAME: &CStr = c"pg_background 3 layout 3";
+
+/// Name of the workers' entry function, with the layout version: after an upgrade of the library a
+/// session that still has the old one cannot start a worker that speaks another layout.
+pub const WORKER_ENTRY: &CStr = c"pg_background_worker_layout_3";
+
+/// Lanes with jobs or workers at a time. A lane without either makes room for another.
+pub(super) const LANES: usize = 1024;
+
+/// Login roles with jobs at a time; each has a lane at least.
+pub(super) const ROLES: usize = LANES;
+
+#[repr(C)]
+pub(super) struct Root {
+    pub(super) create_lock: SharedLock,
+    pub(super) pool_lock: SharedLock,
+    pub(super) tranche: i32,
+    pub(super) control: AtomicU32,
+    pub(super) arena: u32,
+    pub(super) idle_spinning: AtomicU32,
+    pub(super) processors: u32,
+    pub(super) spill_number: AtomicU64,
+    pub(super) spill_files: AtomicU64,
+    pub(super) spill_bytes: AtomicU64,
+    pub(super) arena_bytes: AtomicU64,
+    pub(super) segment_bytes: AtomicU64,
+    pub(super) segments: AtomicU32,
+    pub(super) board: Board,
+    pub(super) arena_limit: AtomicU64,
+    pub(super) area_size: usize,
+    pub(super) blocks: [AtomicU32; ARENA_SEGMENTS],
+}
+
+/// What is larger has a segment of its own. The server has 64 segments and 5 for each connection, some 600 with the
+/// default of 100 connections, and needs one for each parallel query. With segments from this size on, the default
+/// `max_memory` is used up by 80 of them.
+pub const LARGE: usize = 4 * 1024 * 1024;
+
+/// What a segment's size is counted in: pages of the system.
+pub(super) const PAGE: u64 = 4096;
+
+/// Memory for each slot of the job table, in the default limit. A job with a default request and result queue has
+/// a block of less than 80 kB; so the arena's half is enough for a full table of them.
+pub(super) const MEMORY_PER_JOB: u64 = 160 * 1024;
+
+/// The least default limit: with half of it a job can have the largest result queue, 256 MB.
+pub(super) const LEAST_MEMORY: u64 = 640 * 1024 * 1024;
+
+/// The server's slack for libraries that are not preloaded is small and shared with others.
+pub(super) const ROOT_LIMIT: usize = 16 * 1024;
+
+static_assertions::const_assert!(size_of::<Root>() <= ROOT_LIMIT);
+
+// Others change what is in it while there is a reference to it; what has no cell around it the compiler may take for
+// unchanged.
+static_assertions::assert_not_impl_any!(SharedLock: std::panic::RefUnwindSafe);
+
+static_assertions::const_assert_eq!(size_of::<SharedLock>(), size_of::<pg_sys::LWLock>());
+
+/// First bytes of the control segment.
+#[repr(C, align(64))]
+pub(super) struct Control {
+    pub(super) jobs: u32,
+    pub(super) lanes: u32,
+    pub(super) workers: u32,
+    pub(super) leaders: u32,
+    pub(super) roles: u32,
+    pub(super) free: FreeList,
+    pub(super) totals: Totals,
+}
+
+// What other processes map must look the same to all of them.
+static_assertions::const_assert_eq!(size_of::<Slot>() % 64, 0);
+
+static_assertions::const_assert!(size_of::<Slot>() <= 512);
+
+static_assertions::const_assert_eq!(size_of::<Lane>(), 64);
+
+static_assertions::const_assert_eq!(size_of::<Worker>(), 64);
+
+static_assertions::const_assert_eq!(size_of::<Leader>(), 128);
+
+static_assertions::const_assert_eq!(size_of::<Usage>(), 64);
+
+static_assertions::const_assert_eq!(size_of::<FreeList>(), 64);
+
+static_assertions::const_assert_eq!(size_of::<Totals>(), 64);
+
+static_assertions::const_assert_eq!(size_of::<Control>(), 192);
+
+static_assertions::const_assert_eq!(size_of::<engine::job::JobWord>(), 8);
+
+static_assertions::const_assert_eq!(size_of::<engine::worker::WorkerWord>(), 8);
+
+impl Control {
+    pub(super) fn size(jobs: usize, workers: usize, leaders: usize) -> usize {
+        size_of::<Self>()
+            + jobs * size_of::<Slot>()
+            + LANES * size_of::<Lane>()
+            + workers * size_of::<Worker>()
+            + leaders * size_of::<Leader>()
+            + ROLES * size_of::<Usage>()
+    }
+}
+
+/// A lock in shared memory. The server changes it while others have references to what it is part of.
+#[repr(transparent)]
+pub(super) struct SharedLock(UnsafeCell<pg_sys::LWLock>);
+
+// SAFETY: only the server's functions look into it, which are made for that.
+unsafe impl Sync for SharedLock {}
+
+impl SharedLock {
+    pub(super) fn get(&self) -> *mut pg_sys::LWLock {
+        self.0.get()
+    }
+}
+
+pub(super) unsafe extern "C-unwind" fn initialize_root(root: *mut c_void) {
+    let root = root.cast::<Root>();
+    // SAFETY: fresh memory of the root's size that nobody else sees yet; none of the calls throws.
+    unsafe {
+        let tranche = pg_sys::LWLockNewTrancheId();
+        (*root).tranche = tranche;
+        // Once for all processes: finding out takes a dozen system calls.
+        (*root).processors =
+            std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        pg_sys::LWLockInitialize((*root).create_lock.get(), tranche);
+        pg_sys::LWLockInitialize((*root).pool_lock.get(), tranche);
+    }
+}
+
+/// # Safety
+/// `control` points at a fresh segment of the right size.
+pub(super) unsafe fn initialize_control(
+    control: *mut Control,
+    jobs: usize,
+    workers: usize,
+    leaders: usize,
+) {
+    // SAFETY: by the caller; nobody else has the segment's handle yet.
+    unsafe {
+        control.write(Control {
+            jobs: jobs as u32,
+            lanes: LANES as u32,
+            workers: workers as u32,
+            leaders: leaders as u32,
+            roles: ROLES as u32,
+            free: FreeList::default(),
+            totals: Totals::default(),
+        });
+        let slots = control.add(1).cast::<Slot>();
+        for index in 0..jobs {
+            slots.add(index).write(Slot::default());
+        }
+        let lanes = slots.add(jobs).cast::<Lane>();
+        for index in 0..LANES {
+            lanes.add(index).write(Lane::default());
+        }
+        let places = lanes.add(LANES).cast::<Worker>();
+        for index in 0..workers {
+            places.add(index).write(Worker::default());
+        }
+        let entries = places.add(workers).cast::<Leader>();
+        for index in 0..leaders {
+            entries.add(index).write(Leader::default());
+        }
+        let usages = entries.add(leaders).cast::<Usage>();
+        for index in 0..ROLES {
+            usages.add(index).write(Usage::default());
+        }
+    }
+}
+
+/// What the control segment has behind its head.
+pub(super) struct Parts {
+    pub(super) slots: &'static [Slot],
+    pub(super) lanes: &'static [Lane],
+    pub(super) workers: &'static [Worker],
+    pub(super) leaders: &'static [Leader],
+    pub(super) usages: &'static [Usage],
+}
+
+/// # Safety
+/// `control` points at an initialized control segment whose mapping is pinned.
+pub(super) unsafe fn parts(control: *const Control) -> Parts {
+    // SAFETY: laid out by `initialize_control`; only atomics inside, so shared references are sound while
+    // other processes write.
+    unsafe {
+        let slots = control.add(1).cast::<Slot>();
+        let lanes = slots.add((*control).jobs as usize).cast::<Lane>();
+        let workers = lanes.add((*control).lanes as usize).cast::<Worker>();
+        let leaders = workers.add((*control).workers as usize).cast::<Leader>();
+        let usages = leaders.add((*control).leaders as usize).cast::<Usage>();
+        Parts {
+            slots: std::slice::from_raw_parts(slots, (*control).jobs as usize),
+            lanes: std::slice::from_raw_parts(lanes, (*control).lanes as usize),
+            workers: std::slice::from_raw_parts(workers, (*control).workers as usize),
+            leaders: std::slice::from_raw_parts(leaders, (*control).leaders as usize),
+            usages: std::slice::from_raw_parts(usages, (*control).roles as usize),
+        }
+    }
+}
+
+/// `pg_background.max_memory` as this process knows it, with so many slots in the job table; bytes.
+pub(super) fn memory_limit_for(jobs: usize) -> u64 {
+    settings::max_memory().map_or_else(
+        || (jobs as u64 * MEMORY_PER_JOB).max(LEAST_MEMORY),
+        |limit| limit as u64,
+    )
+}
+
+/// Of the limit: for the arena, and as much for segments.
+pub(super) fn half_of(limit: u64) -> u64 {
+    limit / 2
+}

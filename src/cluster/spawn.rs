@@ -1,0 +1,431 @@
+//! Asking the postmaster for worker processes.
+//!
+//! Each registration is for one process: the postmaster never starts it again (`BGW_NEVER_RESTART`), whatever becomes
+//! of it and whoever is there to see. A place that is given to a fresh process is registered anew, by the process
+//! that leaves it ([`give_on`]).
+//!
+//! **Who watches.** How the postmaster calls the process is in the place, in shared memory, until the process reports
+//! in: so every session can ask what has become of it ([`settle`]), and one that waits for a job of the lane does.
+//! The postmaster wakes who has registered the process when it starts or ends. A process that does not come up (the
+//! server cannot fork, the library was removed or replaced) loses its place. If it did run, or the library is not
+//! what it was, another would end likewise: the lane's jobs fail with an error that says so. Otherwise they stay
+//! queued, and whoever waits for one of them tries again, at the intervals of the liveness net.
+//!
+//! A session that exits, and a process that gives its place on, wait until what they have registered has reported in:
+//! nobody else may be there to look.
+//!
+//! **The server's table is full** as long as a process that leaves has its own entry in it. It gives the place back
+//! then and exits, after it has told a leader that waits ([`Scheduler::pass_on`]), which tries again within
+//! milliseconds. If there is neither a leader that waits nor another worker, it stays for a moment and tries itself.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as there are places for workers"
+)]
+
+use crate::cluster::attach::Cluster;
+use crate::cluster::job_end::{fail_lane, not_started_message};
+use crate::cluster::latch::ProcessLatch;
+use crate::cluster::layout::WORKER_ENTRY;
+use crate::pg::library::LIBRARY;
+use crate::pg::local::Local;
+use crate::pg::process::{own_party, ring};
+use crate::pg::{exit, process, shim};
+use engine::pool::{
+    LaneKey, Limits, OnItsWay, Placement, Registration, START_LIMIT, Scheduler, Staffing,
+};
+use engine::table::JobId;
+use engine::wait::{Latch, Micros, NoVigil, Vigil, wait_for};
+use pgrx::pg_sys;
+use std::ffi::{CStr, c_char, c_int};
+
+/// What is registered with the postmaster: place and generation in one Datum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Index of the place.
+    pub worker: u32,
+    /// Its generation.
+    pub generation: u32,
+}
+
+impl Place {
+    fn to_datum(self) -> pg_sys::Datum {
+        pg_sys::Datum::from((u64::from(self.worker) << 32) | u64::from(self.generation))
+    }
+
+    /// From the argument of the worker's entry function.
+    pub fn from_datum(datum: pg_sys::Datum) -> Self {
+        let bits = datum.value() as u64;
+        Self {
+            worker: (bits >> 32) as u32,
+            generation: bits as u32,
+        }
+    }
+}
+
+/// What the server's opaque handle is, from 14 on: it can be kept where all processes find it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Handle {
+    slot: c_int,
+    generation: u64,
+}
+
+impl Handle {
+    fn of(registration: Registration) -> Self {
+        Self {
+            slot: registration.slot as c_int,
+            generation: registration.generation,
+        }
+    }
+
+    /// # Safety
+    /// `handle` is one that the server has made.
+    unsafe fn read(handle: *mut pg_sys::BackgroundWorkerHandle) -> Registration {
+        // SAFETY: by the caller, and as `Handle` says.
+        let Self { slot, generation } = unsafe { *handle.cast::<Self>() };
+        Registration {
+            slot: slot.cast_unsigned(),
+            generation,
+        }
+    }
+
+    fn as_server(&mut self) -> *mut pg_sys::BackgroundWorkerHandle {
+        (&raw mut *self).cast()
+    }
+}
+
+/// Whether this process has registered one that may not have reported in.
+static REGISTERED: Local<bool> = Local::new(false);
+
+fn fill<const N: usize>(into: &mut [c_char; N], text: &CStr) {
+    let bytes = text.to_bytes_with_nul();
+    for (place, &byte) in into.iter_mut().zip(bytes) {
+        *place = byte as c_char;
+    }
+}
+
+/// Registers a process for `place`, which waits for one. `false`: the postmaster has no room.
+fn register(cluster: &'static Cluster, place: Place) -> bool {
+    let Place { worker, generation } = place;
+    let own = own_party();
+    let begun = cluster
+        .pool()
+        .locked(|scheduler| scheduler.begin_registration(worker, generation, own));
+    if !begun {
+        return true;
+    }
+    // SAFETY: all-zero is a valid value of this plain C struct.
+    let mut request: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
+    fill(&mut request.bgw_name, c"pg_background");
+    fill(&mut request.bgw_type, c"pg_background");
+    fill(&mut request.bgw_library_name, LIBRARY);
+    fill(&mut request.bgw_function_name, WORKER_ENTRY);
+    request.bgw_flags =
+        (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
+    request.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState;
+    request.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
+    request.bgw_main_arg = place.to_datum();
+    // SAFETY: a plain global of this process.
+    request.bgw_notify_pid = unsafe { pg_sys::MyProcPid };
+    // SAFETY: called outside the pool lock; the handle is the server's and nobody else's.
+    let registration = unsafe {
+        let mut handle = std::ptr::null_mut();
+        let registered = pg_sys::RegisterDynamicBackgroundWorker(&raw mut request, &raw mut handle);
+        fault!("place-registered");
+        registered.then(|| {
+            let registration = Handle::read(handle);
+            pg_sys::pfree(handle.cast());
+            registration
+        })
+    };
+    let Some(registration) = registration else {
+        return false;
+    };
+    REGISTERED.set(true);
+    let now = process::now();
+    cluster
+        .pool()
+        .locked(|scheduler| scheduler.registered(worker, generation, own, registration, now));
+    true
+}
+
+/// Whether every short lane has workers on their way.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Staffed {
+    /// Yes.
+    Enough,
+    /// No: every place is taken by a worker that has work, or by others.
+    Full,
+}
+
+/// Carries out what [`Scheduler::staff`] finds, until there is no more to do. `first` is what it found
+/// already, if it was asked.
+pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> Staffed {
+    settle(cluster);
+    let cap = cluster.worker_cap();
+    let mut can_start = true;
+    let mut next = first;
+    loop {
+        let staffing = next.take().unwrap_or_else(|| {
+            let now = process::now();
+            cluster
+                .pool()
+                .locked(|scheduler| scheduler.staff(lane, cap, can_start, now))
+        });
+        match staffing {
+            Staffing::Enough => return Staffed::Enough,
+            Staffing::Full => return Staffed::Full,
+            Staffing::Recycle(party) => ring(party),
+            Staffing::Start { worker, generation } => {
+                let claim = Claim {
+                    cluster,
+                    place: Place { worker, generation },
+                };
+                fault!("place-claimed");
+                if register(cluster, claim.place) {
+                    std::mem::forget(claim);
+                } else {
+                    can_start = false;
+                }
+            }
+        }
+    }
+}
+
+/// Has the postmaster look once more whether a process is to be started: it may have missed that one ended
+/// whose place is to be taken by another. For the liveness net only.
+pub fn nudge() {
+    // SAFETY: sends a signal to the postmaster.
+    unsafe { shim::pgb_nudge_postmaster() };
+}
+
+/// A claimed place for which no process is registered yet; given back unless forgotten. Interrupts are
+/// processed nowhere between the claim and the registration, so unwinding is the only other way out.
+struct Claim {
+    cluster: &'static Cluster,
+    place: Place,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let Place { worker, generation } = self.place;
+        let _ = self
+            .cluster
+            .pool()
+            .locked(|scheduler| scheduler.start_failed(worker, generation));
+    }
+}
+
+/// Starts workers of the lane `key` until `wanted` are idle or on their way, as far as there are places.
+/// Returns how many there are.
+pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_workers: u32) -> u32 {
+    settle(cluster);
+    let cap = cluster.worker_cap();
+    loop {
+        let now = process::now();
+        let (ready, place) = cluster
+            .pool()
+            .locked(|scheduler| scheduler.prewarm(key, wanted, lane_workers, cap, now));
+        let Some((worker, generation)) = place else {
+            return ready;
+        };
+        let claim = Claim {
+            cluster,
+            place: Place { worker, generation },
+        };
+        if !register(cluster, claim.place) {
+            return ready;
+        }
+        std::mem::forget(claim);
+    }
+}
+
+/// Places a reserved job in its lane and, if it has to wait there, finds the first thing to do about it.
+/// `limits`: what its session allows.
+pub fn place(
+    scheduler: &mut Scheduler<'_>,
+    cluster: &'static Cluster,
+    job: JobId,
+    key: LaneKey,
+    hint: u32,
+    limits: Limits,
+    now: Micros,
+) -> (Placement, u32, Option<Staffing>) {
+    let (placement, lane) = scheduler.place(job, key, hint, limits);
+    fault!("job-placed");
+    let staffing = (placement == Placement::Queued)
+        .then(|| scheduler.staff(lane, cluster.worker_cap(), true, now));
+    (placement, lane, staffing)
+}
+
+/// Asks what has become of the process that a place awaits, if one is registered. One that will not report in loses
+/// the place; the jobs of its lane fail if another would not come up either. Does not throw.
+fn settle_place(cluster: &'static Cluster, worker: u32) {
+    if !cluster.pool().worker(worker).has_one_on_its_way() {
+        return;
+    }
+    let found = cluster
+        .pool()
+        .locked(|scheduler| scheduler.on_its_way(worker));
+    let Some(found) = found else {
+        return;
+    };
+    let mut handle = Handle::of(found.registration);
+    let mut pid = 0;
+    // SAFETY: as the server has made it; the call throws nothing.
+    let status = unsafe { pg_sys::GetBackgroundWorkerPid(handle.as_server(), &raw mut pid) };
+    let runs = status == pg_sys::BgwHandleStatus::BGWH_STARTED;
+    let is_late = process::now().saturating_sub(found.since) > START_LIMIT;
+    if !is_late && (runs || status == pg_sys::BgwHandleStatus::BGWH_NOT_YET_STARTED) {
+        if runs && !found.started {
+            cluster
+                .pool()
+                .locked(|scheduler| scheduler.seen_to_run(worker, found));
+        }
+        return;
+    }
+    lost(cluster, worker, found, is_late);
+}
+
+fn lost(cluster: &'static Cluster, worker: u32, found: OnItsWay, is_late: bool) {
+    // The place first: a process that comes up after all is then stale and leaves by itself.
+    let lane = cluster
+        .pool()
+        .locked(|scheduler| scheduler.lost(worker, found));
+    let Some((lane, key)) = lane else {
+        return;
+    };
+    if is_late {
+        let mut handle = Handle::of(found.registration);
+        // SAFETY: as in `settle_place`.
+        unsafe { pg_sys::TerminateBackgroundWorker(handle.as_server()) };
+    }
+    // SAFETY: asks for the state of a file.
+    let in_place = unsafe { shim::pgb_library_is_in_place() };
+    if found.started || is_late || !in_place {
+        fail_lane(cluster, lane, key, 0, &not_started_message());
+    }
+}
+
+/// Looks after all processes that were registered and have not reported in. Does not throw.
+pub fn settle(cluster: &'static Cluster) {
+    for worker in 0..cluster.places() as u32 {
+        settle_place(cluster, worker);
+    }
+}
+
+/// Likewise after those that this process has registered. `true`: some are still awaited.
+pub fn settle_own(cluster: &'static Cluster) -> bool {
+    if !REGISTERED.get() {
+        return false;
+    }
+    let own = own_party();
+    let mut awaited = false;
+    for worker in 0..cluster.places() as u32 {
+        let is_own = || {
+            cluster.pool().worker(worker).has_one_on_its_way()
+                && cluster
+                    .pool()
+                    .locked(|scheduler| scheduler.awaits_one_of(worker, own))
+        };
+        if is_own() {
+            settle_place(cluster, worker);
+            awaited |= is_own();
+        }
+    }
+    REGISTERED.set(awaited);
+    awaited
+}
+
+/// How long a process that exits waits for those it registered. Generous: one that cannot load its library
+/// is known after a few milliseconds; one that is merely slow is let be after that.
+const EXIT_LIMIT: Micros = 2_000_000;
+
+/// Before the process exits: nobody else may be there to look. The postmaster wakes this one when a process that it
+/// has registered starts or ends, and that process when it reports in.
+pub fn settle_at_exit(cluster: &'static Cluster) {
+    if !settle_own(cluster) {
+        return;
+    }
+    let latch = ProcessLatch::without_spin(cluster);
+    let deadline = Some(latch.now() + EXIT_LIMIT);
+    let _ = wait_for(
+        &latch,
+        deadline,
+        &mut NoVigil,
+        || {},
+        || (!settle_own(cluster)).then_some(()),
+    );
+}
+
+/// How long a process stays to see to it that its place gets the next one.
+const GIVE_ON_LIMIT: Micros = 1_000_000;
+
+/// The first interval at which it tries again; they double.
+const GIVE_ON_FIRST: Micros = 1_000;
+
+/// How often it looks when it exits for another reason.
+const GIVE_ON_TRIES_AT_EXIT: u32 = 4;
+
+/// Tries again to start what is needed.
+struct TryAgain {
+    cluster: &'static Cluster,
+    lane: u32,
+    due: Micros,
+    interval: Micros,
+}
+
+impl Vigil for TryAgain {
+    fn due(&self) -> Option<Micros> {
+        Some(self.due)
+    }
+
+    fn look(&mut self, now: Micros) {
+        self.interval *= 2;
+        self.due = now + self.interval;
+        let _ = staff(self.cluster, self.lane, None);
+    }
+}
+
+/// This process leaves `place`, which was given to another lane, or to a fresh process: registers that one, and stays
+/// until it has reported in. Without room in the server's table it leaves the lane to who waits for it; only if there
+/// is nobody it tries again, for a moment.
+pub fn give_on(cluster: &'static Cluster, place: Place) {
+    let Place { worker, generation } = place;
+    let lane = cluster
+        .pool()
+        .locked(|scheduler| scheduler.lane_index(worker));
+    if !register(cluster, place) {
+        let _ = cluster
+            .pool()
+            .locked(|scheduler| scheduler.start_failed(worker, generation));
+    }
+    let latch = ProcessLatch::without_spin(cluster);
+    let now = latch.now();
+    let mut again = TryAgain {
+        cluster,
+        lane,
+        due: now + GIVE_ON_FIRST,
+        interval: GIVE_ON_FIRST,
+    };
+    let mut tries = 0;
+    let _ = wait_for(
+        &latch,
+        Some(now + GIVE_ON_LIMIT),
+        &mut again,
+        || {},
+        || {
+            if settle_own(cluster) {
+                return None;
+            }
+            let has_come = || cluster.pool().worker(worker).word.load().generation() == generation;
+            // A server that shuts down starts no process, and is not to wait for one that tries.
+            tries += 1;
+            let is_over = exit::in_progress() && tries > GIVE_ON_TRIES_AT_EXIT;
+            let looked_after = || cluster.pool().locked(|scheduler| scheduler.pass_on());
+            (has_come() || is_over || looked_after()).then_some(())
+        },
+    );
+}

@@ -1,0 +1,281 @@
+//! Spill files: which one a job has, and reading it.
+//!
+//! A job has at most one. Its number and tablespace are in the job's block before it exists, so that whoever
+//! frees the block deletes it; the reader learns them from there.
+//!
+//! The root counts files and bytes. Bytes are counted once before they are written ([`SpillFile::claim`]) and taken
+//! back once, when the file is emptied or deleted: by as many as the file's own count says, which goes with the job.
+//! So nobody has to put anything right when a process ends between the two; what failed to be written counts until
+//! the job is gone, as part of it may be in the file.
+
+use crate::cluster::attach::Cluster;
+use crate::pg::error::Error;
+use crate::pg::memory::Assembly;
+use crate::pg::shim::guarded;
+use crate::pg::{shim, text};
+use engine::ring;
+use engine::sync::{AtomicU32, AtomicU64, Ordering};
+use engine::table::JobId;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+
+/// A job's file, in its block. Written by the worker, before the first bytes of the file are published.
+#[repr(C)]
+#[derive(Default)]
+pub struct SpillFile {
+    /// 0: there is none.
+    number: AtomicU64,
+    /// Bytes in it, and those that are being written.
+    bytes: AtomicU64,
+    tablespace: AtomicU32,
+}
+
+impl SpillFile {
+    /// Bytes in it now.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn place(&self) -> (pg_sys::Oid, u64) {
+        (
+            pg_sys::Oid::from(self.tablespace.load(Ordering::Relaxed)),
+            self.number.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Appends, as the worker that runs the job. Throws when that is not possible.
+    pub fn append(&self, cluster: &'static Cluster, job: JobId, offset: u64, bytes: &[u8]) {
+        if !self.claim(cluster, job, bytes.len()) {
+            over_limit(cluster, job).raise();
+        }
+        let fresh = self.number.load(Ordering::Relaxed) == 0;
+        if fresh {
+            // SAFETY: looks at a setting.
+            let tablespace = unsafe { guarded(|| shim::pgb_spill_tablespace()) };
+            self.give_number(cluster, tablespace);
+        }
+        fault!("spill-numbered");
+        let (tablespace, number) = self.place();
+        let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
+        let offset = offset.cast_signed();
+        // SAFETY: the bytes outlive the call.
+        unsafe {
+            guarded(|| shim::pgb_spill_write(tablespace, number, fresh, offset, start, len));
+        }
+        fault!("spill-written");
+    }
+
+    /// Appends the last of a result when its job has ended. Outside a transaction; does not throw. `false`: it
+    /// could not be written.
+    pub fn append_rest(
+        &self,
+        cluster: &'static Cluster,
+        job: JobId,
+        offset: u64,
+        bytes: &[u8],
+    ) -> bool {
+        if !self.claim(cluster, job, bytes.len()) {
+            return false;
+        }
+        let fresh = self.number.load(Ordering::Relaxed) == 0;
+        if fresh {
+            // SAFETY: a plain global of this process.
+            self.give_number(cluster, unsafe { pg_sys::MyDatabaseTableSpace });
+        }
+        let (tablespace, number) = self.place();
+        let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
+        let offset = offset.cast_signed();
+        // SAFETY: the bytes outlive the call, which does not throw.
+        unsafe { shim::pgb_spill_write_rest(tablespace, number, fresh, offset, start, len) }
+    }
+
+    /// Noted before it exists: an error between the two leaves nothing but a number.
+    fn give_number(&self, cluster: &'static Cluster, tablespace: pg_sys::Oid) {
+        self.tablespace
+            .store(tablespace.to_u32(), Ordering::Relaxed);
+        self.number
+            .store(cluster.next_spill_number(), Ordering::Relaxed);
+        cluster.spill_files().fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that are about to be written: the one place in which a file grows, and in which an account that
+    /// they are charged to can refuse them. Does not throw.
+    /// `false`: the files of the job's role would have more than they may have.
+    fn claim(&self, cluster: &'static Cluster, job: JobId, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let slot = cluster.slot(job);
+        let limit = slot.file_limit.load(Ordering::Relaxed);
+        let usage = cluster.pool().usage(slot.usage());
+        if !usage.claim_file_bytes(bytes, limit) {
+            return false;
+        }
+        slot.file_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        cluster.spill_bytes().fetch_add(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes back what was claimed: the one place in which a file shrinks.
+    fn give_back(&self, cluster: &'static Cluster, job: JobId) {
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        let slot = cluster.slot(job);
+        let usage = cluster.pool().usage(slot.usage());
+        usage.release_file_bytes(bytes);
+        slot.file_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        cluster.spill_bytes().fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Empties it, as the worker that runs the job. Throws when that is not possible.
+    pub fn empty(&self, cluster: &'static Cluster, job: JobId) {
+        let (tablespace, number) = self.place();
+        // SAFETY: one call of the shim.
+        unsafe { guarded(|| shim::pgb_spill_empty(tablespace, number)) };
+        fault!("spill-emptied");
+        self.give_back(cluster, job);
+    }
+
+    /// Deletes it, if there is one. Only by the last that knows the job. Does not throw.
+    pub fn delete(&self, cluster: &'static Cluster, job: JobId) {
+        self.give_back(cluster, job);
+        let (tablespace, number) = self.place();
+        if number == 0 {
+            return;
+        }
+        // SAFETY: does not throw.
+        unsafe { shim::pgb_spill_delete(tablespace, number) };
+        self.number.store(0, Ordering::Relaxed);
+        cluster.spill_files().fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn over_limit(cluster: &'static Cluster, job: JobId) -> Error {
+    let slot = cluster.slot(job);
+    let role = text::role_name(cluster.pool().usage(slot.usage()).role());
+    let limit = slot.file_limit.load(Ordering::Relaxed) / 1024;
+    Error::new(
+        ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        format_args!("results of background jobs of role {role} take up too much disk space"),
+    )
+    .detail(format_args!(
+        "The files of unread results of a role may have {limit} kB together."
+    ))
+    .hint(format_args!(
+        "Read or detach finished jobs, or have a superuser raise pg_background.role_max_disk (ALTER ROLE {role} SET ...), or temp_file_limit."
+    ))
+}
+
+/// Bytes read from a file at a time, unless a chunk is longer.
+const READ_SIZE: u64 = 256 * 1024;
+
+/// A chunk of a file, in the reader's memory.
+#[derive(Clone, Copy)]
+pub struct FileChunk {
+    /// What the frame is about.
+    pub kind: u8,
+    /// The frame goes on after this chunk.
+    pub more: bool,
+    /// Of the payload; stays until the chunk is consumed and another asked for.
+    pub start: *const u8,
+    /// Bytes of payload.
+    pub len: usize,
+    /// Bytes that it takes up in the file.
+    pub size: u64,
+}
+
+/// The reader's end of a file.
+pub struct FileReader {
+    file: &'static SpillFile,
+    opened: Option<i32>,
+    buffer: Assembly,
+    /// Where in the file the buffer's contents begin, and which of them are consumed.
+    consumed: u64,
+}
+
+impl Drop for FileReader {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened {
+            // SAFETY: opened here; does not throw.
+            unsafe { shim::pgb_spill_close(opened) };
+        }
+    }
+}
+
+impl FileReader {
+    /// For a job's file, which it may not have yet. Memory comes from `context`, which has to live as long.
+    pub fn new(file: &'static SpillFile, context: pg_sys::MemoryContext) -> Self {
+        Self {
+            file,
+            opened: None,
+            buffer: Assembly::new(context),
+            consumed: 0,
+        }
+    }
+
+    /// Whether the buffer holds nothing unread.
+    pub fn is_drained(&self) -> bool {
+        self.consumed == self.buffer.len() as u64
+    }
+
+    /// The chunk at `offset`, where `len` bytes can be read; what was consumed lies before it.
+    pub fn chunk(&mut self, offset: u64, len: u64) -> FileChunk {
+        if let Some(chunk) = self.buffered() {
+            return chunk;
+        }
+        // What is left of the buffer is the beginning of the chunk.
+        self.buffer.drop_front(self.consumed as usize);
+        self.consumed = 0;
+        let mut wanted = READ_SIZE;
+        loop {
+            self.fill(offset, wanted.min(len));
+            if let Some(chunk) = self.buffered() {
+                return chunk;
+            }
+            let header = self.header().expect("a whole header was read");
+            wanted = ring::size_of_chunk(header.0) as u64;
+        }
+    }
+
+    fn header(&self) -> Option<(usize, u8, bool)> {
+        let rest = &self.buffer.bytes()[self.consumed as usize..];
+        rest.first_chunk().map(ring::read_header)
+    }
+
+    fn buffered(&self) -> Option<FileChunk> {
+        let (len, kind, more) = self.header()?;
+        let size = ring::size_of_chunk(len);
+        let rest = &self.buffer.bytes()[self.consumed as usize..];
+        (rest.len() >= size).then(|| FileChunk {
+            kind,
+            more,
+            start: rest[ring::HEADER..].as_ptr(),
+            len,
+            size: size as u64,
+        })
+    }
+
+    /// Reads until the buffer, which begins at `offset`, holds `wanted` bytes.
+    fn fill(&mut self, offset: u64, wanted: u64) {
+        let held = self.buffer.len() as u64;
+        let missing = wanted.saturating_sub(held) as usize;
+        let file = match self.opened {
+            Some(file) => file,
+            None => {
+                let (tablespace, number) = self.file.place();
+                // SAFETY: the file was published before the bytes in it.
+                let file = unsafe { guarded(|| shim::pgb_spill_open(tablespace, number)) };
+                self.opened = Some(file);
+                file
+            }
+        };
+        let room = self.buffer.room(missing).cast();
+        let from = (offset + held).cast_signed();
+        // SAFETY: there is room for so many bytes.
+        unsafe { guarded(|| shim::pgb_spill_read(file, from, room, missing as i32)) };
+        self.buffer.grew(missing);
+    }
+
+    /// The chunk that was returned last is done with.
+    pub fn consume(&mut self, chunk: FileChunk) {
+        self.consumed += chunk.size;
+    }
+}

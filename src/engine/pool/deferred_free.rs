@@ -1,0 +1,53 @@
+//! Jobs left behind: finished, held by nobody, and not freed, because the memory that they own was out of reach
+//! for the process that was the last to hold them (`pg/block.rs`). Whoever launches next frees them.
+//!
+//! The one that was told `LastOut` puts such a job on a list; whoever takes it off is the last out from then on.
+//! Both hold the lock, so a job is freed once. The list goes through `next` of the slots, which nobody uses
+//! otherwise while a job is finished.
+//!
+//! A launch that waits for a slot may wait for that one: it looks at the list whenever it looks for a slot, and is woken
+//! when a job is left behind. Who then cannot reach the memory either wakes nobody, or two such would wake each other for
+//! ever.
+
+use super::slot_waiters::Resource;
+use super::{Link, Ordering, Pool, PoolLock, Scheduler, load};
+use crate::table::JobId;
+
+impl<L: PoolLock> Pool<'_, L> {
+    /// Leaves a finished job that nobody holds to the next launch. By the one that was to free it.
+    pub fn leave_behind(&self, job: JobId) {
+        self.locked(|scheduler| {
+            scheduler.put_left(job);
+            scheduler.wake_waiters(Resource::Slots);
+            let usage = load(&scheduler.slot(job.index).usage);
+            scheduler.wake_waiters(Resource::RoleSlots(usage));
+        });
+    }
+
+    /// Likewise, by one that has taken it off the list.
+    pub fn leave_again(&self, job: JobId) {
+        self.locked(|scheduler| scheduler.put_left(job));
+    }
+
+    /// A job that was left behind, if there is one: the caller's to free, or to leave behind again.
+    #[must_use]
+    pub fn take_left_behind(&self) -> Option<JobId> {
+        if self.totals.left.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.locked(|scheduler| {
+            let first = &scheduler.totals.left;
+            let index = Link::load(first).index()?;
+            Link::load(&scheduler.slot(index).next).store(first);
+            Some(scheduler.job_in(index))
+        })
+    }
+}
+
+impl Scheduler<'_> {
+    fn put_left(&mut self, job: JobId) {
+        let first = &self.totals.left;
+        Link::load(first).store(&self.slot(job.index).next);
+        Link::to(job.index).store(first);
+    }
+}

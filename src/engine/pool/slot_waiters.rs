@@ -1,0 +1,278 @@
+//! Launches that wait for something that is counted: a slot of the job table, or one of the slots that their
+//! login role may have.
+//!
+//! # Words
+//!
+//! * A [`Resource`] has a **count** of what is taken, in an atomic word that a claim raises and a release lowers,
+//!   and a queue of **waiters**.
+//! * Each waiter has a **limit** of its own: it may claim while the count is below it. (Some slots of the table are
+//!   left for superusers; how many slots a role may have is the launching session's setting.)
+//! * To **call** a waiter is to take it off the queue and to wake its process.
+//!
+//! # Why no wake-up is lost
+//!
+//! Store-then-look on both sides. A waiter joins the queue (which counts it), fences, and tries once more to
+//! claim; who releases lowers the count, fences, and looks whether anybody waits. One of them sees the other.
+//!
+//! A call says only that it is worth trying, and carries no number: two calls of a waiter that has not acted yet
+//! are one wake-up. So whoever leaves the queue, with a claim or without, does what a release does: it calls the
+//! first that may claim. While the count is below the limit of somebody who waits, one of those for whom that
+//! holds has been called and has not answered.
+//!
+//! A waiter that was called and found a newcomer faster goes back to the *front*, and passes its call on as well: there
+//! may be somebody behind it with a higher limit.
+//!
+//! The queue is walked past waiters whose limit is reached already. They differ only among superusers and others,
+//! or among sessions of a role for which an administrator has changed the setting.
+
+use super::{Link, Pool, PoolLock, Scheduler, add, load, subtract};
+use crate::process_ref::Party;
+use crate::sync::{AtomicU32, Ordering, fence};
+use crate::table::JobId;
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resource {
+    /// A slot of the job table.
+    Slots,
+    /// One of the slots that a login role may have, by the index of the role's usage.
+    RoleSlots(u32),
+}
+
+impl Resource {
+    /// In `Waiter::queue`; 0 is no queue.
+    fn to_bits(self) -> u32 {
+        match self {
+            Self::Slots => 1,
+            Self::RoleSlots(usage) => usage + 2,
+        }
+    }
+
+    fn from_bits(bits: u32) -> Option<Self> {
+        match bits {
+            0 => None,
+            1 => Some(Self::Slots),
+            usage => Some(Self::RoleSlots(usage - 2)),
+        }
+    }
+}
+
+/// A session that waits, in its entry.
+#[derive(Default)]
+pub(super) struct Waiter {
+    queue: AtomicU32,
+    limit: AtomicU32,
+    next: AtomicU32,
+    prev: AtomicU32,
+}
+
+/// A queue's ends and length, beside the count that it belongs to.
+#[derive(Default)]
+pub(super) struct Queue {
+    head: AtomicU32,
+    tail: AtomicU32,
+    length: AtomicU32,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        load(&self.length) == 0
+    }
+}
+
+impl<L: PoolLock> Pool<'_, L> {
+    /// The session joins the queue for `what`, of which it may claim while fewer than `limit` are taken;
+    /// `first`: at the front, because it was called before. Does nothing when it is in the queue. To be followed
+    /// by an attempt to claim.
+    pub fn join_waiters(&self, party: Party, what: Resource, limit: u32, first: bool) {
+        let called = self.locked(|scheduler| {
+            let joined = scheduler.join_waiters(party, what, limit, first);
+            (joined && first)
+                .then(|| scheduler.call_waiter(what))
+                .flatten()
+        });
+        if let Some(next) = called {
+            self.lock.ring(next);
+        }
+        // Pairs with the fence in `released`.
+        if !mutant!("waiters-joined-without-fence") {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// The session waits for `what` no more, whether it has claimed or gives up.
+    pub fn leave_waiters(&self, party: Party, what: Resource) {
+        let called = self.locked(|scheduler| {
+            scheduler.quit_waiters(party);
+            (!mutant!("waiter-calls-nobody"))
+                .then(|| scheduler.call_waiter(what))
+                .flatten()
+        });
+        if let Some(next) = called {
+            self.lock.ring(next);
+        }
+    }
+
+    /// Claims a slot of the table, if fewer than `limit` are taken, for a role whose slot was claimed before
+    /// ([`Usage::claim_slot`](super::usage::Usage::claim_slot)); the two are given back together from now on. See
+    /// [`JobTable::claim`](super::JobTable::claim).
+    #[must_use]
+    pub fn claim(&self, usage: u32, limit: u32) -> Option<JobId> {
+        let job = self.jobs.claim_below(limit)?;
+        self.jobs
+            .slot(job.index)
+            .usage
+            .store(usage, Ordering::Relaxed);
+        Some(job)
+    }
+
+    /// Frees the slot of a finished job that nobody holds; see [`JobTable::free`](super::JobTable::free).
+    pub fn free(&self, job: JobId) {
+        let usage = load(&self.jobs.slot(job.index).usage);
+        self.jobs.free(job);
+        self.slot_released(usage);
+    }
+
+    /// Gives back a reservation.
+    pub fn abandon(&self, job: JobId) {
+        let usage = load(&self.jobs.slot(job.index).usage);
+        self.jobs.abandon(job);
+        self.slot_released(usage);
+    }
+
+    /// The table's slot first: a role that gets its own back finds one in the table.
+    fn slot_released(&self, usage: u32) {
+        self.released(Resource::Slots);
+        self.release_role_slot(usage);
+    }
+
+    /// The count of `what` was lowered.
+    pub(super) fn released(&self, what: Resource) {
+        // Pairs with the fence in `join_waiters`: the lower count before our look at the queue.
+        if !mutant!("released-without-fence") {
+            fence(Ordering::SeqCst);
+        }
+        let queue = match what {
+            Resource::Slots => &self.totals.waiters,
+            Resource::RoleSlots(usage) => &self.usages[usage as usize].waiters,
+        };
+        if queue.length.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if let Some(called) = self.locked(|scheduler| scheduler.call_waiter(what)) {
+            self.lock.ring(called);
+        }
+    }
+}
+
+impl<'a> Scheduler<'a> {
+    fn waiter(&self, index: u32) -> &'a Waiter {
+        &self.leaders[index as usize].waiter
+    }
+
+    fn waiters_of(&self, what: Resource) -> &'a Queue {
+        match what {
+            Resource::Slots => &self.totals.waiters,
+            Resource::RoleSlots(usage) => &self.usages[usage as usize].waiters,
+        }
+    }
+
+    fn count_of(&self, what: Resource) -> u32 {
+        match what {
+            Resource::Slots => self.jobs.used(),
+            Resource::RoleSlots(usage) => self.usages[usage as usize].slots(),
+        }
+    }
+
+    /// `false`: it is in the queue already.
+    fn join_waiters(&mut self, party: Party, what: Resource, limit: u32, first: bool) -> bool {
+        let index = party.procno();
+        let waiter = self.waiter(index);
+        if load(&waiter.queue) != 0 {
+            return false;
+        }
+        // The party is what a call wakes.
+        self.leaders[index as usize].enrol(party);
+        waiter.queue.store(what.to_bits(), Ordering::Relaxed);
+        // One that nobody could claim under would have waiters called in vain for ever.
+        let limit = match what {
+            Resource::Slots => limit.min(self.jobs.capacity() as u32),
+            Resource::RoleSlots(_) => limit,
+        };
+        waiter.limit.store(limit, Ordering::Relaxed);
+        let queue = self.waiters_of(what);
+        let (before, after) = if first {
+            (Link::NONE, Link::load(&queue.head))
+        } else {
+            (Link::load(&queue.tail), Link::NONE)
+        };
+        before.store(&waiter.prev);
+        after.store(&waiter.next);
+        let own = Link::to(index);
+        own.store(
+            before
+                .index()
+                .map_or(&queue.head, |before| &self.waiter(before).next),
+        );
+        own.store(
+            after
+                .index()
+                .map_or(&queue.tail, |after| &self.waiter(after).prev),
+        );
+        add(&queue.length, 1);
+        true
+    }
+
+    fn quit_waiters(&mut self, party: Party) {
+        if load(&self.waiter(party.procno()).queue) != 0 {
+            self.unlink_waiter(party.procno());
+        }
+    }
+
+    fn unlink_waiter(&mut self, index: u32) {
+        let waiter = self.waiter(index);
+        let Some(what) = Resource::from_bits(load(&waiter.queue)) else {
+            return;
+        };
+        let queue = self.waiters_of(what);
+        let (before, after) = (Link::load(&waiter.prev), Link::load(&waiter.next));
+        after.store(
+            before
+                .index()
+                .map_or(&queue.head, |before| &self.waiter(before).next),
+        );
+        before.store(
+            after
+                .index()
+                .map_or(&queue.tail, |after| &self.waiter(after).prev),
+        );
+        waiter.queue.store(0, Ordering::Relaxed);
+        subtract(&queue.length, 1);
+    }
+
+    /// Wakes all that are in the queue, which stay there.
+    pub(super) fn wake_waiters(&self, what: Resource) {
+        let mut next = Link::load(&self.waiters_of(what).head);
+        while let Some(index) = next.index() {
+            if let Some(party) = self.leaders[index as usize].party() {
+                self.doorbells.ring(party);
+            }
+            next = Link::load(&self.waiter(index).next);
+        }
+    }
+
+    /// Takes the first that may claim off the queue, to be woken.
+    fn call_waiter(&mut self, what: Resource) -> Option<Party> {
+        let count = self.count_of(what);
+        let mut next = Link::load(&self.waiters_of(what).head);
+        while let Some(index) = next.index() {
+            let waiter = self.waiter(index);
+            if count < load(&waiter.limit) {
+                self.unlink_waiter(index);
+                return self.leaders[index as usize].party();
+            }
+            next = Link::load(&waiter.next);
+        }
+        None
+    }
+}

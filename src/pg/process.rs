@@ -1,0 +1,108 @@
+//! This process and others: who it is, clocks, sleeping on its latch, waking another.
+
+use crate::pg::shim;
+use crate::pg::shim::guarded;
+use crate::pg::wait_event::WaitEvent;
+use engine::process_ref::Party;
+use engine::wait::Micros;
+use pgrx::pg_sys;
+
+/// This process.
+pub fn own_party() -> Party {
+    // SAFETY: set before any extension code runs, constant for the life of the process.
+    unsafe { Party::new(own_procno(), pg_sys::MyProcPid as u32) }
+}
+
+#[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+unsafe fn own_procno() -> u32 {
+    // SAFETY: `MyProc` points at this process's PGPROC for as long as extension code runs.
+    unsafe { (*pg_sys::MyProc).pgprocno as u32 }
+}
+
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+unsafe fn own_procno() -> u32 {
+    // SAFETY: a plain global of this process.
+    unsafe { pg_sys::MyProcNumber as u32 }
+}
+
+fn proc_of(party: Party) -> *mut pg_sys::PGPROC {
+    // SAFETY: PGPROCs live as long as the postmaster, and the number came from one.
+    unsafe { (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize) }
+}
+
+/// Rings a doorbell: the process looks at its words again. If it has gone, whoever has its PGPROC now
+/// wakes up once for nothing.
+pub fn ring(party: Party) {
+    // SAFETY: a latch of a PGPROC.
+    unsafe { pg_sys::SetLatch(&raw mut (*proc_of(party)).procLatch) };
+}
+
+/// Whether a process is not asleep on its latch: ringing it then costs no system call, and it sees its
+/// words without being woken. A guess by the time it is used.
+pub fn is_awake(party: Party) -> bool {
+    // SAFETY: of a PGPROC; a volatile flag that its owner sets before it sleeps.
+    unsafe { (&raw const (*proc_of(party)).procLatch.maybe_sleeping).read_volatile() == 0 }
+}
+
+/// Whether a process waits for something that may be another's to give: a lock, a message, its client, a job. Not for
+/// what ends by itself in a moment: a disk, an LWLock. A guess by the time it is used.
+pub fn waits_for_others(party: Party) -> bool {
+    // SAFETY: of a PGPROC; a number that its owner stores.
+    let wait_event = unsafe { (&raw const (*proc_of(party)).wait_event_info).read_volatile() };
+    !matches!(
+        wait_event & WAIT_CLASS_MASK,
+        WAITS_FOR_NOTHING | WAITS_FOR_LWLOCK | WAITS_FOR_IO
+    )
+}
+
+/// Classes of what a process waits for (`wait_event.h`).
+const WAIT_CLASS_MASK: u32 = 0xFF00_0000;
+
+const WAITS_FOR_NOTHING: u32 = 0;
+
+const WAITS_FOR_LWLOCK: u32 = 0x0100_0000;
+
+const WAITS_FOR_IO: u32 = 0x0A00_0000;
+
+/// `deadlock_timeout`.
+pub fn deadlock_timeout() -> Micros {
+    // SAFETY: a plain setting.
+    unsafe { pg_sys::DeadlockTimeout as Micros * 1000 }
+}
+
+/// Now, on a clock that all processes share and nobody sets: for everything that is compared.
+pub fn now() -> Micros {
+    // SAFETY: reads the clock.
+    unsafe { shim::pgb_now() }
+}
+
+/// Now, on the clock that users see and that can be set: for what is shown. The type keeps it apart from [`Micros`].
+pub fn timestamp() -> pg_sys::TimestampTz {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// Absorbs what a process may absorb between two statements only: invalidations that it is behind with, a
+/// reload of the configuration. `true`: the configuration was read again.
+pub fn absorb() -> bool {
+    // SAFETY: one call of the shim, outside a transaction.
+    unsafe { guarded(|| shim::pgb_idle_interrupts()) }
+}
+
+/// Sleeps until the latch is set or `until` has come; then resets it and processes interrupts, one of which may
+/// unwind from here.
+pub fn sleep(wait_event: WaitEvent, until: Option<Micros>) {
+    let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let mut timeout = -1;
+    if let Some(until) = until {
+        events |= pg_sys::WL_TIMEOUT;
+        let millis = until.saturating_sub(now()).div_ceil(1000);
+        timeout = millis.min(i32::MAX as u64) as i64;
+    }
+    // SAFETY: the latch of this process.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, timeout, wait_event.number());
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}

@@ -1,0 +1,187 @@
+//! Cancel and detach.
+
+use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::trace::Step;
+use crate::cluster::{job_end, trace};
+use crate::pg::error::{Error, Failure};
+use crate::pg::text;
+use crate::pg::tuple::Value;
+use crate::session::jobs;
+use crate::session::jobs::{Asking, Name, Tracked};
+use crate::session::wait::until;
+use engine::job::{Demand, End, Phase};
+use engine::memory;
+use engine::pool::Canceling;
+use engine::sync::Ordering;
+use engine::table::JobId;
+use engine::wait::grace;
+use pgrx::warning;
+
+/// Asks a job to be canceled, and signals its worker.
+///
+/// The signal is sent under the pool lock, under which a worker that exits takes itself off the table
+/// first: so it never reaches a recycled pid.
+pub fn request(cluster: &'static Cluster, job: JobId, demand: Demand) -> Canceling {
+    let slot = cluster.slot(job);
+    let usage = slot.usage();
+    let canceling = cluster.pool().cancel(job, demand, |worker| {
+        fault!("cancel-flagged");
+        // One that has not begun never will, and its process has no ears for it while it connects, which a lock may
+        // hold up: it goes, as any process that is told to. If it is beyond that it has no other job, which
+        // it is given under the lock.
+        let has_begun = slot.word.load().phase() != Phase::Starting;
+        let signal = if demand == Demand::Terminate && !has_begun {
+            SIGTERM
+        } else {
+            SIGUSR2
+        };
+        // SAFETY: the process exists, see above; the call only sends a signal.
+        unsafe { libc_kill(worker.pid().cast_signed(), signal) };
+    });
+    if let Canceling::Finished(release) = canceling {
+        cluster.pool().job_ended(usage);
+        job_end::note_end(job, cluster.slot(job).leader(), release);
+    }
+    trace::step(
+        job,
+        match canceling {
+            Canceling::Asked if demand == Demand::Terminate => Step::Terminating,
+            Canceling::Asked => Step::Canceling,
+            Canceling::Finished(_) => Step::Ended(End::Canceled),
+            Canceling::TooLate => Step::TooLate,
+        },
+    );
+    let _ = job_end::finish_release(cluster);
+    canceling
+}
+
+unsafe extern "C" {
+    #[link_name = "kill"]
+    fn libc_kill(pid: i32, signal: i32) -> i32;
+}
+
+/// The workers' doorbell.
+const SIGUSR2: i32 = 12;
+
+/// What `pg_terminate_backend` sends.
+const SIGTERM: i32 = 15;
+
+/// Waits for canceled jobs to end, `grace_ms` at most; then asks the workers of those that have not to exit,
+/// waits as long again at most, and warns of each that runs even then.
+pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
+    let await_end = |jobs: &[JobId]| {
+        let deadline = until::deadline(grace_ms);
+        let still_runs = |job: &JobId| until::first_finished(cluster, &[*job], deadline).is_none();
+        let remaining = memory::try_collect(jobs.iter().copied().filter(still_runs))
+            .unwrap_or_else(|_| Error::out_of_memory().raise());
+        for job in jobs {
+            jobs::notice(cluster, *job);
+        }
+        remaining
+    };
+    let remaining = await_end(jobs);
+    for job in &remaining {
+        let _ = request(cluster, *job, Demand::Terminate);
+    }
+    for job in await_end(&remaining) {
+        let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
+        warning!("background job with PID {pid} still runs after it was asked to terminate");
+    }
+}
+
+/// Cancels a job. With a grace above 0 waits that long for it to end, then asks its worker to exit, waits
+/// as long again at most, and warns if the job runs even then.
+///
+/// # Errors
+/// As [`jobs::find`].
+pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
+    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
+    let job = tracked.job;
+    let _ = request(cluster, job, Demand::Cancel);
+    fault!("cancel-asked");
+    let grace_ms = grace(grace_ms);
+    if grace_ms > 0 {
+        escalate(cluster, &[job], grace_ms);
+    }
+    Ok(())
+}
+
+/// Stops tracking a job, which goes on.
+///
+/// # Errors
+/// As [`jobs::find_to_let_go`].
+pub fn detach(name: Name) -> Result<(), Failure> {
+    let (cluster, tracked) = jobs::find_to_let_go(name)?;
+    jobs::let_go(cluster, tracked.job);
+    Ok(())
+}
+
+/// Takes back a job whose handle was not given out: if it has not begun it never will, else it is
+/// canceled.
+pub fn withdraw(cluster: &'static Cluster, job: JobId) {
+    if cluster.slot(job).word.load().phase() != Phase::Reserved {
+        let _ = request(cluster, job, Demand::Insist);
+    }
+    jobs::let_go(cluster, job);
+}
+
+/// The jobs of this session with which the current user may do something.
+fn tracked_where(
+    may: fn(&'static Cluster, &Tracked) -> bool,
+) -> Option<(&'static Cluster, Vec<Tracked>)> {
+    let cluster = attached()?;
+    let mut jobs = jobs::tracked();
+    jobs.retain(|tracked| may(cluster, tracked));
+    Some((cluster, jobs))
+}
+
+fn detach_where(wanted: impl Fn(Phase) -> bool) -> i32 {
+    let Some((cluster, mut jobs)) = tracked_where(jobs::may_let_go) else {
+        return 0;
+    };
+    jobs.retain(|tracked| wanted(jobs::notice(cluster, tracked.job).phase()));
+    for tracked in &jobs {
+        jobs::let_go(cluster, tracked.job);
+    }
+    jobs.len() as i32
+}
+
+/// Stops tracking every job. How many there were.
+pub fn detach_all() -> i32 {
+    detach_where(|_| true)
+}
+
+/// Stops tracking the jobs that have finished. How many there were.
+pub fn purge() -> i32 {
+    detach_where(Phase::is_finished)
+}
+
+fn cancel_where(grace_ms: i32, wanted: impl Fn(&'static Cluster, &Tracked) -> bool) -> i32 {
+    let Some((cluster, mut jobs)) = tracked_where(jobs::may_manage) else {
+        return 0;
+    };
+    jobs.retain(|tracked| wanted(cluster, tracked));
+    jobs.retain(|tracked| request(cluster, tracked.job, Demand::Cancel) != Canceling::TooLate);
+    let grace_ms = grace(grace_ms);
+    if grace_ms > 0 {
+        let ids = memory::try_collect(jobs.iter().map(|tracked| tracked.job));
+        let ids = ids.unwrap_or_else(|_| Error::out_of_memory().raise());
+        escalate(cluster, &ids, grace_ms);
+    }
+    jobs.len() as i32
+}
+
+/// Cancels every job that has not finished. How many there were.
+pub fn cancel_all() -> i32 {
+    cancel_where(0, |_, _| true)
+}
+
+/// Cancels every job that has not finished and whose label is LIKE the pattern; with a grace above 0 as
+/// [`cancel`] does. How many there were.
+pub fn cancel_by_label(pattern: &[u8], grace_ms: i32) -> i32 {
+    let pattern = Value::text(pattern);
+    cancel_where(grace_ms, |cluster, tracked| {
+        let label = cluster.slot(tracked.job).label();
+        label.is_some_and(|label| text::is_like(&label, pattern))
+    })
+}

@@ -1,0 +1,697 @@
+//! The jobs this session tracks, and its statistics.
+//!
+//! A job is tracked from the moment its slot is claimed, in the same stretch without interrupts, until it
+//! is detached or its result was read to the end; while it is tracked this session holds LEADER. What is
+//! tracked is what the exit callback goes by. A slot has one job at a time and the session holds it, so the
+//! slot's index finds the job, however many there are; a cookie names the slot.
+//!
+//! A job is **given** when the user has its handle. A launch that still waits for a worker has not given it
+//! out, and the jobs of a fan-out never are: they are in no list, count against no limit and in no
+//! statistics, and end with this session.
+//!
+//! A job whose result is being read ([`begin_reading`]) may be let go of in the middle: by code that the
+//! reading itself calls (a cast to JSON, the check of a domain), by another statement while a cursor is open,
+//! by the end of the session. Its memory must outlive the reading, so the hold is then given up by whoever
+//! ends the reading ([`end_reading`]). The exit callback gives up everything; a reading that is ended after
+//! it is told that the job is gone.
+//!
+//! An administrator may let go of a session's finished jobs. The session does not find that in the middle of a call:
+//! each call of a function of the extension is a [`Call`], and has the session's gate
+//! ([`engine::pool::gate`]); the next one forgets what is gone.
+//!
+//! Statistics count a job when it has finished and this session has noticed; one that it let go of before is counted by
+//! the last one out ([`engine::pool::ends`]).
+
+use crate::cluster::attach::{Cluster, attached, cluster};
+use crate::cluster::trace::Step;
+use crate::cluster::{block, job_end, latch, segment, trace};
+use crate::pg::error::Error;
+use crate::pg::local::Local;
+use crate::pg::process;
+use crate::settings;
+use engine::cookie::Cookie;
+use engine::job::{Phase, Release, Snapshot};
+use engine::memory;
+use engine::pool::Leader;
+use engine::pool::ends::Ends;
+use engine::sync::Ordering;
+use engine::table::JobId;
+use engine::wait::{NoVigil, wait_for};
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
+    ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
+    ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_UNDEFINED_OBJECT,
+};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+
+/// A job that this session holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracked {
+    /// The job.
+    pub job: JobId,
+    /// Its cookie.
+    pub cookie: Cookie,
+    /// The pid in the handle that the user was given; 0 if it was still queued.
+    pub pid: u32,
+    /// Launched through version 1.
+    pub by_pid: bool,
+    /// Fire and forget.
+    pub submit: bool,
+    /// A row of the result, or its error, was taken.
+    pub consumed: bool,
+    /// The user has its handle.
+    given: bool,
+    /// Its place in the order of the launches.
+    order: u64,
+}
+
+/// What this session has launched so far, by how it ended.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Statistics {
+    /// Handles given out.
+    pub launched: u64,
+    /// Those of them that have ended.
+    pub ends: Ends,
+    /// Given up at the time limit of a call that ran them.
+    pub timed_out: u64,
+}
+
+impl Statistics {
+    /// Those that have not ended.
+    pub fn active(&self) -> u64 {
+        self.launched.saturating_sub(self.ends.total())
+    }
+
+    /// Mean run time in milliseconds; 0 when nothing has ended.
+    pub fn average_ms(&self) -> f64 {
+        match self.ends.total() {
+            0 => 0.0,
+            count => self.ends.run_time as f64 / 1000.0 / count as f64,
+        }
+    }
+}
+
+/// A job whose result is being read.
+struct BeingRead {
+    job: JobId,
+    /// It was let go of meanwhile.
+    let_go: bool,
+}
+
+struct Session {
+    /// By the index of the slot.
+    jobs: BTreeMap<u32, Tracked>,
+    /// How many of them were given out.
+    given: usize,
+    /// Launches so far, failed ones included.
+    launches: u64,
+    being_read: Vec<BeingRead>,
+    statistics: Statistics,
+}
+
+static SESSION: Local<Session> = Local::new(Session {
+    jobs: BTreeMap::new(),
+    given: 0,
+    launches: 0,
+    being_read: Vec::new(),
+    statistics: Statistics {
+        launched: 0,
+        ends: Ends {
+            completed: 0,
+            failed: 0,
+            canceled: 0,
+            run_time: 0,
+        },
+        timed_out: 0,
+    },
+});
+
+/// How many calls of the extension's functions are under way, one within the other.
+static CALLS: Local<u32> = Local::new(0);
+
+/// The session is within its gate ([`engine::pool::gate`]).
+static WITHIN: Local<bool> = Local::new(false);
+
+/// Purges of this session's jobs that it knows of.
+static PURGES: Local<u32> = Local::new(0);
+
+/// A call of one of the extension's functions: nobody else lets go of this session's jobs meanwhile. Ends when dropped.
+pub struct Call(());
+
+impl Call {
+    /// Begins. Waits for a purge that is under way; that is short.
+    pub fn begin() -> Self {
+        CALLS.set(CALLS.get() + 1);
+        let call = Self(());
+        if let Some(cluster) = attached() {
+            enter(cluster);
+        }
+        call
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        CALLS.set(CALLS.get() - 1);
+        if CALLS.get() == 0 {
+            leave();
+        }
+    }
+}
+
+fn own_entry(cluster: &'static Cluster) -> Option<&'static Leader> {
+    let own = process::own_party();
+    cluster.pool().leader(own).filter(|entry| entry.is_of(own))
+}
+
+/// A session that has no entry yet has no jobs.
+fn enter(cluster: &'static Cluster) {
+    if WITHIN.get() {
+        return;
+    }
+    let Some(entry) = own_entry(cluster) else {
+        return;
+    };
+    if !entry.enter() {
+        let latch = latch::ProcessLatch::new(cluster);
+        let arm = || entry.await_entry();
+        let _ = wait_for(&latch, None, &mut NoVigil, arm, || {
+            entry.enter().then_some(())
+        });
+    }
+    WITHIN.set(true);
+    let purges = entry.purges();
+    if purges != PURGES.get() {
+        PURGES.set(purges);
+        forget_purged(cluster);
+    }
+}
+
+/// The session is about to have its first job.
+pub fn enter_first(cluster: &'static Cluster) {
+    if !WITHIN.get() {
+        let own = process::own_party();
+        cluster.pool().locked(|scheduler| scheduler.enrol(own));
+        enter(cluster);
+    }
+}
+
+fn leave() {
+    segment::unmap_where(|job| holds(job) && !is_being_read(job));
+    if !WITHIN.get() {
+        return;
+    }
+    let entry = attached().and_then(|cluster| Some((cluster, own_entry(cluster)?)));
+    if let Some((cluster, entry)) = entry {
+        while !entry.leave() {
+            purge_own(cluster);
+        }
+    }
+    WITHIN.set(false);
+}
+
+/// Somebody else let go of jobs of this session.
+fn forget_purged(cluster: &'static Cluster) {
+    let is_held = |job: JobId| {
+        let now = cluster.slot(job).word.load_if(job.generation);
+        now.is_some_and(|now| now.leader())
+    };
+    for tracked in each_held() {
+        if !is_held(tracked.job) {
+            block::unmap(tracked.job);
+            forget(tracked.job);
+        }
+    }
+}
+
+/// Lets go of the finished jobs of this session whose results nobody is reading. How many there were. Does not throw.
+pub fn purge_own(cluster: &'static Cluster) -> i32 {
+    let mut count = 0;
+    for tracked in each_held() {
+        let is_read = is_being_read(tracked.job);
+        if tracked.given && !is_read && notice(cluster, tracked.job).phase().is_finished() {
+            let_go(cluster, tracked.job);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The session ends: the gate is not its own any more.
+pub fn abandon_gate(cluster: &'static Cluster) {
+    if let Some(entry) = own_entry(cluster) {
+        entry.abandon_gate();
+    }
+    WITHIN.set(false);
+}
+
+/// Which functions a handle was given to; they answer a wrong cookie differently.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asking {
+    /// `result_v2`: 42704.
+    ForResult,
+    /// All others: 55000 with a hint.
+    ForControl,
+}
+
+/// How a user names a job.
+#[derive(Clone, Copy, Debug)]
+pub enum Name {
+    /// Version 1.
+    Pid(i32),
+    /// Version 2.
+    Handle(i32, Cookie),
+}
+
+/// The jobs whose handles the user has, in the order of their launch. Raises 53200: there are as many as the job
+/// table has slots.
+pub fn tracked() -> Vec<Tracked> {
+    let jobs = SESSION.with(|session| {
+        let given = session.jobs.values().filter(|tracked| tracked.given);
+        memory::try_collect(given.copied())
+    });
+    let mut jobs = jobs.unwrap_or_else(|_| Error::out_of_memory().raise());
+    jobs.sort_unstable_by_key(|tracked| tracked.order);
+    jobs
+}
+
+/// The jobs that this session holds, one after the other, which may be let go of meanwhile. Needs no memory.
+fn each_held() -> impl Iterator<Item = Tracked> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let next =
+            SESSION.with(|session| session.jobs.range(from..).next().map(|(_, job)| *job))?;
+        from = next.job.index + 1;
+        Some(next)
+    })
+}
+
+/// One of the jobs that this session holds.
+pub fn any_held() -> Option<Tracked> {
+    SESSION.with(|session| session.jobs.values().next().copied())
+}
+
+/// Whether this session still holds the job.
+pub fn holds(job: JobId) -> bool {
+    SESSION.with(|session| session.find(job).is_some())
+}
+
+/// How many handles the user has.
+pub fn count() -> usize {
+    SESSION.with(|session| session.given)
+}
+
+/// Begins to track a job. In the same stretch without interrupts that claimed it.
+pub fn track(job: JobId, cookie: Cookie, by_pid: bool, submit: bool) {
+    SESSION.with(|session| {
+        session.launches += 1;
+        let tracked = Tracked {
+            job,
+            cookie,
+            pid: 0,
+            by_pid,
+            submit,
+            consumed: false,
+            given: false,
+            order: session.launches,
+        };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a node at a time, for which the allocator has a reserve"
+        )]
+        session.jobs.insert(job.index, tracked);
+    });
+}
+
+impl Session {
+    fn find(&mut self, job: JobId) -> Option<&mut Tracked> {
+        let tracked = self.jobs.get_mut(&job.index);
+        tracked.filter(|tracked| tracked.job == job)
+    }
+}
+
+/// The handle is about to be given to the user.
+pub fn launched(cluster: &'static Cluster, job: JobId, pid: u32) {
+    if let Some(entry) = own_entry(cluster) {
+        cluster.slot(job).belongs_to(entry);
+    }
+    SESSION.with(|session| {
+        if let Some(tracked) = session.find(job) {
+            tracked.pid = pid;
+            tracked.given = true;
+            session.given += 1;
+            session.statistics.launched += 1;
+        }
+    });
+}
+
+/// The first row of the result, or its error, is about to be taken.
+pub fn consumed(job: JobId) {
+    SESSION.with(|session| {
+        if let Some(tracked) = session.find(job) {
+            tracked.consumed = true;
+        }
+    });
+}
+
+/// A call gave a job up at its time limit.
+pub fn timed_out() {
+    SESSION.with(|session| session.statistics.timed_out += 1);
+}
+
+/// Stops tracking a job without letting go of it.
+fn forget(job: JobId) {
+    SESSION.with(|session| {
+        if session.find(job).is_some()
+            && let Some(tracked) = session.jobs.remove(&job.index)
+            && tracked.given
+        {
+            session.given -= 1;
+        }
+    });
+}
+
+/// Stops tracking a reservation that could not be filled in, and gives the slot back.
+pub fn abandon(cluster: &'static Cluster, job: JobId) {
+    forget(job);
+    job_end::release_reserved(cluster, job);
+    cluster.pool().abandon(job);
+    trace::step(job, Step::Abandoned);
+}
+
+/// Lets go of a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds
+/// it. A worker that waits for room in the ring is told that nobody will read.
+pub fn let_go(cluster: &'static Cluster, job: JobId) {
+    notice(cluster, job);
+    forget(job);
+    fault!("job-forgotten");
+    let later = SESSION.with(|session| {
+        let reading = session.being_read.iter_mut().find(|read| read.job == job);
+        reading.map(|read| read.let_go = true).is_some()
+    });
+    if !later {
+        drop_hold(cluster, job);
+    }
+}
+
+/// Begins to read the result of a job that this session holds.
+///
+/// # Errors
+/// 55006 when it is being read already.
+pub fn begin_reading(cluster: &'static Cluster, job: JobId) -> Result<(), Error> {
+    SESSION.with(|session| {
+        if session.being_read.iter().any(|read| read.job == job) {
+            return Err(Error::new(
+                ERRCODE_OBJECT_IN_USE,
+                "the result of this background job is being read already",
+            ));
+        }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "one for each reading that is open"
+        )]
+        session.being_read.push(BeingRead { job, let_go: false });
+        Ok(())
+    })?;
+    cluster.slot(job).set_being_read(true);
+    Ok(())
+}
+
+/// Whether a job that is being read was let go of.
+pub fn was_let_go(job: JobId) -> bool {
+    SESSION.with(|session| {
+        let reading = session.being_read.iter().find(|read| read.job == job);
+        reading.is_none_or(|read| read.let_go)
+    })
+}
+
+/// Whether a reading may still look at its job's memory: not once the session's end has let go of it.
+pub fn is_being_read(job: JobId) -> bool {
+    SESSION.with(|session| session.being_read.iter().any(|read| read.job == job))
+}
+
+/// Ends the reading of a job; gives up the session's hold if it was let go of meanwhile.
+pub fn end_reading(cluster: &'static Cluster, job: JobId) {
+    let let_go = SESSION.with(|session| {
+        let index = session.being_read.iter().position(|read| read.job == job)?;
+        Some(session.being_read.swap_remove(index).let_go)
+    });
+    if let_go.is_some() {
+        cluster.slot(job).set_being_read(false);
+    }
+    if let_go == Some(true) {
+        drop_hold(cluster, job);
+    }
+}
+
+/// Ends every reading: what was let go of meanwhile is given up now. A reading that finds itself ended does
+/// not touch the job any more.
+pub fn end_all_readings(cluster: &'static Cluster) {
+    while let Some(read) = SESSION.with(|session| session.being_read.pop()) {
+        cluster.slot(read.job).set_being_read(false);
+        if read.let_go {
+            drop_hold(cluster, read.job);
+        }
+    }
+}
+
+/// The part of [`let_go`] that concerns shared memory.
+pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
+    let slot = cluster.slot(job);
+    let now = slot.word.load();
+    // The generation too: a job that was let go of before may have left its slot to somebody's reservation.
+    if now.phase() == Phase::Reserved && now.generation() == job.generation {
+        abandon(cluster, job);
+        return;
+    }
+    block::unmap(job);
+    let release = slot.word.detach(job.generation);
+    fault!("hold-given-up");
+    match release {
+        Release::LastOut => {
+            job_end::note_release(job);
+            trace::step(job, Step::Detached);
+            let _ = job_end::finish_release(cluster);
+        }
+        Release::Held { .. } => {
+            let doorbell = cluster
+                .pool()
+                .locked(|scheduler| scheduler.doorbell_of(job));
+            if let Some(worker) = doorbell {
+                process::ring(worker);
+            }
+            trace::step(job, Step::Detached);
+        }
+        Release::Stale => {}
+    }
+}
+
+/// Counts a job in the statistics if it has finished and was not counted. Returns its word.
+pub fn notice(cluster: &'static Cluster, job: JobId) -> Snapshot {
+    let slot = cluster.slot(job);
+    let now = slot.word.load();
+    let is_held = now.generation() == job.generation && now.leader();
+    if is_held && now.phase().is_finished() && slot.take_account() {
+        let run_time = slot.run_time();
+        SESSION.with(|session| session.statistics.ends.count(now.phase(), run_time));
+    }
+    now
+}
+
+impl Tracked {
+    /// Whether the user was given its handle.
+    pub fn is_given(&self) -> bool {
+        self.given
+    }
+
+    /// The cookie as the user sees it: version 1 jobs have none, which is shown as 0.
+    pub fn shown_cookie(&self) -> i64 {
+        if self.by_pid { 0 } else { self.cookie.to_sql() }
+    }
+
+    /// Pid of the process that has or had the job; 0 if none has yet.
+    pub fn current_pid(&self, cluster: &'static Cluster) -> u32 {
+        cluster.slot(self.job).pid.load(Ordering::Relaxed)
+    }
+
+    fn has_pid(&self, cluster: &'static Cluster, pid: i32) -> bool {
+        let pid = pid.cast_unsigned();
+        pid == self.pid || pid == self.current_pid(cluster)
+    }
+}
+
+/// The statistics, with everything that has ended by now.
+pub fn statistics() -> Statistics {
+    let mut statistics = SESSION.with(|session| session.statistics);
+    if let Some(cluster) = attached() {
+        for tracked in each_held() {
+            notice(cluster, tracked.job);
+        }
+        let own = process::own_party();
+        let unseen = cluster.pool().locked(|scheduler| scheduler.ends_of(own));
+        statistics = SESSION.with(|session| session.statistics);
+        statistics.ends = statistics.ends.and(unseen);
+    }
+    statistics
+}
+
+/// The session has ended.
+pub fn forget_statistics() {
+    SESSION.with(|session| session.statistics = Statistics::default());
+}
+
+fn no_such_job(pid: i32) -> Error {
+    Error::new(
+        ERRCODE_UNDEFINED_OBJECT,
+        format_args!("PID {pid} is not attached to this session"),
+    )
+    .hint("A job is forgotten once its result was read to the end or it was detached.")
+}
+
+/// Finds the job that `name` means among those this session tracks, and checks that the current user may
+/// manage it.
+///
+/// # Errors
+/// 42704 no such job (or, for a result, another cookie); 55000 another cookie; 42P09 several jobs of one
+/// pid; 42501 no rights.
+pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), Error> {
+    let (cluster, found) = find_held(name, asking)?;
+    if may_manage(cluster, &found) {
+        return Ok((cluster, found));
+    }
+    Err(no_rights(&found))
+}
+
+/// As [`find`], for letting go of it.
+///
+/// # Errors
+/// As [`find`]; 42501 only within a security-restricted operation.
+pub fn find_to_let_go(name: Name) -> Result<(&'static Cluster, Tracked), Error> {
+    let (cluster, found) = find_held(name, Asking::ForControl)?;
+    if may_let_go(cluster, &found) {
+        return Ok((cluster, found));
+    }
+    Err(no_rights(&found))
+}
+
+fn find_held(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), Error> {
+    let cluster = cluster()?;
+    let found = match name {
+        Name::Pid(pid) => find_by_pid(cluster, pid)?,
+        Name::Handle(pid, cookie) => {
+            with_handle(cluster, pid, cookie).ok_or_else(|| no_such_handle(cluster, pid, asking))?
+        }
+    };
+    Ok((cluster, found))
+}
+
+/// As [`find`], for who does not ask why there is none: costs the same whatever the session tracks.
+pub fn find_known(pid: i32, cookie: Cookie) -> Option<(&'static Cluster, Tracked)> {
+    let cluster = attached()?;
+    let found = with_handle(cluster, pid, cookie)?;
+    may_manage(cluster, &found).then_some((cluster, found))
+}
+
+fn find_by_pid(cluster: &'static Cluster, pid: i32) -> Result<Tracked, Error> {
+    let jobs = tracked();
+    let of_pid = |tracked: &&Tracked| tracked.has_pid(cluster, pid);
+    if let Some(found) = jobs.iter().filter(of_pid).find(|tracked| tracked.by_pid) {
+        return Ok(*found);
+    }
+    let mut others = jobs.iter().filter(of_pid);
+    match (others.next(), others.next()) {
+        (Some(found), None) => Ok(*found),
+        (Some(_), Some(_)) => Err(Error::new(
+            ERRCODE_AMBIGUOUS_ALIAS,
+            format_args!("several jobs of this session ran in the process with PID {pid}"),
+        )
+        .hint("Use the version 2 functions, which also take the cookie.")),
+        (None, _) => Err(no_such_job(pid)),
+    }
+}
+
+fn with_handle(cluster: &'static Cluster, pid: i32, cookie: Cookie) -> Option<Tracked> {
+    let is_it = |tracked: &Tracked| {
+        tracked.given && tracked.shown_cookie() == cookie.to_sql() && tracked.has_pid(cluster, pid)
+    };
+    SESSION.with(|session| {
+        if cookie.to_sql() == 0 {
+            // A version 1 job by the cookie it is listed with, which does not name its slot.
+            return session.jobs.values().copied().find(is_it);
+        }
+        session.jobs.get(&cookie.index()).copied().filter(is_it)
+    })
+}
+
+fn no_such_handle(cluster: &'static Cluster, pid: i32, asking: Asking) -> Error {
+    if !tracked()
+        .iter()
+        .any(|tracked| tracked.has_pid(cluster, pid))
+    {
+        return no_such_job(pid);
+    }
+    match asking {
+        Asking::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
+        Asking::ForControl => Error::new(
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format_args!("cookie mismatch for PID {pid}"),
+        )
+        .hint("The job of this handle has ended and its process runs another one, or the handle is not from this session."),
+    }
+}
+
+/// Superusers, and members of the role that launched the job.
+pub fn may_manage(cluster: &'static Cluster, tracked: &Tracked) -> bool {
+    let owner = pg_sys::Oid::from(cluster.slot(tracked.job).user.load(Ordering::Relaxed));
+    // SAFETY: catalog lookups, in the transaction of the calling function.
+    unsafe { pg_sys::superuser() || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
+}
+
+/// What a session holds is its own, as its cursors and prepared statements are: it can always let go of it, whatever
+/// role it has taken on, and learns and stops nothing by that. But not on the word of code that the server restricts
+/// to its operation.
+pub fn may_let_go(cluster: &'static Cluster, tracked: &Tracked) -> bool {
+    // SAFETY: looks at a flag of this process.
+    !unsafe { pg_sys::InSecurityRestrictedOperation() } || may_manage(cluster, tracked)
+}
+
+fn no_rights(tracked: &Tracked) -> Error {
+    Error::new(
+        ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format_args!(
+            "permission denied for background job with PID {}",
+            tracked.pid
+        ),
+    )
+    .detail("Only a superuser or a member of the role that launched the job may manage it.")
+}
+
+/// The pids of the version 1 jobs that are tracked: the next one must not get the same.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most `pg_background.max_workers`"
+)]
+pub fn pids_in_use() -> SmallVec<[u32; 16]> {
+    SESSION.with(|session| {
+        session
+            .jobs
+            .values()
+            .filter(|tracked| tracked.by_pid && tracked.pid != 0)
+            .map(|tracked| tracked.pid)
+            .collect()
+    })
+}
+
+/// `pg_background.max_workers` is used up.
+pub fn too_many() -> Error {
+    Error::new(
+        pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        format_args!(
+            "too many background jobs in this session: {} of {}",
+            count(),
+            settings::max_workers()
+        ),
+    )
+    .hint("Read the results of finished jobs, detach them, or raise pg_background.max_workers.")
+}

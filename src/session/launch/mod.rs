@@ -1,0 +1,13 @@
+//! Launching jobs.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`request`] | from a request to a handle |
+//! | [`slot_queue`] | claiming a slot of the job table, and waiting for one |
+//! | [`fanout`] | many statements, a bounded number in flight |
+//! | [`oneshot`] | a job from its launch to its end in one call |
+
+pub mod fanout;
+pub mod oneshot;
+pub mod request;
+pub mod slot_queue;

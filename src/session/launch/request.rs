@@ -1,0 +1,560 @@
+//! From a request to a handle.
+//!
+//! 1. The settings, the users and the text are put together; nothing is shared yet.
+//! 2. A slot is claimed and tracked; the request goes into an arena block. An error until it is published gives
+//!    both back ([`Reservation`]). When the login role is at its
+//!    limit, or the job table full, the launch waits for a slot first ([`slot_queue`]).
+//! 3. Under the pool lock the job is published, and handed to an idle worker or put at the end of its
+//!    lane. If it has to wait, workers are started as far as there are places. With
+//!    `on_exhaustion = queue` a job over its session's share is held back instead.
+//! 4. The launch returns when the job is bound to a process, whose pid is then in the handle. It does not
+//!    wait for the process to connect or begin. Whoever interrupts this wait has no handle, so the job is
+//!    taken back ([`Accepted`]).
+//!
+//! A fan-out ([`crate::session::fanout`]) takes the same way with [`launch_for_fanout`]: no handle, no waiting for
+//! a worker, and one [`Context`] for all its jobs.
+
+use crate::cluster::attach::{Cluster, cluster};
+use crate::cluster::block::{Block, Request};
+use crate::cluster::latch::ProcessLatch;
+use crate::cluster::spawn::Staffed;
+use crate::cluster::trace::Step;
+use crate::cluster::{job_end, spawn, trace};
+use crate::pg::error::{Error, Failure};
+use crate::pg::local::Local;
+use crate::pg::process::{own_party, ring};
+use crate::pg::shim::{Identity, guarded};
+use crate::pg::{guc_state, process, shim, text};
+use crate::session::launch::slot_queue;
+use crate::session::launch::slot_queue::{NoSlot, RoleLimits};
+use crate::session::wait::until;
+use crate::session::{cancel, jobs, roles};
+use crate::settings;
+use crate::settings::OnExhaustion;
+use arrayvec::ArrayVec;
+use engine::cookie::Cookie;
+use engine::job::{Phase, Snapshot};
+use engine::pool::handoff::Awake;
+use engine::pool::{LaneKey, Limits, Placement, Staffing};
+use engine::sync::Ordering;
+use engine::table::{JobId, Options, Slot};
+use engine::wait::linger;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
+    ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR,
+    ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+};
+use std::rc::Rc;
+
+/// What is to be launched.
+pub struct Launch<'a> {
+    /// SQL text.
+    pub sql: &'a [u8],
+    /// Its parameters, as the shim serialized them; empty: none.
+    pub params: &'a [u8],
+    /// Bytes of result ring; 0 or less: the default.
+    pub queue_size: i32,
+    /// Through version 1: known by pid alone.
+    pub by_pid: bool,
+    /// Fire and forget: no result.
+    pub submit: bool,
+    /// What the user calls it; beyond 63 bytes it is cut.
+    pub label: Option<&'a [u8]>,
+}
+
+/// The session as a job takes it over. Parts of it cost microseconds, so a fan-out takes it once.
+pub struct Context {
+    identity: Identity,
+    guc_state: Rc<Vec<u8>>,
+    /// Milliseconds; -1: none.
+    time_limit: i32,
+    limits: RoleLimits,
+}
+
+impl Context {
+    /// The session as it is now.
+    ///
+    /// Raises 42501 within a security-restricted operation.
+    pub fn capture(cluster: &'static Cluster) -> Self {
+        let identity = own_identity();
+        Self {
+            identity,
+            limits: RoleLimits::capture(cluster, &identity),
+            guc_state: guc_state::current(),
+            time_limit: match settings::worker_timeout() {
+                0 => -1,
+                limit => limit,
+            },
+        }
+    }
+
+    /// The session's users must be those that it was captured with.
+    ///
+    /// # Errors
+    /// 42501 then, and within a security-restricted operation.
+    pub fn check_users(&self) -> Result<(), Error> {
+        if own_identity() == self.identity {
+            return Ok(());
+        }
+        Err(Error::new(
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the fan-out was begun by another user",
+        )
+        .detail("Its statements run as the user of its first row, and only while the session is that user.")
+        .hint("Fetch all of its rows as one user."))
+    }
+}
+
+/// The lane this session launched in last: looked at first.
+static LANE_HINT: Local<u32> = Local::new(0);
+
+/// Random bits at hand; a call of the server's generator costs as much for many as for few.
+static RANDOM: Local<ArrayVec<u32, 32>> = Local::new(ArrayVec::new_const());
+
+fn random() -> Result<u32, Error> {
+    if let Some(bits) = RANDOM.with(ArrayVec::pop) {
+        return Ok(bits);
+    }
+    let mut fresh = [0_u32; 32];
+    // SAFETY: the buffer has the size that is named.
+    if !unsafe { pg_sys::pg_strong_random(fresh.as_mut_ptr().cast(), size_of_val(&fresh)) } {
+        return Err(Error::new(
+            ERRCODE_INTERNAL_ERROR,
+            "could not generate random values for a handle",
+        ));
+    }
+    #[allow(clippy::disallowed_methods, reason = "an array of its own size")]
+    Ok(RANDOM.with(|random| {
+        random.extend(fresh[1..].iter().copied());
+        fresh[0]
+    }))
+}
+
+fn checked_queue_size(asked: i32) -> Result<i32, Error> {
+    let least = settings::min_queue_size();
+    match asked {
+        ..=0 => Ok(settings::default_queue_size()),
+        size if size < least => Err(Error::new(
+            ERRCODE_INVALID_PARAMETER_VALUE,
+            format_args!("queue size must be at least {least} bytes"),
+        )
+        .hint("0 means pg_background.default_queue_size.")),
+        size if size > settings::MAX_QUEUE_SIZE => Err(Error::new(
+            ERRCODE_INVALID_PARAMETER_VALUE,
+            format_args!(
+                "queue size must be at most {} bytes",
+                settings::MAX_QUEUE_SIZE
+            ),
+        )),
+        size => Ok(size),
+    }
+}
+
+/// The users of this session.
+fn own_identity() -> Identity {
+    let mut identity = std::mem::MaybeUninit::uninit();
+    // SAFETY: the shim fills in every field.
+    unsafe {
+        guarded(|| shim::pgb_capture_identity(identity.as_mut_ptr()));
+        identity.assume_init()
+    }
+}
+
+/// The lane of this session.
+fn own_lane(identity: &Identity) -> LaneKey {
+    // SAFETY: a plain global of this process.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    LaneKey {
+        database: database.to_u32(),
+        role: identity.authenticated.to_u32(),
+    }
+}
+
+/// A claimed slot that is being filled in; given back when dropped.
+struct Reservation {
+    cluster: &'static Cluster,
+    job: JobId,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        jobs::abandon(self.cluster, self.job);
+    }
+}
+
+/// A job in the pool whose handle was not given out; taken back when dropped.
+struct Accepted {
+    cluster: &'static Cluster,
+    job: JobId,
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        cancel::withdraw(self.cluster, self.job);
+    }
+}
+
+/// Launches are allowed.
+///
+/// # Errors
+/// 55000 otherwise.
+pub fn check_enabled() -> Result<(), Error> {
+    if settings::enabled() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "background jobs are disabled",
+    )
+    .hint("Set pg_background.enabled to on and reload the configuration."))
+}
+
+/// A job that was accepted, and whose handle the user has not yet: it is given, or withdrawn.
+#[derive(Clone, Copy)]
+pub struct Launched {
+    cluster: &'static Cluster,
+    /// The job.
+    pub job: JobId,
+    /// Its worker; 0 while it is queued.
+    pid: u32,
+    cookie: Cookie,
+}
+
+impl Launched {
+    /// The job is the user's from now on. Returns its pid (0 while it is queued) and cookie.
+    pub fn give(self) -> (u32, Cookie) {
+        let Self {
+            cluster,
+            job,
+            pid,
+            cookie,
+        } = self;
+        jobs::launched(cluster, job, pid);
+        fault!("handle-given");
+        (pid, cookie)
+    }
+}
+
+/// Launches a job. What the caller does next with it cannot fail: it gives the job, or sees to it that the job ends
+/// with its own call.
+///
+/// # Errors
+/// 42501 within a security-restricted operation; 55000 launches are disabled; 22023 bad queue size; 53400 too many jobs in this session; 53000 no worker
+/// or no slot to be had; 53200 shared memory exhausted.
+pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
+    check_enabled()?;
+    let queue_size = checked_queue_size(launch.queue_size)?;
+    let on_exhaustion = match settings::on_exhaustion() {
+        OnExhaustion::Queue if launch.by_pid => OnExhaustion::Wait,
+        mode => mode,
+    };
+    let queues = on_exhaustion == OnExhaustion::Queue;
+    if !queues && jobs::count() >= settings::max_workers() {
+        return Err(jobs::too_many().into());
+    }
+    let cluster = cluster()?;
+    let context = Context::capture(cluster);
+    let options = Options {
+        by_pid: launch.by_pid,
+        submit: launch.submit,
+        bounded: queues,
+        fresh_only: !settings::worker_reuse(),
+        ..Options::default()
+    };
+    let timeout_ms = (on_exhaustion != OnExhaustion::Error).then(settings::launch_timeout);
+    let (reservation, cookie) =
+        reserve(cluster, &context, launch, options, queue_size, timeout_ms)?
+            .map_err(NoSlot::error)?;
+    place(reservation, cookie, &context, on_exhaustion)
+}
+
+/// Launches a job of a fan-out: nobody is given its handle, and it counts against no limit of the session.
+/// `None`: there is no free slot, and `may_wait` is false.
+///
+/// # Errors
+/// 55000 launches are disabled by now; 53000 no slot to be had; 53200 shared memory exhausted.
+pub fn launch_for_fanout(
+    cluster: &'static Cluster,
+    context: &Context,
+    sql: &[u8],
+    may_wait: bool,
+) -> Result<Option<JobId>, Error> {
+    check_enabled()?;
+    let launch = Launch {
+        sql,
+        params: &[],
+        queue_size: 0,
+        by_pid: false,
+        submit: false,
+        label: None,
+    };
+    let options = Options {
+        uncounted: true,
+        fresh_only: !settings::worker_reuse(),
+        ..Options::default()
+    };
+    let waits = may_wait && settings::on_exhaustion() != OnExhaustion::Error;
+    let timeout_ms = waits.then(settings::launch_timeout);
+    let queue_size = settings::default_queue_size();
+    let reserved = reserve(cluster, context, &launch, options, queue_size, timeout_ms)?;
+    let (reservation, _) = match reserved {
+        Ok(reserved) => reserved,
+        Err(why) if may_wait => return Err(why.error()),
+        Err(_) => return Ok(None),
+    };
+    let job = reservation.job;
+    let (placement, lane, staffing) = publish(reservation, context, false)?;
+    fault!("job-enqueued");
+    match placement {
+        Placement::Handed(worker) => ring(worker),
+        _ => {
+            let accepted = Accepted { cluster, job };
+            let _ = spawn::staff(cluster, lane, staffing);
+            fault!("job-staffed");
+            std::mem::forget(accepted);
+        }
+    }
+    Ok(Some(job))
+}
+
+fn reserve(
+    cluster: &'static Cluster,
+    context: &Context,
+    launch: &Launch<'_>,
+    options: Options,
+    queue_size: i32,
+    timeout_ms: Option<i32>,
+) -> Result<Result<(Reservation, Cookie), NoSlot>, Error> {
+    jobs::enter_first(cluster);
+    job_end::release_left_behind(cluster);
+    let random = random()?;
+    let cookie = |job: JobId| Cookie::new(job.index, job.generation, random);
+    let track = |job| {
+        fault!("slot-claimed");
+        jobs::track(job, cookie(job), launch.by_pid, launch.submit);
+    };
+    let job = match slot_queue::claim(cluster, &context.limits, timeout_ms, track) {
+        Ok(job) => job,
+        Err(why) => return Ok(Err(why)),
+    };
+    let cookie = cookie(job);
+    let reservation = Reservation { cluster, job };
+    fault!("slot-tracked");
+    trace::step(job, Step::Reserved);
+    let slot = cluster.slot(job);
+    let excluded = if launch.by_pid {
+        jobs::pids_in_use()
+    } else {
+        smallvec::SmallVec::new()
+    };
+    let options = Options {
+        labeled: launch.label.is_some(),
+        ..options
+    };
+    slot.prepare(cookie, own_party(), options, &excluded);
+    context.limits.note(slot);
+    slot.database
+        .store(own_lane(&context.identity).database, Ordering::Relaxed);
+    if let Some(label) = launch.label {
+        slot.set_label(&text::cut::<{ engine::table::LABEL_LIMIT }>(label));
+    }
+    let request = Request {
+        identity: context.identity,
+        time_limit: context.time_limit,
+        sql: launch.sql,
+        params: launch.params,
+        guc_state: &context.guc_state,
+        queue_size: if launch.submit {
+            0
+        } else {
+            queue_size as usize
+        },
+    };
+    let block = Block::allocate(cluster, job, &request)?;
+    fault!("block-allocated");
+    slot.block.store(block, Ordering::Relaxed);
+    slot.queue_size
+        .store(queue_size.cast_unsigned(), Ordering::Relaxed);
+    slot.user
+        .store(context.identity.current.to_u32(), Ordering::Relaxed);
+    slot.launched_at
+        .store(process::timestamp().cast_unsigned(), Ordering::Relaxed);
+    slot.preview
+        .store(&text::cut_marked::<{ engine::table::PREVIEW_LIMIT }>(
+            launch.sql,
+        ));
+    Ok(Ok((reservation, cookie)))
+}
+
+/// Publishes a reserved job in its lane; `soon`: with a worker that need not be woken, if that is worth a moment.
+fn publish(
+    reservation: Reservation,
+    context: &Context,
+    soon: bool,
+) -> Result<(Placement, u32, Option<Staffing>), Error> {
+    let Reservation { cluster, job } = reservation;
+    fault!("request-filled");
+    let key = own_lane(&context.identity);
+    let limit = Limits {
+        session_jobs: settings::max_workers() as u32,
+        lane_workers: context.limits.lane_workers,
+    };
+    let (placement, lane, staffing) = loop {
+        let placed = if soon {
+            place_soon(cluster, job, key, limit)
+        } else {
+            let (hint, now) = (LANE_HINT.get(), process::now());
+            cluster
+                .pool()
+                .locked(|scheduler| spawn::place(scheduler, cluster, job, key, hint, limit, now))
+        };
+        let is_refused = placed.0 == Placement::Refused;
+        if !is_refused || !roles::may_launch_again(cluster, cluster.slot(job).usage()) {
+            break placed;
+        }
+    };
+    LANE_HINT.set(lane);
+    match placement {
+        Placement::Handed(worker) => trace::step(job, Step::Handed(worker.pid())),
+        Placement::Queued => trace::step(job, Step::Queued),
+        Placement::NoLane => {
+            return Err(Error::new(
+                ERRCODE_INSUFFICIENT_RESOURCES,
+                "too many combinations of database and role have background jobs",
+            ));
+        }
+        Placement::Refused => return Err(refused()),
+    }
+    std::mem::forget(reservation);
+    Ok((placement, lane, staffing))
+}
+
+fn place(
+    reservation: Reservation,
+    cookie: Cookie,
+    context: &Context,
+    on_exhaustion: OnExhaustion,
+) -> Result<Launched, Failure> {
+    let Reservation { cluster, job } = reservation;
+    let (placement, lane, staffing) = publish(reservation, context, true)?;
+    fault!("job-enqueued");
+    if let Placement::Handed(worker) = placement {
+        ring(worker);
+    } else {
+        let accepted = Accepted { cluster, job };
+        let staffed = spawn::staff(cluster, lane, staffing);
+        fault!("job-staffed");
+        await_worker(&accepted, on_exhaustion, staffed)?;
+        fault!("job-bound");
+        std::mem::forget(accepted);
+    }
+    let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
+    Ok(Launched {
+        cluster,
+        job,
+        pid,
+        cookie,
+    })
+}
+
+/// Starts workers of this session's lane until `wanted` are idle or on their way, as far as may be. How many there are.
+pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
+    let identity = own_identity();
+    let limits = RoleLimits::capture(cluster, &identity);
+    spawn::prewarm(cluster, own_lane(&identity), wanted, limits.lane_workers)
+}
+
+/// Places a job, with an idle worker that is awake if there is one or will be in a moment
+/// ([`engine::pool::handoff`]). The wait for that is a spin, in which nothing can be thrown.
+fn place_soon(
+    cluster: &'static Cluster,
+    job: JobId,
+    key: LaneKey,
+    limit: Limits,
+) -> (Placement, u32, Option<Staffing>) {
+    let (pool, hint, now) = (cluster.pool(), LANE_HINT.get(), process::now());
+    let mut may_linger = true;
+    loop {
+        let placed = pool.locked(|scheduler| {
+            match scheduler.place_awake(job, key, hint, limit, process::is_awake) {
+                Awake::Handed(worker, lane) => {
+                    fault!("job-placed");
+                    Ok((Placement::Handed(worker), lane, None))
+                }
+                Awake::Soon(soon) if may_linger => Err(soon),
+                Awake::Soon(_) | Awake::None => {
+                    Ok(spawn::place(scheduler, cluster, job, key, hint, limit, now))
+                }
+            }
+        });
+        match placed {
+            Ok(placed) => return placed,
+            Err(soon) => {
+                let word = &pool.worker(soon.worker).word;
+                let is_free = || (word.load().activity() != soon.busy).then_some(());
+                may_linger = false;
+                let _ = linger(&ProcessLatch::new(cluster), soon.within, is_free);
+            }
+        }
+    }
+}
+
+fn is_bound(slot: &Slot, now: Snapshot) -> bool {
+    now.phase().is_finished()
+        || (now.phase() != Phase::Queued && slot.pid.load(Ordering::Relaxed) != 0)
+}
+
+fn await_worker(
+    accepted: &Accepted,
+    on_exhaustion: OnExhaustion,
+    staffed: Staffed,
+) -> Result<(), Error> {
+    let &Accepted { cluster, job } = accepted;
+    let slot = cluster.slot(job);
+    let timeout = match on_exhaustion {
+        OnExhaustion::Queue => return Ok(()),
+        OnExhaustion::Error if staffed == Staffed::Full => 0,
+        OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
+    };
+    let bound = until::until(
+        cluster,
+        job,
+        timeout,
+        || {},
+        || {
+            // The postmaster rings when a process starts or ends.
+            let _ = spawn::settle_own(cluster);
+            Some(slot.word.load()).filter(|now| is_bound(slot, *now))
+        },
+    );
+    match bound {
+        Some(now) if now.phase() == Phase::Failed && slot.pid.load(Ordering::Relaxed) == 0 => {
+            Err(job_end::not_started())
+        }
+        Some(_) => Ok(()),
+        None => Err(no_worker(timeout)),
+    }
+}
+
+/// An administrator ends the jobs of this session's login role.
+fn refused() -> Error {
+    Error::new(
+        ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "background jobs of this role are refused",
+    )
+    .detail("An administrator is ending the jobs of the login role.")
+    .hint("Launch again when they have ended.")
+}
+
+/// No worker became free within `timeout` milliseconds.
+pub fn no_worker(timeout: i32) -> Error {
+    let error = Error::new(
+        ERRCODE_INSUFFICIENT_RESOURCES,
+        "no background worker is available",
+    );
+    let error = match timeout {
+        0 => error.detail("All background worker slots are taken, or the role has as many workers in this database as it may have."),
+        _ => error.detail(format_args!("None became free within {timeout} ms.")),
+    };
+    error.hint("Raise max_worker_processes, pg_background.max_pool_workers, pg_background.lane_max_workers or pg_background.launch_timeout, or set pg_background.on_exhaustion to queue.")
+}

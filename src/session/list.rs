@@ -1,0 +1,94 @@
+//! List, statistics, progress: what a session sees of its jobs.
+
+use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::block::Block;
+use crate::pg::error::Error;
+use crate::pg::rows::{Caller, Store};
+use crate::pg::text;
+use crate::pg::tuple::{Value, split};
+use crate::session::jobs;
+use crate::session::jobs::Tracked;
+use crate::session::outcome::{error_of, state_name};
+use crate::session::read::columns;
+use engine::cookie::Cookie;
+use engine::error_message;
+use engine::job::Phase;
+use engine::progress::Report;
+use engine::sync::Ordering;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+
+/// Bytes of `last_error`.
+const LAST_ERROR_LIMIT: usize = 512;
+
+fn last_error(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Value {
+    if !matches!(phase, Phase::Failed | Phase::Canceled) {
+        return Value::NULL;
+    }
+    let noted = Block::of(cluster, tracked.job).error();
+    let body = error_of(phase, noted, tracked.pid.cast_signed());
+    let primary = error_message::field(&body, error_message::PRIMARY).unwrap_or_default();
+    Value::text(&text::cut_marked::<LAST_ERROR_LIMIT>(primary))
+}
+
+/// Types of the list's columns; the last, the label, may be left out.
+const LIST_TYPES: [pg_sys::Oid; 10] = [
+    pg_sys::INT4OID,
+    pg_sys::INT8OID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::OIDOID,
+    pg_sys::INT4OID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::BOOLOID,
+    pg_sys::TEXTOID,
+];
+
+/// The caller's column list must be the list's.
+///
+/// # Errors
+/// 42804 otherwise.
+pub fn check_list(caller: &Caller) -> Result<(), Error> {
+    columns::check_fixed(&LIST_TYPES, LIST_TYPES.len() - 1, caller.columns())
+}
+
+/// One row per tracked job that the current user may manage.
+pub fn list(store: &mut Store) {
+    let Some(cluster) = attached() else {
+        return;
+    };
+    for tracked in jobs::tracked() {
+        if !jobs::may_manage(cluster, &tracked) {
+            continue;
+        }
+        let now = jobs::notice(cluster, tracked.job);
+        let slot = cluster.slot(tracked.job);
+        let (values, nulls) = split([
+            Value::int4(tracked.current_pid(cluster).cast_signed()),
+            Value::int8(tracked.shown_cookie()),
+            Value::timestamptz(slot.launched_at.load(Ordering::Relaxed)),
+            Value::oid(pg_sys::Oid::from(slot.user.load(Ordering::Relaxed))),
+            Value::int4(slot.queue_size.load(Ordering::Relaxed).cast_signed()),
+            Value::text(state_name(now).as_bytes()),
+            Value::text(&slot.preview.load()),
+            last_error(cluster, &tracked, now.phase()),
+            Value::bool(tracked.consumed),
+            Value::text_or_null(slot.label().as_deref()),
+        ]);
+        store.put_values(&values, &nulls);
+    }
+}
+
+/// What a job of this session reported of itself; `None` for an unknown handle.
+///
+/// # Errors
+/// 42501 no rights.
+pub fn progress(pid: i32, cookie: Cookie) -> Result<Option<Report>, Error> {
+    let name = jobs::Name::Handle(pid, cookie);
+    match jobs::find(name, jobs::Asking::ForControl) {
+        Ok((cluster, tracked)) => Ok(cluster.slot(tracked.job).progress.read()),
+        Err(error) if error.code == ERRCODE_INSUFFICIENT_PRIVILEGE => Err(error),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,219 @@
+//! How a job ended: what a session can learn of it without using up its result.
+
+use crate::cluster::attach::Cluster;
+use crate::cluster::block::Block;
+use crate::pg::error::Error;
+use crate::pg::tuple::Value;
+use crate::session::jobs;
+use crate::session::jobs::{Asking, Name, Tracked};
+use engine::cookie::Cookie;
+use engine::error_message;
+use engine::job::{Phase, Snapshot};
+use engine::sync::Ordering;
+use engine::table::JobId;
+use std::borrow::Cow;
+
+/// An error with its fields: the body of an `ErrorResponse` message. Valid while the job is held.
+pub struct JobError(Cow<'static, [u8]>);
+
+impl JobError {
+    /// Of a finished job; `None`: it committed.
+    pub fn of(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Option<Self> {
+        matches!(phase, Phase::Failed | Phase::Canceled).then(|| {
+            let pid = tracked.current_pid(cluster).cast_signed();
+            Self::of_job(cluster, tracked.job, pid, phase)
+        })
+    }
+
+    /// Of a job that has failed or was canceled, in the process `pid`.
+    pub fn of_job(cluster: &'static Cluster, job: JobId, pid: i32, phase: Phase) -> Self {
+        Self(error_of(phase, Block::of(cluster, job).error(), pid))
+    }
+
+    /// The whole of it.
+    pub fn body(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn field(&self, kind: u8) -> Value {
+        Value::text_or_null(error_message::field(&self.0, kind))
+    }
+
+    /// SQLSTATE.
+    pub fn sqlstate(&self) -> Value {
+        self.field(b'C')
+    }
+
+    /// Primary message.
+    pub fn message(&self) -> Value {
+        self.field(error_message::PRIMARY)
+    }
+
+    /// The attributes of `pg_background_error`. Field types as in the wire protocol.
+    pub fn row(&self) -> [Value; 9] {
+        [
+            b'C',
+            error_message::PRIMARY,
+            b'D',
+            b'H',
+            b'W',
+            b's',
+            b't',
+            b'c',
+            b'n',
+        ]
+        .map(|kind| self.field(kind))
+    }
+}
+
+fn int8_or_null(value: Option<i64>) -> Value {
+    value.map_or(Value::NULL, Value::int8)
+}
+
+/// A moment in a slot; 0 means that it has not come.
+fn moment(micros: u64) -> Value {
+    match micros {
+        0 => Value::NULL,
+        micros => Value::timestamptz(micros),
+    }
+}
+
+/// How the last statement completed: tag and row count. NULLs unless the job committed.
+fn completion(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> (Value, Value) {
+    if phase != Phase::Completed {
+        return (Value::NULL, Value::NULL);
+    }
+    let (tag, row_count) = Block::of(cluster, tracked.job).completion();
+    (Value::text_or_null(tag.as_deref()), int8_or_null(row_count))
+}
+
+/// The attributes of `pg_background_outcome`.
+pub type Outcome = [Value; 12];
+
+/// That of a handle which names no job of this session, or none that the current user may manage.
+fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
+    let mut row = [Value::NULL; 12];
+    row[0] = pid.map_or(Value::NULL, Value::int4);
+    row[1] = int8_or_null(cookie.map(Cookie::to_sql));
+    row
+}
+
+/// That of a job that this session tracks.
+pub fn of(cluster: &'static Cluster, tracked: &Tracked) -> Outcome {
+    let now = jobs::notice(cluster, tracked.job);
+    let slot = cluster.slot(tracked.job);
+    let error = JobError::of(cluster, tracked, now.phase());
+    let (tag, row_count) = completion(cluster, tracked, now.phase());
+    [
+        Value::int4(tracked.current_pid(cluster).cast_signed()),
+        Value::int8(tracked.shown_cookie()),
+        Value::text(state_name(now).as_bytes()),
+        Value::bool(tracked.consumed),
+        Value::bool(now.phase().is_finished()),
+        Value::bool(error.is_some()),
+        row_count,
+        tag,
+        error.as_ref().map_or(Value::NULL, JobError::sqlstate),
+        error.as_ref().map_or(Value::NULL, JobError::message),
+        Value::text_or_null(slot.label().as_deref()),
+        Value::timestamptz(slot.launched_at.load(Ordering::Relaxed)),
+    ]
+}
+
+/// That of a handle, whatever it is: never fails.
+pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
+    let found = pid
+        .zip(cookie)
+        .and_then(|(pid, cookie)| jobs::find_known(pid, cookie));
+    found.map_or_else(
+        || unknown(pid, cookie),
+        |(cluster, tracked)| of(cluster, &tracked),
+    )
+}
+
+/// The attributes of `pg_background_result_info`.
+///
+/// # Errors
+/// As [`jobs::find`].
+pub fn result_info(name: Name) -> Result<[Value; 6], Error> {
+    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
+    let phase = jobs::notice(cluster, tracked.job).phase();
+    let slot = cluster.slot(tracked.job);
+    let (tag, row_count) = completion(cluster, &tracked, phase);
+    let finished = phase.is_finished();
+    let finished_at = if finished {
+        moment(slot.finished_at.load(Ordering::Relaxed))
+    } else {
+        Value::NULL
+    };
+    Ok([
+        row_count,
+        tag,
+        Value::bool(finished),
+        Value::bool(finished && phase != Phase::Completed),
+        moment(slot.started_at.load(Ordering::Relaxed)),
+        finished_at,
+    ])
+}
+
+/// The error of a job; `None`: it has none (yet).
+///
+/// # Errors
+/// As [`jobs::find`].
+pub fn error_info(name: Name) -> Result<Option<JobError>, Error> {
+    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
+    let phase = jobs::notice(cluster, tracked.job).phase();
+    Ok(JobError::of(cluster, &tracked, phase))
+}
+
+/// The whole SQL text of a job.
+///
+/// # Errors
+/// As [`jobs::find`].
+pub fn full_sql(name: Name) -> Result<Value, Error> {
+    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
+    Ok(Value::text(Block::of(cluster, tracked.job).sql()))
+}
+
+/// Bytes of a job's result that are in a file.
+///
+/// # Errors
+/// As [`jobs::find`].
+pub fn spilled(name: Name) -> Result<i64, Error> {
+    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
+    let bytes = Block::of(cluster, tracked.job).spill().bytes();
+    Ok(bytes.cast_signed())
+}
+
+/// The error of a job that did not complete: the one that was noted, if any.
+#[allow(clippy::disallowed_macros, reason = "a number")]
+pub fn error_of(phase: Phase, noted: &[u8], pid: i32) -> Cow<'_, [u8]> {
+    if !noted.is_empty() {
+        return Cow::Borrowed(noted);
+    }
+    Cow::Owned(if phase == Phase::Canceled {
+        error_message::compose(
+            "57014",
+            "canceling statement due to user request",
+            Some("The job was canceled before it began."),
+        )
+    } else {
+        error_message::compose(
+            "08006",
+            &format!("lost connection to worker process with PID {pid}"),
+            None,
+        )
+    })
+}
+
+/// A job's state as SQL shows it.
+pub fn state_name(now: Snapshot) -> &'static str {
+    match now.phase() {
+        Phase::Free | Phase::Reserved | Phase::Queued => "queued",
+        Phase::Starting => "starting",
+        Phase::Running => "running",
+        Phase::Completed => "stopped",
+        Phase::Failed => "error",
+        Phase::Canceled => "canceled",
+    }
+}

@@ -1,0 +1,581 @@
+//! Fitting the rows of a job to what the caller wants.
+//!
+//! Types are compared by OID, before the first row is taken. A column of the job fits the caller's when
+//!
+//! * the types are the same, or the job's is a domain over the caller's;
+//! * the caller asks for `text`: any type fits, through its output function.
+//!
+//! A length or precision in the caller's list that the job's column does not have is applied as an
+//! assignment would. Dropped columns of a table's row type are NULL and count for nothing.
+
+use crate::pg::error::Error;
+use crate::pg::shim;
+use crate::pg::shim::{Records, SHAPE_SIZE, Shape, Watch, guarded};
+use arrayvec::ArrayVec;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
+    ERRCODE_DATATYPE_MISMATCH, ERRCODE_PROGRAM_LIMIT_EXCEEDED, ERRCODE_UNDEFINED_OBJECT,
+};
+use smallvec::SmallVec;
+use std::ffi::CStr;
+use std::fmt::{Display, Formatter};
+
+/// A column as the job describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct JobColumn<'a> {
+    /// Type.
+    pub type_oid: pg_sys::Oid,
+    /// What the worker saw of the row types in it.
+    shape: &'a Shape,
+    /// Type modifier; -1: none.
+    pub typmod: i32,
+    /// Name.
+    pub name: &'a CStr,
+    /// Where its values are in a row that is sent.
+    source: usize,
+    /// What its values were made into, for a reader who does not find the type.
+    lasting: Option<Lasting<'a>>,
+}
+
+/// A type that values are of when theirs is gone.
+#[derive(Clone, Copy, Debug)]
+struct Lasting<'a> {
+    type_oid: pg_sys::Oid,
+    shape: &'a Shape,
+    typmod: i32,
+}
+
+/// What has to be done with the values of a column.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Conversion {
+    Keep,
+    /// A record or an array of records: name its row types as this process does.
+    Localize,
+    /// Through this output function; `record`: localize first.
+    ToText {
+        function: pg_sys::Oid,
+        record: bool,
+    },
+    /// Through this length coercion function.
+    Coerce {
+        function: pg_sys::Oid,
+        typmod: i32,
+    },
+}
+
+/// What becomes of one column of the job.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    conversion: Conversion,
+    type_oid: pg_sys::Oid,
+    /// Where the value is in a row that is sent.
+    source: usize,
+    /// The caller's column that it goes to.
+    target: usize,
+}
+
+/// The plan for all columns.
+pub struct Conversions {
+    steps: SmallVec<[Step; 8]>,
+    identity: bool,
+}
+
+/// Columns of a job's result.
+pub type JobColumns = SmallVec<[JobColumn<'static>; 8]>;
+
+/// Reads a description (`shim.h`).
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has columns"
+)]
+pub fn parse_description(description: &'static [u8]) -> JobColumns {
+    let mut rest = description;
+    let word = |rest: &mut &'static [u8]| {
+        let (word, tail) = rest.split_first_chunk::<4>().expect("four bytes");
+        *rest = tail;
+        *word
+    };
+    let described = |rest: &mut &'static [u8]| {
+        let type_oid = pg_sys::Oid::from(u32::from_ne_bytes(word(rest)));
+        let (shape, tail) = rest.split_first_chunk::<SHAPE_SIZE>().expect("a shape");
+        *rest = tail;
+        let typmod = i32::from_ne_bytes(word(rest));
+        Lasting {
+            type_oid,
+            shape,
+            typmod,
+        }
+    };
+    let count = i32::from_ne_bytes(word(&mut rest));
+    let mut behind = count as usize;
+    (0..count as usize)
+        .map(|index| {
+            let first = described(&mut rest);
+            let (twice, tail) = rest.split_first().expect("a byte");
+            rest = tail;
+            let lasting = (*twice != 0).then(|| described(&mut rest));
+            let source = match lasting {
+                None => index,
+                Some(_) => {
+                    behind += 1;
+                    behind - 1
+                }
+            };
+            let name = CStr::from_bytes_until_nul(rest).expect("a zero-terminated name");
+            rest = &rest[name.count_bytes() + 1..];
+            JobColumn {
+                type_oid: first.type_oid,
+                shape: first.shape,
+                typmod: first.typmod,
+                name,
+                source,
+                lasting,
+            }
+        })
+        .collect()
+}
+
+/// The columns as the reader can have them: when one of those types that the job has made is gone, all such values are
+/// taken as what they were made into.
+pub fn settle(columns: &mut [JobColumn<'_>]) {
+    let is_gone = |column: &JobColumn<'_>| {
+        column.lasting.is_some() && (is_missing(column) || is_altered(column))
+    };
+    if !columns.iter().any(is_gone) {
+        return;
+    }
+    for (index, column) in columns.iter_mut().enumerate() {
+        if let Some(lasting) = column.lasting.take() {
+            column.type_oid = lasting.type_oid;
+            column.shape = lasting.shape;
+            column.typmod = lasting.typmod;
+            column.source = index;
+        }
+    }
+}
+
+/// Types and modifiers of the values in a row that is sent, in their order.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has columns"
+)]
+pub fn sent(columns: &[JobColumn<'_>]) -> SmallVec<[(pg_sys::Oid, i32); 8]> {
+    let in_place = columns.iter().map(|column| match column.lasting {
+        Some(lasting) => (lasting.type_oid, lasting.typmod),
+        None => (column.type_oid, column.typmod),
+    });
+    let behind = columns.iter().filter(|column| column.lasting.is_some());
+    in_place
+        .chain(behind.map(|column| (column.type_oid, column.typmod)))
+        .collect()
+}
+
+/// A type of the server's own, which nobody drops or alters.
+fn is_built_in(column: &JobColumn<'_>) -> bool {
+    column.type_oid.to_u32() < pg_sys::FirstNormalObjectId
+}
+
+fn is_missing(column: &JobColumn<'_>) -> bool {
+    // SAFETY: a catalog lookup, in the transaction of the calling function.
+    !is_built_in(column) && !unsafe { pg_sys::get_typisdefined(column.type_oid) }
+}
+
+fn is_altered(column: &JobColumn<'_>) -> bool {
+    // SAFETY: catalog lookups, in the transaction of the calling function.
+    !is_built_in(column)
+        && !unsafe { guarded(|| shim::pgb_has_shape(column.type_oid, column.shape)) }
+}
+
+/// Somebody could alter a row type in it.
+fn is_alterable(column: &JobColumn<'_>) -> bool {
+    column.shape.iter().any(|byte| *byte != 0)
+}
+
+/// Whether somebody could alter a type of the job's columns.
+pub fn has_alterable_types(job: &[JobColumn<'_>]) -> bool {
+    job.iter().any(is_alterable)
+}
+
+/// Has the types of the job's columns looked at again with each row.
+///
+/// # Safety
+/// `watch` must be valid.
+pub unsafe fn watch_types(job: &[JobColumn<'_>], watch: *mut Watch) {
+    for column in job.iter().filter(|column| is_alterable(column)) {
+        let (type_oid, shape) = (column.type_oid, std::ptr::from_ref(column.shape));
+        // SAFETY: by the caller.
+        unsafe { guarded(|| shim::pgb_watch_type(watch, type_oid, shape)) };
+    }
+}
+
+/// Whether the types of the job's columns are not there, or not as the job has seen them: it may have created or
+/// altered them and not yet committed.
+pub fn has_unknown_types(description: &'static [u8]) -> bool {
+    let columns = parse_description(description);
+    if has_alterable_types(&columns) {
+        // Others may have altered them.
+        // SAFETY: in a transaction.
+        unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
+    }
+    columns
+        .iter()
+        .any(|column| is_missing(column) || is_altered(column))
+}
+
+/// The types of the job's columns may have been dropped or altered since it ran.
+///
+/// # Errors
+/// 42704 when one was dropped; 42804 when a row type was altered.
+pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
+    for (number, column) in (1..).zip(job) {
+        let error = if is_missing(column) {
+            Error::new(
+                ERRCODE_UNDEFINED_OBJECT,
+                format_args!(
+                    "the type of column {number} of the job's result does not exist any more"
+                ),
+            )
+        } else if is_altered(column) {
+            Error::new(
+                ERRCODE_DATATYPE_MISMATCH,
+                format_args!(
+                    "the type of column {number} of the job's result was altered after the job had run"
+                ),
+            )
+        } else {
+            continue;
+        };
+        return Err(error.hint("The result cannot be read. Detach the job."));
+    }
+    Ok(())
+}
+
+/// A type as messages name it.
+#[derive(Clone, Copy)]
+struct TypeName(pg_sys::Oid, i32);
+
+impl Display for TypeName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        // SAFETY: returns a palloc'ed, zero-terminated text.
+        let name = unsafe { CStr::from_ptr(pg_sys::format_type_with_typemod(self.0, self.1)) };
+        name.to_bytes()
+            .utf8_chunks()
+            .try_for_each(|chunk| f.write_str(chunk.valid()))
+    }
+}
+
+/// Types, separated by commas.
+struct TypeNames<I>(I);
+
+impl<I: Iterator<Item = TypeName> + Clone> Display for TypeNames<I> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        for (index, name) in self.0.clone().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+fn mismatch(message: &str, detail: impl Display) -> Error {
+    Error::new(ERRCODE_DATATYPE_MISMATCH, message)
+        .detail(detail)
+        .hint("The result is kept: call again with a column list that fits, or ask for text.")
+}
+
+/// The list must be one column of type text, for command tags.
+///
+/// # Errors
+/// 42804 otherwise.
+pub fn check_tags(expected: &[pg_sys::FormData_pg_attribute]) -> Result<(), Error> {
+    match expected {
+        [column] if column.atttypid == pg_sys::TEXTOID => Ok(()),
+        _ => Err(mismatch(
+            "remote query did not return rows",
+            "Its result is the command tags of its statements, one column of type text.",
+        )),
+    }
+}
+
+/// The list must be these types, or the first of them at least as many as `least`.
+///
+/// # Errors
+/// 42804 otherwise.
+pub fn check_fixed(
+    types: &[pg_sys::Oid],
+    least: usize,
+    expected: &[pg_sys::FormData_pg_attribute],
+) -> Result<(), Error> {
+    let fits = (least..=types.len()).contains(&expected.len())
+        && types
+            .iter()
+            .zip(expected)
+            .all(|(wanted, column)| *wanted == column.atttypid);
+    if fits {
+        return Ok(());
+    }
+    let names = TypeNames(types.iter().map(|&oid| TypeName(oid, -1)));
+    Err(Error::new(
+        ERRCODE_DATATYPE_MISMATCH,
+        "the column definition list does not match what the function returns",
+    )
+    .detail(format_args!("It returns columns of these types: {names}.")))
+}
+
+/// A column definition list in words, as somebody passes it beside the real one: its types must be those of
+/// the caller's columns. Nothing is executed: the server's parser for type names is asked.
+///
+/// # Errors
+/// 42804 when they are not; 54000 when a name is too long for a type's; the parser's own error for what is no type.
+pub fn check_definition(
+    definition: &[u8],
+    expected: &[pg_sys::FormData_pg_attribute],
+) -> Result<(), Error> {
+    // As long as its caller likes: looked at column by column, and no further than the first that does not fit.
+    let mut columns = split_definition(definition);
+    let mut fits = true;
+    for attribute in expected {
+        pgrx::check_for_interrupts!();
+        let Some(column) = columns.next() else {
+            fits = false;
+            break;
+        };
+        fits &= type_of(type_part(column))? == (attribute.atttypid, attribute.atttypmod);
+    }
+    if fits && columns.next().is_none() {
+        return Ok(());
+    }
+    let names = expected
+        .iter()
+        .map(|column| TypeName(column.atttypid, column.atttypmod));
+    Err(Error::new(
+        ERRCODE_DATATYPE_MISMATCH,
+        "col_def does not agree with the column definition list of the call",
+    )
+    .detail(format_args!(
+        "The columns of the call are of these types: {}.",
+        TypeNames(names)
+    )))
+}
+
+/// The columns of a definition list: split at commas outside quotes and parentheses.
+fn split_definition(definition: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut depth, mut quoted) = (0_i64, false);
+    definition.split(move |byte| {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        *byte == b',' && !quoted && depth == 0
+    })
+}
+
+/// What follows the name of a column, which may be quoted.
+fn type_part(column: &[u8]) -> &[u8] {
+    let column = column.trim_ascii();
+    let name = if column.first() == Some(&b'"') {
+        // A doubled quote is part of the name; the last one is followed by no other.
+        let mut end = 1;
+        while end < column.len() && !(column[end] == b'"' && column.get(end + 1) != Some(&b'"')) {
+            end += if column[end] == b'"' { 2 } else { 1 };
+        }
+        (end + 1).min(column.len())
+    } else {
+        column
+            .iter()
+            .position(u8::is_ascii_whitespace)
+            .unwrap_or(column.len())
+    };
+    column[name..].trim_ascii()
+}
+
+/// Bytes of a type's name at most, with schema, quotes, modifiers and brackets: many times what one can need.
+const TYPE_NAME_LIMIT: usize = 1024;
+
+#[allow(clippy::disallowed_methods, reason = "an array of its own size")]
+fn type_of(name: &[u8]) -> Result<(pg_sys::Oid, i32), Error> {
+    let mut text = ArrayVec::<u8, { TYPE_NAME_LIMIT + 1 }>::new();
+    if name.len() > TYPE_NAME_LIMIT {
+        return Err(Error::new(
+            ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            "the name of a type in col_def is too long",
+        )
+        .detail(format_args!(
+            "It has {} bytes, of at most {TYPE_NAME_LIMIT}.",
+            name.len()
+        ))
+        .hint("col_def is a column definition list, as in the FROM clause."));
+    }
+    text.extend(name.iter().copied().chain([0]));
+    // A text of the server's has no zero byte.
+    let name = CStr::from_bytes_until_nul(&text).expect("its end was put");
+    Ok(crate::pg::text::parse_type(name))
+}
+
+/// Compares the columns and plans the conversions.
+///
+/// # Errors
+/// 42804 when they do not fit.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has columns"
+)]
+pub fn plan(
+    job: &[JobColumn<'_>],
+    expected: &[pg_sys::FormData_pg_attribute],
+) -> Result<Conversions, Error> {
+    let wanted: SmallVec<[usize; 8]> = (0..expected.len())
+        .filter(|&index| !expected[index].attisdropped)
+        .collect();
+    if job.len() != wanted.len() {
+        return Err(mismatch(
+            "remote query result rowtype does not match the specified FROM clause rowtype",
+            format_args!(
+                "The job returns {} columns, the caller expects {}.",
+                job.len(),
+                wanted.len()
+            ),
+        ));
+    }
+    let mut steps = SmallVec::new();
+    for (column, &target) in job.iter().zip(&wanted) {
+        let attribute = &expected[target];
+        let conversion = conversion(column, attribute).ok_or_else(|| {
+            mismatch(
+                "remote query result rowtype does not match the specified FROM clause rowtype",
+                format_args!(
+                    "Column {} is of type {}, the caller expects {}.",
+                    steps.len() + 1,
+                    TypeName(column.type_oid, column.typmod),
+                    TypeName(attribute.atttypid, attribute.atttypmod)
+                ),
+            )
+        })?;
+        steps.push(Step {
+            conversion,
+            type_oid: column.type_oid,
+            source: column.source,
+            target,
+        });
+    }
+    let keep = |step: &Step| step.conversion == Conversion::Keep && step.source == step.target;
+    let identity = wanted.len() == expected.len() && steps.iter().all(keep);
+    Ok(Conversions { steps, identity })
+}
+
+/// The plan for rows as they are, but for records.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "at most as many as a row has columns"
+)]
+pub fn plan_as_is(job: &[JobColumn<'_>]) -> Conversions {
+    let steps = job.iter().enumerate().map(|(target, column)| Step {
+        // SAFETY: looks at the type's OID.
+        conversion: match unsafe { shim::pgb_may_hold_record(column.type_oid) } {
+            true => Conversion::Localize,
+            false => Conversion::Keep,
+        },
+        type_oid: column.type_oid,
+        source: column.source,
+        target,
+    });
+    Conversions {
+        steps: steps.collect(),
+        identity: false,
+    }
+}
+
+fn conversion(
+    column: &JobColumn<'_>,
+    wanted: &pg_sys::FormData_pg_attribute,
+) -> Option<Conversion> {
+    // SAFETY: catalog lookups, in the transaction of the calling function.
+    unsafe {
+        let same = wanted.atttypid == column.type_oid
+            || wanted.atttypid == pg_sys::getBaseType(column.type_oid);
+        let record = shim::pgb_may_hold_record(column.type_oid);
+        if same && record {
+            return Some(Conversion::Localize);
+        }
+        if same {
+            return Some(length_coercion(column, wanted));
+        }
+        if wanted.atttypid != pg_sys::TEXTOID {
+            return None;
+        }
+        let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
+        pg_sys::getTypeOutputInfo(column.type_oid, &raw mut function, &raw mut varlena);
+        Some(Conversion::ToText { function, record })
+    }
+}
+
+unsafe fn length_coercion(
+    column: &JobColumn<'_>,
+    wanted: &pg_sys::FormData_pg_attribute,
+) -> Conversion {
+    if wanted.atttypmod < 0 || wanted.atttypmod == column.typmod {
+        return Conversion::Keep;
+    }
+    let mut function = pg_sys::InvalidOid;
+    // SAFETY: a catalog lookup, as above.
+    let path = unsafe { pg_sys::find_typmod_coercion_function(wanted.atttypid, &raw mut function) };
+    if path == pg_sys::CoercionPathType::COERCION_PATH_FUNC {
+        Conversion::Coerce {
+            function,
+            typmod: wanted.atttypmod,
+        }
+    } else {
+        Conversion::Keep
+    }
+}
+
+impl Conversions {
+    /// Rows can be taken as they are.
+    pub fn is_identity(&self) -> bool {
+        self.identity
+    }
+
+    /// Converts the values of one row, in the current memory context.
+    ///
+    /// # Safety
+    /// `values` and `nulls` are a row as it was sent; `records` knows the row types in it.
+    pub unsafe fn apply(
+        &self,
+        records: *mut Records,
+        (values, nulls): (&[pg_sys::Datum], &[bool]),
+        (into, into_nulls): (&mut [pg_sys::Datum], &mut [bool]),
+    ) {
+        into_nulls.fill(true);
+        for step in &self.steps {
+            if nulls[step.source] {
+                continue;
+            }
+            // SAFETY: the functions were looked up for the type that the value has.
+            into[step.target] = unsafe { convert(*step, records, values[step.source]) };
+            into_nulls[step.target] = false;
+        }
+    }
+}
+
+unsafe fn convert(step: Step, records: *mut Records, value: pg_sys::Datum) -> pg_sys::Datum {
+    let localize = || {
+        // SAFETY: see `Conversions::apply`.
+        unsafe { guarded(|| shim::pgb_localize_record(records, step.type_oid, value)) }
+    };
+    // SAFETY: see `Conversions::apply`.
+    unsafe {
+        match step.conversion {
+            Conversion::Keep => value,
+            Conversion::Localize => localize(),
+            Conversion::ToText { function, record } => {
+                let value = if record { localize() } else { value };
+                guarded(|| shim::pgb_text_of(function, value))
+            }
+            Conversion::Coerce { function, typmod } => {
+                guarded(|| shim::pgb_coerce_length(function, value, typmod))
+            }
+        }
+    }
+}

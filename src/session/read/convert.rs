@@ -1,0 +1,313 @@
+//! From the rows of a job to the rows that the caller wants.
+
+use crate::pg::error::Error;
+use crate::pg::memory::{child_of, within};
+use crate::pg::rows::{Caller, Store};
+use crate::pg::shim;
+use crate::pg::shim::{Json, Records, Watch, frame, guarded};
+use crate::session::read::columns;
+use crate::session::read::columns::Conversions;
+use crate::session::read::frames::Frame;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use std::ffi::CStr;
+
+/// What rows shall become.
+#[derive(Clone, Copy)]
+pub enum Wanted<'a> {
+    /// Rows of the caller's columns.
+    Columns(&'a Caller),
+    /// One JSON value each.
+    Json,
+}
+
+/// Converts the rows of one result. Made when its columns are known; types are checked then.
+pub struct Converter {
+    records: *mut Records,
+    /// The types in the rows that somebody may alter meanwhile.
+    watch: *mut Watch,
+    /// There are some.
+    watches: bool,
+    /// For tuples of the job's columns.
+    slot: *mut pg_sys::TupleTableSlot,
+    plan: Plan,
+    /// A row of what is wanted.
+    values: Vec<Datum>,
+    nulls: Vec<bool>,
+    /// For a row of the job's columns, before it becomes JSON.
+    localized: (Vec<Datum>, Vec<bool>),
+}
+
+enum Plan {
+    Columns(Conversions),
+    Json(*mut Json, Conversions),
+    /// Command tags, as text or JSON.
+    Tags {
+        json: bool,
+    },
+}
+
+/// A row as it is wanted. Until the next one.
+pub enum Row<'a> {
+    /// The slot's, unchanged.
+    AsIs(*mut pg_sys::TupleTableSlot),
+    /// These values.
+    Values(&'a [Datum], &'a [bool]),
+}
+
+impl Row<'_> {
+    /// Puts it into a store.
+    pub fn put(self, store: &mut Store) {
+        match self {
+            // SAFETY: the columns were compared with the caller's.
+            Row::AsIs(slot) => unsafe { store.put_slot(slot) },
+            Row::Values(values, nulls) => store.put_values(values, nulls),
+        }
+    }
+}
+
+/// The columns of a row.
+///
+/// # Safety
+/// In a memory context that lives as long as it is used.
+unsafe fn descriptor<'a>(
+    columns: impl ExactSizeIterator<Item = (pg_sys::Oid, i32, Option<&'a CStr>)>,
+) -> pg_sys::TupleDesc {
+    // SAFETY: by the caller; types that are there.
+    unsafe {
+        let desc = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
+        for (number, (type_oid, typmod, name)) in (1..).zip(columns) {
+            let name = name.map_or(std::ptr::null(), CStr::as_ptr);
+            pg_sys::TupleDescInitEntry(desc, number, name, type_oid, typmod, 0);
+        }
+        desc
+    }
+}
+
+/// For rows as they are sent.
+///
+/// # Safety
+/// In a memory context that lives as long as the slot.
+unsafe fn slot_for(job: &columns::JobColumns) -> *mut pg_sys::TupleTableSlot {
+    let sent = columns::sent(job);
+    // SAFETY: by the caller.
+    unsafe {
+        let columns = sent
+            .iter()
+            .map(|&(type_oid, typmod)| (type_oid, typmod, None));
+        let desc = descriptor(columns);
+        pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple)
+    }
+}
+
+impl Converter {
+    /// For a result with these columns (as the job describes them; `None`: command tags). Memory comes from
+    /// `context`, which has to live as long.
+    ///
+    /// # Errors
+    /// 42804 when they do not fit; 42704 when a type of theirs was dropped.
+    ///
+    /// # Safety
+    /// The context must be valid.
+    #[allow(
+        clippy::disallowed_macros,
+        reason = "at most as many as a row has columns"
+    )]
+    pub unsafe fn new(
+        context: pg_sys::MemoryContext,
+        description: Option<&'static [u8]>,
+        wanted: Wanted<'_>,
+    ) -> Result<Self, Error> {
+        let width = match wanted {
+            Wanted::Columns(caller) => caller.columns().len(),
+            Wanted::Json => 1,
+        };
+        // SAFETY: by the caller.
+        let (records, watch) = unsafe {
+            let records = guarded(|| shim::pgb_records(context));
+            (records, shim::pgb_watch_of(records))
+        };
+        let mut converter = Self {
+            records,
+            watch,
+            watches: false,
+            slot: std::ptr::null_mut(),
+            plan: Plan::Tags {
+                json: matches!(wanted, Wanted::Json),
+            },
+            values: vec![Datum::null(); width],
+            nulls: vec![false; width],
+            localized: (Vec::new(), Vec::new()),
+        };
+        if let Wanted::Columns(caller) = wanted
+            && let Some((type_oid, shape)) = caller.row_type()
+        {
+            converter.watches = true;
+            // SAFETY: just made.
+            unsafe { guarded(|| shim::pgb_watch_type(watch, *type_oid, shape)) };
+            // It was altered while the first row was waited for.
+            converter.check_types();
+        }
+        let Some(description) = description else {
+            if let Wanted::Columns(caller) = wanted {
+                columns::check_tags(caller.columns())?;
+            }
+            return Ok(converter);
+        };
+        let mut job = columns::parse_description(description);
+        columns::settle(&mut job);
+        columns::check_types(&job)?;
+        converter.watches |= columns::has_alterable_types(&job);
+        // SAFETY: just made.
+        unsafe { columns::watch_types(&job, watch) };
+        if let Wanted::Columns(caller) = wanted {
+            converter.plan = Plan::Columns(columns::plan(&job, caller.columns())?);
+        }
+        // SAFETY: by the caller.
+        unsafe {
+            within(context, || {
+                converter.slot = slot_for(&job);
+                if let Wanted::Json = wanted {
+                    let columns = job.iter();
+                    let desc = descriptor(
+                        columns.map(|column| (column.type_oid, column.typmod, Some(column.name))),
+                    );
+                    let json = guarded(|| shim::pgb_json(desc));
+                    converter.plan = Plan::Json(json, columns::plan_as_is(&job));
+                    converter.localized = (vec![Datum::null(); job.len()], vec![true; job.len()]);
+                }
+            });
+        }
+        Ok(converter)
+    }
+
+    /// Raises 42804 when a row type was altered since the row before, as it can be between two fetches.
+    pub fn check_types(&self) {
+        if self.watches {
+            let watch = self.watch;
+            // SAFETY: it lives as long as the converter.
+            unsafe { guarded(|| shim::pgb_check_watched(watch)) };
+        }
+    }
+
+    /// Whether [`check_types`](Self::check_types) has something to look at.
+    pub fn watches(&self) -> bool {
+        self.watches
+    }
+
+    /// Whether rows cannot be handed on unchanged, but only as values.
+    fn as_is(&self) -> bool {
+        matches!(&self.plan, Plan::Columns(conversions) if conversions.is_identity())
+    }
+
+    /// Converts a frame with a row or a tag. New values are made in the current memory context. `values`: as
+    /// values in any case.
+    ///
+    /// # Safety
+    /// It is one of the result's, and stays while the row is used.
+    pub unsafe fn row(&mut self, found: Frame, values: bool) -> Row<'_> {
+        // SAFETY: by the caller.
+        unsafe {
+            if let Plan::Tags { json } = self.plan {
+                assert_eq!(found.kind, frame::TAG, "a row without columns");
+                self.values[0] = tag(found, json);
+                self.nulls[0] = false;
+                return Row::Values(&self.values, &self.nulls);
+            }
+            let tuple = self.tuple(found);
+            pg_sys::ExecStoreMinimalTuple(tuple.cast_mut().cast(), self.slot, false);
+            if self.as_is() && !values {
+                return Row::AsIs(self.slot);
+            }
+            self.convert();
+            Row::Values(&self.values, &self.nulls)
+        }
+    }
+
+    /// The tuple in a frame; what is before it is noted.
+    unsafe fn tuple(&mut self, found: Frame) -> *const u8 {
+        if found.kind == frame::ROW {
+            return found.start;
+        }
+        assert!(
+            found.kind == frame::RECORDS_ROW,
+            "frame of kind {} in a result",
+            found.kind
+        );
+        const LENGTH: usize = size_of::<i32>();
+        // SAFETY: laid out by the worker (rows.c).
+        unsafe {
+            let len = found.start.cast::<i32>().read();
+            let (records, descriptions) = (self.records, found.start.add(LENGTH).cast());
+            guarded(|| shim::pgb_remember_records(records, descriptions, len));
+            self.watches = true;
+            found.start.add((LENGTH + len as usize).next_multiple_of(8))
+        }
+    }
+
+    unsafe fn convert(&mut self) {
+        // SAFETY: the slot holds a tuple of its descriptor.
+        unsafe {
+            let count = (*(*self.slot).tts_tupleDescriptor).natts;
+            pg_sys::slot_getsomeattrs_int(self.slot, count);
+            let count = count as usize;
+            let row = if count == 0 {
+                (&[][..], &[][..])
+            } else {
+                (
+                    std::slice::from_raw_parts((*self.slot).tts_values, count),
+                    std::slice::from_raw_parts((*self.slot).tts_isnull, count),
+                )
+            };
+            match &self.plan {
+                Plan::Columns(conversions) => {
+                    conversions.apply(self.records, row, (&mut self.values, &mut self.nulls));
+                }
+                Plan::Json(json, conversions) => {
+                    let (values, nulls) = &mut self.localized;
+                    conversions.apply(self.records, row, (values, nulls));
+                    let (json, values, nulls) = (*json, values.as_mut_ptr(), nulls.as_mut_ptr());
+                    self.values[0] = guarded(|| shim::pgb_json_row(json, values, nulls));
+                }
+                Plan::Tags { .. } => unreachable!("tags come without columns"),
+            }
+        }
+    }
+}
+
+unsafe fn tag(frame: Frame, json: bool) -> Datum {
+    let (start, len) = (frame.start.cast(), frame.len as i32);
+    // SAFETY: by the caller of `row`.
+    unsafe {
+        if json {
+            guarded(|| shim::pgb_json_tag(start, len))
+        } else {
+            Datum::from(pg_sys::cstring_to_text_with_len(start, len))
+        }
+    }
+}
+
+/// The two memory contexts of a reading: one for all of it, one for each row.
+pub struct Contexts {
+    /// For all of it.
+    pub reading: pg_sys::MemoryContext,
+    /// For what lives no longer than a row.
+    pub row: pg_sys::MemoryContext,
+}
+
+impl Contexts {
+    /// Under `parent`.
+    ///
+    /// # Safety
+    /// `parent` must be valid.
+    pub unsafe fn under(parent: pg_sys::MemoryContext) -> Self {
+        // SAFETY: by the caller.
+        unsafe {
+            let reading = child_of(parent, c"pg_background result");
+            Self {
+                reading,
+                row: child_of(reading, c"pg_background row"),
+            }
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The frames of a job, one after another, as its reader sees them.
+//!
+//! Rows come out of the ring and out of the file that the result may have gone on into; once the job has
+//! finished and both are empty there are no more. Notices are raised on the way and not shown to the caller.
+//!
+//! A reading of everything at once holds the worker back when it is slower (so that it needs no file); one
+//! that takes a row now and then does so only while it waits ([`Pace`]).
+//!
+//! Nothing is used up until the caller says that it takes something ([`Reading::take`]): a reading that ends
+//! before leaves the result to be read again. (What a notice said was said.) A reading that is given up
+//! after it cannot give back what it took: it lets go of the job, whose rest is dropped. A frame in several
+//! chunks is put together in this process's memory, so its first chunk counts as taken; the caller is told
+//! before that ([`Next::Long`]). A notice in several chunks cannot be given back half-way either, but once it is
+//! whole the result behind it is as it was.
+//!
+//! The job's memory may be gone when a reading ends after the session: see
+//! [`jobs::begin_reading`].
+
+use crate::cluster::attach::Cluster;
+use crate::cluster::block::Block;
+use crate::cluster::spill::{FileChunk, FileReader};
+use crate::pg::error::Error;
+use crate::pg::memory::{Assembly, Bytes, within};
+use crate::pg::process::{own_party, ring};
+use crate::pg::shim;
+use crate::pg::shim::{frame, guarded};
+use crate::session::jobs;
+use crate::session::wait::until;
+use arrayvec::ArrayVec;
+use engine::channel::{Front, Inlet, Shared};
+use engine::ring::{Chunk, MappedBuffer};
+use engine::table::JobId;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
+use pgrx::{PgLogLevel, pg_sys};
+use std::cell::RefCell;
+
+/// Rows of a batch: enough that what is paid once per batch does not count.
+const BATCH: usize = 64;
+
+/// A result while it is read.
+pub struct Reading {
+    cluster: &'static Cluster,
+    job: JobId,
+    /// Shown with notices.
+    pid: u32,
+    shared: &'static Shared,
+    inlet: Inlet<'static, MappedBuffer>,
+    file: FileReader,
+    pace: Pace,
+    /// Chunks of a frame that came in several.
+    assembly: Assembly,
+    /// The chunk of the frame that was returned last, if it is not put together.
+    current: Option<Piece>,
+    /// The caller has taken something that cannot be given back.
+    taking: bool,
+    /// For what lives no longer than a frame.
+    per_frame: pg_sys::MemoryContext,
+}
+
+/// How a result is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// Everything at once.
+    Whole,
+    /// A row now and then.
+    Stepwise,
+}
+
+/// A chunk, in the ring or out of the file.
+#[derive(Clone, Copy)]
+enum Piece {
+    Ring(Chunk),
+    File(FileChunk),
+}
+
+impl Piece {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Ring(chunk) => chunk.kind,
+            Self::File(chunk) => chunk.kind,
+        }
+    }
+
+    fn more(&self) -> bool {
+        match self {
+            Self::Ring(chunk) => chunk.more,
+            Self::File(chunk) => chunk.more,
+        }
+    }
+}
+
+/// A whole frame, where it lies: until the next one is asked for, or [`Reading::done`].
+#[derive(Clone, Copy)]
+pub struct Frame {
+    /// What it is about.
+    pub kind: u8,
+    /// 8-byte aligned.
+    pub start: *const u8,
+    /// Bytes.
+    pub len: usize,
+}
+
+/// What a look for the next frame found.
+pub enum Next {
+    /// A frame.
+    Frame(Frame),
+    /// A row whose pieces can be put together only once the caller takes ([`Reading::take`]); nothing of it
+    /// was taken. The next look gives the row.
+    Long,
+    /// None now; there can be more.
+    NotYet,
+    /// The job has finished and there is no other.
+    End,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if !jobs::is_being_read(self.job) {
+            return;
+        }
+        self.inlet.ring.disarm();
+        if self.taking || !self.assembly.is_idle() {
+            // Given up half-way: what was taken cannot be given back, so the job is let go of.
+            self.shared.ring.discard();
+            jobs::let_go(self.cluster, self.job);
+        } else {
+            self.give_back();
+        }
+        self.leave();
+        jobs::end_reading(self.cluster, self.job);
+    }
+}
+
+impl Reading {
+    /// Begins to read the result of a job that this session holds and that has one. `pid` is shown with its
+    /// notices. Memory comes from `context`, which has to live as long; what the caller puts into
+    /// `per_frame` itself stays until the next frame is asked for.
+    ///
+    /// # Errors
+    /// 55006 when it is being read already.
+    pub fn begin(
+        cluster: &'static Cluster,
+        job: JobId,
+        pid: u32,
+        pace: Pace,
+        context: pg_sys::MemoryContext,
+        per_frame: pg_sys::MemoryContext,
+    ) -> Result<Self, Error> {
+        let block = Block::of(cluster, job);
+        jobs::begin_reading(cluster, job)?;
+        let (shared, buffer) = block
+            .ring()
+            .expect("a job that was not submitted has a ring");
+        let inlet = Inlet::new(shared, buffer);
+        if pace == Pace::Whole {
+            inlet.enter(own_party());
+        }
+        Ok(Self {
+            cluster,
+            job,
+            pid,
+            shared,
+            inlet,
+            file: FileReader::new(block.spill(), context),
+            pace,
+            assembly: Assembly::new(context),
+            current: None,
+            taking: false,
+            per_frame,
+        })
+    }
+
+    /// The next frame. `wait`: until there is one, or the end.
+    ///
+    /// # Errors
+    /// 42704 when the session has let go of the job meanwhile.
+    pub fn next(&mut self, wait: bool) -> Result<Next, Error> {
+        loop {
+            self.done();
+            if jobs::was_let_go(self.job) {
+                return Err(Error::new(
+                    ERRCODE_UNDEFINED_OBJECT,
+                    format_args!(
+                        "job with PID {} was detached while its result was read",
+                        self.pid
+                    ),
+                ));
+            }
+            // SAFETY: what was made for the last frame is not used any more. Mostly there is nothing.
+            unsafe {
+                if !(*self.per_frame).isReset {
+                    pg_sys::MemoryContextReset(self.per_frame);
+                }
+            }
+            match self.whole(wait) {
+                Next::Frame(found) if found.kind == frame::NOTICE => self.deliver(found),
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// The caller has done with the frame.
+    pub fn done(&mut self) {
+        if let Some(piece) = self.current.take() {
+            self.consume(piece);
+        }
+    }
+
+    /// Shows `put` the rows that follow in the ring and lie there in one piece, as many as there are now and
+    /// fit into a batch; then lets the worker have their room. `false`: there was none. The caller is taking,
+    /// and has done with the last frame.
+    pub fn put_following(&mut self, put: impl FnOnce(&[*const u8])) -> bool {
+        self.done();
+        let mut batch = ArrayVec::<*const u8, BATCH>::new();
+        while !batch.is_full()
+            && self.assembly.is_idle()
+            && let Some(Front::Ring(chunk)) = self.inlet.peek()
+            && chunk.kind == frame::ROW
+            && !chunk.more
+        {
+            batch.push(self.inlet.ring.payload(chunk, <[u8]>::as_ptr));
+            self.inlet.ring.pass(chunk);
+        }
+        if batch.is_empty() {
+            return false;
+        }
+        put(&batch);
+        if let Some(worker) = self.inlet.ring.catch_up() {
+            ring(worker);
+        }
+        true
+    }
+
+    /// The worker need not wait for this reader.
+    fn leave(&self) {
+        if let Some(worker) = self.inlet.leave() {
+            ring(worker);
+        }
+    }
+
+    /// Waits until the job has ended, and its changes of the catalogs can be seen. The frame that was returned last
+    /// stays. The worker goes on into the file meanwhile.
+    pub fn await_commit(&mut self) {
+        let (cluster, job) = (self.cluster, self.job);
+        self.leave();
+        let _ = until::first_finished(cluster, &[job], None);
+        if self.pace == Pace::Whole {
+            self.inlet.enter(own_party());
+        }
+        // SAFETY: in a transaction.
+        unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
+    }
+
+    /// The caller is about to take what cannot be given back.
+    pub fn take(&mut self) {
+        if !self.taking {
+            self.taking = true;
+            jobs::consumed(self.job);
+        }
+    }
+
+    /// Everything was read: the job is not let go of when the reading ends.
+    pub fn complete(&mut self) {
+        self.done();
+        self.taking = false;
+    }
+
+    fn whole(&mut self, wait: bool) -> Next {
+        if self.assembly.is_complete() {
+            self.assembly.clear();
+        }
+        loop {
+            let piece = match self.piece(wait) {
+                Look::Piece(piece) => piece,
+                Look::NotYet => return Next::NotYet,
+                Look::End => {
+                    // The worker failed in the middle of a frame: its beginning is nothing that anybody takes.
+                    self.assembly.clear();
+                    return Next::End;
+                }
+            };
+            if !piece.more() && self.assembly.is_empty() {
+                self.current = Some(piece);
+                let (start, len) = match piece {
+                    Piece::Ring(chunk) => {
+                        let start = self.inlet.ring.payload(chunk, <[u8]>::as_ptr);
+                        (start, chunk.len)
+                    }
+                    Piece::File(chunk) => (chunk.start, chunk.len),
+                };
+                let kind = piece.kind();
+                return Next::Frame(Frame { kind, start, len });
+            }
+            if piece.kind() != frame::NOTICE && !self.taking {
+                return Next::Long;
+            }
+            match piece {
+                Piece::Ring(chunk) => self
+                    .inlet
+                    .ring
+                    .payload(chunk, |bytes| self.assembly.append(bytes)),
+                // SAFETY: the chunk stays until it is consumed.
+                Piece::File(chunk) => self
+                    .assembly
+                    .append(unsafe { std::slice::from_raw_parts(chunk.start, chunk.len) }),
+            }
+            self.consume(piece);
+            if !piece.more() {
+                let bytes = self.assembly.completed();
+                return Next::Frame(Frame {
+                    kind: piece.kind(),
+                    start: bytes.as_ptr(),
+                    len: bytes.len(),
+                });
+            }
+        }
+    }
+
+    fn consume(&mut self, piece: Piece) {
+        match piece {
+            Piece::Ring(chunk) => {
+                if let Some(worker) = self.inlet.ring.consume(chunk) {
+                    ring(worker);
+                }
+            }
+            Piece::File(chunk) => {
+                self.file.consume(chunk);
+                self.inlet.take(chunk.size);
+                // In batches, as from the ring: when what was read from the file is used up.
+                if self.file.is_drained() {
+                    self.give_back();
+                }
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        fault!("rows-consumed");
+        if let Some(worker) = self.inlet.give_back() {
+            ring(worker);
+        }
+    }
+
+    /// The chunk at the front.
+    fn piece(&mut self, wait: bool) -> Look {
+        let front = match self.inlet.peek() {
+            Some(front) => Some(front),
+            None => {
+                self.give_back();
+                match self.look(wait) {
+                    Some(front) => front,
+                    None => return Look::NotYet,
+                }
+            }
+        };
+        match front {
+            Some(Front::Ring(chunk)) => Look::Piece(Piece::Ring(chunk)),
+            Some(Front::File { offset, len }) => {
+                Look::Piece(Piece::File(self.file.chunk(offset, len)))
+            }
+            None => Look::End,
+        }
+    }
+
+    /// Looks for what comes next, while it is not there or the job has finished; `Some(None)`: the end.
+    fn look(&mut self, wait: bool) -> Option<Option<Front>> {
+        let (cluster, job) = (self.cluster, self.job);
+        let word = &cluster.slot(job).word;
+        let inlet = RefCell::new(&mut self.inlet);
+        let look = || {
+            // The word first: once it says finished, everything is in the ring or in the file.
+            let finished = word.load().phase().is_finished();
+            match inlet.borrow_mut().peek() {
+                Some(front) => Some(Some(front)),
+                None => finished.then_some(None),
+            }
+        };
+        if !wait {
+            return look();
+        }
+        let stepwise = self.pace == Pace::Stepwise;
+        let arm = || {
+            let mut inlet = inlet.borrow_mut();
+            if stepwise {
+                inlet.enter(own_party());
+            }
+            inlet.ring.arm(own_party());
+        };
+        let found = until::for_rows(cluster, job, arm, look);
+        self.inlet.ring.disarm();
+        if stepwise {
+            self.leave();
+        }
+        found
+    }
+
+    /// Raises a notice.
+    fn deliver(&mut self, notice: Frame) {
+        // SAFETY: copied before the frame is consumed; consumed before it is raised, because raising may
+        // throw.
+        let bytes = unsafe {
+            within(self.per_frame, || {
+                Bytes::copy(std::slice::from_raw_parts(notice.start, notice.len))
+            })
+        };
+        self.done();
+        self.give_back();
+        let (start, len) = (bytes.start().cast(), bytes.len() as i32);
+        let (level, pid) = (PgLogLevel::WARNING as i32, self.pid.cast_signed());
+        // SAFETY: the bytes stay until the next frame is asked for.
+        unsafe {
+            within(self.per_frame, || {
+                guarded(|| shim::pgb_raise_message(start, len, level, pid));
+            });
+        }
+    }
+}
+
+enum Look {
+    Piece(Piece),
+    NotYet,
+    End,
+}

@@ -1,0 +1,17 @@
+//! Reading results.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`rows`] | reading a result, for everyone who wants rows |
+//! | [`stream`] | a result in a select list: one row per call |
+//! | [`json_array`] | a result as one JSON array |
+//! | [`frames`] | the frames of a job, one after another |
+//! | [`convert`] | from the rows of a job to the rows that the caller wants |
+//! | [`columns`] | comparing the columns of a job with the caller's |
+
+pub mod columns;
+pub mod convert;
+pub mod frames;
+pub mod json_array;
+pub mod rows;
+pub mod stream;

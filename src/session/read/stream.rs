@@ -1,0 +1,101 @@
+//! A result in a select list: one row per call.
+//!
+//! What is kept between the calls is a [`Stream`]; how it is kept, and how it ends with the calling query, is
+//! [`PerCall`]'s. Dropping it ends the reading: it looks at shared memory only, since what its rows refer to
+//! in memory contexts may be freed by then.
+
+use crate::cluster::attach::Cluster;
+use crate::pg::error::Failure;
+use crate::pg::per_call::PerCall;
+use crate::pg::rows::Caller;
+use crate::session::jobs::Name;
+use crate::session::read::convert::{Row, Wanted};
+use crate::session::read::frames::Pace;
+use crate::session::read::rows::{Rows, Step, conclude, find};
+use engine::table::JobId;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+struct Stream {
+    cluster: &'static Cluster,
+    job: JobId,
+    json: bool,
+    rows: Rows,
+}
+
+/// Whether this is a call for a further row.
+///
+/// # Safety
+/// `fcinfo` is the argument of a function that streams.
+pub unsafe fn is_open(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: by the caller.
+    unsafe { !(*(*fcinfo).flinfo).fn_extra.is_null() }
+}
+
+/// Opens a stream and returns its first row; `None`: there is none, or it is NULL.
+///
+/// # Errors
+/// As [`find`] and [`next`].
+///
+/// # Safety
+/// `fcinfo` is the argument of a function that streams, `caller` whoever called it.
+pub unsafe fn open(
+    fcinfo: pg_sys::FunctionCallInfo,
+    name: Name,
+    caller: &Caller,
+    json: bool,
+) -> Result<Option<Datum>, Failure> {
+    let (cluster, tracked) = find(name)?;
+    let job = tracked.job;
+    // SAFETY: by the caller; the context lives as long as the stream.
+    unsafe {
+        PerCall::keep(fcinfo, caller, c"pg_background stream", |context| {
+            Rows::begin(cluster, job, tracked.pid, Pace::Stepwise, context).map(|rows| Stream {
+                cluster,
+                job,
+                json,
+                rows,
+            })
+        })?;
+        next(fcinfo)
+    }
+}
+
+/// The next row; `None`: there is none, or it is NULL.
+///
+/// # Errors
+/// 42804 when the caller's columns do not fit; the job's own error, after its rows; 08006 when its worker
+/// was lost.
+///
+/// # Safety
+/// `fcinfo` is the argument of a call for which [`is_open`].
+pub unsafe fn next(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Datum>, Failure> {
+    // SAFETY: by the caller; not used after `finish`. The value is made in the call's context.
+    unsafe {
+        let kept = PerCall::<Stream>::of(fcinfo).expect("the stream is open");
+        let caller = kept.caller();
+        let stream = kept.value();
+        let wanted = if stream.json {
+            Wanted::Json
+        } else {
+            Wanted::Columns(&caller)
+        };
+        match stream.rows.next(wanted, true, true)? {
+            Step::Row(Row::Values(values, nulls)) => {
+                let value = caller.value(values, nulls);
+                stream.rows.done();
+                caller.answer(false);
+                Ok(value)
+            }
+            Step::Row(Row::AsIs(_)) => unreachable!("values were asked for"),
+            Step::NotYet => unreachable!("waited for"),
+            Step::End => {
+                let (cluster, job) = (stream.cluster, stream.job);
+                kept.finish();
+                caller.answer(true);
+                conclude(cluster, job)?;
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! What an administrator sees of the roles that have jobs, and does about them.
+//!
+//! Everything here goes by the login role: who is the current user of a session, and in which database it is, makes
+//! no difference. It looks through the job table from outside: a slot's fields count only if its word is the same
+//! before and after they were read ([`look`]).
+
+use crate::cluster::attach::{Cluster, cluster};
+use crate::cluster::latch::ProcessLatch;
+use crate::cluster::trace::Step;
+use crate::cluster::{job_end, trace};
+use crate::pg::error::Error;
+use crate::pg::process::own_party;
+use crate::pg::text;
+use crate::session::wait::until;
+use crate::session::{cancel, jobs};
+use engine::job::{Demand, Phase, Release, Snapshot};
+use engine::memory;
+use engine::pool::Canceling;
+use engine::pool::gate::Purged;
+use engine::pool::usage::Usage;
+use engine::sync::{AtomicU32, Ordering, fence};
+use engine::table::{JobId, Slot};
+use engine::wait::{NoVigil, grace, wait_for};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+use pgrx::{pg_sys, warning};
+
+/// Predefined role that sees what there is.
+const PG_MONITOR: u32 = 3373;
+
+/// A job, as it was at one moment.
+#[derive(Clone, Copy)]
+pub struct Look {
+    job: JobId,
+    phase: Phase,
+    held_back: bool,
+    database: u32,
+    user: u32,
+    login_role: u32,
+    bytes: u64,
+    file_bytes: u64,
+}
+
+/// Looks at a slot of which nothing is held. `None`: there is no published job, or it changed meanwhile.
+fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<Look> {
+    let before: Snapshot = slot.word.load();
+    if matches!(before.phase(), Phase::Free | Phase::Reserved) {
+        return None;
+    }
+    let number = |word: &AtomicU32| word.load(Ordering::Relaxed);
+    let job = JobId {
+        index,
+        generation: before.generation(),
+    };
+    let seen = Look {
+        job,
+        phase: before.phase(),
+        held_back: before.phase() == Phase::Queued && slot.is_held_back(),
+        database: number(&slot.database),
+        user: number(&slot.user),
+        login_role: cluster.pool().usage(slot.usage()).role(),
+        bytes: slot.bytes.load(Ordering::Relaxed),
+        file_bytes: slot.file_bytes.load(Ordering::Relaxed),
+    };
+    // Pairs with the fence in `Slot::prepare`, and with who takes a usage over for another role when no slot is its.
+    fence(Ordering::Acquire);
+    slot.word.load_if(job.generation).map(|_| seen)
+}
+
+fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = Look> {
+    let jobs = cluster.jobs().iter();
+    jobs.filter_map(move |(index, slot)| look(cluster, index, slot))
+}
+
+/// The current user may end the jobs of this login role: as for pg_terminate_backend.
+fn check_rights(role: pg_sys::Oid) -> Result<(), Error> {
+    // SAFETY: catalog lookups, in the transaction of the calling function.
+    let (is_super, may) = unsafe {
+        let user = pg_sys::GetUserId();
+        let is_super = pg_sys::superuser_arg(role);
+        let own_super = pg_sys::superuser_arg(user);
+        let may = own_super || (!is_super && pg_sys::has_privs_of_role(user, role));
+        (is_super, may)
+    };
+    if may {
+        return Ok(());
+    }
+    let name = text::role_name(role.to_u32());
+    let error = Error::new(
+        ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format_args!("permission denied to end background jobs of role {name}"),
+    );
+    Err(if is_super {
+        error.detail("Only superusers may end the jobs of a superuser.")
+    } else {
+        error.detail("Only roles that have the privileges of that role may.")
+    })
+}
+
+/// New jobs of a role are refused until this is dropped.
+struct Refusal {
+    cluster: &'static Cluster,
+    role: u32,
+    usage: u32,
+    number: u32,
+}
+
+impl Refusal {
+    /// `None`: the role has no jobs.
+    fn begin(cluster: &'static Cluster, role: u32) -> Option<Self> {
+        loop {
+            let usage = cluster.pool().find_usage(role)?;
+            // An entry that has gone to another role meanwhile says that this one had no jobs for a moment.
+            if let Some(number) = cluster.pool().refuse(usage, role) {
+                return Some(Self {
+                    cluster,
+                    role,
+                    usage,
+                    number,
+                });
+            }
+        }
+    }
+}
+
+impl Drop for Refusal {
+    fn drop(&mut self) {
+        let usage = self.cluster.pool().usage(self.usage);
+        usage.unwatch(own_party());
+        // While one of them goes on its successor is refused; the next launch of the role looks again.
+        if !is_active(self.cluster, self.role) {
+            self.cluster.pool().accept_again(self.usage, self.number);
+        }
+    }
+}
+
+fn is_active(cluster: &'static Cluster, role: u32) -> bool {
+    jobs(cluster).any(|seen| seen.login_role == role && seen.phase.is_active())
+}
+
+/// A launch of the role, which has a slot, was refused: whether it need not be any more, because all of its jobs have
+/// ended.
+pub fn may_launch_again(cluster: &'static Cluster, usage: u32) -> bool {
+    let refusal = cluster.pool().refusal(usage);
+    let may = !is_active(cluster, cluster.pool().usage(usage).role());
+    if may {
+        cluster.pool().accept_again(usage, refusal);
+    }
+    may
+}
+
+/// Ends all queued and running jobs of a login role, in all databases, and refuses its new ones meanwhile. Those that
+/// have not ended after `grace_ms` are terminated; a WARNING tells of each that runs even then, as long again later.
+/// How many there were.
+///
+/// # Errors
+/// 42501 the current user has not the role's privileges, or it is a superuser's.
+pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
+    check_rights(role)?;
+    let cluster = cluster()?;
+    let role = role.to_u32();
+    let Some(refusal) = Refusal::begin(cluster, role) else {
+        return Ok(0);
+    };
+    let usage = refusal.usage;
+    let mut active = Vec::new();
+    for seen in jobs(cluster).filter(|seen| seen.login_role == role && seen.phase.is_active()) {
+        if cancel::request(cluster, seen.job, Demand::Insist) != Canceling::TooLate {
+            memory::try_push(&mut active, seen.job)?;
+        }
+    }
+    let count = active.len();
+    let grace_ms = grace(grace_ms);
+    await_end(cluster, usage, &mut active, grace_ms);
+    for job in &active {
+        let _ = cancel::request(cluster, *job, Demand::Terminate);
+    }
+    await_end(cluster, usage, &mut active, grace_ms);
+    for job in &active {
+        let pid = cluster.slot(*job).pid.load(Ordering::Relaxed);
+        warning!("background job with PID {pid} still runs after it was asked to terminate");
+    }
+    Ok(count as i32)
+}
+
+/// Waits until these jobs have ended, for so long at most; those that have not are left in the list.
+fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<JobId>, grace_ms: i32) {
+    if jobs.is_empty() || grace_ms == 0 {
+        return;
+    }
+    let latch = ProcessLatch::new(cluster);
+    let is_active = |job: &JobId| {
+        let now = cluster.slot(*job).word.load_if(job.generation);
+        now.is_some_and(|now| now.phase().is_active())
+    };
+    let usage: &Usage = cluster.pool().usage(usage);
+    let arm = || usage.watch(own_party());
+    let _ = wait_for(&latch, until::deadline(grace_ms), &mut NoVigil, arm, || {
+        jobs.retain(is_active);
+        jobs.is_empty().then_some(())
+    });
+    usage.unwatch(own_party());
+}
+
+/// Lets go of the finished jobs of a login role, in all sessions and databases, whose results nobody is reading at this
+/// moment. How many there were.
+///
+/// # Errors
+/// As [`cancel`].
+pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
+    check_rights(role)?;
+    let cluster = cluster()?;
+    let own = own_party();
+    let mut count = 0;
+    let is_its = |seen: &Look| seen.login_role == role.to_u32() && seen.phase.is_finished();
+    for seen in jobs(cluster).filter(is_its) {
+        pgrx::check_for_interrupts!();
+        let slot = cluster.slot(seen.job);
+        // The jobs of a fan-out go with their call; this session's own are within its gate.
+        if !slot.options().uncounted && slot.leader() != Some(own) {
+            count += i32::from(purge_one(cluster, seen.job));
+        }
+    }
+    let is_own = own_lane_role() == role;
+    Ok(count + if is_own { jobs::purge_own(cluster) } else { 0 })
+}
+
+fn own_lane_role() -> pg_sys::Oid {
+    // SAFETY: looks at the state of this process.
+    unsafe { pg_sys::GetAuthenticatedUserId() }
+}
+
+fn purge_one(cluster: &'static Cluster, job: JobId) -> bool {
+    // A warning of the server on the way would let an interrupt through.
+    // SAFETY: a counter of this process, taken back below; nothing in between throws.
+    unsafe { pg_sys::InterruptHoldoffCount += 1 };
+    let purged = cluster.pool().purge_one(job);
+    if let Purged::LetGo(release) = purged {
+        if release == Release::LastOut {
+            job_end::note_release(job);
+        }
+        trace::step(job, Step::Detached);
+        let _ = job_end::finish_release(cluster);
+    }
+    // SAFETY: raised above.
+    unsafe { pg_sys::InterruptHoldoffCount -= 1 };
+    matches!(purged, Purged::LetGo(_))
+}
+
+/// What the jobs of one user have, of those of one login role in one database.
+#[derive(Clone, Copy, Default)]
+pub struct Row {
+    /// Object ids: database, login role, and the user as whom the jobs run.
+    pub database: u32,
+    /// See above.
+    pub login_role: u32,
+    /// See above.
+    pub user: u32,
+    /// Jobs in their queue.
+    pub queued: i32,
+    /// Jobs over their session's share, not in their queue yet.
+    pub held_back: i32,
+    /// Jobs that a worker has.
+    pub running: i32,
+    /// Jobs that have finished, and are unread.
+    pub finished: i32,
+    /// Workers; those without a job are counted with the login role itself.
+    pub workers: i32,
+    /// Bytes of blocks.
+    pub bytes: u64,
+    /// Bytes of files.
+    pub file_bytes: u64,
+}
+
+/// Whether the current user may see what the jobs of a login role have.
+fn may_see(login_role: u32) -> bool {
+    // SAFETY: catalog lookups, in the transaction of the calling function.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::superuser_arg(user)
+            || pg_sys::has_privs_of_role(user, pg_sys::Oid::from(PG_MONITOR))
+            || pg_sys::has_privs_of_role(user, pg_sys::Oid::from(login_role))
+    }
+}
+
+/// One row for each database, login role and user that have jobs or workers, as far as the current user may see them.
+///
+/// # Errors
+/// 53200
+pub fn resources() -> Result<Vec<Row>, Error> {
+    let mut rows: Vec<Row> = Vec::new();
+    let cluster = cluster()?;
+    let mut row_of =
+        |database: u32, login_role: u32, user: u32, add: &dyn Fn(&mut Row)| -> Result<(), Error> {
+            let is_it = |row: &&mut Row| {
+                (row.database, row.login_role, row.user) == (database, login_role, user)
+            };
+            if let Some(row) = rows.iter_mut().find(is_it) {
+                add(row);
+            } else if may_see(login_role) {
+                let mut row = Row {
+                    database,
+                    login_role,
+                    user,
+                    ..Row::default()
+                };
+                add(&mut row);
+                memory::try_push(&mut rows, row)?;
+            }
+            Ok(())
+        };
+    for seen in jobs(cluster) {
+        row_of(seen.database, seen.login_role, seen.user, &|row| {
+            match seen.phase {
+                Phase::Queued if seen.held_back => row.held_back += 1,
+                Phase::Queued => row.queued += 1,
+                Phase::Starting | Phase::Running => {
+                    row.running += 1;
+                    row.workers += 1;
+                }
+                _ => row.finished += 1,
+            }
+            row.bytes += seen.bytes;
+            row.file_bytes += seen.file_bytes;
+        })?;
+    }
+    for place in 0..cluster.places() as u32 {
+        let idle = cluster
+            .pool()
+            .locked(|scheduler| scheduler.without_job(place));
+        if let Some(key) = idle {
+            row_of(key.database, key.role, key.role, &|row| row.workers += 1)?;
+        }
+    }
+    Ok(rows)
+}

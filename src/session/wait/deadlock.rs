@@ -1,0 +1,460 @@
+//! Waits that come back to the waiter.
+//!
+//! A session that waits for a job sleeps on its latch, which PostgreSQL's deadlock detector does not see.
+//! If the job waits for a lock that this session holds, or for a worker when all of them wait in their turn,
+//! neither would ever go on. So a waiting leader looks, after `deadlock_timeout` and then at doubling
+//! intervals, who waits for whom:
+//!
+//! | who | waits for | goes on when |
+//! |---|---|---|
+//! | a process that is blocked in the lock manager | those that block it (`pg_blocking_pids`) | all of them can |
+//! | a process that needs a safe snapshot | the transactions that keep it from one (`pg_safe_snapshot_blocking_pids`) | all of them can |
+//! | a process that needs a page for itself alone (VACUUM) | this session, if it has the page pinned (`shim/pin.c`) | that can |
+//! | a leader that sleeps on jobs (their words say WATCHED) | these jobs | any of them can |
+//! | a job that a worker has | that process | it can |
+//! | a job in its lane | a place in the pool, when there is none to be had | a process in any place can; of a lane that may have no more workers, in any of its own |
+//! | a job held back over its session's share | the jobs that are admitted | any of them can |
+//!
+//! A worker that waits for the reader of its rows is not among them: it does not wait for one that sleeps
+//! (`engine/channel.rs`), so such a wait ends by itself. Nor is what cannot be seen from here: a page that another
+//! process of the circle has pinned (each knows its own pins only, and looks itself if it waits for a job), a wait
+//! through a connection to a server, code that asks again and again.
+//!
+//! A process that waits for nothing here can go on. Whoever cannot, by these rules, is *stuck*: the
+//! greatest set of processes each of which waits only for others of the set. A leader that is stuck and whose
+//! wait leads back to itself raises 40P01. (One whose wait only leads into a circle of others goes on when
+//! that is broken.)
+//!
+//! What is read is not one moment's truth; but a circle of real waits does not go away by itself, so it is
+//! looked for twice. Of several leaders in a circle only the one with the highest pid raises the error at
+//! once; the others have the [`Patience`] to look once more.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "as many as there are processes; lists of jobs are grown by `memory::try_push`"
+)]
+
+use crate::cluster::attach::Cluster;
+use crate::cluster::spawn;
+use crate::cluster::spawn::Staffed;
+use crate::pg::error::Error;
+use crate::pg::shim;
+use engine::job::{Generation, Phase};
+use engine::memory;
+use engine::memory::OutOfMemory;
+use engine::pool::Awaited;
+use engine::process_ref::Party;
+use engine::sync::Ordering;
+use engine::table::JobId;
+use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// More processes than this are not followed.
+const LIMIT: usize = 1000;
+
+/// `pg_blocking_pids(int4)`.
+const BLOCKING_PIDS: u32 = 2561;
+
+/// `pg_safe_snapshot_blocking_pids(int4)`.
+const SAFE_SNAPSHOT_BLOCKING_PIDS: u32 = 3376;
+
+type Pid = u32;
+
+/// How often a circle was found in the present wait.
+#[derive(Default)]
+pub struct Patience {
+    found: u32,
+}
+
+/// What a process needs that another has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Needs {
+    Lock,
+    SafeSnapshot,
+    Page,
+    /// The end of a job that the other runs.
+    Job,
+}
+
+impl Needs {
+    /// As a part of the sentence that ends with that other process.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Lock => "a lock held by",
+            Self::SafeSnapshot => "a safe snapshot, which is held up by the transaction of",
+            Self::Page => "a buffer pinned by",
+            Self::Job => "the background job in",
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Lock | Self::Job => {
+                "Commit the transaction that holds the lock before waiting for the job, or launch and wait in separate statements."
+            }
+            Self::SafeSnapshot => {
+                "Commit the serializable transaction before waiting for the job, or begin it READ ONLY."
+            }
+            Self::Page => "Close the cursors that read the table before waiting for the job.",
+        }
+    }
+}
+
+/// Of whom the process needs something that it waits for, but for jobs.
+fn blockers(pid: Pid, own: Pid) -> Vec<(Pid, Needs)> {
+    let mut blockers = Vec::new();
+    for (function, needs) in [
+        (BLOCKING_PIDS, Needs::Lock),
+        (SAFE_SNAPSHOT_BLOCKING_PIDS, Needs::SafeSnapshot),
+    ] {
+        blockers.extend(pids_by(function, pid).map(|pid| (pid, needs)));
+    }
+    // SAFETY: looks at the process and at buffers; throws nothing.
+    if pid != own && unsafe { shim::pgb_waits_for_own_pin(pid.cast_signed()) } {
+        blockers.push((own, Needs::Page));
+    }
+    blockers
+}
+
+fn pids_by(function: u32, pid: Pid) -> impl Iterator<Item = Pid> {
+    // SAFETY: a built-in function of one int4 that returns an int4 array.
+    let pids = unsafe {
+        let datum = pg_sys::OidFunctionCall1Coll(
+            pg_sys::Oid::from(function),
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(pid.cast_signed()),
+        );
+        Vec::<i32>::from_datum(datum, false).unwrap_or_default()
+    };
+    // 0 stands for a prepared transaction, which no process will end.
+    pids.into_iter()
+        .filter(|&pid| pid > 0)
+        .map(i32::cast_unsigned)
+}
+
+/// The jobs of the whole cluster, as far as a leader or a deadlock may depend on them.
+struct Jobs {
+    /// By the pid of the leader that sleeps on them.
+    watched: BTreeMap<Pid, Vec<JobId>>,
+    /// By the leader's pid: the processes that run its jobs, and whether one of its jobs is in its lane.
+    admitted: BTreeMap<Pid, (BTreeSet<Pid>, bool)>,
+    /// The processes in the places of the pool, by lane, once somebody asked: `None`: a place is to be had.
+    places: BTreeMap<u32, Option<Rc<BTreeSet<Pid>>>>,
+    /// What a job over the share of a leader waits for, by the leader's pid, once somebody asked.
+    shares: BTreeMap<Pid, Option<Rc<BTreeSet<Pid>>>>,
+}
+
+impl Jobs {
+    fn look(cluster: &'static Cluster) -> Result<Self, OutOfMemory> {
+        let mut jobs = Self {
+            watched: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+            places: BTreeMap::new(),
+            shares: BTreeMap::new(),
+        };
+        for (index, slot) in cluster.jobs().iter() {
+            let now = slot.word.load();
+            if !matches!(
+                now.phase(),
+                Phase::Queued | Phase::Starting | Phase::Running
+            ) {
+                continue;
+            }
+            let Some(leader) = slot.leader().map(Party::pid) else {
+                continue;
+            };
+            let generation: Generation = now.generation();
+            let job = JobId { index, generation };
+            if now.watched() {
+                memory::try_push(jobs.watched.entry(leader).or_default(), job)?;
+            }
+            let admitted = jobs.admitted.entry(leader).or_default();
+            if now.phase() != Phase::Queued {
+                admitted.0.insert(slot.pid.load(Ordering::Relaxed));
+            } else if cluster
+                .pool()
+                .locked(|scheduler| scheduler.awaited_by(job) == Awaited::Place)
+            {
+                admitted.1 = true;
+            }
+        }
+        Ok(jobs)
+    }
+}
+
+/// What one process waits for.
+#[derive(Default)]
+struct Wait {
+    /// All of these have to go on.
+    blocked_by: Vec<(Pid, Needs)>,
+    /// Or one of these: each a job of which one of the processes has to go on. Empty: it sleeps on no job.
+    /// Kept once for all jobs that wait for the same, of which there may be as many as the table has slots.
+    jobs: BTreeSet<Rc<BTreeSet<Pid>>>,
+    /// It sleeps on a job for which a place or a worker is on its way.
+    served: bool,
+}
+
+impl Wait {
+    fn all(&self) -> impl Iterator<Item = Pid> {
+        let blockers = self.blocked_by.iter().map(|(pid, _)| *pid);
+        blockers.chain(self.jobs.iter().flat_map(|pids| pids.iter().copied()))
+    }
+
+    /// What it needs of that process, for which it waits.
+    fn needs_of(&self, pid: Pid) -> Needs {
+        let blocker = self.blocked_by.iter().find(|(blocker, _)| *blocker == pid);
+        blocker.map_or(Needs::Job, |(_, needs)| *needs)
+    }
+
+    fn can_go_on(&self, stuck: &BTreeSet<Pid>) -> bool {
+        let goes_on = |pid: &Pid| !stuck.contains(pid);
+        let one_goes_on = |pids: &Rc<BTreeSet<Pid>>| pids.iter().any(goes_on);
+        let unblocked = self.blocked_by.iter().all(|(pid, _)| goes_on(pid));
+        let has_a_job = self.jobs.is_empty() || self.served || self.jobs.iter().any(one_goes_on);
+        unblocked && has_a_job
+    }
+}
+
+struct Graph {
+    waits: BTreeMap<Pid, Wait>,
+    /// A wait for a place in the pool is part of it.
+    over_places: bool,
+}
+
+impl Graph {
+    /// Everything that the wait of the process `own` depends on.
+    fn explore(cluster: &'static Cluster, own: Pid) -> Result<Self, OutOfMemory> {
+        let mut jobs = Jobs::look(cluster)?;
+        let mut graph = Self {
+            waits: BTreeMap::new(),
+            over_places: false,
+        };
+        let mut open = vec![own];
+        while let Some(pid) = open.pop() {
+            if graph.waits.contains_key(&pid) || graph.waits.len() >= LIMIT {
+                continue;
+            }
+            let mut wait = Wait {
+                blocked_by: blockers(pid, own),
+                ..Wait::default()
+            };
+            for job in jobs.watched.remove(&pid).into_iter().flatten() {
+                pgrx::check_for_interrupts!();
+                match processes(cluster, &mut jobs, job, &mut graph.over_places) {
+                    Some(pids) => _ = wait.jobs.insert(pids),
+                    None => wait.served = true,
+                }
+            }
+            // Of those that are looked at already none comes in again.
+            for next in wait.all().filter(|next| !graph.waits.contains_key(next)) {
+                memory::try_push(&mut open, next)?;
+            }
+            graph.waits.insert(pid, wait);
+        }
+        Ok(graph)
+    }
+
+    fn stuck(&self) -> BTreeSet<Pid> {
+        let waits = |wait: &Wait| !wait.blocked_by.is_empty() || !wait.jobs.is_empty();
+        let mut stuck: BTreeSet<Pid> = self
+            .waits
+            .iter()
+            .filter(|(_, wait)| waits(wait))
+            .map(|(&pid, _)| pid)
+            .collect();
+        loop {
+            let before = stuck.len();
+            let freed: Vec<Pid> = stuck
+                .iter()
+                .copied()
+                .filter(|pid| self.waits[pid].can_go_on(&stuck))
+                .collect();
+            for pid in freed {
+                stuck.remove(&pid);
+            }
+            if stuck.len() == before {
+                return stuck;
+            }
+        }
+    }
+
+    /// From `own` along waits among the stuck back to `own`: the last process before it, and the leaders on
+    /// the circle or beside it.
+    fn circle(&self, own: Pid) -> Option<Circle> {
+        let stuck = self.stuck();
+        if !stuck.contains(&own) {
+            return None;
+        }
+        let mut seen = BTreeSet::new();
+        let mut open = vec![own];
+        let mut last = None;
+        while let Some(pid) = open.pop() {
+            for next in self.waits[&pid].all().filter(|pid| stuck.contains(pid)) {
+                if next == own {
+                    last = last.or(Some(pid));
+                }
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        let leads = |pid: &&Pid| !self.waits[*pid].jobs.is_empty();
+        let last = last?;
+        Some(Circle {
+            last,
+            needs: self.waits[&last].needs_of(own),
+            first_to_give_up: seen.iter().filter(leads).max().copied().unwrap_or(own),
+            over_places: self.over_places,
+        })
+    }
+}
+
+struct Circle {
+    last: Pid,
+    /// What the last needs of the first.
+    needs: Needs,
+    first_to_give_up: Pid,
+    over_places: bool,
+}
+
+/// The processes of which one has to go on for the job to do so; `None`: it can by itself.
+fn processes(
+    cluster: &'static Cluster,
+    jobs: &mut Jobs,
+    job: JobId,
+    over_places: &mut bool,
+) -> Option<Rc<BTreeSet<Pid>>> {
+    let slot = cluster.slot(job);
+    let awaited = cluster.pool().locked(|scheduler| scheduler.awaited_by(job));
+    match awaited {
+        Awaited::Nothing => match slot.pid.load(Ordering::Relaxed) {
+            0 => None,
+            pid => Some(Rc::new(BTreeSet::from([pid]))),
+        },
+        Awaited::Place => places(cluster, jobs, slot.lane(), over_places),
+        Awaited::Share(leader) => match jobs.shares.get(&leader.pid()) {
+            Some(known) => known.clone(),
+            None => {
+                let found = share(cluster, jobs, leader.pid(), slot.lane(), over_places);
+                jobs.shares.insert(leader.pid(), found.clone());
+                found
+            }
+        },
+    }
+}
+
+/// The processes of which one has to go on for the session `leader`, whose jobs are all of one lane, to be admitted
+/// another job.
+fn share(
+    cluster: &'static Cluster,
+    jobs: &mut Jobs,
+    leader: Pid,
+    lane: u32,
+    over_places: &mut bool,
+) -> Option<Rc<BTreeSet<Pid>>> {
+    let (mut pids, queued) = jobs.admitted.get(&leader)?.clone();
+    if queued {
+        pids.extend(places(cluster, jobs, lane, over_places)?.iter());
+    }
+    Some(Rc::new(pids))
+}
+
+/// The processes in the places that could serve the lane; `None`: one is to be had, or on its way.
+fn places(
+    cluster: &'static Cluster,
+    jobs: &mut Jobs,
+    lane: u32,
+    over_places: &mut bool,
+) -> Option<Rc<BTreeSet<Pid>>> {
+    match jobs.places.get(&lane) {
+        Some(known) => known.clone(),
+        None => {
+            let found = processes_in_places(cluster, lane, over_places).map(Rc::new);
+            jobs.places.insert(lane, found.clone());
+            found
+        }
+    }
+}
+
+fn processes_in_places(
+    cluster: &'static Cluster,
+    lane: u32,
+    over_places: &mut bool,
+) -> Option<BTreeSet<Pid>> {
+    if spawn::staff(cluster, lane, None) == Staffed::Enough {
+        return None;
+    }
+    *over_places = true;
+    let mut pids = Vec::with_capacity(cluster.places());
+    let all_busy = cluster.pool().locked(|scheduler| {
+        scheduler.occupants(lane).all(|party| {
+            pids.extend(party.map(Party::pid));
+            party.is_some()
+        })
+    });
+    all_busy.then(|| pids.into_iter().collect())
+}
+
+/// Raises 40P01 if this session, which sleeps on `jobs`, waits through whatever chain for itself.
+pub fn check(cluster: &'static Cluster, jobs: &[JobId], patience: &mut Patience) {
+    // SAFETY: a plain global of this process.
+    let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
+    // Outside a transaction (during exit) there is nothing to ask the lock manager with.
+    // SAFETY: looks at the state of this process.
+    if !unsafe { pg_sys::IsTransactionState() } {
+        return;
+    }
+    let explore = || {
+        let graph = Graph::explore(cluster, own);
+        graph.unwrap_or_else(|_| Error::out_of_memory().raise())
+    };
+    if explore().circle(own).is_none() {
+        return;
+    }
+    let Some(circle) = explore().circle(own) else {
+        return;
+    };
+    patience.found += 1;
+    if patience.found == 1 && circle.first_to_give_up != own {
+        return;
+    }
+    let worker = jobs
+        .iter()
+        .map(|job| cluster.slot(*job).pid.load(Ordering::Relaxed))
+        .find(|&pid| pid != 0);
+    raise(own, worker, &circle);
+}
+
+fn raise(own: Pid, worker: Option<Pid>, circle: &Circle) {
+    let job = match worker {
+        Some(pid) => format!("the background job in process {pid}"),
+        None => String::from("a background job that is queued"),
+    };
+    let Circle { last, needs, .. } = *circle;
+    let (detail, hint) = if circle.over_places {
+        (
+            format!(
+                "Process {own} waits for {job}; every worker that could take a queued job waits, like process {last}, for others of them."
+            ),
+            "Raise max_worker_processes, pg_background.max_pool_workers or pg_background.lane_max_workers, or do not wait for jobs from within jobs.",
+        )
+    } else {
+        (
+            format!(
+                "Process {own} waits for {job}; process {last} waits for {} process {own}.",
+                needs.words()
+            ),
+            needs.hint(),
+        )
+    };
+    pgrx::pg_sys::panic::ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
+        "deadlock detected between this session and its background job",
+        "check",
+    )
+    .set_detail(detail)
+    .set_hint(hint)
+    .report(PgLogLevel::ERROR);
+}

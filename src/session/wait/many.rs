@@ -1,0 +1,135 @@
+//! Waiting for many jobs, and what is done with all of a session's.
+//!
+//! Waiting for all is waiting for one after the other with one deadline: when the first has finished, most
+//! of the others have too, and each job is looked at once. Waiting for any watches all of them at once.
+
+use crate::cluster::attach::{Cluster, attached};
+use crate::pg::error::Error;
+use crate::pg::memory::{child_of, within};
+use crate::session::jobs::{Asking, Name};
+use crate::session::outcome::Outcome;
+use crate::session::wait::until;
+use crate::session::{jobs, outcome};
+use engine::cookie::Cookie;
+use engine::memory;
+use engine::table::JobId;
+use engine::wait::Micros;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED;
+
+/// A handle as the user gives it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Handle {
+    /// The pid in it.
+    pub pid: i32,
+    /// The cookie in it.
+    pub cookie: Cookie,
+}
+
+/// An element of an array of handles must not be NULL, nor a part of it.
+pub fn null_handle() -> Error {
+    Error::new(
+        ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        "a handle in the array must not be null",
+    )
+}
+
+impl Handle {
+    fn name(self) -> Name {
+        Name::Handle(self.pid, self.cookie)
+    }
+}
+
+fn find_all(handles: &[Handle]) -> Result<Vec<JobId>, Error> {
+    let mut jobs = Vec::new();
+    memory::try_reserve_exact(&mut jobs, handles.len())?;
+    for handle in handles {
+        pgrx::check_for_interrupts!();
+        let (_, tracked) = jobs::find(handle.name(), Asking::ForControl)?;
+        memory::try_push(&mut jobs, tracked.job)?;
+    }
+    Ok(jobs)
+}
+
+/// Waits until the first of these jobs has finished, and tells which; `None`: none within `timeout_ms` (0 or
+/// less: for ever), or there are none.
+///
+/// # Errors
+/// As [`jobs::find`], for any of them.
+pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<Handle>, Error> {
+    let deadline = until::deadline(timeout_ms);
+    let jobs = find_all(handles)?;
+    let Some(cluster) = attached().filter(|_| !jobs.is_empty()) else {
+        return Ok(None);
+    };
+    let found = until::first_finished(cluster, &jobs, deadline);
+    Ok(found.map(|index| {
+        jobs::notice(cluster, jobs[index]);
+        handles[index]
+    }))
+}
+
+fn wait_for(cluster: &'static Cluster, job: JobId, deadline: Option<Micros>) -> bool {
+    let finished = until::first_finished(cluster, &[job], deadline).is_some();
+    jobs::notice(cluster, job);
+    finished
+}
+
+/// Waits until all of these jobs have finished, for `timeout_ms` at most (0 or less: for ever). How many have.
+///
+/// # Errors
+/// As [`jobs::find`], for any of them.
+pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
+    let deadline = until::deadline(timeout_ms);
+    let jobs = find_all(handles)?;
+    let Some(cluster) = attached() else {
+        return Ok(0);
+    };
+    let is_finished = |job: &&JobId| {
+        pgrx::check_for_interrupts!();
+        wait_for(cluster, **job, deadline)
+    };
+    let finished = jobs.iter().filter(is_finished).count();
+    Ok(finished as i32)
+}
+
+/// Waits as [`wait_all`] does, gives the outcome of each to `put`, in order, and detaches those that have
+/// finished. Handles that name no job have an outcome of NULLs.
+///
+/// # Errors
+/// 53200
+pub fn drain(
+    handles: &[Handle],
+    timeout_ms: i32,
+    mut put: impl FnMut(Outcome),
+) -> Result<(), Error> {
+    let deadline = until::deadline(timeout_ms);
+    let mut finished = Vec::new();
+    memory::try_reserve_exact(&mut finished, handles.len())?;
+    // SAFETY: of this call; its own is emptied after each row, for the texts of an outcome are as long as the job's.
+    let row = unsafe { child_of(pg_sys::CurrentMemoryContext, c"pg_background outcome") };
+    for handle in handles {
+        pgrx::check_for_interrupts!();
+        if let Some((cluster, tracked)) = jobs::find_known(handle.pid, handle.cookie)
+            && wait_for(cluster, tracked.job, deadline)
+        {
+            memory::try_push(&mut finished, (cluster, tracked.job))?;
+        }
+        // SAFETY: made above; nothing of a row is used after it was put.
+        unsafe {
+            within(row, || {
+                put(outcome::by_handle(Some(handle.pid), Some(handle.cookie)));
+            });
+            pg_sys::MemoryContextReset(row);
+        }
+    }
+    // SAFETY: made above.
+    unsafe { pg_sys::MemoryContextDelete(row) };
+    for (cluster, job) in finished {
+        // A handle may be there twice.
+        if jobs::holds(job) {
+            jobs::let_go(cluster, job);
+        }
+    }
+    Ok(())
+}

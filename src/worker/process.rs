@@ -1,0 +1,282 @@
+//! From the postmaster's fork to the exit: report in, connect, run or sleep, leave.
+//!
+//! 1. Messages are redirected, shared memory is attached (with that the exit callback is in place), the
+//!    signal handlers are installed. Only then the process reports in, and its pid can be seen.
+//! 2. It takes its first job before it connects, so that the leader that waits for a pid need not wait for
+//!    the connection. If connecting fails, the exit callback fails that job with the error.
+//! 3. [`step`] repeats: absorb what the server asks of every process between two statements, run the job,
+//!    look for the next, sleep when there is none, leave when it is time.
+
+use crate::cluster::attach::{Cluster, attached, cluster};
+use crate::cluster::latch::ProcessLatch;
+use crate::cluster::spawn::Place;
+use crate::cluster::trace::Step;
+use crate::cluster::{spawn, trace};
+use crate::pg::exit::leave;
+use crate::pg::process::{own_party, ring};
+use crate::pg::shim::guarded;
+use crate::pg::{process, shim};
+use crate::settings;
+use crate::worker::run::After;
+use crate::worker::state::{Limits, ME, Me, NEXT, give_up_place, me, update};
+use crate::worker::{exit, run, send, session};
+use engine::pool::Next;
+use engine::table::JobId;
+use engine::wait::{Micros, NoVigil, wait_for};
+use engine::worker::Activity;
+use pgrx::{PgTryBuilder, pg_guard, pg_sys};
+use std::cell::Cell;
+
+/// The workers' entry function; its name carries the layout version (see [`crate::cluster::attach`]).
+///
+/// # Safety
+/// Called by the postmaster's child with the argument of the registration.
+#[pg_guard]
+#[unsafe(no_mangle)]
+#[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
+pub unsafe extern "C-unwind" fn pg_background_worker_layout_3(argument: pg_sys::Datum) {
+    let place = Place::from_datum(argument);
+    fault!("worker-started");
+    // SAFETY: one call of the shim; nothing is sent yet.
+    unsafe { shim::pgb_redirect_messages() };
+    let attached = PgTryBuilder::new(|| cluster().map_err(|error| error.message))
+        .catch_others(|cause| Err(format!("{cause:?}")))
+        .execute();
+    let cluster = match attached {
+        Ok(cluster) => cluster,
+        Err(message) => {
+            trace::unattached(&message);
+            leave(0);
+        }
+    };
+    // SAFETY: installs handlers and lets signals in.
+    unsafe { shim::pgb_install_signals() };
+    // Before it connects, which adds what the database and the role say.
+    // SAFETY: one call of the shim.
+    unsafe { guarded(|| shim::pgb_note_configuration()) };
+    settings::read_configured();
+    settings::publish_at_start();
+    fault!("worker-attached");
+    let Place { worker, generation } = place;
+    let known = cluster.pool().locked(|scheduler| {
+        scheduler
+            .report_in(worker, generation, own_party())
+            .then(|| (scheduler.lane_key(worker), scheduler.take_registrar(worker)))
+    });
+    let Some((key, registrar)) = known else {
+        leave(0);
+    };
+    fault!("worker-reported");
+    ME.set(Some(Me {
+        place,
+        connected: false,
+        resting: false,
+        rests_since: 0,
+        unfit: false,
+        jobs: 0,
+        limits: Limits::read(),
+    }));
+    look_for_next(cluster);
+    // After its first job has woken its leader, who may have registered this process.
+    if let Some(registrar) = registrar {
+        ring(registrar);
+    }
+    if let Some(next @ (Next::Restart | Next::Retire)) = NEXT.get() {
+        go(next);
+    }
+    fault!("worker-connects");
+    // SAFETY: throws when the role may not log in, or the database is gone: that ends the process, and the
+    // exit callback takes care of the lane.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            pg_sys::Oid::from(key.database),
+            pg_sys::Oid::from(key.role),
+            0,
+        );
+    }
+    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process as one of connecting.
+    unsafe { guarded(|| shim::pgb_port_without_client()) };
+    cluster
+        .pool()
+        .locked(|scheduler| scheduler.connected(worker));
+    settings::read_defaults();
+    update(|me| me.connected = true);
+    fault!("worker-connected");
+    // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
+    unsafe {
+        guarded(|| shim::pgb_session_init());
+        shim::pgb_worker_loop(step);
+    }
+}
+
+/// Asks the pool what to do next, and notes it.
+fn look_for_next(cluster: &'static Cluster) {
+    look_for_next_after(cluster, None);
+}
+
+/// As [`look_for_next`], after a job that took so long.
+fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
+    let Some(now) = me() else { leave(0) };
+    let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
+    let leaving = now.unfit || one_job || now.jobs >= now.limits.max_jobs;
+    let (worker, cap) = (now.place.worker, cluster.worker_cap());
+    let next = cluster.pool().locked(|scheduler| {
+        if let Some(took) = took {
+            scheduler.took(worker, took);
+        }
+        let shrunk = scheduler.shrink(worker, cap);
+        shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))
+    });
+    note(next);
+}
+
+fn note(next: Next) {
+    update(|me| {
+        let rests = next == Next::Idle;
+        if rests && !me.resting {
+            me.rests_since = process::now();
+        }
+        me.resting = rests;
+    });
+    NEXT.set(Some(next));
+    if let Next::Run { job, wake } = next {
+        if let Some(leader) = wake {
+            ring(leader);
+        }
+        trace::step(job, Step::Taken(own_party().pid()));
+    }
+}
+
+/// One round of the main loop. Called again after an error, with the process clean.
+#[pg_guard]
+unsafe extern "C-unwind" fn step() {
+    let Some(cluster) = attached() else { leave(0) };
+    if process::absorb() {
+        reloaded();
+        shrink_at_rest(cluster);
+    }
+    settings::publish();
+    // The last round may have thrown while it had a job.
+    run::fail_noted(cluster);
+    let next = NEXT.with(Option::take);
+    match next {
+        Some(Next::Run { job, .. }) => {
+            // Unfit until the job has been taken off again: taking off may throw.
+            update(|me| {
+                me.jobs += 1;
+                me.unfit = true;
+            });
+            // Who wants a process in which nothing ran before has nothing run after, either.
+            let is_alone = cluster.slot(job).options().fresh_only;
+            let began = process::now();
+            if run::run(cluster, job) == After::Clean && !is_alone {
+                update(|me| me.unfit = false);
+            }
+            let took = process::now() - began;
+            look_for_next_after(cluster, Some(took));
+        }
+        Some(Next::Idle) => sleep(cluster),
+        Some(next @ (Next::Restart | Next::Retire)) => go(next),
+        None if me().is_some_and(|me| me.resting) => sleep(cluster),
+        None => {
+            // The last round threw.
+            let Some(now) = me() else { leave(0) };
+            let assigned = cluster
+                .pool()
+                .locked(|scheduler| scheduler.assigned(now.place.worker));
+            if let Some(job) = assigned {
+                update(|me| me.unfit = true);
+                could_not_begin(cluster, job, now.jobs);
+            }
+            look_for_next(cluster);
+        }
+    }
+}
+
+/// An error came before the job that this process was given was begun: it cannot map the job's memory. `jobs`: how
+/// many it was given.
+///
+/// Another may be able to, which has mapped less. But a process whose first job it is has mapped as little as any; what
+/// it cannot, the next could not either, and the job would go from process to process for ever. So the job fails
+/// then. All others leave after they have returned a job, so each of them has returned it once at most.
+fn could_not_begin(cluster: &'static Cluster, job: JobId, jobs: u32) {
+    if jobs > 1 {
+        exit::return_job(cluster, job);
+    } else {
+        run::fail(cluster, job, &send::take_error());
+    }
+}
+
+/// Leaves, as the pool has decided: for a fresh process in the place, or for good.
+fn go(next: Next) -> ! {
+    // An error on the way does not make it forget: it is what the next round finds.
+    NEXT.set(Some(next));
+    fault!("worker-leaves");
+    trace::leaving(if next == Next::Restart {
+        c"Restart"
+    } else {
+        c"Retire"
+    });
+    if let (Next::Restart, Some(me), Some(cluster)) = (next, me(), attached()) {
+        spawn::give_on(cluster, me.place);
+    }
+    give_up_place();
+    leave(0)
+}
+
+/// The configuration was read again.
+fn reloaded() {
+    settings::define();
+    session::forget();
+    update(|me| me.limits = Limits::read());
+}
+
+/// Sleeps until the worker word says otherwise, the idle limit has come, or the configuration was read
+/// again (which may have another limit).
+fn sleep(cluster: &'static Cluster) {
+    let Some(now) = me() else { leave(0) };
+    fault!("worker-rests");
+    let Place { worker, generation } = now.place;
+    let word = &cluster.pool().worker(worker).word;
+    let has_reloaded = Cell::new(false);
+    let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
+    let limit = now.limits.idle_timeout as u64 * 1000;
+    let deadline = Some(now.rests_since + limit);
+    let told = wait_for(&latch, deadline, &mut NoVigil, report_idle, || {
+        (has_reloaded.get() || word.load().activity() != Activity::Idle).then_some(())
+    });
+    if has_reloaded.get() {
+        reloaded();
+    }
+    let cap = cluster.worker_cap();
+    let next = cluster.pool().locked(|scheduler| match told {
+        Some(()) => scheduler
+            .shrink_idle(worker, generation, cap)
+            .or_else(|| scheduler.awakened(worker, generation)),
+        None => scheduler
+            .idle_limit(worker, generation)
+            .or_else(|| scheduler.awakened(worker, generation)),
+    });
+    note(next.unwrap_or(Next::Idle));
+}
+
+/// The configuration was read again between two sleeps: the pool may have to be smaller now, and nobody wakes an idle
+/// worker to tell it.
+fn shrink_at_rest(cluster: &'static Cluster) {
+    let Some(Me { place, .. }) = me().filter(|me| me.resting) else {
+        return;
+    };
+    let cap = cluster.worker_cap();
+    let next = cluster
+        .pool()
+        .locked(|scheduler| scheduler.shrink_idle(place.worker, place.generation, cap));
+    if let Some(next) = next {
+        note(next);
+    }
+}
+
+/// What is put off until the process really sleeps.
+fn report_idle() {
+    // SAFETY: one call of the shim, outside a transaction.
+    unsafe { guarded(|| shim::pgb_report_idle()) };
+}

@@ -1,0 +1,59 @@
+//! What this process knows of itself as a worker.
+
+use crate::cluster::spawn::Place;
+use crate::pg::local::Local;
+use crate::settings;
+use engine::pool::Next;
+use engine::wait::Micros;
+
+/// This process as a worker.
+#[derive(Clone, Copy)]
+pub struct Me {
+    /// Its place.
+    pub place: Place,
+    /// It has connected to its lane's database.
+    pub connected: bool,
+    /// It has published `Idle` and not yet seen what came of it.
+    pub(super) resting: bool,
+    /// When it began to rest.
+    pub(super) rests_since: Micros,
+    /// It must not run another job.
+    pub(super) unfit: bool,
+    pub(super) jobs: u32,
+    pub(super) limits: Limits,
+}
+
+/// What the configuration says of workers, as it was read last.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Milliseconds.
+    pub(super) idle_timeout: i32,
+    pub(super) max_jobs: u32,
+}
+
+impl Limits {
+    pub(super) fn read() -> Self {
+        Self {
+            idle_timeout: settings::worker_idle_timeout(),
+            max_jobs: settings::worker_max_jobs(),
+        }
+    }
+}
+
+pub(super) static ME: Local<Option<Me>> = Local::new(None);
+
+pub(super) static NEXT: Local<Option<Next>> = Local::new(None);
+
+/// This process as a worker; `None` in every other process.
+pub fn me() -> Option<Me> {
+    ME.get()
+}
+
+/// This process is no worker any more: its place is given up.
+pub fn give_up_place() {
+    ME.set(None);
+}
+
+pub(super) fn update(change: impl FnOnce(&mut Me)) {
+    ME.with(|me| change(me.as_mut().expect("in a worker")));
+}
