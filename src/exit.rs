@@ -1,6 +1,6 @@
-//! The two exit callbacks: the only place that knows both sides.
+//! The ends of processes and sessions: the only place that knows both sides.
 //!
-//! First the session's jobs are given back, then a worker's job and worker slot. A process registers them when it
+//! At the exit of a process two callbacks run. First the session's jobs are given back, then a worker's job and worker slot. A process registers them when it
 //! attaches to shared memory, before it can hold anything; in a worker that is before it connects. So they run after the
 //! transaction was aborted and its locks were released (callbacks run last in, first out), and nobody sees a job
 //! finished while its locks are held. [`crate::pg::exit`] says what may go wrong on the way.
@@ -11,8 +11,10 @@ use crate::pg::exit::{self, insist};
 use crate::{session, worker};
 use pgrx::{pg_guard, pg_sys};
 
-/// Names the callbacks. When the library is loaded; the postmaster's children inherit that.
+/// Names the callbacks, and what a worker does at the end of a job's session. When the library is loaded; the
+/// postmaster's children inherit that.
 pub fn provide() {
+    worker::session::provide(session::exit::release_all);
     // The last in is the first out.
     exit::provide([leave_pool, end_session]);
 }

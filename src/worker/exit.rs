@@ -14,7 +14,6 @@
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::trace::Step;
 use crate::cluster::{block, job_end, spawn, trace};
-use crate::pg::local::Local;
 use crate::pg::process::{own_party, ring};
 use crate::worker::state::{Me, give_up_place, me};
 use crate::worker::{run, send};
@@ -26,30 +25,12 @@ use engine::table::JobId;
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
 const INTERRUPTIONS: [&[u8]; 2] = [b"57P01", b"57014"];
 
-/// The error that ended the process. The exit may report others on its way.
-static WHY: Local<Option<Vec<u8>>> = Local::new(None);
-
-/// The error that the process ends with, or that was reported last.
-pub fn why() -> Vec<u8> {
-    WHY.with(|why| why.clone()).unwrap_or_else(send::take_error)
-}
-
-/// Nothing that this process prints from now on goes anywhere but into the log. Its own error is noted before.
-pub fn mute() {
-    if me().is_some() {
-        WHY.with(|why| {
-            why.get_or_insert_with(send::take_error);
-        });
-        run::mute();
-    }
-}
-
 /// Gives up job and place. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
 pub fn leave_pool(code: i32) {
     let (Some(me), Some(cluster)) = (me(), attached()) else {
         return;
     };
-    let error = why();
+    let error = send::final_error();
     fault!("worker-quits");
     let _ = job_end::finish_release(cluster);
     run::exit(cluster);
@@ -138,4 +119,12 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
         },
     );
     let _ = job_end::finish_release(cluster);
+}
+
+/// Nothing that this process prints from now on goes anywhere but into the log. Its own error is noted before.
+pub fn mute() {
+    if me().is_some() {
+        send::note_final_error();
+        run::mute();
+    }
 }

@@ -7,7 +7,7 @@
 use crate::cluster::attach::Cluster;
 use crate::pg::local::Local;
 use crate::worker::current;
-use crate::worker::send::Sink;
+use crate::worker::sink::Sink;
 use engine::table::JobId;
 
 struct Held {

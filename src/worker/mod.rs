@@ -7,6 +7,7 @@
 //! | [`run`] | one job, from bound to finished |
 //! | [`session`] | putting on the leader's session, taking off what the job left |
 //! | [`held`] | what the process holds of the job that it runs, as one value |
+//! | [`sink`] | where the rows and messages of the running job go |
 //! | [`send`] | rows and messages into the result ring |
 //! | [`current`] | the job this process runs now, as its signal handler sees it |
 //! | [`exit`] | what becomes of the job and the place when the process ends |
@@ -21,4 +22,5 @@ pub mod process;
 pub mod run;
 pub mod send;
 pub mod session;
+pub mod sink;
 pub mod state;

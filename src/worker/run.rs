@@ -1,7 +1,7 @@
 //! One job, from bound to finished.
 //!
 //! The order of the steps is the engine's ([`engine::steps`]); here is what each does. An error that passes
-//! them leaves the job noted, and `main::step` fails it.
+//! them leaves the job noted, and `process::step` fails it.
 
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::Block;
@@ -11,8 +11,8 @@ use crate::pg::process::timestamp;
 use crate::pg::shim;
 use crate::pg::shim::{Run, guarded};
 use crate::settings;
-use crate::worker::send::Sink;
-use crate::worker::{exit, held, send, session};
+use crate::worker::sink::Sink;
+use crate::worker::{held, send, session};
 use engine::job::{Delivery, End, JobWord, Release};
 use engine::steps::{Process, Watchers};
 use engine::sync::Ordering;
@@ -39,7 +39,7 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
     if unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() } != 0 {
         pgrx::check_for_interrupts!();
     }
-    // An error here finds a job that was not noted, and that another may run (`main::could_not_begin`).
+    // An error here finds a job that was not noted, and that another may run (`process::could_not_begin`).
     Block::of(cluster, job).map();
     let Some(performed) = steps::run(&Here { cluster }, job) else {
         return After::Clean;
@@ -158,7 +158,7 @@ impl Process for Here {
     }
 
     fn note_failure(&self, job: JobId) -> End {
-        note_failure(self.cluster, job, &exit::why())
+        note_failure(self.cluster, job, &send::final_error())
     }
 
     fn take(&self) {

@@ -25,82 +25,21 @@ use crate::pg::process::{deadlock_timeout, now, own_party, ring, waits_for_other
 use crate::pg::shim::frame;
 use crate::pg::text;
 use crate::worker::held;
+use crate::worker::sink::Sender;
 use engine::channel::{Outlet, Surroundings};
 use engine::process_ref::Party;
-use engine::ring::{Kind, MappedBuffer};
+use engine::ring::MappedBuffer;
 use engine::table::JobId;
 use engine::wait::Micros;
 use engine::{error_message, memory};
 use pgrx::pg_guard;
-use std::collections::VecDeque;
 use std::ffi::c_char;
-
-/// Messages kept for want of room take up at most this many bytes; later ones are dropped.
-const KEPT_LIMIT: usize = 1 << 20;
 
 /// Bytes of an error that there is always memory for.
 const SHORT_ERROR: usize = 1536;
 
-/// Where the rows and messages of the job go that this process runs (see [`held`]).
-pub struct Sink {
-    /// `None`: a frame is being sent.
-    sender: Option<Box<Sender>>,
-    kept: Kept,
-}
-
-struct Sender {
-    job: JobId,
-    outlet: Outlet<'static, MappedBuffer>,
-    spill: &'static SpillFile,
-}
-
-/// Messages for which there was no room.
-struct Kept {
-    messages: VecDeque<(Kind, Vec<u8>)>,
-    bytes: usize,
-}
-
 /// Body of the last error that was reported; empty: none since the last job began.
 static ERROR: Local<Vec<u8>> = Local::new(Vec::new());
-
-impl Sink {
-    /// For the job whose block that is; `None`: it has no result.
-    pub fn of(job: JobId, block: &Block) -> Option<Self> {
-        block.ring().map(|(shared, buffer)| Self {
-            sender: Some(Box::new(Sender {
-                job,
-                outlet: Outlet::new(shared, buffer),
-                spill: block.spill(),
-            })),
-            kept: Kept {
-                messages: VecDeque::new(),
-                bytes: 0,
-            },
-        })
-    }
-
-    /// The sender, if nothing has to be sent before.
-    fn unhindered(&mut self) -> Option<&mut Sender> {
-        let nothing_kept = self.kept.messages.is_empty();
-        self.sender.as_deref_mut().filter(|_| nothing_kept)
-    }
-
-    /// Sends what is kept, and what is on its way to the file. Does not wait or throw. What is printed meanwhile is
-    /// lost.
-    pub fn end(self) {
-        let Self { sender, mut kept } = self;
-        let (Some(mut sender), Some(cluster)) = (sender, attached()) else {
-            return;
-        };
-        let kept = std::iter::from_fn(|| kept.next());
-        let spill = sender.spill;
-        let job = sender.job;
-        let append = |offset, bytes: &[u8]| spill.append_rest(cluster, job, offset, bytes);
-        if let Some(reader) = sender.outlet.end(kept, append) {
-            ring(reader);
-        }
-    }
-}
 
 /// Takes the error that was reported last.
 pub fn take_error() -> Vec<u8> {
@@ -110,23 +49,6 @@ pub fn take_error() -> Vec<u8> {
 /// Forgets the error that was reported last.
 pub fn forget_error() {
     ERROR.with(Vec::clear);
-}
-
-impl Kept {
-    fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
-        let (kind, bytes) = self.messages.pop_front()?;
-        self.bytes -= bytes.len();
-        Some((kind, bytes))
-    }
-
-    fn keep(&mut self, kind: Kind, bytes: &[u8]) {
-        if self.bytes + bytes.len() <= KEPT_LIMIT
-            && let Ok(copy) = memory::try_copy(bytes)
-            && memory::try_push_back(&mut self.messages, (kind, copy)).is_ok()
-        {
-            self.bytes += bytes.len();
-        }
-    }
 }
 
 /// A sender out of its place; put back when dropped, unless its job has ended.
@@ -308,3 +230,20 @@ fn take_notice(bytes: &[u8]) {
         ring(reader);
     }
 }
+
+/// The error that the process ends with, or that was reported last.
+pub fn final_error() -> Vec<u8> {
+    FINAL_ERROR
+        .with(|error| error.clone())
+        .unwrap_or_else(take_error)
+}
+
+/// The error that was reported last is the one that the process ends with. The exit may report others on its way.
+pub fn note_final_error() {
+    FINAL_ERROR.with(|error| {
+        error.get_or_insert_with(take_error);
+    });
+}
+
+/// The error that ended the process.
+static FINAL_ERROR: Local<Option<Vec<u8>>> = Local::new(None);

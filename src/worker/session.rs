@@ -36,6 +36,15 @@ impl PutOn {
     }
 }
 
+/// Lets go of the jobs that the session has launched.
+static RELEASE_JOBS: Local<Option<fn()>> = Local::new(None);
+
+/// Says how a job's session lets go of the jobs that it has launched: that is the other side's. When the library is
+/// loaded.
+pub fn provide(release_jobs: fn()) {
+    RELEASE_JOBS.set(Some(release_jobs));
+}
+
 static PUT_ON: Local<Option<PutOn>> = Local::new(None);
 
 /// Forgets what was put on: the next job puts everything on again.
@@ -86,7 +95,8 @@ fn adopt(identity: &Identity, incoming: &[u8]) -> bool {
 /// Takes off what the job left. `false`: something cannot be taken off, the process must not run another
 /// job.
 pub fn take_off() -> bool {
-    crate::session::exit::release_all();
+    let release_jobs = RELEASE_JOBS.get();
+    release_jobs.expect("provided when the library was loaded")();
     // SAFETY: one call of the shim.
     let clean = unsafe { guarded(|| shim::pgb_reset_session()) };
     let now = Image::take();

@@ -12,9 +12,10 @@ pub const FLOORS: &[&[&str]] = &[
     &["src/lib.rs"],
     &["src/api/"],
     &["src/exit.rs"],
-    &["src/session/", "src/leader/", "src/worker/"],
+    &["src/session/", "src/worker/"],
     &["src/cluster/"],
     &["src/settings.rs"],
+    &["src/settings/"],
     &["src/pg/"],
     &["src/engine/"],
 ];

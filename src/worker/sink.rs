@@ -1,0 +1,89 @@
+//! Where the rows and messages of the running job go.
+
+use crate::cluster::attach::attached;
+use crate::cluster::block::Block;
+use crate::cluster::spill::SpillFile;
+use crate::pg::process::ring;
+use engine::channel::Outlet;
+use engine::ring::{Kind, MappedBuffer};
+use engine::table::JobId;
+use engine::memory;
+use std::collections::VecDeque;
+
+/// Messages kept for want of room take up at most this many bytes; later ones are dropped.
+const KEPT_LIMIT: usize = 1 << 20;
+
+/// Where the rows and messages of the job go that this process runs (see [`held`]).
+pub struct Sink {
+    /// `None`: a frame is being sent.
+    pub(super) sender: Option<Box<Sender>>,
+    pub(super) kept: Kept,
+}
+
+pub(super) struct Sender {
+    pub(super) job: JobId,
+    pub(super) outlet: Outlet<'static, MappedBuffer>,
+    pub(super) spill: &'static SpillFile,
+}
+
+/// Messages for which there was no room.
+pub(super) struct Kept {
+    pub(super) messages: VecDeque<(Kind, Vec<u8>)>,
+    pub(super) bytes: usize,
+}
+
+impl Sink {
+    /// For the job whose block that is; `None`: it has no result.
+    pub fn of(job: JobId, block: &Block) -> Option<Self> {
+        block.ring().map(|(shared, buffer)| Self {
+            sender: Some(Box::new(Sender {
+                job,
+                outlet: Outlet::new(shared, buffer),
+                spill: block.spill(),
+            })),
+            kept: Kept {
+                messages: VecDeque::new(),
+                bytes: 0,
+            },
+        })
+    }
+
+    /// The sender, if nothing has to be sent before.
+    pub(super) fn unhindered(&mut self) -> Option<&mut Sender> {
+        let nothing_kept = self.kept.messages.is_empty();
+        self.sender.as_deref_mut().filter(|_| nothing_kept)
+    }
+
+    /// Sends what is kept, and what is on its way to the file. Does not wait or throw. What is printed meanwhile is
+    /// lost.
+    pub fn end(self) {
+        let Self { sender, mut kept } = self;
+        let (Some(mut sender), Some(cluster)) = (sender, attached()) else {
+            return;
+        };
+        let kept = std::iter::from_fn(|| kept.next());
+        let spill = sender.spill;
+        let job = sender.job;
+        let append = |offset, bytes: &[u8]| spill.append_rest(cluster, job, offset, bytes);
+        if let Some(reader) = sender.outlet.end(kept, append) {
+            ring(reader);
+        }
+    }
+}
+
+impl Kept {
+    pub(super) fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
+        let (kind, bytes) = self.messages.pop_front()?;
+        self.bytes -= bytes.len();
+        Some((kind, bytes))
+    }
+
+    pub(super) fn keep(&mut self, kind: Kind, bytes: &[u8]) {
+        if self.bytes + bytes.len() <= KEPT_LIMIT
+            && let Ok(copy) = memory::try_copy(bytes)
+            && memory::try_push_back(&mut self.messages, (kind, copy)).is_ok()
+        {
+            self.bytes += bytes.len();
+        }
+    }
+}
