@@ -290,6 +290,7 @@ fn names_tests_that_exist(page: &str) {
             format!("tests/{file}/main.rs"),
             format!("tests/upgrade/{file}.rs"),
             format!("tests/hostile/{file}.rs"),
+            format!("tests/rights/{file}.rs"),
         ]
         .iter()
         .filter_map(|path| std::fs::read_to_string(here.join(path)).ok())
