@@ -55,7 +55,7 @@ impl OldVersions {
     fn call(what: &str) {
         let script = root().join("ci/server-tests");
         let output = Command::new(script).args(["old-versions", what]).output();
-        let output = output.expect("ci/server-tests can be run");
+        let output = output.expect("`ci/server-tests` can be run");
         assert!(
             output.status.success(),
             "{}",
