@@ -1,118 +1,105 @@
-# Every target is a script under ci/ that can be run by itself.
+# Every target is a command under ci/ that can be run by itself; each of these says what else it can do when it is called
+# with -h. `make help` prints what stands behind the ## of each target, with the minutes that its first run takes on two
+# processors.
 # PG_CONFIG=/path/to/pg_config chooses the server; the default is Debian's PostgreSQL 15.
 
 ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
-.PHONY: help demo demo-stop demo-shards book test test-matrix install bench bench-engine bench-compare \
-	loom loom-mutants shuttle miri memcheck chaos worst faults debug5 lint setup assertions valgrind sanitizers package deb dist
+.PHONY: $(shell sed -nE 's/^([a-z0-9 -]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
-help:
-	@echo 'make demo          see it at work on a throw-away server that stays up; make demo-stop'
-	@echo 'make demo-shards   jobs that use two more servers, and what that costs'
-	@echo 'make book          the documentation as a book, in target/book'
-	@echo 'make test          everything: engine, models, regression and multi-session tests'
-	@echo 'make test-matrix   the server tests on PostgreSQL 17 and 18, in chroots'
-	@echo 'make install       release build into the server of PG_CONFIG (default: PostgreSQL 15)'
-	@echo 'make bench         all benchmarks beside dblink; writes docs/benchmarks; about 6 minutes'
-	@echo 'make bench-engine  benchmarks of the engine alone, no server'
-	@echo 'make bench-compare another version beside: URL=... SCHEMA=... [LIBRARY=...]; see ci/bench'
-	@echo 'make loom          the models of the engine'
-	@echo 'make loom-mutants  defects put into the engine, one at a time: the models catch them'
-	@echo 'make shuttle       the whole table and pool under random schedules'
-	@echo 'make miri          the tests of the engine under Miri (needs a nightly toolchain)'
-	@echo 'make memcheck      the same under valgrind'
-	@echo 'make chaos         many sessions doing everything at random; SECONDS=... SEED=...'
-	@echo 'make worst         one of four roles does its worst; SECONDS=...'
-	@echo 'make faults        every fault at every fault point, in a copy of the server'
-	@echo 'make debug5        the server tests with every message printed'
-	@echo 'make assertions    the server tests on a PostgreSQL that checks itself, built for it'
-	@echo 'make valgrind      some of them under valgrind'
-	@echo 'make sanitizers    all of them with the sanitizers for addresses and undefined behaviour'
-	@echo 'make deb           a Debian package for the server of PG_CONFIG; make package tests one'
-	@echo 'make dist          an archive of the last commit, as PGXN wants it'
-	@echo 'make lint          format, clippy, rustdoc, house rules'
-	@echo 'make setup         install what is missing on this machine (the others do it themselves)'
+help: ## this list
+	@sed -nE 's/^([a-z0-9 -]+):[^#]*## (.*)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r target does; do printf '%-20s %s\n' "$$target" "$$does"; done
 
-demo: setup
-	@ci/demo
+demo: setup ## see it at work on a throw-away server that stays up (2 min)
+	@ci/docs demo
 
-demo-stop:
+demo-stop: ## stops that server
 	@ci/server stop demo
 
-demo-shards: setup
-	@ci/demo-shards
+demo-shards: setup ## jobs that use two more servers, and what that costs (2 min)
+	@ci/docs demo-shards
 
-book:
-	@ci/book
+book: ## the documentation as a book, in target/book (3 min)
+	@ci/docs book
 
-test:
+test: ## all tests: engine, models, then regression and multi-session tests on a throw-away server (25 min)
 	@ci/test
 
-test-matrix:
-	@ci/matrix
+test-matrix: ## the server tests on PostgreSQL 17 and 18, in chroots; needs root and 4 GB a version (30 min)
+	@ci/server-tests matrix
 
-install: setup
+install: setup ## release build into the server of PG_CONFIG (2 min)
 	@ci/install
 
-bench: setup
+bench: setup ## everything that is measured, beside dblink; writes docs/benchmarks (6 min)
 	@ci/bench
 
-bench-engine:
+bench-engine: ## the engine's steps one by one, without a server (4 min)
 	@ci/bench engine
 
-bench-compare: setup
+bench-compare: setup ## beside another version of the extension: URL=... SCHEMA=... [LIBRARY=...] (3 min)
 	@ci/bench compare '$(URL)' '$(SCHEMA)' $(LIBRARY)
 
-loom:
-	@ci/loom
+models loom: ## the models of the engine: every interleaving, under loom (9 min)
+	@ci/engine models
 
-loom-mutants:
-	@ci/loom-mutants
+mutants: ## defects put into the engine one at a time: models and schedules catch them (5 min)
+	@ci/engine mutants models
+	@ci/engine mutants schedules
 
-shuttle:
-	@ci/shuttle
-	@ci/shuttle mutants
+schedules: ## the whole table and pool under random schedules, with shuttle (2 min)
+	@ci/engine schedules
 
-miri:
-	@ci/miri
+miri: ## the engine's tests under Miri; needs a nightly toolchain, which rustup is asked for (8 min)
+	@ci/engine miri
 
-memcheck:
-	@ci/memcheck
+memcheck: ## the engine's tests under valgrind, which sees less and needs nothing of Rust's (1 min)
+	@ci/engine memcheck
 
-chaos: setup
-	@ci/chaos $(SECONDS) $(SEED)
+chaos: setup ## many sessions doing everything at random, then a crash: SECONDS=... SEED=... (1 min)
+	@ci/server-tests chaos $(SECONDS) $(SEED)
 
-worst: setup
-	@ci/worst $(SECONDS)
+worst: setup ## one of four roles does its worst: SECONDS=... (12 min)
+	@ci/server-tests worst $(SECONDS)
 
-faults: setup
-	@ci/faults
+faults: setup ## every fault at every fault point, in a copy of the server (4 min)
+	@ci/server-tests faults
 
-debug5:
-	@ci/debug5
+debug5: ## the server tests with every message printed, in sessions and jobs (15 min)
+	@ci/server-tests debug5
 
-assertions:
-	@ci/assertions
+assertions: ## the server tests on a PostgreSQL that checks itself, built for it (12 min)
+	@ci/server-tests assertions
 
-valgrind:
-	@ci/assertions valgrind
+valgrind: ## some of the regression tests there under valgrind (10 min)
+	@ci/server-tests valgrind
 
-sanitizers:
-	@ci/assertions sanitizers
+sanitizers: ## the server tests with the sanitizers for addresses and undefined behaviour (20 min)
+	@ci/server-tests sanitizers
 
-package:
-	@ci/package
-
-deb: setup
-	@ci/deb
-
-dist:
-	@ci/dist
-
-lint: setup
+lint: setup ## format, clippy, rustdoc, house rules (5 min)
 	@ci/lint
 
-setup:
+crates: ## licenses and origin of the crates (1 min)
+	@ci/lint crates
+
+package: ## what the library exports, META.json, a Debian package used in a clean chroot (4 min)
+	@ci/package check
+
+deb: setup ## a Debian package for the server of PG_CONFIG, in target/deb (2 min)
+	@ci/package deb
+
+dist: ## an archive of the last commit, as PGXN wants it (1 min)
+	@ci/package dist
+
+image: ## the image of the Dockerfile, used in a container; needs docker (5 min)
+	@ci/package image
+
+cargo-pgrx: setup ## cargo pgrx gives the same as make install; into the server of PG_CONFIG (8 min)
+	@ci/package cargo-pgrx
+
+setup: ## what is missing on this machine (the others do it themselves)
 	@ci/setup

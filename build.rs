@@ -53,7 +53,7 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_FAULTS").is_some() {
         build.define("PGB_FAULTS", None);
     }
-    // `ci/assertions sanitizers`. The server brings the library of the address sanitizer; that of the other is
+    // `ci/server-tests sanitizers`. The server brings the library of the address sanitizer; that of the other is
     // named because Rust links without the compiler's own.
     println!("cargo:rerun-if-env-changed=PGB_SANITIZERS");
     if std::env::var_os("PGB_SANITIZERS").is_some() {

@@ -2,8 +2,8 @@
 //!
 //! This crate holds what they share: the latch, the pool's lock, the memory of a small pool, a job's
 //! block that notices when it is used after it was freed, a result ring in cells that notice a race.
-//! With `--cfg loom` the models are those that loom explores, with `--cfg shuttle` the one whose threads
-//! shuttle schedules at random (`tests/schedules/`). Without either it is empty, and so are the tests.
+//! With `--cfg loom` the tests are the models, which loom explores; with `--cfg shuttle` they are the schedules
+//! (`tests/schedules/`), which shuttle draws at random. Without either this crate is empty, and so are the tests.
 #![cfg(any(loom, shuttle))]
 
 #[cfg(loom)]

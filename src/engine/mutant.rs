@@ -6,8 +6,8 @@
 //! left in the machine code. Only builds for models (`--cfg loom`, `--cfg shuttle`) look, at the
 //! environment variable `PGB_MUTANT`: all mutants are in one build, and a run of a model has one of them.
 //!
-//! `docs/models.md` lists them, each with the models that must fail; `ci/loom-mutants` and
-//! `ci/shuttle mutants` see to it that they do, and that the list is complete.
+//! `docs/models.md` lists them, each with the models that must fail; `ci/engine mutants models` and
+//! `ci/engine mutants schedules` see to it that they do, and that the list is complete.
 
 #[cfg(any(loom, shuttle))]
 pub use selected::is;

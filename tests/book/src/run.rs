@@ -53,9 +53,9 @@ impl OldVersions {
     }
 
     fn call(what: &str) {
-        let script = root().join("ci/old-versions");
-        let output = Command::new(script).arg(what).output();
-        let output = output.expect("ci/old-versions can be run");
+        let script = root().join("ci/server-tests");
+        let output = Command::new(script).args(["old-versions", what]).output();
+        let output = output.expect("`ci/server-tests` can be run");
         assert!(
             output.status.success(),
             "{}",

@@ -113,8 +113,8 @@ fn targets() -> BTreeSet<String> {
     read(&root().join("Makefile"))
         .lines()
         .filter_map(|line| line.split_once(':'))
-        .filter(|(name, _)| !name.starts_with(['.', '\t']))
-        .map(|(name, _)| String::from(name))
+        .filter(|(names, _)| !names.starts_with(['.', '\t', '#']))
+        .flat_map(|(names, _)| names.split_whitespace().map(String::from))
         .collect()
 }
 
@@ -138,7 +138,7 @@ fn command_fault(targets: &BTreeSet<String>, command: &str) -> Option<String> {
         let executable = path
             .metadata()
             .is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
-        // Those with an ending are read by others, like `ci/common.sh`.
+        // Those with an ending are read by others, like `ci/lib/common.sh`.
         let is_read = path.exists() && path.extension().is_some();
         return (!executable && !is_read).then(|| format!("{program} cannot be run"));
     }

@@ -1,7 +1,7 @@
 //! Chaos: many sessions do everything at random on one server while others take away what they use.
 //!
 //! ```text
-//! chaos SECONDS [SEED]     with PGB_TEST_URL and PGB_TEST_LOG, as `ci/chaos` sets them
+//! chaos SECONDS [SEED]     with PGB_TEST_URL and PGB_TEST_LOG, as `ci/server-tests chaos` sets them
 //! ```
 //!
 //! | part | does |

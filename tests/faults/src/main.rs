@@ -1,7 +1,7 @@
 //! Every fault at every fault point, and what must hold after it.
 //!
 //! ```text
-//! faults [POINT ...]     with a PG_CONFIG whose server has the build with fault points; see `ci/faults`
+//! faults [POINT ...]     with a PG_CONFIG whose server has the build with fault points; see `ci/server-tests faults`
 //! ```
 //!
 //! The points, the faults that each admits and the occasions in which it is passed are the library's own list

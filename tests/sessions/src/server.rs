@@ -71,7 +71,7 @@ fn script_with(arguments: &[&str], environment: &[(&str, &str)]) -> String {
         .args(arguments)
         .envs(environment.iter().copied())
         .output()
-        .expect("ci/server can be run");
+        .expect("`ci/server` can be run");
     assert!(
         output.status.success(),
         "ci/server {arguments:?}: {}",
@@ -173,7 +173,7 @@ impl Server {
         let server = Self {
             config: script(&["url", &name])
                 .parse()
-                .expect("ci/server gives a connection string"),
+                .expect("`ci/server` gives a connection string"),
             log: root().join(script(&["log", &name])),
             name,
             may_crash: false,

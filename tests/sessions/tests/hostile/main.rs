@@ -5,7 +5,6 @@ mod attacks;
 mod contexts;
 mod letting_go;
 mod matrix;
-mod restricted;
 mod statements;
 mod transactions;
 

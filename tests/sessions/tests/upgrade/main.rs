@@ -1,6 +1,6 @@
 //! Updates from the versions of the C extension.
 //!
-//! `tests/upgrade/` holds the catalogs of those versions, and what must work with each (`use-*.sql`); they are
+//! Beside it are the catalogs of those versions, and what must work with each (`use-*.sql`); they are
 //! in the server's directory while a test here runs. A database goes through: the catalog of an older version,
 //! used with this library; dependent objects; the update; the same use again, and what is new.
 
@@ -31,8 +31,8 @@ fn run_command(command: &mut Command) -> Vec<u8> {
 }
 
 fn old_versions(what: &str) -> Command {
-    let mut command = Command::new(root().join("ci/old-versions"));
-    command.arg(what);
+    let mut command = Command::new(root().join("ci/server-tests"));
+    command.args(["old-versions", what]);
     command
 }
 
@@ -76,7 +76,7 @@ fn update(database: &Database) {
 
 fn in_use(database: &Database, scripts: &[&str]) {
     for script in scripts {
-        let path = root().join(format!("tests/upgrade/use-{script}.sql"));
+        let path = root().join(format!("tests/sessions/tests/upgrade/use-{script}.sql"));
         execute(
             database,
             &std::fs::read_to_string(path).expect("the script is there"),

@@ -7,7 +7,7 @@
 //! | [`watch`] | looks whether the limits hold |
 //! | [`segments`] | the server's shared memory segments, as the operating system has them |
 //!
-//! `PGB_WORST_SECONDS` says for how long; `ci/worst` takes minutes.
+//! `PGB_WORST_SECONDS` says for how long; `ci/server-tests worst` takes minutes.
 //!
 //! What must hold: the others' jobs start within a second and never fail; the server finds workers for its own queries
 //! and autovacuum goes on; the culprit has no more than its limits and gains no rights; an administrator ends what it

@@ -1,9 +1,8 @@
-#!/usr/bin/env bash
-# `cargo pgrx package` and `cargo pgrx install` give what ci/install gives, and the result works. Installs into
-# the server of PG_CONFIG. Builds cargo-pgrx if the machine does not have the right one.
-source "$(dirname "$0")/common.sh"
-source "$(dirname "$0")/tools.sh"
-cd "$root"
+# Sourced by `ci/package cargo-pgrx`: `cargo pgrx package` and `cargo pgrx install` give what ci/install gives, and the
+# result works. Installs into the server of PG_CONFIG. Builds cargo-pgrx if the machine does not have the right one.
+# shellcheck shell=bash
+
+source ci/lib/tools.sh
 
 ci/setup
 find_postgres
@@ -35,7 +34,7 @@ diff -r "$PGRX_HOME/installed" "$PGRX_HOME/package"
 
 say 'cargo pgrx install'
 cargo pgrx install --release --pg-config "$PG_CONFIG" "${features[@]}"
-trap 'CARGO_TARGET_DIR=$target ci/server stop pgrx; ci/old-versions remove' EXIT
-ci/old-versions put
+trap 'CARGO_TARGET_DIR=$target ci/server stop pgrx; ci/server-tests old-versions remove' EXIT
+ci/server-tests old-versions put
 CARGO_TARGET_DIR=$target ci/server start pgrx
 CARGO_TARGET_DIR=$target ci/server psql pgrx -qAt -f tests/package/use.sql

@@ -1,27 +1,20 @@
-#!/usr/bin/env bash
-# Builds the extension for other server versions and runs the whole server test suite on each.
+# Sourced by `ci/server-tests matrix`: builds the extension for other server versions and runs the whole server test
+# suite on each.
 #
-#   ci/matrix [14] [16] [17] [18]
-#
-# Without arguments 17 and 18. A version is tested in a chroot of a release that packages it (Debian's,
-# for 14 and 16 Ubuntu's), with this machine's Rust toolchain mounted into it. target/chroot/VERSION is made on first use and kept: remove it, as root,
-# to have it made anew. target/matrix/VERSION holds the build and the logs.
+# A version is tested in a chroot of a release that packages it (Debian's, for 14 and 16 Ubuntu's), with this machine's
+# Rust toolchain mounted into it. target/chroot/VERSION is made on first use and kept: remove it, as root, to have it
+# made anew. target/matrix/VERSION holds the build and the logs.
 #
 # Ends with one line a version. SKIPPED means that something could not be downloaded, so that nothing
 # was tested; only a build or a test that fails makes the script fail.
-source "$(dirname "$0")/common.sh"
-source "$(dirname "$0")/debian.sh"
-cd "$root"
+# shellcheck shell=bash
+
+source ci/lib/debian.sh
+source ci/lib/suite.sh
 
 [ $# -gt 0 ] || set -- 17 18
 for version; do
-    case $version in
-    14 | 16 | 17 | 18) ;;
-    *)
-        sed -n '4s/^# \{0,1\}//p' "$0" >&2
-        exit 2
-        ;;
-    esac
+    case $version in 14 | 16 | 17 | 18) ;; *) usage ;; esac
 done
 
 # What the test logs of a version say, on one line.
@@ -45,7 +38,6 @@ build_clients() {
     PGB_CLIENTS=$target
 }
 
-failed=()
 lines=()
 skip() { lines+=("SKIPPED $1: $2"); }
 
@@ -63,7 +55,7 @@ test_version() {
         skip "$version" "the chroot could not be made, see $log"
     elif ! attempt inside "$version" ci/setup >>"$log" 2>&1; then
         skip "$version" "its packages could not be installed, see $log"
-    elif build_clients "$version" && PGB_CLIENTS=$PGB_CLIENTS inside "$version" ci/test server; then
+    elif build_clients "$version" && PGB_CLIENTS=$PGB_CLIENTS inside "$version" ci/server-tests suite; then
         lines+=("passed $version: $(counts "$version")")
     else
         lines+=("FAILED $version: $(counts "$version")")

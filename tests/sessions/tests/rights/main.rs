@@ -1,4 +1,13 @@
-//! A job never has rights that its launching user did not have.
+//! Rights: here, that a job never has rights that its launching user did not have; in the modules, who may call what
+//! ([`surface`]), what becomes of rights that are taken away ([`revoked`]), what is not allowed within a
+//! security-restricted operation ([`restricted`]), what others learn of a job ([`secrecy`]), and what a role may have
+//! ([`roles`]).
+
+mod restricted;
+mod revoked;
+mod roles;
+mod secrecy;
+mod surface;
 
 use postgres::Client;
 use postgres::error::SqlState;

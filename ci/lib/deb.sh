@@ -1,9 +1,7 @@
-#!/usr/bin/env bash
-# A Debian package for the server of PG_CONFIG: target/deb/postgresql-NN-pg-background_VERSION_ARCH.deb, named
-# as the packages of extensions are. It is for the release that it is built on, or a newer one. The maintainer's name
-# is taken from DEBFULLNAME and DEBEMAIL.
-source "$(dirname "$0")/common.sh"
-cd "$root"
+# Sourced by `ci/package deb`: target/deb/postgresql-NN-pg-background_VERSION_ARCH.deb, named as the packages of
+# extensions are. It is for the release that it is built on, or a newer one. The maintainer's name is taken from
+# DEBFULLNAME and DEBEMAIL.
+# shellcheck shell=bash
 
 find_postgres
 command -v dpkg-shlibdeps >/dev/null ||

@@ -1,14 +1,12 @@
-# Sourced by the scripts of this directory: where things are, and how to act as another user.
+# Sourced by every command of ci/: where things are, how a command tells what it can do, and how to act as another
+# user.
 # shellcheck shell=bash
 
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 case $target in /*) ;; *) target=$root/$target ;; esac
-
-# The multi-session tests, which know nothing of the server's version.
-clients=(-p session_tests -p book_tests -p server_bench)
 
 say() { printf '%s\n' "== $*"; }
 die() {
@@ -16,6 +14,18 @@ die() {
     shift
     [ $# -eq 0 ] || printf '       %s\n' "$@" >&2
     exit 1
+}
+
+# What the comment at the head of the command says.
+describe() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+usage() {
+    describe >&2
+    exit 2
+}
+
+# Leaves with the description if that is all that was asked for.
+help_if_asked() {
+    case ${1:-} in -h | --help) describe && exit ;; esac
 }
 
 # Runs a command with administrator's rights: directly as root, else through sudo.
@@ -63,12 +73,28 @@ copy_server() {
     fi
 }
 
-# PostgreSQL refuses to run as root: a throw-away
-# server belongs to the system's postgres user then, and to the caller otherwise.
+# PostgreSQL refuses to run as root: a throw-away server belongs to the system's postgres user then, and to the
+# caller otherwise.
 as_server_user() {
     if [ "$(id -u)" -eq 0 ]; then
         runuser -u postgres -- "$@"
     else
         "$@"
     fi
+}
+
+# What a command needs before it can use the server of PG_CONFIG with the extension in it.
+install_extension() {
+    ci/setup
+    find_postgres
+    ci/install
+}
+
+# Runs a throw-away server as long as this script: start_server NAME [SETTING=VALUE ...].
+start_server() {
+    # shellcheck disable=SC2064
+    trap "ci/server stop $1" EXIT
+    # Interrupted, a script stops with what it runs.
+    trap 'exit 130' INT TERM
+    ci/server start "$@"
 }

@@ -1,39 +1,21 @@
-#!/usr/bin/env bash
-# The server tests on a PostgreSQL that checks itself: its assertions are on, freed memory is overwritten
-# and the ends of allocations are watched; in the extension, Rust's own assertions and overflow checks.
-# `ci/assertions valgrind` runs a part of the regression tests under valgrind instead, which sees what
-# reads memory that was never written, or is not its own, in the library, C and Rust alike.
-# `ci/assertions sanitizers` runs the suite with the address sanitizer in the server and in the C of the
-# extension, and with the undefined-behaviour sanitizer in the latter.
-#
-#   ci/assertions [VERSION]             15 (default), 17 or 18
-#   ci/assertions valgrind [VERSION]
-#   ci/assertions sanitizers [VERSION]
-#
-# PGB_TEST_FILTER and PGB_REGRESS choose tests, as for ci/test.
+# Sourced by `ci/server-tests assertions`, `valgrind` and `sanitizers`, which is $mode: the server tests on a PostgreSQL
+# that is built for it, with assertions on, freed memory overwritten and the ends of allocations watched; in the
+# extension, Rust's own assertions and overflow checks. Valgrind sees what reads memory that was never written, or is not
+# its own, in the library, C and Rust alike.
 #
 # The server is built from Debian's source, and kept in target/assertions/VERSION (with sanitizers:
 # VERSION-sanitizers) with the build and the logs: remove that directory to have a newer source. A last
 # line that says SKIPPED means that something could not be downloaded, so that nothing was tested; it
 # fails then only if PGB_SKIPPED_STATUS says so.
-source "$(dirname "$0")/common.sh"
-source "$(dirname "$0")/debian.sh"
-cd "$root"
+# shellcheck shell=bash
 
-mode=suite
-case ${1:-} in valgrind | sanitizers) mode=$1 && shift ;; esac
+source ci/lib/debian.sh
+
 version=${1:-15}
-case $# in 0 | 1) ;; *) version= ;; esac
-case $version in
-15 | 17 | 18) ;;
-*)
-    sed -n '9,11s/^# \{0,1\}//p' "$0" >&2
-    exit 2
-    ;;
-esac
+[ $# -le 1 ] || usage
+case $version in 15 | 17 | 18) ;; *) usage ;; esac
 
-name="assertions $version"
-[ "$mode" = suite ] || name="$mode $version"
+name="$mode $version"
 home=$target/assertions/$version
 flags='-O1 -g -fno-omit-frame-pointer'
 if [ "$mode" = sanitizers ]; then
@@ -154,20 +136,20 @@ export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_LTO=off
 
 status=0
 case $mode in
-suite) ci/test server ;;
+assertions) ci/server-tests suite ;;
 valgrind)
     make_reports
     valgrind_server
     # Those that measure no time: everything takes thirty times as long.
     PGB_POSTGRES=$server/postgres-under-valgrind \
         PGB_REGRESS='install v1 errors row_types params notices transactions loops plpgsql' \
-        ci/test server || status=$?
+        ci/server-tests suite || status=$?
     findings FOUND-BEGIN
     ;;
 sanitizers)
     make_reports
     PGB_SANITIZERS=yes ASAN_OPTIONS+=:log_path=$reports/address \
-        UBSAN_OPTIONS=print_stacktrace=1:log_path=$reports/undefined ci/test server || status=$?
+        UBSAN_OPTIONS=print_stacktrace=1:log_path=$reports/undefined ci/server-tests suite || status=$?
     findings
     ;;
 esac

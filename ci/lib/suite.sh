@@ -1,0 +1,94 @@
+# Sourced by the commands that run the server's tests: regression and multi-session tests on a throw-away server, and
+# a summary of several test runs.
+# shellcheck shell=bash
+
+logs=$target/test-logs
+ran=0
+failed=()
+
+begin_parts() {
+    rm -rf "$logs"
+    mkdir -p "$logs"
+}
+
+# Everything is run before the script fails; the output is kept to repeat the summary lines.
+run() {
+    local name=$1
+    shift
+    say "$name"
+    ran=$((ran + 1))
+    "$@" 2>&1 | tee "$logs/$ran-${name// /-}" || failed+=("$name")
+}
+
+summary() {
+    local log
+    say 'summary'
+    for log in "$logs"/*; do
+        [ -e "$log" ] || continue
+        grep -E '^test result:|[0-9]+ tests (passed|failed)' "$log" |
+            sed "s/^ *//; s/^/$(basename "$log" | sed 's/^[0-9]*-//; s/-/ /g'): /" || true
+    done
+    if [ ${#failed[@]} -gt 0 ]; then
+        printf 'FAILED: %s\n' "${failed[@]}" >&2
+        say "the server's log is $(ci/server log test)"
+        exit 1
+    fi
+    say 'all passed'
+}
+
+# pg_regress on the server `test`: pg_regress OUTPUT-DIRECTORY TEST...
+pg_regress() {
+    local driver output=$1
+    shift
+    driver=$(dirname "$("$PG_CONFIG" --pgxs)")/../test/regress/pg_regress
+    mkdir -p "$output"
+    "$driver" --inputdir=tests/regress --outputdir="$output" --bindir="$pg_bindir" \
+        --dbname=pgb_regress --host="$(ci/server socket test)" --port="$(ci/server port test)" \
+        --user=postgres "$@"
+}
+
+regress() {
+    local output=$target/regress tests=(--schedule=tests/regress/schedule)
+    [ -z "${PGB_REGRESS:-}" ] || read -ra tests <<<"$PGB_REGRESS"
+    pg_regress "$output" "${tests[@]}" || {
+        [ ! -e "$output/regression.diffs" ] || cat "$output/regression.diffs"
+        return 1
+    }
+}
+
+# The multi-session tests of some packages on the server `test`: sessions -p PACKAGE... One test at a time: they count
+# workers and slots, which the whole server shares.
+sessions() {
+    PGB_TEST_URL=$(ci/server url test) PGB_TEST_LOG=$(ci/server log test) \
+        CARGO_TARGET_DIR=${PGB_CLIENTS:-$target} cargo test --locked --no-fail-fast "$@" -- \
+        --test-threads=1 ${PGB_TEST_FILTER:+"$PGB_TEST_FILTER"}
+}
+
+# What must never be in a server's log, whatever the tests say.
+server_log() {
+    local trouble='PANIC: |TRAP: |was terminated by signal|terminating any other active server'
+    ! grep -nE "$trouble" "$(ci/server log test)"
+}
+
+# The multi-session tests, which know nothing of the server's version.
+clients=(-p session_tests -p book_tests -p server_bench)
+
+# Installs the extension and runs parts of the suite on a throw-away server: on_server [regress] [sessions]. One
+# test that was chosen leaves out the other part.
+on_server() {
+    local part
+    say 'release build'
+    ci/install || return
+    trap 'ci/server stop test; ci/server-tests old-versions remove' EXIT
+    trap 'exit 130' INT TERM
+    ci/server start test || return
+    for part; do
+        case $part in
+        regress) [ -n "${PGB_TEST_FILTER:-}" ] || run 'regression tests' regress ;;
+        sessions) [ -n "${PGB_REGRESS:-}" ] || run 'multi-session tests' sessions "${clients[@]}" ;;
+        esac
+    done
+    ci/server stop test
+    trap - EXIT INT TERM
+    run 'server log' server_log
+}
