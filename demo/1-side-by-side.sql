@@ -1,7 +1,7 @@
-\echo '== 1. Aggregates over four parts of pgbench_accounts: in turn, then side by side in jobs'
+\echo '== 1. Aggregates over four parts of pgbench_accounts: first one after another, then side by side in jobs'
 CREATE EXTENSION pg_background;
--- A job runs with the settings of the session that launched it. Both ways without parallel query,
--- so that the difference is the jobs'.
+-- A job runs with the settings of the session that launched it. Parallel query is off both times, so the
+-- difference comes from the jobs alone.
 SET max_parallel_workers_per_gather = 0;
 
 CREATE FUNCTION part_query(part int, parts int) RETURNS text

@@ -1,4 +1,4 @@
-\echo '== 3. An audit row that a rollback does not take along'
+\echo '== 3. An audit row that survives a rollback'
 CREATE TABLE audit (at timestamptz DEFAULT clock_timestamp(), who name DEFAULT current_user, what text);
 \set ECHO queries
 BEGIN;

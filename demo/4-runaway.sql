@@ -1,4 +1,4 @@
-\echo '== 4. A runaway (the join condition was forgotten), canceled'
+\echo '== 4. A runaway query (without its join condition) is canceled'
 \set ECHO queries
 SELECT pid, cookie
 FROM pg_background_launch_v2('SELECT count(*) FROM pgbench_accounts a, pgbench_accounts b') \gset

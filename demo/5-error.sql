@@ -1,4 +1,4 @@
-\echo '== 5. An error that arrives from a job, as itself'
+\echo '== 5. An error of a job arrives as itself'
 \set ECHO queries
 DO $$
 DECLARE

@@ -1,6 +1,6 @@
 \echo '== 6. Launch SELECT 1 and read its row: on a warm worker, and with a new process for each job'
--- Back to back, a worker is still looking for its next job (pg_background.spin); after a pause it
--- sleeps and has to be woken.
+-- Back to back, the worker is still spinning for its next job (pg_background.spin); after a pause it sleeps
+-- and has to be woken.
 CREATE PROCEDURE measure(rounds int, pause_ms int, OUT median_us numeric, OUT p95_us numeric)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -25,7 +25,7 @@ END $$;
 CALL measure(100, 0, NULL, NULL);
 CALL measure(500, 0, NULL, NULL) \gset warm_
 CALL measure(500, 2, NULL, NULL) \gset asleep_
--- Without an idle time a worker leaves after its job, as those of the C extension do.
+-- Without an idle time a worker exits after its job, as workers of the C extension do.
 ALTER SYSTEM SET pg_background.worker_idle_timeout = 0;
 SELECT pg_reload_conf(), pg_sleep(0.2);
 CALL measure(50, 0, NULL, NULL) \gset cold_

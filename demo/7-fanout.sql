@@ -1,4 +1,4 @@
-\echo '== 7. A thousand statements: fanned out, and through sixteen connections of dblink in waves'
+\echo '== 7. A thousand statements: with a fan-out, then through sixteen dblink connections in waves'
 CREATE EXTENSION dblink;
 CREATE FUNCTION lookups(count int) RETURNS text[]
 LANGUAGE sql AS $$
@@ -25,7 +25,7 @@ BEGIN
         FOR c IN 1 .. least(16, cardinality(statements) - wave + 1) LOOP
             SELECT count(*) INTO part FROM dblink_get_result('c' || c) AS r (abalance int);
             answers := answers + part;
-            -- The second read, which is empty, makes the connection free again.
+            -- The second read is empty and frees the connection.
             PERFORM * FROM dblink_get_result('c' || c) AS r (abalance int);
         END LOOP;
     END LOOP;
@@ -36,7 +36,7 @@ BEGIN
 END $$;
 
 \o /dev/null
--- Once without counting: the table is read into memory, and the workers are there.
+-- A first round that is not timed reads the table into memory and starts the workers.
 SELECT count(*) FROM pg_background_fanout(lookups(1000));
 SELECT through_dblink(lookups(1000));
 \o
@@ -44,7 +44,7 @@ SELECT through_dblink(lookups(1000));
 SELECT count(*) AS answers, count(*) FILTER (WHERE NOT ok) AS failed FROM pg_background_fanout(lookups(1000));
 SELECT through_dblink(lookups(1000)) AS answers;
 \timing off
--- What went wrong is in its row, and the others are not touched.
+-- The error of a statement is in its row, and does not affect the others.
 SELECT idx, ok, result, sqlstate, error_message
 FROM pg_background_fanout(ARRAY['SELECT 1 AS n', 'SELECT 1 / 0', 'SELECT * FROM nowhere', 'VACUUM pgbench_tellers'])
 ORDER BY idx;

@@ -1,5 +1,6 @@
--- Tries pg_background on a server: psql -X -f smoke-test.sql "host=... dbname=... user=..."
--- For a role that has pgbackground_role. Makes and drops a schema of its own. Ends with exit code 0 only if all is well.
+-- Tests pg_background on a server: psql -X -f smoke-test.sql "host=... dbname=... user=..."
+-- Run it as a role that has pgbackground_role. It creates and drops a schema of its own, and ends with exit code 0 only
+-- if all checks pass.
 \set ON_ERROR_STOP on
 \set QUIET on
 \pset tuples_only on
@@ -46,7 +47,7 @@ SELECT expect('an error of a job is raised as itself', sqlstate_of($$
 BEGIN;
 SELECT expect('a job commits by itself', (pg_background_run(format('INSERT INTO %I.tried VALUES (''autonomous'')', :'schema'))).state = 'stopped');
 ROLLBACK;
-SELECT expect('and a rollback does not take that along', count(*) = 1) FROM tried;
+SELECT expect('and the row survives a rollback', count(*) = 1) FROM tried;
 
 SELECT expect('VACUUM runs in a job', (pg_background_run(format('VACUUM %I.tried', :'schema'))).command_tag = 'VACUUM');
 

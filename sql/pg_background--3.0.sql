@@ -1,18 +1,17 @@
 \echo Use "CREATE EXTENSION pg_background" to load this file. \quit
 
--- This script makes version 3.0 of nothing, and of every older version: the scripts for the updates are links
--- to it. It creates what is not there and replaces what is, so that everything that depends on a function, and
--- the rights on it, stay. Nothing that a database has changes its form; where versions differ in it, that is
--- said below.
+-- This script installs version 3.0, and updates every older version to it: the update scripts are links to this
+-- file. It creates missing objects and replaces existing ones, so objects that depend on a function stay, and so
+-- do the privileges on it. No existing object changes its form; where versions differ, a comment below says so.
 --
--- The schema that it works in may be one in which others may create objects, and an operator or a function of
--- theirs is chosen before the server's own where it fits the types better. So every name of the server's is
--- written with its schema, and what compares values of different types (an oid with a regclass) does so where
--- search_path has only pg_catalog. Everything else compares values of equal types, for which the server's own
--- operator comes first. What others have created under a name of ours is an error: the server refuses to
--- replace what is not a member of the extension.
+-- Other users may be able to create objects in the schema of the extension, and the server prefers an operator or
+-- a function of theirs to its own where it fits the types better. So every name of the server's is written with
+-- its schema, and code that compares values of different types (an oid with a regclass) runs where search_path
+-- has only pg_catalog. All other comparisons are between values of equal types, for which the server's own
+-- operator comes first. If others have created an object under a name of ours, the script fails: the server
+-- refuses to replace an object that is not a member of the extension.
 
--- What the extension has when this script begins; dropped again at its end.
+-- The members of the extension when this script begins; dropped again at its end.
 CREATE FUNCTION pg_background_present(
     OUT kind pg_catalog.text,
     OUT name pg_catalog.text,
@@ -38,8 +37,8 @@ AS $function$
     WHERE e.extname = 'pg_background' AND (p.oid IS NOT NULL OR y.oid IS NOT NULL)
 $function$;
 
--- Handles and the composite results. A type that a database has stays as it is, since tables may have columns
--- of it: the attributes that it lacks are then missing from results.
+-- The handle and the composite results. An existing type stays as it is, since tables may have columns of it: the
+-- attributes that it lacks are then missing from results.
 DO $script$
 DECLARE
     wanted pg_catalog.record;
@@ -51,8 +50,8 @@ BEGIN
                 pid pg_catalog.int4,
                 cookie pg_catalog.int8
             '),
-            -- workers_timed_out is the last attribute, so that code written for the seven attributes of
-            -- version 1.8 finds each of them where it was.
+            -- workers_timed_out is the last attribute, so code written for the seven attributes of version 1.8
+            -- finds each of them in its old position.
             ('pg_background_stats', '
                 workers_launched pg_catalog.int8,
                 workers_completed pg_catalog.int8,
@@ -122,7 +121,7 @@ BEGIN
             ')
         ) AS t (name, attributes)
     LOOP
-        -- Not a part of the query: the types are created in this order.
+        -- This condition is not part of the query, because the types have to be created in the order of the list.
         CONTINUE WHEN EXISTS (
             SELECT FROM pg_background_present() present
             WHERE present.kind = 'type' AND present.name = wanted.name
@@ -133,34 +132,34 @@ END
 $script$;
 
 COMMENT ON TYPE pg_background_handle IS
-'Names one background job. The cookie alone identifies it; the pid is that of the worker it was given to.';
+'Names one background job. The cookie alone identifies the job; the pid is that of the worker that has it.';
 
 COMMENT ON TYPE pg_background_stats IS
-'What became of the jobs that this session launched.';
+'Counts of the jobs that this session launched, by how they ended.';
 
 COMMENT ON TYPE pg_background_progress IS
-'How far a job says it has come.';
+'The progress that a job has reported.';
 
 COMMENT ON TYPE pg_background_progress_info IS
-'How far a job says it has come.';
+'The progress that a job has reported.';
 
 COMMENT ON TYPE pg_background_result_info IS
-'How a job completed: rows and command tag of its last statement (NULL unless it committed), whether it has ended, whether with an error.';
+'How a job completed: row count and command tag of its last statement (NULL unless it committed), whether it has ended, and whether with an error.';
 
 COMMENT ON TYPE pg_background_error IS
-'The error a job ended with, field by field.';
+'The error that a job ended with, field by field.';
 
 COMMENT ON TYPE pg_background_outcome IS
-'How a job stands, or how it ended. All but pid and cookie are NULL when the session has no such job.';
+'How a job stands, or how it ended. All attributes but pid and cookie are NULL if the session has no such job.';
 
 COMMENT ON TYPE pg_background_run_result IS
-'What came of a job that was run to its end: its outcome, whether it was canceled at the time limit, and how long it took.';
+'The outcome of a job that was run to its end, whether it was canceled at the time limit, and how long it took.';
 
--- What versions declare differently
+-- Functions whose declaration differs between versions
 
--- Six functions have the form of version 1.8. Version 2.0 declared four of them with another result or with a
--- default, which is what a database that comes from there keeps. There wait_v2(pid, cookie) means the function of
--- three arguments and its bool, so the other two, wait_v2 and cancel_v2 with two arguments, are not added.
+-- Six functions have the form of version 1.8. Version 2.0 declared four of them with another result type or with a
+-- default, and a database that comes from 2.0 keeps these forms. There wait_v2(pid, cookie) calls the function of
+-- three arguments, which returns a bool, so the other two, wait_v2 and cancel_v2 with two arguments, are not added.
 DO $script$
 BEGIN
     IF EXISTS (
@@ -171,13 +170,13 @@ BEGIN
           AND present.result <> 'integer'
     ) THEN
         COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4) IS
-        'Runs SQL in the background and returns its handle. queue_size is the size in bytes of the buffer for rows not yet read; 0 means pg_background.default_queue_size.';
+        'Runs SQL in the background and returns its handle. queue_size is the size in bytes of the buffer for unread rows; 0 means pg_background.default_queue_size.';
         COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-        'As pg_background_cancel.';
+        'Same as pg_background_cancel.';
         COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-        'As pg_background_wait.';
+        'Same as pg_background_wait.';
         COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
-        'What the job last said with pg_background_report_progress; NULL when it said nothing or there is no such job.';
+        'The last progress that the job reported with pg_background_report_progress; NULL if it reported none, or there is no such job.';
         RETURN;
     END IF;
 
@@ -189,7 +188,7 @@ BEGIN
     LANGUAGE c STRICT
     AS 'MODULE_PATHNAME', 'pg_background_launch';
     COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4) IS
-    'Deprecated: use pg_background_launch_v2, whose handle cannot be mistaken for a later job. Runs SQL in the background and returns the pid of the worker.';
+    'Deprecated: use pg_background_launch_v2, whose handle never names a later job. Runs SQL in the background and returns the pid of the worker.';
 
     CREATE OR REPLACE FUNCTION pg_background_cancel_v2(
         pid pg_catalog.int4,
@@ -199,7 +198,7 @@ BEGIN
     LANGUAGE c STRICT
     AS 'MODULE_PATHNAME', 'pg_background_cancel_v2';
     COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8) IS
-    'Asks for the job to be canceled and does not wait for it. Does nothing to a job that has finished.';
+    'Requests a cancel of the job and does not wait for its end. Does nothing if the job has finished.';
 
     CREATE OR REPLACE FUNCTION pg_background_cancel_v2(
         pid pg_catalog.int4,
@@ -210,7 +209,7 @@ BEGIN
     LANGUAGE c STRICT
     AS 'MODULE_PATHNAME', 'pg_background_cancel_v2';
     COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-    'As pg_background_cancel.';
+    'Same as pg_background_cancel.';
 
     CREATE OR REPLACE FUNCTION pg_background_wait_v2(
         pid pg_catalog.int4,
@@ -231,7 +230,7 @@ BEGIN
     LANGUAGE c STRICT
     AS 'MODULE_PATHNAME', 'pg_background_wait_v2';
     COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-    'As pg_background_wait.';
+    'Same as pg_background_wait.';
 
     CREATE OR REPLACE FUNCTION pg_background_get_progress_v2(
         pid pg_catalog.int4,
@@ -241,11 +240,11 @@ BEGIN
     LANGUAGE c
     AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
     COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
-    'What the job last said with pg_background_progress; NULL when it said nothing or there is no such job.';
+    'The last progress that the job reported with pg_background_progress; NULL if it reported none, or there is no such job.';
 END
 $script$;
 
--- Versions 1.10 and 2.0 call the parameters of these p_pid and p_cookie, by which they may be called.
+-- Versions 1.10 and 2.0 name the parameters of these functions p_pid and p_cookie, and calls may use these names.
 DO $script$
 DECLARE
     wanted pg_catalog.record;
@@ -267,11 +266,11 @@ BEGIN
 END
 $script$;
 COMMENT ON FUNCTION pg_background_outcome(pg_catalog.int4, pg_catalog.int8) IS
-'How the job stands, or how it ended. Never raises an error: for a handle that names no job of this session all but pid and cookie are NULL.';
+'How the job stands, or how it ended. Never raises an error: if the handle names no job of this session, all attributes but pid and cookie are NULL.';
 COMMENT ON FUNCTION pg_background_outcome_v2(pg_catalog.int4, pg_catalog.int8) IS
-'As pg_background_outcome.';
+'Same as pg_background_outcome.';
 
--- The functions that know a job by its pid alone
+-- The functions that identify a job by its pid alone
 
 CREATE OR REPLACE FUNCTION pg_background_result(
     pid pg_catalog.int4
@@ -289,9 +288,9 @@ RETURNS pg_catalog.void
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_detach';
 COMMENT ON FUNCTION pg_background_detach(pg_catalog.int4) IS
-'Deprecated: use pg_background_detach_v2. Stops tracking the job; the job itself goes on.';
+'Deprecated: use pg_background_detach_v2. Stops tracking the job; the job goes on.';
 
--- The functions that know a job by pid and cookie
+-- The functions that identify a job by pid and cookie
 
 CREATE OR REPLACE FUNCTION pg_background_launch_v2(
     sql pg_catalog.text,
@@ -301,7 +300,7 @@ RETURNS pg_background_handle
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_launch_v2';
 COMMENT ON FUNCTION pg_background_launch_v2(pg_catalog.text, pg_catalog.int4) IS
-'Runs SQL in the background and returns its handle. queue_size is the size in bytes of the buffer for rows not yet read; 0 means pg_background.default_queue_size.';
+'Runs SQL in the background and returns its handle. queue_size is the size in bytes of the buffer for unread rows; 0 means pg_background.default_queue_size.';
 
 CREATE OR REPLACE FUNCTION pg_background_submit_v2(
     sql pg_catalog.text,
@@ -311,7 +310,7 @@ RETURNS pg_background_handle
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_submit_v2';
 COMMENT ON FUNCTION pg_background_submit_v2(pg_catalog.text, pg_catalog.int4) IS
-'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
+'Runs SQL in the background for its effect only: rows are discarded and the result cannot be read.';
 
 CREATE OR REPLACE FUNCTION pg_background_launch_params(
     sql pg_catalog.text,
@@ -321,7 +320,7 @@ RETURNS pg_background_handle
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_launch_params';
 COMMENT ON FUNCTION pg_background_launch_params(pg_catalog.text, pg_catalog."any") IS
-'Runs SQL in the background and returns its handle. $1, $2 and so on in the text stand for the parameters, which are bound as values with their types.';
+'Runs SQL in the background and returns its handle. $1, $2 and so on in the text stand for the parameters, which are bound as typed values.';
 
 CREATE OR REPLACE FUNCTION pg_background_submit_params(
     sql pg_catalog.text,
@@ -331,7 +330,7 @@ RETURNS pg_background_handle
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_submit_params';
 COMMENT ON FUNCTION pg_background_submit_params(pg_catalog.text, pg_catalog."any") IS
-'As pg_background_launch_params, for the effect only: rows are discarded and its result cannot be read.';
+'Same as pg_background_launch_params, for the effect only: rows are discarded and the result cannot be read.';
 
 CREATE OR REPLACE FUNCTION pg_background_result_v2(
     pid pg_catalog.int4,
@@ -352,7 +351,7 @@ RETURNS SETOF pg_catalog.anyelement
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_result_as';
 COMMENT ON FUNCTION pg_background_result(pg_catalog.int4, pg_catalog.int8, pg_catalog.anyelement) IS
-'Waits for the job and returns its rows, once, as rows of the type of the third argument, whose value does not matter: NULL::some_type. In a select list it returns them one by one, as they come.';
+'Waits for the job and returns its rows, once, as rows of the type of the third argument, whose value does not matter: NULL::some_type. In a select list it returns them one by one as they arrive.';
 
 CREATE OR REPLACE FUNCTION pg_background_result_json(
     pid pg_catalog.int4,
@@ -362,7 +361,7 @@ RETURNS SETOF pg_catalog.jsonb
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_result_json';
 COMMENT ON FUNCTION pg_background_result_json(pg_catalog.int4, pg_catalog.int8) IS
-'Waits for the job and returns its rows, once, each as a JSON object by column name (as to_jsonb gives it); command tags as {"command_tag": ...}. In a select list it returns them one by one, as they come.';
+'Waits for the job and returns its rows, once, each as a JSON object by column name (as to_jsonb does); command tags as {"command_tag": ...}. In a select list it returns them one by one as they arrive.';
 
 CREATE OR REPLACE FUNCTION pg_background_detach_v2(
     pid pg_catalog.int4,
@@ -372,7 +371,7 @@ RETURNS pg_catalog.void
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_detach_v2';
 COMMENT ON FUNCTION pg_background_detach_v2(pg_catalog.int4, pg_catalog.int8) IS
-'Stops tracking the job; the job itself goes on. To stop it, use pg_background_cancel_v2 first.';
+'Stops tracking the job; the job goes on. To stop it, use pg_background_cancel_v2 first.';
 
 CREATE OR REPLACE FUNCTION pg_background_cancel_v2_grace(
     pid pg_catalog.int4,
@@ -383,7 +382,7 @@ RETURNS pg_catalog.void
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_cancel_v2_grace';
 COMMENT ON FUNCTION pg_background_cancel_v2_grace(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-'Cancels the job, and terminates its worker when the job has not ended after grace_ms milliseconds. With 0 it is pg_background_cancel_v2.';
+'Cancels the job, and terminates its worker if the job has not ended after grace_ms milliseconds. With 0 it is the same as pg_background_cancel_v2.';
 
 CREATE OR REPLACE FUNCTION pg_background_wait_v2_timeout(
     pid pg_catalog.int4,
@@ -394,7 +393,7 @@ RETURNS pg_catalog.bool
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_wait_v2_timeout';
 COMMENT ON FUNCTION pg_background_wait_v2_timeout(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-'Waits at most timeout_ms milliseconds until the job has finished; true if it has.';
+'Waits at most timeout_ms milliseconds until the job has finished; returns true if it has.';
 
 CREATE OR REPLACE FUNCTION pg_background_list_v2()
 RETURNS SETOF pg_catalog.record
@@ -418,7 +417,7 @@ RETURNS pg_catalog.void
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_progress';
 COMMENT ON FUNCTION pg_background_progress(pg_catalog.int4, pg_catalog.text) IS
-'Called by the SQL of a job: says how far it has come, in percent, with a message of at most 63 bytes.';
+'Called by the SQL of a job: reports its progress in percent, with a message of at most 63 bytes.';
 
 -- The names of version 2.0 of the C extension
 
@@ -431,7 +430,7 @@ RETURNS pg_background_handle
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_launch';
 COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
-'Runs SQL in the background and returns its handle. The label, which may be NULL and is cut to 63 bytes, is shown in lists and can be canceled by.';
+'Runs SQL in the background and returns its handle. The label may be NULL and is cut to 63 bytes. It is shown in lists, and jobs can be canceled by label.';
 
 CREATE OR REPLACE FUNCTION pg_background_submit(
     sql pg_catalog.text,
@@ -441,7 +440,7 @@ RETURNS pg_background_handle
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_submit';
 COMMENT ON FUNCTION pg_background_submit(pg_catalog.text, pg_catalog.int4) IS
-'Runs SQL in the background for its effect only: rows are discarded and its result cannot be read.';
+'Runs SQL in the background for its effect only: rows are discarded and the result cannot be read.';
 
 CREATE OR REPLACE FUNCTION pg_background_submit(
     sql pg_catalog.text,
@@ -472,7 +471,7 @@ RETURNS pg_catalog.void
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_detach';
 COMMENT ON FUNCTION pg_background_detach(pg_catalog.int4, pg_catalog.int8) IS
-'Stops tracking the job; the job itself goes on. To stop it, use pg_background_cancel first.';
+'Stops tracking the job; the job goes on. To stop it, use pg_background_cancel first.';
 
 CREATE OR REPLACE FUNCTION pg_background_cancel(
     pid pg_catalog.int4,
@@ -483,7 +482,7 @@ RETURNS pg_catalog.void
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_cancel';
 COMMENT ON FUNCTION pg_background_cancel(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-'Cancels the job. With grace_ms above 0 waits that long for it to end, then terminates its worker.';
+'Cancels the job. With grace_ms above 0, waits that long for the job to end, then terminates its worker.';
 
 CREATE OR REPLACE FUNCTION pg_background_wait(
     pid pg_catalog.int4,
@@ -494,7 +493,7 @@ RETURNS pg_catalog.bool
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_wait';
 COMMENT ON FUNCTION pg_background_wait(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
-'Waits until the job has finished, at most timeout_ms milliseconds (0: for ever); true if it has.';
+'Waits until the job has finished, at most timeout_ms milliseconds (0: no limit); returns true if it has.';
 
 CREATE OR REPLACE FUNCTION pg_background_list()
 RETURNS SETOF pg_catalog.record
@@ -518,7 +517,7 @@ RETURNS pg_catalog.void
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_progress';
 COMMENT ON FUNCTION pg_background_report_progress(pg_catalog.int4, pg_catalog.text) IS
-'Called by the SQL of a job: says how far it has come, in percent, with a message of at most 63 bytes.';
+'Called by the SQL of a job: reports its progress in percent, with a message of at most 63 bytes.';
 
 CREATE OR REPLACE FUNCTION pg_background_get_progress(
     pid pg_catalog.int4,
@@ -528,7 +527,7 @@ RETURNS pg_background_progress_info
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
 COMMENT ON FUNCTION pg_background_get_progress(pg_catalog.int4, pg_catalog.int8) IS
-'What the job last said with pg_background_report_progress; NULL when it said nothing or there is no such job.';
+'The last progress that the job reported with pg_background_report_progress; NULL if it reported none, or there is no such job.';
 
 CREATE OR REPLACE FUNCTION pg_background_result_info(
     pid pg_catalog.int4,
@@ -538,7 +537,7 @@ RETURNS pg_background_result_info
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_result_info';
 COMMENT ON FUNCTION pg_background_result_info(pg_catalog.int4, pg_catalog.int8) IS
-'How the job completed, without using up its result.';
+'How the job completed; does not consume its result.';
 
 CREATE OR REPLACE FUNCTION pg_background_error_info(
     pid pg_catalog.int4,
@@ -548,7 +547,7 @@ RETURNS pg_background_error
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_error_info';
 COMMENT ON FUNCTION pg_background_error_info(pg_catalog.int4, pg_catalog.int8) IS
-'The error that the job ended with, field by field; NULL when it has none.';
+'The error that the job ended with, field by field; NULL if it has none.';
 
 CREATE OR REPLACE FUNCTION pg_background_full_sql(
     pid pg_catalog.int4,
@@ -558,14 +557,14 @@ RETURNS pg_catalog.text
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_full_sql';
 COMMENT ON FUNCTION pg_background_full_sql(pg_catalog.int4, pg_catalog.int8) IS
-'The whole SQL text of the job, of which lists show the beginning.';
+'The complete SQL text of the job; lists show only its beginning.';
 
 CREATE OR REPLACE FUNCTION pg_background_detach_all()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_detach_all';
 COMMENT ON FUNCTION pg_background_detach_all() IS
-'Stops tracking all jobs of this session, whatever its role is; they go on. Returns how many.';
+'Stops tracking all jobs of this session, whatever its current role is; the jobs go on. Returns how many there were.';
 
 CREATE OR REPLACE FUNCTION pg_background_cancel_all()
 RETURNS pg_catalog.int4
@@ -579,7 +578,7 @@ RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_purge';
 COMMENT ON FUNCTION pg_background_purge() IS
-'Stops tracking the jobs that have finished. Returns how many.';
+'Stops tracking the jobs that have finished. Returns how many there were.';
 
 CREATE OR REPLACE FUNCTION pg_background_cancel_by_label(
     pattern pg_catalog.text,
@@ -599,7 +598,7 @@ RETURNS pg_background_handle
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_wait_any';
 COMMENT ON FUNCTION pg_background_wait_any(pg_background_handle[], pg_catalog.int4) IS
-'Waits until the first of the jobs has finished, at most timeout_ms milliseconds (0: for ever), and returns its handle; NULL when none has.';
+'Waits until the first of the jobs has finished, at most timeout_ms milliseconds (0: no limit), and returns its handle; NULL if none has.';
 
 CREATE OR REPLACE FUNCTION pg_background_drain(
     handles pg_background_handle[],
@@ -609,7 +608,7 @@ RETURNS SETOF pg_background_outcome
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain(pg_background_handle[], pg_catalog.int4) IS
-'Waits until all of the jobs have finished, at most timeout_ms milliseconds in all (0: for ever), returns the outcome of each in the order of the array, and stops tracking those that have finished.';
+'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished.';
 
 CREATE OR REPLACE FUNCTION pg_background_run(
     sql pg_catalog.text,
@@ -621,7 +620,7 @@ RETURNS pg_background_run_result
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_run';
 COMMENT ON FUNCTION pg_background_run(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text) IS
-'Runs SQL in the background, waits for its end and returns its outcome; its rows are discarded. At the time limit it is canceled, and terminated when it has not ended a second later.';
+'Runs SQL in the background, waits for its end and returns its outcome; its rows are discarded. At the time limit it is canceled; if it has not ended a second later, its worker is terminated.';
 
 CREATE OR REPLACE FUNCTION pg_background_run_query(
     sql pg_catalog.text,
@@ -641,7 +640,7 @@ RETURNS pg_catalog.void
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_record_timeout';
 COMMENT ON FUNCTION pg_background_record_timeout() IS
-'Counts one in workers_timed_out: for those who keep time limits of their own.';
+'Adds one to workers_timed_out, for code that enforces its own time limits.';
 
 CREATE OR REPLACE FUNCTION pg_background_launch_v2(
     sql pg_catalog.text,
@@ -652,7 +651,7 @@ RETURNS pg_background_handle
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_launch_v2';
 COMMENT ON FUNCTION pg_background_launch_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
-'As pg_background_launch with a label.';
+'Same as pg_background_launch with a label.';
 
 CREATE OR REPLACE FUNCTION pg_background_submit_v2(
     sql pg_catalog.text,
@@ -663,7 +662,7 @@ RETURNS pg_background_handle
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_submit_v2';
 COMMENT ON FUNCTION pg_background_submit_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
-'As pg_background_submit with a label.';
+'Same as pg_background_submit with a label.';
 
 CREATE OR REPLACE FUNCTION pg_background_result_info_v2(
     pid pg_catalog.int4,
@@ -673,7 +672,7 @@ RETURNS pg_background_result_info
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_result_info';
 COMMENT ON FUNCTION pg_background_result_info_v2(pg_catalog.int4, pg_catalog.int8) IS
-'As pg_background_result_info.';
+'Same as pg_background_result_info.';
 
 CREATE OR REPLACE FUNCTION pg_background_error_info_v2(
     pid pg_catalog.int4,
@@ -683,7 +682,7 @@ RETURNS pg_background_error
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_error_info';
 COMMENT ON FUNCTION pg_background_error_info_v2(pg_catalog.int4, pg_catalog.int8) IS
-'As pg_background_error_info.';
+'Same as pg_background_error_info.';
 
 CREATE OR REPLACE FUNCTION pg_background_full_sql_v2(
     pid pg_catalog.int4,
@@ -693,28 +692,28 @@ RETURNS pg_catalog.text
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_full_sql';
 COMMENT ON FUNCTION pg_background_full_sql_v2(pg_catalog.int4, pg_catalog.int8) IS
-'As pg_background_full_sql.';
+'Same as pg_background_full_sql.';
 
 CREATE OR REPLACE FUNCTION pg_background_detach_all_v2()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_detach_all';
 COMMENT ON FUNCTION pg_background_detach_all_v2() IS
-'As pg_background_detach_all.';
+'Same as pg_background_detach_all.';
 
 CREATE OR REPLACE FUNCTION pg_background_cancel_all_v2()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_cancel_all';
 COMMENT ON FUNCTION pg_background_cancel_all_v2() IS
-'As pg_background_cancel_all.';
+'Same as pg_background_cancel_all.';
 
 CREATE OR REPLACE FUNCTION pg_background_purge_v2()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_purge';
 COMMENT ON FUNCTION pg_background_purge_v2() IS
-'As pg_background_purge.';
+'Same as pg_background_purge.';
 
 CREATE OR REPLACE FUNCTION pg_background_cancel_by_label_v2(
     pattern pg_catalog.text,
@@ -724,7 +723,7 @@ RETURNS pg_catalog.int4
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
 COMMENT ON FUNCTION pg_background_cancel_by_label_v2(pg_catalog.text, pg_catalog.int4) IS
-'As pg_background_cancel_by_label.';
+'Same as pg_background_cancel_by_label.';
 
 CREATE OR REPLACE FUNCTION pg_background_wait_any_v2(
     handles pg_background_handle[],
@@ -734,7 +733,7 @@ RETURNS pg_background_handle
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_wait_any';
 COMMENT ON FUNCTION pg_background_wait_any_v2(pg_background_handle[], pg_catalog.int4) IS
-'As pg_background_wait_any.';
+'Same as pg_background_wait_any.';
 
 CREATE OR REPLACE FUNCTION pg_background_drain_v2(
     handles pg_background_handle[],
@@ -744,7 +743,7 @@ RETURNS SETOF pg_background_outcome
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain_v2(pg_background_handle[], pg_catalog.int4) IS
-'As pg_background_drain.';
+'Same as pg_background_drain.';
 
 CREATE OR REPLACE FUNCTION pg_background_run_v2(
     sql pg_catalog.text,
@@ -756,7 +755,7 @@ RETURNS pg_background_run_result
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_run';
 COMMENT ON FUNCTION pg_background_run_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text) IS
-'As pg_background_run.';
+'Same as pg_background_run.';
 
 CREATE OR REPLACE FUNCTION pg_background_run_query_v2(
     sql pg_catalog.text,
@@ -769,14 +768,14 @@ RETURNS SETOF pg_catalog.record
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_run_query';
 COMMENT ON FUNCTION pg_background_run_query_v2(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text, pg_catalog.text) IS
-'As pg_background_run_query.';
+'Same as pg_background_run_query.';
 
 CREATE OR REPLACE FUNCTION pg_background_record_timeout_v2()
 RETURNS pg_catalog.void
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_record_timeout';
 COMMENT ON FUNCTION pg_background_record_timeout_v2() IS
-'As pg_background_record_timeout.';
+'Same as pg_background_record_timeout.';
 
 CREATE OR REPLACE FUNCTION pg_background_wait_all(
     handles pg_background_handle[],
@@ -786,7 +785,7 @@ RETURNS pg_catalog.int4
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_wait_all';
 COMMENT ON FUNCTION pg_background_wait_all(pg_background_handle[], pg_catalog.int4) IS
-'Waits until all of the jobs have finished, at most timeout_ms milliseconds in all (0: for ever). Returns how many have.';
+'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit). Returns how many have finished.';
 
 CREATE OR REPLACE VIEW pg_background_list AS
 SELECT pid, cookie, launched_at, user_id, queue_size, state, sql_preview, last_error, consumed, label
@@ -814,7 +813,7 @@ LEFT JOIN pg_catalog.pg_stat_activity a
     ON a.pid OPERATOR(pg_catalog.=) l.pid
    AND l.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'running']);
 COMMENT ON VIEW pg_background_activity IS
-'The jobs that this session tracks, and for those that a worker has, what pg_stat_activity says of it.';
+'The jobs that this session tracks, with what pg_stat_activity shows for the worker of each job that has one.';
 
 -- Many statements in one call
 
@@ -837,7 +836,7 @@ RETURNS TABLE (
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_fanout';
 COMMENT ON FUNCTION pg_background_fanout(pg_catalog.text[], pg_catalog.int4, pg_catalog.bool, pg_catalog.int4) IS
-'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool of workers takes), and returns a row for each in the order in which they finish. result is a JSON array of the rows. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
+'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool allows), and returns a row for each in the order in which they finish. result is a JSON array of the rows. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
 CREATE OR REPLACE FUNCTION pg_background_spilled(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
@@ -846,9 +845,9 @@ RETURNS pg_catalog.int8
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_spilled';
 COMMENT ON FUNCTION pg_background_spilled(pg_catalog.int4, pg_catalog.int8) IS
-'Bytes of the result that are in a temporary file at this moment, because nobody read it when its queue was full.';
+'Number of bytes of the result that are in a temporary file at this moment, because nobody read it when its buffer was full.';
 
--- What is in use in the whole cluster
+-- The resources in use in the whole cluster
 
 CREATE OR REPLACE FUNCTION pg_background_resources(
     OUT slots_total pg_catalog.int4,
@@ -868,7 +867,7 @@ CREATE OR REPLACE FUNCTION pg_background_resources(
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_resources';
 COMMENT ON FUNCTION pg_background_resources() IS
-'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of shared memory, its segments, workers by state, spill files and what is in them; and the shared memory that the extension has from the server.';
+'What the jobs of the whole cluster hold at this moment: slots of the job table, bytes of shared memory, its segments, workers by state, spill files and their bytes; and the shared memory that the extension has taken from the server.';
 
 CREATE OR REPLACE FUNCTION pg_background_resources_by_role()
 RETURNS TABLE (
@@ -886,7 +885,7 @@ RETURNS TABLE (
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_resources_by_role';
 COMMENT ON FUNCTION pg_background_resources_by_role() IS
-'What the jobs of each database, login role and user have at this moment, in the whole cluster: jobs by state, workers, bytes of shared memory and of files. Superusers and members of pg_monitor see every login role, others those whose privileges they have.';
+'What the jobs of each database, login role and user hold at this moment, in the whole cluster: jobs by state, workers, bytes of shared memory and of files. Superusers and members of pg_monitor see every login role, others those whose privileges they have.';
 
 CREATE OR REPLACE FUNCTION pg_background_cancel_role(
     role pg_catalog.regrole,
@@ -896,7 +895,7 @@ RETURNS pg_catalog.int4
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_cancel_role';
 COMMENT ON FUNCTION pg_background_cancel_role(pg_catalog.regrole, pg_catalog.int4) IS
-'Ends all queued and running jobs of a login role in all databases and refuses its new ones until they have ended; terminates the workers of those that have not after grace_ms milliseconds. Returns how many there were. For roles with the privileges of that role; a superuser''s jobs only superusers end.';
+'Cancels all queued and running jobs of a login role in all databases, and refuses its new jobs until they have ended; terminates the workers of jobs that have not ended after grace_ms milliseconds. Returns how many jobs there were. Needs the privileges of that role; only superusers can end the jobs of a superuser.';
 
 CREATE OR REPLACE FUNCTION pg_background_purge_role(
     role pg_catalog.regrole
@@ -905,14 +904,14 @@ RETURNS pg_catalog.int4
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_purge_role';
 COMMENT ON FUNCTION pg_background_purge_role(pg_catalog.regrole) IS
-'Lets go of the finished jobs of a login role whose results nobody has read, in all sessions and databases. Returns how many there were. Rights as for pg_background_cancel_role.';
+'Detaches the finished jobs of a login role whose results nobody has read, in all sessions and databases. Returns how many there were. Needs the same privileges as pg_background_cancel_role.';
 
 CREATE OR REPLACE FUNCTION pg_background_retire_idle()
 RETURNS pg_catalog.int4
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_retire_idle';
 COMMENT ON FUNCTION pg_background_retire_idle() IS
-'Sends the idle workers of the whole cluster home at once and returns how many. For administrators.';
+'Makes the idle workers of the whole cluster exit at once, and returns how many there were. For administrators.';
 
 CREATE OR REPLACE FUNCTION pg_background_prewarm(
     n pg_catalog.int4
@@ -921,12 +920,12 @@ RETURNS pg_catalog.int4
 LANGUAGE c STRICT
 AS 'MODULE_PATHNAME', 'pg_background_prewarm';
 COMMENT ON FUNCTION pg_background_prewarm(pg_catalog.int4) IS
-'Starts workers for this database and role until n are idle or on their way, as far as there are places. Returns how many there are. They leave again after pg_background.worker_idle_timeout.';
+'Starts workers for this database and role until n are idle or starting, as far as there are free background worker slots. Returns how many are idle or starting. They exit again after pg_background.worker_idle_timeout.';
 
--- Rights
+-- Privileges
 
--- The role belongs to the cluster, not to this database: another database may have made it, or be
--- making it at this moment.
+-- The role belongs to the cluster, not to this database: the script may have created it in another database, or
+-- may be creating it there at this moment.
 DO $script$
 BEGIN
     IF pg_catalog.to_regrole('pgbackground_role') IS NULL THEN
@@ -938,8 +937,8 @@ EXCEPTION
 END
 $script$;
 
--- A database that has come all the way from version 1.4 calls the first parameter of these user_name, and the
--- name of a parameter cannot be changed.
+-- A database that was updated from version 1.4 names the first parameter of these functions user_name, and
+-- CREATE OR REPLACE cannot change the name of a parameter.
 DO $script$
 DECLARE
     helper pg_catalog.text;
@@ -955,13 +954,13 @@ BEGIN
 END
 $script$;
 
--- The statements that give an executor its rights, or take them, are derived from the members of the extension,
--- so a function or type that a later version adds is covered without a list to maintain. What an executor must
--- not have is named here: SECURITY DEFINER helpers and what is for administrators. Since 17 the array types of
--- our types are members as well, which go by the rights of their elements, and so are the row types of our
--- views, whose rights are those of the view; neither is to be granted.
+-- The statements that grant privileges to an executor of jobs, or revoke them, are derived from the members of the
+-- extension, so a function or type that a later version adds is covered without a list to maintain. An executor
+-- gets neither the SECURITY DEFINER helpers nor the function for administrators; these are named here. Since 17 the
+-- array types of our types are members as well, and so are the row types of our views. Neither can be granted: an
+-- array type has the privileges of its element type, a row type those of its view.
 --
--- One text makes all the spellings of both.
+-- One template makes all the names of both functions.
 DO $script$
 DECLARE
     wanted pg_catalog.record;
@@ -970,8 +969,8 @@ BEGIN
         SELECT spelling.name, way.command, way.preposition, way.purpose, way.power
         FROM (VALUES
             ('GRANT', 'TO', 'Lets a role use pg_background.', 'let any role run background jobs'),
-            ('REVOKE', 'FROM', 'Takes from a role the use of pg_background.',
-             'take the use of background jobs from any role')
+            ('REVOKE', 'FROM', 'Takes the use of pg_background away from a role.',
+             'take the use of background jobs away from any role')
         ) AS way (command, preposition, purpose, power)
         CROSS JOIN LATERAL (
             VALUES
@@ -1030,15 +1029,15 @@ $template$, '<name>', wanted.name), '<GRANT>', wanted.command), '<TO>', wanted.p
         EXECUTE pg_catalog.format(
             'COMMENT ON FUNCTION %I(pg_catalog.text, pg_catalog.bool) IS %L',
             wanted.name,
-            wanted.purpose || ' WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension, and whoever may execute it can '
+            wanted.purpose || ' WARNING: this function is SECURITY DEFINER: it acts with the privileges of the owner of the extension, and every role that may execute it can '
                 || wanted.power || '. Grant it to administrators only.'
         );
     END LOOP;
 END
 $script$;
 
--- DROP EXTENSION leaves the role alone, since other databases may use it. A role that holds rights
--- cannot be dropped, so those in this database are taken from it first.
+-- DROP EXTENSION leaves the role alone, since other databases may use it. A role that has privileges cannot be
+-- dropped, so those in this database are revoked first.
 CREATE OR REPLACE FUNCTION pg_background_drop_executor_role()
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
@@ -1049,7 +1048,7 @@ BEGIN
     IF to_regrole('pgbackground_role') IS NULL THEN
         RETURN;
     END IF;
-    -- With the types of its parameters, so that it is our function and no overload of somebody else's.
+    -- The parameters have the exact types, so this calls our function and no overload of another user.
     EXECUTE (
         SELECT format('SELECT %I.revoke_pg_background_privileges($1, $2)', n.nspname)
         FROM pg_extension e
@@ -1057,9 +1056,9 @@ BEGIN
         WHERE e.extname = 'pg_background'
     )
     USING 'pgbackground_role'::text, false;
-    -- What the script of an extension grants is noted as initial rights, and since 17 a role that has
-    -- some cannot be dropped; only DROP OWNED takes them. It takes everything else as well, so it is
-    -- done only when they are all that is left here; otherwise DROP ROLE says what is in its way.
+    -- The server records what the script of an extension grants as initial privileges. Since 17 a role that has
+    -- some cannot be dropped, and only DROP OWNED removes them. It removes everything else as well, so it runs
+    -- only if nothing else is left in this database; otherwise DROP ROLE reports what depends on the role.
     IF NOT EXISTS (
         SELECT FROM pg_shdepend
         WHERE refclassid = 'pg_authid'::regclass
@@ -1073,22 +1072,22 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION pg_background_drop_executor_role() IS
-'Drops pgbackground_role after taking its rights on pg_background in this database; rights in other databases must have been revoked there. WARNING: this function is SECURITY DEFINER: it acts with the rights of the owner of the extension. Grant it to administrators only.';
+'Drops pgbackground_role after revoking its privileges on pg_background in this database; privileges in other databases must have been revoked there. WARNING: this function is SECURITY DEFINER: it acts with the privileges of the owner of the extension. Grant it to administrators only.';
 
--- PUBLIC has EXECUTE on new functions and USAGE on new types by default: take both away, and give the role
--- what is meant for it. The helpers of version 1.10 were granted to the role by themselves.
+-- PUBLIC has EXECUTE on new functions and USAGE on new types by default: revoke both, and grant the role the
+-- privileges that it should have. Version 1.10 granted its helpers to the role; this is revoked.
 --
--- Only what is amiss is granted or revoked. A script that does either makes all the rights on the object the
--- extension's own in the eyes of pg_dump, those too that an administrator has granted: they would be missing
--- from the dump. And what an administrator has granted to PUBLIC or taken from the role, after an older version
--- had done the opposite, stays so: pg_init_privs knows what that version did.
+-- The script grants or revokes a privilege only where it is missing or excessive. When a script does either, pg_dump
+-- takes all privileges on the object for the extension's own, even those that an administrator has granted: they
+-- would be missing from the dump. Also, if an administrator has granted a privilege to PUBLIC or revoked it from the
+-- role after an older version had done the opposite, it stays so: pg_init_privs shows what that version did.
 DROP FUNCTION pg_background_present();
 
 DO $script$
 DECLARE
     command pg_catalog.text;
 BEGIN
-    -- Nothing after this needs the schema of the extension in the path.
+    -- The statements after this do not need the schema of the extension in search_path.
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR command IN
         WITH member AS (

@@ -1,4 +1,4 @@
--- Variables: east, west (the directories of the sockets of two more servers).
+-- Variables: east, west (the socket directories of two more servers).
 \echo '== Two more servers, reached through postgres_fdw and dblink'
 CREATE EXTENSION pg_background;
 CREATE EXTENSION postgres_fdw;
@@ -17,7 +17,7 @@ CREATE TABLE numbers AS SELECT n FROM generate_series(1, 1000) AS n;
 CREATE FOREIGN TABLE east_numbers (n int) SERVER east OPTIONS (table_name 'numbers');
 CREATE FOREIGN TABLE west_numbers (n int) SERVER west OPTIONS (table_name 'numbers');
 
--- Every other statement to each server, which fans its own out.
+-- Sends the statements to the servers alternately; each server fans its own out.
 CREATE FUNCTION on_servers(servers text[], statements text[])
 RETURNS TABLE (server text, idx int, ok bool, result jsonb, error_message text)
 LANGUAGE sql AS $$
@@ -71,7 +71,7 @@ INSERT INTO ways VALUES
  $$SELECT count(*) FILTER (WHERE ok) FROM pg_background_fanout(array_fill('SELECT pg_sleep(0.1)'::text, ARRAY[16]))$$),
 (6, '16 sleeps, 8 on each server',
  $$SELECT count(*) FILTER (WHERE ok) FROM on_servers(ARRAY['east', 'west'], array_fill('SELECT pg_sleep(0.1)'::text, ARRAY[16]))$$);
--- By turns, so that whatever else the machine does meets them all; the first round warms up.
+-- All ways run alternately, so other load on the machine affects all of them; the first round is a warm-up.
 DO $$
 DECLARE
     way ways;
