@@ -13,7 +13,7 @@ help: ## this list
 	@sed -nE 's/^([a-z0-9 -]+):[^#]*## (.*)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS='|' read -r target does; do printf '%-20s %s\n' "$$target" "$$does"; done
 
-demo: setup ## see it at work on a throw-away server that stays up (2 min)
+demo: setup ## see it at work on a throw-away server that stays up (3 min)
 	@ci/docs demo
 
 demo-stop: ## stops that server
@@ -25,7 +25,7 @@ demo-shards: setup ## jobs that use two more servers, and what that costs (2 min
 book: ## the documentation as a book, in target/book (3 min)
 	@ci/docs book
 
-test: ## all tests: engine, models, then regression and multi-session tests on a throw-away server (25 min)
+test: ## all tests: engine, models, then regression and multi-session tests on a throw-away server (30 min)
 	@ci/test
 
 test-matrix: ## the server tests on PostgreSQL 17 and 18, in chroots; needs root and 4 GB a version (30 min)
@@ -43,10 +43,10 @@ bench-engine: ## the engine's steps one by one, without a server (4 min)
 bench-compare: setup ## beside another version of the extension: URL=... SCHEMA=... [LIBRARY=...] (3 min)
 	@ci/bench compare '$(URL)' '$(SCHEMA)' $(LIBRARY)
 
-models loom: ## the models of the engine: every interleaving, under loom (9 min)
+models loom: ## the models of the engine: every interleaving, under loom (8 min)
 	@ci/engine models
 
-mutants: ## defects put into the engine one at a time: models and schedules catch them (5 min)
+mutants: ## defects put into the engine one at a time: models and schedules catch them (7 min)
 	@ci/engine mutants models
 	@ci/engine mutants schedules
 
