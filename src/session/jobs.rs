@@ -36,7 +36,7 @@ use engine::pool::Leader;
 use engine::pool::ends::Ends;
 use engine::sync::Ordering;
 use engine::table::JobId;
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
@@ -176,9 +176,11 @@ fn enter(cluster: &'static Cluster) {
     if !entry.enter() {
         let latch = latch::ProcessLatch::new(cluster);
         let arm = || entry.await_entry();
-        let _ = wait_for(&latch, None, &mut NoVigil, arm, || {
-            entry.enter().then_some(())
-        });
+        let _ = wait_for(
+            &latch,
+            None,
+            &mut condition(arm, || entry.enter().then_some(())),
+        );
     }
     WITHIN.set(true);
     let purges = entry.purges();

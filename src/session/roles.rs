@@ -20,7 +20,7 @@ use engine::pool::gate::Purged;
 use engine::pool::usage::Usage;
 use engine::sync::{AtomicU32, Ordering, fence};
 use engine::table::{JobId, Slot};
-use engine::wait::{NoVigil, grace, wait_for};
+use engine::wait::{condition, grace, wait_for};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 use pgrx::{pg_sys, warning};
 
@@ -194,10 +194,14 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<JobId>, grace
     };
     let usage: &Usage = cluster.pool().usage(usage);
     let arm = || usage.watch(own_party());
-    let _ = wait_for(&latch, until::deadline(grace_ms), &mut NoVigil, arm, || {
-        jobs.retain(is_active);
-        jobs.is_empty().then_some(())
-    });
+    let _ = wait_for(
+        &latch,
+        until::deadline(grace_ms),
+        &mut condition(arm, || {
+            jobs.retain(is_active);
+            jobs.is_empty().then_some(())
+        }),
+    );
     usage.unwatch(own_party());
 }
 

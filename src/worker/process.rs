@@ -22,7 +22,7 @@ use crate::worker::state::{Limits, ME, Me, NEXT, give_up_place, me, update};
 use crate::worker::{exit, run, send, session};
 use engine::pool::Next;
 use engine::table::JobId;
-use engine::wait::{Micros, NoVigil, wait_for};
+use engine::wait::{Micros, condition, wait_for};
 use engine::worker::Activity;
 use pgrx::{PgTryBuilder, pg_guard, pg_sys};
 use std::cell::Cell;
@@ -242,9 +242,13 @@ fn sleep(cluster: &'static Cluster) {
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
     let limit = now.limits.idle_timeout as u64 * 1000;
     let deadline = Some(now.rests_since + limit);
-    let told = wait_for(&latch, deadline, &mut NoVigil, report_idle, || {
-        (has_reloaded.get() || word.load().activity() != Activity::Idle).then_some(())
-    });
+    let told = wait_for(
+        &latch,
+        deadline,
+        &mut condition(report_idle, || {
+            (has_reloaded.get() || word.load().activity() != Activity::Idle).then_some(())
+        }),
+    );
     if has_reloaded.get() {
         reloaded();
     }

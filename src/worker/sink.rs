@@ -5,9 +5,9 @@ use crate::cluster::block::Block;
 use crate::cluster::spill::SpillFile;
 use crate::pg::process::ring;
 use engine::channel::Outlet;
+use engine::memory;
 use engine::ring::{Kind, MappedBuffer};
 use engine::table::JobId;
-use engine::memory;
 use std::collections::VecDeque;
 
 /// Messages kept for want of room take up at most this many bytes; later ones are dropped.

@@ -516,17 +516,11 @@ fn await_worker(
         OnExhaustion::Error if staffed == Staffed::Full => 0,
         OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
     };
-    let bound = until::until(
-        cluster,
-        job,
-        timeout,
-        || {},
-        || {
-            // The postmaster rings when a process starts or ends.
-            let _ = spawn::settle_own(cluster);
-            Some(slot.word.load()).filter(|now| is_bound(slot, *now))
-        },
-    );
+    let bound = until::until(cluster, job, timeout, || {
+        // The postmaster rings when a process starts or ends.
+        let _ = spawn::settle_own(cluster);
+        Some(slot.word.load()).filter(|now| is_bound(slot, *now))
+    });
     match bound {
         Some(now) if now.phase() == Phase::Failed && slot.pid.load(Ordering::Relaxed) == 0 => {
             Err(job_end::not_started())

@@ -18,7 +18,7 @@ use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
 use engine::sync::Ordering;
 use engine::table::{JobId, Slot};
-use engine::wait::{Latch, Micros, NoVigil, wait_for};
+use engine::wait::{Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,
@@ -215,11 +215,15 @@ fn wait<T>(
         fault!("slot-awaited");
     };
     let latch = ProcessLatch::new(cluster);
-    let found = wait_for(&latch, deadline, &mut NoVigil, arm, || {
-        // The slot that is waited for may be one of these.
-        job_end::release_left_behind(cluster);
-        look()
-    });
+    let found = wait_for(
+        &latch,
+        deadline,
+        &mut condition(arm, || {
+            // The slot that is waited for may be one of these.
+            job_end::release_left_behind(cluster);
+            look()
+        }),
+    );
     stop_waiting(cluster);
     found
 }

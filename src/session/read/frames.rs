@@ -28,11 +28,12 @@ use crate::session::jobs;
 use crate::session::wait::until;
 use arrayvec::ArrayVec;
 use engine::channel::{Front, Inlet, Shared};
+use engine::job::JobWord;
 use engine::ring::{Chunk, MappedBuffer};
 use engine::table::JobId;
+use engine::wait::Condition;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
 use pgrx::{PgLogLevel, pg_sys};
-use std::cell::RefCell;
 
 /// Rows of a batch: enough that what is paid once per batch does not count.
 const BATCH: usize = 64;
@@ -364,29 +365,16 @@ impl Reading {
 
     /// Looks for what comes next, while it is not there or the job has finished; `Some(None)`: the end.
     fn look(&mut self, wait: bool) -> Option<Option<Front>> {
-        let (cluster, job) = (self.cluster, self.job);
-        let word = &cluster.slot(job).word;
-        let inlet = RefCell::new(&mut self.inlet);
-        let look = || {
-            // The word first: once it says finished, everything is in the ring or in the file.
-            let finished = word.load().phase().is_finished();
-            match inlet.borrow_mut().peek() {
-                Some(front) => Some(Some(front)),
-                None => finished.then_some(None),
-            }
+        let stepwise = self.pace == Pace::Stepwise;
+        let mut more = More {
+            word: &self.cluster.slot(self.job).word,
+            inlet: &mut self.inlet,
+            stepwise,
         };
         if !wait {
-            return look();
+            return more.look();
         }
-        let stepwise = self.pace == Pace::Stepwise;
-        let arm = || {
-            let mut inlet = inlet.borrow_mut();
-            if stepwise {
-                inlet.enter(own_party());
-            }
-            inlet.ring.arm(own_party());
-        };
-        let found = until::for_rows(cluster, job, arm, look);
+        let found = until::for_rows(self.cluster, self.job, more);
         self.inlet.ring.disarm();
         if stepwise {
             self.leave();
@@ -412,6 +400,34 @@ impl Reading {
             within(self.per_frame, || {
                 guarded(|| shim::pgb_raise_message(start, len, level, pid));
             });
+        }
+    }
+}
+
+/// More of a result, or its end.
+struct More<'a> {
+    word: &'a JobWord,
+    inlet: &'a mut Inlet<'static, MappedBuffer>,
+    stepwise: bool,
+}
+
+impl Condition for More<'_> {
+    /// `None`: the end.
+    type Found = Option<Front>;
+
+    fn arm(&mut self) {
+        if self.stepwise {
+            self.inlet.enter(own_party());
+        }
+        self.inlet.ring.arm(own_party());
+    }
+
+    fn look(&mut self) -> Option<Option<Front>> {
+        // The word first: once it says finished, everything is in the ring or in the file.
+        let finished = self.word.load().phase().is_finished();
+        match self.inlet.peek() {
+            Some(front) => Some(Some(front)),
+            None => finished.then_some(None),
         }
     }
 }
