@@ -24,6 +24,7 @@
 )]
 
 use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::cluster::job_end::{fail_lane, not_started_message};
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::WORKER_ENTRY;
@@ -34,7 +35,6 @@ use crate::pg::{exit, process, shim};
 use engine::pool::{
     LaneKey, Limits, OnItsWay, Placement, Registration, START_LIMIT, Scheduler, Staffing,
 };
-use engine::table::JobId;
 use engine::wait::{Condition, Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char, c_int};
@@ -246,17 +246,16 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
 /// `limits`: what its session allows.
 pub fn place(
     scheduler: &mut Scheduler<'_>,
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     key: LaneKey,
     hint: u32,
     limits: Limits,
     now: Micros,
 ) -> (Placement, u32, Option<Staffing>) {
-    let (placement, lane) = scheduler.place(job, key, hint, limits);
+    let (placement, lane) = scheduler.place(job.id, key, hint, limits);
     fault!("job-placed");
     let staffing = (placement == Placement::Queued)
-        .then(|| scheduler.staff(lane, cluster.worker_cap(), true, now));
+        .then(|| scheduler.staff(lane, job.cluster.worker_cap(), true, now));
     (placement, lane, staffing)
 }
 

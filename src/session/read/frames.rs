@@ -16,8 +16,8 @@
 //! The job's memory may be gone when a reading ends after the session: see
 //! [`jobs::begin_reading`].
 
-use crate::cluster::attach::Cluster;
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::cluster::spill::{FileChunk, FileReader};
 use crate::pg::error::Error;
 use crate::pg::memory::{Assembly, Bytes, within};
@@ -30,7 +30,6 @@ use arrayvec::ArrayVec;
 use engine::channel::{Front, Inlet, Shared};
 use engine::job::JobWord;
 use engine::ring::{Chunk, MappedBuffer};
-use engine::table::JobId;
 use engine::wait::Condition;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
 use pgrx::{PgLogLevel, pg_sys};
@@ -40,8 +39,7 @@ const BATCH: usize = 64;
 
 /// A result while it is read.
 pub struct Reading {
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     /// Shown with notices.
     pid: u32,
     shared: &'static Shared,
@@ -123,12 +121,12 @@ impl Drop for Reading {
         if self.taking || !self.assembly.is_idle() {
             // Given up half-way: what was taken cannot be given back, so the job is let go of.
             self.shared.ring.discard();
-            jobs::let_go(self.cluster, self.job);
+            jobs::let_go(self.job);
         } else {
             self.give_back();
         }
         self.leave();
-        jobs::end_reading(self.cluster, self.job);
+        jobs::end_reading(self.job);
     }
 }
 
@@ -140,15 +138,14 @@ impl Reading {
     /// # Errors
     /// 55006 when it is being read already.
     pub fn begin(
-        cluster: &'static Cluster,
-        job: JobId,
+        job: Job,
         pid: u32,
         pace: Pace,
         context: pg_sys::MemoryContext,
         per_frame: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
-        let block = Block::of(cluster, job);
-        jobs::begin_reading(cluster, job)?;
+        let block = Block::of(job);
+        jobs::begin_reading(job)?;
         let (shared, buffer) = block
             .ring()
             .expect("a job that was not submitted has a ring");
@@ -157,7 +154,6 @@ impl Reading {
             inlet.enter(own_party());
         }
         Ok(Self {
-            cluster,
             job,
             pid,
             shared,
@@ -242,9 +238,8 @@ impl Reading {
     /// Waits until the job has ended, and its changes of the catalogs can be seen. The frame that was returned last
     /// stays. The worker goes on into the file meanwhile.
     pub fn await_commit(&mut self) {
-        let (cluster, job) = (self.cluster, self.job);
         self.leave();
-        let _ = until::first_finished(cluster, &[job], None);
+        let _ = until::first_finished([self.job].into_iter(), None);
         if self.pace == Pace::Whole {
             self.inlet.enter(own_party());
         }
@@ -367,14 +362,14 @@ impl Reading {
     fn look(&mut self, wait: bool) -> Option<Option<Front>> {
         let stepwise = self.pace == Pace::Stepwise;
         let mut more = More {
-            word: &self.cluster.slot(self.job).word,
+            word: self.job.word(),
             inlet: &mut self.inlet,
             stepwise,
         };
         if !wait {
             return more.look();
         }
-        let found = until::for_rows(self.cluster, self.job, more);
+        let found = until::for_rows(self.job, more);
         self.inlet.ring.disarm();
         if stepwise {
             self.leave();

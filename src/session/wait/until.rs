@@ -6,6 +6,7 @@
 //! way. Who waits for rows looks for them once more after [`PROMPT`].
 
 use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spawn;
 use crate::pg::error::Failure;
@@ -15,7 +16,6 @@ use crate::session::jobs::{Asking, Name};
 use crate::session::wait::deadlock;
 use engine::channel::PROMPT;
 use engine::job::Phase;
-use engine::table::JobId;
 use engine::wait::{Condition, Micros, condition, timeout, wait_for};
 
 /// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
@@ -60,19 +60,21 @@ enum Until {
 
 /// A wait for jobs. It says in their words that it sleeps; unsaid when it ends, by an interrupt too, because
 /// [`deadlock`] takes a watched job for one whose leader waits.
-struct Wait<'a, C> {
+struct Wait<J: Iterator<Item = Job> + Clone, C> {
     cluster: &'static Cluster,
-    jobs: &'a [JobId],
+    jobs: J,
     until: Until,
     watching: bool,
     periodic: PeriodicCheck,
     condition: C,
 }
 
-impl<'a, C> Wait<'a, C> {
-    fn new(cluster: &'static Cluster, jobs: &'a [JobId], until: Until, condition: C) -> Self {
+impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
+    /// `None`: there are no jobs to wait for.
+    fn new(jobs: J, until: Until, condition: C) -> Option<Self> {
+        let cluster = jobs.clone().next()?.cluster;
         let (interval, now) = (process::deadlock_timeout(), process::now());
-        Self {
+        Some(Self {
             cluster,
             jobs,
             until,
@@ -87,7 +89,11 @@ impl<'a, C> Wait<'a, C> {
                 patience: deadlock::Patience::default(),
             },
             condition,
-        }
+        })
+    }
+
+    fn wait(mut self, deadline: Option<Micros>) -> Option<C::Found> {
+        wait_for(&ProcessLatch::new(self.cluster), deadline, &mut self)
     }
 
     /// A worker that leaves has found the server's table full, because of its own entry in it, and left the lane to
@@ -103,31 +109,25 @@ impl<'a, C> Wait<'a, C> {
     }
 
     /// A job that waits for a worker. All jobs of a session are of one lane.
-    fn without_worker(&self) -> Option<JobId> {
-        let waits = |job: &JobId| {
-            let phase = self.cluster.slot(*job).word.load().phase();
+    fn without_worker(&self) -> Option<Job> {
+        let waits = |job: &Job| {
+            let phase = job.word().load().phase();
             matches!(phase, Phase::Queued | Phase::Starting)
         };
-        self.jobs.iter().copied().find(waits)
+        self.jobs.clone().find(waits)
     }
 }
 
-impl<C: Condition> Wait<'_, C> {
-    fn wait(mut self, deadline: Option<Micros>) -> Option<C::Found> {
-        wait_for(&ProcessLatch::new(self.cluster), deadline, &mut self)
-    }
-}
-
-impl<C: Condition> Condition for Wait<'_, C> {
+impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
     type Found = C::Found;
 
     fn arm(&mut self) {
         self.watching = true;
-        for job in self.jobs {
-            let word = &self.cluster.slot(*job).word;
+        for job in self.jobs.clone() {
+            let (word, generation) = (job.word(), job.id.generation);
             let _ = match self.until {
-                Until::Change => word.watch(job.generation),
-                Until::End => word.await_end(job.generation),
+                Until::Change => word.watch(generation),
+                Until::End => word.await_end(generation),
             };
         }
         self.condition.arm();
@@ -164,7 +164,7 @@ impl<C: Condition> Condition for Wait<'_, C> {
             periodic.net_interval = (2 * periodic.net_interval).min(LIVENESS_NET);
             periodic.net_due = now + periodic.net_interval;
             if let Some(job) = self.without_worker() {
-                let lane = self.cluster.slot(job).lane();
+                let lane = job.slot().lane();
                 let _ = spawn::staff(self.cluster, lane, None);
                 spawn::nudge();
             }
@@ -173,16 +173,16 @@ impl<C: Condition> Condition for Wait<'_, C> {
         if periodic.deadlock_due <= now {
             periodic.interval = periodic.interval.saturating_mul(2);
             periodic.deadlock_due = now.saturating_add(periodic.interval);
-            deadlock::check(self.cluster, self.jobs, &mut periodic.patience);
+            deadlock::check(self.cluster, self.jobs.clone(), &mut periodic.patience);
         }
     }
 }
 
-impl<C> Drop for Wait<'_, C> {
+impl<J: Iterator<Item = Job> + Clone, C> Drop for Wait<J, C> {
     fn drop(&mut self) {
         if self.watching {
-            for job in self.jobs {
-                self.cluster.slot(*job).word.unwatch(job.generation);
+            for job in self.jobs.clone() {
+                job.word().unwatch(job.id.generation);
             }
         }
     }
@@ -194,63 +194,42 @@ pub fn deadline(timeout_ms: i32) -> Option<Micros> {
 }
 
 /// Waits for rows of a job: until the condition finds some. Arming it says that the worker shall ring for them.
-pub fn for_rows<C: Condition>(
-    cluster: &'static Cluster,
-    job: JobId,
-    condition: C,
-) -> Option<C::Found> {
-    let jobs = [job];
-    let mut wait = Wait::new(cluster, &jobs, Until::Change, condition);
+pub fn for_rows<C: Condition>(job: Job, condition: C) -> Option<C::Found> {
+    let mut wait = Wait::new([job].into_iter(), Until::Change, condition)?;
     wait.periodic.second_look = SecondLook::Wanted;
     wait.wait(None)
 }
 
 /// Waits until `look` finds what it looks for, so long at most. It looks whenever the job's word changes.
-pub fn until<T>(
-    cluster: &'static Cluster,
-    job: JobId,
-    timeout_ms: i32,
-    look: impl FnMut() -> Option<T>,
-) -> Option<T> {
+pub fn until<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = process::now() + timeout_ms as Micros * 1000;
     let condition = condition(|| {}, look);
-    Wait::new(cluster, &[job], Until::Change, condition).wait(Some(deadline))
+    Wait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
 }
 
-/// Waits until the first of several jobs has finished; `None`: none until `deadline`. The session waits for *any* of
-/// them: it is not taken for deadlocked while one can go on.
+/// Waits until the first of several jobs has finished, and tells its position; `None`: none until `deadline`, or there
+/// are none. The session waits for *any* of them: it is not taken for deadlocked while one can go on.
 pub fn first_finished(
-    cluster: &'static Cluster,
-    jobs: &[JobId],
+    jobs: impl Iterator<Item = Job> + Clone,
     deadline: Option<Micros>,
 ) -> Option<usize> {
-    let look = || {
-        jobs.iter()
-            .position(|job| cluster.slot(*job).word.load().phase().is_finished())
-    };
-    Wait::new(cluster, jobs, Until::End, condition(|| {}, look)).wait(deadline)
+    let look = || jobs.clone().position(Job::is_finished);
+    Wait::new(jobs.clone(), Until::End, condition(|| {}, look))?.wait(deadline)
 }
 
 /// Waits until the job has finished. `false`: not within the timeout.
-///
-/// # Errors
-/// None of its own; interrupts and deadlocks are raised from inside.
-pub fn finished(
-    cluster: &'static Cluster,
-    job: JobId,
-    timeout_ms: Option<i32>,
-) -> Result<bool, Failure> {
+fn finished(job: Job, timeout_ms: Option<i32>) -> bool {
     let deadline = timeout_ms.map(|limit| process::now() + limit as Micros * 1000);
-    let found = first_finished(cluster, &[job], deadline);
-    jobs::notice(cluster, job);
-    Ok(found.is_some())
+    let found = first_finished([job].into_iter(), deadline);
+    jobs::notice(job);
+    found.is_some()
 }
 
 /// Waits for a job by name.
 ///
 /// # Errors
-/// As [`jobs::find`].
+/// As [`jobs::find`]; interrupts and deadlocks are raised from inside.
 pub fn by_name(name: Name, timeout_ms: Option<i32>) -> Result<bool, Failure> {
-    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
-    finished(cluster, tracked.job, timeout_ms.map(timeout))
+    let tracked = jobs::find(name, Asking::ForControl)?;
+    Ok(finished(tracked.job, timeout_ms.map(timeout)))
 }
