@@ -137,7 +137,11 @@ pub fn not_started() -> Error {
 /// The same, of a queued job.
 pub fn not_started_message() -> Vec<u8> {
     let error = not_started();
-    error_message::compose("08006", &error.message, Some(NOT_STARTED_DETAIL))
+    error_message::compose(
+        error_message::CONNECTION_FAILURE,
+        &error.message,
+        Some(NOT_STARTED_DETAIL),
+    )
 }
 
 /// What the error of a queued job says, which has no hint.

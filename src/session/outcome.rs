@@ -40,7 +40,7 @@ impl JobError {
 
     /// SQLSTATE.
     pub fn sqlstate(&self) -> Value {
-        self.field(b'C')
+        self.field(error_message::SQLSTATE)
     }
 
     /// Primary message.
@@ -51,7 +51,7 @@ impl JobError {
     /// The attributes of `pg_background_error`. Field types as in the wire protocol.
     pub fn row(&self) -> [Value; 9] {
         [
-            b'C',
+            error_message::SQLSTATE,
             error_message::PRIMARY,
             b'D',
             b'H',
@@ -182,23 +182,14 @@ pub fn spilled(name: Name) -> Result<i64, Error> {
 }
 
 /// The error of a job that did not complete: the one that was noted, if any.
-#[allow(clippy::disallowed_macros, reason = "a number")]
 pub fn error_of(phase: Phase, noted: &[u8], pid: i32) -> Cow<'_, [u8]> {
     if !noted.is_empty() {
         return Cow::Borrowed(noted);
     }
     Cow::Owned(if phase == Phase::Canceled {
-        error_message::compose(
-            "57014",
-            "canceling statement due to user request",
-            Some("The job was canceled before it began."),
-        )
+        error_message::canceled_before_it_began()
     } else {
-        error_message::compose(
-            "08006",
-            &format!("lost connection to worker process with PID {pid}"),
-            None,
-        )
+        error_message::lost_connection(pid)
     })
 }
 

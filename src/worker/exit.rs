@@ -19,11 +19,12 @@ use crate::pg::process::{own_party, ring};
 use crate::worker::state::{Me, give_up_place, me};
 use crate::worker::{run, send};
 use engine::error_message;
+use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
 use engine::job::End;
 use engine::pool::{Next, Returned};
 
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
-const INTERRUPTIONS: [&[u8]; 2] = [b"57P01", b"57014"];
+const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
 
 /// Gives up job and place. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
 pub fn leave_pool(code: i32) {
@@ -50,7 +51,8 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
         return;
     }
     fault!("exit-announced");
-    let interrupted = INTERRUPTIONS.contains(&error_message::sqlstate(error).unwrap_or_default());
+    let interrupted =
+        error_message::sqlstate(error).is_some_and(|state| INTERRUPTIONS.contains(&state));
     let failed_start = !me.connected && !interrupted && code != 0;
     let (lane, key, lane_works) = cluster.pool().locked(|scheduler| {
         let lane = scheduler.lane_index(worker);

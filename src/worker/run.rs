@@ -14,6 +14,7 @@ use crate::pg::shim::{Run, guarded};
 use crate::settings;
 use crate::worker::sink::Sink;
 use crate::worker::{held, send, session};
+use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED};
 use engine::job::{Delivery, End, JobWord, Release};
 use engine::steps::{Process, Watchers};
 use engine::sync::Ordering;
@@ -139,11 +140,7 @@ impl Process for Here {
     fn note_refusal(&self, id: JobId) {
         let job = self.0.job(id);
         if let Some(block) = Block::reach(job) {
-            block.note_error(&error_message::compose(
-                "57014",
-                "canceling statement due to user request",
-                Some("The job was canceled before it began."),
-            ));
+            block.note_error(&error_message::canceled_before_it_began());
         }
     }
 
@@ -244,7 +241,6 @@ pub fn fail(job: Job, error: &[u8]) {
 }
 
 /// Notes how a job failed that this process holds. One whose work is durable is completed all the same. Does not throw.
-#[allow(clippy::disallowed_macros, reason = "a number")]
 fn note_failure(job: Job, error: &[u8]) -> End {
     let block = Block::reach(job);
     // SAFETY: looks at notes of the shim.
@@ -258,11 +254,7 @@ fn note_failure(job: Job, error: &[u8]) -> End {
     let error = if error.is_empty() {
         // SAFETY: a plain global of this process.
         let pid = unsafe { pg_sys::MyProcPid };
-        lost = error_message::compose(
-            "08006",
-            &format!("lost connection to worker process with PID {pid}"),
-            None,
-        );
+        lost = error_message::lost_connection(pid);
         &lost
     } else {
         error
@@ -273,7 +265,7 @@ fn note_failure(job: Job, error: &[u8]) -> End {
     // Asked to exit by its canceler, or because it did not end when it was told to.
     let asked = job.word().load();
     let is_exit =
-        error_message::is_fatal(error) && error_message::sqlstate(error) == Some(b"57P01");
+        error_message::is_fatal(error) && error_message::sqlstate(error) == Some(ADMIN_SHUTDOWN);
     if is_exit && (asked.terminate() || asked.insistent()) {
         return End::Canceled;
     }
@@ -284,7 +276,7 @@ fn note_failure(job: Job, error: &[u8]) -> End {
 /// of a statement timeout, of somebody else's cancel, and of whatever a user raises with it.
 fn end_of(error: &[u8]) -> End {
     let text = error_message::field(error, error_message::PRIMARY)
-        .filter(|_| error_message::sqlstate(error) == Some(b"57014"));
+        .filter(|_| error_message::sqlstate(error) == Some(QUERY_CANCELED));
     // SAFETY: in a message a zero byte follows the text of a field.
     let canceled = text.is_some_and(|text| unsafe { shim::pgb_is_cancel(text.as_ptr().cast()) });
     if canceled { End::Canceled } else { End::Failed }

@@ -47,6 +47,7 @@ use crate::session::wait::until;
 use crate::settings;
 use crate::settings::OnExhaustion;
 use arrayvec::ArrayString;
+use engine::error_message::QUERY_CANCELED;
 use engine::job::{Demand, Phase};
 use engine::memory;
 use engine::sync::Ordering;
@@ -313,7 +314,7 @@ impl Fanout {
 
     fn expired_row(&self, index: usize) -> Row {
         let message = Value::text(self.expiry().as_bytes());
-        failed(index, Value::text(b"57014"), message, Value::NULL)
+        failed(index, Value::text(&QUERY_CANCELED), message, Value::NULL)
     }
 
     /// The jobs in flight.
