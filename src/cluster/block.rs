@@ -17,7 +17,7 @@
 //! The description of the result's columns is not in the ring, so that a reader that is interrupted before
 //! the first row leaves it to the next.
 //!
-//! The block belongs to the job's holders together; the last one out frees it ([`note_release`], [`finish_release`]). A
+//! The block belongs to the job's holders together; the last one out frees it (`job_end`). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job. A process that gives up its
 //! hold unmaps what it has mapped of the job before it does ([`unmap`]).
 //!
@@ -25,7 +25,7 @@
 //! Where nothing may be thrown (a job is ended or let go of while the stack unwinds, or the process exits) a
 //! block is looked for with [`Block::reach`], and may be out of reach: then the job ends without a noted error,
 //! which its leader takes for a lost worker; and one that is to be released is left behind, for the next launch in the
-//! cluster to release ([`release_left_behind`]).
+//! cluster to release (`job_end`).
 
 #![deny(
     clippy::arithmetic_side_effects,

@@ -1,4 +1,4 @@
-//! A hold that ends with the call.
+//! A hold that is given up once, however its launch, call or fan-out ends.
 
 use crate::cluster::job::Job;
 use crate::session::{cancel, jobs};

@@ -3,7 +3,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`jobs`] | the jobs this session tracks, and its statistics |
-//! | [`hold`] | a hold that ends with the call |
+//! | [`hold`] | a hold that is given up once, however its call ends |
 //! | [`launch`] | from a request to a handle, and calls that launch and wait |
 //! | [`mod@wait`] | waiting for jobs, and what is looked at meanwhile |
 //! | [`read`] | results |

@@ -207,7 +207,7 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<Job>, grace_m
 /// moment. How many there were.
 ///
 /// # Errors
-/// As [`cancel`].
+/// As [`fn@cancel`].
 pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
     check_rights(role)?;
     let cluster = cluster()?;

@@ -5,7 +5,7 @@
 //! reporting and must neither wait nor throw. A message that finds no room is kept in this process until the
 //! next frame, or until the job's statements are done; one that comes later (from a trigger that is deferred to
 //! the commit), like the rows before an error that are still on their way to the file, goes into it when the
-//! transaction has ended ([`Sink::end`]). An error is never sent: it is kept for the outcome.
+//! transaction has ended ([`sink`](super::sink)). An error is never sent: it is kept for the outcome.
 //!
 //! There is somewhere to go only while the process holds a job that has begun ([`held`]): what is printed at any other
 //! moment, at whatever level, is dropped here, but for an error, of which a copy is kept.

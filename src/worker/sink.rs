@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 /// Messages kept for want of room take up at most this many bytes; later ones are dropped.
 const KEPT_LIMIT: usize = 1 << 20;
 
-/// Where the rows and messages of the job go that this process runs (see [`held`]).
+/// Where the rows and messages of the job go that this process runs (see [`held`](super::held)).
 pub struct Sink {
     /// `None`: a frame is being sent.
     pub(super) sender: Option<Box<Sender>>,

@@ -1,17 +1,17 @@
 //! From a request to a handle.
 //!
 //! 1. The settings, the users and the text are put together; nothing is shared yet.
-//! 2. A slot is claimed and tracked; the request goes into an arena block. An error until it is published gives
-//!    both back ([`Hold`]). When the login role is at its
-//!    limit, or the job table full, the launch waits for a slot first ([`slot_queue`]).
+//! 2. A slot is claimed and tracked; the request goes into an arena block. When the login role is at its limit, or the
+//!    job table full, the launch waits for a slot first ([`slot_queue`]).
 //! 3. Under the pool lock the job is published, and handed to an idle worker or put at the end of its
 //!    lane. If it has to wait, workers are started as far as there are places. With
 //!    `on_exhaustion = queue` a job over its session's share is held back instead.
 //! 4. The launch returns when the job is bound to a process, whose pid is then in the handle. It does not
-//!    wait for the process to connect or begin. Whoever interrupts this wait has no handle, so the job is
-//!    taken back ([`Hold`]).
+//!    wait for the process to connect or begin.
 //!
-//! A fan-out ([`crate::session::fanout`]) takes the same way with [`launch_for_fanout`]: no handle, no waiting for
+//! Until the handle is given out a [`Hold`] has the job: an error, or an interrupt of the wait, takes it back.
+//!
+//! A fan-out ([`crate::session::launch::fanout`]) takes the same way with [`launch_for_fanout`]: no handle, no waiting for
 //! a worker, and one [`Context`] for all its jobs.
 
 use crate::cluster::attach::{Cluster, cluster};
