@@ -27,7 +27,7 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
             return;
         };
         // What it was at when it was cut short.
-        let _ = job_end::finish_release(cluster);
+        let _ = job_end::finish_release();
         session::exit::release_all();
         spawn::settle_at_exit(cluster);
     });

@@ -27,7 +27,9 @@ use crate::pg::shim::guarded;
 use crate::pg::{library, shim};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 use published::Published;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
+use std::ops::RangeInclusive;
+use std::ptr::null_mut;
 
 /// What a launch does when no worker is free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
@@ -50,115 +52,304 @@ pub const MAX_QUEUE_SIZE: i32 = 256 * 1024 * 1024;
 /// waiter could do with the processor. Measured; see `docs/architecture.md`.
 const DEFAULT_SPIN: i32 = 200;
 
-/// A number that a worker needs before the settings are defined.
-struct Number {
+/// The largest job table.
+const MOST_JOBS: i32 = engine::cookie::MAX_JOBS as i32;
+
+/// When a worker needs a setting, if that is before all are defined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    /// It does not.
+    Later,
+    /// At its start.
+    AtStart,
+    /// At its start; and what the database and the role say otherwise, once it has connected.
+    Connected,
+}
+
+/// A row of the table.
+trait Setting: Sync {
+    fn needed(&self) -> Needed;
+
+    /// Reads it before it is defined. What is invalid counts as not configured, as in a definition.
+    fn read(&self);
+
+    fn define(&'static self);
+}
+
+/// What all settings have.
+struct Row {
     name: &'static CStr,
+    context: fn() -> GucContext,
+    needed: Needed,
+    short: &'static CStr,
+    long: &'static CStr,
+}
+
+impl Row {
+    /// As it is configured; null: it is not.
+    fn text(&self) -> *const c_char {
+        // SAFETY: a zero-terminated name.
+        unsafe { pg_sys::GetConfigOption(self.name.as_ptr(), true, false) }
+    }
+}
+
+/// A setting that is a number.
+struct Number {
+    row: Row,
     default: i32,
-    least: i32,
-    most: i32,
+    /// Least and most.
+    bounds: fn() -> RangeInclusive<i32>,
     unit: GucFlags,
+    defined: GucSetting<i32>,
+    /// What holds until it is defined.
+    read: Local<i32>,
 }
 
-const WORKER_IDLE_TIMEOUT_IS: Number = Number {
-    name: c"pg_background.worker_idle_timeout",
-    default: 3000,
-    least: 0,
-    most: i32::MAX,
-    unit: GucFlags::UNIT_MS,
-};
+impl Number {
+    const fn new(
+        row: Row,
+        default: i32,
+        bounds: fn() -> RangeInclusive<i32>,
+        unit: GucFlags,
+    ) -> Self {
+        Self {
+            row,
+            default,
+            bounds,
+            unit,
+            defined: GucSetting::<i32>::new(default),
+            read: Local::new(default),
+        }
+    }
 
-const WORKER_MAX_JOBS_IS: Number = Number {
-    name: c"pg_background.worker_max_jobs",
-    default: 10_000,
-    least: 1,
-    most: i32::MAX,
-    unit: GucFlags::empty(),
-};
-
-const SPIN_IS: Number = Number {
-    name: c"pg_background.spin",
-    default: DEFAULT_SPIN,
-    least: 0,
-    most: 10_000,
-    unit: GucFlags::empty(),
-};
-
-const MAX_POOL_WORKERS_IS: Number = Number {
-    name: c"pg_background.max_pool_workers",
-    default: -1,
-    least: -1,
-    most: u16::MAX as i32,
-    unit: GucFlags::empty(),
-};
-
-const MAX_MEMORY_IS: Number = Number {
-    name: c"pg_background.max_memory",
-    default: -1,
-    least: -1,
-    most: i32::MAX,
-    unit: GucFlags::UNIT_KB,
-};
-
-const ENABLED_NAME: &CStr = c"pg_background.enabled";
-
-/// What a worker goes by while the settings are not defined.
-#[derive(Clone, Copy)]
-struct Configured {
-    worker_idle_timeout: i32,
-    worker_max_jobs: i32,
-    spin: i32,
-    max_pool_workers: i32,
-    max_memory: i32,
-    enabled: bool,
+    fn get(&self) -> i32 {
+        if DEFINED.get() {
+            self.defined.get()
+        } else {
+            self.read.get()
+        }
+    }
 }
 
-static CONFIGURED: Local<Configured> = Local::new(Configured {
-    worker_idle_timeout: WORKER_IDLE_TIMEOUT_IS.default,
-    worker_max_jobs: WORKER_MAX_JOBS_IS.default,
-    spin: SPIN_IS.default,
-    max_pool_workers: MAX_POOL_WORKERS_IS.default,
-    max_memory: MAX_MEMORY_IS.default,
-    enabled: true,
-});
+impl Setting for Number {
+    fn needed(&self) -> Needed {
+        self.row.needed
+    }
+
+    fn read(&self) {
+        let (text, mut value) = (self.row.text(), self.default);
+        // SAFETY: a zero-terminated text.
+        let is_number = !text.is_null()
+            && unsafe { pg_sys::parse_int(text, &raw mut value, self.unit.bits(), null_mut()) };
+        let is_valid = is_number && (self.bounds)().contains(&value);
+        self.read.set(if is_valid { value } else { self.default });
+    }
+
+    fn define(&'static self) {
+        let row = &self.row;
+        let (least, most) = (self.bounds)().into_inner();
+        GucRegistry::define_int_guc(
+            row.name,
+            row.short,
+            row.long,
+            &self.defined,
+            least,
+            most,
+            (row.context)(),
+            self.unit,
+        );
+    }
+}
+
+/// A setting that is on or off.
+struct Switch {
+    row: Row,
+    default: bool,
+    defined: GucSetting<bool>,
+    /// What holds until it is defined.
+    read: Local<bool>,
+}
+
+impl Switch {
+    const fn new(row: Row, default: bool) -> Self {
+        Self {
+            row,
+            default,
+            defined: GucSetting::<bool>::new(default),
+            read: Local::new(default),
+        }
+    }
+
+    fn get(&self) -> bool {
+        if DEFINED.get() {
+            self.defined.get()
+        } else {
+            self.read.get()
+        }
+    }
+}
+
+impl Setting for Switch {
+    fn needed(&self) -> Needed {
+        self.row.needed
+    }
+
+    fn read(&self) {
+        let (text, mut value) = (self.row.text(), self.default);
+        // SAFETY: a zero-terminated text.
+        let is_valid = !text.is_null() && unsafe { pg_sys::parse_bool(text, &raw mut value) };
+        self.read.set(if is_valid { value } else { self.default });
+    }
+
+    fn define(&'static self) {
+        let row = &self.row;
+        GucRegistry::define_bool_guc(
+            row.name,
+            row.short,
+            row.long,
+            &self.defined,
+            (row.context)(),
+            NO_UNIT,
+        );
+    }
+}
+
+/// What a launch does when no worker is free. No worker needs it early.
+struct Mode {
+    row: Row,
+    defined: GucSetting<OnExhaustion>,
+}
+
+impl Mode {
+    const fn new(row: Row, default: OnExhaustion) -> Self {
+        Self {
+            row,
+            defined: GucSetting::<OnExhaustion>::new(default),
+        }
+    }
+}
+
+impl Setting for Mode {
+    fn needed(&self) -> Needed {
+        Needed::Later
+    }
+
+    fn read(&self) {}
+
+    fn define(&'static self) {
+        let row = &self.row;
+        GucRegistry::define_enum_guc(
+            row.name,
+            row.short,
+            row.long,
+            &self.defined,
+            (row.context)(),
+            NO_UNIT,
+        );
+    }
+}
+
+/// Makes a static of each row, and the table of all of them, in the order of their definition.
+macro_rules! settings {
+    ($(
+        $setting:ident: $kind:ident($($value:expr),+), $context:ident, $needed:ident,
+        $name:literal, $short:literal, $long:literal;
+    )+) => {
+        $(static $setting: $kind = $kind::new(
+            Row {
+                name: $name,
+                context: || GucContext::$context,
+                needed: Needed::$needed,
+                short: $short,
+                long: $long,
+            },
+            $($value),+
+        );)+
+
+        static TABLE: &[&dyn Setting] = &[$(&$setting),+];
+    };
+}
+
+const NO_UNIT: GucFlags = GucFlags::empty();
+const BYTES: GucFlags = GucFlags::UNIT_BYTE;
+const KILOBYTES: GucFlags = GucFlags::UNIT_KB;
+const MILLISECONDS: GucFlags = GucFlags::UNIT_MS;
+
+// Kind (default; of a number also its bounds and its unit), who may change it, when a worker needs it before all are
+// defined; name, short and long description.
+settings! {
+    MAX_WORKERS: Number(16, || 1..=1000, NO_UNIT), Userset, Later,
+        c"pg_background.max_workers",
+        c"Background jobs that this session may have at a time.",
+        c"Counts every job the session still tracks, finished ones whose result was not read included.";
+    DEFAULT_QUEUE_SIZE: Number(64 * 1024, || min_queue_size()..=MAX_QUEUE_SIZE, BYTES), Userset, Later,
+        c"pg_background.default_queue_size",
+        c"Size of a job's result queue when the launch names none.",
+        c"Also used for a queue_size of 0 or less.";
+    WORKER_TIMEOUT: Number(0, || 0..=i32::MAX, MILLISECONDS), Userset, Later,
+        c"pg_background.worker_timeout",
+        c"Time that a background job may take, all of its statements together.",
+        c"0 means that the statement_timeout of the launching session applies, to each statement.";
+    ENABLED: Switch(true), Sighup, AtStart,
+        c"pg_background.enabled",
+        c"Whether background jobs may be launched.",
+        c"When off, launches are refused; jobs that run end normally.";
+    WORKER_IDLE_TIMEOUT: Number(3000, || 0..=i32::MAX, MILLISECONDS), Sighup, AtStart,
+        c"pg_background.worker_idle_timeout",
+        c"How long a worker without a job stays.",
+        c"0 means one process per job. DROP DATABASE waits 5 seconds for other sessions to leave, so keep this below.";
+    WORKER_MAX_JOBS: Number(10_000, || 1..=i32::MAX, NO_UNIT), Sighup, AtStart,
+        c"pg_background.worker_max_jobs",
+        c"Jobs after which a worker is replaced by a fresh process.",
+        c"Bounds the growth of a worker's caches.";
+    MAX_POOL_WORKERS: Number(-1, || -1..=i32::from(u16::MAX), NO_UNIT), Sighup, AtStart,
+        c"pg_background.max_pool_workers",
+        c"Workers in the whole cluster at most.",
+        c"-1 means three quarters of max_worker_processes.";
+    MAX_JOBS: Number(4096, || 16..=MOST_JOBS, NO_UNIT), Sighup, Later,
+        c"pg_background.max_jobs",
+        c"Capacity of the job table, for the whole cluster.",
+        c"Takes effect when the first job after a server start is launched.";
+    MAX_MEMORY: Number(-1, || -1..=i32::MAX, KILOBYTES), Sighup, AtStart,
+        c"pg_background.max_memory",
+        c"Shared memory for requests, outcomes and result queues at most.",
+        c"One half is for what is larger than 4 MB. -1 means 160 kB for each job of max_jobs, at least 640 MB.";
+    ROLE_MAX_JOBS: Number(-1, || -1..=MOST_JOBS, NO_UNIT), Suset, Later,
+        c"pg_background.role_max_jobs",
+        c"Background jobs that the login role may have at a time, in all sessions and databases.",
+        c"Queued, running and unread ones. -1 means half of max_jobs. Superusers who log in have no limit.";
+    ROLE_MAX_MEMORY: Number(-1, || -1..=i32::MAX, KILOBYTES), Suset, Later,
+        c"pg_background.role_max_memory",
+        c"Shared memory that the background jobs of the login role may have at a time.",
+        c"-1 means half of max_memory.";
+    ROLE_MAX_DISK: Number(-1, || -1..=i32::MAX, KILOBYTES), Suset, Later,
+        c"pg_background.role_max_disk",
+        c"Disk space that the unread results of the login role may take up at a time.",
+        c"-1 means the session's temp_file_limit, for all of them together.";
+    LANE_MAX_WORKERS: Number(-1, || -1..=i32::from(u16::MAX), NO_UNIT), Suset, Later,
+        c"pg_background.lane_max_workers",
+        c"Workers that the login role may have at a time in this database.",
+        c"-1 means any number; more jobs wait in their queue.";
+    ON_EXHAUSTION: Mode(OnExhaustion::Wait), Userset, Later,
+        c"pg_background.on_exhaustion",
+        c"What a launch does when no worker is free.",
+        c"wait: up to launch_timeout; error: raise an error at once; queue: return at once, the job runs when a worker is free.";
+    WORKER_REUSE: Switch(true), Userset, Later,
+        c"pg_background.worker_reuse",
+        c"Whether a job may run in a process that has run other jobs.",
+        c"When off, each job of the session gets a fresh process, which ends with it.";
+    LAUNCH_TIMEOUT: Number(10_000, || 0..=i32::MAX, MILLISECONDS), Userset, Later,
+        c"pg_background.launch_timeout",
+        c"How long a launch waits for a free worker.",
+        c"Applies when on_exhaustion is wait.";
+    SPIN: Number(DEFAULT_SPIN, || 0..=10_000, NO_UNIT), Suset, Connected,
+        c"pg_background.spin",
+        c"Microseconds a wait looks at shared memory before it sleeps.",
+        c"0 turns it off. It is off by itself on one processor, and in an idle worker when other idle workers spin on all processors but one.";
+}
 
 /// This process has defined the settings, or the postmaster had before it forked.
 static DEFINED: Local<bool> = Local::new(false);
-
-static MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(16);
-
-static DEFAULT_QUEUE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
-
-static WORKER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
-
-static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
-
-static WORKER_IDLE_TIMEOUT: GucSetting<i32> =
-    GucSetting::<i32>::new(WORKER_IDLE_TIMEOUT_IS.default);
-
-static WORKER_MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(WORKER_MAX_JOBS_IS.default);
-
-static MAX_POOL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(MAX_POOL_WORKERS_IS.default);
-
-static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4096);
-
-static MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(MAX_MEMORY_IS.default);
-
-static ON_EXHAUSTION: GucSetting<OnExhaustion> =
-    GucSetting::<OnExhaustion>::new(OnExhaustion::Wait);
-
-static ROLE_MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(-1);
-
-static ROLE_MAX_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(-1);
-
-static ROLE_MAX_DISK: GucSetting<i32> = GucSetting::<i32>::new(-1);
-
-static LANE_MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(-1);
-
-static WORKER_REUSE: GucSetting<bool> = GucSetting::<bool>::new(true);
-
-static LAUNCH_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
-
-static SPIN: GucSetting<i32> = GucSetting::<i32>::new(SPIN_IS.default);
 
 /// `pg_background.max_workers`: handles that a session may track.
 pub fn max_workers() -> usize {
@@ -188,14 +379,10 @@ pub fn enabled() -> bool {
 
 /// What this process has read of a setting that is looked at as it is configured now.
 fn own(which: Published) -> i32 {
-    let configured = CONFIGURED.get();
-    match (which, DEFINED.get()) {
-        (Published::Enabled, true) => ENABLED.get().into(),
-        (Published::Enabled, false) => configured.enabled.into(),
-        (Published::MaxPoolWorkers, true) => MAX_POOL_WORKERS.get(),
-        (Published::MaxPoolWorkers, false) => configured.max_pool_workers,
-        (Published::MaxMemory, true) => MAX_MEMORY.get(),
-        (Published::MaxMemory, false) => configured.max_memory,
+    match which {
+        Published::Enabled => ENABLED.get().into(),
+        Published::MaxPoolWorkers => MAX_POOL_WORKERS.get(),
+        Published::MaxMemory => MAX_MEMORY.get(),
     }
 }
 
@@ -211,21 +398,12 @@ pub fn publish_at_start() {
 
 /// `pg_background.worker_idle_timeout`, milliseconds; 0: one process per job.
 pub fn worker_idle_timeout() -> i32 {
-    if DEFINED.get() {
-        WORKER_IDLE_TIMEOUT.get()
-    } else {
-        CONFIGURED.get().worker_idle_timeout
-    }
+    WORKER_IDLE_TIMEOUT.get()
 }
 
 /// `pg_background.worker_max_jobs`.
 pub fn worker_max_jobs() -> u32 {
-    let limit = if DEFINED.get() {
-        WORKER_MAX_JOBS.get()
-    } else {
-        CONFIGURED.get().worker_max_jobs
-    };
-    limit as u32
+    WORKER_MAX_JOBS.get() as u32
 }
 
 /// `pg_background.max_pool_workers` as it is configured now; `None`: the default.
@@ -282,7 +460,7 @@ pub fn lane_max_workers() -> u32 {
 
 /// `pg_background.on_exhaustion`.
 pub fn on_exhaustion() -> OnExhaustion {
-    ON_EXHAUSTION.get()
+    ON_EXHAUSTION.defined.get()
 }
 
 /// `pg_background.worker_reuse`: jobs may run in a process that has run others.
@@ -297,12 +475,7 @@ pub fn launch_timeout() -> i32 {
 
 /// `pg_background.spin`, microseconds.
 pub fn spin() -> u64 {
-    let limit = if DEFINED.get() {
-        SPIN.get()
-    } else {
-        CONFIGURED.get().spin
-    };
-    limit as u64
+    SPIN.get() as u64
 }
 
 /// The library was loaded: everyone but a worker of ours defines the settings now.
@@ -312,69 +485,23 @@ pub fn loaded() {
     }
 }
 
-/// Reads what a worker needs, as it is configured; anything invalid counts as not configured, like in a
-/// definition. In a worker that has not connected: until the settings are defined a value of the database or
-/// the role would be taken for the configuration's.
+/// Reads what a worker needs, as it is configured. In a worker that has not connected: until the settings are defined a
+/// value of the database or the role would be taken for the configuration's.
 pub fn read_configured() {
-    if DEFINED.get() {
-        return;
-    }
-    CONFIGURED.set(Configured {
-        worker_idle_timeout: WORKER_IDLE_TIMEOUT_IS.configured(),
-        worker_max_jobs: WORKER_MAX_JOBS_IS.configured(),
-        spin: SPIN_IS.configured(),
-        max_pool_workers: MAX_POOL_WORKERS_IS.configured(),
-        max_memory: MAX_MEMORY_IS.configured(),
-        enabled: enabled_as_configured(),
-    });
+    read_where(|needed| needed != Needed::Later);
 }
 
 /// Reads what the database or the role may say otherwise. In a worker that has connected and run nothing.
 pub fn read_defaults() {
+    read_where(|needed| needed == Needed::Connected);
+}
+
+fn read_where(is_due: impl Fn(Needed) -> bool) {
     if !DEFINED.get() {
-        CONFIGURED.set(Configured {
-            spin: SPIN_IS.configured(),
-            ..CONFIGURED.get()
-        });
-    }
-}
-
-fn enabled_as_configured() -> bool {
-    let mut value = true;
-    // SAFETY: a zero-terminated name; null when nobody has set it.
-    unsafe {
-        let text = pg_sys::GetConfigOption(ENABLED_NAME.as_ptr(), true, false);
-        text.is_null() || !pg_sys::parse_bool(text, &raw mut value) || value
-    }
-}
-
-impl Number {
-    fn configured(&self) -> i32 {
-        let mut value = self.default;
-        // SAFETY: a zero-terminated name; null when nobody has set it.
-        let is_number = unsafe {
-            let text = pg_sys::GetConfigOption(self.name.as_ptr(), true, false);
-            let unit = self.unit.bits();
-            !text.is_null() && pg_sys::parse_int(text, &raw mut value, unit, std::ptr::null_mut())
-        };
-        if is_number && (self.least..=self.most).contains(&value) {
-            value
-        } else {
-            self.default
-        }
-    }
-
-    fn define(
-        &self,
-        setting: &'static GucSetting<i32>,
-        short: &'static CStr,
-        long: &'static CStr,
-        context: GucContext,
-    ) {
-        let (least, most) = (self.least, self.most);
-        GucRegistry::define_int_guc(
-            self.name, short, long, setting, least, most, context, self.unit,
-        );
+        TABLE
+            .iter()
+            .filter(|setting| is_due(setting.needed()))
+            .for_each(|setting| setting.read());
     }
 }
 
@@ -447,151 +574,7 @@ fn define_each() {
             catalog: guarded(|| shim::pgb_hides_catalog(prefix)),
         });
     }
-    let none = GucFlags::default();
-    GucRegistry::define_int_guc(
-        c"pg_background.max_workers",
-        c"Background jobs that this session may have at a time.",
-        c"Counts every job the session still tracks, finished ones whose result was not read included.",
-        &MAX_WORKERS,
-        1,
-        1000,
-        GucContext::Userset,
-        none,
-    );
-    GucRegistry::define_int_guc(
-        c"pg_background.default_queue_size",
-        c"Size of a job's result queue when the launch names none.",
-        c"Also used for a queue_size of 0 or less.",
-        &DEFAULT_QUEUE_SIZE,
-        min_queue_size(),
-        MAX_QUEUE_SIZE,
-        GucContext::Userset,
-        GucFlags::UNIT_BYTE,
-    );
-    GucRegistry::define_int_guc(
-        c"pg_background.worker_timeout",
-        c"Time that a background job may take, all of its statements together.",
-        c"0 means that the statement_timeout of the launching session applies, to each statement.",
-        &WORKER_TIMEOUT,
-        0,
-        i32::MAX,
-        GucContext::Userset,
-        GucFlags::UNIT_MS,
-    );
-    GucRegistry::define_bool_guc(
-        ENABLED_NAME,
-        c"Whether background jobs may be launched.",
-        c"When off, launches are refused; jobs that run end normally.",
-        &ENABLED,
-        GucContext::Sighup,
-        none,
-    );
-    WORKER_IDLE_TIMEOUT_IS.define(
-        &WORKER_IDLE_TIMEOUT,
-        c"How long a worker without a job stays.",
-        c"0 means one process per job. DROP DATABASE waits 5 seconds for other sessions to leave, so keep this below.",
-        GucContext::Sighup,
-    );
-    WORKER_MAX_JOBS_IS.define(
-        &WORKER_MAX_JOBS,
-        c"Jobs after which a worker is replaced by a fresh process.",
-        c"Bounds the growth of a worker's caches.",
-        GucContext::Sighup,
-    );
-    MAX_POOL_WORKERS_IS.define(
-        &MAX_POOL_WORKERS,
-        c"Workers in the whole cluster at most.",
-        c"-1 means three quarters of max_worker_processes.",
-        GucContext::Sighup,
-    );
-    GucRegistry::define_int_guc(
-        c"pg_background.max_jobs",
-        c"Capacity of the job table, for the whole cluster.",
-        c"Takes effect when the first job after a server start is launched.",
-        &MAX_JOBS,
-        16,
-        engine::cookie::MAX_JOBS as i32,
-        GucContext::Sighup,
-        none,
-    );
-    MAX_MEMORY_IS.define(
-        &MAX_MEMORY,
-        c"Shared memory for requests, outcomes and result queues at most.",
-        c"One half is for what is larger than 4 MB. -1 means 160 kB for each job of max_jobs, at least 640 MB.",
-        GucContext::Sighup,
-    );
-    GucRegistry::define_int_guc(
-        c"pg_background.role_max_jobs",
-        c"Background jobs that the login role may have at a time, in all sessions and databases.",
-        c"Queued, running and unread ones. -1 means half of max_jobs. Superusers who log in have no limit.",
-        &ROLE_MAX_JOBS,
-        -1,
-        engine::cookie::MAX_JOBS as i32,
-        GucContext::Suset,
-        none,
-    );
-    GucRegistry::define_int_guc(
-        c"pg_background.role_max_memory",
-        c"Shared memory that the background jobs of the login role may have at a time.",
-        c"-1 means half of max_memory.",
-        &ROLE_MAX_MEMORY,
-        -1,
-        i32::MAX,
-        GucContext::Suset,
-        GucFlags::UNIT_KB,
-    );
-    GucRegistry::define_int_guc(
-        c"pg_background.role_max_disk",
-        c"Disk space that the unread results of the login role may take up at a time.",
-        c"-1 means the session's temp_file_limit, for all of them together.",
-        &ROLE_MAX_DISK,
-        -1,
-        i32::MAX,
-        GucContext::Suset,
-        GucFlags::UNIT_KB,
-    );
-    GucRegistry::define_int_guc(
-        c"pg_background.lane_max_workers",
-        c"Workers that the login role may have at a time in this database.",
-        c"-1 means any number; more jobs wait in their queue.",
-        &LANE_MAX_WORKERS,
-        -1,
-        i32::from(u16::MAX),
-        GucContext::Suset,
-        none,
-    );
-    GucRegistry::define_enum_guc(
-        c"pg_background.on_exhaustion",
-        c"What a launch does when no worker is free.",
-        c"wait: up to launch_timeout; error: raise an error at once; queue: return at once, the job runs when a worker is free.",
-        &ON_EXHAUSTION,
-        GucContext::Userset,
-        none,
-    );
-    GucRegistry::define_bool_guc(
-        c"pg_background.worker_reuse",
-        c"Whether a job may run in a process that has run other jobs.",
-        c"When off, each job of the session gets a fresh process, which ends with it.",
-        &WORKER_REUSE,
-        GucContext::Userset,
-        none,
-    );
-    GucRegistry::define_int_guc(
-        c"pg_background.launch_timeout",
-        c"How long a launch waits for a free worker.",
-        c"Applies when on_exhaustion is wait.",
-        &LAUNCH_TIMEOUT,
-        0,
-        i32::MAX,
-        GucContext::Userset,
-        GucFlags::UNIT_MS,
-    );
-    SPIN_IS.define(
-        &SPIN,
-        c"Microseconds a wait looks at shared memory before it sleeps.",
-        c"0 turns it off. It is off by itself on one processor, and in an idle worker when other idle workers spin on all processors but one.",
-        GucContext::Suset,
-    );
+    TABLE.iter().for_each(|setting| setting.define());
     #[cfg(not(feature = "pg14"))]
     // SAFETY: a zero-terminated constant.
     unsafe {

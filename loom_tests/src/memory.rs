@@ -41,10 +41,10 @@ pub const LANE: LaneKey = LaneKey {
 };
 
 /// Everything in shared memory, and one doorbell for each process by its number.
-pub struct Memory(pool::memory::Memory<Lock>);
+pub struct Memory(pool::private_memory::Memory<Lock>);
 
 impl Deref for Memory {
-    type Target = pool::memory::Memory<Lock>;
+    type Target = pool::private_memory::Memory<Lock>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -72,7 +72,7 @@ impl Memory {
             held: Mutex::new(()),
             bells: (0..processes).map(|_| Bell::default()).collect(),
         };
-        Arc::new(Self(pool::memory::Memory::new(room, lock)))
+        Arc::new(Self(pool::private_memory::Memory::new(room, lock)))
     }
 
     /// Claims a slot for `leader` and fills it in.

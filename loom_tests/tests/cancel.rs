@@ -9,7 +9,7 @@ use engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
 use engine::pool::{Canceling, Next, Returned, Staffing};
 use engine::steps::{Process, Watchers};
 use engine::table::JobId;
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use engine::{mutant, steps};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -85,9 +85,7 @@ impl Worker {
         let caught = wait_for(
             self.memory.bell(process(WORKER)),
             None,
-            &mut NoVigil,
-            || self.step(),
-            || self.check_for_interrupts().then_some(()),
+            &mut condition(|| self.step(), || self.check_for_interrupts().then_some(())),
         );
         assert_eq!(caught, Some(()));
     }
@@ -108,12 +106,13 @@ impl Worker {
         let interrupted = wait_for(
             self.memory.bell(process(WORKER)),
             None,
-            &mut NoVigil,
-            || self.step(),
-            || {
-                self.step();
-                self.pending.get().then_some(())
-            },
+            &mut condition(
+                || self.step(),
+                || {
+                    self.step();
+                    self.pending.get().then_some(())
+                },
+            ),
         );
         interrupted.is_some()
     }

@@ -4,13 +4,12 @@
 use engine::channel::{Front, Inlet, Outlet};
 use engine::job::{Begin, End, Generation, JobWord, Release};
 use engine::ring::{Buffer, HEADER, read_header, size_of_chunk};
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{Condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::channel::{Channel, READER, Worker};
 use loom_tests::memory::process;
 use loom_tests::ring::Cells;
-use std::cell::RefCell;
 
 /// Two chunks of this payload and their headers fill a ring of four units.
 const SHORT: usize = 8;
@@ -83,34 +82,34 @@ impl Reader<'_> {
     }
 
     fn wait(&mut self) -> Option<Front> {
-        let (channel, word, generation) = (self.channel, self.word, self.generation);
-        let whole = self.whole;
-        let inlet = RefCell::new(&mut self.inlet);
-        let found = wait_for(
-            &channel.bells[READER as usize],
-            None,
-            &mut NoVigil,
-            || {
-                let _ = word.watch(generation);
-                let mut inlet = inlet.borrow_mut();
-                if !whole {
-                    inlet.enter(process(READER));
-                }
-                inlet.ring.arm(process(READER));
-            },
-            || {
-                let finished = word.load().phase().is_finished();
-                match inlet.borrow_mut().peek() {
-                    Some(front) => Some(Some(front)),
-                    None => finished.then_some(None),
-                }
-            },
-        );
+        let channel = self.channel;
+        let found = wait_for(&channel.bells[READER as usize], None, self);
         self.inlet.ring.disarm();
-        if !whole {
+        if !self.whole {
             channel.ring(self.inlet.leave());
         }
         found.expect("there is no deadline")
+    }
+}
+
+impl Condition for Reader<'_> {
+    /// `None`: there is no more.
+    type Found = Option<Front>;
+
+    fn arm(&mut self) {
+        let _ = self.word.watch(self.generation);
+        if !self.whole {
+            self.inlet.enter(process(READER));
+        }
+        self.inlet.ring.arm(process(READER));
+    }
+
+    fn look(&mut self) -> Option<Option<Front>> {
+        let finished = self.word.load().phase().is_finished();
+        match self.inlet.peek() {
+            Some(front) => Some(Some(front)),
+            None => finished.then_some(None),
+        }
     }
 }
 

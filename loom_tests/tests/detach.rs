@@ -3,7 +3,7 @@
 
 use engine::job::{Begin, Demand, End, Generation, JobWord, Phase, Release};
 use engine::table::JobId;
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
@@ -94,11 +94,12 @@ fn a_leader_reads_the_outcome_before_anyone_frees_it() {
         let finished = wait_for(
             &job.leader,
             None,
-            &mut NoVigil,
-            || {
-                let _ = job.word.watch(job.generation);
-            },
-            || job.word.load().phase().is_finished().then_some(()),
+            &mut condition(
+                || {
+                    let _ = job.word.watch(job.generation);
+                },
+                || job.word.load().phase().is_finished().then_some(()),
+            ),
         );
         assert!(finished.is_some());
         assert_eq!(job.block.read(), OUTCOME);

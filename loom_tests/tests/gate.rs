@@ -7,7 +7,7 @@ use engine::pool::Leader;
 use engine::pool::gate::Purged;
 use engine::process_ref::Party;
 use engine::table::{JobId, Options};
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
@@ -84,9 +84,7 @@ impl World {
             let entered = wait_for(
                 self.memory.bell(own),
                 None,
-                &mut NoVigil,
-                || entry.await_entry(),
-                || entry.enter().then_some(()),
+                &mut condition(|| entry.await_entry(), || entry.enter().then_some(())),
             );
             assert_eq!(entered, Some(()));
         }

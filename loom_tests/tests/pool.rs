@@ -5,7 +5,7 @@ use engine::job::{Begin, End, Release};
 use engine::pool::{Next, Placement, Staffing};
 use engine::process_ref::Party;
 use engine::table::JobId;
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use engine::worker::Activity;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
@@ -119,9 +119,10 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
                 wait_for(
                     memory.bell(place.party),
                     None,
-                    &mut NoVigil,
-                    || {},
-                    || (word.load().activity() != Activity::Idle).then_some(()),
+                    &mut condition(
+                        || {},
+                        || (word.load().activity() != Activity::Idle).then_some(()),
+                    ),
                 );
                 next = pool
                     .locked(|scheduler| scheduler.awakened(place.worker, place.generation))

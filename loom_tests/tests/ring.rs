@@ -2,8 +2,8 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Generation, JobWord, Release};
-use engine::ring::{Reader, Wake, Writer};
-use engine::wait::{NoVigil, wait_for};
+use engine::ring::{Chunk, Reader, Wake, Writer};
+use engine::wait::{Condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::memory::process;
@@ -24,31 +24,65 @@ const SHORT: usize = 8;
 /// Four units with its header: after a short one the second does not fit before the end of a ring of eight.
 const LONG: usize = 24;
 
+/// A writer that waits for room.
+struct Sending<'a, 'b> {
+    ring: &'a Ring,
+    writer: &'a mut Writer<'b, Cells>,
+    payload: &'a [u8],
+}
+
+impl Condition for Sending<'_, '_> {
+    type Found = bool;
+
+    fn arm(&mut self) {
+        self.writer.arm(process(WRITER));
+        ring_bell(self.ring, self.writer.flush());
+    }
+
+    fn look(&mut self) -> Option<bool> {
+        if self.writer.is_discarded() {
+            return Some(false);
+        }
+        let wake = self.writer.try_write(1, self.payload, false).ok()?;
+        ring_bell(self.ring, wake);
+        Some(true)
+    }
+}
+
 /// Sends one frame of one chunk, waiting for room. `false`: nobody will read.
 fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8, len: usize) -> bool {
-    let payload = vec![number; len];
-    let writer = std::cell::RefCell::new(writer);
-    let sent = wait_for(
-        &ring.bells[WRITER as usize],
-        None,
-        &mut NoVigil,
-        || {
-            let mut writer = writer.borrow_mut();
-            writer.arm(process(WRITER));
-            ring_bell(ring, writer.flush());
-        },
-        || {
-            let mut writer = writer.borrow_mut();
-            if writer.is_discarded() {
-                return Some(false);
-            }
-            let wake = writer.try_write(1, &payload, false).ok()?;
-            ring_bell(ring, wake);
-            Some(true)
-        },
-    );
-    writer.borrow().disarm();
+    let mut sending = Sending {
+        ring,
+        writer,
+        payload: &vec![number; len],
+    };
+    let sent = wait_for(&ring.bells[WRITER as usize], None, &mut sending);
+    writer.disarm();
     sent.expect("there is no deadline")
+}
+
+/// A reader that waits for a frame.
+struct Taking<'a, 'b, F> {
+    reader: &'a mut Reader<'b, Cells>,
+    own: u32,
+    open: F,
+}
+
+impl<F: Fn() -> bool> Condition for Taking<'_, '_, F> {
+    type Found = Option<Chunk>;
+
+    fn arm(&mut self) {
+        self.reader.arm(process(self.own));
+    }
+
+    fn look(&mut self) -> Option<Option<Chunk>> {
+        // First whether more can come: once it cannot, everything is in the ring.
+        let open = (self.open)();
+        match self.reader.peek() {
+            Some(chunk) => Some(Some(chunk)),
+            None => (!open).then_some(None),
+        }
+    }
 }
 
 /// Takes one frame, waiting for it while `open` says that more can come.
@@ -59,21 +93,8 @@ fn take(
     open: impl Fn() -> bool,
 ) -> Option<u8> {
     ring_bell(ring, reader.give_back());
-    let lent = std::cell::RefCell::new(&mut *reader);
-    let found = wait_for(
-        &ring.bells[own as usize],
-        None,
-        &mut NoVigil,
-        || lent.borrow_mut().arm(process(own)),
-        || {
-            // First whether more can come: once it cannot, everything is in the ring.
-            let open = open();
-            match lent.borrow_mut().peek() {
-                Some(chunk) => Some(Some(chunk)),
-                None => (!open).then_some(None),
-            }
-        },
-    );
+    let mut taking = Taking { reader, own, open };
+    let found = wait_for(&ring.bells[own as usize], None, &mut taking);
     reader.disarm();
     let chunk = found.expect("there is no deadline")?;
     let number = reader.payload(chunk, |bytes| {

@@ -2,7 +2,7 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Generation, JobWord, Release};
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::thread;
@@ -32,11 +32,12 @@ impl Job {
         let found = wait_for(
             &self.leader,
             None,
-            &mut NoVigil,
-            || {
-                let _ = self.word.watch(self.generation);
-            },
-            || look(self.word.load()),
+            &mut condition(
+                || {
+                    let _ = self.word.watch(self.generation);
+                },
+                || look(self.word.load()),
+            ),
         );
         found.expect("there is no deadline")
     }
@@ -136,12 +137,13 @@ fn store_then_look_on_both_sides_loses_nothing() {
             let found = wait_for(
                 &shared.bell,
                 None,
-                &mut NoVigil,
-                || {
-                    shared.armed.store(process(0).pid(), Ordering::Relaxed);
-                    fence(Ordering::SeqCst);
-                },
-                || (shared.value.load(Ordering::Acquire) >= wanted).then_some(()),
+                &mut condition(
+                    || {
+                        shared.armed.store(process(0).pid(), Ordering::Relaxed);
+                        fence(Ordering::SeqCst);
+                    },
+                    || (shared.value.load(Ordering::Acquire) >= wanted).then_some(()),
+                ),
             );
             assert!(found.is_some());
             shared.armed.store(0, Ordering::Relaxed);
@@ -185,13 +187,14 @@ fn a_leader_that_waits_for_any_sees_the_first_end() {
             let found = wait_for(
                 &*leader,
                 None,
-                &mut NoVigil,
-                || {
-                    for job in &jobs {
-                        let _ = job.word.await_end(job.generation);
-                    }
-                },
-                || (jobs.iter().filter(|job| finished(job)).count() >= wanted).then_some(()),
+                &mut condition(
+                    || {
+                        for job in &jobs {
+                            let _ = job.word.await_end(job.generation);
+                        }
+                    },
+                    || (jobs.iter().filter(|job| finished(job)).count() >= wanted).then_some(()),
+                ),
             );
             assert!(found.is_some());
             for job in &jobs {

@@ -8,11 +8,10 @@ use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
 use engine::process_ref::Party;
 use engine::table::{JobId, Options};
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::memory::{LANE, Memory, process};
-use std::cell::Cell;
 
 /// The login role of the models.
 const ROLE: u32 = LANE.role;
@@ -34,19 +33,20 @@ fn wait_to_claim<T>(
     limit: u32,
     claim: impl Fn() -> Option<T>,
 ) -> T {
-    let waiting = Cell::new(false);
+    let mut waiting = false;
     let claimed = wait_for(
         memory.bell(own),
         None,
-        &mut NoVigil,
-        || {
-            memory
-                .pool()
-                .join_waiters(own, what, limit, waiting.replace(true))
-        },
-        claim,
+        &mut condition(
+            || {
+                memory
+                    .pool()
+                    .join_waiters(own, what, limit, std::mem::replace(&mut waiting, true))
+            },
+            claim,
+        ),
     );
-    if waiting.get() {
+    if waiting {
         memory.pool().leave_waiters(own, what);
     }
     claimed.expect("there is no deadline")
@@ -291,9 +291,10 @@ fn the_end_of_a_roles_job_wakes_its_watcher() {
         let ended = wait_for(
             memory.bell(own),
             None,
-            &mut NoVigil,
-            || usage.watch(own),
-            || (!word.load().phase().is_active()).then_some(()),
+            &mut condition(
+                || usage.watch(own),
+                || (!word.load().phase().is_active()).then_some(()),
+            ),
         );
         usage.unwatch(own);
         assert_eq!(ended, Some(()));

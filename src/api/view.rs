@@ -1,7 +1,6 @@
 //! Lists, statistics, progress, outcomes.
 
 use super::{VOID, sql_function};
-use crate::cluster::attach::attached;
 use crate::pg::error::Error;
 use crate::pg::rows::Store;
 use crate::pg::text;
@@ -72,7 +71,7 @@ sql_function!(
     pg_background_progress,
     pg_finfo_pg_background_progress,
     |arguments| {
-        let (Some(cluster), Some(job)) = (attached(), held::job()) else {
+        let Some(job) = held::job() else {
             return Err(Error::new(
                 ERRCODE_FEATURE_NOT_SUPPORTED,
                 "progress can be reported from within a background job only",
@@ -85,8 +84,7 @@ sql_function!(
         let message = arguments
             .text(1)
             .map(text::cut::<{ engine::progress::MESSAGE_LIMIT }>);
-        cluster
-            .slot(job)
+        job.slot()
             .progress
             .report(percent.clamp(0, 100).cast_unsigned(), message.as_deref());
         Ok(VOID)

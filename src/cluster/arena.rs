@@ -9,6 +9,7 @@
 //! never goes into the arena.
 
 use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::cluster::layout::{LARGE, PAGE, Root, half_of, memory_limit_for};
 use crate::cluster::segment;
 use crate::pg::error::Error;
@@ -16,34 +17,29 @@ use crate::pg::{exit, shim, text};
 use engine::block_ref::{ArenaPointer, BlockRef};
 use engine::pool::usage::Usage;
 use engine::sync::{AtomicU32, Ordering};
-use engine::table::{JobId, Slot};
+use engine::table::Slot;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY;
 
-impl Cluster {
-    /// `pg_background.max_memory` as it is configured now, bytes.
-    pub fn memory_limit(&self) -> u64 {
-        memory_limit_for(self.jobs().capacity())
-    }
-
-    /// Allocates `size` bytes for a job that this process holds. Beside [`store`](Self::store) and
+impl Job {
+    /// Allocates `size` bytes for the job, which this process holds. Beside [`store`](Self::store) and
     /// [`try_store`](Self::try_store) the only way to memory; [`deallocate`](Self::deallocate) gives back what any of
     /// them has given.
     ///
     /// # Errors
     /// 53200 when there is no memory, or `pg_background.max_memory` is reached.
-    pub fn allocate(&self, job: JobId, size: usize) -> Result<BlockRef, Error> {
+    pub fn allocate(self, size: usize) -> Result<BlockRef, Error> {
         let charge = self
-            .charge(job, size)
-            .ok_or_else(|| self.over_role_limit(job, size))?;
+            .charge(size)
+            .ok_or_else(|| self.over_role_limit(size))?;
         let found = if size <= LARGE {
-            self.find_in_arena(size)
+            self.cluster.find_in_arena(size)
         } else {
             None
         };
         let block = match found {
             Some(pointer) => BlockRef::Arena(pointer),
-            None => self.make_segment(job, size)?,
+            None => self.make_segment(size)?,
         };
         charge.keep();
         Ok(block)
@@ -53,12 +49,12 @@ impl Cluster {
     ///
     /// # Errors
     /// 53200 when the arena is full.
-    pub fn allocate_in_arena(&self, job: JobId, size: usize) -> Result<ArenaPointer, Error> {
+    pub fn allocate_in_arena(self, size: usize) -> Result<ArenaPointer, Error> {
         let charge = self
-            .charge(job, size)
-            .ok_or_else(|| self.over_role_limit(job, size))?;
-        let pointer = self.find_in_arena(size).ok_or_else(|| {
-            self.out_of_memory(format_args!(
+            .charge(size)
+            .ok_or_else(|| self.over_role_limit(size))?;
+        let pointer = self.cluster.find_in_arena(size).ok_or_else(|| {
+            self.cluster.out_of_memory(format_args!(
                 "Failed on a request of {size} bytes; the area for requests and small results is full."
             ))
         })?;
@@ -66,12 +62,12 @@ impl Cluster {
         Ok(pointer)
     }
 
-    /// Charges a job's role with memory for it: the one place in which a role's bytes grow. `None`: the role is at its
+    /// Charges the job's role with memory for it: the one place in which a role's bytes grow. `None`: the role is at its
     /// limit.
-    fn charge(&self, job: JobId, size: usize) -> Option<Charge<'_>> {
-        let slot = self.slot(job);
+    fn charge(self, size: usize) -> Option<Charge> {
+        let slot = self.slot();
         let limit = slot.memory_limit.load(Ordering::Relaxed);
-        let usage = self.pool.usage(slot.usage());
+        let usage = self.cluster.pool.usage(slot.usage());
         usage.claim_bytes(size as u64, limit).then(|| {
             slot.bytes.fetch_add(size as u64, Ordering::Relaxed);
             Charge {
@@ -82,10 +78,10 @@ impl Cluster {
         })
     }
 
-    fn over_role_limit(&self, job: JobId, size: usize) -> Error {
-        let slot = self.slot(job);
+    fn over_role_limit(self, size: usize) -> Error {
+        let slot = self.slot();
         let limit = slot.memory_limit.load(Ordering::Relaxed) / 1024;
-        let role = text::role_name(self.pool.usage(slot.usage()).role());
+        let role = text::role_name(self.cluster.pool.usage(slot.usage()).role());
         Error::new(
             ERRCODE_OUT_OF_MEMORY,
             format_args!("background jobs of role {role} have too much shared memory"),
@@ -102,25 +98,25 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`allocate`](Self::allocate).
-    pub fn store(&self, job: JobId, bytes: &[u8]) -> Result<BlockRef, Error> {
-        let block = self.allocate(job, bytes.len())?;
-        let into = self.address(job, block);
+    pub fn store(self, bytes: &[u8]) -> Result<BlockRef, Error> {
+        let block = self.allocate(bytes.len())?;
+        let into = self.address(block);
         // SAFETY: fresh memory of that size, which nobody else knows.
         unsafe { into.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(block)
     }
 
     /// As [`store`](Self::store), without throwing. `None` also during the process's exit.
-    pub fn try_store(&self, job: JobId, bytes: &[u8]) -> Option<BlockRef> {
+    pub fn try_store(self, bytes: &[u8]) -> Option<BlockRef> {
         if exit::in_progress() {
             return None;
         }
-        let charge = self.charge(job, bytes.len())?;
+        let charge = self.charge(bytes.len())?;
         if bytes.len() <= LARGE
-            && let Some(pointer) = self.try_arena(bytes.len())
+            && let Some(pointer) = self.cluster.try_arena(bytes.len())
         {
-            let Some(into) = self.reach(pointer) else {
-                self.give_to_arena(pointer, bytes.len());
+            let Some(into) = self.cluster.reach(pointer) else {
+                self.cluster.give_to_arena(pointer, bytes.len());
                 return None;
             };
             // SAFETY: fresh memory of that size, which nobody else knows.
@@ -128,11 +124,55 @@ impl Cluster {
             charge.keep();
             return Some(BlockRef::Arena(pointer));
         }
-        let claim = self.claim_segment(bytes.len()).ok()?;
+        let claim = self.cluster.claim_segment(bytes.len()).ok()?;
         let handle = segment::try_store(bytes)?;
         claim.keep();
         charge.keep();
         Some(BlockRef::Segment(handle))
+    }
+
+    fn make_segment(self, size: usize) -> Result<BlockRef, Error> {
+        let claim = self.cluster.claim_segment(size)?;
+        let handle = segment::create(self, size)?.ok_or_else(|| self.cluster.no_segment(size))?;
+        claim.keep();
+        Ok(BlockRef::Segment(handle))
+    }
+
+    /// Frees the `size` bytes that were allocated. Only by the last that knows them. Does not throw. This process has
+    /// not mapped a segment any more, or unmaps it next.
+    pub fn deallocate(self, block: BlockRef, size: usize) {
+        let slot = self.slot();
+        drop(Charge {
+            usage: self.cluster.pool.usage(slot.usage()),
+            slot,
+            size: size as u64,
+        });
+        match block {
+            BlockRef::Arena(pointer) => self.cluster.give_to_arena(pointer, size),
+            BlockRef::Segment(handle) => {
+                segment::free(handle);
+                drop(Claim {
+                    root: self.cluster.root,
+                    size,
+                });
+            }
+        }
+    }
+
+    /// Where memory of the job, which this process holds, is in this process. Maps it if need be, and throws if that cannot
+    /// be.
+    pub fn address(self, block: BlockRef) -> *mut u8 {
+        match block {
+            BlockRef::Arena(pointer) => self.cluster.in_arena(pointer.get()),
+            BlockRef::Segment(handle) => segment::address(self, handle),
+        }
+    }
+}
+
+impl Cluster {
+    /// `pg_background.max_memory` as it is configured now, bytes.
+    pub fn memory_limit(&self) -> u64 {
+        memory_limit_for(self.jobs().capacity())
     }
 
     fn find_in_arena(&self, size: usize) -> Option<ArenaPointer> {
@@ -168,13 +208,6 @@ impl Cluster {
             .fetch_add(size as u64, Ordering::Relaxed);
         self.blocks_beside(pointer).fetch_add(1, Ordering::Relaxed);
         Some(pointer)
-    }
-
-    fn make_segment(&self, job: JobId, size: usize) -> Result<BlockRef, Error> {
-        let claim = self.claim_segment(size)?;
-        let handle = segment::create(job, size)?.ok_or_else(|| self.no_segment(size))?;
-        claim.keep();
-        Ok(BlockRef::Segment(handle))
     }
 
     /// Claims the memory for a segment before it is made, so that processes that do it at the same time stay below the
@@ -262,27 +295,6 @@ impl Cluster {
         self.root.blocks.iter().filter(in_use).count() + own
     }
 
-    /// Frees the `size` bytes that were allocated. Only by the last that knows them. Does not throw. This process has
-    /// not mapped a segment any more, or unmaps it next.
-    pub fn deallocate(&self, job: JobId, block: BlockRef, size: usize) {
-        let slot = self.slot(job);
-        drop(Charge {
-            usage: self.pool.usage(slot.usage()),
-            slot,
-            size: size as u64,
-        });
-        match block {
-            BlockRef::Arena(pointer) => self.give_to_arena(pointer, size),
-            BlockRef::Segment(handle) => {
-                segment::free(handle);
-                drop(Claim {
-                    root: self.root,
-                    size,
-                });
-            }
-        }
-    }
-
     fn give_to_arena(&self, pointer: ArenaPointer, size: usize) {
         self.root
             .arena_bytes
@@ -292,16 +304,7 @@ impl Cluster {
         unsafe { shim::pgb_free(self.area, pointer.get()) };
     }
 
-    /// Where memory of a job that this process holds is in this process. Maps it if need be, and throws if that cannot
-    /// be.
-    pub fn address(&self, job: JobId, block: BlockRef) -> *mut u8 {
-        match block {
-            BlockRef::Arena(pointer) => self.in_arena(pointer.get()),
-            BlockRef::Segment(handle) => segment::address(job, handle),
-        }
-    }
-
-    /// Where an arena pointer is in this process. As [`address`](Self::address).
+    /// Where an arena pointer is in this process. As [`Job::address`].
     pub fn in_arena(&self, pointer: pg_sys::dsa_pointer) -> *mut u8 {
         // SAFETY: a pointer into the area, which maps the segment if this process has not yet.
         unsafe { pg_sys::dsa_get_address(self.area, pointer) }.cast()
@@ -318,20 +321,20 @@ impl Cluster {
 
 /// What a piece of memory counts for a job and its role; taken back when dropped, on an error too. The slot is the
 /// job's until all of its memory is freed.
-struct Charge<'a> {
-    usage: &'a Usage,
-    slot: &'a Slot,
+struct Charge {
+    usage: &'static Usage,
+    slot: &'static Slot,
     size: u64,
 }
 
-impl Charge<'_> {
+impl Charge {
     /// There is such memory now.
     fn keep(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Charge<'_> {
+impl Drop for Charge {
     fn drop(&mut self) {
         self.usage.release_bytes(self.size);
         self.slot.bytes.fetch_sub(self.size, Ordering::Relaxed);

@@ -17,7 +17,7 @@
 //! The description of the result's columns is not in the ring, so that a reader that is interrupted before
 //! the first row leaves it to the next.
 //!
-//! The block belongs to the job's holders together; the last one out frees it ([`note_release`], [`finish_release`]). A
+//! The block belongs to the job's holders together; the last one out frees it (`job_end`). A
 //! [`Block`] is a process's handle on it and is valid while that process holds the job. A process that gives up its
 //! hold unmaps what it has mapped of the job before it does ([`unmap`]).
 //!
@@ -25,7 +25,7 @@
 //! Where nothing may be thrown (a job is ended or let go of while the stack unwinds, or the process exits) a
 //! block is looked for with [`Block::reach`], and may be out of reach: then the job ends without a noted error,
 //! which its leader takes for a lost worker; and one that is to be released is left behind, for the next launch in the
-//! cluster to release ([`release_left_behind`]).
+//! cluster to release (`job_end`).
 
 #![deny(
     clippy::arithmetic_side_effects,
@@ -34,7 +34,7 @@
     reason = "users decide how long the parts are: `engine::layout` adds them up"
 )]
 
-use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::cluster::segment;
 use crate::cluster::spill::SpillFile;
 use crate::pg::error::Error;
@@ -44,7 +44,6 @@ use engine::block_ref::{ArenaPointer, BlockRef};
 use engine::layout::{Layout, Parts, REQUEST_LIMIT, TooLarge};
 use engine::ring::MappedBuffer;
 use engine::sync::Ordering;
-use engine::table::JobId;
 use engine::{channel, error_message, ring};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
@@ -149,15 +148,13 @@ fn low_word(len: usize) -> u32 {
 /// A process's handle on a block.
 #[derive(Clone, Copy)]
 pub struct Block {
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     start: *mut u8,
 }
 
 /// Memory of a block that is being filled in; freed when dropped.
 struct Unfinished {
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     memory: BlockRef,
     size: usize,
 }
@@ -165,7 +162,7 @@ struct Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         segment::unmap_all_of(self.job);
-        self.cluster.deallocate(self.job, self.memory, self.size);
+        self.job.deallocate(self.memory, self.size);
     }
 }
 
@@ -177,11 +174,7 @@ impl Block {
     ///
     /// # Errors
     /// 54000 when the request is too large; 53200 when there is no memory.
-    pub fn allocate(
-        cluster: &'static Cluster,
-        job: JobId,
-        request: &Request<'_>,
-    ) -> Result<pg_sys::dsa_pointer, Error> {
+    pub fn allocate(job: Job, request: &Request<'_>) -> Result<pg_sys::dsa_pointer, Error> {
         let capacity = match request.queue_size {
             0 => 0,
             size => size.next_power_of_two().max(ring::MIN_CAPACITY),
@@ -200,27 +193,21 @@ impl Block {
         })
         .map_err(|too_large| request_too_large(too_large, request))?;
         let size = layout.size;
-        let memory = cluster.allocate(job, size)?;
-        let unfinished = Unfinished {
-            cluster,
-            job,
-            memory,
-            size,
-        };
-        let base = cluster.address(job, memory);
+        let memory = job.allocate(size)?;
+        let unfinished = Unfinished { job, memory, size };
+        let base = job.address(memory);
         // A segment is mapped at the beginning of a page, the arena's are not in all processes alike beyond 8 bytes.
         let (pointer, segment, origin) = match memory {
             BlockRef::Arena(pointer) => (pointer, None, pointer.get()),
             BlockRef::Segment(_) => {
-                let pointer = cluster.allocate_in_arena(job, size_of::<Header>())?;
+                let pointer = job.allocate_in_arena(size_of::<Header>())?;
                 (pointer, Some(memory), 0)
             }
         };
         let ring_offset = layout.ring_in(origin);
         let block = Self {
-            cluster,
             job,
-            start: cluster.in_arena(pointer.get()),
+            start: job.cluster.in_arena(pointer.get()),
         };
         // SAFETY: freshly allocated with room for all parts; the job is still `Reserved`, so nobody else
         // looks. The texts of description and error are not written: their lengths say that there is none.
@@ -264,24 +251,19 @@ impl Block {
     }
 
     /// The block of a job that this process holds.
-    pub fn of(cluster: &'static Cluster, job: JobId) -> Self {
-        let pointer = cluster.slot(job).block.load(Ordering::Relaxed);
+    pub fn of(job: Job) -> Self {
+        let pointer = job.slot().block.load(Ordering::Relaxed);
         Self {
-            cluster,
             job,
-            start: cluster.in_arena(pointer),
+            start: job.cluster.in_arena(pointer),
         }
     }
 
     /// As [`of`](Self::of), where nothing may be thrown; `None`: it is out of reach.
-    pub fn reach(cluster: &'static Cluster, job: JobId) -> Option<Self> {
-        let pointer = cluster.slot(job).block.load(Ordering::Relaxed);
-        let start = cluster.reach(ArenaPointer::new(pointer)?)?;
-        Some(Self {
-            cluster,
-            job,
-            start,
-        })
+    pub fn reach(job: Job) -> Option<Self> {
+        let pointer = job.slot().block.load(Ordering::Relaxed);
+        let start = job.cluster.reach(ArenaPointer::new(pointer)?)?;
+        Some(Self { job, start })
     }
 
     /// What the offsets in the header count from. Maps the segment of a block that has one, and throws if that cannot
@@ -289,9 +271,7 @@ impl Block {
     fn base(&self) -> *mut u8 {
         // SAFETY: the request does not change while anyone holds the job.
         let segment = BlockRef::from_bits(unsafe { (*self.header()).segment });
-        segment.map_or(self.start, |segment| {
-            self.cluster.address(self.job, segment)
-        })
+        segment.map_or(self.start, |segment| self.job.address(segment))
     }
 
     /// Maps what of the block is not mapped here yet, until [`unmap`]; throws if that cannot be.
@@ -376,7 +356,7 @@ impl Block {
     pub fn describe(&self, text: &[u8]) -> Result<(), Error> {
         let len = u32::try_from(text.len()).map_err(|_| description_too_long(text.len()))?;
         let long = if text.len() > DESCRIPTION_LIMIT {
-            Some(self.cluster.store(self.job, text)?)
+            Some(self.job.store(text)?)
         } else {
             None
         };
@@ -403,7 +383,7 @@ impl Block {
             let description = &raw const (*self.header()).description;
             let start = match BlockRef::from_bits((*description).long) {
                 None => (&raw const (*description).text).cast::<u8>(),
-                Some(long) => self.cluster.address(self.job, long).cast_const(),
+                Some(long) => self.job.address(long).cast_const(),
             };
             match (*description).len {
                 0 => None,
@@ -429,7 +409,7 @@ impl Block {
         let Ok(len) = u32::try_from(body.len()) else {
             return;
         };
-        let Some(long) = self.cluster.try_store(self.job, body) else {
+        let Some(long) = self.job.try_store(body) else {
             return;
         };
         // SAFETY: as above.
@@ -472,11 +452,11 @@ impl Block {
 
     /// Frees the block and what has memory of its own. Only by the last that knows it. Does not throw.
     pub(super) fn deallocate(self) {
-        let Self { cluster, job, .. } = self;
+        let job = self.job;
         segment::unmap_all_of(job);
-        self.spill().delete(cluster, job);
+        self.spill().delete(job.cluster, job.id);
         // Noted first: should the process exit in the middle of this, nothing is freed a second time.
-        let pointer = cluster.slot(job).block.swap(0, Ordering::Relaxed);
+        let pointer = job.slot().block.swap(0, Ordering::Relaxed);
         // SAFETY: by the caller's contract nobody else looks any more.
         let (block, parts) = unsafe {
             let header = self.header();
@@ -498,11 +478,11 @@ impl Block {
         };
         for (part, size) in parts {
             if let Some(part) = part {
-                cluster.deallocate(job, part, size);
+                job.deallocate(part, size);
             }
         }
         if let Some(pointer) = ArenaPointer::new(pointer) {
-            cluster.deallocate(job, BlockRef::Arena(pointer), block);
+            job.deallocate(BlockRef::Arena(pointer), block);
         }
     }
 
@@ -514,7 +494,7 @@ impl Block {
             let outcome = &raw const (*self.header()).outcome;
             let start = match BlockRef::from_bits((*outcome).long_error) {
                 None => (&raw const (*outcome).error).cast::<u8>(),
-                Some(long) => self.cluster.address(self.job, long).cast_const(),
+                Some(long) => self.job.address(long).cast_const(),
             };
             std::slice::from_raw_parts(start, (*outcome).error_len as usize)
         }
@@ -523,6 +503,6 @@ impl Block {
 
 /// Unmaps what this process has mapped of a job, when it is about to give up its hold, and nothing in it looks at
 /// request, ring, description or error any more. Does not throw.
-pub fn unmap(job: JobId) {
+pub fn unmap(job: Job) {
     segment::unmap_all_of(job);
 }

@@ -9,6 +9,7 @@
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::cluster::trace;
 use crate::cluster::trace::Step;
 use crate::pg::error::Error;
@@ -20,20 +21,19 @@ use engine::pool::LaneKey;
 use engine::process_ref::Party;
 use engine::steps::Watchers;
 use engine::sync::Ordering;
-use engine::table::JobId;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 
 /// Frees the block of a reservation, if it has one. Only by the process that allocated it, which has it mapped.
-pub fn release_reserved(cluster: &'static Cluster, job: JobId) {
-    if cluster.slot(job).block.load(Ordering::Relaxed) != 0 {
-        Block::of(cluster, job).deallocate();
+pub fn release_reserved(job: Job) {
+    if job.slot().block.load(Ordering::Relaxed) != 0 {
+        Block::of(job).deallocate();
     }
 }
 
 /// A job is about to be seen as finished, and is still noted as the caller's to end. Returns whom to wake then. Does not
 /// throw, but may end the process.
-pub fn ending(cluster: &'static Cluster, job: JobId, end: End) -> Watchers {
-    let slot = cluster.slot(job);
+pub fn ending(job: Job, end: End) -> Watchers {
+    let slot = job.slot();
     slot.finished_at
         .store(timestamp().cast_unsigned(), Ordering::Relaxed);
     trace::step(job, Step::Ended(end));
@@ -44,17 +44,17 @@ pub fn ending(cluster: &'static Cluster, job: JobId, end: End) -> Watchers {
 }
 
 /// A job has finished. Wakes those who wait for that, or frees what the job owned. Does not throw.
-pub fn ended(cluster: &'static Cluster, job: JobId, watchers: Watchers, release_now: Release) {
+pub fn ended(job: Job, watchers: Watchers, release_now: Release) {
     let Watchers { leader, usage } = watchers;
-    cluster.pool().job_ended(usage);
+    job.cluster.pool().job_ended(usage);
     fault!("job-finished");
     note_end(job, leader, release_now);
-    let _ = finish_release(cluster);
+    let _ = finish_release();
 }
 
 /// A job has ended: wakes its leader, if that waits; the last one out notes that the job is to be released
 /// ([`note_release`]). Does not throw.
-pub fn note_end(job: JobId, leader: Option<Party>, release: Release) {
+pub fn note_end(job: Job, leader: Option<Party>, release: Release) {
     match release {
         Release::Held { watched: true } => {
             if let Some(leader) = leader {
@@ -69,7 +69,7 @@ pub fn note_end(job: JobId, leader: Option<Party>, release: Release) {
 /// A job that this process frees.
 #[derive(Clone, Copy)]
 struct Releasing {
-    job: JobId,
+    job: Job,
     /// It had been left behind.
     again: bool,
 }
@@ -79,21 +79,22 @@ static RELEASING: Local<Option<Releasing>> = Local::new(None);
 
 /// The job is this process's to release, with [`finish_release`], also if it exits before. Only by the one that was
 /// told `LastOut`.
-pub fn note_release(job: JobId) {
+pub fn note_release(job: Job) {
     RELEASING.set(Some(Releasing { job, again: false }));
 }
 
 /// Releases the job that is noted, if one is: frees what it owned, and its slot, or what an exit that was cut short has
 /// left of that. `false`: it was left behind, because its memory is out of reach. Does not throw.
-pub fn finish_release(cluster: &'static Cluster) -> bool {
+pub fn finish_release() -> bool {
     let Some(Releasing { job, again }) = RELEASING.get() else {
         return true;
     };
     fault!("release-begun");
-    cluster.pool().count_end(job);
+    let pool = job.cluster.pool();
+    pool.count_end(job.id);
     // 0: its memory is freed already.
-    let is_there = cluster.slot(job).block.load(Ordering::Relaxed) != 0;
-    let block = is_there.then(|| Block::reach(cluster, job)).flatten();
+    let is_there = job.slot().block.load(Ordering::Relaxed) != 0;
+    let block = is_there.then(|| Block::reach(job)).flatten();
     let is_out_of_reach = is_there && block.is_none();
     if let Some(block) = block {
         block.deallocate();
@@ -104,11 +105,11 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
     }
     RELEASING.set(None);
     if is_out_of_reach && again {
-        cluster.pool().leave_again(job);
+        pool.leave_again(job.id);
     } else if is_out_of_reach {
-        cluster.pool().leave_behind(job);
+        pool.leave_behind(job.id);
     } else {
-        cluster.pool().free(job);
+        pool.free(job.id);
     }
     !is_out_of_reach
 }
@@ -116,9 +117,10 @@ pub fn finish_release(cluster: &'static Cluster) -> bool {
 /// Releases what others have left behind, until one is out of reach here too.
 pub fn release_left_behind(cluster: &'static Cluster) {
     let mut goes_on = true;
-    while goes_on && let Some(job) = cluster.pool().take_left_behind() {
+    while goes_on && let Some(id) = cluster.pool().take_left_behind() {
+        let job = cluster.job(id);
         RELEASING.set(Some(Releasing { job, again: true }));
-        goes_on = finish_release(cluster);
+        goes_on = finish_release();
     }
 }
 
@@ -135,14 +137,18 @@ pub fn not_started() -> Error {
 /// The same, of a queued job.
 pub fn not_started_message() -> Vec<u8> {
     let error = not_started();
-    error_message::compose("08006", &error.message, Some(NOT_STARTED_DETAIL))
+    error_message::compose(
+        error_message::CONNECTION_FAILURE,
+        &error.message,
+        Some(NOT_STARTED_DETAIL),
+    )
 }
 
 /// What the error of a queued job says, which has no hint.
 const NOT_STARTED_DETAIL: &str = "It ended before it could take a job; the server log says why. If the library of the extension was replaced, reconnect.";
 
 /// A job that this process has taken to fail it, and has not yet.
-static FAILING: Local<Option<JobId>> = Local::new(None);
+static FAILING: Local<Option<Job>> = Local::new(None);
 
 /// Fails every queued job of a lane for which no process can be started, as long as nobody in it has connected. `key`: the
 /// lane that is meant. `pid`: the process that could not,
@@ -150,32 +156,33 @@ static FAILING: Local<Option<JobId>> = Local::new(None);
 pub fn fail_lane(cluster: &'static Cluster, lane: u32, key: LaneKey, pid: u32, error: &[u8]) {
     let next = || {
         FAILING.get().or_else(|| {
-            cluster
+            let taken = cluster
                 .pool()
-                .locked(|scheduler| scheduler.take_to_fail(lane, key, pid))
+                .locked(|scheduler| scheduler.take_to_fail(lane, key, pid));
+            taken.map(|id| cluster.job(id))
         })
     };
     while let Some(job) = next() {
         FAILING.set(Some(job));
         fault!("job-taken-to-fail");
-        fail_taken(cluster, job, error);
+        fail_taken(job, error);
     }
 }
 
-fn fail_taken(cluster: &'static Cluster, job: JobId, error: &[u8]) {
-    if let Some(block) = Block::reach(cluster, job) {
+fn fail_taken(job: Job, error: &[u8]) {
+    if let Some(block) = Block::reach(job) {
         block.note_error(error);
     }
-    let watchers = ending(cluster, job, End::Failed);
+    let watchers = ending(job, End::Failed);
     FAILING.set(None);
-    let release = cluster.slot(job).word.finish(job.generation, End::Failed);
-    ended(cluster, job, watchers, release);
+    let release = job.word().finish(job.id.generation, End::Failed);
+    ended(job, watchers, release);
 }
 
 /// At the exit of a session: a job that it has taken to fail it, and was kept from by what ended the process (a line in
 /// the log), is nobody else's. Does not throw.
-pub fn finish_failing(cluster: &'static Cluster) {
+pub fn finish_failing() {
     if let Some(job) = FAILING.get() {
-        fail_taken(cluster, job, &not_started_message());
+        fail_taken(job, &not_started_message());
     }
 }

@@ -6,12 +6,12 @@ use crate::pg::process::{absorb, now, sleep};
 use crate::pg::wait_event::WaitEvent;
 use crate::settings;
 use engine::sync::Ordering;
-use engine::wait::{Latch, Micros, Patience};
+use engine::wait::{AdaptiveSpin, Latch, Micros};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
 /// What this process has learned about its spins.
-static PATIENCE: Local<Patience> = Local::new(Patience::new());
+static SPIN: Local<AdaptiveSpin> = Local::new(AdaptiveSpin::new());
 
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
@@ -75,7 +75,7 @@ impl Latch for ProcessLatch<'_> {
         if processors < 2 || !self.may_spin {
             return 0;
         }
-        let limit = PATIENCE.with(|patience| patience.next(limit));
+        let limit = SPIN.with(|spin| spin.next(limit));
         if limit > 0 && self.reloaded.is_some() {
             let spinning = self.cluster.idle_spinning();
             if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
@@ -97,7 +97,7 @@ impl Latch for ProcessLatch<'_> {
     }
 
     fn spun(&self, found: bool) {
-        PATIENCE.with(|patience| patience.learn(found));
+        SPIN.with(|spin| spin.learn(found));
         if self.reloaded.is_some() {
             self.cluster.idle_spinning().fetch_sub(1, Ordering::Relaxed);
         }

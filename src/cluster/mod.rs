@@ -8,6 +8,7 @@
 //! | [`segment`] | dynamic segments that have one block each |
 //! | [`block`] | a job's block: request, outcome, result ring |
 //! | [`spill`] | the file of a result that nobody reads |
+//! | [`job`] | a job, as a process finds it there |
 //! | [`job_end`] | the end of a job: who is told, and who frees what it owned |
 //! | [`spawn`] | asking the postmaster for worker processes |
 //! | [`latch`] | the latch of this process as the engine waits on it |
@@ -16,6 +17,7 @@
 pub mod arena;
 pub mod attach;
 pub mod block;
+pub mod job;
 pub mod job_end;
 pub mod latch;
 pub mod layout;

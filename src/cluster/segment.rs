@@ -8,18 +8,18 @@
 //!
 //! A mapping is not the server's to undo at the end of a transaction: a job outlives that.
 
+use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim;
 use crate::pg::shim::guarded;
 use engine::memory;
-use engine::table::JobId;
 use std::num::NonZeroU32;
 use std::ptr::null_mut;
 
 #[derive(Clone, Copy)]
 struct Mapped {
-    job: JobId,
+    job: Job,
     handle: NonZeroU32,
     address: *mut u8,
 }
@@ -35,7 +35,7 @@ fn make_room() -> Result<(), Error> {
 }
 
 #[allow(clippy::disallowed_methods, reason = "`make_room` comes before")]
-fn note(job: JobId, handle: NonZeroU32, address: *mut u8) {
+fn note(job: Job, handle: NonZeroU32, address: *mut u8) {
     MAPPED.with(|mapped| {
         mapped.push(Mapped {
             job,
@@ -50,7 +50,7 @@ fn note(job: JobId, handle: NonZeroU32, address: *mut u8) {
 ///
 /// # Errors
 /// 53200 when this process has no memory.
-pub fn create(job: JobId, size: usize) -> Result<Option<NonZeroU32>, Error> {
+pub fn create(job: Job, size: usize) -> Result<Option<NonZeroU32>, Error> {
     make_room()?;
     let mut address = null_mut();
     let at = &raw mut address;
@@ -71,7 +71,7 @@ pub fn try_store(bytes: &[u8]) -> Option<NonZeroU32> {
 }
 
 /// Where a segment of a job that this process holds is. Maps it if need be, and throws if that cannot be.
-pub fn address(job: JobId, handle: NonZeroU32) -> *mut u8 {
+pub fn address(job: Job, handle: NonZeroU32) -> *mut u8 {
     let known = MAPPED.with(|mapped| {
         let known = mapped
             .iter()
@@ -92,12 +92,12 @@ pub fn address(job: JobId, handle: NonZeroU32) -> *mut u8 {
 
 /// Unmaps what this process has mapped of a job. Before it gives up its hold, when nothing looks there any more.
 /// Does not throw.
-pub fn unmap_all_of(job: JobId) {
+pub fn unmap_all_of(job: Job) {
     unmap_where(|mapped| mapped == job);
 }
 
 /// As [`unmap_all_of`], for all jobs of which `may` holds.
-pub fn unmap_where(may: impl Fn(JobId) -> bool) {
+pub fn unmap_where(may: impl Fn(Job) -> bool) {
     let next = || {
         MAPPED.with(|mapped| {
             let index = mapped.iter().position(|known| may(known.job))?;

@@ -24,6 +24,7 @@
 )]
 
 use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::cluster::job_end::{fail_lane, not_started_message};
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::WORKER_ENTRY;
@@ -34,8 +35,7 @@ use crate::pg::{exit, process, shim};
 use engine::pool::{
     LaneKey, Limits, OnItsWay, Placement, Registration, START_LIMIT, Scheduler, Staffing,
 };
-use engine::table::JobId;
-use engine::wait::{Latch, Micros, NoVigil, Vigil, wait_for};
+use engine::wait::{Condition, Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char, c_int};
 
@@ -246,17 +246,16 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
 /// `limits`: what its session allows.
 pub fn place(
     scheduler: &mut Scheduler<'_>,
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     key: LaneKey,
     hint: u32,
     limits: Limits,
     now: Micros,
 ) -> (Placement, u32, Option<Staffing>) {
-    let (placement, lane) = scheduler.place(job, key, hint, limits);
+    let (placement, lane) = scheduler.place(job.id, key, hint, limits);
     fault!("job-placed");
     let staffing = (placement == Placement::Queued)
-        .then(|| scheduler.staff(lane, cluster.worker_cap(), true, now));
+        .then(|| scheduler.staff(lane, job.cluster.worker_cap(), true, now));
     (placement, lane, staffing)
 }
 
@@ -354,9 +353,7 @@ pub fn settle_at_exit(cluster: &'static Cluster) {
     let _ = wait_for(
         &latch,
         deadline,
-        &mut NoVigil,
-        || {},
-        || (!settle_own(cluster)).then_some(()),
+        &mut condition(|| {}, || (!settle_own(cluster)).then_some(())),
     );
 }
 
@@ -369,20 +366,40 @@ const GIVE_ON_FIRST: Micros = 1_000;
 /// How often it looks when it exits for another reason.
 const GIVE_ON_TRIES_AT_EXIT: u32 = 4;
 
-/// Tries again to start what is needed.
-struct TryAgain {
+/// Waits until the next process of a place has come, and tries again to start what is needed.
+struct Successor {
     cluster: &'static Cluster,
+    place: Place,
     lane: u32,
     due: Micros,
     interval: Micros,
+    looks: u32,
 }
 
-impl Vigil for TryAgain {
-    fn due(&self) -> Option<Micros> {
+impl Condition for Successor {
+    type Found = ();
+
+    fn arm(&mut self) {}
+
+    fn look(&mut self) -> Option<()> {
+        if settle_own(self.cluster) {
+            return None;
+        }
+        let Place { worker, generation } = self.place;
+        let pool = self.cluster.pool();
+        let has_come = || pool.worker(worker).word.load().generation() == generation;
+        // A server that shuts down starts no process, and is not to wait for one that tries.
+        self.looks += 1;
+        let is_over = exit::in_progress() && self.looks > GIVE_ON_TRIES_AT_EXIT;
+        let looked_after = || pool.locked(|scheduler| scheduler.pass_on());
+        (has_come() || is_over || looked_after()).then_some(())
+    }
+
+    fn next_check(&mut self) -> Option<Micros> {
         Some(self.due)
     }
 
-    fn look(&mut self, now: Micros) {
+    fn check(&mut self, now: Micros) {
         self.interval *= 2;
         self.due = now + self.interval;
         let _ = staff(self.cluster, self.lane, None);
@@ -404,28 +421,13 @@ pub fn give_on(cluster: &'static Cluster, place: Place) {
     }
     let latch = ProcessLatch::without_spin(cluster);
     let now = latch.now();
-    let mut again = TryAgain {
+    let mut successor = Successor {
         cluster,
+        place,
         lane,
         due: now + GIVE_ON_FIRST,
         interval: GIVE_ON_FIRST,
+        looks: 0,
     };
-    let mut tries = 0;
-    let _ = wait_for(
-        &latch,
-        Some(now + GIVE_ON_LIMIT),
-        &mut again,
-        || {},
-        || {
-            if settle_own(cluster) {
-                return None;
-            }
-            let has_come = || cluster.pool().worker(worker).word.load().generation() == generation;
-            // A server that shuts down starts no process, and is not to wait for one that tries.
-            tries += 1;
-            let is_over = exit::in_progress() && tries > GIVE_ON_TRIES_AT_EXIT;
-            let looked_after = || cluster.pool().locked(|scheduler| scheduler.pass_on());
-            (has_come() || is_over || looked_after()).then_some(())
-        },
-    );
+    let _ = wait_for(&latch, Some(now + GIVE_ON_LIMIT), &mut successor);
 }

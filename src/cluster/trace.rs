@@ -10,9 +10,9 @@
 //! line that tells of a step is written while what comes after that step is noted for the exit callbacks, or when
 //! nothing does.
 
+use crate::cluster::job::Job;
 use crate::pg::shim;
 use engine::job::End;
-use engine::table::JobId;
 use std::ffi::CStr;
 
 /// What has become of a job.
@@ -70,14 +70,14 @@ impl Step {
 }
 
 /// Writes the line. Not under the pool lock.
-pub fn step(job: JobId, step: Step) {
+pub fn step(job: Job, step: Step) {
     let (detail, words, pid) = step.line();
     // SAFETY: never throws; the words are zero-terminated.
     unsafe {
         shim::pgb_trace(
             detail,
-            job.index,
-            job.generation.get(),
+            job.id.index,
+            job.id.generation.get(),
             words.as_ptr(),
             pid.cast_signed(),
         );

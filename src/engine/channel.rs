@@ -50,8 +50,7 @@ use crate::memory;
 use crate::process_ref::Party;
 use crate::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
 use crate::sync::{AtomicU64, Ordering, fence};
-use crate::wait::{Latch, Micros, Vigil, wait_for};
-use std::cell::{Cell, RefCell};
+use crate::wait::{Condition, Latch, Micros, wait_for};
 
 /// What both sides share, in the job's arena block. The ring's buffer follows elsewhere.
 #[repr(C, align(64))]
@@ -133,50 +132,115 @@ enum Waited {
     Unwanted,
 }
 
-/// Looks at growing intervals whether the reader that the worker waits for is held up.
-struct ReaderVigil<'a, S> {
-    io: &'a S,
-    shared: &'a Shared,
-    /// How far the reader was when it was found so.
-    held_up: &'a Cell<Option<(u64, u64)>>,
+/// When the worker checks whether the reader that it waits for is held up: at growing intervals.
+struct PeriodicCheck {
     interval: Micros,
     due: Option<Micros>,
 }
 
-impl<'a, S: Surroundings> ReaderVigil<'a, S> {
-    fn new(io: &'a S, shared: &'a Shared, held_up: &'a Cell<Option<(u64, u64)>>) -> Self {
+impl PeriodicCheck {
+    fn new(io: &impl Surroundings) -> Self {
         let interval = io.patience();
         Self {
-            io,
-            shared,
-            held_up,
             interval: interval.unwrap_or(0),
             due: interval.map(|interval| io.latch().now().saturating_add(interval)),
         }
     }
-}
 
-impl<S: Surroundings> Vigil for ReaderVigil<'_, S> {
-    fn due(&self) -> Option<Micros> {
-        self.due
-    }
-
-    fn look(&mut self, now: Micros) {
+    /// That moment has come.
+    fn check<B: Buffer>(
+        &mut self,
+        outlet: &mut Outlet<'_, B>,
+        io: &impl Surroundings,
+        now: Micros,
+    ) {
         self.interval = self.interval.saturating_mul(2);
         self.due = Some(now.saturating_add(self.interval));
-        let reader = Party::from_bits(self.shared.present.load(Ordering::Relaxed));
-        if reader.is_some_and(|reader| self.io.is_held_up(reader)) {
-            self.held_up.set(Some(self.shared.progress()));
+        let reader = Party::from_bits(outlet.shared.present.load(Ordering::Relaxed));
+        if reader.is_some_and(|reader| io.is_held_up(reader)) {
+            outlet.held_up = Some(outlet.shared.progress());
             // The wait loop looks at it when it is awake again.
-            self.io.ring(self.io.own());
+            io.ring(io.own());
         }
+    }
+}
+
+/// Waits for room in the ring.
+struct Room<'a, 'b, B, S> {
+    outlet: &'a mut Outlet<'b, B>,
+    io: &'a S,
+    len: usize,
+    /// A reader between two rows is not present; it has the time of the spin to make room.
+    armed: bool,
+    periodic: PeriodicCheck,
+}
+
+impl<B: Buffer, S: Surroundings> Condition for Room<'_, '_, B, S> {
+    type Found = Waited;
+
+    fn arm(&mut self) {
+        self.armed = true;
+        self.outlet.ring.arm(self.io.own());
+        let woken = self.outlet.flush();
+        woken.into_iter().for_each(|reader| self.io.ring(reader));
+    }
+
+    fn look(&mut self) -> Option<Waited> {
+        if self.outlet.shared.ring.is_discarded() || self.io.is_unwanted() {
+            return Some(Waited::Unwanted);
+        }
+        if self.outlet.ring.has_room(self.len) {
+            return Some(Waited::Room);
+        }
+        (self.armed && !self.outlet.present()).then_some(Waited::Absent)
+    }
+
+    fn next_check(&mut self) -> Option<Micros> {
+        self.periodic.due
+    }
+
+    fn check(&mut self, now: Micros) {
+        self.periodic.check(self.outlet, self.io, now);
+    }
+}
+
+/// Waits until the reader has taken everything out of the file; `false`: it is not going to.
+struct CaughtUp<'a, 'b, B, S> {
+    outlet: &'a mut Outlet<'b, B>,
+    io: &'a S,
+    periodic: PeriodicCheck,
+}
+
+impl<B: Buffer, S: Surroundings> Condition for CaughtUp<'_, '_, B, S> {
+    type Found = bool;
+
+    fn arm(&mut self) {
+        self.outlet.ring.arm(self.io.own());
+    }
+
+    fn look(&mut self) -> Option<bool> {
+        if self.outlet.has_caught_up() {
+            return Some(true);
+        }
+        let given_up = !self.outlet.present()
+            || self.outlet.shared.ring.is_discarded()
+            || self.io.is_unwanted();
+        given_up.then_some(false)
+    }
+
+    fn next_check(&mut self) -> Option<Micros> {
+        self.periodic.due
+    }
+
+    fn check(&mut self, now: Micros) {
+        self.periodic.check(self.outlet, self.io, now);
     }
 }
 
 /// The worker's end.
 pub struct Outlet<'a, B> {
     shared: &'a Shared,
-    ring: RefCell<Writer<'a, B>>,
+    ring: Writer<'a, B>,
     mode: Mode,
     /// Same as `shared.written`, which only this side writes.
     written: u64,
@@ -188,7 +252,7 @@ pub struct Outlet<'a, B> {
     torn: bool,
     woken_at: Micros,
     /// How far the reader was when it was found held up; until it goes on it is not taken for present.
-    held_up: Cell<Option<(u64, u64)>>,
+    held_up: Option<(u64, u64)>,
 }
 
 impl<'a, B: Buffer> Outlet<'a, B> {
@@ -196,14 +260,14 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     pub fn new(shared: &'a Shared, buffer: B) -> Self {
         Self {
             shared,
-            ring: RefCell::new(Writer::new(&shared.ring, buffer)),
+            ring: Writer::new(&shared.ring, buffer),
             mode: Mode::Ring,
             written: shared.written.load(Ordering::Relaxed),
             base: shared.base.load(Ordering::Relaxed),
             buffer: Vec::new(),
             torn: false,
             woken_at: 0,
-            held_up: Cell::new(None),
+            held_up: None,
         }
     }
 
@@ -212,14 +276,18 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         self.shared.present()
             && self
                 .held_up
-                .get()
                 .is_none_or(|then| then != self.shared.progress())
+    }
+
+    /// Whether the reader has taken all that is for the file.
+    fn has_caught_up(&self) -> bool {
+        self.shared.taken.load(Ordering::Acquire) == self.written
     }
 
     /// Bytes of payload that one chunk carries at most.
     #[must_use]
     pub fn chunk_limit(&self) -> usize {
-        self.ring.borrow().chunk_limit()
+        self.ring.chunk_limit()
     }
 
     /// Bytes of payload in a chunk at most, for the ring as for the file.
@@ -238,7 +306,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         if self.torn || self.mode == Mode::File || self.shared.ring.is_discarded() {
             return None;
         }
-        let ring = self.ring.get_mut();
+        let ring = &mut self.ring;
         if payload.len() > ring.chunk_limit() {
             return None;
         }
@@ -248,7 +316,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
 
     /// Publishes what was written for a reader that sleeps and was not woken for so long ([`PROMPT`]).
     fn prompt(&mut self, now: impl FnOnce() -> Micros) -> Wake {
-        let ring = self.ring.get_mut();
+        let ring = &mut self.ring;
         if !ring.is_awaited() {
             return None;
         }
@@ -269,7 +337,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             return None;
         }
         if self.mode == Mode::Ring {
-            let ring = self.ring.get_mut();
+            let ring = &mut self.ring;
             ring.try_write(kind, payload, false).ok()?;
             return Some(ring.flush());
         }
@@ -322,7 +390,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
                 }
                 return true;
             }
-            let written = self.ring.get_mut().try_write(kind, payload, more);
+            let written = self.ring.try_write(kind, payload, more);
             match written {
                 Ok(wake) => {
                     self.torn = more;
@@ -347,7 +415,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     /// What is in the ring can be read.
     #[must_use]
     pub fn flush(&mut self) -> Wake {
-        self.ring.get_mut().flush()
+        self.ring.flush()
     }
 
     /// The job has ended, well or not. What was sent and is still here (rows before an error, notices of the
@@ -379,7 +447,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     fn add_last(&mut self, kind: Kind, payload: &[u8]) -> bool {
         let limit = self.piece_limit();
         if self.mode == Mode::Ring {
-            let ring = self.ring.get_mut();
+            let ring = &mut self.ring;
             if payload.len() <= limit && ring.try_write(kind, payload, false).is_ok() {
                 return true;
             }
@@ -407,61 +475,37 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     }
 
     fn wait_for_room(&mut self, io: &impl Surroundings, len: usize) -> Waited {
-        // A reader between two rows is not present; it has the time of the spin to make room.
-        let armed = Cell::new(false);
-        let waited = wait_for(
-            io.latch(),
-            None,
-            &mut ReaderVigil::new(io, self.shared, &self.held_up),
-            || {
-                armed.set(true);
-                let mut ring = self.ring.borrow_mut();
-                ring.arm(io.own());
-                ring.flush().into_iter().for_each(|reader| io.ring(reader));
-            },
-            || {
-                if self.shared.ring.is_discarded() || io.is_unwanted() {
-                    return Some(Waited::Unwanted);
-                }
-                if self.ring.borrow_mut().has_room(len) {
-                    return Some(Waited::Room);
-                }
-                (armed.get() && !self.present()).then_some(Waited::Absent)
-            },
-        );
-        self.ring.get_mut().disarm();
+        let mut room = Room {
+            io,
+            len,
+            armed: false,
+            periodic: PeriodicCheck::new(io),
+            outlet: self,
+        };
+        let waited = wait_for(io.latch(), None, &mut room);
+        self.ring.disarm();
         waited.expect("there is no deadline")
     }
 
     /// Goes back to the ring if the reader has taken all that is for the file, and has made room; brings the file up to date for
     /// one that is present, and waits until it has. `false`: it has not, and is not present.
     fn settle(&mut self, io: &mut impl Surroundings) -> bool {
-        let caught_up = |written: u64| self.shared.taken.load(Ordering::Acquire) == written;
         if !self.present() {
             let limit = self.chunk_limit();
             let caught_up = mutant!("channel-forgets-what-is-not-taken")
-                || self.buffer.is_empty() && caught_up(self.written);
-            if !caught_up || !self.ring.get_mut().has_room(limit) {
+                || self.buffer.is_empty() && self.has_caught_up();
+            if !caught_up || !self.ring.has_room(limit) {
                 return false;
             }
         } else {
             self.write_out(io);
-            let written = self.written;
-            let settled = wait_for(
-                io.latch(),
-                None,
-                &mut ReaderVigil::new(&*io, self.shared, &self.held_up),
-                || self.ring.borrow_mut().arm(io.own()),
-                || {
-                    if caught_up(written) {
-                        return Some(true);
-                    }
-                    let given_up =
-                        !self.present() || self.shared.ring.is_discarded() || io.is_unwanted();
-                    given_up.then_some(false)
-                },
-            );
-            self.ring.get_mut().disarm();
+            let mut caught_up = CaughtUp {
+                io: &*io,
+                periodic: PeriodicCheck::new(io),
+                outlet: self,
+            };
+            let settled = wait_for(io.latch(), None, &mut caught_up);
+            self.ring.disarm();
             if settled != Some(true) {
                 return false;
             }
@@ -514,7 +558,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
             self.written,
             weakened!("channel-written-relaxed", Ordering::Release),
         );
-        self.ring.get_mut().reader_now()
+        self.ring.reader_now()
     }
 }
 

@@ -10,10 +10,22 @@
     reason = "what is put together here is short, or cut to a limit of the caller's"
 )]
 
+/// Field type of the SQLSTATE.
+pub const SQLSTATE: u8 = b'C';
 /// Field type of the primary message.
 pub const PRIMARY: u8 = b'M';
 /// Field type of the severity, not translated.
 const SEVERITY: u8 = b'V';
+
+/// An SQLSTATE.
+pub type Sqlstate = [u8; 5];
+
+/// `connection_failure`.
+pub const CONNECTION_FAILURE: Sqlstate = *b"08006";
+/// `query_canceled`.
+pub const QUERY_CANCELED: Sqlstate = *b"57014";
+/// `admin_shutdown`.
+pub const ADMIN_SHUTDOWN: Sqlstate = *b"57P01";
 
 /// Fields that may be of any length; all others are short.
 const LONG: &[u8] = b"MDHWq";
@@ -77,19 +89,19 @@ pub fn fit(body: &[u8], limit: usize, clip: impl Fn(&[u8], usize) -> usize) -> V
 
 /// A message made here: severity ERROR.
 #[must_use]
-pub fn compose(sqlstate: &str, primary: &str, detail: Option<&str>) -> Vec<u8> {
+pub fn compose(sqlstate: Sqlstate, primary: &str, detail: Option<&str>) -> Vec<u8> {
     let mut out = Vec::new();
     let parts = [
-        (b'S', Some("ERROR")),
-        (SEVERITY, Some("ERROR")),
-        (b'C', Some(sqlstate)),
-        (PRIMARY, Some(primary)),
-        (b'D', detail),
+        (b'S', Some(&b"ERROR"[..])),
+        (SEVERITY, Some(b"ERROR")),
+        (SQLSTATE, Some(&sqlstate)),
+        (PRIMARY, Some(primary.as_bytes())),
+        (b'D', detail.map(str::as_bytes)),
     ];
     for (kind, text) in parts {
         if let Some(text) = text {
             out.push(kind);
-            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(text);
             out.push(0);
         }
     }
@@ -99,8 +111,26 @@ pub fn compose(sqlstate: &str, primary: &str, detail: Option<&str>) -> Vec<u8> {
 
 /// The SQLSTATE of a message.
 #[must_use]
-pub fn sqlstate(body: &[u8]) -> Option<&[u8]> {
-    field(body, b'C')
+pub fn sqlstate(body: &[u8]) -> Option<Sqlstate> {
+    field(body, SQLSTATE)?.try_into().ok()
+}
+
+/// The error of a job whose process has ended without another.
+#[must_use]
+#[allow(clippy::disallowed_macros, reason = "a number")]
+pub fn lost_connection(pid: i32) -> Vec<u8> {
+    let primary = format!("lost connection to worker process with PID {pid}");
+    compose(CONNECTION_FAILURE, &primary, None)
+}
+
+/// The error of a job that was canceled before it began.
+#[must_use]
+pub fn canceled_before_it_began() -> Vec<u8> {
+    compose(
+        QUERY_CANCELED,
+        "canceling statement due to user request",
+        Some("The job was canceled before it began."),
+    )
 }
 
 #[cfg(all(test, not(loom)))]
@@ -114,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_composed_message_has_its_fields() {
-        let body = compose("08006", "lost", Some("why"));
-        assert_eq!(sqlstate(&body), Some(&b"08006"[..]));
+        let body = compose(CONNECTION_FAILURE, "lost", Some("why"));
+        assert_eq!(sqlstate(&body), Some(CONNECTION_FAILURE));
         assert_eq!(field(&body, PRIMARY), Some(&b"lost"[..]));
         assert_eq!(field(&body, b'D'), Some(&b"why"[..]));
         assert_eq!(field(&body, b'H'), None);
@@ -124,10 +154,10 @@ mod tests {
 
     #[test]
     fn the_short_fields_survive_a_cut() {
-        let body = compose("22012", &"x".repeat(5000), Some(&"y".repeat(5000)));
+        let body = compose(*b"22012", &"x".repeat(5000), Some(&"y".repeat(5000)));
         let cut = fit(&body, 1000, clip);
         assert!(cut.len() <= 1000 && cut.len() > 900);
-        assert_eq!(sqlstate(&cut), Some(&b"22012"[..]));
+        assert_eq!(sqlstate(&cut), Some(*b"22012"));
         assert!(field(&cut, PRIMARY).unwrap().len() > 400);
         assert!(field(&cut, b'D').unwrap().len() > 400);
     }

@@ -21,9 +21,9 @@
 //! # Time
 //!
 //! A sleep ends by itself only at a moment that somebody asked for: the caller's deadline, or the next
-//! moment that the [`Vigil`] names (the self-deadlock check, the liveness net). Before the first sleep
-//! the waiter may spin on the word for [`Latch::spin_limit`]; that never replaces the latch. [`Patience`]
-//! tells how long a spin is worth it.
+//! moment at which the [`Condition`] asks for a periodic check (the deadlock check, the liveness net). Before
+//! the first sleep the waiter may spin on the word for [`Latch::spin_limit`]; that never replaces the latch.
+//! [`AdaptiveSpin`] tells how long a spin is worth it.
 //!
 //! [`linger`] is such a spin with nothing after it: for something that will happen within microseconds, or
 //! else need not be waited for.
@@ -80,24 +80,51 @@ pub trait Latch {
     fn sleep(&self, until: Option<Micros>);
 }
 
-/// What has to be looked at from time to time during a wait, other than its word.
-pub trait Vigil {
-    /// When the next look is due. Asked before every sleep.
-    fn due(&self) -> Option<Micros>;
+/// What a wait is for, and what is checked meanwhile.
+pub trait Condition {
+    /// What the wait ends with.
+    type Found;
 
-    /// That moment has come. May unwind.
-    fn look(&mut self, now: Micros);
-}
+    /// Says in shared memory that the waiter is about to sleep. Called before each look that may be followed by a
+    /// sleep.
+    fn arm(&mut self);
 
-/// Nothing else to look at.
-pub struct NoVigil;
+    /// Looks whether the wait is over. May unwind.
+    fn look(&mut self) -> Option<Self::Found>;
 
-impl Vigil for NoVigil {
-    fn due(&self) -> Option<Micros> {
+    /// When the next periodic check is due; `None`: there is none. Asked before every sleep.
+    fn next_check(&mut self) -> Option<Micros> {
         None
     }
 
-    fn look(&mut self, _now: Micros) {}
+    /// Checks: that moment has come. May unwind.
+    fn check(&mut self, _now: Micros) {}
+}
+
+/// A condition without a periodic check.
+struct Unchecked<A, L> {
+    arm: A,
+    look: L,
+}
+
+impl<T, A: FnMut(), L: FnMut() -> Option<T>> Condition for Unchecked<A, L> {
+    type Found = T;
+
+    fn arm(&mut self) {
+        (self.arm)();
+    }
+
+    fn look(&mut self) -> Option<T> {
+        (self.look)()
+    }
+}
+
+/// A condition without a periodic check: what arms it, and what looks.
+pub fn condition<T>(
+    arm: impl FnMut(),
+    look: impl FnMut() -> Option<T>,
+) -> impl Condition<Found = T> {
+    Unchecked { arm, look }
 }
 
 /// What a process has learned about its spins.
@@ -108,14 +135,14 @@ impl Vigil for NoVigil {
 /// `LESSONS` of them there is none, and one wait in `TRIAL` finds out whether
 /// that has changed. A spin that finds what it looks for restores them all.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Patience {
+pub struct AdaptiveSpin {
     /// Spins in vain since one found something; no further than `LESSONS`.
     in_vain: u32,
     /// Waits without a spin since then.
     skipped: u32,
 }
 
-impl Patience {
+impl AdaptiveSpin {
     /// So many spins in vain, one after the other, and there is none.
     const LESSONS: u32 = 4;
 
@@ -153,37 +180,35 @@ impl Patience {
 /// How many looks at the word there are between two looks at the clock while spinning.
 const SPINS_PER_CLOCK: u32 = 16;
 
-/// Waits until `look` finds what it looks for; `None` when `deadline` came first (the word is looked at
-/// once more after it). `arm` is called before each look that may be followed by a sleep.
-pub fn wait_for<T>(
+/// Waits until the condition finds what it looks for; `None` when `deadline` came first (it looks once more after
+/// that).
+pub fn wait_for<C: Condition>(
     latch: &impl Latch,
     deadline: Option<Micros>,
-    vigil: &mut impl Vigil,
-    mut arm: impl FnMut(),
-    mut look: impl FnMut() -> Option<T>,
-) -> Option<T> {
-    if let Some(found) = look() {
+    condition: &mut C,
+) -> Option<C::Found> {
+    if let Some(found) = condition.look() {
         return Some(found);
     }
-    if let Some(found) = spin(latch, deadline, &mut look) {
+    if let Some(found) = spin(latch, deadline, || condition.look()) {
         return Some(found);
     }
     loop {
-        arm();
+        condition.arm();
         if !mutant!("wait-without-second-look")
-            && let Some(found) = look()
+            && let Some(found) = condition.look()
         {
             return Some(found);
         }
         let mut now = latch.now();
-        if vigil.due().is_some_and(|due| due <= now) {
-            vigil.look(now);
+        if condition.next_check().is_some_and(|due| due <= now) {
+            condition.check(now);
             now = latch.now();
         }
         if deadline.is_some_and(|deadline| deadline <= now) {
             return None;
         }
-        let until = match (deadline, vigil.due()) {
+        let until = match (deadline, condition.next_check()) {
             (Some(deadline), Some(due)) => Some(deadline.min(due)),
             (one, other) => one.or(other),
         };
@@ -194,7 +219,7 @@ pub fn wait_for<T>(
 fn spin<T>(
     latch: &impl Latch,
     deadline: Option<Micros>,
-    look: &mut impl FnMut() -> Option<T>,
+    look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
     let limit = latch.spin_limit();
     if limit == 0 {
@@ -209,21 +234,17 @@ fn spin<T>(
 
 /// Looks until `look` finds what it looks for, for `limit` at most; never sleeps. `None` at once when no
 /// processor is to spare.
-pub fn linger<T>(
-    latch: &impl Latch,
-    limit: Micros,
-    mut look: impl FnMut() -> Option<T>,
-) -> Option<T> {
+pub fn linger<T>(latch: &impl Latch, limit: Micros, look: impl FnMut() -> Option<T>) -> Option<T> {
     if !latch.may_linger() {
         return None;
     }
-    spin_until(latch, latch.now() + limit, &mut look)
+    spin_until(latch, latch.now() + limit, look)
 }
 
 fn spin_until<T>(
     latch: &impl Latch,
     end: Micros,
-    look: &mut impl FnMut() -> Option<T>,
+    mut look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
     while latch.now() < end && !latch.interrupted() {
         latch.pace();
@@ -267,20 +288,20 @@ mod tests {
 
     #[test]
     fn spins_in_vain_become_shorter_and_then_rare() {
-        let mut patience = Patience::new();
+        let mut spin = AdaptiveSpin::new();
         let mut limits = Vec::new();
         for _ in 0..68 {
-            let limit = patience.next(100);
+            let limit = spin.next(100);
             limits.push(limit);
             if limit > 0 {
-                patience.learn(false);
+                spin.learn(false);
             }
         }
         assert_eq!(limits[..5], [100, 50, 25, 12, 0]);
         let trials: Vec<_> = (4..68).filter(|&wait| limits[wait] > 0).collect();
         assert_eq!((trials.len(), limits[trials[0]]), (2, 100));
-        patience.learn(true);
-        assert_eq!(patience.next(100), 100);
+        spin.learn(true);
+        assert_eq!(spin.next(100), 100);
     }
 
     #[test]
@@ -297,7 +318,7 @@ mod tests {
     fn what_is_there_already_needs_no_sleep() {
         let clock = Clock::default();
         assert_eq!(
-            wait_for(&clock, Some(0), &mut NoVigil, || {}, || Some(1)),
+            wait_for(&clock, Some(0), &mut condition(|| {}, || Some(1))),
             Some(1)
         );
         assert_eq!(clock.sleeps.get(), 0);
@@ -306,7 +327,7 @@ mod tests {
     #[test]
     fn a_deadline_ends_the_wait_and_is_slept_to_once() {
         let clock = Clock::default();
-        let found: Option<()> = wait_for(&clock, Some(500), &mut NoVigil, || {}, || None);
+        let found: Option<()> = wait_for(&clock, Some(500), &mut condition(|| {}, || None));
         assert_eq!(found, None);
         assert_eq!((clock.now.get(), clock.sleeps.get()), (500, 1));
     }
@@ -315,35 +336,35 @@ mod tests {
     fn a_deadline_in_the_past_still_looks() {
         let clock = Clock::default();
         clock.now.set(10);
-        let looks = Cell::new(0);
-        let found: Option<()> = wait_for(
-            &clock,
-            Some(5),
-            &mut NoVigil,
-            || {},
-            || {
-                looks.set(looks.get() + 1);
-                None
-            },
-        );
-        assert_eq!((found, looks.get(), clock.sleeps.get()), (None, 2, 0));
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            None
+        };
+        let found: Option<()> = wait_for(&clock, Some(5), &mut condition(|| {}, look));
+        assert_eq!((found, looks, clock.sleeps.get()), (None, 2, 0));
     }
 
     #[test]
-    fn the_vigil_is_kept_at_its_moments() {
+    fn periodic_checks_come_at_their_moments() {
         struct Doubling(Micros, u32);
-        impl Vigil for Doubling {
-            fn due(&self) -> Option<Micros> {
+        impl Condition for Doubling {
+            type Found = ();
+            fn arm(&mut self) {}
+            fn look(&mut self) -> Option<()> {
+                None
+            }
+            fn next_check(&mut self) -> Option<Micros> {
                 Some(self.0)
             }
-            fn look(&mut self, _now: Micros) {
+            fn check(&mut self, _now: Micros) {
                 self.0 *= 2;
                 self.1 += 1;
             }
         }
         let clock = Clock::default();
-        let mut vigil = Doubling(1, 0);
-        let found: Option<()> = wait_for(&clock, Some(100), &mut vigil, || {}, || None);
-        assert_eq!((found, vigil.1), (None, 7));
+        let mut doubling = Doubling(1, 0);
+        let found = wait_for(&clock, Some(100), &mut doubling);
+        assert_eq!((found, doubling.1), (None, 7));
     }
 }

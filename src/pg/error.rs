@@ -9,6 +9,7 @@
 use crate::pg::memory::Bytes;
 use crate::pg::shim;
 use arrayvec::ArrayVec;
+use engine::error_message::{QUERY_CANCELED, Sqlstate};
 use engine::memory::OutOfMemory;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
@@ -115,12 +116,9 @@ impl Error {
 }
 
 /// An SQLSTATE as five characters, unpacked as elog.h packs it: six bits each, from the lowest.
-fn sqlstate(code: i32) -> [u8; 5] {
+fn sqlstate(code: i32) -> Sqlstate {
     std::array::from_fn(|at| ((code >> (6 * at)) & 0x3f) as u8 + b'0')
 }
-
-/// `query_canceled`.
-const CANCELED: [u8; 5] = *b"57014";
 
 /// Bytes of a message that are searched for the words of a cancel.
 const MESSAGE_LIMIT: usize = 1024;
@@ -183,7 +181,7 @@ pub fn forget() {
 
 impl Caught {
     /// SQLSTATE and primary message; `None`: it is no error.
-    pub fn summary(&self) -> Option<([u8; 5], &[u8])> {
+    pub fn summary(&self) -> Option<(Sqlstate, &[u8])> {
         match self {
             Self::Noted(noted) if noted.message.is_null() => {
                 Some((sqlstate(noted.sqlerrcode), &[][..]))
@@ -200,7 +198,7 @@ impl Caught {
     /// Whether it is a cancel, or the end of the time, of this session's statement, rather than an error of users' code
     /// or of a job with the same code.
     pub fn cancels_statement(&self) -> bool {
-        let Some((CANCELED, message)) = self.summary() else {
+        let Some((QUERY_CANCELED, message)) = self.summary() else {
             return false;
         };
         let mut text = ArrayVec::<u8, MESSAGE_LIMIT>::new();

@@ -60,7 +60,7 @@ mod armed {
     use crate::pg::{exit, library, process, shim};
     use engine::process_ref::Party;
     use engine::sync::{AtomicU32, AtomicU64, Ordering};
-    use engine::wait::{Latch, Micros, NoVigil, wait_for};
+    use engine::wait::{Latch, Micros, condition, wait_for};
     use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_SYSTEM_ERROR;
     use pgrx::pg_sys::panic::ErrorReport;
     use pgrx::{PgLogLevel, pg_guard, pg_sys};
@@ -204,7 +204,7 @@ mod armed {
         unsafe { pg_sys::InterruptHoldoffCount += uninterruptible };
         entry.state.store(STALLED, Ordering::Release);
         let look = || (entry.state.load(Ordering::Acquire) != STALLED).then_some(());
-        let _ = wait_for(&Asleep, None, &mut NoVigil, || {}, look);
+        let _ = wait_for(&Asleep, None, &mut condition(|| {}, look));
         // SAFETY: as above.
         unsafe { pg_sys::InterruptHoldoffCount -= uninterruptible };
     }

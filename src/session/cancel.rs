@@ -1,6 +1,6 @@
 //! Cancel and detach.
 
-use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::job::Job;
 use crate::cluster::trace::Step;
 use crate::cluster::{job_end, trace};
 use crate::pg::error::{Error, Failure};
@@ -12,8 +12,6 @@ use crate::session::wait::until;
 use engine::job::{Demand, End, Phase};
 use engine::memory;
 use engine::pool::Canceling;
-use engine::sync::Ordering;
-use engine::table::JobId;
 use engine::wait::grace;
 use pgrx::warning;
 
@@ -21,10 +19,11 @@ use pgrx::warning;
 ///
 /// The signal is sent under the pool lock, under which a worker that exits takes itself off the table
 /// first: so it never reaches a recycled pid.
-pub fn request(cluster: &'static Cluster, job: JobId, demand: Demand) -> Canceling {
-    let slot = cluster.slot(job);
+pub fn request(job: Job, demand: Demand) -> Canceling {
+    let slot = job.slot();
     let usage = slot.usage();
-    let canceling = cluster.pool().cancel(job, demand, |worker| {
+    let pool = job.cluster.pool();
+    let canceling = pool.cancel(job.id, demand, |worker| {
         fault!("cancel-flagged");
         // One that has not begun never will, and its process has no ears for it while it connects, which a lock may
         // hold up: it goes, as any process that is told to. If it is beyond that it has no other job, which
@@ -39,8 +38,8 @@ pub fn request(cluster: &'static Cluster, job: JobId, demand: Demand) -> Canceli
         unsafe { libc_kill(worker.pid().cast_signed(), signal) };
     });
     if let Canceling::Finished(release) = canceling {
-        cluster.pool().job_ended(usage);
-        job_end::note_end(job, cluster.slot(job).leader(), release);
+        pool.job_ended(usage);
+        job_end::note_end(job, job.slot().leader(), release);
     }
     trace::step(
         job,
@@ -51,7 +50,7 @@ pub fn request(cluster: &'static Cluster, job: JobId, demand: Demand) -> Canceli
             Canceling::TooLate => Step::TooLate,
         },
     );
-    let _ = job_end::finish_release(cluster);
+    let _ = job_end::finish_release();
     canceling
 }
 
@@ -68,23 +67,23 @@ const SIGTERM: i32 = 15;
 
 /// Waits for canceled jobs to end, `grace_ms` at most; then asks the workers of those that have not to exit,
 /// waits as long again at most, and warns of each that runs even then.
-pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
-    let await_end = |jobs: &[JobId]| {
+pub fn escalate(jobs: &[Job], grace_ms: i32) {
+    let await_end = |jobs: &[Job]| {
         let deadline = until::deadline(grace_ms);
-        let still_runs = |job: &JobId| until::first_finished(cluster, &[*job], deadline).is_none();
+        let still_runs = |job: &Job| until::first_finished([*job].into_iter(), deadline).is_none();
         let remaining = memory::try_collect(jobs.iter().copied().filter(still_runs))
             .unwrap_or_else(|_| Error::out_of_memory().raise());
         for job in jobs {
-            jobs::notice(cluster, *job);
+            jobs::notice(*job);
         }
         remaining
     };
     let remaining = await_end(jobs);
     for job in &remaining {
-        let _ = request(cluster, *job, Demand::Terminate);
+        let _ = request(*job, Demand::Terminate);
     }
     for job in await_end(&remaining) {
-        let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
+        let pid = job.pid();
         warning!("background job with PID {pid} still runs after it was asked to terminate");
     }
 }
@@ -95,13 +94,12 @@ pub fn escalate(cluster: &'static Cluster, jobs: &[JobId], grace_ms: i32) {
 /// # Errors
 /// As [`jobs::find`].
 pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
-    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
-    let job = tracked.job;
-    let _ = request(cluster, job, Demand::Cancel);
+    let job = jobs::find(name, Asking::ForControl)?.job;
+    let _ = request(job, Demand::Cancel);
     fault!("cancel-asked");
     let grace_ms = grace(grace_ms);
     if grace_ms > 0 {
-        escalate(cluster, &[job], grace_ms);
+        escalate(&[job], grace_ms);
     }
     Ok(())
 }
@@ -111,37 +109,31 @@ pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
 /// # Errors
 /// As [`jobs::find_to_let_go`].
 pub fn detach(name: Name) -> Result<(), Failure> {
-    let (cluster, tracked) = jobs::find_to_let_go(name)?;
-    jobs::let_go(cluster, tracked.job);
+    jobs::let_go(jobs::find_to_let_go(name)?.job);
     Ok(())
 }
 
 /// Takes back a job whose handle was not given out: if it has not begun it never will, else it is
 /// canceled.
-pub fn withdraw(cluster: &'static Cluster, job: JobId) {
-    if cluster.slot(job).word.load().phase() != Phase::Reserved {
-        let _ = request(cluster, job, Demand::Insist);
+pub fn withdraw(job: Job) {
+    if job.slot().word.load().phase() != Phase::Reserved {
+        let _ = request(job, Demand::Insist);
     }
-    jobs::let_go(cluster, job);
+    jobs::let_go(job);
 }
 
 /// The jobs of this session with which the current user may do something.
-fn tracked_where(
-    may: fn(&'static Cluster, &Tracked) -> bool,
-) -> Option<(&'static Cluster, Vec<Tracked>)> {
-    let cluster = attached()?;
+fn tracked_where(may: fn(&Tracked) -> bool) -> Vec<Tracked> {
     let mut jobs = jobs::tracked();
-    jobs.retain(|tracked| may(cluster, tracked));
-    Some((cluster, jobs))
+    jobs.retain(may);
+    jobs
 }
 
 fn detach_where(wanted: impl Fn(Phase) -> bool) -> i32 {
-    let Some((cluster, mut jobs)) = tracked_where(jobs::may_let_go) else {
-        return 0;
-    };
-    jobs.retain(|tracked| wanted(jobs::notice(cluster, tracked.job).phase()));
+    let mut jobs = tracked_where(Tracked::may_let_go);
+    jobs.retain(|tracked| wanted(jobs::notice(tracked.job).phase()));
     for tracked in &jobs {
-        jobs::let_go(cluster, tracked.job);
+        jobs::let_go(tracked.job);
     }
     jobs.len() as i32
 }
@@ -156,32 +148,30 @@ pub fn purge() -> i32 {
     detach_where(Phase::is_finished)
 }
 
-fn cancel_where(grace_ms: i32, wanted: impl Fn(&'static Cluster, &Tracked) -> bool) -> i32 {
-    let Some((cluster, mut jobs)) = tracked_where(jobs::may_manage) else {
-        return 0;
-    };
-    jobs.retain(|tracked| wanted(cluster, tracked));
-    jobs.retain(|tracked| request(cluster, tracked.job, Demand::Cancel) != Canceling::TooLate);
+fn cancel_where(grace_ms: i32, wanted: impl Fn(&Tracked) -> bool) -> i32 {
+    let mut jobs = tracked_where(Tracked::may_manage);
+    jobs.retain(wanted);
+    jobs.retain(|tracked| request(tracked.job, Demand::Cancel) != Canceling::TooLate);
     let grace_ms = grace(grace_ms);
     if grace_ms > 0 {
         let ids = memory::try_collect(jobs.iter().map(|tracked| tracked.job));
         let ids = ids.unwrap_or_else(|_| Error::out_of_memory().raise());
-        escalate(cluster, &ids, grace_ms);
+        escalate(&ids, grace_ms);
     }
     jobs.len() as i32
 }
 
 /// Cancels every job that has not finished. How many there were.
 pub fn cancel_all() -> i32 {
-    cancel_where(0, |_, _| true)
+    cancel_where(0, |_| true)
 }
 
 /// Cancels every job that has not finished and whose label is LIKE the pattern; with a grace above 0 as
 /// [`cancel`] does. How many there were.
 pub fn cancel_by_label(pattern: &[u8], grace_ms: i32) -> i32 {
     let pattern = Value::text(pattern);
-    cancel_where(grace_ms, |cluster, tracked| {
-        let label = cluster.slot(tracked.job).label();
+    cancel_where(grace_ms, |tracked| {
+        let label = tracked.job.slot().label();
         label.is_some_and(|label| text::is_like(&label, pattern))
     })
 }

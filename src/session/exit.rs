@@ -13,15 +13,15 @@ pub fn release_all() {
         return;
     };
     slot_queue::give_up(cluster);
-    jobs::end_all_readings(cluster);
+    jobs::end_all_readings();
     // One after the other: an exit must not need memory.
-    while let Some(tracked) = jobs::any_held() {
+    while let Some(tracked) = jobs::each_held().next() {
         if tracked.is_given() {
-            jobs::let_go(cluster, tracked.job);
+            jobs::let_go(tracked.job);
         } else {
             // Ended in the middle of a launch or a fan-out: nobody has the handle, so the job was never
             // accepted, or is nobody's any more.
-            cancel::withdraw(cluster, tracked.job);
+            cancel::withdraw(tracked.job);
         }
     }
     jobs::forget_statistics();
@@ -34,6 +34,6 @@ pub fn release_all() {
     {
         cluster.pool().locked(|scheduler| scheduler.depart(own));
     }
-    job_end::finish_failing(cluster);
+    job_end::finish_failing();
     let _ = spawn::settle_own(cluster);
 }

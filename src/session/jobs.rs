@@ -23,6 +23,7 @@
 //! the last one out ([`engine::pool::ends`]).
 
 use crate::cluster::attach::{Cluster, attached, cluster};
+use crate::cluster::job::Job;
 use crate::cluster::trace::Step;
 use crate::cluster::{block, job_end, latch, segment, trace};
 use crate::pg::error::Error;
@@ -35,8 +36,7 @@ use engine::memory;
 use engine::pool::Leader;
 use engine::pool::ends::Ends;
 use engine::sync::Ordering;
-use engine::table::JobId;
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
@@ -49,7 +49,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug)]
 pub struct Tracked {
     /// The job.
-    pub job: JobId,
+    pub job: Job,
     /// Its cookie.
     pub cookie: Cookie,
     /// The pid in the handle that the user was given; 0 if it was still queued.
@@ -94,7 +94,7 @@ impl Statistics {
 
 /// A job whose result is being read.
 struct BeingRead {
-    job: JobId,
+    job: Job,
     /// It was let go of meanwhile.
     let_go: bool,
 }
@@ -176,15 +176,17 @@ fn enter(cluster: &'static Cluster) {
     if !entry.enter() {
         let latch = latch::ProcessLatch::new(cluster);
         let arm = || entry.await_entry();
-        let _ = wait_for(&latch, None, &mut NoVigil, arm, || {
-            entry.enter().then_some(())
-        });
+        let _ = wait_for(
+            &latch,
+            None,
+            &mut condition(arm, || entry.enter().then_some(())),
+        );
     }
     WITHIN.set(true);
     let purges = entry.purges();
     if purges != PURGES.get() {
         PURGES.set(purges);
-        forget_purged(cluster);
+        forget_purged();
     }
 }
 
@@ -202,23 +204,18 @@ fn leave() {
     if !WITHIN.get() {
         return;
     }
-    let entry = attached().and_then(|cluster| Some((cluster, own_entry(cluster)?)));
-    if let Some((cluster, entry)) = entry {
+    if let Some(entry) = attached().and_then(own_entry) {
         while !entry.leave() {
-            purge_own(cluster);
+            purge_own();
         }
     }
     WITHIN.set(false);
 }
 
 /// Somebody else let go of jobs of this session.
-fn forget_purged(cluster: &'static Cluster) {
-    let is_held = |job: JobId| {
-        let now = cluster.slot(job).word.load_if(job.generation);
-        now.is_some_and(|now| now.leader())
-    };
+fn forget_purged() {
     for tracked in each_held() {
-        if !is_held(tracked.job) {
+        if !tracked.job.load().is_some_and(|now| now.leader()) {
             block::unmap(tracked.job);
             forget(tracked.job);
         }
@@ -226,12 +223,12 @@ fn forget_purged(cluster: &'static Cluster) {
 }
 
 /// Lets go of the finished jobs of this session whose results nobody is reading. How many there were. Does not throw.
-pub fn purge_own(cluster: &'static Cluster) -> i32 {
+pub fn purge_own() -> i32 {
     let mut count = 0;
     for tracked in each_held() {
         let is_read = is_being_read(tracked.job);
-        if tracked.given && !is_read && notice(cluster, tracked.job).phase().is_finished() {
-            let_go(cluster, tracked.job);
+        if tracked.given && !is_read && notice(tracked.job).phase().is_finished() {
+            let_go(tracked.job);
             count += 1;
         }
     }
@@ -277,23 +274,18 @@ pub fn tracked() -> Vec<Tracked> {
 }
 
 /// The jobs that this session holds, one after the other, which may be let go of meanwhile. Needs no memory.
-fn each_held() -> impl Iterator<Item = Tracked> {
+pub fn each_held() -> impl Iterator<Item = Tracked> {
     let mut from = 0;
     std::iter::from_fn(move || {
         let next =
             SESSION.with(|session| session.jobs.range(from..).next().map(|(_, job)| *job))?;
-        from = next.job.index + 1;
+        from = next.job.id.index + 1;
         Some(next)
     })
 }
 
-/// One of the jobs that this session holds.
-pub fn any_held() -> Option<Tracked> {
-    SESSION.with(|session| session.jobs.values().next().copied())
-}
-
 /// Whether this session still holds the job.
-pub fn holds(job: JobId) -> bool {
+pub fn holds(job: Job) -> bool {
     SESSION.with(|session| session.find(job).is_some())
 }
 
@@ -303,7 +295,7 @@ pub fn count() -> usize {
 }
 
 /// Begins to track a job. In the same stretch without interrupts that claimed it.
-pub fn track(job: JobId, cookie: Cookie, by_pid: bool, submit: bool) {
+pub fn track(job: Job, cookie: Cookie, by_pid: bool, submit: bool) {
     SESSION.with(|session| {
         session.launches += 1;
         let tracked = Tracked {
@@ -320,21 +312,21 @@ pub fn track(job: JobId, cookie: Cookie, by_pid: bool, submit: bool) {
             clippy::disallowed_methods,
             reason = "a node at a time, for which the allocator has a reserve"
         )]
-        session.jobs.insert(job.index, tracked);
+        session.jobs.insert(job.id.index, tracked);
     });
 }
 
 impl Session {
-    fn find(&mut self, job: JobId) -> Option<&mut Tracked> {
-        let tracked = self.jobs.get_mut(&job.index);
+    fn find(&mut self, job: Job) -> Option<&mut Tracked> {
+        let tracked = self.jobs.get_mut(&job.id.index);
         tracked.filter(|tracked| tracked.job == job)
     }
 }
 
 /// The handle is about to be given to the user.
-pub fn launched(cluster: &'static Cluster, job: JobId, pid: u32) {
-    if let Some(entry) = own_entry(cluster) {
-        cluster.slot(job).belongs_to(entry);
+pub fn launched(job: Job, pid: u32) {
+    if let Some(entry) = own_entry(job.cluster) {
+        job.slot().belongs_to(entry);
     }
     SESSION.with(|session| {
         if let Some(tracked) = session.find(job) {
@@ -347,7 +339,7 @@ pub fn launched(cluster: &'static Cluster, job: JobId, pid: u32) {
 }
 
 /// The first row of the result, or its error, is about to be taken.
-pub fn consumed(job: JobId) {
+pub fn consumed(job: Job) {
     SESSION.with(|session| {
         if let Some(tracked) = session.find(job) {
             tracked.consumed = true;
@@ -361,10 +353,10 @@ pub fn timed_out() {
 }
 
 /// Stops tracking a job without letting go of it.
-fn forget(job: JobId) {
+fn forget(job: Job) {
     SESSION.with(|session| {
         if session.find(job).is_some()
-            && let Some(tracked) = session.jobs.remove(&job.index)
+            && let Some(tracked) = session.jobs.remove(&job.id.index)
             && tracked.given
         {
             session.given -= 1;
@@ -373,17 +365,17 @@ fn forget(job: JobId) {
 }
 
 /// Stops tracking a reservation that could not be filled in, and gives the slot back.
-pub fn abandon(cluster: &'static Cluster, job: JobId) {
+pub fn abandon(job: Job) {
     forget(job);
-    job_end::release_reserved(cluster, job);
-    cluster.pool().abandon(job);
+    job_end::release_reserved(job);
+    job.cluster.pool().abandon(job.id);
     trace::step(job, Step::Abandoned);
 }
 
 /// Lets go of a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds
 /// it. A worker that waits for room in the ring is told that nobody will read.
-pub fn let_go(cluster: &'static Cluster, job: JobId) {
-    notice(cluster, job);
+pub fn let_go(job: Job) {
+    notice(job);
     forget(job);
     fault!("job-forgotten");
     let later = SESSION.with(|session| {
@@ -391,7 +383,7 @@ pub fn let_go(cluster: &'static Cluster, job: JobId) {
         reading.map(|read| read.let_go = true).is_some()
     });
     if !later {
-        drop_hold(cluster, job);
+        drop_hold(job);
     }
 }
 
@@ -399,7 +391,7 @@ pub fn let_go(cluster: &'static Cluster, job: JobId) {
 ///
 /// # Errors
 /// 55006 when it is being read already.
-pub fn begin_reading(cluster: &'static Cluster, job: JobId) -> Result<(), Error> {
+pub fn begin_reading(job: Job) -> Result<(), Error> {
     SESSION.with(|session| {
         if session.being_read.iter().any(|read| read.job == job) {
             return Err(Error::new(
@@ -414,12 +406,12 @@ pub fn begin_reading(cluster: &'static Cluster, job: JobId) -> Result<(), Error>
         session.being_read.push(BeingRead { job, let_go: false });
         Ok(())
     })?;
-    cluster.slot(job).set_being_read(true);
+    job.slot().set_being_read(true);
     Ok(())
 }
 
 /// Whether a job that is being read was let go of.
-pub fn was_let_go(job: JobId) -> bool {
+pub fn was_let_go(job: Job) -> bool {
     SESSION.with(|session| {
         let reading = session.being_read.iter().find(|read| read.job == job);
         reading.is_none_or(|read| read.let_go)
@@ -427,57 +419,56 @@ pub fn was_let_go(job: JobId) -> bool {
 }
 
 /// Whether a reading may still look at its job's memory: not once the session's end has let go of it.
-pub fn is_being_read(job: JobId) -> bool {
+pub fn is_being_read(job: Job) -> bool {
     SESSION.with(|session| session.being_read.iter().any(|read| read.job == job))
 }
 
 /// Ends the reading of a job; gives up the session's hold if it was let go of meanwhile.
-pub fn end_reading(cluster: &'static Cluster, job: JobId) {
+pub fn end_reading(job: Job) {
     let let_go = SESSION.with(|session| {
         let index = session.being_read.iter().position(|read| read.job == job)?;
         Some(session.being_read.swap_remove(index).let_go)
     });
     if let_go.is_some() {
-        cluster.slot(job).set_being_read(false);
+        job.slot().set_being_read(false);
     }
     if let_go == Some(true) {
-        drop_hold(cluster, job);
+        drop_hold(job);
     }
 }
 
 /// Ends every reading: what was let go of meanwhile is given up now. A reading that finds itself ended does
 /// not touch the job any more.
-pub fn end_all_readings(cluster: &'static Cluster) {
+pub fn end_all_readings() {
     while let Some(read) = SESSION.with(|session| session.being_read.pop()) {
-        cluster.slot(read.job).set_being_read(false);
+        read.job.slot().set_being_read(false);
         if read.let_go {
-            drop_hold(cluster, read.job);
+            drop_hold(read.job);
         }
     }
 }
 
 /// The part of [`let_go`] that concerns shared memory.
-pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
-    let slot = cluster.slot(job);
+pub fn drop_hold(job: Job) {
+    let slot = job.slot();
     let now = slot.word.load();
     // The generation too: a job that was let go of before may have left its slot to somebody's reservation.
-    if now.phase() == Phase::Reserved && now.generation() == job.generation {
-        abandon(cluster, job);
+    if now.phase() == Phase::Reserved && now.generation() == job.id.generation {
+        abandon(job);
         return;
     }
     block::unmap(job);
-    let release = slot.word.detach(job.generation);
+    let release = slot.word.detach(job.id.generation);
     fault!("hold-given-up");
     match release {
         Release::LastOut => {
             job_end::note_release(job);
             trace::step(job, Step::Detached);
-            let _ = job_end::finish_release(cluster);
+            let _ = job_end::finish_release();
         }
         Release::Held { .. } => {
-            let doorbell = cluster
-                .pool()
-                .locked(|scheduler| scheduler.doorbell_of(job));
+            let pool = job.cluster.pool();
+            let doorbell = pool.locked(|scheduler| scheduler.doorbell_of(job.id));
             if let Some(worker) = doorbell {
                 process::ring(worker);
             }
@@ -488,10 +479,10 @@ pub fn drop_hold(cluster: &'static Cluster, job: JobId) {
 }
 
 /// Counts a job in the statistics if it has finished and was not counted. Returns its word.
-pub fn notice(cluster: &'static Cluster, job: JobId) -> Snapshot {
-    let slot = cluster.slot(job);
+pub fn notice(job: Job) -> Snapshot {
+    let slot = job.slot();
     let now = slot.word.load();
-    let is_held = now.generation() == job.generation && now.leader();
+    let is_held = now.generation() == job.id.generation && now.leader();
     if is_held && now.phase().is_finished() && slot.take_account() {
         let run_time = slot.run_time();
         SESSION.with(|session| session.statistics.ends.count(now.phase(), run_time));
@@ -510,14 +501,24 @@ impl Tracked {
         if self.by_pid { 0 } else { self.cookie.to_sql() }
     }
 
-    /// Pid of the process that has or had the job; 0 if none has yet.
-    pub fn current_pid(&self, cluster: &'static Cluster) -> u32 {
-        cluster.slot(self.job).pid.load(Ordering::Relaxed)
+    fn has_pid(&self, pid: i32) -> bool {
+        let pid = pid.cast_unsigned();
+        pid == self.pid || pid == self.job.pid()
     }
 
-    fn has_pid(&self, cluster: &'static Cluster, pid: i32) -> bool {
-        let pid = pid.cast_unsigned();
-        pid == self.pid || pid == self.current_pid(cluster)
+    /// Superusers, and members of the role that launched the job.
+    pub fn may_manage(&self) -> bool {
+        let owner = pg_sys::Oid::from(self.job.slot().user.load(Ordering::Relaxed));
+        // SAFETY: catalog lookups, in the transaction of the calling function.
+        unsafe { pg_sys::superuser() || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
+    }
+
+    /// What a session holds is its own, as its cursors and prepared statements are: it can always let go of it,
+    /// whatever role it has taken on, and learns and stops nothing by that. But not on the word of code that the
+    /// server restricts to its operation.
+    pub fn may_let_go(&self) -> bool {
+        // SAFETY: looks at a flag of this process.
+        !unsafe { pg_sys::InSecurityRestrictedOperation() } || self.may_manage()
     }
 }
 
@@ -526,7 +527,7 @@ pub fn statistics() -> Statistics {
     let mut statistics = SESSION.with(|session| session.statistics);
     if let Some(cluster) = attached() {
         for tracked in each_held() {
-            notice(cluster, tracked.job);
+            notice(tracked.job);
         }
         let own = process::own_party();
         let unseen = cluster.pool().locked(|scheduler| scheduler.ends_of(own));
@@ -555,10 +556,10 @@ fn no_such_job(pid: i32) -> Error {
 /// # Errors
 /// 42704 no such job (or, for a result, another cookie); 55000 another cookie; 42P09 several jobs of one
 /// pid; 42501 no rights.
-pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), Error> {
-    let (cluster, found) = find_held(name, asking)?;
-    if may_manage(cluster, &found) {
-        return Ok((cluster, found));
+pub fn find(name: Name, asking: Asking) -> Result<Tracked, Error> {
+    let found = find_held(name, asking)?;
+    if found.may_manage() {
+        return Ok(found);
     }
     Err(no_rights(&found))
 }
@@ -567,35 +568,33 @@ pub fn find(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), E
 ///
 /// # Errors
 /// As [`find`]; 42501 only within a security-restricted operation.
-pub fn find_to_let_go(name: Name) -> Result<(&'static Cluster, Tracked), Error> {
-    let (cluster, found) = find_held(name, Asking::ForControl)?;
-    if may_let_go(cluster, &found) {
-        return Ok((cluster, found));
+pub fn find_to_let_go(name: Name) -> Result<Tracked, Error> {
+    let found = find_held(name, Asking::ForControl)?;
+    if found.may_let_go() {
+        return Ok(found);
     }
     Err(no_rights(&found))
 }
 
-fn find_held(name: Name, asking: Asking) -> Result<(&'static Cluster, Tracked), Error> {
-    let cluster = cluster()?;
-    let found = match name {
-        Name::Pid(pid) => find_by_pid(cluster, pid)?,
+fn find_held(name: Name, asking: Asking) -> Result<Tracked, Error> {
+    // Attaches, if it can: an error of that is told rather than that there is no job.
+    let _ = cluster()?;
+    match name {
+        Name::Pid(pid) => find_by_pid(pid),
         Name::Handle(pid, cookie) => {
-            with_handle(cluster, pid, cookie).ok_or_else(|| no_such_handle(cluster, pid, asking))?
+            with_handle(pid, cookie).ok_or_else(|| no_such_handle(pid, asking))
         }
-    };
-    Ok((cluster, found))
+    }
 }
 
 /// As [`find`], for who does not ask why there is none: costs the same whatever the session tracks.
-pub fn find_known(pid: i32, cookie: Cookie) -> Option<(&'static Cluster, Tracked)> {
-    let cluster = attached()?;
-    let found = with_handle(cluster, pid, cookie)?;
-    may_manage(cluster, &found).then_some((cluster, found))
+pub fn find_known(pid: i32, cookie: Cookie) -> Option<Tracked> {
+    with_handle(pid, cookie).filter(Tracked::may_manage)
 }
 
-fn find_by_pid(cluster: &'static Cluster, pid: i32) -> Result<Tracked, Error> {
+fn find_by_pid(pid: i32) -> Result<Tracked, Error> {
     let jobs = tracked();
-    let of_pid = |tracked: &&Tracked| tracked.has_pid(cluster, pid);
+    let of_pid = |tracked: &&Tracked| tracked.has_pid(pid);
     if let Some(found) = jobs.iter().filter(of_pid).find(|tracked| tracked.by_pid) {
         return Ok(*found);
     }
@@ -611,9 +610,9 @@ fn find_by_pid(cluster: &'static Cluster, pid: i32) -> Result<Tracked, Error> {
     }
 }
 
-fn with_handle(cluster: &'static Cluster, pid: i32, cookie: Cookie) -> Option<Tracked> {
+fn with_handle(pid: i32, cookie: Cookie) -> Option<Tracked> {
     let is_it = |tracked: &Tracked| {
-        tracked.given && tracked.shown_cookie() == cookie.to_sql() && tracked.has_pid(cluster, pid)
+        tracked.given && tracked.shown_cookie() == cookie.to_sql() && tracked.has_pid(pid)
     };
     SESSION.with(|session| {
         if cookie.to_sql() == 0 {
@@ -624,11 +623,8 @@ fn with_handle(cluster: &'static Cluster, pid: i32, cookie: Cookie) -> Option<Tr
     })
 }
 
-fn no_such_handle(cluster: &'static Cluster, pid: i32, asking: Asking) -> Error {
-    if !tracked()
-        .iter()
-        .any(|tracked| tracked.has_pid(cluster, pid))
-    {
+fn no_such_handle(pid: i32, asking: Asking) -> Error {
+    if !tracked().iter().any(|tracked| tracked.has_pid(pid)) {
         return no_such_job(pid);
     }
     match asking {
@@ -639,21 +635,6 @@ fn no_such_handle(cluster: &'static Cluster, pid: i32, asking: Asking) -> Error 
         )
         .hint("The job of this handle has ended and its process runs another one, or the handle is not from this session."),
     }
-}
-
-/// Superusers, and members of the role that launched the job.
-pub fn may_manage(cluster: &'static Cluster, tracked: &Tracked) -> bool {
-    let owner = pg_sys::Oid::from(cluster.slot(tracked.job).user.load(Ordering::Relaxed));
-    // SAFETY: catalog lookups, in the transaction of the calling function.
-    unsafe { pg_sys::superuser() || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
-}
-
-/// What a session holds is its own, as its cursors and prepared statements are: it can always let go of it, whatever
-/// role it has taken on, and learns and stops nothing by that. But not on the word of code that the server restricts
-/// to its operation.
-pub fn may_let_go(cluster: &'static Cluster, tracked: &Tracked) -> bool {
-    // SAFETY: looks at a flag of this process.
-    !unsafe { pg_sys::InSecurityRestrictedOperation() } || may_manage(cluster, tracked)
 }
 
 fn no_rights(tracked: &Tracked) -> Error {

@@ -1,6 +1,5 @@
 //! List, statistics, progress: what a session sees of its jobs.
 
-use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::Block;
 use crate::pg::error::Error;
 use crate::pg::rows::{Caller, Store};
@@ -21,11 +20,11 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 /// Bytes of `last_error`.
 const LAST_ERROR_LIMIT: usize = 512;
 
-fn last_error(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Value {
+fn last_error(tracked: &Tracked, phase: Phase) -> Value {
     if !matches!(phase, Phase::Failed | Phase::Canceled) {
         return Value::NULL;
     }
-    let noted = Block::of(cluster, tracked.job).error();
+    let noted = Block::of(tracked.job).error();
     let body = error_of(phase, noted, tracked.pid.cast_signed());
     let primary = error_message::field(&body, error_message::PRIMARY).unwrap_or_default();
     Value::text(&text::cut_marked::<LAST_ERROR_LIMIT>(primary))
@@ -55,24 +54,21 @@ pub fn check_list(caller: &Caller) -> Result<(), Error> {
 
 /// One row per tracked job that the current user may manage.
 pub fn list(store: &mut Store) {
-    let Some(cluster) = attached() else {
-        return;
-    };
     for tracked in jobs::tracked() {
-        if !jobs::may_manage(cluster, &tracked) {
+        if !tracked.may_manage() {
             continue;
         }
-        let now = jobs::notice(cluster, tracked.job);
-        let slot = cluster.slot(tracked.job);
+        let now = jobs::notice(tracked.job);
+        let slot = tracked.job.slot();
         let (values, nulls) = split([
-            Value::int4(tracked.current_pid(cluster).cast_signed()),
+            Value::int4(tracked.job.pid().cast_signed()),
             Value::int8(tracked.shown_cookie()),
             Value::timestamptz(slot.launched_at.load(Ordering::Relaxed)),
             Value::oid(pg_sys::Oid::from(slot.user.load(Ordering::Relaxed))),
             Value::int4(slot.queue_size.load(Ordering::Relaxed).cast_signed()),
             Value::text(state_name(now).as_bytes()),
             Value::text(&slot.preview.load()),
-            last_error(cluster, &tracked, now.phase()),
+            last_error(&tracked, now.phase()),
             Value::bool(tracked.consumed),
             Value::text_or_null(slot.label().as_deref()),
         ]);
@@ -87,7 +83,7 @@ pub fn list(store: &mut Store) {
 pub fn progress(pid: i32, cookie: Cookie) -> Result<Option<Report>, Error> {
     let name = jobs::Name::Handle(pid, cookie);
     match jobs::find(name, jobs::Asking::ForControl) {
-        Ok((cluster, tracked)) => Ok(cluster.slot(tracked.job).progress.read()),
+        Ok(tracked) => Ok(tracked.job.slot().progress.read()),
         Err(error) if error.code == ERRCODE_INSUFFICIENT_PRIVILEGE => Err(error),
         Err(_) => Ok(None),
     }

@@ -3,6 +3,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`jobs`] | the jobs this session tracks, and its statistics |
+//! | [`hold`] | a hold that is given up once, however its call ends |
 //! | [`launch`] | from a request to a handle, and calls that launch and wait |
 //! | [`mod@wait`] | waiting for jobs, and what is looked at meanwhile |
 //! | [`read`] | results |
@@ -14,6 +15,7 @@
 
 pub mod cancel;
 pub mod exit;
+pub mod hold;
 pub mod jobs;
 pub mod launch;
 pub mod list;

@@ -1,7 +1,7 @@
 //! How a job ended: what a session can learn of it without using up its result.
 
-use crate::cluster::attach::Cluster;
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::tuple::Value;
 use crate::session::jobs;
@@ -10,7 +10,6 @@ use engine::cookie::Cookie;
 use engine::error_message;
 use engine::job::{Phase, Snapshot};
 use engine::sync::Ordering;
-use engine::table::JobId;
 use std::borrow::Cow;
 
 /// An error with its fields: the body of an `ErrorResponse` message. Valid while the job is held.
@@ -18,16 +17,16 @@ pub struct JobError(Cow<'static, [u8]>);
 
 impl JobError {
     /// Of a finished job; `None`: it committed.
-    pub fn of(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> Option<Self> {
+    pub fn of(tracked: &Tracked, phase: Phase) -> Option<Self> {
         matches!(phase, Phase::Failed | Phase::Canceled).then(|| {
-            let pid = tracked.current_pid(cluster).cast_signed();
-            Self::of_job(cluster, tracked.job, pid, phase)
+            let pid = tracked.job.pid().cast_signed();
+            Self::of_job(tracked.job, pid, phase)
         })
     }
 
     /// Of a job that has failed or was canceled, in the process `pid`.
-    pub fn of_job(cluster: &'static Cluster, job: JobId, pid: i32, phase: Phase) -> Self {
-        Self(error_of(phase, Block::of(cluster, job).error(), pid))
+    pub fn of_job(job: Job, pid: i32, phase: Phase) -> Self {
+        Self(error_of(phase, Block::of(job).error(), pid))
     }
 
     /// The whole of it.
@@ -41,7 +40,7 @@ impl JobError {
 
     /// SQLSTATE.
     pub fn sqlstate(&self) -> Value {
-        self.field(b'C')
+        self.field(error_message::SQLSTATE)
     }
 
     /// Primary message.
@@ -52,7 +51,7 @@ impl JobError {
     /// The attributes of `pg_background_error`. Field types as in the wire protocol.
     pub fn row(&self) -> [Value; 9] {
         [
-            b'C',
+            error_message::SQLSTATE,
             error_message::PRIMARY,
             b'D',
             b'H',
@@ -79,11 +78,11 @@ fn moment(micros: u64) -> Value {
 }
 
 /// How the last statement completed: tag and row count. NULLs unless the job committed.
-fn completion(cluster: &'static Cluster, tracked: &Tracked, phase: Phase) -> (Value, Value) {
+fn completion(tracked: &Tracked, phase: Phase) -> (Value, Value) {
     if phase != Phase::Completed {
         return (Value::NULL, Value::NULL);
     }
-    let (tag, row_count) = Block::of(cluster, tracked.job).completion();
+    let (tag, row_count) = Block::of(tracked.job).completion();
     (Value::text_or_null(tag.as_deref()), int8_or_null(row_count))
 }
 
@@ -99,13 +98,13 @@ fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
 }
 
 /// That of a job that this session tracks.
-pub fn of(cluster: &'static Cluster, tracked: &Tracked) -> Outcome {
-    let now = jobs::notice(cluster, tracked.job);
-    let slot = cluster.slot(tracked.job);
-    let error = JobError::of(cluster, tracked, now.phase());
-    let (tag, row_count) = completion(cluster, tracked, now.phase());
+pub fn of(tracked: &Tracked) -> Outcome {
+    let now = jobs::notice(tracked.job);
+    let slot = tracked.job.slot();
+    let error = JobError::of(tracked, now.phase());
+    let (tag, row_count) = completion(tracked, now.phase());
     [
-        Value::int4(tracked.current_pid(cluster).cast_signed()),
+        Value::int4(tracked.job.pid().cast_signed()),
         Value::int8(tracked.shown_cookie()),
         Value::text(state_name(now).as_bytes()),
         Value::bool(tracked.consumed),
@@ -125,10 +124,7 @@ pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
     let found = pid
         .zip(cookie)
         .and_then(|(pid, cookie)| jobs::find_known(pid, cookie));
-    found.map_or_else(
-        || unknown(pid, cookie),
-        |(cluster, tracked)| of(cluster, &tracked),
-    )
+    found.map_or_else(|| unknown(pid, cookie), |tracked| of(&tracked))
 }
 
 /// The attributes of `pg_background_result_info`.
@@ -136,10 +132,10 @@ pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
 /// # Errors
 /// As [`jobs::find`].
 pub fn result_info(name: Name) -> Result<[Value; 6], Error> {
-    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
-    let phase = jobs::notice(cluster, tracked.job).phase();
-    let slot = cluster.slot(tracked.job);
-    let (tag, row_count) = completion(cluster, &tracked, phase);
+    let tracked = jobs::find(name, Asking::ForControl)?;
+    let phase = jobs::notice(tracked.job).phase();
+    let slot = tracked.job.slot();
+    let (tag, row_count) = completion(&tracked, phase);
     let finished = phase.is_finished();
     let finished_at = if finished {
         moment(slot.finished_at.load(Ordering::Relaxed))
@@ -161,9 +157,9 @@ pub fn result_info(name: Name) -> Result<[Value; 6], Error> {
 /// # Errors
 /// As [`jobs::find`].
 pub fn error_info(name: Name) -> Result<Option<JobError>, Error> {
-    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
-    let phase = jobs::notice(cluster, tracked.job).phase();
-    Ok(JobError::of(cluster, &tracked, phase))
+    let tracked = jobs::find(name, Asking::ForControl)?;
+    let phase = jobs::notice(tracked.job).phase();
+    Ok(JobError::of(&tracked, phase))
 }
 
 /// The whole SQL text of a job.
@@ -171,8 +167,8 @@ pub fn error_info(name: Name) -> Result<Option<JobError>, Error> {
 /// # Errors
 /// As [`jobs::find`].
 pub fn full_sql(name: Name) -> Result<Value, Error> {
-    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
-    Ok(Value::text(Block::of(cluster, tracked.job).sql()))
+    let tracked = jobs::find(name, Asking::ForControl)?;
+    Ok(Value::text(Block::of(tracked.job).sql()))
 }
 
 /// Bytes of a job's result that are in a file.
@@ -180,29 +176,20 @@ pub fn full_sql(name: Name) -> Result<Value, Error> {
 /// # Errors
 /// As [`jobs::find`].
 pub fn spilled(name: Name) -> Result<i64, Error> {
-    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
-    let bytes = Block::of(cluster, tracked.job).spill().bytes();
+    let tracked = jobs::find(name, Asking::ForControl)?;
+    let bytes = Block::of(tracked.job).spill().bytes();
     Ok(bytes.cast_signed())
 }
 
 /// The error of a job that did not complete: the one that was noted, if any.
-#[allow(clippy::disallowed_macros, reason = "a number")]
 pub fn error_of(phase: Phase, noted: &[u8], pid: i32) -> Cow<'_, [u8]> {
     if !noted.is_empty() {
         return Cow::Borrowed(noted);
     }
     Cow::Owned(if phase == Phase::Canceled {
-        error_message::compose(
-            "57014",
-            "canceling statement due to user request",
-            Some("The job was canceled before it began."),
-        )
+        error_message::canceled_before_it_began()
     } else {
-        error_message::compose(
-            "08006",
-            &format!("lost connection to worker process with PID {pid}"),
-            None,
-        )
+        error_message::lost_connection(pid)
     })
 }
 

@@ -5,6 +5,7 @@
 //! before and after they were read ([`look`]).
 
 use crate::cluster::attach::{Cluster, cluster};
+use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::trace::Step;
 use crate::cluster::{job_end, trace};
@@ -20,7 +21,7 @@ use engine::pool::gate::Purged;
 use engine::pool::usage::Usage;
 use engine::sync::{AtomicU32, Ordering, fence};
 use engine::table::{JobId, Slot};
-use engine::wait::{NoVigil, grace, wait_for};
+use engine::wait::{condition, grace, wait_for};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 use pgrx::{pg_sys, warning};
 
@@ -30,7 +31,7 @@ const PG_MONITOR: u32 = 3373;
 /// A job, as it was at one moment.
 #[derive(Clone, Copy)]
 pub struct Look {
-    job: JobId,
+    job: Job,
     phase: Phase,
     held_back: bool,
     database: u32,
@@ -47,10 +48,10 @@ fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<Look> {
         return None;
     }
     let number = |word: &AtomicU32| word.load(Ordering::Relaxed);
-    let job = JobId {
+    let job = cluster.job(JobId {
         index,
         generation: before.generation(),
-    };
+    });
     let seen = Look {
         job,
         phase: before.phase(),
@@ -63,7 +64,7 @@ fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<Look> {
     };
     // Pairs with the fence in `Slot::prepare`, and with who takes a usage over for another role when no slot is its.
     fence(Ordering::Acquire);
-    slot.word.load_if(job.generation).map(|_| seen)
+    job.load().map(|_| seen)
 }
 
 fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = Look> {
@@ -137,13 +138,13 @@ fn is_active(cluster: &'static Cluster, role: u32) -> bool {
     jobs(cluster).any(|seen| seen.login_role == role && seen.phase.is_active())
 }
 
-/// A launch of the role, which has a slot, was refused: whether it need not be any more, because all of its jobs have
-/// ended.
-pub fn may_launch_again(cluster: &'static Cluster, usage: u32) -> bool {
-    let refusal = cluster.pool().refusal(usage);
-    let may = !is_active(cluster, cluster.pool().usage(usage).role());
+/// A reserved job was refused: whether it need not be any more, because all jobs of its role have ended.
+pub fn may_launch_again(job: Job) -> bool {
+    let (pool, usage) = (job.cluster.pool(), job.slot().usage());
+    let refusal = pool.refusal(usage);
+    let may = !is_active(job.cluster, pool.usage(usage).role());
     if may {
-        cluster.pool().accept_again(usage, refusal);
+        pool.accept_again(usage, refusal);
     }
     may
 }
@@ -164,7 +165,7 @@ pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     let usage = refusal.usage;
     let mut active = Vec::new();
     for seen in jobs(cluster).filter(|seen| seen.login_role == role && seen.phase.is_active()) {
-        if cancel::request(cluster, seen.job, Demand::Insist) != Canceling::TooLate {
+        if cancel::request(seen.job, Demand::Insist) != Canceling::TooLate {
             memory::try_push(&mut active, seen.job)?;
         }
     }
@@ -172,32 +173,33 @@ pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     let grace_ms = grace(grace_ms);
     await_end(cluster, usage, &mut active, grace_ms);
     for job in &active {
-        let _ = cancel::request(cluster, *job, Demand::Terminate);
+        let _ = cancel::request(*job, Demand::Terminate);
     }
     await_end(cluster, usage, &mut active, grace_ms);
     for job in &active {
-        let pid = cluster.slot(*job).pid.load(Ordering::Relaxed);
+        let pid = job.pid();
         warning!("background job with PID {pid} still runs after it was asked to terminate");
     }
     Ok(count as i32)
 }
 
 /// Waits until these jobs have ended, for so long at most; those that have not are left in the list.
-fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<JobId>, grace_ms: i32) {
+fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<Job>, grace_ms: i32) {
     if jobs.is_empty() || grace_ms == 0 {
         return;
     }
     let latch = ProcessLatch::new(cluster);
-    let is_active = |job: &JobId| {
-        let now = cluster.slot(*job).word.load_if(job.generation);
-        now.is_some_and(|now| now.phase().is_active())
-    };
+    let is_active = |job: &Job| job.load().is_some_and(|now| now.phase().is_active());
     let usage: &Usage = cluster.pool().usage(usage);
     let arm = || usage.watch(own_party());
-    let _ = wait_for(&latch, until::deadline(grace_ms), &mut NoVigil, arm, || {
-        jobs.retain(is_active);
-        jobs.is_empty().then_some(())
-    });
+    let _ = wait_for(
+        &latch,
+        until::deadline(grace_ms),
+        &mut condition(arm, || {
+            jobs.retain(is_active);
+            jobs.is_empty().then_some(())
+        }),
+    );
     usage.unwatch(own_party());
 }
 
@@ -205,7 +207,7 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<JobId>, grace
 /// moment. How many there were.
 ///
 /// # Errors
-/// As [`cancel`].
+/// As [`fn@cancel`].
 pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
     check_rights(role)?;
     let cluster = cluster()?;
@@ -214,14 +216,14 @@ pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
     let is_its = |seen: &Look| seen.login_role == role.to_u32() && seen.phase.is_finished();
     for seen in jobs(cluster).filter(is_its) {
         pgrx::check_for_interrupts!();
-        let slot = cluster.slot(seen.job);
+        let slot = seen.job.slot();
         // The jobs of a fan-out go with their call; this session's own are within its gate.
         if !slot.options().uncounted && slot.leader() != Some(own) {
-            count += i32::from(purge_one(cluster, seen.job));
+            count += i32::from(purge_one(seen.job));
         }
     }
     let is_own = own_lane_role() == role;
-    Ok(count + if is_own { jobs::purge_own(cluster) } else { 0 })
+    Ok(count + if is_own { jobs::purge_own() } else { 0 })
 }
 
 fn own_lane_role() -> pg_sys::Oid {
@@ -229,17 +231,17 @@ fn own_lane_role() -> pg_sys::Oid {
     unsafe { pg_sys::GetAuthenticatedUserId() }
 }
 
-fn purge_one(cluster: &'static Cluster, job: JobId) -> bool {
+fn purge_one(job: Job) -> bool {
     // A warning of the server on the way would let an interrupt through.
     // SAFETY: a counter of this process, taken back below; nothing in between throws.
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
-    let purged = cluster.pool().purge_one(job);
+    let purged = job.cluster.pool().purge_one(job.id);
     if let Purged::LetGo(release) = purged {
         if release == Release::LastOut {
             job_end::note_release(job);
         }
         trace::step(job, Step::Detached);
-        let _ = job_end::finish_release(cluster);
+        let _ = job_end::finish_release();
     }
     // SAFETY: raised above.
     unsafe { pg_sys::InterruptHoldoffCount -= 1 };

@@ -12,18 +12,19 @@
 //!   having process after process fail.
 
 use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::job::Job;
 use crate::cluster::trace::Step;
 use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::process::{own_party, ring};
 use crate::worker::state::{Me, give_up_place, me};
 use crate::worker::{run, send};
 use engine::error_message;
+use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
 use engine::job::End;
 use engine::pool::{Next, Returned};
-use engine::table::JobId;
 
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
-const INTERRUPTIONS: [&[u8]; 2] = [b"57P01", b"57014"];
+const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
 
 /// Gives up job and place. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
 pub fn leave_pool(code: i32) {
@@ -32,7 +33,7 @@ pub fn leave_pool(code: i32) {
     };
     let error = send::final_error();
     fault!("worker-quits");
-    let _ = job_end::finish_release(cluster);
+    let _ = job_end::finish_release();
     run::exit(cluster);
     leave_place(cluster, me, code, &error);
     fault!("place-left");
@@ -50,21 +51,22 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
         return;
     }
     fault!("exit-announced");
-    let interrupted = INTERRUPTIONS.contains(&error_message::sqlstate(error).unwrap_or_default());
+    let interrupted =
+        error_message::sqlstate(error).is_some_and(|state| INTERRUPTIONS.contains(&state));
     let failed_start = !me.connected && !interrupted && code != 0;
     let (lane, key, lane_works) = cluster.pool().locked(|scheduler| {
         let lane = scheduler.lane_index(worker);
         (lane, scheduler.lane_key(worker), scheduler.lane_works(lane))
     });
     let hopeless = failed_start && !lane_works;
-    if let Some(job) = cluster
+    let assigned = cluster
         .pool()
-        .locked(|scheduler| scheduler.assigned(worker))
-    {
+        .locked(|scheduler| scheduler.assigned(worker));
+    if let Some(job) = assigned.map(|id| cluster.job(id)) {
         if hopeless {
-            run::fail(cluster, job, error);
+            run::fail(job, error);
         } else {
-            return_job(cluster, job);
+            return_job(job);
         }
     }
     if hopeless {
@@ -85,29 +87,29 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
 }
 
 /// Returns a job that this process was bound to and has not begun; a version 1 job fails, or was canceled.
-pub fn return_job(cluster: &'static Cluster, job: JobId) {
-    let slot = cluster.slot(job);
+pub fn return_job(job: Job) {
+    let slot = job.slot();
     if slot.options().by_pid {
         if slot.word.load().cancel() {
-            run::refuse(cluster, job);
+            run::refuse(job);
         } else {
-            run::fail(cluster, job, &[]);
+            run::fail(job, &[]);
         }
     } else {
-        give_back(cluster, job);
+        give_back(job);
     }
 }
 
-fn give_back(cluster: &'static Cluster, job: JobId) {
+fn give_back(job: Job) {
     block::unmap(job);
-    let slot = cluster.slot(job);
+    let (slot, pool) = (job.slot(), job.cluster.pool());
     let (leader, usage) = (slot.leader(), slot.usage());
-    let returned = cluster.pool().locked(|scheduler| scheduler.give_back(job));
+    let returned = pool.locked(|scheduler| scheduler.give_back(job.id));
     match returned {
         Returned::Requeued => {}
         Returned::Handed(worker) => ring(worker),
         Returned::Canceled(release) => {
-            cluster.pool().job_ended(usage);
+            pool.job_ended(usage);
             job_end::note_end(job, leader, release);
         }
     }
@@ -118,7 +120,7 @@ fn give_back(cluster: &'static Cluster, job: JobId) {
             Returned::Requeued | Returned::Handed(_) => Step::Returned,
         },
     );
-    let _ = job_end::finish_release(cluster);
+    let _ = job_end::finish_release();
 }
 
 /// Nothing that this process prints from now on goes anywhere but into the log. Its own error is noted before.

@@ -4,14 +4,13 @@
 //! the process may keep a pointer into a job's block: what runs the job gets its text and its parameters for as long
 //! as the call lasts, and has copied whatever stays.
 
-use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::pg::local::Local;
 use crate::worker::current;
 use crate::worker::sink::Sink;
-use engine::table::JobId;
 
 struct Held {
-    job: JobId,
+    job: Job,
     /// `None`: the job has no result, has not begun, or has nothing more to say.
     sink: Option<Sink>,
 }
@@ -19,13 +18,13 @@ struct Held {
 static HELD: Local<Option<Held>> = Local::new(None);
 
 /// The job is this process's to end, and the signal handler's to look at.
-pub fn note(cluster: &'static Cluster, job: JobId) {
+pub fn note(job: Job) {
     HELD.with(|held| *held = Some(Held { job, sink: None }));
-    current::note(&cluster.slot(job).word, job.generation);
+    current::note(job.word(), job.id.generation);
 }
 
 /// The job that is noted.
-pub fn job() -> Option<JobId> {
+pub fn job() -> Option<Job> {
     HELD.with(|held| held.as_ref().map(|held| held.job))
 }
 

@@ -8,6 +8,7 @@
 //!    look for the next, sleep when there is none, leave when it is time.
 
 use crate::cluster::attach::{Cluster, attached, cluster};
+use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spawn::Place;
 use crate::cluster::trace::Step;
@@ -21,8 +22,7 @@ use crate::worker::run::After;
 use crate::worker::state::{Limits, ME, Me, NEXT, give_up_place, me, update};
 use crate::worker::{exit, run, send, session};
 use engine::pool::Next;
-use engine::table::JobId;
-use engine::wait::{Micros, NoVigil, wait_for};
+use engine::wait::{Micros, condition, wait_for};
 use engine::worker::Activity;
 use pgrx::{PgTryBuilder, pg_guard, pg_sys};
 use std::cell::Cell;
@@ -127,10 +127,10 @@ fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
         let shrunk = scheduler.shrink(worker, cap);
         shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))
     });
-    note(next);
+    note(cluster, next);
 }
 
-fn note(next: Next) {
+fn note(cluster: &'static Cluster, next: Next) {
     update(|me| {
         let rests = next == Next::Idle;
         if rests && !me.resting {
@@ -143,7 +143,7 @@ fn note(next: Next) {
         if let Some(leader) = wake {
             ring(leader);
         }
-        trace::step(job, Step::Taken(own_party().pid()));
+        trace::step(cluster.job(job), Step::Taken(own_party().pid()));
     }
 }
 
@@ -151,9 +151,9 @@ fn note(next: Next) {
 #[pg_guard]
 unsafe extern "C-unwind" fn step() {
     let Some(cluster) = attached() else { leave(0) };
-    if process::absorb() {
+    let has_reloaded = process::absorb();
+    if has_reloaded {
         reloaded();
-        shrink_at_rest(cluster);
     }
     settings::publish();
     // The last round may have thrown while it had a job.
@@ -161,23 +161,24 @@ unsafe extern "C-unwind" fn step() {
     let next = NEXT.with(Option::take);
     match next {
         Some(Next::Run { job, .. }) => {
+            let job = cluster.job(job);
             // Unfit until the job has been taken off again: taking off may throw.
             update(|me| {
                 me.jobs += 1;
                 me.unfit = true;
             });
             // Who wants a process in which nothing ran before has nothing run after, either.
-            let is_alone = cluster.slot(job).options().fresh_only;
+            let is_alone = job.slot().options().fresh_only;
             let began = process::now();
-            if run::run(cluster, job) == After::Clean && !is_alone {
+            if run::run(job) == After::Clean && !is_alone {
                 update(|me| me.unfit = false);
             }
             let took = process::now() - began;
             look_for_next_after(cluster, Some(took));
         }
-        Some(Next::Idle) => sleep(cluster),
+        Some(Next::Idle) => sleep(cluster, has_reloaded),
         Some(next @ (Next::Restart | Next::Retire)) => go(next),
-        None if me().is_some_and(|me| me.resting) => sleep(cluster),
+        None if me().is_some_and(|me| me.resting) => sleep(cluster, has_reloaded),
         None => {
             // The last round threw.
             let Some(now) = me() else { leave(0) };
@@ -186,7 +187,7 @@ unsafe extern "C-unwind" fn step() {
                 .locked(|scheduler| scheduler.assigned(now.place.worker));
             if let Some(job) = assigned {
                 update(|me| me.unfit = true);
-                could_not_begin(cluster, job, now.jobs);
+                could_not_begin(cluster.job(job), now.jobs);
             }
             look_for_next(cluster);
         }
@@ -199,11 +200,11 @@ unsafe extern "C-unwind" fn step() {
 /// Another may be able to, which has mapped less. But a process whose first job it is has mapped as little as any; what
 /// it cannot, the next could not either, and the job would go from process to process for ever. So the job fails
 /// then. All others leave after they have returned a job, so each of them has returned it once at most.
-fn could_not_begin(cluster: &'static Cluster, job: JobId, jobs: u32) {
+fn could_not_begin(job: Job, jobs: u32) {
     if jobs > 1 {
-        exit::return_job(cluster, job);
+        exit::return_job(job);
     } else {
-        run::fail(cluster, job, &send::take_error());
+        run::fail(job, &send::take_error());
     }
 }
 
@@ -231,9 +232,10 @@ fn reloaded() {
     update(|me| me.limits = Limits::read());
 }
 
-/// Sleeps until the worker word says otherwise, the idle limit has come, or the configuration was read
-/// again (which may have another limit).
-fn sleep(cluster: &'static Cluster) {
+/// Sleeps until the worker word says otherwise, the idle limit has come, or the configuration was read again:
+/// `already`, or meanwhile. That may have another limit, and the pool may have to be smaller now; nobody wakes an idle
+/// worker to tell it.
+fn sleep(cluster: &'static Cluster, already: bool) {
     let Some(now) = me() else { leave(0) };
     fault!("worker-rests");
     let Place { worker, generation } = now.place;
@@ -242,9 +244,14 @@ fn sleep(cluster: &'static Cluster) {
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
     let limit = now.limits.idle_timeout as u64 * 1000;
     let deadline = Some(now.rests_since + limit);
-    let told = wait_for(&latch, deadline, &mut NoVigil, report_idle, || {
-        (has_reloaded.get() || word.load().activity() != Activity::Idle).then_some(())
-    });
+    let told = wait_for(
+        &latch,
+        deadline,
+        &mut condition(report_idle, || {
+            (already || has_reloaded.get() || word.load().activity() != Activity::Idle)
+                .then_some(())
+        }),
+    );
     if has_reloaded.get() {
         reloaded();
     }
@@ -257,22 +264,7 @@ fn sleep(cluster: &'static Cluster) {
             .idle_limit(worker, generation)
             .or_else(|| scheduler.awakened(worker, generation)),
     });
-    note(next.unwrap_or(Next::Idle));
-}
-
-/// The configuration was read again between two sleeps: the pool may have to be smaller now, and nobody wakes an idle
-/// worker to tell it.
-fn shrink_at_rest(cluster: &'static Cluster) {
-    let Some(Me { place, .. }) = me().filter(|me| me.resting) else {
-        return;
-    };
-    let cap = cluster.worker_cap();
-    let next = cluster
-        .pool()
-        .locked(|scheduler| scheduler.shrink_idle(place.worker, place.generation, cap));
-    if let Some(next) = next {
-        note(next);
-    }
+    note(cluster, next.unwrap_or(Next::Idle));
 }
 
 /// What is put off until the process really sleeps.

@@ -5,6 +5,7 @@
 
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::cluster::trace::Step;
 use crate::cluster::{block, job_end, trace};
 use crate::pg::process::timestamp;
@@ -13,6 +14,7 @@ use crate::pg::shim::{Run, guarded};
 use crate::settings;
 use crate::worker::sink::Sink;
 use crate::worker::{held, send, session};
+use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED};
 use engine::job::{Delivery, End, JobWord, Release};
 use engine::steps::{Process, Watchers};
 use engine::sync::Ordering;
@@ -31,7 +33,7 @@ pub enum After {
 }
 
 /// Runs a job that this process is bound to.
-pub fn run(cluster: &'static Cluster, job: JobId) -> After {
+pub fn run(job: Job) -> After {
     fault!("job-taken");
     // A process that was told to go in the moment in which it was given the job goes now: the job has not
     // begun, so that another can run it.
@@ -40,8 +42,8 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
         pgrx::check_for_interrupts!();
     }
     // An error here finds a job that was not noted, and that another may run (`process::could_not_begin`).
-    Block::of(cluster, job).map();
-    let Some(performed) = steps::run(&Here { cluster }, job) else {
+    Block::of(job).map();
+    let Some(performed) = steps::run(&Here(job.cluster), job.id) else {
         return After::Clean;
     };
     fault!("job-over");
@@ -55,9 +57,7 @@ pub fn run(cluster: &'static Cluster, job: JobId) -> After {
 }
 
 /// This process, as the steps see it.
-struct Here {
-    cluster: &'static Cluster,
-}
+struct Here(&'static Cluster);
 
 /// How far a job came.
 struct Performed {
@@ -71,7 +71,7 @@ impl Process for Here {
     type Performed = Performed;
 
     fn word(&self, job: JobId) -> &JobWord {
-        &self.cluster.slot(job).word
+        self.0.job(job).word()
     }
 
     fn drop_cancel(&self) {
@@ -79,29 +79,32 @@ impl Process for Here {
         unsafe { shim::pgb_clear_cancel() };
     }
 
-    fn note(&self, job: JobId) {
-        let started_at = &self.cluster.slot(job).started_at;
+    fn note(&self, id: JobId) {
+        let job = self.0.job(id);
+        let started_at = &job.slot().started_at;
         started_at.store(timestamp().cast_unsigned(), Ordering::Relaxed);
         send::forget_error();
         // What the shim knows is of the job before.
         // SAFETY: clears notes of the shim.
         unsafe { shim::pgb_forget_job() };
-        held::note(self.cluster, job);
+        held::note(job);
         fault!("job-noted");
     }
 
     fn noted(&self) -> Option<JobId> {
-        held::job()
+        held::job().map(|job| job.id)
     }
 
-    fn begun(&self, job: JobId, _watched: bool) {
+    fn begun(&self, id: JobId, _watched: bool) {
+        let job = self.0.job(id);
         // A leader that waits for the job to be bound was woken when it was; one that waits for its end need not be.
         fault!("job-begun");
         trace::step(job, Step::Running);
     }
 
-    fn open(&self, job: JobId) {
-        if let Some(sink) = Sink::of(job, &Block::of(self.cluster, job)) {
+    fn open(&self, id: JobId) {
+        let job = self.0.job(id);
+        if let Some(sink) = Sink::of(job, &Block::of(job)) {
             held::open(sink);
         }
     }
@@ -111,8 +114,9 @@ impl Process for Here {
         unsafe { shim::pgb_raise_cancel() };
     }
 
-    fn perform(&self, job: JobId) -> Performed {
-        let block = Block::of(self.cluster, job);
+    fn perform(&self, id: JobId) -> Performed {
+        let job = self.0.job(id);
+        let block = Block::of(job);
         settings::define_for(block.sql());
         let put_on = session::put_on(&block);
         fault!("session-put-on");
@@ -133,18 +137,16 @@ impl Process for Here {
         mute();
     }
 
-    fn note_refusal(&self, job: JobId) {
-        if let Some(block) = Block::reach(self.cluster, job) {
-            block.note_error(&error_message::compose(
-                "57014",
-                "canceling statement due to user request",
-                Some("The job was canceled before it began."),
-            ));
+    fn note_refusal(&self, id: JobId) {
+        let job = self.0.job(id);
+        if let Some(block) = Block::reach(job) {
+            block.note_error(&error_message::canceled_before_it_began());
         }
     }
 
-    fn note_outcome(&self, job: JobId, performed: &Performed) -> End {
-        let block = Block::of(self.cluster, job);
+    fn note_outcome(&self, id: JobId, performed: &Performed) -> End {
+        let job = self.0.job(id);
+        let block = Block::of(job);
         let end = if performed.committed {
             note_completion(&block);
             End::Completed
@@ -157,21 +159,24 @@ impl Process for Here {
         end
     }
 
-    fn note_failure(&self, job: JobId) -> End {
-        note_failure(self.cluster, job, &send::final_error())
+    fn note_failure(&self, id: JobId) -> End {
+        let job = self.0.job(id);
+        note_failure(job, &send::final_error())
     }
 
     fn take(&self) {
         held::take();
     }
 
-    fn ending(&self, job: JobId, end: End) -> Watchers {
+    fn ending(&self, id: JobId, end: End) -> Watchers {
+        let job = self.0.job(id);
         block::unmap(job);
-        job_end::ending(self.cluster, job, end)
+        job_end::ending(job, end)
     }
 
-    fn ended(&self, job: JobId, watchers: Watchers, release: Release) {
-        job_end::ended(self.cluster, job, watchers, release);
+    fn ended(&self, id: JobId, watchers: Watchers, release: Release) {
+        let job = self.0.job(id);
+        job_end::ended(job, watchers, release);
     }
 }
 
@@ -205,13 +210,13 @@ fn note_completion(block: &Block) {
 
 /// Fails the job whose execution threw past [`run`], if there is one. Does not throw.
 pub fn fail_noted(cluster: &'static Cluster) {
-    steps::fail(&Here { cluster });
+    steps::fail(&Here(cluster));
 }
 
 /// Ends the job that this process holds, if there is one: it exits. Nothing that it prints from now on goes anywhere
 /// but into the log. Does not throw.
 pub fn exit(cluster: &'static Cluster) {
-    steps::exit(&Here { cluster });
+    steps::exit(&Here(cluster));
 }
 
 /// Nothing that this process prints from now on goes anywhere but into the log. Does not throw.
@@ -222,23 +227,22 @@ pub fn mute() {
 }
 
 /// Ends a job that this process was bound to, and that was canceled before it could begin. Does not throw.
-pub fn refuse(cluster: &'static Cluster, job: JobId) {
-    let here = Here { cluster };
-    here.note_refusal(job);
-    steps::finish(&here, job, End::Canceled);
+pub fn refuse(job: Job) {
+    let here = Here(job.cluster);
+    here.note_refusal(job.id);
+    steps::finish(&here, job.id, End::Canceled);
 }
 
 /// Fails a job that this process was bound to and has not begun, with an error (the body of a message; empty: the
 /// process was lost). Does not throw.
-pub fn fail(cluster: &'static Cluster, job: JobId, error: &[u8]) {
-    let end = note_failure(cluster, job, error);
-    steps::finish(&Here { cluster }, job, end);
+pub fn fail(job: Job, error: &[u8]) {
+    let end = note_failure(job, error);
+    steps::finish(&Here(job.cluster), job.id, end);
 }
 
 /// Notes how a job failed that this process holds. One whose work is durable is completed all the same. Does not throw.
-#[allow(clippy::disallowed_macros, reason = "a number")]
-fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
-    let block = Block::reach(cluster, job);
+fn note_failure(job: Job, error: &[u8]) -> End {
+    let block = Block::reach(job);
     // SAFETY: looks at notes of the shim.
     if held::job() == Some(job) && unsafe { shim::pgb_committed() } {
         if let Some(block) = block {
@@ -250,11 +254,7 @@ fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
     let error = if error.is_empty() {
         // SAFETY: a plain global of this process.
         let pid = unsafe { pg_sys::MyProcPid };
-        lost = error_message::compose(
-            "08006",
-            &format!("lost connection to worker process with PID {pid}"),
-            None,
-        );
+        lost = error_message::lost_connection(pid);
         &lost
     } else {
         error
@@ -263,9 +263,9 @@ fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
         block.note_error(error);
     }
     // Asked to exit by its canceler, or because it did not end when it was told to.
-    let asked = cluster.slot(job).word.load();
+    let asked = job.word().load();
     let is_exit =
-        error_message::is_fatal(error) && error_message::sqlstate(error) == Some(b"57P01");
+        error_message::is_fatal(error) && error_message::sqlstate(error) == Some(ADMIN_SHUTDOWN);
     if is_exit && (asked.terminate() || asked.insistent()) {
         return End::Canceled;
     }
@@ -276,7 +276,7 @@ fn note_failure(cluster: &'static Cluster, job: JobId, error: &[u8]) -> End {
 /// of a statement timeout, of somebody else's cancel, and of whatever a user raises with it.
 fn end_of(error: &[u8]) -> End {
     let text = error_message::field(error, error_message::PRIMARY)
-        .filter(|_| error_message::sqlstate(error) == Some(b"57014"));
+        .filter(|_| error_message::sqlstate(error) == Some(QUERY_CANCELED));
     // SAFETY: in a message a zero byte follows the text of a field.
     let canceled = text.is_some_and(|text| unsafe { shim::pgb_is_cancel(text.as_ptr().cast()) });
     if canceled { End::Canceled } else { End::Failed }
@@ -285,5 +285,5 @@ fn end_of(error: &[u8]) -> End {
 /// The error of a cancel is being thrown. Whether it is that of the running job.
 #[unsafe(no_mangle)]
 extern "C" fn pgb_cancel_is_thrown() -> bool {
-    attached().is_some_and(|cluster| steps::thrown(&Here { cluster }) != Delivery::None)
+    attached().is_some_and(|cluster| steps::thrown(&Here(cluster)) != Delivery::None)
 }

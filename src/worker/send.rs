@@ -5,7 +5,7 @@
 //! reporting and must neither wait nor throw. A message that finds no room is kept in this process until the
 //! next frame, or until the job's statements are done; one that comes later (from a trigger that is deferred to
 //! the commit), like the rows before an error that are still on their way to the file, goes into it when the
-//! transaction has ended ([`Sink::end`]). An error is never sent: it is kept for the outcome.
+//! transaction has ended ([`sink`](super::sink)). An error is never sent: it is kept for the outcome.
 //!
 //! There is somewhere to go only while the process holds a job that has begun ([`held`]): what is printed at any other
 //! moment, at whatever level, is dropped here, but for an error, of which a copy is kept.
@@ -15,8 +15,8 @@
 //! While a frame is sent, which may call the server, the outlet is out of its place; a message that comes
 //! meanwhile is kept.
 
-use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spill::SpillFile;
 use crate::pg::error::Error;
@@ -29,7 +29,6 @@ use crate::worker::sink::Sender;
 use engine::channel::{Outlet, Surroundings};
 use engine::process_ref::Party;
 use engine::ring::MappedBuffer;
-use engine::table::JobId;
 use engine::wait::Micros;
 use engine::{error_message, memory};
 use pgrx::pg_guard;
@@ -72,8 +71,7 @@ impl Drop for Borrowed {
 
 /// This process, as the worker's end of a channel sees it.
 struct Here {
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     spill: &'static SpillFile,
     latch: ProcessLatch<'static>,
 }
@@ -94,7 +92,7 @@ impl Surroundings for Here {
     }
 
     fn is_unwanted(&self) -> bool {
-        !self.cluster.slot(self.job).word.load().leader()
+        !self.job.word().load().leader()
     }
 
     fn patience(&self) -> Option<Micros> {
@@ -109,7 +107,8 @@ impl Surroundings for Here {
     }
 
     fn append(&mut self, offset: u64, bytes: &[u8]) {
-        self.spill.append(self.cluster, self.job, offset, bytes);
+        self.spill
+            .append(self.job.cluster, self.job.id, offset, bytes);
     }
 
     fn out_of_memory(&self) -> ! {
@@ -117,19 +116,18 @@ impl Surroundings for Here {
     }
 
     fn empty(&mut self) {
-        self.spill.empty(self.cluster, self.job);
+        self.spill.empty(self.job.cluster, self.job.id);
     }
 }
 
 /// Lends the outlet, out of its place. Nothing when there is no job with a result.
 fn with_outlet(body: impl FnOnce(&mut Outlet<'static, MappedBuffer>, &mut Here)) {
     let mut borrowed = Borrowed::take();
-    if let (Some(sender), Some(cluster)) = (borrowed.0.as_mut(), attached()) {
+    if let Some(sender) = borrowed.0.as_mut() {
         let mut here = Here {
-            cluster,
             job: sender.job,
             spill: sender.spill,
-            latch: ProcessLatch::for_sending(cluster),
+            latch: ProcessLatch::for_sending(sender.job.cluster),
         };
         body(&mut sender.outlet, &mut here);
     }
@@ -149,8 +147,8 @@ unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
     let has_result = held::with_sink(|sink| sink.sender.is_some()) == Some(true);
-    if let (Some(cluster), Some(job)) = (attached(), held::job().filter(|_| has_result))
-        && let Err(error) = Block::of(cluster, job).describe(bytes)
+    if let Some(job) = held::job().filter(|_| has_result)
+        && let Err(error) = Block::of(job).describe(bytes)
     {
         error.raise();
     }

@@ -1,19 +1,18 @@
 //! Where the rows and messages of the running job go.
 
-use crate::cluster::attach::attached;
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::cluster::spill::SpillFile;
 use crate::pg::process::ring;
 use engine::channel::Outlet;
 use engine::memory;
 use engine::ring::{Kind, MappedBuffer};
-use engine::table::JobId;
 use std::collections::VecDeque;
 
 /// Messages kept for want of room take up at most this many bytes; later ones are dropped.
 const KEPT_LIMIT: usize = 1 << 20;
 
-/// Where the rows and messages of the job go that this process runs (see [`held`]).
+/// Where the rows and messages of the job go that this process runs (see [`held`](super::held)).
 pub struct Sink {
     /// `None`: a frame is being sent.
     pub(super) sender: Option<Box<Sender>>,
@@ -21,7 +20,7 @@ pub struct Sink {
 }
 
 pub(super) struct Sender {
-    pub(super) job: JobId,
+    pub(super) job: Job,
     pub(super) outlet: Outlet<'static, MappedBuffer>,
     pub(super) spill: &'static SpillFile,
 }
@@ -34,7 +33,7 @@ pub(super) struct Kept {
 
 impl Sink {
     /// For the job whose block that is; `None`: it has no result.
-    pub fn of(job: JobId, block: &Block) -> Option<Self> {
+    pub fn of(job: Job, block: &Block) -> Option<Self> {
         block.ring().map(|(shared, buffer)| Self {
             sender: Some(Box::new(Sender {
                 job,
@@ -58,13 +57,13 @@ impl Sink {
     /// lost.
     pub fn end(self) {
         let Self { sender, mut kept } = self;
-        let (Some(mut sender), Some(cluster)) = (sender, attached()) else {
+        let Some(mut sender) = sender else {
             return;
         };
         let kept = std::iter::from_fn(|| kept.next());
         let spill = sender.spill;
         let job = sender.job;
-        let append = |offset, bytes: &[u8]| spill.append_rest(cluster, job, offset, bytes);
+        let append = |offset, bytes: &[u8]| spill.append_rest(job.cluster, job.id, offset, bytes);
         if let Some(reader) = sender.outlet.end(kept, append) {
             ring(reader);
         }

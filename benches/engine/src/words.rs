@@ -5,7 +5,7 @@ use crate::ring;
 use criterion::Criterion;
 use engine::job::{End, Release};
 use engine::ring::{Reader, Shared, Writer};
-use engine::wait::{Latch, Micros, NoVigil, wait_for};
+use engine::wait::{Latch, Micros, condition, wait_for};
 use std::cell::Cell;
 use std::hint::black_box;
 
@@ -77,13 +77,13 @@ pub fn bench(c: &mut Criterion) {
 
     let latch = Awake(Cell::new(0));
     group.bench_function("wait: what is there already", |b| {
-        b.iter(|| wait_for(&latch, None, &mut NoVigil, || {}, || black_box(Some(1))));
+        b.iter(|| wait_for(&latch, None, &mut condition(|| {}, || black_box(Some(1)))));
     });
     group.bench_function("wait: one sleep", |b| {
         b.iter(|| {
             let before = latch.0.get();
             let look = || (latch.0.get() > before).then_some(1);
-            wait_for(&latch, None, &mut NoVigil, || {}, look)
+            wait_for(&latch, None, &mut condition(|| {}, look))
         });
     });
     group.finish();

@@ -9,10 +9,9 @@ use engine::pool::usage::Claimed;
 use engine::pool::{Leader, Limits, Placement};
 use engine::process_ref::Party;
 use engine::table::{JobId, Options};
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{Condition, condition, wait_for};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
-use std::cell::Cell;
 
 /// A job that this session holds.
 #[derive(Clone, Copy)]
@@ -132,9 +131,7 @@ fn enter(world: &Arc<World>, own: Party, held: &mut Vec<Held>, purges: &mut u32)
     let entered = wait_for(
         world.memory.bell(own),
         None,
-        &mut NoVigil,
-        || entry.await_entry(),
-        || entry.enter().then_some(()),
+        &mut condition(|| entry.await_entry(), || entry.enter().then_some(())),
     );
     assert_eq!(entered, Some(()));
     if std::mem::replace(purges, entry.purges()) != entry.purges() {
@@ -178,6 +175,35 @@ fn take_any(held: &mut Vec<Held>) -> Option<Held> {
     (!held.is_empty()).then(|| held.swap_remove(thread_rng().gen_range(0..held.len())))
 }
 
+/// A session that waits to claim one of what is counted. `None`: its time is up, called or not.
+struct InQueue<'a, F> {
+    world: &'a World,
+    own: Party,
+    what: Resource,
+    limit: u32,
+    claim: F,
+    waiting: bool,
+}
+
+impl<T, F: Fn() -> Option<T>> Condition for InQueue<'_, F> {
+    type Found = Option<T>;
+
+    fn arm(&mut self) {
+        let was_waiting = std::mem::replace(&mut self.waiting, true);
+        let pool = self.world.memory.pool();
+        pool.join_waiters(self.own, self.what, self.limit, was_waiting);
+    }
+
+    fn look(&mut self) -> Option<Option<T>> {
+        self.world.release_left_behind();
+        let times_out = self.world.scale.times_out;
+        match (self.claim)() {
+            None if self.waiting && times_out > 0 && once_in(times_out) => Some(None),
+            found => found.map(Some),
+        }
+    }
+}
+
 /// Claims one of what is counted; waits if there is none and the session `may_wait`, or gives up.
 fn claim_one<T>(
     world: &Arc<World>,
@@ -197,24 +223,16 @@ fn claim_one<T>(
         pool.leave_waiters(own, what);
         return None;
     }
-    let waiting = Cell::new(false);
-    let look = || {
-        world.release_left_behind();
-        claim()
+    let mut queued = InQueue {
+        world,
+        own,
+        what,
+        limit,
+        claim,
+        waiting: false,
     };
-    let times_out = world.scale.times_out;
-    let found = wait_for(
-        world.memory.bell(own),
-        None,
-        &mut NoVigil,
-        || pool.join_waiters(own, what, limit, waiting.replace(true)),
-        || match look() {
-            // Its time is up, called or not.
-            None if waiting.get() && times_out > 0 && once_in(times_out) => Some(None),
-            found => found.map(Some),
-        },
-    );
-    if waiting.get() {
+    let found = wait_for(world.memory.bell(own), None, &mut queued);
+    if queued.waiting {
         pool.leave_waiters(own, what);
     }
     found.flatten()
@@ -395,7 +413,7 @@ fn await_worker(world: &Arc<World>, own: Party, job: JobId) {
     };
     let bell = world.memory.bell(own);
     assert_eq!(
-        wait_for(bell, None, &mut NoVigil, watch, is_bound),
+        wait_for(bell, None, &mut condition(watch, is_bound)),
         Some(())
     );
     word.unwatch(job.generation);
@@ -422,14 +440,15 @@ fn end(
         let found = wait_for(
             world.memory.bell(own),
             None,
-            &mut NoVigil,
-            || {
-                let _ = word.watch(job.generation);
-            },
-            || {
-                net.look();
-                Some(word.load()).filter(|now| now.phase().is_finished())
-            },
+            &mut condition(
+                || {
+                    let _ = word.watch(job.generation);
+                },
+                || {
+                    net.look();
+                    Some(word.load()).filter(|now| now.phase().is_finished())
+                },
+            ),
         );
         word.unwatch(job.generation);
         let now = found.expect("there is no deadline");

@@ -7,7 +7,7 @@ use engine::pool::{Census, Next, Returned};
 use engine::process_ref::Party;
 use engine::steps::Watchers;
 use engine::table::JobId;
-use engine::wait::{NoVigil, wait_for};
+use engine::wait::{condition, wait_for};
 use engine::worker::Activity;
 use engine::{mutant, steps};
 use shuttle::rand::{Rng, thread_rng};
@@ -164,13 +164,14 @@ impl Process<'_> {
             wait_for(
                 world.memory.bell(self.party),
                 None,
-                &mut NoVigil,
-                || {},
-                || {
-                    self.handle_signal();
-                    let told = word.load().activity() != Activity::Idle;
-                    (told || closing()).then_some(())
-                },
+                &mut condition(
+                    || {},
+                    || {
+                        self.handle_signal();
+                        let told = word.load().activity() != Activity::Idle;
+                        (told || closing()).then_some(())
+                    },
+                ),
             )
         };
         let next = world.memory.pool().locked(|pool| {
@@ -209,12 +210,13 @@ impl Process<'_> {
             let interrupted = wait_for(
                 self.world.memory.bell(self.party),
                 None,
-                &mut NoVigil,
-                || {},
-                || {
-                    self.handle_signal();
-                    self.is_thrown().then_some(())
-                },
+                &mut condition(
+                    || {},
+                    || {
+                        self.handle_signal();
+                        self.is_thrown().then_some(())
+                    },
+                ),
             );
             return interrupted.is_some();
         }

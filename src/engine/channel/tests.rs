@@ -3,6 +3,7 @@
 use super::*;
 use crate::ring::{HEADER, MappedBuffer, read_header, size_of_chunk};
 use proptest::prelude::*;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 

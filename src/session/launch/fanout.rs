@@ -31,24 +31,26 @@
 
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
 use crate::pg::memory::Bytes;
 use crate::pg::subtransaction::Refused;
 use crate::pg::transaction::{self, RolledBack};
 use crate::pg::tuple::Value;
 use crate::pg::{array, process, subtransaction};
+use crate::session::cancel;
+use crate::session::hold::Hold;
 use crate::session::launch::request::{Context, check_enabled, launch_for_fanout, no_worker};
 use crate::session::outcome::JobError;
 use crate::session::read::json_array::JsonArray;
 use crate::session::wait::until;
-use crate::session::{cancel, jobs};
 use crate::settings;
 use crate::settings::OnExhaustion;
 use arrayvec::ArrayString;
+use engine::error_message::QUERY_CANCELED;
 use engine::job::{Demand, Phase};
 use engine::memory;
 use engine::sync::Ordering;
-use engine::table::JobId;
 use engine::wait::Micros;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
@@ -81,9 +83,8 @@ pub struct Asked {
 /// One row: idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us.
 pub type Row = [Value; 8];
 
-#[derive(Clone, Copy)]
 struct Flight {
-    job: JobId,
+    hold: Hold,
     /// Of the statement, from 0.
     index: usize,
 }
@@ -106,8 +107,6 @@ pub struct Fanout {
     /// Its (sub)transaction was rolled back.
     rolled_back: bool,
     flights: Vec<Flight>,
-    /// The jobs of `flights`, in the same order.
-    jobs: Vec<JobId>,
     memory: pg_sys::MemoryContext,
 }
 
@@ -139,14 +138,10 @@ fn statements_of(
 
 /// The rows of a job that has completed, as a JSON array; `None`: its statement returns none. Memory for the reading
 /// comes from `memory`.
-fn result_of(
-    cluster: &'static Cluster,
-    job: JobId,
-    memory: pg_sys::MemoryContext,
-) -> Result<Option<pg_sys::Datum>, Failure> {
-    let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
+fn result_of(job: Job, memory: pg_sys::MemoryContext) -> Result<Option<pg_sys::Datum>, Failure> {
+    let pid = job.pid();
     // SAFETY: the context lives as long as the call.
-    let mut rows = unsafe { JsonArray::begin(cluster, job, pid, memory)? };
+    let mut rows = unsafe { JsonArray::begin(job, pid, memory)? };
     rows.take(true)?;
     Ok(rows.finish().map(|(array, _)| array))
 }
@@ -202,7 +197,6 @@ impl Fanout {
             starves_until: None,
             rolled_back: false,
             flights: Vec::new(),
-            jobs: Vec::new(),
             memory,
         })
     }
@@ -270,8 +264,8 @@ impl Fanout {
                 ))
                 .into());
         }
-        for job in &self.jobs {
-            let _ = cancel::request(self.cluster, *job, Demand::Insist);
+        for job in self.jobs() {
+            let _ = cancel::request(job, Demand::Insist);
         }
         self.grace_until = Some(process::now() + GRACE);
         Ok(())
@@ -296,16 +290,14 @@ impl Fanout {
             let sql = unsafe { array::text_bytes(self.statements[self.next]) };
             let alone = self.flights.is_empty();
             // Before the job is there: it is in the list from then on.
-            memory::try_reserve(&mut self.jobs, 1)?;
             memory::try_reserve(&mut self.flights, 1)?;
-            let Some(job) = launch_for_fanout(self.cluster, &self.session, sql, alone)? else {
+            let Some(hold) = launch_for_fanout(self.cluster, &self.session, sql, alone)? else {
                 // The table is full: when one of ours has landed, its slot is free.
                 return Ok(());
             };
             fault!("statement-launched");
-            memory::try_push(&mut self.jobs, job)?;
             let index = self.next;
-            memory::try_push(&mut self.flights, Flight { job, index })?;
+            memory::try_push(&mut self.flights, Flight { hold, index })?;
             self.next += 1;
         }
         Ok(())
@@ -322,17 +314,22 @@ impl Fanout {
 
     fn expired_row(&self, index: usize) -> Row {
         let message = Value::text(self.expiry().as_bytes());
-        failed(index, Value::text(b"57014"), message, Value::NULL)
+        failed(index, Value::text(&QUERY_CANCELED), message, Value::NULL)
+    }
+
+    /// The jobs in flight.
+    fn jobs(&self) -> impl Iterator<Item = Job> + Clone {
+        self.flights.iter().map(|flight| flight.hold.job())
     }
 
     /// Of those that have finished the one that did first.
     fn first_finished(&self) -> Option<usize> {
-        let finished_at = |(at, job): (usize, &JobId)| {
-            let slot = self.cluster.slot(*job);
-            let finished = slot.word.load().phase().is_finished();
-            finished.then(|| (slot.finished_at.load(Ordering::Relaxed), at))
+        let finished_at = |(at, job): (usize, Job)| {
+            let finished_at = &job.slot().finished_at;
+            job.is_finished()
+                .then(|| (finished_at.load(Ordering::Relaxed), at))
         };
-        let finished = self.jobs.iter().enumerate().filter_map(finished_at);
+        let finished = self.jobs().enumerate().filter_map(finished_at);
         finished.min().map(|(_, at)| at)
     }
 
@@ -345,7 +342,7 @@ impl Fanout {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        if until::first_finished(self.cluster, &self.jobs, until).is_some() {
+        if until::first_finished(self.jobs(), until).is_some() {
             return Ok(true);
         }
         if starves_until.is_some_and(|limit| limit <= process::now()) && self.starves().is_some() {
@@ -358,13 +355,10 @@ impl Fanout {
     /// As a launch, the call does not wait for ever for a worker: when none of its jobs has one, and the session
     /// does not want them to queue, until when it does.
     fn starves(&mut self) -> Option<Micros> {
-        let is_queued = |job: &JobId| {
-            let word = &self.cluster.slot(*job).word;
-            word.load().phase() == Phase::Queued
-        };
+        let is_queued = |job: Job| job.word().load().phase() == Phase::Queued;
         let starves = settings::on_exhaustion() != OnExhaustion::Queue
             && self.grace_until.is_none()
-            && self.jobs.iter().all(is_queued);
+            && self.jobs().all(is_queued);
         let limit = || process::now() + settings::launch_timeout() as Micros * 1000;
         self.starves_until = starves.then(|| self.starves_until.unwrap_or_else(limit));
         self.starves_until
@@ -374,17 +368,18 @@ impl Fanout {
     fn give_up_one(&mut self) -> Option<Row> {
         self.grace_until.filter(|until| *until <= process::now())?;
         let at = self.flights.len().checked_sub(1)?;
-        let _ = cancel::request(self.cluster, self.flights[at].job, Demand::Terminate);
-        let row = self.expired_row(self.flights[at].index);
+        let Flight { hold, index } = &self.flights[at];
+        let _ = cancel::request(hold.job(), Demand::Terminate);
+        let row = self.expired_row(*index);
         self.remove(at);
         Some(row)
     }
 
     /// Makes the row of a job that has finished.
     fn land(&mut self, at: usize) -> Result<Row, Failure> {
-        let cluster = self.cluster;
-        let Flight { job, index } = self.flights[at];
-        let slot = cluster.slot(job);
+        let Flight { hold, index } = &self.flights[at];
+        let (job, index) = (hold.job(), *index);
+        let slot = job.slot();
         let phase = slot.word.load().phase();
         let elapsed = match slot.started_at.load(Ordering::Relaxed) {
             0 => Value::NULL,
@@ -395,7 +390,7 @@ impl Fanout {
         };
         if phase == Phase::Completed {
             // Before it is read: a reading that fails half-way lets go of the job.
-            let (tag, row_count) = Block::of(cluster, job).completion();
+            let (tag, row_count) = Block::of(job).completion();
             // A result that cannot be given back (a type that was dropped, a cast that raises, a value that JSON
             // cannot have) does not undo its statement, nor end the others.
             let (result, sqlstate, message) = match self.result_of(job) {
@@ -420,8 +415,8 @@ impl Fanout {
                 elapsed,
             ]);
         }
-        let pid = slot.pid.load(Ordering::Relaxed).cast_signed();
-        let error = JobError::of_job(cluster, job, pid, phase);
+        let pid = job.pid().cast_signed();
+        let error = JobError::of_job(job, pid, phase);
         if self.fail_fast {
             let message = Bytes::copy(error.body());
             self.abandon();
@@ -439,11 +434,11 @@ impl Fanout {
 
     /// The rows of a job that has completed, as a JSON array; `None`: its statement returns none. What code of users
     /// or of the server raises while they are converted is the statement's error, unless the first error ends the call.
-    fn result_of(&self, job: JobId) -> Result<Option<pg_sys::Datum>, Unread> {
-        let (cluster, memory) = (self.cluster, self.memory);
-        let read = || result_of(cluster, job, memory);
+    fn result_of(&self, job: Job) -> Result<Option<pg_sys::Datum>, Unread> {
+        let memory = self.memory;
+        let read = || result_of(job, memory);
         // Tags alone are not converted.
-        let has_rows = Block::of(cluster, job).description().is_some();
+        let has_rows = Block::of(job).description().is_some();
         let outcome = if self.fail_fast || !has_rows {
             Ok(read())
         } else {
@@ -465,23 +460,13 @@ impl Fanout {
 
     /// Lets go of a job whose row was made.
     fn remove(&mut self, at: usize) {
-        self.jobs.swap_remove(at);
-        let flight = self.flights.swap_remove(at);
-        if jobs::holds(flight.job) {
-            jobs::let_go(self.cluster, flight.job);
-        }
+        self.flights.swap_remove(at).hold.let_go();
     }
 
     /// Cancels what is in flight and lets go of it. Does not throw.
     fn abandon(&mut self) {
         self.next = self.statements.len();
-        self.jobs.clear();
-        for flight in self.flights.drain(..) {
-            let _ = cancel::request(self.cluster, flight.job, Demand::Insist);
-            if jobs::holds(flight.job) {
-                jobs::let_go(self.cluster, flight.job);
-            }
-        }
+        self.flights.clear();
     }
 }
 

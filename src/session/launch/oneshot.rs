@@ -1,39 +1,23 @@
 //! A job from its launch to its end in one call.
 //!
-//! The user is never given a handle, so a call that is interrupted takes its job with it ([`Held`]).
+//! The user is never given a handle, so a call that is interrupted takes its job with it ([`Hold`]).
 
-use crate::cluster::attach::{Cluster, cluster};
 use crate::pg::error::{Error, Failure};
 use crate::pg::process;
 use crate::pg::rows::Caller;
-use crate::session::jobs::{Asking, Name};
+use crate::session::hold::Hold;
+use crate::session::jobs::Asking;
 use crate::session::launch::request::{Launch, launch};
 use crate::session::outcome::Outcome;
 use crate::session::read::rows;
 use crate::session::wait::until;
 use crate::session::{cancel, jobs, outcome};
 use engine::job::Demand;
-use engine::table::JobId;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{ERRCODE_DATATYPE_MISMATCH, ERRCODE_QUERY_CANCELED};
 
 /// How long a job has to end after it was canceled at the time limit, milliseconds; then its worker is asked
 /// to exit.
 const GRACE: i32 = 1000;
-
-/// A job that ends with this call.
-struct Held {
-    cluster: &'static Cluster,
-    job: JobId,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // A result that was read to its end has let go of it already.
-        if jobs::holds(self.job) {
-            cancel::withdraw(self.cluster, self.job);
-        }
-    }
-}
 
 /// What came of a job that was run.
 pub struct Ran {
@@ -45,28 +29,16 @@ pub struct Ran {
     pub elapsed_ms: i64,
 }
 
-fn start(asked: &Launch<'_>) -> Result<(Held, Name), Failure> {
-    let cluster = cluster()?;
-    let launched = launch(asked)?;
-    // Before anything that could fail, or be interrupted.
-    let held = Held {
-        cluster,
-        job: launched.job,
-    };
-    let (pid, cookie) = launched.give();
-    Ok((held, Name::Handle(pid.cast_signed(), cookie)))
-}
-
 /// Waits for the job, and cancels it at the time limit (0 or less: none). Whether it was.
-fn wait_or_cancel(held: &Held, timeout_ms: i32) -> bool {
-    let &Held { cluster, job } = held;
+fn wait_or_cancel(hold: &Hold, timeout_ms: i32) -> bool {
+    let job = hold.job();
     let deadline = until::deadline(timeout_ms);
-    if until::first_finished(cluster, &[job], deadline).is_some() {
+    if until::first_finished([job].into_iter(), deadline).is_some() {
         return false;
     }
     jobs::timed_out();
-    let _ = cancel::request(cluster, job, Demand::Insist);
-    cancel::escalate(cluster, &[job], GRACE);
+    let _ = cancel::request(job, Demand::Insist);
+    cancel::escalate(&[job], GRACE);
     true
 }
 
@@ -76,11 +48,11 @@ fn wait_or_cancel(held: &Held, timeout_ms: i32) -> bool {
 /// As [`launch`]; that the job fails is part of the outcome.
 pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<Ran, Failure> {
     let started = process::now();
-    let (held, name) = start(asked)?;
-    let timed_out = wait_or_cancel(&held, timeout_ms);
-    let (cluster, tracked) = jobs::find(name, Asking::ForControl)?;
+    let (hold, name) = launch(asked)?.lend();
+    let timed_out = wait_or_cancel(&hold, timeout_ms);
+    let tracked = jobs::find(name, Asking::ForControl)?;
     Ok(Ran {
-        outcome: outcome::of(cluster, &tracked),
+        outcome: outcome::of(&tracked),
         timed_out,
         elapsed_ms: ((process::now() - started) / 1000) as i64,
     })
@@ -91,8 +63,8 @@ pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<Ran, Failure> {
 /// # Errors
 /// As [`launch`] and [`rows::read_into_store`]; 57014 at the time limit.
 pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result<(), Failure> {
-    let (held, name) = start(asked)?;
-    if timeout_ms > 0 && wait_or_cancel(&held, timeout_ms) {
+    let (hold, name) = launch(asked)?.lend();
+    if timeout_ms > 0 && wait_or_cancel(&hold, timeout_ms) {
         return Err(Error::new(
             ERRCODE_QUERY_CANCELED,
             "canceling background job due to timeout",

@@ -1,21 +1,22 @@
 //! From a request to a handle.
 //!
 //! 1. The settings, the users and the text are put together; nothing is shared yet.
-//! 2. A slot is claimed and tracked; the request goes into an arena block. An error until it is published gives
-//!    both back ([`Reservation`]). When the login role is at its
-//!    limit, or the job table full, the launch waits for a slot first ([`slot_queue`]).
+//! 2. A slot is claimed and tracked; the request goes into an arena block. When the login role is at its limit, or the
+//!    job table full, the launch waits for a slot first ([`slot_queue`]).
 //! 3. Under the pool lock the job is published, and handed to an idle worker or put at the end of its
 //!    lane. If it has to wait, workers are started as far as there are places. With
 //!    `on_exhaustion = queue` a job over its session's share is held back instead.
 //! 4. The launch returns when the job is bound to a process, whose pid is then in the handle. It does not
-//!    wait for the process to connect or begin. Whoever interrupts this wait has no handle, so the job is
-//!    taken back ([`Accepted`]).
+//!    wait for the process to connect or begin.
 //!
-//! A fan-out ([`crate::session::fanout`]) takes the same way with [`launch_for_fanout`]: no handle, no waiting for
+//! Until the handle is given out a [`Hold`] has the job: an error, or an interrupt of the wait, takes it back.
+//!
+//! A fan-out ([`crate::session::launch::fanout`]) takes the same way with [`launch_for_fanout`]: no handle, no waiting for
 //! a worker, and one [`Context`] for all its jobs.
 
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::block::{Block, Request};
+use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spawn::Staffed;
 use crate::cluster::trace::Step;
@@ -25,10 +26,12 @@ use crate::pg::local::Local;
 use crate::pg::process::{own_party, ring};
 use crate::pg::shim::{Identity, guarded};
 use crate::pg::{guc_state, process, shim, text};
+use crate::session::hold::Hold;
+use crate::session::jobs::Name;
 use crate::session::launch::slot_queue;
 use crate::session::launch::slot_queue::{NoSlot, RoleLimits};
 use crate::session::wait::until;
-use crate::session::{cancel, jobs, roles};
+use crate::session::{jobs, roles};
 use crate::settings;
 use crate::settings::OnExhaustion;
 use arrayvec::ArrayVec;
@@ -37,7 +40,7 @@ use engine::job::{Phase, Snapshot};
 use engine::pool::handoff::Awake;
 use engine::pool::{LaneKey, Limits, Placement, Staffing};
 use engine::sync::Ordering;
-use engine::table::{JobId, Options, Slot};
+use engine::table::Options;
 use engine::wait::linger;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
@@ -170,30 +173,6 @@ fn own_lane(identity: &Identity) -> LaneKey {
     }
 }
 
-/// A claimed slot that is being filled in; given back when dropped.
-struct Reservation {
-    cluster: &'static Cluster,
-    job: JobId,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        jobs::abandon(self.cluster, self.job);
-    }
-}
-
-/// A job in the pool whose handle was not given out; taken back when dropped.
-struct Accepted {
-    cluster: &'static Cluster,
-    job: JobId,
-}
-
-impl Drop for Accepted {
-    fn drop(&mut self) {
-        cancel::withdraw(self.cluster, self.job);
-    }
-}
-
 /// Launches are allowed.
 ///
 /// # Errors
@@ -209,12 +188,9 @@ pub fn check_enabled() -> Result<(), Error> {
     .hint("Set pg_background.enabled to on and reload the configuration."))
 }
 
-/// A job that was accepted, and whose handle the user has not yet: it is given, or withdrawn.
-#[derive(Clone, Copy)]
+/// A job that was accepted, and whose handle the user has not yet: it is given, or ends with its hold.
 pub struct Launched {
-    cluster: &'static Cluster,
-    /// The job.
-    pub job: JobId,
+    hold: Hold,
     /// Its worker; 0 while it is queued.
     pid: u32,
     cookie: Cookie,
@@ -223,16 +199,22 @@ pub struct Launched {
 impl Launched {
     /// The job is the user's from now on. Returns its pid (0 while it is queued) and cookie.
     pub fn give(self) -> (u32, Cookie) {
-        let Self {
-            cluster,
-            job,
-            pid,
-            cookie,
-        } = self;
-        jobs::launched(cluster, job, pid);
-        fault!("handle-given");
+        let Self { hold, pid, cookie } = self;
+        handed_out(hold.keep(), pid);
         (pid, cookie)
     }
+
+    /// As [`give`](Self::give), for as long as the hold lasts.
+    pub fn lend(self) -> (Hold, Name) {
+        let Self { hold, pid, cookie } = self;
+        handed_out(hold.job(), pid);
+        (hold, Name::Handle(pid.cast_signed(), cookie))
+    }
+}
+
+fn handed_out(job: Job, pid: u32) {
+    jobs::launched(job, pid);
+    fault!("handle-given");
 }
 
 /// Launches a job. What the caller does next with it cannot fail: it gives the job, or sees to it that the job ends
@@ -262,10 +244,10 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
         ..Options::default()
     };
     let timeout_ms = (on_exhaustion != OnExhaustion::Error).then(settings::launch_timeout);
-    let (reservation, cookie) =
-        reserve(cluster, &context, launch, options, queue_size, timeout_ms)?
-            .map_err(NoSlot::error)?;
-    place(reservation, cookie, &context, on_exhaustion)
+    let (hold, cookie) = reserve(cluster, &context, launch, options, queue_size, timeout_ms)?
+        .map_err(NoSlot::error)?;
+    let pid = place(hold.job(), &context, on_exhaustion)?;
+    Ok(Launched { hold, pid, cookie })
 }
 
 /// Launches a job of a fan-out: nobody is given its handle, and it counts against no limit of the session.
@@ -278,7 +260,7 @@ pub fn launch_for_fanout(
     context: &Context,
     sql: &[u8],
     may_wait: bool,
-) -> Result<Option<JobId>, Error> {
+) -> Result<Option<Hold>, Error> {
     check_enabled()?;
     let launch = Launch {
         sql,
@@ -297,24 +279,21 @@ pub fn launch_for_fanout(
     let timeout_ms = waits.then(settings::launch_timeout);
     let queue_size = settings::default_queue_size();
     let reserved = reserve(cluster, context, &launch, options, queue_size, timeout_ms)?;
-    let (reservation, _) = match reserved {
+    let (hold, _) = match reserved {
         Ok(reserved) => reserved,
         Err(why) if may_wait => return Err(why.error()),
         Err(_) => return Ok(None),
     };
-    let job = reservation.job;
-    let (placement, lane, staffing) = publish(reservation, context, false)?;
+    let (placement, lane, staffing) = publish(hold.job(), context, false)?;
     fault!("job-enqueued");
     match placement {
         Placement::Handed(worker) => ring(worker),
         _ => {
-            let accepted = Accepted { cluster, job };
             let _ = spawn::staff(cluster, lane, staffing);
             fault!("job-staffed");
-            std::mem::forget(accepted);
         }
     }
-    Ok(Some(job))
+    Ok(Some(hold))
 }
 
 fn reserve(
@@ -324,11 +303,11 @@ fn reserve(
     options: Options,
     queue_size: i32,
     timeout_ms: Option<i32>,
-) -> Result<Result<(Reservation, Cookie), NoSlot>, Error> {
+) -> Result<Result<(Hold, Cookie), NoSlot>, Error> {
     jobs::enter_first(cluster);
     job_end::release_left_behind(cluster);
     let random = random()?;
-    let cookie = |job: JobId| Cookie::new(job.index, job.generation, random);
+    let cookie = |job: Job| Cookie::new(job.id.index, job.id.generation, random);
     let track = |job| {
         fault!("slot-claimed");
         jobs::track(job, cookie(job), launch.by_pid, launch.submit);
@@ -338,10 +317,10 @@ fn reserve(
         Err(why) => return Ok(Err(why)),
     };
     let cookie = cookie(job);
-    let reservation = Reservation { cluster, job };
+    let hold = Hold::new(job);
     fault!("slot-tracked");
     trace::step(job, Step::Reserved);
-    let slot = cluster.slot(job);
+    let slot = job.slot();
     let excluded = if launch.by_pid {
         jobs::pids_in_use()
     } else {
@@ -370,7 +349,7 @@ fn reserve(
             queue_size as usize
         },
     };
-    let block = Block::allocate(cluster, job, &request)?;
+    let block = Block::allocate(job, &request)?;
     fault!("block-allocated");
     slot.block.store(block, Ordering::Relaxed);
     slot.queue_size
@@ -383,16 +362,16 @@ fn reserve(
         .store(&text::cut_marked::<{ engine::table::PREVIEW_LIMIT }>(
             launch.sql,
         ));
-    Ok(Ok((reservation, cookie)))
+    Ok(Ok((hold, cookie)))
 }
 
 /// Publishes a reserved job in its lane; `soon`: with a worker that need not be woken, if that is worth a moment.
 fn publish(
-    reservation: Reservation,
+    job: Job,
     context: &Context,
     soon: bool,
 ) -> Result<(Placement, u32, Option<Staffing>), Error> {
-    let Reservation { cluster, job } = reservation;
+    let cluster = job.cluster;
     fault!("request-filled");
     let key = own_lane(&context.identity);
     let limit = Limits {
@@ -401,15 +380,15 @@ fn publish(
     };
     let (placement, lane, staffing) = loop {
         let placed = if soon {
-            place_soon(cluster, job, key, limit)
+            place_soon(job, key, limit)
         } else {
             let (hint, now) = (LANE_HINT.get(), process::now());
             cluster
                 .pool()
-                .locked(|scheduler| spawn::place(scheduler, cluster, job, key, hint, limit, now))
+                .locked(|scheduler| spawn::place(scheduler, job, key, hint, limit, now))
         };
         let is_refused = placed.0 == Placement::Refused;
-        if !is_refused || !roles::may_launch_again(cluster, cluster.slot(job).usage()) {
+        if !is_refused || !roles::may_launch_again(job) {
             break placed;
         }
     };
@@ -425,36 +404,22 @@ fn publish(
         }
         Placement::Refused => return Err(refused()),
     }
-    std::mem::forget(reservation);
     Ok((placement, lane, staffing))
 }
 
-fn place(
-    reservation: Reservation,
-    cookie: Cookie,
-    context: &Context,
-    on_exhaustion: OnExhaustion,
-) -> Result<Launched, Failure> {
-    let Reservation { cluster, job } = reservation;
-    let (placement, lane, staffing) = publish(reservation, context, true)?;
+/// Places a reserved job, and waits for its worker as the session wants it. Returns the worker's pid; 0: it is queued.
+fn place(job: Job, context: &Context, on_exhaustion: OnExhaustion) -> Result<u32, Failure> {
+    let (placement, lane, staffing) = publish(job, context, true)?;
     fault!("job-enqueued");
     if let Placement::Handed(worker) = placement {
         ring(worker);
     } else {
-        let accepted = Accepted { cluster, job };
-        let staffed = spawn::staff(cluster, lane, staffing);
+        let staffed = spawn::staff(job.cluster, lane, staffing);
         fault!("job-staffed");
-        await_worker(&accepted, on_exhaustion, staffed)?;
+        await_worker(job, on_exhaustion, staffed)?;
         fault!("job-bound");
-        std::mem::forget(accepted);
     }
-    let pid = cluster.slot(job).pid.load(Ordering::Relaxed);
-    Ok(Launched {
-        cluster,
-        job,
-        pid,
-        cookie,
-    })
+    Ok(job.pid())
 }
 
 /// Starts workers of this session's lane until `wanted` are idle or on their way, as far as may be. How many there are.
@@ -466,24 +431,20 @@ pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
 
 /// Places a job, with an idle worker that is awake if there is one or will be in a moment
 /// ([`engine::pool::handoff`]). The wait for that is a spin, in which nothing can be thrown.
-fn place_soon(
-    cluster: &'static Cluster,
-    job: JobId,
-    key: LaneKey,
-    limit: Limits,
-) -> (Placement, u32, Option<Staffing>) {
-    let (pool, hint, now) = (cluster.pool(), LANE_HINT.get(), process::now());
+fn place_soon(job: Job, key: LaneKey, limit: Limits) -> (Placement, u32, Option<Staffing>) {
+    let (cluster, hint, now) = (job.cluster, LANE_HINT.get(), process::now());
+    let pool = cluster.pool();
     let mut may_linger = true;
     loop {
         let placed = pool.locked(|scheduler| {
-            match scheduler.place_awake(job, key, hint, limit, process::is_awake) {
+            match scheduler.place_awake(job.id, key, hint, limit, process::is_awake) {
                 Awake::Handed(worker, lane) => {
                     fault!("job-placed");
                     Ok((Placement::Handed(worker), lane, None))
                 }
                 Awake::Soon(soon) if may_linger => Err(soon),
                 Awake::Soon(_) | Awake::None => {
-                    Ok(spawn::place(scheduler, cluster, job, key, hint, limit, now))
+                    Ok(spawn::place(scheduler, job, key, hint, limit, now))
                 }
             }
         });
@@ -499,38 +460,23 @@ fn place_soon(
     }
 }
 
-fn is_bound(slot: &Slot, now: Snapshot) -> bool {
-    now.phase().is_finished()
-        || (now.phase() != Phase::Queued && slot.pid.load(Ordering::Relaxed) != 0)
+fn is_bound(job: Job, now: Snapshot) -> bool {
+    now.phase().is_finished() || (now.phase() != Phase::Queued && job.pid() != 0)
 }
 
-fn await_worker(
-    accepted: &Accepted,
-    on_exhaustion: OnExhaustion,
-    staffed: Staffed,
-) -> Result<(), Error> {
-    let &Accepted { cluster, job } = accepted;
-    let slot = cluster.slot(job);
+fn await_worker(job: Job, on_exhaustion: OnExhaustion, staffed: Staffed) -> Result<(), Error> {
     let timeout = match on_exhaustion {
         OnExhaustion::Queue => return Ok(()),
         OnExhaustion::Error if staffed == Staffed::Full => 0,
         OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
     };
-    let bound = until::until(
-        cluster,
-        job,
-        timeout,
-        || {},
-        || {
-            // The postmaster rings when a process starts or ends.
-            let _ = spawn::settle_own(cluster);
-            Some(slot.word.load()).filter(|now| is_bound(slot, *now))
-        },
-    );
+    let bound = until::until(job, timeout, || {
+        // The postmaster rings when a process starts or ends.
+        let _ = spawn::settle_own(job.cluster);
+        Some(job.word().load()).filter(|now| is_bound(job, *now))
+    });
     match bound {
-        Some(now) if now.phase() == Phase::Failed && slot.pid.load(Ordering::Relaxed) == 0 => {
-            Err(job_end::not_started())
-        }
+        Some(now) if now.phase() == Phase::Failed && job.pid() == 0 => Err(job_end::not_started()),
         Some(_) => Ok(()),
         None => Err(no_worker(timeout)),
     }

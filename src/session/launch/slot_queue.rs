@@ -6,6 +6,7 @@
 //! callback gives up for it ([`give_up`]).
 
 use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
 use crate::pg::error::Error;
@@ -17,8 +18,8 @@ use crate::settings;
 use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
 use engine::sync::Ordering;
-use engine::table::{JobId, Slot};
-use engine::wait::{Latch, Micros, NoVigil, wait_for};
+use engine::table::Slot;
+use engine::wait::{Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,
@@ -150,14 +151,14 @@ pub fn claim(
     cluster: &'static Cluster,
     limits: &RoleLimits,
     timeout_ms: Option<i32>,
-    mut claimed: impl FnMut(JobId),
-) -> Result<JobId, NoSlot> {
+    mut claimed: impl FnMut(Job),
+) -> Result<Job, NoSlot> {
     let unfinished = Unfinished(cluster);
     let deadline =
         timeout_ms.map(|timeout_ms| ProcessLatch::new(cluster).now() + timeout_ms as Micros * 1000);
     let usage = claim_of_role(cluster, limits, deadline)?;
     let job = wait(cluster, Resource::Slots, limits.table, deadline, || {
-        let job = cluster.pool().claim(usage, limits.table)?;
+        let job = cluster.job(cluster.pool().claim(usage, limits.table)?);
         ROLE_SLOT.set(None);
         claimed(job);
         Some(job)
@@ -215,11 +216,15 @@ fn wait<T>(
         fault!("slot-awaited");
     };
     let latch = ProcessLatch::new(cluster);
-    let found = wait_for(&latch, deadline, &mut NoVigil, arm, || {
-        // The slot that is waited for may be one of these.
-        job_end::release_left_behind(cluster);
-        look()
-    });
+    let found = wait_for(
+        &latch,
+        deadline,
+        &mut condition(arm, || {
+            // The slot that is waited for may be one of these.
+            job_end::release_left_behind(cluster);
+            look()
+        }),
+    );
     stop_waiting(cluster);
     found
 }

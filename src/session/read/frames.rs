@@ -16,8 +16,8 @@
 //! The job's memory may be gone when a reading ends after the session: see
 //! [`jobs::begin_reading`].
 
-use crate::cluster::attach::Cluster;
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::cluster::spill::{FileChunk, FileReader};
 use crate::pg::error::Error;
 use crate::pg::memory::{Assembly, Bytes, within};
@@ -28,19 +28,18 @@ use crate::session::jobs;
 use crate::session::wait::until;
 use arrayvec::ArrayVec;
 use engine::channel::{Front, Inlet, Shared};
+use engine::job::JobWord;
 use engine::ring::{Chunk, MappedBuffer};
-use engine::table::JobId;
+use engine::wait::Condition;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
 use pgrx::{PgLogLevel, pg_sys};
-use std::cell::RefCell;
 
 /// Rows of a batch: enough that what is paid once per batch does not count.
 const BATCH: usize = 64;
 
 /// A result while it is read.
 pub struct Reading {
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     /// Shown with notices.
     pid: u32,
     shared: &'static Shared,
@@ -122,12 +121,12 @@ impl Drop for Reading {
         if self.taking || !self.assembly.is_idle() {
             // Given up half-way: what was taken cannot be given back, so the job is let go of.
             self.shared.ring.discard();
-            jobs::let_go(self.cluster, self.job);
+            jobs::let_go(self.job);
         } else {
             self.give_back();
         }
         self.leave();
-        jobs::end_reading(self.cluster, self.job);
+        jobs::end_reading(self.job);
     }
 }
 
@@ -139,15 +138,14 @@ impl Reading {
     /// # Errors
     /// 55006 when it is being read already.
     pub fn begin(
-        cluster: &'static Cluster,
-        job: JobId,
+        job: Job,
         pid: u32,
         pace: Pace,
         context: pg_sys::MemoryContext,
         per_frame: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
-        let block = Block::of(cluster, job);
-        jobs::begin_reading(cluster, job)?;
+        let block = Block::of(job);
+        jobs::begin_reading(job)?;
         let (shared, buffer) = block
             .ring()
             .expect("a job that was not submitted has a ring");
@@ -156,7 +154,6 @@ impl Reading {
             inlet.enter(own_party());
         }
         Ok(Self {
-            cluster,
             job,
             pid,
             shared,
@@ -241,9 +238,8 @@ impl Reading {
     /// Waits until the job has ended, and its changes of the catalogs can be seen. The frame that was returned last
     /// stays. The worker goes on into the file meanwhile.
     pub fn await_commit(&mut self) {
-        let (cluster, job) = (self.cluster, self.job);
         self.leave();
-        let _ = until::first_finished(cluster, &[job], None);
+        let _ = until::first_finished([self.job].into_iter(), None);
         if self.pace == Pace::Whole {
             self.inlet.enter(own_party());
         }
@@ -364,29 +360,16 @@ impl Reading {
 
     /// Looks for what comes next, while it is not there or the job has finished; `Some(None)`: the end.
     fn look(&mut self, wait: bool) -> Option<Option<Front>> {
-        let (cluster, job) = (self.cluster, self.job);
-        let word = &cluster.slot(job).word;
-        let inlet = RefCell::new(&mut self.inlet);
-        let look = || {
-            // The word first: once it says finished, everything is in the ring or in the file.
-            let finished = word.load().phase().is_finished();
-            match inlet.borrow_mut().peek() {
-                Some(front) => Some(Some(front)),
-                None => finished.then_some(None),
-            }
+        let stepwise = self.pace == Pace::Stepwise;
+        let mut more = More {
+            word: self.job.word(),
+            inlet: &mut self.inlet,
+            stepwise,
         };
         if !wait {
-            return look();
+            return more.look();
         }
-        let stepwise = self.pace == Pace::Stepwise;
-        let arm = || {
-            let mut inlet = inlet.borrow_mut();
-            if stepwise {
-                inlet.enter(own_party());
-            }
-            inlet.ring.arm(own_party());
-        };
-        let found = until::for_rows(cluster, job, arm, look);
+        let found = until::for_rows(self.job, more);
         self.inlet.ring.disarm();
         if stepwise {
             self.leave();
@@ -412,6 +395,34 @@ impl Reading {
             within(self.per_frame, || {
                 guarded(|| shim::pgb_raise_message(start, len, level, pid));
             });
+        }
+    }
+}
+
+/// More of a result, or its end.
+struct More<'a> {
+    word: &'a JobWord,
+    inlet: &'a mut Inlet<'static, MappedBuffer>,
+    stepwise: bool,
+}
+
+impl Condition for More<'_> {
+    /// `None`: the end.
+    type Found = Option<Front>;
+
+    fn arm(&mut self) {
+        if self.stepwise {
+            self.inlet.enter(own_party());
+        }
+        self.inlet.ring.arm(own_party());
+    }
+
+    fn look(&mut self) -> Option<Option<Front>> {
+        // The word first: once it says finished, everything is in the ring or in the file.
+        let finished = self.word.load().phase().is_finished();
+        match self.inlet.peek() {
+            Some(front) => Some(Some(front)),
+            None => finished.then_some(None),
         }
     }
 }

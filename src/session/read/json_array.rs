@@ -1,7 +1,7 @@
 //! The rows of a job as one JSON array, for whoever holds the job: tracked by a handle or not, finished or
 //! still running.
 
-use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::memory::within;
 use crate::pg::shim;
@@ -9,7 +9,6 @@ use crate::pg::shim::guarded;
 use crate::session::read::convert::{Row, Wanted};
 use crate::session::read::frames::Pace;
 use crate::session::read::rows::{Rows, Step};
-use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::c_void;
@@ -31,15 +30,10 @@ impl JsonArray {
     ///
     /// # Safety
     /// The context must be valid.
-    pub unsafe fn begin(
-        cluster: &'static Cluster,
-        job: JobId,
-        pid: u32,
-        context: pg_sys::MemoryContext,
-    ) -> Result<Self, Error> {
+    pub unsafe fn begin(job: Job, pid: u32, context: pg_sys::MemoryContext) -> Result<Self, Error> {
         Ok(Self {
             // SAFETY: by the caller.
-            rows: unsafe { Rows::begin(cluster, job, pid, Pace::Stepwise, context)? },
+            rows: unsafe { Rows::begin(job, pid, Pace::Stepwise, context)? },
             state: std::ptr::null_mut(),
             count: 0,
             ended: false,

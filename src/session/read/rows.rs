@@ -5,8 +5,8 @@
 //! first row is seen, before it is taken, so a column list that does not fit, or an interrupt before the
 //! first row, leaves the result to be read again.
 
-use crate::cluster::attach::Cluster;
 use crate::cluster::block::Block;
+use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, within};
 use crate::pg::rows::{Caller, Store};
@@ -17,7 +17,6 @@ use crate::session::read::columns;
 use crate::session::read::convert::{Contexts, Converter, Row, Wanted};
 use crate::session::read::frames::{Next, Pace, Reading};
 use engine::job::Phase;
-use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_FEATURE_NOT_SUPPORTED, ERRCODE_UNDEFINED_OBJECT,
@@ -38,8 +37,8 @@ fn no_result(tracked: &Tracked, detail: &str) -> Error {
 ///
 /// # Errors
 /// As [`jobs::find`]; 0A000 for a submitted job; 42704 when it was read before.
-pub fn find(name: Name) -> Result<(&'static Cluster, Tracked), Failure> {
-    let (cluster, tracked) = jobs::find(name, Asking::ForResult)?;
+pub fn find(name: Name) -> Result<Tracked, Failure> {
+    let tracked = jobs::find(name, Asking::ForResult)?;
     if tracked.submit {
         return Err(Error::new(
             ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -55,13 +54,12 @@ pub fn find(name: Name) -> Result<(&'static Cluster, Tracked), Failure> {
         )
         .into());
     }
-    Ok((cluster, tracked))
+    Ok(tracked)
 }
 
 /// The rows of a job.
 pub struct Rows {
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     contexts: Contexts,
     reading: Reading,
     converter: Option<Converter>,
@@ -88,18 +86,16 @@ impl Rows {
     /// # Safety
     /// `parent` must be valid.
     pub unsafe fn begin(
-        cluster: &'static Cluster,
-        job: JobId,
+        job: Job,
         pid: u32,
         pace: Pace,
         parent: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
         // SAFETY: by the caller.
         let contexts = unsafe { Contexts::under(parent) };
-        let reading = Reading::begin(cluster, job, pid, pace, contexts.reading, contexts.row)?;
+        let reading = Reading::begin(job, pid, pace, contexts.reading, contexts.row)?;
         fault!("reading-begun");
         Ok(Self {
-            cluster,
             job,
             contexts,
             reading,
@@ -190,13 +186,13 @@ impl Rows {
         if self.converter.is_some() {
             return false;
         }
-        let description = Block::of(self.cluster, self.job).description();
+        let description = Block::of(self.job).description();
         let unknown = || description.is_some_and(columns::has_unknown_types);
         if !unknown() {
             return false;
         }
         self.reading.await_commit();
-        let phase = self.cluster.slot(self.job).word.load().phase();
+        let phase = self.job.word().load().phase();
         phase != Phase::Completed && unknown()
     }
 
@@ -207,7 +203,7 @@ impl Rows {
             converter.check_types();
             return Ok(());
         }
-        let description = Block::of(self.cluster, self.job).description();
+        let description = Block::of(self.job).description();
         // SAFETY: the context lives as long as the converter.
         let converter = unsafe { Converter::new(self.contexts.reading, description, wanted)? };
         self.converter = Some(converter);
@@ -225,7 +221,7 @@ impl Rows {
 
     /// Whether the statement is of a kind that returns rows. Once the end was found.
     pub fn has_columns(&self) -> bool {
-        Block::of(self.cluster, self.job).description().is_some()
+        Block::of(self.job).description().is_some()
     }
 
     /// Frees what the reading has used. (A reading that is given up leaves it to the parent context.)
@@ -241,21 +237,16 @@ impl Rows {
 ///
 /// # Errors
 /// The job's own; 08006 when its worker was lost.
-pub fn conclude(cluster: &'static Cluster, job: JobId) -> Result<(), Failure> {
+pub fn conclude(job: Job) -> Result<(), Failure> {
     debug_assert!(jobs::holds(job));
-    let phase = jobs::notice(cluster, job).phase();
-    let pid = cluster.slot(job).pid.load(engine::sync::Ordering::Relaxed);
-    let pid = pid.cast_signed();
+    let phase = jobs::notice(job).phase();
+    let pid = job.pid().cast_signed();
     let failure = match phase {
         Phase::Completed => None,
-        _ => Some(Bytes::copy(&error_of(
-            phase,
-            Block::of(cluster, job).error(),
-            pid,
-        ))),
+        _ => Some(Bytes::copy(&error_of(phase, Block::of(job).error(), pid))),
     };
     fault!("result-read");
-    jobs::let_go(cluster, job);
+    jobs::let_go(job);
     match failure {
         None => Ok(()),
         Some(message) => Err(Failure::Job { message, pid }),
@@ -268,7 +259,7 @@ pub fn conclude(cluster: &'static Cluster, job: JobId) -> Result<(), Failure> {
 /// As [`find`]; 42804 when the caller's columns do not fit; the job's own error; 08006 when its worker was
 /// lost.
 pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Failure> {
-    let (cluster, tracked) = find(name)?;
+    let tracked = find(name)?;
     let wanted = if json {
         Wanted::Json
     } else {
@@ -277,7 +268,6 @@ pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Fa
     // SAFETY: the context of the call outlives it.
     let mut rows = unsafe {
         Rows::begin(
-            cluster,
             tracked.job,
             tracked.pid,
             Pace::Whole,
@@ -296,5 +286,5 @@ pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Fa
         }
     }
     rows.free();
-    conclude(cluster, tracked.job)
+    conclude(tracked.job)
 }

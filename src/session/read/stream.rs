@@ -4,7 +4,7 @@
 //! [`PerCall`]'s. Dropping it ends the reading: it looks at shared memory only, since what its rows refer to
 //! in memory contexts may be freed by then.
 
-use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::pg::error::Failure;
 use crate::pg::per_call::PerCall;
 use crate::pg::rows::Caller;
@@ -12,13 +12,11 @@ use crate::session::jobs::Name;
 use crate::session::read::convert::{Row, Wanted};
 use crate::session::read::frames::Pace;
 use crate::session::read::rows::{Rows, Step, conclude, find};
-use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 struct Stream {
-    cluster: &'static Cluster,
-    job: JobId,
+    job: Job,
     json: bool,
     rows: Rows,
 }
@@ -45,13 +43,12 @@ pub unsafe fn open(
     caller: &Caller,
     json: bool,
 ) -> Result<Option<Datum>, Failure> {
-    let (cluster, tracked) = find(name)?;
+    let tracked = find(name)?;
     let job = tracked.job;
     // SAFETY: by the caller; the context lives as long as the stream.
     unsafe {
         PerCall::keep(fcinfo, caller, c"pg_background stream", |context| {
-            Rows::begin(cluster, job, tracked.pid, Pace::Stepwise, context).map(|rows| Stream {
-                cluster,
+            Rows::begin(job, tracked.pid, Pace::Stepwise, context).map(|rows| Stream {
                 job,
                 json,
                 rows,
@@ -90,10 +87,10 @@ pub unsafe fn next(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Datum>, Fa
             Step::Row(Row::AsIs(_)) => unreachable!("values were asked for"),
             Step::NotYet => unreachable!("waited for"),
             Step::End => {
-                let (cluster, job) = (stream.cluster, stream.job);
+                let job = stream.job;
                 kept.finish();
                 caller.answer(true);
-                conclude(cluster, job)?;
+                conclude(job)?;
                 Ok(None)
             }
         }

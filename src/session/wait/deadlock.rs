@@ -36,11 +36,12 @@
 )]
 
 use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::cluster::spawn;
 use crate::cluster::spawn::Staffed;
 use crate::pg::error::Error;
 use crate::pg::shim;
-use engine::job::{Generation, Phase};
+use engine::job::Phase;
 use engine::memory;
 use engine::memory::OutOfMemory;
 use engine::pool::Awaited;
@@ -137,7 +138,7 @@ fn pids_by(function: u32, pid: Pid) -> impl Iterator<Item = Pid> {
 /// The jobs of the whole cluster, as far as a leader or a deadlock may depend on them.
 struct Jobs {
     /// By the pid of the leader that sleeps on them.
-    watched: BTreeMap<Pid, Vec<JobId>>,
+    watched: BTreeMap<Pid, Vec<Job>>,
     /// By the leader's pid: the processes that run its jobs, and whether one of its jobs is in its lane.
     admitted: BTreeMap<Pid, (BTreeSet<Pid>, bool)>,
     /// The processes in the places of the pool, by lane, once somebody asked: `None`: a place is to be had.
@@ -165,8 +166,8 @@ impl Jobs {
             let Some(leader) = slot.leader().map(Party::pid) else {
                 continue;
             };
-            let generation: Generation = now.generation();
-            let job = JobId { index, generation };
+            let generation = now.generation();
+            let job = cluster.job(JobId { index, generation });
             if now.watched() {
                 memory::try_push(jobs.watched.entry(leader).or_default(), job)?;
             }
@@ -175,7 +176,7 @@ impl Jobs {
                 admitted.0.insert(slot.pid.load(Ordering::Relaxed));
             } else if cluster
                 .pool()
-                .locked(|scheduler| scheduler.awaited_by(job) == Awaited::Place)
+                .locked(|scheduler| scheduler.awaited_by(job.id) == Awaited::Place)
             {
                 admitted.1 = true;
             }
@@ -242,7 +243,7 @@ impl Graph {
             };
             for job in jobs.watched.remove(&pid).into_iter().flatten() {
                 pgrx::check_for_interrupts!();
-                match processes(cluster, &mut jobs, job, &mut graph.over_places) {
+                match processes(&mut jobs, job, &mut graph.over_places) {
                     Some(pids) => _ = wait.jobs.insert(pids),
                     None => wait.served = true,
                 }
@@ -320,16 +321,13 @@ struct Circle {
 }
 
 /// The processes of which one has to go on for the job to do so; `None`: it can by itself.
-fn processes(
-    cluster: &'static Cluster,
-    jobs: &mut Jobs,
-    job: JobId,
-    over_places: &mut bool,
-) -> Option<Rc<BTreeSet<Pid>>> {
-    let slot = cluster.slot(job);
-    let awaited = cluster.pool().locked(|scheduler| scheduler.awaited_by(job));
+fn processes(jobs: &mut Jobs, job: Job, over_places: &mut bool) -> Option<Rc<BTreeSet<Pid>>> {
+    let (slot, cluster) = (job.slot(), job.cluster);
+    let awaited = cluster
+        .pool()
+        .locked(|scheduler| scheduler.awaited_by(job.id));
     match awaited {
-        Awaited::Nothing => match slot.pid.load(Ordering::Relaxed) {
+        Awaited::Nothing => match job.pid() {
             0 => None,
             pid => Some(Rc::new(BTreeSet::from([pid]))),
         },
@@ -398,7 +396,7 @@ fn processes_in_places(
 }
 
 /// Raises 40P01 if this session, which sleeps on `jobs`, waits through whatever chain for itself.
-pub fn check(cluster: &'static Cluster, jobs: &[JobId], patience: &mut Patience) {
+pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, patience: &mut Patience) {
     // SAFETY: a plain global of this process.
     let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
     // Outside a transaction (during exit) there is nothing to ask the lock manager with.
@@ -420,10 +418,7 @@ pub fn check(cluster: &'static Cluster, jobs: &[JobId], patience: &mut Patience)
     if patience.found == 1 && circle.first_to_give_up != own {
         return;
     }
-    let worker = jobs
-        .iter()
-        .map(|job| cluster.slot(*job).pid.load(Ordering::Relaxed))
-        .find(|&pid| pid != 0);
+    let worker = jobs.map(Job::pid).find(|&pid| pid != 0);
     raise(own, worker, &circle);
 }
 

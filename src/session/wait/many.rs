@@ -3,7 +3,7 @@
 //! Waiting for all is waiting for one after the other with one deadline: when the first has finished, most
 //! of the others have too, and each job is looked at once. Waiting for any watches all of them at once.
 
-use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::memory::{child_of, within};
 use crate::session::jobs::{Asking, Name};
@@ -12,7 +12,6 @@ use crate::session::wait::until;
 use crate::session::{jobs, outcome};
 use engine::cookie::Cookie;
 use engine::memory;
-use engine::table::JobId;
 use engine::wait::Micros;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED;
@@ -40,12 +39,12 @@ impl Handle {
     }
 }
 
-fn find_all(handles: &[Handle]) -> Result<Vec<JobId>, Error> {
+fn find_all(handles: &[Handle]) -> Result<Vec<Job>, Error> {
     let mut jobs = Vec::new();
     memory::try_reserve_exact(&mut jobs, handles.len())?;
     for handle in handles {
         pgrx::check_for_interrupts!();
-        let (_, tracked) = jobs::find(handle.name(), Asking::ForControl)?;
+        let tracked = jobs::find(handle.name(), Asking::ForControl)?;
         memory::try_push(&mut jobs, tracked.job)?;
     }
     Ok(jobs)
@@ -59,19 +58,16 @@ fn find_all(handles: &[Handle]) -> Result<Vec<JobId>, Error> {
 pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<Handle>, Error> {
     let deadline = until::deadline(timeout_ms);
     let jobs = find_all(handles)?;
-    let Some(cluster) = attached().filter(|_| !jobs.is_empty()) else {
-        return Ok(None);
-    };
-    let found = until::first_finished(cluster, &jobs, deadline);
+    let found = until::first_finished(jobs.iter().copied(), deadline);
     Ok(found.map(|index| {
-        jobs::notice(cluster, jobs[index]);
+        jobs::notice(jobs[index]);
         handles[index]
     }))
 }
 
-fn wait_for(cluster: &'static Cluster, job: JobId, deadline: Option<Micros>) -> bool {
-    let finished = until::first_finished(cluster, &[job], deadline).is_some();
-    jobs::notice(cluster, job);
+fn wait_for(job: Job, deadline: Option<Micros>) -> bool {
+    let finished = until::first_finished([job].into_iter(), deadline).is_some();
+    jobs::notice(job);
     finished
 }
 
@@ -82,12 +78,9 @@ fn wait_for(cluster: &'static Cluster, job: JobId, deadline: Option<Micros>) -> 
 pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
     let deadline = until::deadline(timeout_ms);
     let jobs = find_all(handles)?;
-    let Some(cluster) = attached() else {
-        return Ok(0);
-    };
-    let is_finished = |job: &&JobId| {
+    let is_finished = |job: &&Job| {
         pgrx::check_for_interrupts!();
-        wait_for(cluster, **job, deadline)
+        wait_for(**job, deadline)
     };
     let finished = jobs.iter().filter(is_finished).count();
     Ok(finished as i32)
@@ -110,10 +103,10 @@ pub fn drain(
     let row = unsafe { child_of(pg_sys::CurrentMemoryContext, c"pg_background outcome") };
     for handle in handles {
         pgrx::check_for_interrupts!();
-        if let Some((cluster, tracked)) = jobs::find_known(handle.pid, handle.cookie)
-            && wait_for(cluster, tracked.job, deadline)
+        if let Some(tracked) = jobs::find_known(handle.pid, handle.cookie)
+            && wait_for(tracked.job, deadline)
         {
-            memory::try_push(&mut finished, (cluster, tracked.job))?;
+            memory::try_push(&mut finished, tracked.job)?;
         }
         // SAFETY: made above; nothing of a row is used after it was put.
         unsafe {
@@ -125,10 +118,10 @@ pub fn drain(
     }
     // SAFETY: made above.
     unsafe { pg_sys::MemoryContextDelete(row) };
-    for (cluster, job) in finished {
+    for job in finished {
         // A handle may be there twice.
         if jobs::holds(job) {
-            jobs::let_go(cluster, job);
+            jobs::let_go(job);
         }
     }
     Ok(())
