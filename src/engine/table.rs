@@ -9,7 +9,7 @@
 //! | `prev`, `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `usage` | the leader that claims the slot, in the same stretch without interrupts | `Reserved` | `publish` |
 //! | `bytes`, `file_bytes` | who allocates for the job or writes its file; for a view of all jobs only | any | |
-//! | `cookie`, `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
+//! | `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `being_read` | the leader | any | itself |
 //! | `account` | the leader, until it lets go; then the last one out | any | `detach` ([`crate::pool::ends`]) |
@@ -18,8 +18,7 @@
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
 //!
 //! All of them are atomics, so that a reader that has no right to look yet (a monitoring view) sees an
-//! old or a new value and never undefined behaviour; it then checks the generation again, after a fence
-//! as in [`JobTable::find`].
+//! old or a new value and never undefined behaviour. [`Slot::look`] tells whether all of them were of one job.
 //!
 //! # The free list
 //!
@@ -36,7 +35,6 @@
 //! on the list: the pushes that made room for it happened before, by the count's release and acquire. Some slots
 //! are left for superusers ([`JobTable::ordinary_limit`]): whatever others do, an administrator can run a job.
 
-use crate::cookie::Cookie;
 use crate::job::{Generation, JobWord, Phase, Snapshot};
 use crate::process_ref::Party;
 use crate::progress::Progress;
@@ -124,7 +122,6 @@ impl Options {
 pub struct Slot {
     /// The job word.
     pub word: JobWord,
-    cookie: AtomicU64,
     pub(super) next: AtomicU32,
     pub(super) prev: AtomicU32,
     pub(super) lane: AtomicU32,
@@ -175,7 +172,6 @@ impl Default for Slot {
     fn default() -> Self {
         Self {
             word: JobWord::new(),
-            cookie: AtomicU64::new(0),
             next: AtomicU32::new(0),
             prev: AtomicU32::new(0),
             lane: AtomicU32::new(0),
@@ -210,13 +206,12 @@ impl Default for Slot {
 impl Slot {
     /// Clears what the slot's last job left. Only while `Reserved`, and before any other field is written.
     /// A label follows, if the options say that there is one.
-    pub fn prepare(&self, cookie: Cookie, leader: Party, options: Options, excluded: &[u32]) {
+    pub fn prepare(&self, leader: Party, options: Options, excluded: &[u32]) {
         // Whoever sees one of these values, and then fences and looks at the word, sees at least our
-        // reservation there, and not the job whose values these were before. Pairs with `find`.
+        // reservation there, and not the job whose values these were before. Pairs with `look`.
         if !mutant!("prepare-without-fence") {
             fence(Ordering::Release);
         }
-        self.cookie.store(cookie.to_bits(), Ordering::Relaxed);
         self.leader.store(leader.to_bits(), Ordering::Relaxed);
         let fresh_only = options.fresh_only || excluded.len() > EXCLUDED_LIMIT;
         let options = Options {
@@ -237,6 +232,23 @@ impl Slot {
         self.started_at.store(0, Ordering::Relaxed);
         self.finished_at.store(0, Ordering::Relaxed);
         self.progress.reset();
+    }
+
+    /// Reads fields of the published job in the slot, of which the caller holds nothing. `read` is given the job's
+    /// word. `None`: there is no published job, or it gave the slot to another one meanwhile, so that what was read
+    /// may be of both.
+    pub fn look<T>(&self, read: impl FnOnce(Snapshot) -> T) -> Option<T> {
+        let before = self.word.load();
+        if matches!(before.phase(), Phase::Free | Phase::Reserved) {
+            return None;
+        }
+        let seen = read(before);
+        // Pairs with the fence in `prepare`, which comes before the next job's values.
+        fence(Ordering::Acquire);
+        if mutant!("slot-looked-at-once") {
+            return Some(seen);
+        }
+        self.word.load_if(before.generation()).map(|_| seen)
     }
 
     /// The leader's doorbell.
@@ -433,31 +445,6 @@ impl<'a> JobTable<'a> {
         self.give_back(job.index);
     }
 
-    /// The job that `cookie` names, with its word as it was seen. `None` for a cookie that is stale,
-    /// forged, or of a job that is not published yet.
-    #[must_use]
-    pub fn find(&self, cookie: Cookie) -> Option<(JobId, Snapshot)> {
-        let slot = self.slots.get(cookie.index() as usize)?;
-        let before = slot.word.load();
-        if matches!(before.phase(), Phase::Free | Phase::Reserved) {
-            return None;
-        }
-        if slot.cookie.load(Ordering::Relaxed) != cookie.to_bits() {
-            return None;
-        }
-        // The cookie belongs to `before`'s job only if the slot was not given to another meanwhile. Pairs
-        // with the fence in `Slot::prepare`.
-        fence(Ordering::Acquire);
-        let generation = before.generation();
-        let index = cookie.index();
-        if mutant!("find-looks-once") {
-            return Some((JobId { index, generation }, before));
-        }
-        slot.word
-            .load_if(generation)
-            .map(|now| (JobId { index, generation }, now))
-    }
-
     fn give_back(&self, index: u32) {
         if mutant!("slot-uncounted-before-its-push") {
             self.free.used.fetch_sub(1, Ordering::Release);
@@ -559,34 +546,35 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_finds_its_job_only() {
-        let (slots, free) = slots(2);
+    fn a_look_sees_a_published_job_only() {
+        let (slots, free) = slots(1);
         let table = JobTable::new(&slots, &free);
         table.initialize();
+        let slot = table.slot(0);
+        let look = || slot.look(|now| (now.generation(), slot.leader()));
+        assert_eq!(look(), None, "free");
         let job = table.claim().unwrap();
-        let cookie = Cookie::new(job.index, job.generation, 0xdead_beef);
         let leader = Party::new(1, 1);
-        table
-            .slot(job.index)
-            .prepare(cookie, leader, Options::default(), &[]);
-        assert_eq!(table.find(cookie), None, "not published yet");
-        table.slot(job.index).word.publish(job.generation);
-        assert_eq!(table.find(cookie).unwrap().0, job);
-        for bit in 0..64 {
-            let forged = Cookie::from_sql(cookie.to_sql() ^ (1 << bit));
-            assert_eq!(table.find(forged), None, "bit {bit} flipped");
-        }
+        slot.prepare(leader, Options::default(), &[]);
+        assert_eq!(look(), None, "not published yet");
+        slot.word.publish(job.generation);
+        assert_eq!(look(), Some((job.generation, Some(leader))));
+        let reused = slot.look(|_| {
+            let _ = slot.word.cancel_queued(job.generation);
+            let _ = slot.word.detach(job.generation);
+            table.free(job);
+        });
+        assert_eq!(reused, None, "freed meanwhile");
     }
 
     #[test]
     fn a_job_runs_only_where_it_may() {
         let slot = Slot::default();
-        let cookie = Cookie::new(0, Generation::from_bits(1), 1);
-        slot.prepare(cookie, Party::new(1, 1), Options::default(), &[10, 11]);
+        slot.prepare(Party::new(1, 1), Options::default(), &[10, 11]);
         assert!(slot.may_run_on(12, false));
         assert!(!slot.may_run_on(11, true));
         let many: Vec<u32> = (1..=EXCLUDED_LIMIT as u32 + 1).collect();
-        slot.prepare(cookie, Party::new(1, 1), Options::default(), &many);
+        slot.prepare(Party::new(1, 1), Options::default(), &many);
         assert!(!slot.may_run_on(1000, false));
         assert!(slot.may_run_on(1000, true));
     }

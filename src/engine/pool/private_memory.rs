@@ -8,7 +8,6 @@
 
 use super::usage::{Claimed, Usage};
 use super::{Lane, Leader, Pool, PoolLock, Totals, Worker};
-use crate::cookie::Cookie;
 use crate::job::Phase;
 use crate::process_ref::Party;
 use crate::table::{FreeList, JobId, JobTable, Options, Slot};
@@ -114,11 +113,10 @@ impl<L: PoolLock> Memory<L> {
         job
     }
 
-    /// Reserves a slot and fills it in, with 1 for the cookie's random part; `None`: all are taken.
+    /// Reserves a slot and fills it in; `None`: all are taken.
     pub fn claim_for(&self, leader: Party, options: Options, excluded: &[u32]) -> Option<JobId> {
         let job = self.claim_slot()?;
-        let cookie = Cookie::new(job.index, job.generation, 1);
-        self.slot(job).prepare(cookie, leader, options, excluded);
+        self.slot(job).prepare(leader, options, excluded);
         Some(job)
     }
 }
