@@ -5,8 +5,8 @@
 //! | field of a slot | written by | when | published by |
 //! |---|---|---|---|
 //! | `word` | see [`crate::job`] | | |
-//! | `next` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
-//! | `prev`, `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
+//! | `links` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
+//! | `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `usage` | the leader that claims the slot, in the same stretch without interrupts | `Reserved` | `publish` |
 //! | `bytes`, `file_bytes` | who allocates for the job or writes its file; for a view of all jobs only | any | |
 //! | `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
@@ -22,7 +22,7 @@
 //!
 //! # The free list
 //!
-//! A Treiber stack of slot indices: the head is one word of `(tag, index + 1)`, a free slot's `next` holds
+//! A Treiber stack of slot indices: the head is one word of `(tag, index + 1)`, the `next` of a free slot's links holds
 //! the one below. The tag grows with every successful change, so a pop that slept between reading the
 //! head and exchanging it cannot succeed on a list that was popped and pushed in between (the ABA case):
 //! 32 bits of tag would have to wrap within that one sleep. A slot is on the list exactly while its word
@@ -36,6 +36,7 @@
 //! are left for superusers ([`JobTable::ordinary_limit`]): whatever others do, an administrator can run a job.
 
 use crate::job::{Generation, JobWord, Phase, Snapshot};
+use crate::list::{Link, Linked, Links};
 use crate::process_ref::Party;
 use crate::progress::Progress;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -52,30 +53,6 @@ const LABEL_WORDS: usize = 8;
 /// Processes that a version 1 job must not run on, as many as a slot can name. A leader with more says
 /// [`Options::fresh_only`] instead.
 pub const EXCLUDED_LIMIT: usize = 16;
-
-/// Index + 1, so that zeroed memory means "none".
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Link(u32);
-
-impl Link {
-    pub(super) const NONE: Self = Self(0);
-
-    pub(super) fn to(index: u32) -> Self {
-        Self(index + 1)
-    }
-
-    pub(super) fn index(self) -> Option<u32> {
-        self.0.checked_sub(1)
-    }
-
-    pub(super) fn load(from: &AtomicU32) -> Self {
-        Self(from.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn store(self, into: &AtomicU32) {
-        into.store(self.0, Ordering::Relaxed);
-    }
-}
 
 /// How a job was launched, as flags in a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -122,14 +99,13 @@ impl Options {
 pub struct Slot {
     /// The job word.
     pub word: JobWord,
-    pub(super) next: AtomicU32,
-    pub(super) prev: AtomicU32,
-    pub(super) lane: AtomicU32,
-    pub(super) worker: AtomicU32,
-    pub(super) charge: AtomicU32,
-    pub(super) held: AtomicU32,
+    links: Links,
+    pub(crate) lane: AtomicU32,
+    pub(crate) worker: AtomicU32,
+    pub(crate) charge: AtomicU32,
+    pub(crate) held: AtomicU32,
     /// Index of its login role's usage ([`crate::pool::usage`]).
-    pub(super) usage: AtomicU32,
+    pub(crate) usage: AtomicU32,
     /// Object id of its database.
     pub database: AtomicU32,
     /// Pid of the process the job was bound to last, 0 before.
@@ -138,9 +114,9 @@ pub struct Slot {
     pub user: AtomicU32,
     options: AtomicU32,
     /// The leader reads the result ([`crate::pool::gate`]).
-    pub(super) being_read: AtomicU32,
+    pub(crate) being_read: AtomicU32,
     /// To whose statistics it belongs, until it is counted ([`crate::pool::ends`]).
-    pub(super) account: AtomicU32,
+    pub(crate) account: AtomicU32,
     /// Bytes of result ring, as asked for.
     pub queue_size: AtomicU32,
     leader: AtomicU64,
@@ -172,8 +148,7 @@ impl Default for Slot {
     fn default() -> Self {
         Self {
             word: JobWord::new(),
-            next: AtomicU32::new(0),
-            prev: AtomicU32::new(0),
+            links: Links::default(),
             lane: AtomicU32::new(0),
             worker: AtomicU32::new(0),
             charge: AtomicU32::new(0),
@@ -200,6 +175,12 @@ impl Default for Slot {
             label: SharedText::default(),
             progress: Progress::default(),
         }
+    }
+}
+
+impl Linked for Slot {
+    fn links(&self) -> &Links {
+        &self.links
     }
 }
 
@@ -375,6 +356,11 @@ impl<'a> JobTable<'a> {
         &self.slots[index as usize]
     }
 
+    /// All slots.
+    pub(crate) fn slots(&self) -> &'a [Slot] {
+        self.slots
+    }
+
     /// Every slot, with its index.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &'a Slot)> + use<'a> {
         (0..).zip(self.slots)
@@ -462,7 +448,7 @@ impl<'a> JobTable<'a> {
         let slot = self.slot(index);
         let mut head = self.free.head.load(Ordering::Relaxed);
         loop {
-            Link(head as u32).store(&slot.next);
+            Link(head as u32).store(&slot.links.next);
             let wanted = next_tag(head) | u64::from(Link::to(index).0);
             // Release: whoever pops this slot sees its `next`, and the word that says Free.
             match self.free.head.compare_exchange_weak(
@@ -482,7 +468,7 @@ impl<'a> JobTable<'a> {
         loop {
             let index = Link(head as u32).index()?;
             // May be read while another process pops and reuses the slot; the tag then refuses it.
-            let below = Link::load(&self.slot(index).next);
+            let below = Link::load(&self.slot(index).links.next);
             let wanted = next_tag(head) | u64::from(below.0);
             if mutant!("free-list-pop-in-two-steps") {
                 self.free.head.store(wanted, Ordering::Release);
