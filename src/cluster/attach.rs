@@ -19,7 +19,7 @@ use crate::pg::shim::guarded;
 use crate::pg::{exit, shim, wait_event};
 use crate::settings;
 use crate::settings::published;
-use engine::pool::{Doorbells, Pool, PoolLock};
+use engine::pool::{Doorbells, Pool, PoolLock, Shared};
 use engine::process_ref::Party;
 use engine::sync::{AtomicU32, AtomicU64, Ordering};
 use engine::table::{JobId, JobTable, Slot};
@@ -180,12 +180,14 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         Ok(Cluster {
             root: &*root,
             pool: Pool::new(
-                table,
-                parts.lanes,
-                parts.workers,
-                parts.leaders,
-                parts.usages,
-                &control.totals,
+                Shared {
+                    jobs: table,
+                    lanes: parts.lanes,
+                    workers: parts.workers,
+                    leaders: parts.leaders,
+                    usages: parts.usages,
+                    totals: &control.totals,
+                },
                 lock,
             ),
             area,

@@ -1,9 +1,9 @@
 //! The cookie: how a user names a job.
 //!
 //! 64 bits, shown to SQL as `int8`: 32 random bits, the low 15 bits of the generation, 17 bits of slot
-//! index. The cookie alone finds the slot; it is accepted only when it equals, bit for bit, the cookie
-//! that the leader stored there, and the slot's generation did not change while it was compared. A guess
-//! hits with probability 2^-32 per job alive; a handle that outlived its job finds other random bits.
+//! index. The index leads a session to its job; the cookie is accepted only when it equals, bit for bit, the
+//! one that the session keeps for that job. A guess hits with probability 2^-32 per job; a handle that outlived
+//! its job finds other random bits.
 
 use crate::job::Generation;
 
@@ -52,12 +52,6 @@ impl Cookie {
     #[must_use]
     pub fn from_sql(value: i64) -> Self {
         Self(value.cast_unsigned())
-    }
-
-    /// As stored in the slot.
-    #[must_use]
-    pub fn to_bits(self) -> u64 {
-        self.0
     }
 }
 

@@ -23,7 +23,7 @@
 //!
 //! # Transitions
 //!
-//! Every one is a single compare-exchange on the word (`JobWord::update`), success ordering
+//! Every one is a single compare-exchange on the word (`JobWord::try_update`), success ordering
 //! `AcqRel`: it publishes what its caller wrote before, and shows its caller what the previous
 //! transition published.
 //!
@@ -64,6 +64,7 @@
 //!   returned. A change before it is in the snapshot; a change after it sees WATCHED and rings.
 
 use crate::sync::{AtomicU64, Ordering};
+use std::convert::Infallible;
 use std::fmt;
 
 /// Names one job in the history of a slot. 40 bits.
@@ -387,8 +388,8 @@ impl JobWord {
     }
 
     /// The only place that writes the word: `next` maps the present state to the wanted one and to what
-    /// the caller is told, or refuses. `Ok` carries the state *before* the change.
-    fn update<T, E>(
+    /// the caller is told, or refuses.
+    fn try_update<T, E>(
         &self,
         mut next: impl FnMut(Snapshot) -> Result<(Snapshot, T), E>,
     ) -> Result<T, E> {
@@ -411,6 +412,12 @@ impl JobWord {
         }
     }
 
+    /// As [`try_update`](Self::try_update), for a transition that is never refused.
+    fn update<T>(&self, mut next: impl FnMut(Snapshot) -> (Snapshot, T)) -> T {
+        let Ok(told) = self.try_update(|now| Ok::<_, Infallible>(next(now)));
+        told
+    }
+
     /// Free → Reserved, by the leader that popped the slot off the free list.
     ///
     /// # Panics
@@ -418,12 +425,11 @@ impl JobWord {
     pub fn reserve(&self) -> Generation {
         self.update(|now| {
             assert_eq!(now.phase(), Phase::Free, "reserved a slot in use: {now:?}");
-            Ok::<_, ()>((
+            (
                 now.with_phase(Phase::Reserved).with(LEADER),
                 now.generation(),
-            ))
+            )
         })
-        .expect("reserve never refuses")
     }
 
     /// Reserved → Free: the request could not be filled in.
@@ -436,9 +442,8 @@ impl JobWord {
                 now.phase() == Phase::Reserved && now.generation() == generation,
                 "abandoned {now:?}"
             );
-            Ok::<_, ()>((now.freed(), ()))
-        })
-        .expect("abandon never refuses");
+            (now.freed(), ())
+        });
     }
 
     /// Reserved → Queued: the request is complete. From here the running side holds the job too.
@@ -451,9 +456,8 @@ impl JobWord {
                 now.phase() == Phase::Reserved && now.generation() == generation,
                 "published {now:?}"
             );
-            Ok::<_, ()>((now.with_phase(Phase::Queued).with(WORKER), ()))
-        })
-        .expect("publish never refuses");
+            (now.with_phase(Phase::Queued).with(WORKER), ())
+        });
     }
 
     /// Queued → Starting, under the pool lock. Tells whether the leader sleeps on the word.
@@ -466,9 +470,8 @@ impl JobWord {
                 now.phase() == Phase::Queued && now.generation() == generation,
                 "bound {now:?}"
             );
-            Ok::<_, ()>((now.with_phase(Phase::Starting), now.change_watched()))
+            (now.with_phase(Phase::Starting), now.change_watched())
         })
-        .expect("bind never refuses")
     }
 
     /// Starting → Queued (or Canceled), under the pool lock: the worker dies before it began.
@@ -481,14 +484,13 @@ impl JobWord {
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "unbound {now:?}"
             );
-            Ok::<_, ()>(if now.cancel() && !mutant!("unbind-ignores-cancel") {
+            if now.cancel() && !mutant!("unbind-ignores-cancel") {
                 let (next, release) = Self::ended(now, Phase::Canceled);
                 (next, Unbind::Canceled(release))
             } else {
                 (now.with_phase(Phase::Queued), Unbind::Requeued)
-            })
+            }
         })
-        .expect("unbind never refuses")
     }
 
     /// Starting → Running, by the bound worker, unless CANCEL is set.
@@ -496,7 +498,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not `Starting`.
     pub fn begin(&self, generation: Generation) -> Begin {
-        self.update(|now| {
+        self.try_update(|now| {
             assert!(
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "began {now:?}"
@@ -526,9 +528,8 @@ impl JobWord {
                     && now.generation() == generation,
                 "finished {now:?}"
             );
-            Ok::<_, ()>(Self::ended(now, end.phase()))
+            Self::ended(now, end.phase())
         })
-        .expect("finish never refuses")
     }
 
     /// Asks a job that a worker has.
@@ -538,7 +539,7 @@ impl JobWord {
             Demand::Insist => CANCEL | DUE | INSISTENT,
             Demand::Terminate => CANCEL | TERMINATE,
         };
-        self.update(|now| {
+        self.try_update(|now| {
             if now.generation() != generation && !mutant!("cancel-ignores-the-generation") {
                 return Err(Cancel::Stale);
             }
@@ -555,7 +556,7 @@ impl JobWord {
     /// The error of a cancel is thrown in the job, by the bound worker: what was asked for until now is delivered
     /// with it.
     pub fn deliver(&self, generation: Generation) -> Delivery {
-        self.update(|now| {
+        self.try_update(|now| {
             if now.generation() != generation || now.phase() != Phase::Running || !now.due() {
                 return Err(Delivery::None);
             }
@@ -573,7 +574,7 @@ impl JobWord {
     /// Queued → Canceled, under the pool lock. `None`: not queued any more, ask [`cancel`](Self::cancel)
     /// again. The caller has taken the job off its lane's list: after this its leader may free the slot.
     pub fn cancel_queued(&self, generation: Generation) -> Option<Release> {
-        self.update(|now| {
+        self.try_update(|now| {
             let queued = now.phase() == Phase::Queued || mutant!("cancel-queued-ignores-the-phase");
             if now.generation() != generation || !queued {
                 return Err(());
@@ -585,7 +586,7 @@ impl JobWord {
 
     /// The leader lets go. A second call, or one with a stale generation, changes nothing.
     pub fn detach(&self, generation: Generation) -> Release {
-        self.update(|now| {
+        self.try_update(|now| {
             if (now.generation() != generation && !mutant!("detach-ignores-the-generation"))
                 || !now.leader()
                 || matches!(now.phase(), Phase::Free | Phase::Reserved)
@@ -616,7 +617,7 @@ impl JobWord {
     }
 
     fn sleep_on(&self, generation: Generation, flag: u64) -> Option<Snapshot> {
-        self.update(|now| {
+        self.try_update(|now| {
             if now.generation() != generation {
                 return Err(());
             }
@@ -627,7 +628,7 @@ impl JobWord {
 
     /// The leader's wait has ended. Does nothing when the word holds another generation.
     pub fn unwatch(&self, generation: Generation) {
-        let _ = self.update(|now| {
+        let _ = self.try_update(|now| {
             if now.generation() != generation || !now.watched() {
                 return Err(());
             }
@@ -648,9 +649,8 @@ impl JobWord {
                     && !now.worker(),
                 "freed {now:?}"
             );
-            Ok::<_, ()>((now.freed(), ()))
-        })
-        .expect("free never refuses");
+            (now.freed(), ())
+        });
     }
 
     fn ended(now: Snapshot, phase: Phase) -> (Snapshot, Release) {

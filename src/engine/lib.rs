@@ -8,6 +8,8 @@
 //! | [`cookie`] | the cookie: how a user names a job |
 //! | [`pool`] | lanes, workers, and who runs what next |
 //! | [`worker`] | the worker word |
+//! | `list` | a list through structures in shared memory |
+//! | `locked` | words that are written under a lock |
 //! | [`steps`] | a worker's steps with one job, in their order |
 //! | [`wait`] | the one wait loop of each side |
 //! | [`ring`] | the result ring between a worker and the reader |
@@ -35,6 +37,8 @@ pub mod cookie;
 pub mod error_message;
 pub mod job;
 pub mod layout;
+mod list;
+mod locked;
 pub mod memory;
 pub mod pool;
 pub mod process_ref;

@@ -5,11 +5,11 @@
 //! | field of a slot | written by | when | published by |
 //! |---|---|---|---|
 //! | `word` | see [`crate::job`] | | |
-//! | `next` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
-//! | `prev`, `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
+//! | `links` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
+//! | `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `usage` | the leader that claims the slot, in the same stretch without interrupts | `Reserved` | `publish` |
 //! | `bytes`, `file_bytes` | who allocates for the job or writes its file; for a view of all jobs only | any | |
-//! | `cookie`, `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
+//! | `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `being_read` | the leader | any | itself |
 //! | `account` | the leader, until it lets go; then the last one out | any | `detach` ([`crate::pool::ends`]) |
@@ -18,12 +18,11 @@
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
 //!
 //! All of them are atomics, so that a reader that has no right to look yet (a monitoring view) sees an
-//! old or a new value and never undefined behaviour; it then checks the generation again, after a fence
-//! as in [`JobTable::find`].
+//! old or a new value and never undefined behaviour. [`Slot::look`] tells whether all of them were of one job.
 //!
 //! # The free list
 //!
-//! A Treiber stack of slot indices: the head is one word of `(tag, index + 1)`, a free slot's `next` holds
+//! A Treiber stack of slot indices: the head is one word of `(tag, index + 1)`, the `next` of a free slot's links holds
 //! the one below. The tag grows with every successful change, so a pop that slept between reading the
 //! head and exchanging it cannot succeed on a list that was popped and pushed in between (the ABA case):
 //! 32 bits of tag would have to wrap within that one sleep. A slot is on the list exactly while its word
@@ -36,8 +35,8 @@
 //! on the list: the pushes that made room for it happened before, by the count's release and acquire. Some slots
 //! are left for superusers ([`JobTable::ordinary_limit`]): whatever others do, an administrator can run a job.
 
-use crate::cookie::Cookie;
 use crate::job::{Generation, JobWord, Phase, Snapshot};
+use crate::list::{Link, Linked, Links};
 use crate::process_ref::Party;
 use crate::progress::Progress;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -54,30 +53,6 @@ const LABEL_WORDS: usize = 8;
 /// Processes that a version 1 job must not run on, as many as a slot can name. A leader with more says
 /// [`Options::fresh_only`] instead.
 pub const EXCLUDED_LIMIT: usize = 16;
-
-/// Index + 1, so that zeroed memory means "none".
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Link(u32);
-
-impl Link {
-    pub(super) const NONE: Self = Self(0);
-
-    pub(super) fn to(index: u32) -> Self {
-        Self(index + 1)
-    }
-
-    pub(super) fn index(self) -> Option<u32> {
-        self.0.checked_sub(1)
-    }
-
-    pub(super) fn load(from: &AtomicU32) -> Self {
-        Self(from.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn store(self, into: &AtomicU32) {
-        into.store(self.0, Ordering::Relaxed);
-    }
-}
 
 /// How a job was launched, as flags in a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -124,15 +99,13 @@ impl Options {
 pub struct Slot {
     /// The job word.
     pub word: JobWord,
-    cookie: AtomicU64,
-    pub(super) next: AtomicU32,
-    pub(super) prev: AtomicU32,
-    pub(super) lane: AtomicU32,
-    pub(super) worker: AtomicU32,
-    pub(super) charge: AtomicU32,
-    pub(super) held: AtomicU32,
+    links: Links,
+    pub(crate) lane: AtomicU32,
+    pub(crate) worker: AtomicU32,
+    pub(crate) charge: AtomicU32,
+    pub(crate) held: AtomicU32,
     /// Index of its login role's usage ([`crate::pool::usage`]).
-    pub(super) usage: AtomicU32,
+    pub(crate) usage: AtomicU32,
     /// Object id of its database.
     pub database: AtomicU32,
     /// Pid of the process the job was bound to last, 0 before.
@@ -141,9 +114,9 @@ pub struct Slot {
     pub user: AtomicU32,
     options: AtomicU32,
     /// The leader reads the result ([`crate::pool::gate`]).
-    pub(super) being_read: AtomicU32,
+    pub(crate) being_read: AtomicU32,
     /// To whose statistics it belongs, until it is counted ([`crate::pool::ends`]).
-    pub(super) account: AtomicU32,
+    pub(crate) account: AtomicU32,
     /// Bytes of result ring, as asked for.
     pub queue_size: AtomicU32,
     leader: AtomicU64,
@@ -175,9 +148,7 @@ impl Default for Slot {
     fn default() -> Self {
         Self {
             word: JobWord::new(),
-            cookie: AtomicU64::new(0),
-            next: AtomicU32::new(0),
-            prev: AtomicU32::new(0),
+            links: Links::default(),
             lane: AtomicU32::new(0),
             worker: AtomicU32::new(0),
             charge: AtomicU32::new(0),
@@ -207,16 +178,21 @@ impl Default for Slot {
     }
 }
 
+impl Linked for Slot {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+}
+
 impl Slot {
     /// Clears what the slot's last job left. Only while `Reserved`, and before any other field is written.
     /// A label follows, if the options say that there is one.
-    pub fn prepare(&self, cookie: Cookie, leader: Party, options: Options, excluded: &[u32]) {
+    pub fn prepare(&self, leader: Party, options: Options, excluded: &[u32]) {
         // Whoever sees one of these values, and then fences and looks at the word, sees at least our
-        // reservation there, and not the job whose values these were before. Pairs with `find`.
+        // reservation there, and not the job whose values these were before. Pairs with `look`.
         if !mutant!("prepare-without-fence") {
             fence(Ordering::Release);
         }
-        self.cookie.store(cookie.to_bits(), Ordering::Relaxed);
         self.leader.store(leader.to_bits(), Ordering::Relaxed);
         let fresh_only = options.fresh_only || excluded.len() > EXCLUDED_LIMIT;
         let options = Options {
@@ -237,6 +213,23 @@ impl Slot {
         self.started_at.store(0, Ordering::Relaxed);
         self.finished_at.store(0, Ordering::Relaxed);
         self.progress.reset();
+    }
+
+    /// Reads fields of the published job in the slot, of which the caller holds nothing. `read` is given the job's
+    /// word. `None`: there is no published job, or it gave the slot to another one meanwhile, so that what was read
+    /// may be of both.
+    pub fn look<T>(&self, read: impl FnOnce(Snapshot) -> T) -> Option<T> {
+        let before = self.word.load();
+        if matches!(before.phase(), Phase::Free | Phase::Reserved) {
+            return None;
+        }
+        let seen = read(before);
+        // Pairs with the fence in `prepare`, which comes before the next job's values.
+        fence(Ordering::Acquire);
+        if mutant!("slot-looked-at-once") {
+            return Some(seen);
+        }
+        self.word.load_if(before.generation()).map(|_| seen)
     }
 
     /// The leader's doorbell.
@@ -363,6 +356,11 @@ impl<'a> JobTable<'a> {
         &self.slots[index as usize]
     }
 
+    /// All slots.
+    pub(crate) fn slots(&self) -> &'a [Slot] {
+        self.slots
+    }
+
     /// Every slot, with its index.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &'a Slot)> + use<'a> {
         (0..).zip(self.slots)
@@ -433,31 +431,6 @@ impl<'a> JobTable<'a> {
         self.give_back(job.index);
     }
 
-    /// The job that `cookie` names, with its word as it was seen. `None` for a cookie that is stale,
-    /// forged, or of a job that is not published yet.
-    #[must_use]
-    pub fn find(&self, cookie: Cookie) -> Option<(JobId, Snapshot)> {
-        let slot = self.slots.get(cookie.index() as usize)?;
-        let before = slot.word.load();
-        if matches!(before.phase(), Phase::Free | Phase::Reserved) {
-            return None;
-        }
-        if slot.cookie.load(Ordering::Relaxed) != cookie.to_bits() {
-            return None;
-        }
-        // The cookie belongs to `before`'s job only if the slot was not given to another meanwhile. Pairs
-        // with the fence in `Slot::prepare`.
-        fence(Ordering::Acquire);
-        let generation = before.generation();
-        let index = cookie.index();
-        if mutant!("find-looks-once") {
-            return Some((JobId { index, generation }, before));
-        }
-        slot.word
-            .load_if(generation)
-            .map(|now| (JobId { index, generation }, now))
-    }
-
     fn give_back(&self, index: u32) {
         if mutant!("slot-uncounted-before-its-push") {
             self.free.used.fetch_sub(1, Ordering::Release);
@@ -475,7 +448,7 @@ impl<'a> JobTable<'a> {
         let slot = self.slot(index);
         let mut head = self.free.head.load(Ordering::Relaxed);
         loop {
-            Link(head as u32).store(&slot.next);
+            Link(head as u32).store(&slot.links.next);
             let wanted = next_tag(head) | u64::from(Link::to(index).0);
             // Release: whoever pops this slot sees its `next`, and the word that says Free.
             match self.free.head.compare_exchange_weak(
@@ -495,7 +468,7 @@ impl<'a> JobTable<'a> {
         loop {
             let index = Link(head as u32).index()?;
             // May be read while another process pops and reuses the slot; the tag then refuses it.
-            let below = Link::load(&self.slot(index).next);
+            let below = Link::load(&self.slot(index).links.next);
             let wanted = next_tag(head) | u64::from(below.0);
             if mutant!("free-list-pop-in-two-steps") {
                 self.free.head.store(wanted, Ordering::Release);
@@ -559,34 +532,35 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_finds_its_job_only() {
-        let (slots, free) = slots(2);
+    fn a_look_sees_a_published_job_only() {
+        let (slots, free) = slots(1);
         let table = JobTable::new(&slots, &free);
         table.initialize();
+        let slot = table.slot(0);
+        let look = || slot.look(|now| (now.generation(), slot.leader()));
+        assert_eq!(look(), None, "free");
         let job = table.claim().unwrap();
-        let cookie = Cookie::new(job.index, job.generation, 0xdead_beef);
         let leader = Party::new(1, 1);
-        table
-            .slot(job.index)
-            .prepare(cookie, leader, Options::default(), &[]);
-        assert_eq!(table.find(cookie), None, "not published yet");
-        table.slot(job.index).word.publish(job.generation);
-        assert_eq!(table.find(cookie).unwrap().0, job);
-        for bit in 0..64 {
-            let forged = Cookie::from_sql(cookie.to_sql() ^ (1 << bit));
-            assert_eq!(table.find(forged), None, "bit {bit} flipped");
-        }
+        slot.prepare(leader, Options::default(), &[]);
+        assert_eq!(look(), None, "not published yet");
+        slot.word.publish(job.generation);
+        assert_eq!(look(), Some((job.generation, Some(leader))));
+        let reused = slot.look(|_| {
+            let _ = slot.word.cancel_queued(job.generation);
+            let _ = slot.word.detach(job.generation);
+            table.free(job);
+        });
+        assert_eq!(reused, None, "freed meanwhile");
     }
 
     #[test]
     fn a_job_runs_only_where_it_may() {
         let slot = Slot::default();
-        let cookie = Cookie::new(0, Generation::from_bits(1), 1);
-        slot.prepare(cookie, Party::new(1, 1), Options::default(), &[10, 11]);
+        slot.prepare(Party::new(1, 1), Options::default(), &[10, 11]);
         assert!(slot.may_run_on(12, false));
         assert!(!slot.may_run_on(11, true));
         let many: Vec<u32> = (1..=EXCLUDED_LIMIT as u32 + 1).collect();
-        slot.prepare(cookie, Party::new(1, 1), Options::default(), &many);
+        slot.prepare(Party::new(1, 1), Options::default(), &many);
         assert!(!slot.may_run_on(1000, false));
         assert!(slot.may_run_on(1000, true));
     }

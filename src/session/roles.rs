@@ -14,12 +14,12 @@ use crate::pg::process::own_party;
 use crate::pg::text;
 use crate::session::wait::until;
 use crate::session::{cancel, jobs};
-use engine::job::{Demand, Phase, Release, Snapshot};
+use engine::job::{Demand, Phase, Release};
 use engine::memory;
 use engine::pool::Canceling;
 use engine::pool::gate::Purged;
 use engine::pool::usage::Usage;
-use engine::sync::{AtomicU32, Ordering, fence};
+use engine::sync::{AtomicU32, Ordering};
 use engine::table::{JobId, Slot};
 use engine::wait::{condition, grace, wait_for};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
@@ -43,28 +43,21 @@ pub struct Look {
 
 /// Looks at a slot of which nothing is held. `None`: there is no published job, or it changed meanwhile.
 fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<Look> {
-    let before: Snapshot = slot.word.load();
-    if matches!(before.phase(), Phase::Free | Phase::Reserved) {
-        return None;
-    }
     let number = |word: &AtomicU32| word.load(Ordering::Relaxed);
-    let job = cluster.job(JobId {
-        index,
-        generation: before.generation(),
-    });
-    let seen = Look {
-        job,
-        phase: before.phase(),
-        held_back: before.phase() == Phase::Queued && slot.is_held_back(),
+    slot.look(|now| Look {
+        job: cluster.job(JobId {
+            index,
+            generation: now.generation(),
+        }),
+        phase: now.phase(),
+        held_back: now.phase() == Phase::Queued && slot.is_held_back(),
         database: number(&slot.database),
         user: number(&slot.user),
+        // Who takes a usage over for another role finds no slot of this one's, so this job has ended by then.
         login_role: cluster.pool().usage(slot.usage()).role(),
         bytes: slot.bytes.load(Ordering::Relaxed),
         file_bytes: slot.file_bytes.load(Ordering::Relaxed),
-    };
-    // Pairs with the fence in `Slot::prepare`, and with who takes a usage over for another role when no slot is its.
-    fence(Ordering::Acquire);
-    job.load().map(|_| seen)
+    })
 }
 
 fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = Look> {

@@ -1,6 +1,5 @@
-//! The cookie: from a job to what SQL holds, and back to the job.
+//! The cookie: from a job to what SQL holds, and back.
 
-use crate::memory::Memory;
 use criterion::Criterion;
 use engine::cookie::Cookie;
 use engine::job::Generation;
@@ -18,19 +17,6 @@ pub fn bench(c: &mut Criterion) {
             );
             Cookie::from_sql(black_box(cookie.to_sql())).index()
         });
-    });
-
-    let memory = Memory::new(4096, 1);
-    let job = memory.claim();
-    let cookie = Cookie::new(job.index, job.generation, 1);
-    let _ = memory.place(job);
-    group.bench_function("find its job", |b| {
-        b.iter(|| memory.jobs().find(black_box(cookie)).expect("it is queued"));
-    });
-    // What a handle finds that outlived its job.
-    let stale = Cookie::new(job.index, job.generation.next(), 1);
-    group.bench_function("find that it is stale", |b| {
-        b.iter(|| assert_eq!(memory.jobs().find(black_box(stale)), None));
     });
     group.finish();
 }

@@ -1,7 +1,6 @@
 //! A session that launches jobs.
 
 use crate::world::{World, once_in};
-use engine::cookie::Cookie;
 use engine::job::{Phase, Release};
 use engine::pool::ends::Ends;
 use engine::pool::slot_waiters::Resource;
@@ -286,7 +285,6 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, held: &[Held]) -> Option<He
     }
     world.ledger.allocated(job);
     let slot = memory.slot(job);
-    let cookie = Cookie::new(job.index, job.generation, own.pid());
     let by_pid = once_in(4);
     let options = Options {
         bounded: !by_pid && once_in(2),
@@ -303,7 +301,7 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, held: &[Held]) -> Option<He
     } else {
         Vec::new()
     };
-    slot.prepare(cookie, own, options, &excluded);
+    slot.prepare(own, options, &excluded);
     let sleeps = once_in(4);
     let mark = if sleeps { SLEEPS } else { 0 };
     slot.queue_size
@@ -349,9 +347,6 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, held: &[Held]) -> Option<He
     match placement {
         Placement::Handed(worker) => memory.bell(worker).ring(),
         _ => world.staff(lane, staffing),
-    }
-    if let Some((found, _)) = memory.jobs().find(cookie) {
-        assert_eq!(found, job, "a cookie found another job");
     }
     if !by_pid {
         return Some(Held {

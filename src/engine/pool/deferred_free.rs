@@ -2,15 +2,16 @@
 //! for the process that was the last to hold them (`pg/block.rs`). Whoever launches next frees them.
 //!
 //! The one that was told `LastOut` puts such a job on a list; whoever takes it off is the last out from then on.
-//! Both hold the lock, so a job is freed once. The list goes through `next` of the slots, which nobody uses
+//! Both hold the lock, so a job is freed once. The list goes through the links of the slots, which nobody uses
 //! otherwise while a job is finished.
 //!
 //! A launch that waits for a slot may wait for that one: it looks at the list whenever it looks for a slot, and is woken
 //! when a job is left behind. Who then cannot reach the memory either wakes nobody, or two such would wake each other for
 //! ever.
 
+use super::scheduler::{Pool, PoolLock, Scheduler};
 use super::slot_waiters::Resource;
-use super::{Link, Ordering, Pool, PoolLock, Scheduler, load};
+use crate::locked::load;
 use crate::table::JobId;
 
 impl<L: PoolLock> Pool<'_, L> {
@@ -32,13 +33,13 @@ impl<L: PoolLock> Pool<'_, L> {
     /// A job that was left behind, if there is one: the caller's to free, or to leave behind again.
     #[must_use]
     pub fn take_left_behind(&self) -> Option<JobId> {
-        if self.totals.left.load(Ordering::Relaxed) == 0 {
+        if self.shared.totals.left.is_empty() {
             return None;
         }
         self.locked(|scheduler| {
-            let first = &scheduler.totals.left;
-            let index = Link::load(first).index()?;
-            Link::load(&scheduler.slot(index).next).store(first);
+            let left = &scheduler.shared.totals.left;
+            let index = left.first()?;
+            left.remove(scheduler.shared.jobs.slots(), index);
             Some(scheduler.job_in(index))
         })
     }
@@ -46,8 +47,7 @@ impl<L: PoolLock> Pool<'_, L> {
 
 impl Scheduler<'_> {
     fn put_left(&mut self, job: JobId) {
-        let first = &self.totals.left;
-        Link::load(first).store(&self.slot(job.index).next);
-        Link::to(job.index).store(first);
+        let slots = self.shared.jobs.slots();
+        self.shared.totals.left.push_front(slots, job.index);
     }
 }

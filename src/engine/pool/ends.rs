@@ -11,81 +11,13 @@
 //! An entry is one session's after the other, and a worker that runs jobs which launch jobs has one session after the
 //! other in the same process. So it is the entry's generation that the slot names.
 
-use super::{Leader, Ordering, Pool, PoolLock, Scheduler};
-use crate::job::Phase;
+use super::entries::Leader;
+use super::scheduler::{Pool, PoolLock, Scheduler};
+pub use super::tally::Ends;
 use crate::process_ref::Party;
-use crate::sync::AtomicU64;
+use crate::sync::Ordering;
 use crate::table::{JobId, Slot};
 use crate::wait::Micros;
-
-/// Jobs by how they ended.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Ends {
-    /// Committed.
-    pub completed: u64,
-    /// With an error that was not our cancel.
-    pub failed: u64,
-    /// By our cancel.
-    pub canceled: u64,
-    /// How long they ran, in all.
-    pub run_time: Micros,
-}
-
-impl Ends {
-    /// A job ended in this phase, having run so long.
-    pub fn count(&mut self, phase: Phase, run_time: Micros) {
-        match phase {
-            Phase::Completed => self.completed += 1,
-            Phase::Canceled => self.canceled += 1,
-            _ => self.failed += 1,
-        }
-        self.run_time += run_time;
-    }
-
-    /// All of them.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.completed + self.failed + self.canceled
-    }
-
-    /// These and those.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            completed: self.completed + other.completed,
-            failed: self.failed + other.failed,
-            canceled: self.canceled + other.canceled,
-            run_time: self.run_time + other.run_time,
-        }
-    }
-}
-
-/// In a session's entry. Written by the holder of the pool's lock.
-#[derive(Default)]
-pub(super) struct SharedEnds {
-    completed: AtomicU64,
-    failed: AtomicU64,
-    canceled: AtomicU64,
-    run_time: AtomicU64,
-}
-
-impl SharedEnds {
-    pub(super) fn load(&self) -> Ends {
-        Ends {
-            completed: self.completed.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            canceled: self.canceled.load(Ordering::Relaxed),
-            run_time: self.run_time.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(super) fn store(&self, ends: Ends) {
-        self.completed.store(ends.completed, Ordering::Relaxed);
-        self.failed.store(ends.failed, Ordering::Relaxed);
-        self.canceled.store(ends.canceled, Ordering::Relaxed);
-        self.run_time.store(ends.run_time, Ordering::Relaxed);
-    }
-}
 
 impl Slot {
     /// The job belongs to the statistics of the session whose entry that is. By the session, while it holds the job.
@@ -117,7 +49,7 @@ impl<L: PoolLock> Pool<'_, L> {
     /// Counts a finished job that nobody holds into the statistics that it still belongs to. By the last one out,
     /// before it frees the job; any number of times.
     pub fn count_end(&self, job: JobId) {
-        let slot = self.jobs.slot(job.index);
+        let slot = self.shared.jobs.slot(job.index);
         let account = slot.account.load(Ordering::Relaxed);
         if account == 0 {
             return;
@@ -139,7 +71,7 @@ impl Scheduler<'_> {
     /// How those jobs of the session ended that it did not count itself.
     #[must_use]
     pub fn ends_of(&self, party: Party) -> Ends {
-        let entry = self.leaders.get(party.procno() as usize);
+        let entry = self.shared.leaders.get(party.procno() as usize);
         let own = entry.filter(|entry| entry.is_of(party));
         own.map_or_else(Ends::default, |entry| entry.ends.load())
     }

@@ -32,22 +32,16 @@
 //! * **Another session has the PGPROC by now.** A purge compares the entry's party with the slot's before it takes the
 //!   gate, under the lock: the next session is neither kept out nor asked to purge its jobs for those of another.
 
-use super::{Leader, Pool, PoolLock};
+use super::entries::Leader;
+use super::scheduler::{Pool, PoolLock};
 use crate::job::Release;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::Ordering;
 use crate::table::{JobId, Slot};
 
 const WITHIN: u32 = 1;
 const PURGES: u32 = 2;
 const WAITS: u32 = 4;
 const ASKED: u32 = 8;
-
-/// In a session's entry.
-#[derive(Default)]
-pub(super) struct Gate {
-    word: AtomicU32,
-    purges: AtomicU32,
-}
 
 /// What became of a job that was to be purged.
 #[must_use]
@@ -153,7 +147,7 @@ impl<L: PoolLock> Pool<'_, L> {
     /// Gives up the session's hold of a finished job whose result nobody is reading. The caller holds interrupts off
     /// and frees the job if it is told `LastOut`.
     pub fn purge_one(&self, job: JobId) -> Purged {
-        let slot = self.jobs.slot(job.index);
+        let slot = self.shared.jobs.slot(job.index);
         let may_be_purged = || {
             let now = slot.word.load_if(job.generation)?;
             let may = now.phase().is_finished() && now.leader() && !slot.is_being_read();

@@ -20,8 +20,15 @@
 //! | `Lane::run_time`: what its workers take for a job, a moving mean, microseconds | holder of the lock | nobody |
 //! | `Lane::latest`: the worker that a job of it was bound to last | holder of the lock | nobody |
 
-use super::{Activity, JobId, LaneKey, Limits, Ordering, Party, Scheduler, load};
+use super::entries::LaneKey;
+use super::place::Limits;
+use super::scheduler::Scheduler;
+use crate::locked::load;
+use crate::process_ref::Party;
+use crate::sync::Ordering;
+use crate::table::JobId;
 use crate::wait::Micros;
+use crate::worker::Activity;
 
 /// A worker that takes so long for a job, or less, is waited for. About what waking a process on another
 /// virtual processor takes.
@@ -106,8 +113,8 @@ impl Scheduler<'_> {
     fn soon(&self, index: u32) -> Option<(Soon, Party)> {
         let lane = self.lane(index);
         let (worker, run_time) = (load(&lane.latest), load(&lane.run_time));
-        let place = self.workers.get(worker as usize)?;
-        let somebody_sleeps = super::Link::load(&lane.idle).index().is_some();
+        let place = self.shared.workers.get(worker as usize)?;
+        let somebody_sleeps = !lane.idle.is_empty();
         let busy = place.word.load().activity();
         let is_busy = matches!(busy, Activity::Busy(_));
         if run_time == 0 || run_time > SHORT || !somebody_sleeps || !is_busy {

@@ -6,9 +6,9 @@
     reason = "for tests, models and benchmarks"
 )]
 
+use super::entries::{Lane, Leader, Totals, Worker};
+use super::scheduler::{Pool, PoolLock, Shared};
 use super::usage::{Claimed, Usage};
-use super::{Lane, Leader, Pool, PoolLock, Totals, Worker};
-use crate::cookie::Cookie;
 use crate::job::Phase;
 use crate::process_ref::Party;
 use crate::table::{FreeList, JobId, JobTable, Options, Slot};
@@ -68,15 +68,15 @@ impl<L: PoolLock> Memory<L> {
     /// The pool.
     #[must_use]
     pub fn pool(&self) -> Pool<'_, L> {
-        Pool::new(
-            self.jobs(),
-            &self.lanes,
-            &self.workers,
-            &self.leaders,
-            &self.usages,
-            &self.totals,
-            &self.lock,
-        )
+        let shared = Shared {
+            jobs: self.jobs(),
+            lanes: &self.lanes,
+            workers: &self.workers,
+            leaders: &self.leaders,
+            usages: &self.usages,
+            totals: &self.totals,
+        };
+        Pool::new(shared, &self.lock)
     }
 
     /// The slot of a job.
@@ -114,11 +114,10 @@ impl<L: PoolLock> Memory<L> {
         job
     }
 
-    /// Reserves a slot and fills it in, with 1 for the cookie's random part; `None`: all are taken.
+    /// Reserves a slot and fills it in; `None`: all are taken.
     pub fn claim_for(&self, leader: Party, options: Options, excluded: &[u32]) -> Option<JobId> {
         let job = self.claim_slot()?;
-        let cookie = Cookie::new(job.index, job.generation, 1);
-        self.slot(job).prepare(cookie, leader, options, excluded);
+        self.slot(job).prepare(leader, options, excluded);
         Some(job)
     }
 }

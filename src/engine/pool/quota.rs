@@ -32,117 +32,17 @@
 //! to its lane in one step, and the generation of its entry changes, by which `held` in those slots means
 //! nothing any more and the charges that are still out are given back to nobody.
 
-use super::{Lane, Link, Scheduler, add, load, subtract};
+use super::entries::{Charge, Leader};
+use super::scheduler::Scheduler;
+use crate::locked::{add, load, subtract};
 use crate::process_ref::Party;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::Ordering;
 use crate::table::Slot;
-
-/// A session in shared memory. All fields are written by the holder of the pool's lock; `party` is read
-/// without it by its own session.
-#[repr(C, align(64))]
-#[derive(Default)]
-pub struct Leader {
-    party: AtomicU64,
-    generation: AtomicU32,
-    limit: AtomicU32,
-    admitted: AtomicU32,
-    held: AtomicU32,
-    head: AtomicU32,
-    tail: AtomicU32,
-    pub(super) waiter: super::slot_waiters::Waiter,
-    pub(super) gate: super::Gate,
-    pub(super) ends: super::ends::SharedEnds,
-}
-
-/// Whom an admitted job counts against.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Charge {
-    procno: u32,
-    /// Never 0.
-    generation: u32,
-}
-
-impl Charge {
-    pub(super) fn store(charge: Option<Self>, into: &AtomicU64) {
-        let bits = charge.map_or(0, |charge| {
-            u64::from(charge.procno) << 32 | u64::from(charge.generation)
-        });
-        into.store(bits, Ordering::Relaxed);
-    }
-
-    pub(super) fn load(from: &AtomicU64) -> Option<Self> {
-        let bits = from.load(Ordering::Relaxed);
-        let (procno, generation) = ((bits >> 32) as u32, bits as u32);
-        (generation != 0).then_some(Self { procno, generation })
-    }
-
-    /// That of a job which is not finished.
-    pub(super) fn of(slot: &Slot) -> Option<Self> {
-        let generation = load(&slot.charge);
-        let procno = slot.leader()?.procno();
-        (generation != 0).then_some(Self { procno, generation })
-    }
-}
-
-impl Leader {
-    /// Whether the entry is this session's.
-    #[must_use]
-    pub fn is_of(&self, party: Party) -> bool {
-        self.party.load(Ordering::Relaxed) == party.to_bits()
-    }
-
-    pub(super) fn enrol(&self, party: Party) -> u32 {
-        if !self.is_of(party) {
-            self.party.store(party.to_bits(), Ordering::Relaxed);
-            self.next_generation();
-        }
-        load(&self.generation)
-    }
-
-    pub(super) fn party(&self) -> Option<Party> {
-        Party::from_bits(self.party.load(Ordering::Relaxed))
-    }
-
-    /// That of the session whose entry it is now.
-    pub(super) fn generation(&self) -> u32 {
-        load(&self.generation)
-    }
-
-    fn next_generation(&self) {
-        let next = load(&self.generation).wrapping_add(1).max(1);
-        self.generation.store(next, Ordering::Relaxed);
-        self.admitted.store(0, Ordering::Relaxed);
-        self.held.store(0, Ordering::Relaxed);
-        self.ends.store(super::ends::Ends::default());
-        Link::NONE.store(&self.head);
-        Link::NONE.store(&self.tail);
-    }
-
-    #[cfg(all(test, not(loom)))]
-    pub(super) fn ends(&self) -> (&AtomicU32, &AtomicU32) {
-        (&self.head, &self.tail)
-    }
-
-    #[cfg(all(test, not(loom)))]
-    pub(super) fn admitted_of(&self) -> (u32, u32) {
-        (load(&self.admitted), load(&self.limit))
-    }
-
-    #[cfg(all(test, not(loom)))]
-    pub(super) fn current_charge(&self, procno: u32) -> Option<Charge> {
-        let generation = load(&self.generation);
-        (generation != 0 && self.party().is_some()).then_some(Charge { procno, generation })
-    }
-
-    fn has_room(&self) -> bool {
-        load(&self.admitted) < load(&self.limit)
-    }
-}
 
 impl<'a> Scheduler<'a> {
     /// The entry a charge was made to, if its session is still there.
     fn charged(&self, charge: Charge) -> Option<&'a Leader> {
-        let leader = self.leaders.get(charge.procno as usize)?;
+        let leader = self.shared.leaders.get(charge.procno as usize)?;
         (load(&leader.generation) == charge.generation).then_some(leader)
     }
 
@@ -160,10 +60,10 @@ impl<'a> Scheduler<'a> {
             return true;
         }
         let entry = slot.leader().and_then(|party| {
-            let leader = self.leaders.get(party.procno() as usize)?;
+            let leader = self.shared.leaders.get(party.procno() as usize)?;
             leader.is_of(party).then_some(leader)
         });
-        entry.is_none_or(|leader| load(&leader.held) == 0 && load(&leader.admitted) < limit.max(1))
+        entry.is_none_or(|leader| leader.held.is_empty() && load(&leader.admitted) < limit.max(1))
     }
 
     /// Charges a job that was just published, or holds it back. `true`: it may go to its lane now.
@@ -176,7 +76,7 @@ impl<'a> Scheduler<'a> {
         let Some(party) = slot.leader().filter(|_| !options.uncounted) else {
             return true;
         };
-        let Some(leader) = self.leaders.get(party.procno() as usize) else {
+        let Some(leader) = self.shared.leaders.get(party.procno() as usize) else {
             return true;
         };
         slot.charge.store(leader.enrol(party), Ordering::Relaxed);
@@ -193,23 +93,21 @@ impl<'a> Scheduler<'a> {
     fn hold(&mut self, leader: &Leader, index: u32) {
         let slot = self.slot(index);
         slot.held.store(1, Ordering::Relaxed);
-        self.append(&leader.head, &leader.tail, index);
-        add(&leader.held, 1);
-        add(&self.totals.held, 1);
+        leader.held.push_back(self.shared.jobs.slots(), index);
+        add(&self.shared.totals.held, 1);
     }
 
     /// Takes a job off its leader's list.
     pub(super) fn unhold(&mut self, leader: &Leader, index: u32) {
         self.slot(index).held.store(0, Ordering::Relaxed);
-        self.remove(&leader.head, &leader.tail, index);
-        subtract(&leader.held, 1);
-        subtract(&self.totals.held, 1);
+        leader.held.remove(self.shared.jobs.slots(), index);
+        subtract(&self.shared.totals.held, 1);
     }
 
     /// Admits what was held back, as far as the limit allows, to the end of its lane's list.
     fn admit_held(&mut self, leader: &'a Leader) {
         while leader.has_room()
-            && let Some(index) = Link::load(&leader.head).index()
+            && let Some(index) = leader.held.first()
         {
             self.unhold(leader, index);
             add(&leader.admitted, 1);
@@ -231,7 +129,7 @@ impl<'a> Scheduler<'a> {
 
     /// Gives back the charge of the job that a worker ran last.
     pub(super) fn discharge_worker(&mut self, worker: u32) {
-        let charge = &self.workers[worker as usize].charge;
+        let charge = &self.shared.workers[worker as usize].charge;
         let charged = Charge::load(charge);
         Charge::store(None, charge);
         self.discharge(charged);
@@ -239,61 +137,30 @@ impl<'a> Scheduler<'a> {
 
     /// The session makes its entry its own, before it has jobs.
     pub fn enrol(&mut self, party: Party) {
-        if let Some(leader) = self.leaders.get(party.procno() as usize) {
+        if let Some(leader) = self.shared.leaders.get(party.procno() as usize) {
             leader.enrol(party);
         }
     }
 
     /// The session ends. Its jobs go on, and those held back join their lane.
     pub fn depart(&mut self, party: Party) {
-        let Some(leader) = self.leaders.get(party.procno() as usize) else {
+        let Some(leader) = self.shared.leaders.get(party.procno() as usize) else {
             return;
         };
         if !leader.is_of(party) {
             return;
         }
-        if let Some(first) = Link::load(&leader.head).index() {
+        if let Some(first) = leader.held.first() {
             let lane = load(&self.slot(first).lane);
-            self.splice(leader, self.lane(lane), first);
+            let count = leader.held.len();
+            // All of a session's jobs are of one lane.
+            let queue = &self.lane(lane).queue;
+            queue.append(self.shared.jobs.slots(), &leader.held);
+            add(&self.shared.totals.queued, count);
+            subtract(&self.shared.totals.held, count);
             self.hand_out(lane);
         }
         leader.next_generation();
         leader.party.store(0, Ordering::Relaxed);
-    }
-
-    /// Appends all that was held back to the lane. All of a session's jobs are of one lane.
-    fn splice(&mut self, leader: &Leader, lane: &Lane, first: u32) {
-        let last = Link::load(&lane.tail);
-        last.store(&self.slot(first).prev);
-        Link::to(first).store(
-            last.index()
-                .map_or(&lane.head, |last| &self.slot(last).next),
-        );
-        Link::load(&leader.tail).store(&lane.tail);
-        let count = load(&leader.held);
-        add(&lane.queued, count);
-        add(&self.totals.queued, count);
-        subtract(&self.totals.held, count);
-    }
-
-    /// Gives jobs of a lane to its idle workers until there is no pair left.
-    pub(super) fn hand_out(&mut self, lane: u32) {
-        let mut from = &self.lane(lane).idle;
-        while load(&self.lane(lane).queued) > 0
-            && let Some(index) = Link::load(from).index()
-        {
-            let worker = &self.workers[index as usize];
-            let pid = worker.party().map_or(0, Party::pid);
-            let Some(job) = self.pop(lane, |slot| slot.may_run_on(pid, false)) else {
-                from = &worker.idle_next;
-                continue;
-            };
-            Link::load(&worker.idle_next).store(from);
-            let (party, leader) = self.bind(job, index);
-            self.doorbells.ring(party);
-            if let Some(leader) = leader {
-                self.doorbells.ring(leader);
-            }
-        }
     }
 }

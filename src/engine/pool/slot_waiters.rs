@@ -25,9 +25,12 @@
 //! The queue is walked past waiters whose limit is reached already. They differ only among superusers and others,
 //! or among sessions of a role for which an administrator has changed the setting.
 
-use super::{Link, Pool, PoolLock, Scheduler, add, load, subtract};
+use super::entries::Waiter;
+use super::scheduler::{Pool, PoolLock, Scheduler, Shared};
+use crate::list::List;
+use crate::locked::load;
 use crate::process_ref::Party;
-use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sync::{Ordering, fence};
 use crate::table::JobId;
 
 /// What is waited for.
@@ -54,29 +57,6 @@ impl Resource {
             1 => Some(Self::Slots),
             usage => Some(Self::RoleSlots(usage - 2)),
         }
-    }
-}
-
-/// A session that waits, in its entry.
-#[derive(Default)]
-pub(super) struct Waiter {
-    queue: AtomicU32,
-    limit: AtomicU32,
-    next: AtomicU32,
-    prev: AtomicU32,
-}
-
-/// A queue's ends and length, beside the count that it belongs to.
-#[derive(Default)]
-pub(super) struct Queue {
-    head: AtomicU32,
-    tail: AtomicU32,
-    length: AtomicU32,
-}
-
-impl Queue {
-    pub(super) fn is_empty(&self) -> bool {
-        load(&self.length) == 0
     }
 }
 
@@ -115,28 +95,29 @@ impl<L: PoolLock> Pool<'_, L> {
 
     /// Claims a slot of the table, if fewer than `limit` are taken, for a role whose slot was claimed before
     /// ([`Usage::claim_slot`](super::usage::Usage::claim_slot)); the two are given back together from now on. See
-    /// [`JobTable::claim`](super::JobTable::claim).
+    /// [`JobTable::claim`](crate::table::JobTable::claim).
     #[must_use]
     pub fn claim(&self, usage: u32, limit: u32) -> Option<JobId> {
-        let job = self.jobs.claim_below(limit)?;
-        self.jobs
+        let job = self.shared.jobs.claim_below(limit)?;
+        self.shared
+            .jobs
             .slot(job.index)
             .usage
             .store(usage, Ordering::Relaxed);
         Some(job)
     }
 
-    /// Frees the slot of a finished job that nobody holds; see [`JobTable::free`](super::JobTable::free).
+    /// Frees the slot of a finished job that nobody holds; see [`JobTable::free`](crate::table::JobTable::free).
     pub fn free(&self, job: JobId) {
-        let usage = load(&self.jobs.slot(job.index).usage);
-        self.jobs.free(job);
+        let usage = load(&self.shared.jobs.slot(job.index).usage);
+        self.shared.jobs.free(job);
         self.slot_released(usage);
     }
 
     /// Gives back a reservation.
     pub fn abandon(&self, job: JobId) {
-        let usage = load(&self.jobs.slot(job.index).usage);
-        self.jobs.abandon(job);
+        let usage = load(&self.shared.jobs.slot(job.index).usage);
+        self.shared.jobs.abandon(job);
         self.slot_released(usage);
     }
 
@@ -152,11 +133,7 @@ impl<L: PoolLock> Pool<'_, L> {
         if !mutant!("released-without-fence") {
             fence(Ordering::SeqCst);
         }
-        let queue = match what {
-            Resource::Slots => &self.totals.waiters,
-            Resource::RoleSlots(usage) => &self.usages[usage as usize].waiters,
-        };
-        if queue.length.load(Ordering::Relaxed) == 0 {
+        if self.shared.waiters_of(what).is_empty() {
             return;
         }
         if let Some(called) = self.locked(|scheduler| scheduler.call_waiter(what)) {
@@ -165,22 +142,24 @@ impl<L: PoolLock> Pool<'_, L> {
     }
 }
 
-impl<'a> Scheduler<'a> {
-    fn waiter(&self, index: u32) -> &'a Waiter {
-        &self.leaders[index as usize].waiter
-    }
-
-    fn waiters_of(&self, what: Resource) -> &'a Queue {
+impl<'a> Shared<'a> {
+    fn waiters_of(&self, what: Resource) -> &'a List {
         match what {
             Resource::Slots => &self.totals.waiters,
             Resource::RoleSlots(usage) => &self.usages[usage as usize].waiters,
         }
     }
+}
+
+impl<'a> Scheduler<'a> {
+    fn waiter(&self, index: u32) -> &'a Waiter {
+        &self.shared.leaders[index as usize].waiter
+    }
 
     fn count_of(&self, what: Resource) -> u32 {
         match what {
-            Resource::Slots => self.jobs.used(),
-            Resource::RoleSlots(usage) => self.usages[usage as usize].slots(),
+            Resource::Slots => self.shared.jobs.used(),
+            Resource::RoleSlots(usage) => self.shared.usages[usage as usize].slots(),
         }
     }
 
@@ -192,34 +171,20 @@ impl<'a> Scheduler<'a> {
             return false;
         }
         // The party is what a call wakes.
-        self.leaders[index as usize].enrol(party);
+        self.shared.leaders[index as usize].enrol(party);
         waiter.queue.store(what.to_bits(), Ordering::Relaxed);
         // One that nobody could claim under would have waiters called in vain for ever.
         let limit = match what {
-            Resource::Slots => limit.min(self.jobs.capacity() as u32),
+            Resource::Slots => limit.min(self.shared.jobs.capacity() as u32),
             Resource::RoleSlots(_) => limit,
         };
         waiter.limit.store(limit, Ordering::Relaxed);
-        let queue = self.waiters_of(what);
-        let (before, after) = if first {
-            (Link::NONE, Link::load(&queue.head))
+        let queue = self.shared.waiters_of(what);
+        if first {
+            queue.push_front(self.shared.leaders, index);
         } else {
-            (Link::load(&queue.tail), Link::NONE)
-        };
-        before.store(&waiter.prev);
-        after.store(&waiter.next);
-        let own = Link::to(index);
-        own.store(
-            before
-                .index()
-                .map_or(&queue.head, |before| &self.waiter(before).next),
-        );
-        own.store(
-            after
-                .index()
-                .map_or(&queue.tail, |after| &self.waiter(after).prev),
-        );
-        add(&queue.length, 1);
+            queue.push_back(self.shared.leaders, index);
+        }
         true
     }
 
@@ -234,45 +199,27 @@ impl<'a> Scheduler<'a> {
         let Some(what) = Resource::from_bits(load(&waiter.queue)) else {
             return;
         };
-        let queue = self.waiters_of(what);
-        let (before, after) = (Link::load(&waiter.prev), Link::load(&waiter.next));
-        after.store(
-            before
-                .index()
-                .map_or(&queue.head, |before| &self.waiter(before).next),
-        );
-        before.store(
-            after
-                .index()
-                .map_or(&queue.tail, |after| &self.waiter(after).prev),
-        );
+        self.shared
+            .waiters_of(what)
+            .remove(self.shared.leaders, index);
         waiter.queue.store(0, Ordering::Relaxed);
-        subtract(&queue.length, 1);
     }
 
     /// Wakes all that are in the queue, which stay there.
     pub(super) fn wake_waiters(&self, what: Resource) {
-        let mut next = Link::load(&self.waiters_of(what).head);
-        while let Some(index) = next.index() {
-            if let Some(party) = self.leaders[index as usize].party() {
+        for index in self.shared.waiters_of(what).iter(self.shared.leaders) {
+            if let Some(party) = self.shared.leaders[index as usize].party() {
                 self.doorbells.ring(party);
             }
-            next = Link::load(&self.waiter(index).next);
         }
     }
 
     /// Takes the first that may claim off the queue, to be woken.
     fn call_waiter(&mut self, what: Resource) -> Option<Party> {
         let count = self.count_of(what);
-        let mut next = Link::load(&self.waiters_of(what).head);
-        while let Some(index) = next.index() {
-            let waiter = self.waiter(index);
-            if count < load(&waiter.limit) {
-                self.unlink_waiter(index);
-                return self.leaders[index as usize].party();
-            }
-            next = Link::load(&waiter.next);
-        }
-        None
+        let mut waiting = self.shared.waiters_of(what).iter(self.shared.leaders);
+        let index = waiting.find(|&index| count < load(&self.waiter(index).limit))?;
+        self.unlink_waiter(index);
+        self.shared.leaders[index as usize].party()
     }
 }

@@ -3,22 +3,39 @@
 //! A place is claimed here and registered outside the lock; [`Scheduler::start_failed`] gives it back when that
 //! fails. With no place left an idle worker of another lane makes room.
 
-use super::{
-    Activity, Lane, LaneKey, Link, Micros, OnItsWay, Ordering, Party, Phase, Registration,
-    START_LIMIT, Scheduler, Staffing, UNKNOWN, Worker, add, load,
-};
+use super::entries::{Lane, LaneKey, OnItsWay, Registration, START_LIMIT, UNKNOWN};
+use super::scheduler::Scheduler;
+use crate::job::Phase;
+use crate::locked::{add, load};
+use crate::process_ref::Party;
+use crate::sync::Ordering;
+use crate::wait::Micros;
+use crate::worker::Activity;
 
-impl Worker {
-    pub(super) fn registrar(&self) -> Option<Party> {
-        Party::from_bits(self.registrar.load(Ordering::Relaxed))
-    }
+/// What has to be done, outside the lock, so that a lane gets a worker.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Staffing {
+    /// Nothing: enough are on their way.
+    Enough,
+    /// Register a process for this place; call [`Scheduler::start_failed`] if that fails.
+    Start {
+        /// Index of the place.
+        worker: u32,
+        /// Generation to register it with.
+        generation: u32,
+    },
+    /// An idle worker was told to make room for a fresh process: ring its doorbell.
+    Recycle(Party),
+    /// There is no place to be had now.
+    Full,
 }
 
 impl<'a> Scheduler<'a> {
     /// Finds what has to be done so that every lane with queued jobs gets workers: first the lane `first`,
     /// then any. At most `cap` workers in all; `can_start`: registering one has not just failed.
     pub fn staff(&mut self, first: u32, cap: u32, can_start: bool, now: Micros) -> Staffing {
-        if load(&self.totals.queued) == 0 {
+        if load(&self.shared.totals.queued) == 0 {
             return Staffing::Enough;
         }
         // Before anything else: a lost process makes its lane look served, and holds a place that
@@ -27,13 +44,12 @@ impl<'a> Scheduler<'a> {
         let lanes = std::iter::once(first).chain(0..self.used_lanes().len() as u32);
         let needs_more = |&index: &u32| {
             let lane = self.lane(index);
-            lane.is_short() && load(&lane.queued) > load(&lane.starting) + self.finishing(index)
+            lane.is_short() && lane.queue.len() > load(&lane.starting) + self.finishing(index)
         };
         // At its limit a lane can get a fresh process only in the place of an idle worker of its own.
-        let has_idle = |lane: &Lane| Link::load(&lane.idle).index().is_some();
         let may_change = |&index: &u32| {
             let lane = self.lane(index);
-            lane.may_grow(0) || has_idle(lane)
+            lane.may_grow(0) || !lane.idle.is_empty()
         };
         let Some(short) = lanes.into_iter().filter(needs_more).find(may_change) else {
             // A lane at its limit is served by the workers that it has, when they are free.
@@ -46,24 +62,21 @@ impl<'a> Scheduler<'a> {
         let may_grow = self.lane(short).may_grow(0);
         if can_start
             && may_grow
-            && load(&self.totals.live) < cap
+            && load(&self.shared.totals.live) < cap
             && let Some((worker, generation)) = self.claim(short, now)
         {
             return Staffing::Start { worker, generation };
         }
         // An idle worker of a lane that has nothing queued, or of this lane if its jobs must not run on
         // it: otherwise it would have been handed one.
-        let (lanes, workers) = (self.used_lanes(), self.workers);
-        for index in 0..lanes.len() as u32 {
+        for index in 0..self.used_lanes().len() as u32 {
             if !may_grow && index != short {
                 continue;
             }
             let Some(worker) = self.take_idle(index, |_| true) else {
                 continue;
             };
-            let party = workers[worker as usize]
-                .party()
-                .expect("idle, so it is there");
+            let party = self.party_of(worker);
             self.move_to(worker, short);
             return Staffing::Recycle(party);
         }
@@ -73,7 +86,7 @@ impl<'a> Scheduler<'a> {
     /// Workers of a lane whose job has finished: each looks for its next one in a moment.
     pub(super) fn finishing(&self, lane: u32) -> u32 {
         let is_finishing = |worker: &u32| {
-            let place = &self.workers[*worker as usize];
+            let place = &self.shared.workers[*worker as usize];
             let Activity::Busy(index) = place.word.load().activity() else {
                 return false;
             };
@@ -81,24 +94,25 @@ impl<'a> Scheduler<'a> {
             let runs = matches!(slot.word.load().phase(), Phase::Starting | Phase::Running);
             load(&place.lane) == lane && !(runs && slot.worker() == *worker)
         };
-        (0..self.workers.len() as u32).filter(is_finishing).count() as u32
+        (0..self.shared.workers.len() as u32)
+            .filter(is_finishing)
+            .count() as u32
     }
 
     pub(super) fn claim(&mut self, lane: u32, now: Micros) -> Option<(u32, u32)> {
         let worker = self
+            .shared
             .workers
             .iter()
             .position(|place| place.word.load().activity() == Activity::Vacant)?;
-        let place = &self.workers[worker];
+        let place = &self.shared.workers[worker];
         let generation = place.word.claim();
         place.lane.store(lane, Ordering::Relaxed);
-        place.party.store(0, Ordering::Relaxed);
-        place.connected.store(0, Ordering::Relaxed);
-        place.forget_registration();
+        place.forget_process();
         place.claimed_at.store(now, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
-        add(&self.totals.live, 1);
+        add(&self.shared.totals.live, 1);
         Some((worker as u32, generation))
     }
 
@@ -106,7 +120,7 @@ impl<'a> Scheduler<'a> {
     /// awaits none, or one that is registered already, or that another registers.
     #[must_use]
     pub fn begin_registration(&mut self, worker: u32, generation: u32, registrar: Party) -> bool {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         let is_its = place.registrar().is_none_or(|other| other == registrar);
         let may = place.awaits(generation) && place.registration().is_none() && is_its;
         if may {
@@ -126,7 +140,7 @@ impl<'a> Scheduler<'a> {
         registration: Registration,
         now: Micros,
     ) {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         if place.awaits(generation) && place.registrar() == Some(registrar) {
             place.note_registration(registration, false);
             place.claimed_at.store(now, Ordering::Relaxed);
@@ -136,7 +150,7 @@ impl<'a> Scheduler<'a> {
     /// The process that was registered for a place and has not reported in; `None`: there is no such one.
     #[must_use]
     pub fn on_its_way(&self, worker: u32) -> Option<OnItsWay> {
-        let place = self.workers.get(worker as usize)?;
+        let place = self.shared.workers.get(worker as usize)?;
         let generation = place.word.load().generation();
         let (registration, started) = place.registration().filter(|_| place.awaits(generation))?;
         Some(OnItsWay {
@@ -150,14 +164,14 @@ impl<'a> Scheduler<'a> {
     /// Whether a process that this one has registered for the place has not reported in.
     #[must_use]
     pub fn awaits_one_of(&self, worker: u32, registrar: Party) -> bool {
-        let is_its = self.workers[worker as usize].registrar() == Some(registrar);
+        let is_its = self.shared.workers[worker as usize].registrar() == Some(registrar);
         is_its && self.on_its_way(worker).is_some()
     }
 
     /// The process was seen to run.
     pub fn seen_to_run(&mut self, worker: u32, seen: OnItsWay) {
         if self.is_the_same(worker, seen) {
-            self.workers[worker as usize].note_registration(seen.registration, true);
+            self.shared.workers[worker as usize].note_registration(seen.registration, true);
         }
     }
 
@@ -173,7 +187,7 @@ impl<'a> Scheduler<'a> {
         if !self.is_the_same(worker, seen) {
             return None;
         }
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         if let Some(registrar) = place.registrar() {
             self.doorbells.ring(registrar);
         }
@@ -185,7 +199,7 @@ impl<'a> Scheduler<'a> {
     /// The process for a place that was claimed, or given on, could not be registered: the place is taken back.
     /// Returns the lane that it was for; `None`: the place does not wait for that (any more).
     pub fn start_failed(&mut self, worker: u32, generation: u32) -> Option<u32> {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         let waits = place.awaits(generation) && place.registration().is_none();
         waits.then(|| {
             self.vacate(worker);
@@ -198,15 +212,15 @@ impl<'a> Scheduler<'a> {
     /// soon, or an idle worker, which makes room. `false`: there is nobody, neither those nor a worker that is busy.
     #[must_use]
     pub fn pass_on(&mut self) -> bool {
-        let (lanes, workers) = (self.used_lanes(), self.workers);
+        let lanes = self.used_lanes();
         let needs_one = |lane: &Lane| lane.is_short() && lane.may_grow(0);
         let Some(short) = lanes.iter().position(needs_one) else {
             return true;
         };
         let lane = &lanes[short];
-        let passed_on = &self.totals.passed_on;
+        let passed_on = &self.shared.totals.passed_on;
         passed_on.store(load(passed_on).wrapping_add(1), Ordering::Relaxed);
-        let waits = Link::load(&lane.head).index().and_then(|index| {
+        let waits = lane.queue.first().and_then(|index| {
             let slot = self.slot(index);
             slot.leader().filter(|_| slot.word.load().watched())
         });
@@ -215,23 +229,18 @@ impl<'a> Scheduler<'a> {
             return true;
         }
         // One that rests would not look before its limit.
-        if let Some(idle) =
-            (0..lanes.len() as u32).find_map(|index| self.take_idle(index, |_| true))
-        {
-            let party = workers[idle as usize]
-                .party()
-                .expect("idle, so it is there");
+        if let Some((idle, party)) = self.take_any_idle() {
             self.move_to(idle, short as u32);
             self.doorbells.ring(party);
             return true;
         }
-        load(&self.totals.live) > 0
+        load(&self.shared.totals.live) > 0
     }
 
     /// Takes back the places of processes that never reported in. Returns whether there were any.
     pub(super) fn take_back_lost(&mut self, now: Micros) -> bool {
         let mut found = false;
-        for (worker, place) in (0..).zip(self.workers) {
+        for (worker, place) in (0..).zip(self.shared.workers) {
             if self.activity(worker) != Activity::Starting || place.party().is_some() {
                 continue;
             }
@@ -249,19 +258,16 @@ impl<'a> Scheduler<'a> {
 
     /// Sends up to `limit` idle workers home, of the lane `key` or of all; `ring` is called for each.
     pub fn dismiss_idle(&mut self, key: Option<LaneKey>, limit: u32, ring: impl Fn(Party)) -> u32 {
-        let (lanes, workers) = (self.used_lanes(), self.workers);
         let mut sent = 0;
-        for (index, lane) in (0..).zip(lanes) {
+        for (index, lane) in (0..).zip(self.used_lanes()) {
             if key.is_some_and(|key| lane.key.load(Ordering::Relaxed) != key.to_bits()) {
                 continue;
             }
             while sent < limit
                 && let Some(worker) = self.take_idle(index, |_| true)
             {
-                let place = &workers[worker as usize];
-                let party = place.party().expect("idle, so it is there");
-                place.word.dismiss();
-                ring(party);
+                self.shared.workers[worker as usize].word.dismiss();
+                ring(self.party_of(worker));
                 sent += 1;
             }
         }
@@ -283,11 +289,12 @@ impl<'a> Scheduler<'a> {
             return (0, None);
         };
         self.lane(lane).limit.store(lane_limit, Ordering::Relaxed);
-        let ready = (0..self.workers.len() as u32)
-            .filter(|&worker| load(&self.workers[worker as usize].lane) == lane)
+        let ready = (0..self.shared.workers.len() as u32)
+            .filter(|&worker| load(&self.shared.workers[worker as usize].lane) == lane)
             .filter(|&worker| matches!(self.activity(worker), Activity::Idle | Activity::Starting))
             .count() as u32;
-        if ready >= wanted || load(&self.totals.live) >= cap || !self.lane(lane).may_grow(0) {
+        if ready >= wanted || load(&self.shared.totals.live) >= cap || !self.lane(lane).may_grow(0)
+        {
             return (ready, None);
         }
         (ready, self.claim(lane, now))

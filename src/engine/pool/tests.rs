@@ -1,8 +1,17 @@
 //! The pool against a sequential model, and the rules of fairness and of giving places one by one.
 
+use super::entries::Charge;
+use super::slot_waiters::Resource;
 use super::*;
-use crate::job::{Begin, Demand, End, Phase};
-use crate::table::Options;
+use crate::job::{Begin, Demand, End, Phase, Release};
+use crate::list::List;
+use crate::locked::{add, load, subtract};
+use crate::process_ref::Party;
+use crate::sync::{AtomicU32, Ordering};
+use crate::table::{JobId, Options};
+use crate::wait::Micros;
+use crate::worker::Activity;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod handoff;
 mod model;
@@ -76,19 +85,10 @@ impl Memory {
     }
 
     /// The jobs on a list, whose links are checked.
-    fn list(&self, head: &AtomicU32, tail: &AtomicU32) -> Vec<u32> {
-        let mut jobs = Vec::new();
-        let mut before = Link::NONE;
-        let mut next = Link::load(head);
-        while let Some(job) = next.index() {
-            let slot = &self.slots[job as usize];
-            assert!(!jobs.contains(&job), "job {job} is on its list twice");
-            jobs.push(job);
-            assert!(Link::load(&slot.prev) == before, "back link of job {job}");
-            before = next;
-            next = Link::load(&slot.next);
-        }
-        assert!(Link::load(tail) == before, "the tail of a list");
+    fn list(&self, list: &List) -> Vec<u32> {
+        let jobs: Vec<_> = list.iter(&self.slots).take(self.slots.len() + 1).collect();
+        assert_eq!(list.backwards(&self.slots), jobs, "the links back");
+        assert_eq!(list.len() as usize, jobs.len());
         jobs
     }
 
@@ -96,7 +96,7 @@ impl Memory {
     fn check_shares(&self, on_list: &mut [bool]) {
         let mut total_held = 0;
         for (procno, leader) in (0..).zip(&self.leaders) {
-            let held = leader.held_jobs(self);
+            let held = self.list(&leader.held);
             for &job in &held {
                 let slot = &self.slots[job as usize];
                 assert!(!on_list[job as usize], "job {job} is on two lists");
@@ -183,18 +183,15 @@ impl Memory {
         let mut total_queued = 0;
         let mut idle_somewhere = vec![false; self.workers.len()];
         for (index, lane) in (0..).zip(&self.lanes) {
-            let jobs = self.list(&lane.head, &lane.tail);
+            let jobs = self.list(&lane.queue);
             for &job in &jobs {
                 assert!(!on_list[job as usize], "job {job} is on two lists");
                 on_list[job as usize] = true;
                 assert_eq!(load(&self.slots[job as usize].lane), index);
             }
-            let queued = jobs.len() as u32;
-            assert_eq!(load(&lane.queued), queued);
-            total_queued += queued;
+            total_queued += jobs.len() as u32;
 
-            let mut next = Link::load(&lane.idle);
-            while let Some(worker) = next.index() {
+            for worker in lane.idle.iter(&self.workers) {
                 let place = &self.workers[worker as usize];
                 assert!(!idle_somewhere[worker as usize], "worker {worker} twice");
                 idle_somewhere[worker as usize] = true;
@@ -207,7 +204,6 @@ impl Memory {
                         "job {job} waits while worker {worker}, which may run it, is idle"
                     );
                 }
-                next = Link::load(&place.idle_next);
             }
 
             let members = |wanted: fn(Activity) -> bool| {
@@ -259,13 +255,6 @@ impl Memory {
     fn somebody_will_look(&self) -> bool {
         (0..self.workers.len() as u32)
             .any(|worker| !matches!(self.activity(worker), Activity::Vacant | Activity::Idle))
-    }
-}
-
-impl Leader {
-    fn held_jobs(&self, memory: &Memory) -> Vec<u32> {
-        let (head, tail) = self.ends();
-        memory.list(head, tail)
     }
 }
 

@@ -14,8 +14,8 @@
 //! | transition | who | from → to |
 //! |---|---|---|
 //! | [`claim_slot`](Usage::claim_slot) | a launch, before it claims a slot of the table | (role, n) → (role, n + 1); refused when n has reached the limit |
-//! | [`Pool::release_role_slot`] | who freed that slot, or had claimed and found none in the table | (role, n) → (role, n − 1) |
-//! | [`Pool::usage_of`] | holder of the lock, for a role that has no entry | (other, 0) → (role, 0), when nobody waits for the other's slots |
+//! | [`release_role_slot`](super::Pool::release_role_slot) | who freed that slot, or had claimed and found none in the table | (role, n) → (role, n − 1) |
+//! | [`usage_of`](super::Pool::usage_of) | holder of the lock, for a role that has no entry | (other, 0) → (role, 0), when nobody waits for the other's slots |
 //!
 //! Only the holder of the lock writes another role into a word, after looking at all of them: a role has one
 //! entry at most. A process remembers where its role's is, and finds out by the word when it is there no more.
@@ -39,7 +39,7 @@
 //! whether there is a watcher. A second watcher takes the first one's place; the first then has its deadline. Who
 //! takes the entry over for another role wakes the watcher: the job's end may not find it there any more.
 
-use super::{Pool, PoolLock, Queue, Resource, Scheduler, load};
+use crate::list::List;
 use crate::process_ref::Party;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -48,15 +48,16 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 #[derive(Default)]
 pub struct Usage {
     /// Role above, slots below; 0: never used.
-    word: AtomicU64,
+    pub(super) word: AtomicU64,
     bytes: AtomicU64,
     file_bytes: AtomicU64,
-    watcher: AtomicU64,
+    pub(super) watcher: AtomicU64,
     /// The refusal that stands; 0: none.
-    refusal: AtomicU32,
+    pub(super) refusal: AtomicU32,
     /// The last one that there was.
-    refusals: AtomicU32,
-    pub(super) waiters: Queue,
+    pub(super) refusals: AtomicU32,
+    /// Launches that wait for one of its slots.
+    pub(super) waiters: List,
 }
 
 const SLOTS: u64 = u32::MAX as u64;
@@ -65,7 +66,7 @@ fn role_in(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
-fn slots_in(word: u64) -> u32 {
+pub(super) fn slots_in(word: u64) -> u32 {
     (word & SLOTS) as u32
 }
 
@@ -185,123 +186,5 @@ impl Usage {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-    }
-}
-
-impl<'a, L: PoolLock> Pool<'a, L> {
-    /// A role's usage.
-    ///
-    /// # Panics
-    /// When there is none with this index.
-    #[must_use]
-    pub fn usage(&self, index: u32) -> &'a Usage {
-        &self.usages[index as usize]
-    }
-
-    /// The index of a role's usage, which is made if need be. `None`: too many roles have jobs.
-    #[must_use]
-    pub fn usage_of(&self, role: u32) -> Option<u32> {
-        self.locked(|scheduler| scheduler.usage_of(role))
-    }
-
-    /// The index of a role's usage, if it has one.
-    #[must_use]
-    pub fn find_usage(&self, role: u32) -> Option<u32> {
-        let is_its = |usage: &Usage| usage.role() == role;
-        self.usages
-            .iter()
-            .position(is_its)
-            .map(|index| index as u32)
-    }
-
-    /// Gives back what [`Usage::claim_slot`] claimed.
-    pub fn release_role_slot(&self, index: u32) {
-        // Release: who takes the entry over when it has no slots comes after the end of the jobs that had them.
-        self.usages[index as usize]
-            .word
-            .fetch_sub(1, Ordering::Release);
-        self.released(Resource::RoleSlots(index));
-    }
-
-    /// A job of the role has ended. After its word says so.
-    pub fn job_ended(&self, index: u32) {
-        // Pairs with the fence in `Usage::watch`: the job's word before our look for a watcher.
-        if !mutant!("job-ended-without-fence") {
-            fence(Ordering::SeqCst);
-        }
-        let watcher = self.usages[index as usize].watcher.load(Ordering::Relaxed);
-        if let Some(watcher) = Party::from_bits(watcher) {
-            self.lock.ring(watcher);
-        }
-    }
-
-    /// New jobs of the role are refused from now on. The number of that refusal; `None`: the entry is another role's.
-    #[must_use]
-    pub fn refuse(&self, index: u32, role: u32) -> Option<u32> {
-        self.locked(|scheduler| {
-            let usage = &scheduler.usages[index as usize];
-            if usage.role() != role {
-                return None;
-            }
-            let number = load(&usage.refusals).wrapping_add(1).max(1);
-            usage.refusals.store(number, Ordering::Relaxed);
-            usage.refusal.store(number, Ordering::Relaxed);
-            Some(number)
-        })
-    }
-
-    /// The refusal that stands; 0: none. To be asked for before a look at the role's jobs.
-    #[must_use]
-    pub fn refusal(&self, index: u32) -> u32 {
-        self.locked(|scheduler| load(&scheduler.usages[index as usize].refusal))
-    }
-
-    /// All jobs of the role have ended: takes back a refusal, if it still stands.
-    pub fn accept_again(&self, index: u32, refusal: u32) {
-        self.locked(|scheduler| {
-            let usage = &scheduler.usages[index as usize];
-            if load(&usage.refusal) == refusal {
-                usage.refusal.store(0, Ordering::Relaxed);
-            }
-        });
-    }
-}
-
-impl Scheduler<'_> {
-    /// Whether new jobs of the role are refused.
-    pub(super) fn refuses(&self, index: u32) -> bool {
-        load(&self.usages[index as usize].refusal) != 0 && !mutant!("refusal-ignored")
-    }
-
-    fn usage_of(&mut self, role: u32) -> Option<u32> {
-        if let Some(found) = self.usages.iter().position(|usage| usage.role() == role) {
-            return Some(found as u32);
-        }
-        // One that is free now can be claimed for its own role until the word is changed. Acquire and release: whoever
-        // sees the new role sees that the jobs of the one before are gone.
-        let own = u64::from(role) << 32;
-        let take = |usage: &&Usage| {
-            let now = usage.word.load(Ordering::Relaxed);
-            slots_in(now) == 0
-                && usage.waiters.is_empty()
-                && usage
-                    .word
-                    .compare_exchange(now, own, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
-        };
-        let is_unused = |usage: &&Usage| usage.role() == 0;
-        let find = |may: &dyn Fn(&&Usage) -> bool| {
-            self.usages
-                .iter()
-                .position(|usage| may(&usage) && take(&usage))
-        };
-        let index = find(&is_unused).or_else(|| find(&|_| true))?;
-        let usage = &self.usages[index];
-        usage.refusal.store(0, Ordering::Relaxed);
-        let watcher = usage.watcher.swap(0, Ordering::Relaxed);
-        if let Some(watcher) = Party::from_bits(watcher) {
-            self.doorbells.ring(watcher);
-        }
-        Some(index as u32)
     }
 }

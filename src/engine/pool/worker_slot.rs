@@ -4,30 +4,64 @@
 //! change together. A process proves that the place is still its own by the generation (and at its exit by
 //! its party); see the hazards in [`super`].
 
-use super::{
-    Activity, Charge, JobId, Lane, LaneKey, Link, NOBODY, Next, Ordering, Party, Phase, Returned,
-    Scheduler, UNKNOWN, Unbind, Worker, add, load, subtract,
-};
+use super::entries::{Charge, Lane, LaneKey, NOBODY, UNKNOWN, Worker};
+use super::scheduler::Scheduler;
+use crate::job::{Phase, Release, Unbind};
+use crate::locked::{add, load, subtract};
+use crate::process_ref::Party;
+use crate::sync::Ordering;
+use crate::table::JobId;
+use crate::worker::Activity;
+
+/// What a worker does next.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Run this job. `wake`: its leader sleeps until it has a worker.
+    Run {
+        /// The job, now `Starting`.
+        job: JobId,
+        /// Doorbell of a leader that waits for the job to be bound.
+        wake: Option<Party>,
+    },
+    /// Sleep until the worker word says otherwise.
+    Idle,
+    /// Leave: exit and let a fresh process take the place.
+    Restart,
+    /// Leave: exit for good.
+    Retire,
+}
+
+/// What became of a job that its worker gave back.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Returned {
+    /// At the head of its lane again.
+    Requeued,
+    /// Another worker of the lane was idle and has it now: ring its doorbell.
+    Handed(Party),
+    /// It had been canceled: it is finished.
+    Canceled(Release),
+}
 
 impl<'a> Scheduler<'a> {
     /// A process reports in for a place. `false`: its registration is stale, it must leave with exit
     /// code 0 and touch nothing.
     #[must_use]
     pub fn report_in(&mut self, worker: u32, generation: u32, party: Party) -> bool {
-        let Some(place) = self.workers.get(worker as usize) else {
+        let Some(place) = self.shared.workers.get(worker as usize) else {
             return false;
         };
         if !place.awaits(generation) {
             return false;
         }
-        place.party.store(party.to_bits(), Ordering::Relaxed);
-        place.registration.store(0, Ordering::Relaxed);
+        place.note_arrival(party);
         true
     }
 
     /// Who registered the process that has reported in, and may sleep until then. Once.
     pub fn take_registrar(&mut self, worker: u32) -> Option<Party> {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         let registrar = place.registrar();
         place.registrar.store(0, Ordering::Relaxed);
         registrar
@@ -36,15 +70,13 @@ impl<'a> Scheduler<'a> {
     /// The worker has connected to its lane's database: from now on its exit says nothing about whether
     /// others could start.
     pub fn connected(&mut self, worker: u32) {
-        self.workers[worker as usize]
-            .connected
-            .store(1, Ordering::Relaxed);
+        self.shared.workers[worker as usize].note_connection();
     }
 
     /// What the worker, in `Starting` or `Busy` (with a job that is finished), does next. `leaving`: it
     /// shall not run another job.
     pub fn next(&mut self, worker: u32, leaving: bool) -> Next {
-        let lane = load(&self.workers[worker as usize].lane);
+        let lane = load(&self.shared.workers[worker as usize].lane);
         self.discharge_worker(worker);
         let next = self.decide(worker, leaving);
         // What was admitted and is not for this one may be for one that is idle.
@@ -60,15 +92,12 @@ impl<'a> Scheduler<'a> {
         if !self.is_larger_than(cap) {
             return None;
         }
-        let (lanes, workers) = (self.used_lanes().len() as u32, self.workers);
-        if let Some(idle) = (0..lanes).find_map(|lane| self.take_idle(lane, |_| true)) {
-            let place = &workers[idle as usize];
-            let party = place.party().expect("idle, so it is there");
-            place.word.dismiss();
+        if let Some((idle, party)) = self.take_any_idle() {
+            self.shared.workers[idle as usize].word.dismiss();
             self.doorbells.ring(party);
             return None;
         }
-        let lane = load(&workers[worker as usize].lane);
+        let lane = load(&self.shared.workers[worker as usize].lane);
         self.discharge_worker(worker);
         self.hand_out(lane);
         self.vacate(worker);
@@ -89,18 +118,18 @@ impl<'a> Scheduler<'a> {
 
     /// Whether the pool has more than `cap` workers without those that are leaving.
     fn is_larger_than(&self, cap: u32) -> bool {
-        let live = load(&self.totals.live);
+        let live = load(&self.shared.totals.live);
         let leaves = |place: &&Worker| place.word.load().activity() == Activity::Exiting;
-        live > cap && live - self.workers.iter().filter(leaves).count() as u32 > cap
+        live > cap && live - self.shared.workers.iter().filter(leaves).count() as u32 > cap
     }
 
     pub(super) fn decide(&mut self, worker: u32, leaving: bool) -> Next {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         let pid = place.party().map_or(0, Party::pid);
         let lane_index = load(&place.lane);
         let lane = self.lane(lane_index);
         let fresh = self.activity(worker) == Activity::Starting;
-        let others_wait = load(&self.totals.queued) > load(&lane.queued);
+        let others_wait = load(&self.shared.totals.queued) > lane.queue.len();
         // A fresh process runs one job first, so that a place does not change hands for nothing.
         let starving = if fresh || !others_wait {
             None
@@ -137,8 +166,7 @@ impl<'a> Scheduler<'a> {
         if mutant!("idle-worker-on-no-list") {
             return Next::Idle;
         }
-        Link::load(&lane.idle).store(&place.idle_next);
-        Link::to(worker).store(&lane.idle);
+        lane.idle.push_front(self.shared.workers, worker);
         Next::Idle
     }
 
@@ -146,7 +174,7 @@ impl<'a> Scheduler<'a> {
     /// those behind it could overtake it for ever.
     fn first_awaits_another(&self, lane: u32, pid: u32) -> bool {
         let lane = self.lane(lane);
-        let first = Link::load(&lane.head).index();
+        let first = lane.queue.first();
         load(&lane.starting) == 0
             && first.is_some_and(|first| !self.slot(first).may_run_on(pid, false))
     }
@@ -159,7 +187,7 @@ impl<'a> Scheduler<'a> {
         uncounted: u32,
         also: impl Fn(&Lane) -> bool,
     ) -> Option<u32> {
-        if load(&self.totals.queued) == 0 || mutant!("nobody-looks-at-other-lanes") {
+        if load(&self.shared.totals.queued) == 0 || mutant!("nobody-looks-at-other-lanes") {
             return None;
         }
         let used = self.used_lanes().len() as u32;
@@ -177,7 +205,7 @@ impl<'a> Scheduler<'a> {
     /// The worker (any live phase, on no list, bound to no job) leaves: for a fresh process in lane `to`
     /// or, if none is given, in whichever lane is short; else for good.
     pub(super) fn leave(&mut self, worker: u32, to: Option<u32>) -> Next {
-        let lane = load(&self.workers[worker as usize].lane);
+        let lane = load(&self.shared.workers[worker as usize].lane);
         let counts_itself = mutant!("leaver-counts-itself");
         let uncounted = u32::from(self.activity(worker) == Activity::Starting && !counts_itself);
         let to = to
@@ -197,7 +225,7 @@ impl<'a> Scheduler<'a> {
 
     /// Gives the place to a fresh process in `lane`, which the process that has it now, and nobody else, registers.
     pub(super) fn move_to(&mut self, worker: u32, lane: u32) {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         let leaver = place.party();
         let from = self.lane_of(worker);
         if self.activity(worker) == Activity::Starting {
@@ -207,9 +235,7 @@ impl<'a> Scheduler<'a> {
         place.word.restart();
         place.claimed_at.store(UNKNOWN, Ordering::Relaxed);
         place.lane.store(lane, Ordering::Relaxed);
-        place.party.store(0, Ordering::Relaxed);
-        place.connected.store(0, Ordering::Relaxed);
-        place.forget_registration();
+        place.forget_process();
         let registrar = leaver.map_or(0, Party::to_bits);
         place.registrar.store(registrar, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
@@ -217,16 +243,14 @@ impl<'a> Scheduler<'a> {
     }
 
     pub(super) fn vacate(&mut self, worker: u32) {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         let lane = self.lane_of(worker);
         if self.activity(worker) == Activity::Starting {
             subtract(&lane.starting, 1);
         }
         subtract(&lane.workers, 1);
-        subtract(&self.totals.live, 1);
-        place.party.store(0, Ordering::Relaxed);
-        place.connected.store(0, Ordering::Relaxed);
-        place.forget_registration();
+        subtract(&self.shared.totals.live, 1);
+        place.forget_process();
         place.word.vacate();
     }
 
@@ -243,20 +267,19 @@ impl<'a> Scheduler<'a> {
     }
 
     fn take_own_place_off_idle(&mut self, worker: u32) {
-        let lane = load(&self.workers[worker as usize].lane);
-        let own = self.workers[worker as usize].party();
-        let taken = self.take_idle(lane, |party| Some(party) == own);
-        assert_eq!(
-            taken,
-            Some(worker),
-            "an idle worker was not on the idle list"
-        );
+        self.lane_of(worker)
+            .idle
+            .remove(self.shared.workers, worker);
     }
 
     /// Whether the place still belongs to the registration with this generation. A process that was told
-    /// to make room, and then did not run for [`super::START_LIMIT`], may find another one there.
+    /// to make room, and then did not run for [`super::entries::START_LIMIT`], may find another one there.
     pub(super) fn is_place_of(&self, worker: u32, generation: u32) -> bool {
-        self.workers[worker as usize].word.load().generation() == generation
+        self.shared.workers[worker as usize]
+            .word
+            .load()
+            .generation()
+            == generation
     }
 
     /// What the word of a worker that was idle tells it to do; `None` while it is still idle.
@@ -280,7 +303,7 @@ impl<'a> Scheduler<'a> {
     pub fn give_back(&mut self, job: JobId) -> Returned {
         let slot = self.slot(job.index);
         let worker = slot.worker();
-        let charge = &self.workers[worker as usize].charge;
+        let charge = &self.shared.workers[worker as usize].charge;
         match slot.word.unbind(job.generation) {
             Unbind::Requeued => {
                 // The job carries its charge itself again.
@@ -304,7 +327,7 @@ impl<'a> Scheduler<'a> {
                 }
             }
             Unbind::Canceled(release) => {
-                let lane = load(&self.workers[worker as usize].lane);
+                let lane = load(&self.shared.workers[worker as usize].lane);
                 self.discharge_worker(worker);
                 self.hand_out(lane);
                 Returned::Canceled(release)
@@ -317,17 +340,12 @@ impl<'a> Scheduler<'a> {
     /// anything from now on.
     #[must_use]
     pub fn begin_exit(&mut self, worker: u32, generation: u32, party: Party) -> bool {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         if !self.is_place_of(worker, generation) || place.party() != Some(party) {
             return false;
         }
         if self.activity(worker) == Activity::Idle {
-            let taken = self.take_idle(load(&place.lane), |idle| idle == party);
-            assert_eq!(
-                taken,
-                Some(worker),
-                "an idle worker was not on the idle list"
-            );
+            self.take_own_place_off_idle(worker);
             place.word.dismiss();
         }
         true
@@ -347,20 +365,13 @@ impl<'a> Scheduler<'a> {
         party: Party,
         restartable: bool,
     ) -> Option<Next> {
-        let place = &self.workers[worker as usize];
+        let place = &self.shared.workers[worker as usize];
         if place.word.load().generation() != generation || place.party() != Some(party) {
             return None;
         }
         match self.activity(worker) {
             Activity::Vacant => return None,
-            Activity::Idle => {
-                let taken = self.take_idle(load(&place.lane), |idle| idle == party);
-                assert_eq!(
-                    taken,
-                    Some(worker),
-                    "an idle worker was not on the idle list"
-                );
-            }
+            Activity::Idle => self.take_own_place_off_idle(worker),
             Activity::Starting | Activity::Busy(_) | Activity::Exiting => {}
         }
         let lane = load(&place.lane);
@@ -381,15 +392,15 @@ impl<'a> Scheduler<'a> {
     /// Index of the lane that a worker's place belongs to.
     #[must_use]
     pub fn lane_index(&self, worker: u32) -> u32 {
-        load(&self.workers[worker as usize].lane)
+        load(&self.shared.workers[worker as usize].lane)
     }
 
     /// Whether anybody in the lane has connected: then a failed start is not the lane's fault.
     #[must_use]
     pub fn lane_works(&self, lane: u32) -> bool {
-        self.workers.iter().any(|place| {
+        self.shared.workers.iter().any(|place| {
             load(&place.lane) == lane
-                && load(&place.connected) != 0
+                && place.has_connected()
                 && place.word.load().activity() != Activity::Vacant
         })
     }

@@ -330,7 +330,7 @@ fn reserve(
         labeled: launch.label.is_some(),
         ..options
     };
-    slot.prepare(cookie, own_party(), options, &excluded);
+    slot.prepare(own_party(), options, &excluded);
     context.limits.note(slot);
     slot.database
         .store(own_lane(&context.identity).database, Ordering::Relaxed);

@@ -939,12 +939,7 @@ impl Model {
                 .lanes
                 .iter()
                 .find(|lane| lane.key.load(Ordering::Relaxed) == KEYS[key].to_bits());
-            let mut jobs = Vec::new();
-            let mut next = lane.map_or(Link::NONE, |lane| Link::load(&lane.head));
-            while let Some(index) = next.index() {
-                jobs.push(index);
-                next = Link::load(&self.memory.slots[index as usize].next);
-            }
+            let jobs = lane.map_or(Vec::new(), |lane| self.memory.list(&lane.queue));
             let expected: Vec<_> = queue.iter().map(|job| job.index).collect();
             assert_eq!(jobs, expected, "the queue of {:?}", KEYS[key]);
             queued += jobs.len();
@@ -952,7 +947,7 @@ impl Model {
         let mut held = 0;
         for (session, leader) in self.sessions.iter().zip(&self.memory.leaders) {
             let expected: Vec<_> = session.held.iter().map(|job| job.index).collect();
-            assert_eq!(leader.held_jobs(&self.memory), expected, "held back");
+            assert_eq!(self.memory.list(&leader.held), expected, "held back");
             held += expected.len();
         }
         assert_eq!(self.memory.pool().queued() as usize, queued + held);

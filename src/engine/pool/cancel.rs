@@ -1,0 +1,103 @@
+//! Canceling a job, wherever it is.
+
+use super::entries::Charge;
+use super::scheduler::{Pool, PoolLock, Scheduler};
+use crate::job::{Cancel, Demand, Phase, Release};
+use crate::locked::load;
+use crate::process_ref::Party;
+use crate::table::JobId;
+use crate::worker::Activity;
+
+/// What became of a cancel.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Canceling {
+    /// The flag is set and `signal` was called for the worker.
+    Asked,
+    /// It had not begun; it is finished now.
+    Finished(Release),
+    /// It had finished before, or is another job by now. Nothing changed.
+    TooLate,
+}
+
+impl<'a, L: PoolLock> Pool<'a, L> {
+    /// Cancels a job wherever it is. `signal` is called with the worker's process while that cannot exit; it must
+    /// only send the signal.
+    pub fn cancel(&self, job: JobId, demand: Demand, signal: impl Fn(Party)) -> Canceling {
+        let slot = self.shared.jobs.slot(job.index);
+        loop {
+            match slot.word.cancel(job.generation, demand) {
+                Cancel::Asked => {
+                    if mutant!("cancel-signals-outside-the-lock") {
+                        let worker = self.locked(|scheduler| scheduler.worker_of(job));
+                        worker.map(&signal);
+                        return Canceling::Asked;
+                    }
+                    self.locked(|scheduler| {
+                        if let Some(worker) = scheduler.worker_of(job)
+                            && !mutant!("cancel-does-not-signal")
+                        {
+                            signal(worker);
+                        }
+                    });
+                    return Canceling::Asked;
+                }
+                Cancel::Queued => {
+                    if let Some(release) = self.locked(|scheduler| scheduler.cancel_queued(job)) {
+                        return Canceling::Finished(release);
+                    }
+                }
+                Cancel::Finished | Cancel::Stale => return Canceling::TooLate,
+            }
+        }
+    }
+}
+
+impl<'a> Scheduler<'a> {
+    fn cancel_queued(&mut self, job: JobId) -> Option<Release> {
+        let slot = self.slot(job.index);
+        let queued = slot.word.load_if(job.generation)?.phase() == Phase::Queued;
+        if !queued && !mutant!("cancel-queued-ignores-the-phase") {
+            return None;
+        }
+        if mutant!("cancel-queued-unlinks-late") {
+            let release = slot.word.cancel_queued(job.generation)?;
+            self.unlink(job.index);
+            return Some(release);
+        }
+        // It stays queued while the lock is held. Off its list before it is over: from then on its leader
+        // may free the slot, whose links are the free list's then.
+        let charge = match self.holder_of(slot) {
+            Some(leader) => {
+                self.unhold(leader, job.index);
+                None
+            }
+            None => {
+                self.unlink(job.index);
+                Charge::of(slot)
+            }
+        };
+        let release = slot.word.cancel_queued(job.generation);
+        self.discharge(charge);
+        self.hand_out(load(&slot.lane));
+        release
+    }
+
+    /// The process that has the job, if it is bound. It cannot exit while the lock is held.
+    fn worker_of(&self, job: JobId) -> Option<Party> {
+        let slot = self.slot(job.index);
+        slot.word
+            .load_if(job.generation)
+            .filter(|now| now.worker())?;
+        let place = self.shared.workers.get(slot.worker() as usize)?;
+        (place.word.load().activity() == Activity::Busy(job.index))
+            .then(|| place.party())
+            .flatten()
+    }
+
+    /// The process that a job is bound to, for its doorbell.
+    #[must_use]
+    pub fn doorbell_of(&self, job: JobId) -> Option<Party> {
+        self.worker_of(job)
+    }
+}

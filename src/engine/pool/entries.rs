@@ -1,0 +1,345 @@
+//! What the pool has in shared memory: lanes, the places of workers, the entries of sessions, totals.
+//!
+//! The rules of who may touch what are in the documentation of [the pool](super).
+
+use super::tally::{Ends, SharedEnds};
+use crate::list::{Linked, Links, List};
+use crate::locked::load;
+use crate::process_ref::Party;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::table::Slot;
+use crate::wait::Micros;
+use crate::worker::{Activity, WorkerWord};
+
+/// A process that has not reported in so long after its place was claimed is taken for lost. Generous:
+/// forking takes milliseconds, and being wrong costs only a process that leaves at once.
+pub const START_LIMIT: Micros = 10_000_000;
+
+/// In a slot's `worker`: bound to no place, only to be failed.
+pub(super) const NOBODY: u32 = u32::MAX;
+
+/// In `Worker::claimed_at`: nobody looked at the clock yet.
+pub(super) const UNKNOWN: Micros = 0;
+
+/// Database and authenticated login role.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LaneKey {
+    /// Object id of the database.
+    pub database: u32,
+    /// Object id of the role.
+    pub role: u32,
+}
+
+impl LaneKey {
+    pub(super) fn to_bits(self) -> u64 {
+        u64::from(self.database) << 32 | u64::from(self.role)
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Self {
+        Self {
+            database: (bits >> 32) as u32,
+            role: bits as u32,
+        }
+    }
+}
+
+/// A lane in shared memory.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Lane {
+    /// 0: never used.
+    pub(super) key: AtomicU64,
+    /// Its jobs that wait for a worker.
+    pub(super) queue: List,
+    /// Its workers that have nothing to do, the one that has rested least first.
+    pub(super) idle: List,
+    pub(super) starting: AtomicU32,
+    pub(super) workers: AtomicU32,
+    pub(super) run_time: AtomicU32,
+    pub(super) latest: AtomicU32,
+    /// Workers at most; 0: no limit.
+    pub(super) limit: AtomicU32,
+}
+
+impl Lane {
+    pub(super) fn key(&self) -> LaneKey {
+        LaneKey::from_bits(self.key.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.queue.is_empty() && load(&self.workers) == 0
+    }
+
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short_without(0)
+    }
+
+    /// Whether it is short when `uncounted` of the workers on their way do not count.
+    pub(super) fn is_short_without(&self, uncounted: u32) -> bool {
+        self.queue.len() + uncounted > load(&self.starting) && !self.queue.is_empty()
+    }
+
+    pub(super) fn has_nobody(&self) -> bool {
+        load(&self.workers) == 0
+    }
+
+    /// Whether it may have one more worker when `leaving` of those that it has go.
+    pub(super) fn may_grow(&self, leaving: u32) -> bool {
+        let limit = load(&self.limit);
+        limit == 0 || load(&self.workers) - leaving < limit
+    }
+
+    /// Whether it has more workers than it may have.
+    pub(super) fn is_over_limit(&self) -> bool {
+        let limit = load(&self.limit);
+        limit != 0 && load(&self.workers) > limit
+    }
+}
+
+/// A worker's place in shared memory.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Worker {
+    /// The worker word.
+    pub word: WorkerWord,
+    pub(super) party: AtomicU64,
+    pub(super) registrar: AtomicU64,
+    pub(super) claimed_at: AtomicU64,
+    pub(super) charge: AtomicU64,
+    registration_generation: AtomicU64,
+    pub(super) lane: AtomicU32,
+    /// 0: nothing is known of the process; [`CONNECTED`]; else the slot of the server's table and one, and [`STARTED`].
+    registration: AtomicU32,
+    /// Of its lane's idle workers.
+    links: Links,
+}
+
+impl Linked for Worker {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+}
+
+/// In `Worker::registration`: its process was seen to run.
+const STARTED: u32 = 1 << 31;
+
+/// In `Worker::registration`: its process has connected to the lane's database.
+const CONNECTED: u32 = 1 << 30;
+
+/// How the server calls a process that was registered with it: a slot of its table, and how often that was used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Registration {
+    /// The slot.
+    pub slot: u32,
+    /// Which use of it.
+    pub generation: u64,
+}
+
+/// A place whose process was registered and has not reported in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OnItsWay {
+    /// Generation of the place.
+    pub generation: u32,
+    /// The process.
+    pub registration: Registration,
+    /// It was seen to run.
+    pub started: bool,
+    /// When it was registered.
+    pub since: Micros,
+}
+
+impl Worker {
+    /// Whether the place waits for a process that was registered for it. A hint, without the lock.
+    #[must_use]
+    pub fn has_one_on_its_way(&self) -> bool {
+        self.registration().is_some()
+    }
+
+    /// Whether the place, with this generation, awaits a process: none has reported in.
+    pub(super) fn awaits(&self, generation: u32) -> bool {
+        let now = self.word.load();
+        now.generation() == generation
+            && now.activity() == Activity::Starting
+            && self.party().is_none()
+    }
+
+    /// The process that was registered and has not reported in, and whether it was seen to run.
+    pub(super) fn registration(&self) -> Option<(Registration, bool)> {
+        let word = load(&self.registration);
+        let slot = (word & !(STARTED | CONNECTED)).checked_sub(1)?;
+        let generation = self.registration_generation.load(Ordering::Relaxed);
+        Some((Registration { slot, generation }, word & STARTED != 0))
+    }
+
+    pub(super) fn note_registration(&self, registration: Registration, started: bool) {
+        self.registration_generation
+            .store(registration.generation, Ordering::Relaxed);
+        let started = if started { STARTED } else { 0 };
+        self.registration
+            .store((registration.slot + 1) | started, Ordering::Relaxed);
+    }
+
+    /// The process that was registered has reported in.
+    pub(super) fn note_arrival(&self, party: Party) {
+        self.party.store(party.to_bits(), Ordering::Relaxed);
+        self.registration.store(0, Ordering::Relaxed);
+    }
+
+    /// The process has connected to its lane's database.
+    pub(super) fn note_connection(&self) {
+        self.registration.store(CONNECTED, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_connected(&self) -> bool {
+        load(&self.registration) == CONNECTED
+    }
+
+    /// The place has no process, and none was registered for it.
+    pub(super) fn forget_process(&self) {
+        self.party.store(0, Ordering::Relaxed);
+        self.registrar.store(0, Ordering::Relaxed);
+        self.registration.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn party(&self) -> Option<Party> {
+        Party::from_bits(self.party.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn registrar(&self) -> Option<Party> {
+        Party::from_bits(self.registrar.load(Ordering::Relaxed))
+    }
+}
+
+/// A session in shared memory. All fields are written by the holder of the pool's lock, but for the gate; `party` is
+/// read without it by its own session.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Leader {
+    pub(super) party: AtomicU64,
+    pub(super) generation: AtomicU32,
+    pub(super) limit: AtomicU32,
+    pub(super) admitted: AtomicU32,
+    /// Its jobs that are held back.
+    pub(super) held: List,
+    pub(super) waiter: Waiter,
+    pub(super) gate: Gate,
+    pub(super) ends: SharedEnds,
+}
+
+/// Of the queue that it waits in.
+impl Linked for Leader {
+    fn links(&self) -> &Links {
+        &self.waiter.links
+    }
+}
+
+/// A session that waits for a slot ([`super::slot_waiters`]).
+#[derive(Default)]
+pub(super) struct Waiter {
+    /// What it waits for; 0: nothing.
+    pub(super) queue: AtomicU32,
+    pub(super) limit: AtomicU32,
+    links: Links,
+}
+
+/// See [`super::gate`].
+#[derive(Default)]
+pub(super) struct Gate {
+    pub(super) word: AtomicU32,
+    pub(super) purges: AtomicU32,
+}
+
+impl Leader {
+    /// Whether the entry is this session's.
+    #[must_use]
+    pub fn is_of(&self, party: Party) -> bool {
+        self.party.load(Ordering::Relaxed) == party.to_bits()
+    }
+
+    pub(super) fn enrol(&self, party: Party) -> u32 {
+        if !self.is_of(party) {
+            self.party.store(party.to_bits(), Ordering::Relaxed);
+            self.next_generation();
+        }
+        load(&self.generation)
+    }
+
+    pub(super) fn party(&self) -> Option<Party> {
+        Party::from_bits(self.party.load(Ordering::Relaxed))
+    }
+
+    /// That of the session whose entry it is now.
+    pub(super) fn generation(&self) -> u32 {
+        load(&self.generation)
+    }
+
+    pub(super) fn next_generation(&self) {
+        let next = load(&self.generation).wrapping_add(1).max(1);
+        self.generation.store(next, Ordering::Relaxed);
+        self.admitted.store(0, Ordering::Relaxed);
+        self.held.clear();
+        self.ends.store(Ends::default());
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        load(&self.admitted) < load(&self.limit)
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn admitted_of(&self) -> (u32, u32) {
+        (load(&self.admitted), load(&self.limit))
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn current_charge(&self, procno: u32) -> Option<Charge> {
+        let generation = load(&self.generation);
+        (generation != 0 && self.party().is_some()).then_some(Charge { procno, generation })
+    }
+}
+
+/// Whom an admitted job counts against.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Charge {
+    pub(super) procno: u32,
+    /// Never 0.
+    pub(super) generation: u32,
+}
+
+impl Charge {
+    pub(super) fn store(charge: Option<Self>, into: &AtomicU64) {
+        let bits = charge.map_or(0, |charge| {
+            u64::from(charge.procno) << 32 | u64::from(charge.generation)
+        });
+        into.store(bits, Ordering::Relaxed);
+    }
+
+    pub(super) fn load(from: &AtomicU64) -> Option<Self> {
+        let bits = from.load(Ordering::Relaxed);
+        let (procno, generation) = ((bits >> 32) as u32, bits as u32);
+        (generation != 0).then_some(Self { procno, generation })
+    }
+
+    /// That of a job which is not finished.
+    pub(super) fn of(slot: &Slot) -> Option<Self> {
+        let generation = load(&slot.charge);
+        let procno = slot.leader()?.procno();
+        (generation != 0).then_some(Self { procno, generation })
+    }
+}
+
+/// Totals over all lanes, in shared memory.
+#[repr(C, align(64))]
+#[derive(Default)]
+pub struct Totals {
+    pub(super) queued: AtomicU32,
+    pub(super) held: AtomicU32,
+    pub(super) live: AtomicU32,
+    /// Launches that wait for a slot of the job table.
+    pub(super) waiters: List,
+    /// Finished jobs that their last holder could not free.
+    pub(super) left: List,
+    /// How often a place could not be given to a lane that needs it; see [`super::Scheduler::pass_on`].
+    pub(super) passed_on: AtomicU32,
+    /// Lanes ever used; those beyond have a zero key.
+    pub(super) lanes: AtomicU32,
+}

@@ -1,0 +1,237 @@
+//! The pool's memory as one process sees it, and the right to change what is under the lock.
+//!
+//! [`Shared`] is where everything is. [`Pool`] is that and the lock; [`Scheduler`] is that while the lock is held. What is
+//! done under the lock is spread over the files beside this one, as methods of [`Scheduler`].
+
+use super::entries::{Lane, LaneKey, Leader, Totals, Worker};
+use super::usage::Usage;
+use crate::locked::{add, load, subtract};
+use crate::process_ref::Party;
+use crate::sync::Ordering;
+use crate::table::{JobId, JobTable, Slot};
+use crate::worker::Activity;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Rings a process.
+pub trait Doorbells {
+    /// Whoever `party` is looks at its words again. Does not fail or sleep; also called under the lock, for
+    /// what happens seldom.
+    fn ring(&self, party: Party);
+}
+
+/// The lock of the module documentation.
+pub trait PoolLock: Doorbells {
+    /// Runs `body`, which does not unwind, with the lock held.
+    fn with<R>(&self, body: impl FnOnce() -> R) -> R;
+
+    /// Something under the lock has failed that cannot (an assertion, a count, an index), and may have left the lists
+    /// half changed; `why` says what. Nobody may ever look at them again: this does not return, in a server or a model.
+    fn broken(&self, why: &str);
+}
+
+/// The parts of shared memory that make a pool.
+#[derive(Clone, Copy)]
+pub struct Shared<'a> {
+    /// The job table.
+    pub jobs: JobTable<'a>,
+    /// Lanes.
+    pub lanes: &'a [Lane],
+    /// Places of workers.
+    pub workers: &'a [Worker],
+    /// Sessions, by the number of their PGPROC.
+    pub leaders: &'a [Leader],
+    /// Login roles.
+    pub usages: &'a [Usage],
+    /// Totals.
+    pub totals: &'a Totals,
+}
+
+/// A process's handle on the pool.
+#[derive(Clone, Copy)]
+pub struct Pool<'a, L> {
+    pub(super) shared: Shared<'a>,
+    pub(super) lock: &'a L,
+}
+
+/// The right to change the lists: exists only while the lock is held.
+pub struct Scheduler<'a> {
+    pub(super) shared: Shared<'a>,
+    pub(super) doorbells: &'a dyn Doorbells,
+}
+
+impl<'a, L: PoolLock> Pool<'a, L> {
+    /// The pool over these parts of shared memory.
+    #[must_use]
+    pub fn new(shared: Shared<'a>, lock: &'a L) -> Self {
+        Self { shared, lock }
+    }
+
+    /// The job table.
+    #[must_use]
+    pub fn jobs(&self) -> JobTable<'a> {
+        self.shared.jobs
+    }
+
+    /// A worker's place.
+    #[must_use]
+    pub fn worker(&self, index: u32) -> &'a Worker {
+        &self.shared.workers[index as usize]
+    }
+
+    /// The entry of the session with this PGPROC.
+    #[must_use]
+    pub fn leader(&self, party: Party) -> Option<&'a Leader> {
+        self.shared.leaders.get(party.procno() as usize)
+    }
+
+    /// Jobs queued in all lanes, and held back.
+    #[must_use]
+    pub fn queued(&self) -> u32 {
+        load(&self.shared.totals.queued) + load(&self.shared.totals.held)
+    }
+
+    /// Changes each time a lane that needs a worker was left to whoever waits for it. A hint, without the lock.
+    #[must_use]
+    pub fn passed_on(&self) -> u32 {
+        load(&self.shared.totals.passed_on)
+    }
+
+    /// Runs `body` with the right to change the lists. It must not fail, allocate or sleep.
+    pub fn locked<R>(&self, body: impl FnOnce(&mut Scheduler<'a>) -> R) -> R {
+        self.lock.with(|| {
+            let mut scheduler = Scheduler {
+                shared: self.shared,
+                doorbells: self.lock,
+            };
+            catch_unwind(AssertUnwindSafe(|| body(&mut scheduler))).unwrap_or_else(|thrown| {
+                self.lock.broken(words_of(&*thrown));
+                resume_unwind(thrown)
+            })
+        })
+    }
+}
+
+/// What a panic says.
+fn words_of(thrown: &(dyn Any + Send)) -> &str {
+    let text = thrown.downcast_ref::<&str>().copied();
+    text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("an error")
+}
+
+impl<'a> Scheduler<'a> {
+    pub(super) fn slot(&self, index: u32) -> &'a Slot {
+        self.shared.jobs.slot(index)
+    }
+
+    pub(super) fn lane(&self, index: u32) -> &'a Lane {
+        &self.shared.lanes[index as usize]
+    }
+
+    pub(super) fn lane_of(&self, worker: u32) -> &'a Lane {
+        self.lane(load(&self.shared.workers[worker as usize].lane))
+    }
+
+    pub(super) fn activity(&self, worker: u32) -> Activity {
+        self.shared.workers[worker as usize].word.load().activity()
+    }
+
+    pub(super) fn used_lanes(&self) -> &'a [Lane] {
+        &self.shared.lanes[..load(&self.shared.totals.lanes) as usize]
+    }
+
+    /// The lane with this key, made if need be. `hint` is looked at first.
+    pub(super) fn find_lane(&mut self, key: LaneKey, hint: u32) -> Option<u32> {
+        let bits = key.to_bits();
+        let holds = |lane: &Lane| lane.key.load(Ordering::Relaxed) == bits;
+        if self.shared.lanes.get(hint as usize).is_some_and(holds) {
+            return Some(hint);
+        }
+        let used = self.used_lanes();
+        if let Some(index) = used.iter().position(holds) {
+            return Some(index as u32);
+        }
+        let index = match used.iter().position(Lane::is_free) {
+            Some(index) => index,
+            None if used.len() < self.shared.lanes.len() => {
+                add(&self.shared.totals.lanes, 1);
+                used.len()
+            }
+            None => return None,
+        };
+        let lane = &self.shared.lanes[index];
+        lane.key.store(bits, Ordering::Relaxed);
+        lane.run_time.store(0, Ordering::Relaxed);
+        lane.limit.store(0, Ordering::Relaxed);
+        Some(index as u32)
+    }
+
+    /// Key of the lane that a worker's place belongs to.
+    #[must_use]
+    pub fn lane_key(&self, worker: u32) -> LaneKey {
+        self.lane_of(worker).key()
+    }
+
+    /// The job that has the slot with this index.
+    pub(super) fn job_in(&self, index: u32) -> JobId {
+        let generation = self.slot(index).word.load().generation();
+        JobId { index, generation }
+    }
+
+    /// Puts a queued job at the end of its lane's list.
+    pub(super) fn push_back(&mut self, index: u32) {
+        let lane = self.lane(load(&self.slot(index).lane));
+        lane.queue.push_back(self.shared.jobs.slots(), index);
+        add(&self.shared.totals.queued, 1);
+    }
+
+    /// Puts a queued job at the head of its lane's list.
+    pub(super) fn push_front(&mut self, index: u32) {
+        let lane = self.lane(load(&self.slot(index).lane));
+        lane.queue.push_front(self.shared.jobs.slots(), index);
+        add(&self.shared.totals.queued, 1);
+    }
+
+    /// Takes a job off its lane's list, whichever place it has there.
+    pub(super) fn unlink(&mut self, index: u32) {
+        let lane = self.lane(load(&self.slot(index).lane));
+        lane.queue.remove(self.shared.jobs.slots(), index);
+        subtract(&self.shared.totals.queued, 1);
+    }
+
+    /// Takes the first job that `may` allows off a lane's list.
+    pub(super) fn pop(&mut self, lane: u32, may: impl Fn(&Slot) -> bool) -> Option<JobId> {
+        let mut queued = self.lane(lane).queue.iter(self.shared.jobs.slots());
+        let index = queued.find(|&index| may(self.slot(index)))?;
+        self.unlink(index);
+        Some(self.job_in(index))
+    }
+
+    /// Takes the most recently idle worker of a lane that `may` allows off the idle list.
+    pub(super) fn take_idle(&mut self, lane: u32, may: impl Fn(Party) -> bool) -> Option<u32> {
+        let idle = &self.lane(lane).idle;
+        let allowed = |&index: &u32| {
+            self.shared.workers[index as usize]
+                .party()
+                .is_some_and(&may)
+        };
+        let index = idle.iter(self.shared.workers).find(allowed)?;
+        idle.remove(self.shared.workers, index);
+        Some(index)
+    }
+
+    /// Takes an idle worker of any lane off its idle list, and who it is.
+    pub(super) fn take_any_idle(&mut self) -> Option<(u32, Party)> {
+        let lanes = 0..self.used_lanes().len() as u32;
+        let worker = lanes
+            .into_iter()
+            .find_map(|lane| self.take_idle(lane, |_| true))?;
+        Some((worker, self.party_of(worker)))
+    }
+
+    /// Who an idle worker is.
+    pub(super) fn party_of(&self, worker: u32) -> Party {
+        let place = &self.shared.workers[worker as usize];
+        place.party().expect("idle, so it is there")
+    }
+}
