@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
 
-/// Who a session is, or a job runs as. Layout as in `shim.h`.
+/// Who a session is, or a job runs as. As in `shim.h`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
@@ -25,7 +25,7 @@ pub struct Identity {
     pub role_active: bool,
 }
 
-/// A leader's settings. Layout as in `shim.h`.
+/// A leader's settings. As in `shim.h`.
 #[repr(C)]
 pub struct Settings {
     /// As [`crate::pg::guc_state`] has them.
@@ -34,7 +34,7 @@ pub struct Settings {
     pub size: usize,
 }
 
-/// One job to execute. Layout as in `shim.h`.
+/// One job to execute. As in `shim.h`.
 #[repr(C)]
 pub struct Run {
     /// Zero-terminated SQL text.
@@ -49,20 +49,42 @@ pub struct Run {
     pub params: *const c_char,
 }
 
-/// Kinds of frames in the result ring, as in `shim.h`.
-pub mod frame {
-    /// A `MinimalTuple`.
-    pub const ROW: u8 = 1;
-    /// Length (int32) and descriptions of anonymous row types, padding to 8, a `MinimalTuple`.
-    pub const RECORDS_ROW: u8 = 2;
-    /// Command tag of one statement.
-    pub const TAG: u8 = 3;
-    /// Body of a `NoticeResponse` message.
-    pub const NOTICE: u8 = 4;
+/// What `shared.h` says: its constants, and assertions on the structs that are here and in C.
+mod shared {
+    use super::{
+        Attempt as PgbAttempt, Identity as PgbIdentity, Run as PgbRun, Settings as PgbSettings,
+        ShapeOfType as PgbShape,
+    };
+    use std::mem::offset_of;
+
+    const fn member_size<T, M>(_: fn(&T) -> &M) -> u32 {
+        size_of::<M>() as u32
+    }
+
+    include!(concat!(env!("OUT_DIR"), "/shared.rs"));
 }
 
+/// Kinds of frames in the result ring.
+pub mod frame {
+    use super::shared;
+
+    /// A `MinimalTuple`.
+    pub const ROW: u8 = shared::PGB_FRAME_ROW as u8;
+    /// Length (int32) and descriptions of anonymous row types, padding to [`ALIGNMENT`], a `MinimalTuple`.
+    pub const RECORDS_ROW: u8 = shared::PGB_FRAME_RECORDS_ROW as u8;
+    /// Command tag of one statement.
+    pub const TAG: u8 = shared::PGB_FRAME_TAG as u8;
+    /// Body of a `NoticeResponse` message.
+    pub const NOTICE: u8 = shared::PGB_FRAME_NOTICE as u8;
+    /// Of the `MinimalTuple` behind descriptions.
+    pub const ALIGNMENT: usize = shared::PGB_FRAME_ALIGNMENT as usize;
+}
+
+/// What the names of the server's temporary files begin with.
+pub use shared::PGB_TEMP_FILE_PREFIX as TEMP_FILE_PREFIX;
+
 /// Bytes of a [`Shape`].
-pub const SHAPE_SIZE: usize = 32;
+pub const SHAPE_SIZE: usize = shared::PGB_SHAPE_SIZE as usize;
 
 /// A hash of the columns of all named row types in a type (`shape.c`); all zero: there is none.
 pub type Shape = [u8; SHAPE_SIZE];
@@ -103,12 +125,14 @@ pub struct Attempt {
 
 /// Bits of `pgb_current_flags`.
 pub mod flag {
+    use super::shared;
+
     /// A cancel of the running job is due.
-    pub const CANCEL: u32 = 1;
+    pub const CANCEL: u32 = shared::PGB_JOB_CANCEL;
     /// Its worker was asked to exit.
-    pub const TERMINATE: u32 = 2;
+    pub const TERMINATE: u32 = shared::PGB_JOB_TERMINATE;
     /// The cancel is due until the job ends.
-    pub const INSISTS: u32 = 4;
+    pub const INSISTS: u32 = shared::PGB_JOB_INSISTS;
 }
 
 unsafe extern "C-unwind" {

@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "shared.h"
+
 /* Who a session is, or a job runs as. */
 typedef struct PgbIdentity
 {
@@ -161,7 +163,7 @@ extern void pgb_put_tuples(struct Tuplestorestate *store, const uint8 *const *tu
 /* shape.c */
 typedef struct PgbShape
 {
-	uint8		hash[32];
+	uint8		hash[PGB_SHAPE_SIZE];
 } PgbShape;
 
 typedef struct PgbWatch PgbWatch;
@@ -237,13 +239,9 @@ extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *
 extern void pgb_trace_leaving(const char *how);
 extern void pgb_log_unattached(const char *why, Size len);
 
-/* Provided by the Rust side. */
-#define PGB_FRAME_ROW 1			/* a MinimalTuple */
-#define PGB_FRAME_RECORDS_ROW 2 /* int32 length, descriptions of row types, padding, a MinimalTuple */
-#define PGB_FRAME_TAG 3			/* command tag of one statement */
-#define PGB_FRAME_NOTICE 4		/* body of a NoticeResponse message */
-
 /*
+ * Provided by the Rust side.
+ *
  * They are found by name when the library is linked, and by nobody after that: the strictest visibility of
  * all that mention a name holds, so that these here keep them out of the library's exports.
  */
@@ -273,8 +271,14 @@ extern void pgb_fault(const char *name);
 
 #pragma GCC visibility pop
 
-#define PGB_JOB_CANCEL 1
-#define PGB_JOB_TERMINATE 2
-#define PGB_JOB_INSISTS 4
+#define PGB_ASSERT_STRUCT(type, size) \
+	StaticAssertDecl(sizeof(type) == (size), #type " has another size than shared.h says");
+#define PGB_ASSERT_MEMBER(type, member, at, size) \
+	StaticAssertDecl(offsetof(type, member) == (at) && sizeof(((type *) NULL)->member) == (size), \
+					 #type "." #member " lies elsewhere than shared.h says");
+
+PGB_LAYOUTS(PGB_ASSERT_STRUCT, PGB_ASSERT_MEMBER)
+
+StaticAssertDecl(MAXIMUM_ALIGNOF == PGB_FRAME_ALIGNMENT, "rows are aligned to something else than shared.h says");
 
 #endif

@@ -11,7 +11,7 @@ use crate::engine::pool::Next;
 use crate::engine::table::JobId;
 use crate::engine::wait::{Micros, NoVigil, wait_for};
 use crate::engine::worker::Activity;
-use crate::pg::cluster::{Cluster, attached, cluster};
+use crate::pg::cluster::{Cluster, attached, cluster, worker_entry};
 use crate::pg::configuration;
 use crate::pg::exit::leave;
 use crate::pg::latch::{self, ProcessLatch, own_party, ring};
@@ -76,14 +76,14 @@ fn update(change: impl FnOnce(&mut Me)) {
     ME.with(|me| change(me.as_mut().expect("in a worker")));
 }
 
-/// The workers' entry function; its name carries the layout version (see [`crate::pg::cluster`]).
+/// The workers' entry function, under the name of [`worker_entry`].
 ///
 /// # Safety
 /// Called by the postmaster's child with the argument of the registration.
 #[pg_guard]
-#[unsafe(no_mangle)]
+#[unsafe(export_name = worker_entry!())]
 #[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
-pub unsafe extern "C-unwind" fn pg_background_worker_layout_3(argument: pg_sys::Datum) {
+pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     let place = Place::from_datum(argument);
     fault!("worker-started");
     // SAFETY: one call of the shim; nothing is sent yet.
