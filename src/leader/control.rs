@@ -11,6 +11,7 @@ use crate::leader::wait;
 use crate::pg::block;
 use crate::pg::cluster::Cluster;
 use crate::pg::error::{Error, Failure};
+use crate::pg::shim;
 use crate::pg::trace::{self, Step};
 use pgrx::warning;
 
@@ -27,13 +28,9 @@ pub fn request(cluster: &'static Cluster, job: JobId, demand: Demand) -> Canceli
         // hold up: it goes, as any process that is told to. If it is beyond that it has no other job, which
         // it is given under the lock.
         let has_begun = slot.word.load().phase() != Phase::Starting;
-        let signal = if demand == Demand::Terminate && !has_begun {
-            SIGTERM
-        } else {
-            SIGUSR2
-        };
+        let terminate = demand == Demand::Terminate && !has_begun;
         // SAFETY: the process exists, see above; the call only sends a signal.
-        unsafe { libc_kill(worker.pid().cast_signed(), signal) };
+        unsafe { shim::pgb_signal_worker(worker.pid().cast_signed(), terminate) };
     });
     if let Canceling::Finished(release) = canceling {
         cluster.pool().job_ended(usage);
@@ -51,17 +48,6 @@ pub fn request(cluster: &'static Cluster, job: JobId, demand: Demand) -> Canceli
     let _ = block::finish_release(cluster);
     canceling
 }
-
-unsafe extern "C" {
-    #[link_name = "kill"]
-    fn libc_kill(pid: i32, signal: i32) -> i32;
-}
-
-/// The workers' doorbell.
-const SIGUSR2: i32 = 12;
-
-/// What `pg_terminate_backend` sends.
-const SIGTERM: i32 = 15;
 
 /// Waits for canceled jobs to end, `grace_ms` at most; then asks the workers of those that have not to exit,
 /// waits as long again at most, and warns of each that runs even then.

@@ -30,7 +30,7 @@ use crate::pg::latch::{self, ProcessLatch, own_party, ring};
 use crate::pg::local::Local;
 use crate::pg::registration::{self, Staffed};
 use crate::pg::settings::{self, OnExhaustion};
-use crate::pg::shim::{self, Identity, guarded};
+use crate::pg::shim::Identity;
 use crate::pg::trace::{self, Step};
 use crate::pg::{guc_state, text};
 use arrayvec::ArrayVec;
@@ -71,7 +71,7 @@ impl Context {
     ///
     /// Raises 42501 within a security-restricted operation.
     pub fn capture(cluster: &'static Cluster) -> Self {
-        let identity = own_identity();
+        let identity = Identity::capture();
         Self {
             identity,
             limits: RoleLimits::capture(cluster, &identity),
@@ -88,7 +88,7 @@ impl Context {
     /// # Errors
     /// 42501 then, and within a security-restricted operation.
     pub fn check_users(&self) -> Result<(), Error> {
-        if own_identity() == self.identity {
+        if Identity::capture() == self.identity {
             return Ok(());
         }
         Err(Error::new(
@@ -142,16 +142,6 @@ fn checked_queue_size(asked: i32) -> Result<i32, Error> {
             ),
         )),
         size => Ok(size),
-    }
-}
-
-/// The users of this session.
-fn own_identity() -> Identity {
-    let mut identity = std::mem::MaybeUninit::uninit();
-    // SAFETY: the shim fills in every field.
-    unsafe {
-        guarded(|| shim::pgb_capture_identity(identity.as_mut_ptr()));
-        identity.assume_init()
     }
 }
 
@@ -452,7 +442,7 @@ fn place(
 
 /// Starts workers of this session's lane until `wanted` are idle or on their way, as far as may be. How many there are.
 pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
-    let identity = own_identity();
+    let identity = Identity::capture();
     let limits = RoleLimits::capture(cluster, &identity);
     registration::prewarm(cluster, own_lane(&identity), wanted, limits.lane_workers)
 }

@@ -29,7 +29,6 @@
 use crate::engine::sync::{AtomicU64, Ordering};
 use crate::pg::cluster::attached;
 use crate::pg::settings;
-use crate::pg::shim;
 use pgrx::pg_sys;
 
 /// A setting that is published.
@@ -82,8 +81,8 @@ fn keeps_up() -> bool {
 
 /// This process knows that its configuration is old, or cannot know it.
 fn is_behind() -> bool {
-    // SAFETY: looks at a flag of the server.
-    !keeps_up() || unsafe { shim::pgb_reload_is_pending() }
+    // SAFETY: a volatile flag that a signal handler sets.
+    !keeps_up() || unsafe { (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 }
 }
 
 /// What the configuration says now.
@@ -122,8 +121,8 @@ pub fn started() {
         match cluster.board().read(which) {
             None => publish_one(which, own),
             Some(published) if published == own => {}
-            // SAFETY: sets a flag of the server.
-            Some(_) => unsafe { shim::pgb_ask_for_reload() },
+            // SAFETY: the flag that a signal handler sets, and that an idle worker looks at.
+            Some(_) => unsafe { (&raw mut pg_sys::ConfigReloadPending).write_volatile(1) },
         }
     }
 }

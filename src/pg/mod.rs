@@ -8,6 +8,7 @@
 //! | [`latch`] | sleeping on the latch, ringing another process's doorbell |
 //! | [`registration`] | asking the postmaster for worker processes |
 //! | [`configuration`] | what the configuration says now, in whichever process asks |
+//! | [`identity`] | who a session is |
 //! | [`guc_state`] | the settings of a session as bytes |
 //! | [`exit`] | what a process does at its exit |
 //! | [`fault`] | points at which a test can make a process fail; nothing in ordinary builds |
@@ -40,6 +41,7 @@ pub mod configuration;
 pub mod error;
 pub mod exit;
 pub mod guc_state;
+pub mod identity;
 pub mod latch;
 pub mod local;
 pub mod memory;

@@ -161,8 +161,6 @@ unsafe extern "C-unwind" {
     pub fn pgb_forget_job();
     pub fn pgb_committed() -> bool;
     pub fn pgb_worker_loop(step: unsafe extern "C-unwind" fn());
-    pub fn pgb_capture_identity(identity: *mut Identity);
-    pub fn pgb_release_session_locks();
     pub fn pgb_reset_session() -> bool;
     pub fn pgb_session_init();
     #[cfg(any(feature = "pg14", feature = "pg15"))]
@@ -174,18 +172,14 @@ unsafe extern "C-unwind" {
     pub fn pgb_hides_catalog(prefix: *const c_char) -> bool;
     pub fn pgb_read_files(prefix: *const c_char);
     pub fn pgb_read_catalog(prefix: *const c_char);
-    pub fn pgb_check_may_define();
     pub fn pgb_note_configuration();
-    pub fn pgb_plays(identity: *const Identity) -> bool;
-    pub fn pgb_reload_is_pending() -> bool;
-    pub fn pgb_ask_for_reload();
     pub fn pgb_idle_interrupts() -> bool;
     pub fn pgb_report_idle();
     pub fn pgb_install_signals();
     pub fn pgb_ignore_doorbell();
-    pub fn pgb_clear_cancel();
     pub fn pgb_raise_cancel();
     pub fn pgb_is_cancel(message: *const c_char) -> bool;
+    pub fn pgb_signal_worker(pid: i32, terminate: bool);
     pub fn pgb_nudge_postmaster();
     pub fn pgb_library_is_in_place() -> bool;
     pub fn pgb_now() -> u64;
@@ -194,7 +188,6 @@ unsafe extern "C-unwind" {
     pub fn pgb_log_unattached(why: *const c_char, len: usize);
     pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
     pub fn pgb_redirect_messages();
-    pub fn pgb_mute_messages();
     pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_noting_errors(call: unsafe extern "C-unwind" fn(*mut c_void), arg: *mut c_void);
@@ -231,26 +224,15 @@ unsafe extern "C-unwind" {
     -> *const c_char;
     pub fn pgb_spill_tablespace() -> pg_sys::Oid;
     pub fn pgb_spill_write(
-        tablespace: pg_sys::Oid,
-        number: u64,
-        create: bool,
+        path: *const c_char,
+        directory: *const c_char,
         offset: i64,
         bytes: *const c_char,
         len: i32,
     );
-    pub fn pgb_spill_write_rest(
-        tablespace: pg_sys::Oid,
-        number: u64,
-        create: bool,
-        offset: i64,
-        bytes: *const c_char,
-        len: i32,
-    ) -> bool;
-    pub fn pgb_spill_empty(tablespace: pg_sys::Oid, number: u64);
-    pub fn pgb_spill_delete(tablespace: pg_sys::Oid, number: u64);
-    pub fn pgb_spill_open(tablespace: pg_sys::Oid, number: u64) -> i32;
+    pub fn pgb_spill_empty(path: *const c_char);
+    pub fn pgb_spill_open(path: *const c_char) -> i32;
     pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);
-    pub fn pgb_spill_close(file: i32);
     pub fn pgb_put_tuples(
         store: *mut pg_sys::Tuplestorestate,
         tuples: *const *const u8,
