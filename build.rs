@@ -111,7 +111,7 @@ fn translate_line(line: &str) -> String {
             "const _: () = assert!(size_of::<{name}>() as u32 == {size}, \"{name} has another size than shared.h says\");\n"
         ),
         ["MEMBER", name, member, at, size] => format!(
-            "const _: () = assert!(offset_of!({name}, {member}) == {at} && member_size(|it: &{name}| &it.{member}) == {size}, \"{name}.{member} lies elsewhere than shared.h says\");\n"
+            "const _: () = assert!(offset_of!({name}, {member}) == {at} && member_size(|it: &{name}| &it.{member}) == {size}, \"{name}.{member} is not laid out as shared.h says\");\n"
         ),
         _ => panic!("shared.h: {line}"),
     }

@@ -5,9 +5,10 @@
 //! would meet the file of a later one with that pid. The number in the name comes from shared memory, and is never
 //! used twice.
 //!
-//! In a transaction they are written and read through the server's `fd.c` (`spill.c`), so that `temp_file_limit`
-//! counts. Where nothing may be thrown, and when there is no transaction that could close a file, they are written and
-//! deleted with plain calls of the system: behind a job's end, and at an exit.
+//! The worker writes them in the job's transaction through the server's `fd.c` (`spill.c`), so that `temp_file_limit`
+//! counts; the reader reads them through it too. When the job has ended there is no transaction that would close a file,
+//! and nothing may be thrown, at an exit least of all: the last of a result is written, and files are deleted, with plain
+//! calls of the system.
 //!
 //! A job has at most one. Its number and tablespace are in the job's block before it exists, so that whoever
 //! frees the block deletes it; the reader learns them from there.
@@ -50,7 +51,7 @@ impl PathName {
         let mut path = Self([0; _]);
         let (last, mut room) = path.0.split_last_mut().expect("the zero byte");
         let directory = directory.as_c().to_bytes();
-        // A path that is too long is cut, and names no file.
+        // There is room: a directory of the server's has some 60 bytes.
         let _ = room
             .write_all(directory)
             .and_then(|()| write!(room, "/{TEMP_FILE_PREFIX}pgb.{number}"));
@@ -71,7 +72,8 @@ impl PathName {
 /// What the server lets its files be at most; its umask takes away the group's part when that has none.
 const FILE_MODE: u32 = 0o640;
 
-/// Opens a file to write to it; with `directory` it is made there.
+/// Opens a file to write to it; with `directory` it is made there. `fd.c` leaves each process some descriptors that it
+/// does not count.
 fn open_for_rest(file: &PathName, directory: Option<&PathName>) -> io::Result<File> {
     let open = || {
         OpenOptions::new()

@@ -6,7 +6,7 @@
  * column, data type and constraint, and of the SQLSTATEs only those of the server. So a copy of the error is kept
  * aside until the edge raises it again.
  *
- * And errors that go no further, where nothing may be thrown.
+ * There is also what ends errors where nothing may be thrown.
  *
  * In C because PG_TRY and PG_CATCH are macros, and because what throws must not pass through pgrx's guard.
  */
@@ -60,7 +60,7 @@ pgb_noting_errors(void (*call) (void *), void *arg)
  *
  * What an error sets back is as it was before: memory context, resource owner, holds of interrupts. Its locks are let go
  * of, all that there are: so the caller holds none. Nothing else of what the call had begun is put right. During an exit
- * the server ends the process for any error, and this does not return then (src/pg/exit.rs).
+ * the server ends the process for any error, and this does not return then (exit.rs).
  */
 bool
 pgb_survives(void (*call) (void *), void *arg, int *code)

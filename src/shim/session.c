@@ -23,8 +23,6 @@
 #include "replication/origin.h"
 #include "replication/slot.h"
 #include "storage/bufmgr.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "storage/sinval.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"

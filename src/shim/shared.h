@@ -1,6 +1,6 @@
 /*
  * The numbers that C and Rust share, each written once: shim.h asserts them of the structs in C, and build.rs makes
- * constants and assertions of Rust of them (src/pg/shim.rs). So what one side changes alone does not compile.
+ * constants and assertions of Rust of them (shim.rs). So what one side changes alone does not compile.
  *
  * build.rs understands `#define NAME VALUE` and the rows of PGB_LAYOUTS, and refuses anything else.
  */

@@ -270,7 +270,7 @@ extern void pgb_fault(const char *name);
 	StaticAssertDecl(sizeof(type) == (size), #type " has another size than shared.h says");
 #define PGB_ASSERT_MEMBER(type, member, at, size) \
 	StaticAssertDecl(offsetof(type, member) == (at) && sizeof(((type *) NULL)->member) == (size), \
-					 #type "." #member " lies elsewhere than shared.h says");
+					 #type "." #member " is not laid out as shared.h says");
 
 PGB_LAYOUTS(PGB_ASSERT_STRUCT, PGB_ASSERT_MEMBER)
 

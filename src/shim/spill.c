@@ -1,6 +1,6 @@
 /*
- * Spill files (src/pg/spill.rs), as far as they are written and read through fd.c: by the worker in the job's
- * transaction, so that temp_file_limit counts, and by the reader.
+ * Spill files, as far as they are written and read through fd.c: by the worker in the job's transaction, so that
+ * temp_file_limit counts, and by the reader. For what is done to them otherwise see spill.rs.
  *
  * In C because fd.c throws, and because resource owners are switched around it.
  */
