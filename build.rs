@@ -1,4 +1,4 @@
-//! Compiles the C shim.
+//! Compiles the C shim, and tells Rust what `shared.h` says.
 
 #![allow(
     clippy::disallowed_methods,
@@ -6,6 +6,7 @@
     reason = "runs when the extension is built"
 )]
 
+use std::path::Path;
 use std::process::Command;
 
 const SOURCES: [&str; 21] = [
@@ -67,6 +68,48 @@ fn main() {
         build.file(format!("src/shim/{source}"));
     }
     build.compile("pg_background_shim");
+    let shared = std::fs::read_to_string("src/shim/shared.h").expect("shared.h can be read");
+    let directory = std::env::var_os("OUT_DIR").expect("cargo names it");
+    std::fs::write(Path::new(&directory).join("shared.rs"), translate(&shared))
+        .expect("it can be written");
+}
+
+/// The constants of `shared.h`, and its layouts as assertions.
+fn translate(header: &str) -> String {
+    without_comments(header)
+        .lines()
+        .map(translate_line)
+        .collect()
+}
+
+fn without_comments(text: &str) -> String {
+    let mut parts = text.split("/*");
+    let code = parts.next().unwrap_or_default().to_owned();
+    parts.fold(code, |code, part| {
+        code + part.split_once("*/").expect("a comment ends").1
+    })
+}
+
+fn translate_line(line: &str) -> String {
+    let words: Vec<_> = line
+        .split([' ', '\t', '(', ')', ',', '\\'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    match words[..] {
+        [] | ["#ifndef" | "#define", "PGB_SHARED_H"] | ["#endif"] => String::new(),
+        ["#define", "PGB_LAYOUTS", "STRUCT", "MEMBER"] => String::new(),
+        ["#define", name, text] if text.starts_with('"') => {
+            format!("pub const {name}: &str = {text};\n")
+        }
+        ["#define", name, number] => format!("pub const {name}: u32 = {number};\n"),
+        ["STRUCT", name, size] => format!(
+            "const _: () = assert!(size_of::<{name}>() as u32 == {size}, \"{name} has another size than shared.h says\");\n"
+        ),
+        ["MEMBER", name, member, at, size] => format!(
+            "const _: () = assert!(offset_of!({name}, {member}) == {at} && member_size(|it: &{name}| &it.{member}) == {size}, \"{name}.{member} is not laid out as shared.h says\");\n"
+        ),
+        _ => panic!("shared.h: {line}"),
+    }
 }
 
 fn ask(pg_config: &str, what: &str) -> String {

@@ -22,9 +22,11 @@
 
 pub mod published;
 
+use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
 use crate::pg::{library, shim};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 use published::Published;
 use std::ffi::{CStr, c_char};
@@ -564,10 +566,26 @@ fn read_what_was_hidden() {
     HIDDEN.set(Hidden::default());
 }
 
+/// Raises 25000 in a parallel operation, in which the server changes no setting: those that are defined would be as
+/// they are compiled in, whatever is configured, and stay so in a session. Loading the library then fails; a
+/// function of it is called in such an operation only by one that says of itself, wrongly, that it may be.
+fn check_may_define() {
+    // SAFETY: looks at the state of the transaction.
+    if unsafe { pg_sys::IsInParallelMode() } {
+        Error::new(
+            ERRCODE_INVALID_TRANSACTION_STATE,
+            "cannot use pg_background for the first time in a session during a parallel operation",
+        )
+        .detail("Its settings could not be defined.")
+        .hint("Mark functions that call those of pg_background as PARALLEL UNSAFE.")
+        .raise();
+    }
+}
+
 fn define_each() {
+    check_may_define();
     // SAFETY: one call of the shim each, with a zero-terminated constant.
     unsafe {
-        guarded(|| shim::pgb_check_may_define());
         let prefix = PREFIX.as_ptr();
         HIDDEN.set(Hidden {
             configuration: guarded(|| shim::pgb_hides_configuration(prefix)),

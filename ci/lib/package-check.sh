@@ -25,12 +25,12 @@ c_functions() {
 
 library() {
     local file=$target/release/libpg_background.so exported wanted problems=0
-    exported=$(nm -D --defined-only "$file" | awk '{ print $3 }' | sort -u)
-    # And the entry of a worker process, whose name carries the layout of shared memory.
+    # The name of a worker process's entry ends in the layout version of shared memory.
+    exported=$(nm -D --defined-only "$file" | awk '{ print $3 }' |
+        sed -E 's/^(pg_background_worker_layout_)[0-9]+$/\1N/' | sort -u)
     wanted=$({
-        printf '%s\n' Pg_magic_func _PG_init
+        printf '%s\n' Pg_magic_func _PG_init pg_background_worker_layout_N
         c_functions | sed 'p; s/^/pg_finfo_/'
-        grep -ohE 'pg_background_worker_layout_[0-9]+' -r src | head -n 1
     } | sort -u)
     diff <(echo "$wanted") <(echo "$exported") >&2 ||
         { problems=1 && say 'above: < what it should export, > what it does'; }

@@ -24,13 +24,40 @@ use pgrx::pg_sys;
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_void};
 
-/// Name of the root: the number is the version of everything laid out in shared memory. A change of any
-/// structure there, or of what a worker is given, takes a new one; [`WORKER_ENTRY`] likewise.
-pub(super) const ROOT_NAME: &CStr = c"pg_background 3 layout 3";
+/// The version of everything laid out in shared memory. A change of any structure there, or of what a worker is given,
+/// takes a new one. A macro, because names are made of it when the library is compiled.
+macro_rules! layout_version {
+    () => {
+        3
+    };
+}
 
 /// Name of the workers' entry function, with the layout version: after an upgrade of the library a
 /// session that still has the old one cannot start a worker that speaks another layout.
-pub const WORKER_ENTRY: &CStr = c"pg_background_worker_layout_3";
+macro_rules! worker_entry {
+    () => {
+        concat!(
+            "pg_background_worker_layout_",
+            $crate::cluster::layout::layout_version!()
+        )
+    };
+}
+
+pub(crate) use {layout_version, worker_entry};
+
+/// Name of the root.
+pub(super) const ROOT_NAME: &CStr =
+    zero_terminated(concat!("pg_background 3 layout ", layout_version!(), "\0"));
+
+/// [`worker_entry`], as the server is told it.
+pub const WORKER_ENTRY: &CStr = zero_terminated(concat!(worker_entry!(), "\0"));
+
+const fn zero_terminated(text: &str) -> &CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("one zero byte, at the end"),
+    }
+}
 
 /// Lanes with jobs or workers at a time. A lane without either makes room for another.
 pub(super) const LANES: usize = 1024;

@@ -1,4 +1,14 @@
-//! Spill files: which one a job has, and reading it.
+//! Spill files: what a result that nobody reads goes on into; which one a job has, and reading it.
+//!
+//! They are temporary files of PostgreSQL by name and place, so that it removes them itself when it starts. They are
+//! not FileSets: those are named after the pid and a counter of their process, and a file that outlives its process
+//! would meet the file of a later one with that pid. The number in the name comes from shared memory, and is never
+//! used twice.
+//!
+//! The worker writes them in the job's transaction through the server's `fd.c` (`spill.c`), so that `temp_file_limit`
+//! counts; the reader reads them through it too. When the job has ended there is no transaction that would close a file,
+//! and nothing may be thrown, at an exit least of all: the last of a result is written, and files are deleted, with plain
+//! calls of the system.
 //!
 //! A job has at most one. Its number and tablespace are in the job's block before it exists, so that whoever
 //! frees the block deletes it; the reader learns them from there.
@@ -11,13 +21,76 @@
 use crate::cluster::attach::Cluster;
 use crate::pg::error::Error;
 use crate::pg::memory::Assembly;
-use crate::pg::shim::guarded;
+use crate::pg::shim::{TEMP_FILE_PREFIX, guarded};
 use crate::pg::{shim, text};
 use engine::ring;
 use engine::sync::{AtomicU32, AtomicU64, Ordering};
 use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+use std::ffi::{CStr, OsStr};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A path as the server has it: zero-terminated, relative to the data directory, in which its processes work.
+struct PathName([u8; pg_sys::MAXPGPATH as usize]);
+
+impl PathName {
+    /// Where the temporary files of a tablespace are.
+    fn of_directory(tablespace: pg_sys::Oid) -> Self {
+        let mut path = Self([0; _]);
+        // SAFETY: there is room for as much as it writes.
+        unsafe { pg_sys::TempTablespacePath(path.0.as_mut_ptr().cast(), tablespace) };
+        path
+    }
+
+    fn of_file(directory: &Self, number: u64) -> Self {
+        let mut path = Self([0; _]);
+        let (last, mut room) = path.0.split_last_mut().expect("the zero byte");
+        let directory = directory.as_c().to_bytes();
+        // There is room: a directory of the server's has some 60 bytes.
+        let _ = room
+            .write_all(directory)
+            .and_then(|()| write!(room, "/{TEMP_FILE_PREFIX}pgb.{number}"));
+        *last = 0;
+        path
+    }
+
+    fn as_c(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).expect("zero-terminated")
+    }
+
+    /// For Rust's library, which copies a short path onto the stack.
+    fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.as_c().to_bytes()))
+    }
+}
+
+/// What the server lets its files be at most; its umask takes away the group's part when that has none.
+const FILE_MODE: u32 = 0o640;
+
+/// Opens a file to write to it; with `directory` it is made there. `fd.c` leaves each process some descriptors that it
+/// does not count.
+fn open_for_rest(file: &PathName, directory: Option<&PathName>) -> io::Result<File> {
+    let open = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(directory.is_some())
+            .mode(FILE_MODE)
+            .open(file.as_path())
+    };
+    match (open(), directory) {
+        (Err(_), Some(directory)) => {
+            // SAFETY: a zero-terminated path. That it is there, or cannot be made, the next try tells.
+            let _ = unsafe { pg_sys::MakePGDirectory(directory.as_c().as_ptr()) };
+            open()
+        }
+        (opened, _) => opened,
+    }
+}
 
 /// A job's file, in its block. Written by the worker, before the first bytes of the file are published.
 #[repr(C)]
@@ -36,11 +109,12 @@ impl SpillFile {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    fn place(&self) -> (pg_sys::Oid, u64) {
-        (
-            pg_sys::Oid::from(self.tablespace.load(Ordering::Relaxed)),
-            self.number.load(Ordering::Relaxed),
-        )
+    /// The directory and the file in it.
+    fn paths(&self) -> (PathName, PathName) {
+        let tablespace = pg_sys::Oid::from(self.tablespace.load(Ordering::Relaxed));
+        let directory = PathName::of_directory(tablespace);
+        let file = PathName::of_file(&directory, self.number.load(Ordering::Relaxed));
+        (directory, file)
     }
 
     /// Appends, as the worker that runs the job. Throws when that is not possible.
@@ -55,12 +129,17 @@ impl SpillFile {
             self.give_number(cluster, tablespace);
         }
         fault!("spill-numbered");
-        let (tablespace, number) = self.place();
+        let (directory, file) = self.paths();
+        let file = file.as_c().as_ptr();
+        let new_in = match fresh {
+            true => directory.as_c().as_ptr(),
+            false => std::ptr::null(),
+        };
         let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
         let offset = offset.cast_signed();
-        // SAFETY: the bytes outlive the call.
+        // SAFETY: the paths and the bytes outlive the call.
         unsafe {
-            guarded(|| shim::pgb_spill_write(tablespace, number, fresh, offset, start, len));
+            guarded(|| shim::pgb_spill_write(file, new_in, offset, start, len));
         }
         fault!("spill-written");
     }
@@ -82,11 +161,17 @@ impl SpillFile {
             // SAFETY: a plain global of this process.
             self.give_number(cluster, unsafe { pg_sys::MyDatabaseTableSpace });
         }
-        let (tablespace, number) = self.place();
-        let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
-        let offset = offset.cast_signed();
-        // SAFETY: the bytes outlive the call, which does not throw.
-        unsafe { shim::pgb_spill_write_rest(tablespace, number, fresh, offset, start, len) }
+        let end = offset + bytes.len() as u64;
+        // SAFETY: a plain setting.
+        let limit = unsafe { pg_sys::temp_file_limit };
+        // Negative: there is none.
+        if u64::try_from(limit).is_ok_and(|limit| end > limit * 1024) {
+            return false;
+        }
+        let (directory, file) = self.paths();
+        open_for_rest(&file, fresh.then_some(&directory))
+            .and_then(|file| file.write_all_at(bytes, offset))
+            .is_ok()
     }
 
     /// Noted before it exists: an error between the two leaves nothing but a number.
@@ -127,9 +212,10 @@ impl SpillFile {
 
     /// Empties it, as the worker that runs the job. Throws when that is not possible.
     pub fn empty(&self, cluster: &'static Cluster, job: JobId) {
-        let (tablespace, number) = self.place();
-        // SAFETY: one call of the shim.
-        unsafe { guarded(|| shim::pgb_spill_empty(tablespace, number)) };
+        let (_, file) = self.paths();
+        let file = file.as_c().as_ptr();
+        // SAFETY: the path outlives the call.
+        unsafe { guarded(|| shim::pgb_spill_empty(file)) };
         fault!("spill-emptied");
         self.give_back(cluster, job);
     }
@@ -137,12 +223,12 @@ impl SpillFile {
     /// Deletes it, if there is one. Only by the last that knows the job. Does not throw.
     pub fn delete(&self, cluster: &'static Cluster, job: JobId) {
         self.give_back(cluster, job);
-        let (tablespace, number) = self.place();
-        if number == 0 {
+        if self.number.load(Ordering::Relaxed) == 0 {
             return;
         }
-        // SAFETY: does not throw.
-        unsafe { shim::pgb_spill_delete(tablespace, number) };
+        // It may have got a number only.
+        let (_, file) = self.paths();
+        let _ = fs::remove_file(file.as_path());
         self.number.store(0, Ordering::Relaxed);
         cluster.spill_files().fetch_sub(1, Ordering::Relaxed);
     }
@@ -195,7 +281,7 @@ impl Drop for FileReader {
     fn drop(&mut self) {
         if let Some(opened) = self.opened {
             // SAFETY: opened here; does not throw.
-            unsafe { shim::pgb_spill_close(opened) };
+            unsafe { pg_sys::FileClose(opened) };
         }
     }
 }
@@ -260,9 +346,10 @@ impl FileReader {
         let file = match self.opened {
             Some(file) => file,
             None => {
-                let (tablespace, number) = self.file.place();
-                // SAFETY: the file was published before the bytes in it.
-                let file = unsafe { guarded(|| shim::pgb_spill_open(tablespace, number)) };
+                let (_, path) = self.file.paths();
+                let path = path.as_c().as_ptr();
+                // SAFETY: the path outlives the call; the file was published before the bytes in it.
+                let file = unsafe { guarded(|| shim::pgb_spill_open(path)) };
                 self.opened = Some(file);
                 file
             }

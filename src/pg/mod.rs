@@ -2,6 +2,7 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`identity`] | who a session is |
 //! | [`guc_state`] | the settings of a session as bytes |
 //! | [`exit`] | what a process does at its exit |
 //! | [`fault`] | points at which a test can make a process fail; nothing in ordinary builds |
@@ -31,6 +32,7 @@ pub mod array;
 pub mod error;
 pub mod exit;
 pub mod guc_state;
+pub mod identity;
 pub mod library;
 pub mod local;
 pub mod memory;

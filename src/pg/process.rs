@@ -51,18 +51,14 @@ pub fn waits_for_others(party: Party) -> bool {
     let wait_event = unsafe { (&raw const (*proc_of(party)).wait_event_info).read_volatile() };
     !matches!(
         wait_event & WAIT_CLASS_MASK,
-        WAITS_FOR_NOTHING | WAITS_FOR_LWLOCK | WAITS_FOR_IO
+        WAITS_FOR_NOTHING | pg_sys::PG_WAIT_LWLOCK | pg_sys::PG_WAIT_IO
     )
 }
 
-/// Classes of what a process waits for (`wait_event.h`).
+/// The bits that say of which class it is what a process waits for (`wait_event.h`).
 const WAIT_CLASS_MASK: u32 = 0xFF00_0000;
 
 const WAITS_FOR_NOTHING: u32 = 0;
-
-const WAITS_FOR_LWLOCK: u32 = 0x0100_0000;
-
-const WAITS_FOR_IO: u32 = 0x0A00_0000;
 
 /// `deadlock_timeout`.
 pub fn deadlock_timeout() -> Micros {

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
 
-/// Who a session is, or a job runs as. Layout as in `shim.h`.
+/// Who a session is, or a job runs as. As in `shim.h`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
@@ -25,7 +25,7 @@ pub struct Identity {
     pub role_active: bool,
 }
 
-/// A leader's settings. Layout as in `shim.h`.
+/// A leader's settings. As in `shim.h`.
 #[repr(C)]
 pub struct Settings {
     /// As [`crate::pg::guc_state`] has them.
@@ -34,7 +34,7 @@ pub struct Settings {
     pub size: usize,
 }
 
-/// One job to execute. Layout as in `shim.h`.
+/// One job to execute. As in `shim.h`.
 #[repr(C)]
 pub struct Run {
     /// Zero-terminated SQL text.
@@ -49,20 +49,42 @@ pub struct Run {
     pub params: *const c_char,
 }
 
-/// Kinds of frames in the result ring, as in `shim.h`.
-pub mod frame {
-    /// A `MinimalTuple`.
-    pub const ROW: u8 = 1;
-    /// Length (int32) and descriptions of anonymous row types, padding to 8, a `MinimalTuple`.
-    pub const RECORDS_ROW: u8 = 2;
-    /// Command tag of one statement.
-    pub const TAG: u8 = 3;
-    /// Body of a `NoticeResponse` message.
-    pub const NOTICE: u8 = 4;
+/// What `shared.h` says: its constants, and assertions on the structs that are here and in C.
+mod shared {
+    use super::{
+        Attempt as PgbAttempt, Identity as PgbIdentity, Run as PgbRun, Settings as PgbSettings,
+        ShapeOfType as PgbShape,
+    };
+    use std::mem::offset_of;
+
+    const fn member_size<T, M>(_: fn(&T) -> &M) -> u32 {
+        size_of::<M>() as u32
+    }
+
+    include!(concat!(env!("OUT_DIR"), "/shared.rs"));
 }
 
+/// Kinds of frames in the result ring.
+pub mod frame {
+    use super::shared;
+
+    /// A `MinimalTuple`.
+    pub const ROW: u8 = shared::PGB_FRAME_ROW as u8;
+    /// Length (int32) and descriptions of anonymous row types, padding to [`ALIGNMENT`], a `MinimalTuple`.
+    pub const RECORDS_ROW: u8 = shared::PGB_FRAME_RECORDS_ROW as u8;
+    /// Command tag of one statement.
+    pub const TAG: u8 = shared::PGB_FRAME_TAG as u8;
+    /// Body of a `NoticeResponse` message.
+    pub const NOTICE: u8 = shared::PGB_FRAME_NOTICE as u8;
+    /// Of the `MinimalTuple` behind descriptions.
+    pub const ALIGNMENT: usize = shared::PGB_FRAME_ALIGNMENT as usize;
+}
+
+/// What the names of the server's temporary files begin with.
+pub use shared::PGB_TEMP_FILE_PREFIX as TEMP_FILE_PREFIX;
+
 /// Bytes of a [`Shape`].
-pub const SHAPE_SIZE: usize = 32;
+pub const SHAPE_SIZE: usize = shared::PGB_SHAPE_SIZE as usize;
 
 /// A hash of the columns of all named row types in a type (`shape.c`); all zero: there is none.
 pub type Shape = [u8; SHAPE_SIZE];
@@ -103,12 +125,14 @@ pub struct Attempt {
 
 /// Bits of `pgb_current_flags`.
 pub mod flag {
+    use super::shared;
+
     /// A cancel of the running job is due.
-    pub const CANCEL: u32 = 1;
+    pub const CANCEL: u32 = shared::PGB_JOB_CANCEL;
     /// Its worker was asked to exit.
-    pub const TERMINATE: u32 = 2;
+    pub const TERMINATE: u32 = shared::PGB_JOB_TERMINATE;
     /// The cancel is due until the job ends.
-    pub const INSISTS: u32 = 4;
+    pub const INSISTS: u32 = shared::PGB_JOB_INSISTS;
 }
 
 unsafe extern "C-unwind" {
@@ -137,8 +161,6 @@ unsafe extern "C-unwind" {
     pub fn pgb_forget_job();
     pub fn pgb_committed() -> bool;
     pub fn pgb_worker_loop(step: unsafe extern "C-unwind" fn());
-    pub fn pgb_capture_identity(identity: *mut Identity);
-    pub fn pgb_release_session_locks();
     pub fn pgb_reset_session() -> bool;
     pub fn pgb_session_init();
     #[cfg(any(feature = "pg14", feature = "pg15"))]
@@ -150,18 +172,14 @@ unsafe extern "C-unwind" {
     pub fn pgb_hides_catalog(prefix: *const c_char) -> bool;
     pub fn pgb_read_files(prefix: *const c_char);
     pub fn pgb_read_catalog(prefix: *const c_char);
-    pub fn pgb_check_may_define();
     pub fn pgb_note_configuration();
-    pub fn pgb_plays(identity: *const Identity) -> bool;
-    pub fn pgb_reload_is_pending() -> bool;
-    pub fn pgb_ask_for_reload();
     pub fn pgb_idle_interrupts() -> bool;
     pub fn pgb_report_idle();
     pub fn pgb_install_signals();
     pub fn pgb_ignore_doorbell();
-    pub fn pgb_clear_cancel();
     pub fn pgb_raise_cancel();
     pub fn pgb_is_cancel(message: *const c_char) -> bool;
+    pub fn pgb_signal_worker(pid: i32, terminate: bool);
     pub fn pgb_nudge_postmaster();
     pub fn pgb_library_is_in_place() -> bool;
     pub fn pgb_now() -> u64;
@@ -170,7 +188,6 @@ unsafe extern "C-unwind" {
     pub fn pgb_log_unattached(why: *const c_char, len: usize);
     pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
     pub fn pgb_redirect_messages();
-    pub fn pgb_mute_messages();
     pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
     pub fn pgb_noting_errors(call: unsafe extern "C-unwind" fn(*mut c_void), arg: *mut c_void);
@@ -207,26 +224,15 @@ unsafe extern "C-unwind" {
     -> *const c_char;
     pub fn pgb_spill_tablespace() -> pg_sys::Oid;
     pub fn pgb_spill_write(
-        tablespace: pg_sys::Oid,
-        number: u64,
-        create: bool,
+        path: *const c_char,
+        directory: *const c_char,
         offset: i64,
         bytes: *const c_char,
         len: i32,
     );
-    pub fn pgb_spill_write_rest(
-        tablespace: pg_sys::Oid,
-        number: u64,
-        create: bool,
-        offset: i64,
-        bytes: *const c_char,
-        len: i32,
-    ) -> bool;
-    pub fn pgb_spill_empty(tablespace: pg_sys::Oid, number: u64);
-    pub fn pgb_spill_delete(tablespace: pg_sys::Oid, number: u64);
-    pub fn pgb_spill_open(tablespace: pg_sys::Oid, number: u64) -> i32;
+    pub fn pgb_spill_empty(path: *const c_char);
+    pub fn pgb_spill_open(path: *const c_char) -> i32;
     pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);
-    pub fn pgb_spill_close(file: i32);
     pub fn pgb_put_tuples(
         store: *mut pg_sys::Tuplestorestate,
         tuples: *const *const u8,

@@ -4,8 +4,8 @@ use crate::cluster::job::Job;
 use crate::cluster::trace::Step;
 use crate::cluster::{job_end, trace};
 use crate::pg::error::{Error, Failure};
-use crate::pg::text;
 use crate::pg::tuple::Value;
+use crate::pg::{shim, text};
 use crate::session::jobs;
 use crate::session::jobs::{Asking, Name, Tracked};
 use crate::session::wait::until;
@@ -29,13 +29,9 @@ pub fn request(job: Job, demand: Demand) -> Canceling {
         // hold up: it goes, as any process that is told to. If it is beyond that it has no other job, which
         // it is given under the lock.
         let has_begun = slot.word.load().phase() != Phase::Starting;
-        let signal = if demand == Demand::Terminate && !has_begun {
-            SIGTERM
-        } else {
-            SIGUSR2
-        };
+        let terminate = demand == Demand::Terminate && !has_begun;
         // SAFETY: the process exists, see above; the call only sends a signal.
-        unsafe { libc_kill(worker.pid().cast_signed(), signal) };
+        unsafe { shim::pgb_signal_worker(worker.pid().cast_signed(), terminate) };
     });
     if let Canceling::Finished(release) = canceling {
         pool.job_ended(usage);
@@ -53,17 +49,6 @@ pub fn request(job: Job, demand: Demand) -> Canceling {
     let _ = job_end::finish_release();
     canceling
 }
-
-unsafe extern "C" {
-    #[link_name = "kill"]
-    fn libc_kill(pid: i32, signal: i32) -> i32;
-}
-
-/// The workers' doorbell.
-const SIGUSR2: i32 = 12;
-
-/// What `pg_terminate_backend` sends.
-const SIGTERM: i32 = 15;
 
 /// Waits for canceled jobs to end, `grace_ms` at most; then asks the workers of those that have not to exit,
 /// waits as long again at most, and warns of each that runs even then.

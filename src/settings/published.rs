@@ -26,8 +26,8 @@
 //! that is the next worker to take a job at the latest. There is no clock in this: what counts is what a process
 //! has read, not when.
 
+use crate::pg::library;
 use crate::pg::local::Local;
-use crate::pg::{library, shim};
 use engine::sync::{AtomicU64, Ordering};
 use pgrx::pg_sys;
 
@@ -89,8 +89,8 @@ fn keeps_up() -> bool {
 
 /// This process knows that its configuration is old, or cannot know it.
 fn is_behind() -> bool {
-    // SAFETY: looks at a flag of the server.
-    !keeps_up() || unsafe { shim::pgb_reload_is_pending() }
+    // SAFETY: a volatile flag that a signal handler sets.
+    !keeps_up() || unsafe { (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 }
 }
 
 /// What the configuration says now. `own`: what this process has read of it.
@@ -124,8 +124,8 @@ pub fn started(own: fn(Published) -> i32) {
         match board.read(which) {
             None => board.write(which, own(which)),
             Some(published) if published == own(which) => {}
-            // SAFETY: sets a flag of the server.
-            Some(_) => unsafe { shim::pgb_ask_for_reload() },
+            // SAFETY: the flag that a signal handler sets, and that an idle worker looks at.
+            Some(_) => unsafe { (&raw mut pg_sys::ConfigReloadPending).write_volatile(1) },
         }
     }
 }

@@ -1,6 +1,8 @@
 /*
  * The clock by which processes judge how long something takes: common to all processes of the machine, and nobody
  * sets it.
+ *
+ * In C because the monotonic clock of Rust's library (Instant) is no number that two processes could compare.
  */
 #include "postgres.h"
 

@@ -111,16 +111,6 @@ pgb_port_without_client(void)
 }
 
 /*
- * The process exits: what it prints from now on is for the log only. No message is built for a client then, at
- * whatever client_min_messages; shmem_exit prints after it has unmapped the memory that messages went into.
- */
-void
-pgb_mute_messages(void)
-{
-	whereToSendOutput = DestNone;
-}
-
-/*
  * Raises a message of a job in the session that reads its result: as it was, at no more than max_level,
  * with a line of context that names the worker.
  */

@@ -6,11 +6,15 @@
  * column, data type and constraint, and of the SQLSTATEs only those of the server. So a copy of the error is kept
  * aside until the edge raises it again.
  *
+ * There is also what ends errors where nothing may be thrown.
+ *
  * In C because PG_TRY and PG_CATCH are macros, and because what throws must not pass through pgrx's guard.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lwlock.h"
 #include "utils/elog.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -49,6 +53,41 @@ pgb_noting_errors(void (*call) (void *), void *arg)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+/*
+ * Calls where nothing may be thrown. False: an error ended the call and goes no further; its SQLSTATE is in code.
+ *
+ * What an error sets back is as it was before: memory context, resource owner, holds of interrupts. Its locks are let go
+ * of, all that there are: so the caller holds none. Nothing else of what the call had begun is put right. During an exit
+ * the server ends the process for any error, and this does not return then (exit.rs).
+ */
+bool
+pgb_survives(void (*call) (void *), void *arg, int *code)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	uint32		interrupts = InterruptHoldoffCount;
+	uint32		cancels = QueryCancelHoldoffCount;
+	volatile bool survived = false;
+
+	PG_TRY();
+	{
+		call(arg);
+		survived = true;
+	}
+	PG_CATCH();
+	{
+		*code = geterrcode();
+		LWLockReleaseAll();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		InterruptHoldoffCount = interrupts;
+		QueryCancelHoldoffCount = cancels;
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = owner;
+	return survived;
 }
 
 /* The error that was noted last, until the next one is or it is forgotten; NULL: none. */

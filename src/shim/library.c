@@ -3,6 +3,8 @@
  *
  * A worker's process loads the library from the same path. If the file was removed or replaced since this process
  * loaded it, that explains why a worker does not come up.
+ *
+ * In C because only dladdr tells what a library was loaded from, which neither Rust's library nor pgrx has.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE				/* dladdr */

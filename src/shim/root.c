@@ -1,8 +1,8 @@
 /*
  * The root in main shared memory, the arena, and segments that have one block each.
  *
- * In C because AddinShmemInitLock is a macro, and since 17 dsa_create too, and because errors of the arena are
- * caught where nothing may be thrown. ShmemInitStruct works without preloading: PostgreSQL keeps some slack in
+ * In C because AddinShmemInitLock is a macro, and since 17 dsa_create too, and because errors of the arena end here
+ * where nothing may be thrown. ShmemInitStruct works without preloading: PostgreSQL keeps some slack in
  * its main segment (contrib/pg_prewarm relies on it likewise).
  */
 #include "postgres.h"
@@ -148,20 +148,9 @@ pgb_map_segment(uint32 handle)
 
 /*
  * What can be asked of the arena and of segments where an error must not be one: not with a lock held, for the
- * server's own may be held when it throws. The log says that there was one, in words that need no memory. During an
- * exit the server ends the process for any error, and these do not return then (src/pg/exit.rs).
+ * server's own may be held when it throws (pgb_survives).
  */
-typedef enum SharedCall
-{
-	ARENA_ADDRESS,
-	ARENA_ALLOCATE,
-	ARENA_FREE,
-	SEGMENT_STORE,
-	SEGMENT_UNMAP,
-	SEGMENT_FREE
-} SharedCall;
-
-typedef struct SharedArguments
+typedef struct Request
 {
 	dsa_area   *area;
 	dsa_pointer pointer;		/* in and out */
@@ -169,143 +158,140 @@ typedef struct SharedArguments
 	Size		size;
 	const char *bytes;
 	void	   *address;		/* out */
-} SharedArguments;
+} Request;
 
-/* A new segment with these bytes in it, not mapped here. */
-static dsm_handle
-store(const char *bytes, Size size)
+static void
+reach(void *arg)
 {
-	dsm_segment *segment = dsm_create(size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
-	dsm_handle	handle;
+	Request    *request = arg;
 
-	if (segment == NULL)
-		return DSM_HANDLE_INVALID;
-	memcpy(dsm_segment_address(segment), bytes, size);
-	handle = dsm_segment_handle(segment);
-	dsm_pin_segment(segment);
-	dsm_detach(segment);
-	return handle;
+	PGB_FAULT("block-mapped");
+	request->address = dsa_get_address(request->area, request->pointer);
 }
 
-static bool
-survive(SharedCall what, SharedArguments *with)
+static void
+allocate(void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	uint32		holdoff = InterruptHoldoffCount;
-	uint32		cancel_holdoff = QueryCancelHoldoffCount;
-	volatile bool succeeded = false;
+	Request    *request = arg;
 
-	PG_TRY();
-	{
-		switch (what)
-		{
-			case ARENA_ADDRESS:
-				PGB_FAULT("block-mapped");
-				with->address = dsa_get_address(with->area, with->pointer);
-				break;
-			case ARENA_ALLOCATE:
-				with->pointer = dsa_allocate_extended(with->area, with->size, DSA_ALLOC_NO_OOM);
-				break;
-			case ARENA_FREE:
-				dsa_free(with->area, with->pointer);
-				break;
-			case SEGMENT_STORE:
-				/* What fails half-way is nothing that the end of a transaction has to see to, or to warn of. */
-				CurrentResourceOwner = NULL;
-				with->handle = store(with->bytes, with->size);
-				break;
-			case SEGMENT_UNMAP:
-				{
-					dsm_segment *segment = dsm_find_mapping(with->handle);
+	request->pointer = dsa_allocate_extended(request->area, request->size, DSA_ALLOC_NO_OOM);
+}
 
-					/* That it could not be unmapped is a warning, which must not let an interrupt in. */
-					HOLD_INTERRUPTS();
-					if (segment != NULL)
-						dsm_detach(segment);
-					RESUME_INTERRUPTS();
-					break;
-				}
-			case SEGMENT_FREE:
-				HOLD_INTERRUPTS();
-				dsm_unpin_segment(with->handle);
-				RESUME_INTERRUPTS();
-				break;
-		}
-		succeeded = true;
-	}
-	PG_CATCH();
-	{
-		int			code = geterrcode();
+static void
+release(void *arg)
+{
+	Request    *request = arg;
 
-		LWLockReleaseAll();
-		MemoryContextSwitchTo(caller);
-		FlushErrorState();
-		/* An error lets go of every hold; the caller's are put back, and none is let in while it is logged. */
-		QueryCancelHoldoffCount = cancel_holdoff;
-		InterruptHoldoffCount = holdoff + 1;
-		ereport(LOG,
-				(errcode(code),
-				 errmsg("pg_background could not reach shared memory of a job"),
-				 errdetail("The system's limits on memory or open files may be in the way (SQLSTATE %s).",
-						   unpack_sql_state(code))));
-		InterruptHoldoffCount = holdoff;
-	}
-	PG_END_TRY();
-	CurrentResourceOwner = owner;
-	return succeeded;
+	dsa_free(request->area, request->pointer);
+}
+
+/* A new segment with these bytes in it, not mapped here. */
+static void
+store(void *arg)
+{
+	Request    *request = arg;
+	dsm_segment *segment;
+
+	/* What fails half-way is nothing that the end of a transaction has to see to, or to warn of. */
+	CurrentResourceOwner = NULL;
+	segment = dsm_create(request->size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+	request->handle = DSM_HANDLE_INVALID;
+	if (segment == NULL)
+		return;
+	memcpy(dsm_segment_address(segment), request->bytes, request->size);
+	request->handle = dsm_segment_handle(segment);
+	dsm_pin_segment(segment);
+	dsm_detach(segment);
+}
+
+static void
+unmap(void *arg)
+{
+	dsm_segment *segment = dsm_find_mapping(((Request *) arg)->handle);
+
+	/* That it could not be unmapped is a warning, which must not let an interrupt in. */
+	HOLD_INTERRUPTS();
+	if (segment != NULL)
+		dsm_detach(segment);
+	RESUME_INTERRUPTS();
+}
+
+static void
+unpin(void *arg)
+{
+	HOLD_INTERRUPTS();
+	dsm_unpin_segment(((Request *) arg)->handle);
+	RESUME_INTERRUPTS();
+}
+
+/* False: it failed, and the log says so, in words that need no memory. */
+static bool
+survives(void (*call) (void *), Request *request)
+{
+	int			code;
+
+	if (pgb_survives(call, request, &code))
+		return true;
+	HOLD_INTERRUPTS();
+	ereport(LOG,
+			(errcode(code),
+			 errmsg("pg_background could not reach shared memory of a job"),
+			 errdetail("The system's limits on memory or open files may be in the way (SQLSTATE %s).",
+					   unpack_sql_state(code))));
+	RESUME_INTERRUPTS();
+	return false;
 }
 
 /* Where the memory is; NULL: this process cannot map it. */
 void *
 pgb_reach(dsa_area *area, dsa_pointer pointer)
 {
-	SharedArguments with = {.area = area, .pointer = pointer};
+	Request		request = {.area = area, .pointer = pointer};
 
-	return survive(ARENA_ADDRESS, &with) ? with.address : NULL;
+	return survives(reach, &request) ? request.address : NULL;
 }
 
 /* 0: there is none. */
 dsa_pointer
 pgb_try_allocate(dsa_area *area, Size size)
 {
-	SharedArguments with = {.area = area, .size = size};
+	Request		request = {.area = area, .size = size};
 
-	return survive(ARENA_ALLOCATE, &with) ? with.pointer : InvalidDsaPointer;
+	return survives(allocate, &request) ? request.pointer : InvalidDsaPointer;
 }
 
 /* What fails half-way is lost until the server is restarted. */
 void
 pgb_free(dsa_area *area, dsa_pointer pointer)
 {
-	SharedArguments with = {.area = area, .pointer = pointer};
+	Request		request = {.area = area, .pointer = pointer};
 
-	(void) survive(ARENA_FREE, &with);
+	(void) survives(release, &request);
 }
 
 /* A new segment with these bytes, which stays until pgb_free_segment. 0: there is no memory, or no place for one. */
 uint32
 pgb_try_store(const char *bytes, Size size)
 {
-	SharedArguments with = {.bytes = bytes, .size = size};
+	Request		request = {.bytes = bytes, .size = size};
 
-	return survive(SEGMENT_STORE, &with) ? with.handle : 0;
+	return survives(store, &request) ? request.handle : 0;
 }
 
 /* Does nothing if it is not mapped here. */
 void
 pgb_unmap_segment(uint32 handle)
 {
-	SharedArguments with = {.handle = handle};
+	Request		request = {.handle = handle};
 
-	(void) survive(SEGMENT_UNMAP, &with);
+	(void) survives(unmap, &request);
 }
 
 /* The segment is gone when nobody has it mapped any more. */
 void
 pgb_free_segment(uint32 handle)
 {
-	SharedArguments with = {.handle = handle};
+	Request		request = {.handle = handle};
 
-	(void) survive(SEGMENT_FREE, &with);
+	(void) survives(unpin, &request);
 }

@@ -1,9 +1,8 @@
 /*
- * A session's identity and state: taken from the leader, put on in the worker, taken off after the job.
+ * A leader's session: put on in the worker, taken off after the job.
  *
- * In C because most of it is in headers that pgrx does not bind (commands/discard.h, commands/sequence.h,
- * utils/catcache macros), and because an error here shall reach the leader with all its
- * fields.
+ * In C because most of it is in headers that pgrx does not bind (commands/sequence.h, replication/origin.h), in macros
+ * and in the structs of settings, and because an error here shall reach the leader with all its fields.
  */
 #include "postgres.h"
 
@@ -24,8 +23,6 @@
 #include "replication/origin.h"
 #include "replication/slot.h"
 #include "storage/bufmgr.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "storage/sinval.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -48,45 +45,6 @@ static bool has_loaded;
 static bool superuser_has_changed;
 
 static GucStringCheckHook check_authorization;
-
-/*
- * Who launches: for every function that makes a job or starts a worker, so that what is refused is refused to
- * all of them.
- */
-void
-pgb_capture_identity(PgbIdentity *identity)
-{
-	/*
-	 * The server runs the functions of an index, of a materialized view and the like as the owner of the
-	 * table, in the session of whoever maintains it, a superuser or autovacuum, and forbids them what would
-	 * last beyond the operation. A job lasts, and could do all that is forbidden.
-	 */
-	if (InSecurityRestrictedOperation())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot launch a background job within security-restricted operation"),
-				 errdetail("What outlives the operation would not be restricted by it."),
-				 errhint("Launch the job outside of index expressions, ANALYZE, and CREATE or REFRESH MATERIALIZED VIEW.")));
-
-	identity->authenticated = GetAuthenticatedUserId();
-	identity->session = GetSessionUserId();
-	identity->outer = GetOuterUserId();
-	identity->role_active = OidIsValid(GetCurrentRoleId());
-	GetUserIdAndSecContext(&identity->current, &identity->sec_context);
-
-	/*
-	 * The one bit that a job takes over: it goes on being code of a user that must not change. That a foreign
-	 * key's check overlooks the policies of a table ends with that check.
-	 */
-	identity->sec_context &= SECURITY_LOCAL_USERID_CHANGE;
-
-	/*
-	 * Somebody else's code that changed the user without saying so: treat it as the security-definer
-	 * function that it must be, so that the job cannot go back to the session's own rights.
-	 */
-	if (identity->current != identity->outer)
-		identity->sec_context |= SECURITY_LOCAL_USERID_CHANGE;
-}
 
 /* Whether the database takes connections at all; not even a superuser's, if it does not. */
 static bool
@@ -307,14 +265,6 @@ pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings)
 	load_preload_libraries();
 }
 
-/* Whether the session is the one that was made for this identity, as far as the users go. */
-bool
-pgb_plays(const PgbIdentity *identity)
-{
-	return GetSessionUserId() == identity->session && GetOuterUserId() == identity->outer &&
-		OidIsValid(GetCurrentRoleId()) == identity->role_active;
-}
-
 static void
 watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			  ProcessUtilityContext context, ParamListInfo params,
@@ -420,17 +370,10 @@ pgb_drop_replication_slots(void)
 #endif
 }
 
-/* Session-level advisory locks of the job. Before it is reported as finished. */
-void
-pgb_release_session_locks(void)
-{
-	LockReleaseAll(USER_LOCKMETHOD, true);
-}
-
 /*
  * Takes off what the job left, as DISCARD ALL would, each part only if there is something; settings and
- * users are the next job's business, unless there is something that takes a transaction. (LISTEN is refused by PostgreSQL in a background process, so there
- * is nothing to unlisten.) Outside a transaction. False: something cannot be taken off, the
+ * users are the next job's business, unless there is something that takes a transaction. (LISTEN is refused by
+ * PostgreSQL in a background process, so there is nothing to unlisten.) Outside a transaction. False: something cannot be taken off, the
  * process must not run another job.
  */
 bool
@@ -487,20 +430,6 @@ pgb_idle_interrupts(void)
 		return true;
 	}
 	return false;
-}
-
-/* The process was told to read the configuration again, and has not yet. */
-bool
-pgb_reload_is_pending(void)
-{
-	return ConfigReloadPending;
-}
-
-/* Has the process read the configuration again when it may next. */
-void
-pgb_ask_for_reload(void)
-{
-	ConfigReloadPending = true;
 }
 
 /* What is put off until the worker really sleeps. Outside a transaction. */

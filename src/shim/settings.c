@@ -926,19 +926,3 @@ pgb_read_catalog(const char *prefix)
 	if (is_alone)
 		CommitTransactionCommand();
 }
-
-/*
- * Raises 25000 in a parallel operation, in which the server changes no setting: those that are defined would be as
- * they are compiled in, whatever is configured, and stay so in a session. Loading the library then fails; a
- * function of it is called in such an operation only by one that says of itself, wrongly, that it may be.
- */
-void
-pgb_check_may_define(void)
-{
-	if (IsInParallelMode())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-				 errmsg("cannot use pg_background for the first time in a session during a parallel operation"),
-				 errdetail("Its settings could not be defined."),
-				 errhint("Mark functions that call those of pg_background as PARALLEL UNSAFE.")));
-}

@@ -6,6 +6,8 @@
  * types he saw, and whoever reads compares: before the first row, and again with each, because somebody can alter a
  * type between two fetches from a cursor. A shape is a cryptographic hash: who alters a type chooses its columns, and
  * would find some with the same hash if it were a shorter one.
+ *
+ * In C because it walks catalog rows and row types with macros, and looks at them again with each row.
  */
 #include "postgres.h"
 

@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "shared.h"
+
 /* Who a session is, or a job runs as. */
 typedef struct PgbIdentity
 {
@@ -62,18 +64,13 @@ extern void pgb_rearm_time_limit(void);
 extern bool pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings);
 
 /* session.c */
-extern void pgb_capture_identity(PgbIdentity *identity);
 extern void pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings);
-extern bool pgb_plays(const PgbIdentity *identity);
 extern void pgb_check_rights(const PgbIdentity *identity);
 extern bool pgb_may_go_back(const PgbIdentity *identity);
-extern void pgb_release_session_locks(void);
 extern bool pgb_reset_session(void);
 extern void pgb_session_init(void);
 extern bool pgb_idle_interrupts(void);
 extern void pgb_report_idle(void);
-extern bool pgb_reload_is_pending(void);
-extern void pgb_ask_for_reload(void);
 extern void pgb_drop_replication_slots(void);
 
 /* settings.c */
@@ -87,7 +84,6 @@ extern bool pgb_hides_configuration(const char *prefix);
 extern bool pgb_hides_catalog(const char *prefix);
 extern void pgb_read_files(const char *prefix);
 extern void pgb_read_catalog(const char *prefix);
-extern void pgb_check_may_define(void);
 extern void pgb_note_configuration(void);
 extern void pgb_own_configuration(void);
 extern void pgb_reload_configuration(void);
@@ -109,19 +105,22 @@ extern bool pgb_take_off_leftovers(void);
 /* signal.c */
 extern void pgb_install_signals(void);
 extern void pgb_ignore_doorbell(void);
-extern void pgb_clear_cancel(void);
 extern void pgb_raise_cancel(void);
 extern void pgb_forget_cancel(void);
 extern void pgb_after_commit(void);
 extern bool pgb_is_cancel(const char *message);
 extern struct ErrorContextCallback pgb_cancel_watch;
+extern void pgb_signal_worker(int32 pid, bool terminate);
 extern void pgb_nudge_postmaster(void);
+
+/* library.c */
 extern bool pgb_library_is_in_place(void);
+
+/* clock.c */
 extern uint64 pgb_now(void);
 
 /* comm.c */
 extern void pgb_redirect_messages(void);
-extern void pgb_mute_messages(void);
 extern void pgb_port_without_client(void);
 extern void pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid);
 
@@ -133,6 +132,7 @@ typedef struct PgbAttempt
 } PgbAttempt;
 
 extern void pgb_noting_errors(void (*call) (void *), void *arg);
+extern bool pgb_survives(void (*call) (void *), void *arg, int *code);
 extern const ErrorData *pgb_noted_error(void);
 extern void pgb_forget_error(void);
 extern bool pgb_cancels_statement(const char *message);
@@ -161,7 +161,7 @@ extern void pgb_put_tuples(struct Tuplestorestate *store, const uint8 *const *tu
 /* shape.c */
 typedef struct PgbShape
 {
-	uint8		hash[32];
+	uint8		hash[PGB_SHAPE_SIZE];
 } PgbShape;
 
 typedef struct PgbWatch PgbWatch;
@@ -220,14 +220,11 @@ extern Datum pgb_json_array_end(void *state);
 
 /* spill.c */
 extern Oid pgb_spill_tablespace(void);
-extern void pgb_spill_write(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
-extern bool pgb_spill_write_rest(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len);
-extern void pgb_spill_empty(Oid tablespace, uint64 number);
+extern void pgb_spill_write(const char *path, const char *directory, int64 offset, const char *bytes, int32 len);
+extern void pgb_spill_empty(const char *path);
 extern void pgb_spill_end_transaction(bool is_abort);
-extern void pgb_spill_delete(Oid tablespace, uint64 number);
-extern int32 pgb_spill_open(Oid tablespace, uint64 number);
+extern int32 pgb_spill_open(const char *path);
 extern void pgb_spill_read(int32 file, int64 offset, char *into, int32 len);
-extern void pgb_spill_close(int32 file);
 
 /* pin.c */
 extern bool pgb_waits_for_own_pin(int32 pid);
@@ -237,13 +234,9 @@ extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *
 extern void pgb_trace_leaving(const char *how);
 extern void pgb_log_unattached(const char *why, Size len);
 
-/* Provided by the Rust side. */
-#define PGB_FRAME_ROW 1			/* a MinimalTuple */
-#define PGB_FRAME_RECORDS_ROW 2 /* int32 length, descriptions of row types, padding, a MinimalTuple */
-#define PGB_FRAME_TAG 3			/* command tag of one statement */
-#define PGB_FRAME_NOTICE 4		/* body of a NoticeResponse message */
-
 /*
+ * Provided by the Rust side.
+ *
  * They are found by name when the library is linked, and by nobody after that: the strictest visibility of
  * all that mention a name holds, so that these here keep them out of the library's exports.
  */
@@ -273,8 +266,14 @@ extern void pgb_fault(const char *name);
 
 #pragma GCC visibility pop
 
-#define PGB_JOB_CANCEL 1
-#define PGB_JOB_TERMINATE 2
-#define PGB_JOB_INSISTS 4
+#define PGB_ASSERT_STRUCT(type, size) \
+	StaticAssertDecl(sizeof(type) == (size), #type " has another size than shared.h says");
+#define PGB_ASSERT_MEMBER(type, member, at, size) \
+	StaticAssertDecl(offsetof(type, member) == (at) && sizeof(((type *) NULL)->member) == (size), \
+					 #type "." #member " is not laid out as shared.h says");
+
+PGB_LAYOUTS(PGB_ASSERT_STRUCT, PGB_ASSERT_MEMBER)
+
+StaticAssertDecl(MAXIMUM_ALIGNOF == PGB_FRAME_ALIGNMENT, "rows are aligned to something else than shared.h says");
 
 #endif

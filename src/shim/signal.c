@@ -1,8 +1,11 @@
 /*
- * The worker's doorbell, SIGUSR2.
+ * Signals: the worker's doorbell, SIGUSR2, and those that are sent.
  *
- * In C because it runs as a signal handler: it may touch only atomics and the server's volatile flags.
- * It carries nothing. It looks at the word of the job this process runs at this moment, and only if that
+ * In C because a signal handler may touch only atomics and the server's volatile flags, because signals have their
+ * names here (Rust's library has none, and pgrx binds neither kill nor pmsignal.h), and because what a cancel is
+ * reported with is noted while an error is being thrown.
+ *
+ * The doorbell carries nothing. It looks at the word of the job this process runs at this moment, and only if that
  * job was asked to be canceled (or its worker to exit) raises the flags that PostgreSQL's own handlers
  * raise. A doorbell meant for a job that has ended finds nothing to do.
  */
@@ -165,13 +168,6 @@ pgb_raise_cancel(void)
 	raise_what_is_asked();
 }
 
-/* Drops what a late but valid cancel of the job that just ended may have left pending. */
-void
-pgb_clear_cancel(void)
-{
-	QueryCancelPending = false;
-}
-
 /* Forgets what was thrown in the last job. Before the next one begins. */
 void
 pgb_forget_cancel(void)
@@ -189,6 +185,16 @@ pgb_install_signals(void)
 	pqsignal(SIGUSR2, doorbell);
 	BackgroundWorkerUnblockSignals();
 	RegisterSubXactCallback(after_subtransaction, NULL);
+}
+
+/*
+ * Rings the doorbell of a worker, or has it exit, as pg_terminate_backend does. The caller sees to it that the pid is
+ * still the worker's.
+ */
+void
+pgb_signal_worker(int32 pid, bool terminate)
+{
+	(void) kill(pid, terminate ? SIGTERM : SIGUSR2);
 }
 
 /*

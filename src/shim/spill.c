@@ -1,17 +1,10 @@
 /*
- * Spill files: what a result that nobody reads goes on into.
- *
- * They are temporary files of PostgreSQL by name and place, so that it removes them itself when it starts,
- * and the worker writes them through fd.c, so that temp_file_limit counts. They are not FileSets: those are
- * named after the pid and a counter of their process, and a file that outlives its process would meet the
- * file of a later one with that pid. The number in the name comes from shared memory, and is never used
- * twice. Who deletes a file is decided where the job's memory is freed.
+ * Spill files, as far as they are written and read through fd.c: by the worker in the job's transaction, so that
+ * temp_file_limit counts, and by the reader. For what is done to them otherwise see spill.rs.
  *
  * In C because fd.c throws, and because resource owners are switched around it.
  */
 #include "postgres.h"
-
-#include <unistd.h>
 
 #include "access/xact.h"
 #include "commands/tablespace.h"
@@ -30,21 +23,6 @@ static File writing = -1;
 /* Made in an earlier transaction of the job: fd.c does not count what is added to it. */
 static bool reopened;
 
-static void
-spill_directory(char *path, Oid tablespace)
-{
-	TempTablespacePath(path, tablespace);
-}
-
-static void
-spill_path(char *path, Oid tablespace, uint64 number)
-{
-	char		directory[MAXPGPATH];
-
-	spill_directory(directory, tablespace);
-	snprintf(path, MAXPGPATH, "%s/%spgb." UINT64_FORMAT, directory, PG_TEMP_FILE_PREFIX, number);
-}
-
 /* Where the next spill file of this process belongs. */
 Oid
 pgb_spill_tablespace(void)
@@ -56,30 +34,29 @@ pgb_spill_tablespace(void)
 	return OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace;
 }
 
+StaticAssertDecl(__builtin_strcmp(PGB_TEMP_FILE_PREFIX, PG_TEMP_FILE_PREFIX) == 0,
+				 "the server's temporary files are called otherwise than shared.h says");
+
+/* directory: where the file is to be made; NULL: it is there. */
 static void
-open_for_writing(Oid tablespace, uint64 number, bool create)
+open_for_writing(const char *path, const char *directory)
 {
-	char		path[MAXPGPATH];
 	ResourceOwner owner = CurrentResourceOwner;
 
-	spill_path(path, tablespace, number);
 	/* The row that is sent may belong to a portal, or to a subtransaction, that ends before the job. */
 	CurrentResourceOwner = TopTransactionResourceOwner;
-	if (create)
+	if (directory != NULL)
 	{
-		char		directory[MAXPGPATH];
-
 		writing = PathNameCreateTemporaryFile(path, false);
 		if (writing <= 0)
 		{
-			spill_directory(directory, tablespace);
 			(void) MakePGDirectory(directory);
 			writing = PathNameCreateTemporaryFile(path, true);
 		}
 	}
 	else
 		writing = PathNameOpenTemporaryFile(path, O_RDWR);
-	reopened = !create;
+	reopened = directory == NULL;
 	CurrentResourceOwner = owner;
 	if (writing <= 0)
 	{
@@ -90,12 +67,12 @@ open_for_writing(Oid tablespace, uint64 number, bool create)
 	}
 }
 
-/* Writes at the end of the file of the job that runs; create: there is none yet. */
+/* Writes at the end of the file of the job that runs. directory: where to make it; NULL: it is there. */
 void
-pgb_spill_write(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len)
+pgb_spill_write(const char *path, const char *directory, int64 offset, const char *bytes, int32 len)
 {
 	if (writing < 0)
-		open_for_writing(tablespace, number, create);
+		open_for_writing(path, directory);
 	if (reopened && temp_file_limit >= 0 && offset + len > (int64) temp_file_limit * 1024)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -112,57 +89,12 @@ pgb_spill_write(Oid tablespace, uint64 number, bool create, int64 offset, const 
 	}
 }
 
-static int
-open_rest(const char *path, int flags)
-{
-	return BasicOpenFile(path, O_WRONLY | PG_BINARY | flags);
-}
-
-/*
- * Writes the last of a result at the end of the file, when the job has ended: there is no transaction that fd.c
- * could close the file with, and nothing may be thrown. create: there is no file yet. False: it was not written.
- */
-bool
-pgb_spill_write_rest(Oid tablespace, uint64 number, bool create, int64 offset, const char *bytes, int32 len)
-{
-	char		path[MAXPGPATH];
-	int			flags = create ? O_CREAT | O_EXCL : 0;
-	int			file;
-	int32		done = 0;
-
-	if (temp_file_limit >= 0 && offset + len > (int64) temp_file_limit * 1024)
-		return false;
-	spill_path(path, tablespace, number);
-	file = open_rest(path, flags);
-	if (file < 0 && create)
-	{
-		char		directory[MAXPGPATH];
-
-		spill_directory(directory, tablespace);
-		(void) MakePGDirectory(directory);
-		file = open_rest(path, flags);
-	}
-	if (file < 0)
-		return false;
-	while (done < len)
-	{
-		ssize_t		written = pwrite(file, bytes + done, len - done, offset + done);
-
-		if (written <= 0 && errno != EINTR)
-			break;
-		if (written > 0)
-			done += written;
-	}
-	close(file);
-	return done == len;
-}
-
 /* Empties the file of the job that runs, which may be closed: it was written in an earlier transaction then. */
 void
-pgb_spill_empty(Oid tablespace, uint64 number)
+pgb_spill_empty(const char *path)
 {
 	if (writing < 0)
-		open_for_writing(tablespace, number, false);
+		open_for_writing(path, NULL);
 	if (FileTruncate(writing, 0, WAIT_EVENT_BUFFILE_TRUNCATE) < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -178,25 +110,12 @@ pgb_spill_end_transaction(bool is_abort)
 	writing = -1;
 }
 
-/* Deletes a file, or what there is of it. Never throws. */
-void
-pgb_spill_delete(Oid tablespace, uint64 number)
-{
-	char		path[MAXPGPATH];
-
-	spill_path(path, tablespace, number);
-	(void) unlink(path);
-}
-
 /* The reader's: opened outside of any transaction's care, because a cursor may outlive that. */
 int32
-pgb_spill_open(Oid tablespace, uint64 number)
+pgb_spill_open(const char *path)
 {
-	char		path[MAXPGPATH];
-	File		file;
+	File		file = PathNameOpenFile(path, O_RDONLY | PG_BINARY);
 
-	spill_path(path, tablespace, number);
-	file = PathNameOpenFile(path, O_RDONLY | PG_BINARY);
 	if (file <= 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -218,11 +137,4 @@ pgb_spill_read(int32 file, int64 offset, char *into, int32 len)
 	ereport(ERROR,
 			(errcode_for_file_access(),
 			 errmsg("could not read the result file of a background job: %m")));
-}
-
-/* Never throws. */
-void
-pgb_spill_close(int32 file)
-{
-	FileClose(file);
 }

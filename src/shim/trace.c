@@ -1,6 +1,8 @@
 /*
  * Lines for the log that are written where nothing may be thrown and no interrupt processed: between two steps
- * of a job's end, in an exit callback. An ereport of any level can do both; hence C.
+ * of a job's end, in an exit callback.
+ *
+ * In C because an ereport of any level can do both, and is a macro.
  */
 #include "postgres.h"
 
@@ -15,18 +17,32 @@
  */
 static bool is_writing;
 
+typedef struct Line
+{
+	int			level;
+	const char *text;
+} Line;
+
+static void
+report(void *arg)
+{
+	const Line *line = arg;
+
+	PGB_FAULT("line-written");
+	ereport(line->level, (errmsg_internal("%s", line->text), errhidestmt(true)));
+}
+
 /*
- * Writes the line, if somebody reads the level. Never throws; interrupts wait. It may end the process, though, as any
- * line may: a hook can raise a FATAL, and see above. So the callers write when whatever they have done is noted for
- * the exit callbacks.
+ * Writes the line, if somebody reads the level; after an error it is missing. Never throws; interrupts wait. It may end
+ * the process, though, as any line may: a hook can raise a FATAL, and see above. So the callers write when whatever they
+ * have done is noted for the exit callbacks.
  */
 static void
-write_line(int level, const char *line)
+write_line(int level, const char *text)
 {
-	uint32		interrupts = InterruptHoldoffCount;
-	uint32		cancels = QueryCancelHoldoffCount;
-	MemoryContext context = CurrentMemoryContext;
+	Line		line = {level, text};
 	ErrorContextCallback *callbacks = error_context_stack;
+	int			code;
 
 	if (is_writing)
 		return;
@@ -34,22 +50,9 @@ write_line(int level, const char *line)
 	HOLD_INTERRUPTS();
 	/* What runs at this moment has nothing to do with it. */
 	error_context_stack = NULL;
-	PG_TRY();
-	{
-		PGB_FAULT("line-written");
-		ereport(level, (errmsg_internal("%s", line), errhidestmt(true)));
-	}
-	PG_CATCH();
-	{
-		/* The line is missing. */
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-	}
-	PG_END_TRY();
+	(void) pgb_survives(report, &line, &code);
 	error_context_stack = callbacks;
-	/* An error would have set them to 0. */
-	InterruptHoldoffCount = interrupts;
-	QueryCancelHoldoffCount = cancels;
+	RESUME_INTERRUPTS();
 	is_writing = false;
 }
 

@@ -10,6 +10,7 @@
 use crate::cluster::attach::{Cluster, attached, cluster};
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
+use crate::cluster::layout::worker_entry;
 use crate::cluster::spawn::Place;
 use crate::cluster::trace::Step;
 use crate::cluster::{spawn, trace};
@@ -27,14 +28,14 @@ use engine::worker::Activity;
 use pgrx::{PgTryBuilder, pg_guard, pg_sys};
 use std::cell::Cell;
 
-/// The workers' entry function; its name carries the layout version (see [`crate::cluster::attach`]).
+/// The workers' entry function, under the name of [`worker_entry`].
 ///
 /// # Safety
 /// Called by the postmaster's child with the argument of the registration.
 #[pg_guard]
-#[unsafe(no_mangle)]
+#[unsafe(export_name = worker_entry!())]
 #[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
-pub unsafe extern "C-unwind" fn pg_background_worker_layout_3(argument: pg_sys::Datum) {
+pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     let place = Place::from_datum(argument);
     fault!("worker-started");
     // SAFETY: one call of the shim; nothing is sent yet.

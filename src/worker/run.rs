@@ -10,7 +10,7 @@ use crate::cluster::trace::Step;
 use crate::cluster::{block, job_end, trace};
 use crate::pg::process::timestamp;
 use crate::pg::shim;
-use crate::pg::shim::{Run, guarded};
+use crate::pg::shim::Run;
 use crate::settings;
 use crate::worker::sink::Sink;
 use crate::worker::{held, send, session};
@@ -75,8 +75,8 @@ impl Process for Here {
     }
 
     fn drop_cancel(&self) {
-        // SAFETY: clears a flag of the server.
-        unsafe { shim::pgb_clear_cancel() };
+        // SAFETY: a volatile flag that signal handlers set.
+        unsafe { (&raw mut pg_sys::QueryCancelPending).write_volatile(0) };
     }
 
     fn note(&self, id: JobId) {
@@ -122,8 +122,9 @@ impl Process for Here {
         fault!("session-put-on");
         let committed = put_on && execute(&block);
         fault!("job-executed");
-        // SAFETY: before anyone sees the job finished: whoever waits for it may want its locks.
-        unsafe { guarded(|| shim::pgb_release_session_locks()) };
+        // Session-level advisory locks, before anyone sees the job finished: whoever waits for it may want them.
+        // SAFETY: outside a transaction; the server knows the kind of lock.
+        unsafe { pg_sys::LockReleaseAll(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID, true) };
         Performed { put_on, committed }
     }
 
@@ -219,11 +220,13 @@ pub fn exit(cluster: &'static Cluster) {
     steps::exit(&Here(cluster));
 }
 
-/// Nothing that this process prints from now on goes anywhere but into the log. Does not throw.
+/// Nothing that this process prints from now on goes anywhere but into the log: no message is built for a client, at
+/// whatever `client_min_messages`. The exit prints after it has unmapped the memory that messages went into.
+/// Does not throw.
 pub fn mute() {
     drop(held::close());
-    // SAFETY: stores into a variable of the server.
-    unsafe { shim::pgb_mute_messages() };
+    // SAFETY: a plain global of this process.
+    unsafe { pg_sys::whereToSendOutput = pg_sys::CommandDest::DestNone };
 }
 
 /// Ends a job that this process was bound to, and that was canceled before it could begin. Does not throw.

@@ -100,14 +100,10 @@ pub fn take_off() -> bool {
     // SAFETY: one call of the shim.
     let clean = unsafe { guarded(|| shim::pgb_reset_session()) };
     let now = Image::take();
-    let plays = |identity: &Identity| {
-        // SAFETY: compares numbers of the server's.
-        unsafe { shim::pgb_plays(std::ptr::from_ref(identity)) }
-    };
     let same = PUT_ON.with(|put_on| {
         put_on
             .as_ref()
-            .is_some_and(|put_on| put_on.own == now && plays(&put_on.identity))
+            .is_some_and(|put_on| put_on.own == now && put_on.identity.is_played())
     });
     now.give_back();
     if !same {

@@ -24,8 +24,8 @@ use crate::cluster::{job_end, spawn, trace};
 use crate::pg::error::{Error, Failure};
 use crate::pg::local::Local;
 use crate::pg::process::{own_party, ring};
-use crate::pg::shim::{Identity, guarded};
-use crate::pg::{guc_state, process, shim, text};
+use crate::pg::shim::Identity;
+use crate::pg::{guc_state, process, text};
 use crate::session::hold::Hold;
 use crate::session::jobs::Name;
 use crate::session::launch::slot_queue;
@@ -79,7 +79,7 @@ impl Context {
     ///
     /// Raises 42501 within a security-restricted operation.
     pub fn capture(cluster: &'static Cluster) -> Self {
-        let identity = own_identity();
+        let identity = Identity::capture();
         Self {
             identity,
             limits: RoleLimits::capture(cluster, &identity),
@@ -96,7 +96,7 @@ impl Context {
     /// # Errors
     /// 42501 then, and within a security-restricted operation.
     pub fn check_users(&self) -> Result<(), Error> {
-        if own_identity() == self.identity {
+        if Identity::capture() == self.identity {
             return Ok(());
         }
         Err(Error::new(
@@ -150,16 +150,6 @@ fn checked_queue_size(asked: i32) -> Result<i32, Error> {
             ),
         )),
         size => Ok(size),
-    }
-}
-
-/// The users of this session.
-fn own_identity() -> Identity {
-    let mut identity = std::mem::MaybeUninit::uninit();
-    // SAFETY: the shim fills in every field.
-    unsafe {
-        guarded(|| shim::pgb_capture_identity(identity.as_mut_ptr()));
-        identity.assume_init()
     }
 }
 
@@ -424,7 +414,7 @@ fn place(job: Job, context: &Context, on_exhaustion: OnExhaustion) -> Result<u32
 
 /// Starts workers of this session's lane until `wanted` are idle or on their way, as far as may be. How many there are.
 pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
-    let identity = own_identity();
+    let identity = Identity::capture();
     let limits = RoleLimits::capture(cluster, &identity);
     spawn::prewarm(cluster, own_lane(&identity), wanted, limits.lane_workers)
 }

@@ -241,7 +241,9 @@ impl Converter {
             let (records, descriptions) = (self.records, found.start.add(LENGTH).cast());
             guarded(|| shim::pgb_remember_records(records, descriptions, len));
             self.watches = true;
-            found.start.add((LENGTH + len as usize).next_multiple_of(8))
+            found
+                .start
+                .add((LENGTH + len as usize).next_multiple_of(frame::ALIGNMENT))
         }
     }
 
