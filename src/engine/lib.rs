@@ -20,6 +20,8 @@
 //! | [`progress`] | progress of a running job, read without tearing |
 //! | [`layout`] | where the parts of a job's block lie |
 //! | [`memory`] | collections whose size a user decides |
+//! | [`deadlock`] | who waits for whom, and which waits come back to the waiter |
+//! | [`column_list`] | a column definition list, taken apart |
 //! | [`error_message`] | an error as the wire protocol shapes it |
 //! | [`sync`] | the seam between std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
@@ -33,7 +35,9 @@ pub mod mutant;
 
 pub mod block_ref;
 pub mod channel;
+pub mod column_list;
 pub mod cookie;
+pub mod deadlock;
 pub mod error_message;
 pub mod job;
 pub mod layout;
