@@ -439,8 +439,8 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         let caught_up = |written: u64| self.shared.taken.load(Ordering::Acquire) == written;
         if !self.present() {
             let limit = self.chunk_limit();
-            let caught_up = mutant!("channel-forgets-what-is-not-taken")
-                || self.buffer.is_empty() && caught_up(self.written);
+            let caught_up = self.buffer.is_empty() && caught_up(self.written);
+            let caught_up = mutant!("channel-forgets-what-is-not-taken", caught_up => true);
             if !caught_up || !self.ring.get_mut().has_room(limit) {
                 return false;
             }
@@ -558,13 +558,12 @@ impl<'a, B: Buffer> Inlet<'a, B> {
     /// What comes next, not consumed.
     pub fn peek(&mut self) -> Option<Front> {
         // In this order, see the module documentation.
-        let mut written = self.shared.written.load(Ordering::Acquire);
+        let look = || self.shared.written.load(Ordering::Acquire);
+        let written = look();
         if let Some(chunk) = self.ring.peek() {
             return Some(Front::Ring(chunk));
         }
-        if mutant!("channel-looks-at-the-ring-first") {
-            written = self.shared.written.load(Ordering::Acquire);
-        }
+        let written = mutant!("channel-looks-at-the-ring-first", written => look());
         (written > self.taken).then(|| Front::File {
             offset: self.taken - self.shared.base.load(Ordering::Relaxed),
             len: written - self.taken,
@@ -599,9 +598,7 @@ impl<'a, B: Buffer> Inlet<'a, B> {
     #[must_use]
     pub fn leave(&self) -> Wake {
         self.shared.present.store(0, Ordering::Relaxed);
-        if mutant!("channel-left-without-a-word") {
-            return None;
-        }
+        mutant!("channel-left-without-a-word" => return None);
         self.ring.writer_now()
     }
 }

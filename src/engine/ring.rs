@@ -90,9 +90,8 @@ impl Shared {
     /// Nobody will read any more: what is written from now on is dropped. A worker that waits for room
     /// has to be rung by the caller.
     pub fn discard(&self) {
-        if !mutant!("ring-discard-unsaid") {
-            self.discard.store(1, Ordering::SeqCst);
-        }
+        mutant!("ring-discard-unsaid" => return);
+        self.discard.store(1, Ordering::SeqCst);
     }
 
     /// What the reader has given back.
@@ -254,11 +253,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
         assert!(kind != SKIP && payload.len() <= self.chunk_limit());
         let capacity = self.buffer.capacity();
         let (skip, size) = self.place(payload.len());
-        let need = if mutant!("ring-forgets-the-skip") {
-            size
-        } else {
-            skip + size
-        };
+        let need = mutant!("ring-forgets-the-skip", skip + size => size);
         if !self.room(need) {
             return Err(Full);
         }
@@ -299,9 +294,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
     #[must_use]
     pub fn reader_now(&self) -> Wake {
         // Pairs with the fence in `Reader::arm`: what was published before our look at its doorbell.
-        if !mutant!("ring-flush-without-fence") {
-            fence(Ordering::SeqCst);
-        }
+        fenced!("ring-flush-without-fence", Ordering::SeqCst);
         Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
     }
 
@@ -345,10 +338,8 @@ pub struct Reader<'a, B> {
 impl<'a, B: Buffer> Reader<'a, B> {
     /// The reader's end of a ring. There must be no other reader.
     pub fn new(shared: &'a Shared, buffer: B) -> Self {
-        let mut tail = shared.tail.load(Ordering::Acquire);
-        if mutant!("ring-reader-begins-at-the-head") {
-            tail = shared.head.load(Ordering::Acquire);
-        }
+        let begin = mutant!("ring-reader-begins-at-the-head", &shared.tail => &shared.head);
+        let tail = begin.load(Ordering::Acquire);
         Self {
             shared,
             buffer,
@@ -440,12 +431,9 @@ impl<'a, B: Buffer> Reader<'a, B> {
     pub fn arm(&mut self, own: Party) {
         self.shared.reader.store(own.to_bits(), Ordering::Relaxed);
         // Pairs with the fence in `Writer::reader_now`: our doorbell before our look at its head.
-        if !mutant!("ring-reader-arms-without-fence") {
-            fence(Ordering::SeqCst);
-        }
-        if !mutant!("ring-reader-sleeps-before-the-frontier") {
-            self.head = self.shared.frontier.load(Ordering::Acquire);
-        }
+        fenced!("ring-reader-arms-without-fence", Ordering::SeqCst);
+        mutant!("ring-reader-sleeps-before-the-frontier" => return);
+        self.head = self.shared.frontier.load(Ordering::Acquire);
     }
 
     /// The reader waits no more.
