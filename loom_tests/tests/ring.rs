@@ -2,6 +2,7 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Generation, JobWord, Release};
+use engine::models::Transitions as _;
 use engine::ring::{Reader, Wake, Writer};
 use engine::wait::{NoVigil, wait_for};
 use loom::sync::Arc;
@@ -39,7 +40,7 @@ fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8, len: usize) -> 
         },
         || {
             let mut writer = writer.borrow_mut();
-            if writer.is_discarded() {
+            if ring.shared.is_discarded() {
                 return Some(false);
             }
             let wake = writer.try_write(1, &payload, false).ok()?;

@@ -218,7 +218,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
 
     /// Bytes of payload that one chunk carries at most.
     #[must_use]
-    pub fn chunk_limit(&self) -> usize {
+    pub(crate) fn chunk_limit(&self) -> usize {
         self.ring.borrow().chunk_limit()
     }
 
@@ -346,7 +346,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
 
     /// What is in the ring can be read.
     #[must_use]
-    pub fn flush(&mut self) -> Wake {
+    fn flush(&mut self) -> Wake {
         self.ring.get_mut().flush()
     }
 

@@ -420,7 +420,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the slot is not free: the free list handed it out twice.
-    pub fn reserve(&self) -> Generation {
+    pub(crate) fn reserve(&self) -> Generation {
         self.update(|now| {
             assert_eq!(now.phase(), Phase::Free, "reserved a slot in use: {now:?}");
             (
@@ -434,7 +434,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the job is not this leader's reservation.
-    pub fn abandon(&self, generation: Generation) {
+    pub(crate) fn abandon(&self, generation: Generation) {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Reserved && now.generation() == generation,
@@ -448,7 +448,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the job is not this leader's reservation.
-    pub fn publish(&self, generation: Generation) {
+    pub(crate) fn publish(&self, generation: Generation) {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Reserved && now.generation() == generation,
@@ -462,7 +462,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the job is not queued: it was on a lane's list without being so.
-    pub fn bind(&self, generation: Generation) -> bool {
+    pub(crate) fn bind(&self, generation: Generation) -> bool {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Queued && now.generation() == generation,
@@ -476,7 +476,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the job is not `Starting`.
-    pub fn unbind(&self, generation: Generation) -> Unbind {
+    pub(crate) fn unbind(&self, generation: Generation) -> Unbind {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Starting && now.generation() == generation,
@@ -569,7 +569,7 @@ impl JobWord {
 
     /// Queued → Canceled, under the pool lock. `None`: not queued any more, ask [`cancel`](Self::cancel)
     /// again. The caller has taken the job off its lane's list: after this its leader may free the slot.
-    pub fn cancel_queued(&self, generation: Generation) -> Option<Release> {
+    pub(crate) fn cancel_queued(&self, generation: Generation) -> Option<Release> {
         self.try_update(|now| {
             if now.generation() != generation
                 || checked!(
@@ -642,7 +642,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When somebody still holds the job.
-    pub fn free(&self, generation: Generation) {
+    pub(crate) fn free(&self, generation: Generation) {
         self.update(|now| {
             assert!(
                 now.phase().is_finished()

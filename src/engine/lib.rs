@@ -23,6 +23,7 @@
 //! | [`deadlock`] | who waits for whom, and which waits come back to the waiter |
 //! | [`column_list`] | a column definition list, taken apart |
 //! | [`error_message`] | an error as the wire protocol shapes it |
+//! | `models` | the memory of a pool in one process: for models, unit tests and benchmarks, in no server |
 //! | [`sync`] | the seam between std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
 //!
@@ -44,6 +45,8 @@ pub mod layout;
 mod list;
 mod locked;
 pub mod memory;
+#[cfg(any(test, feature = "models"))]
+pub mod models;
 pub mod pool;
 pub mod process_ref;
 pub mod progress;

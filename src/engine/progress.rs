@@ -50,7 +50,7 @@ impl Default for Progress {
 
 impl Progress {
     /// Nothing reported yet. Only while the job is `Reserved`.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.sequence.store(0, Ordering::Relaxed);
     }
 

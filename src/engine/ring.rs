@@ -159,7 +159,8 @@ fn padded(len: usize) -> usize {
 /// Whose doorbell to ring; `None`: nobody waits.
 pub type Wake = Option<Party>;
 
-/// The worker's end.
+/// The worker's end. In a server it is the [channel](crate::channel)'s; models and benchmarks of the ring alone have
+/// it too.
 pub struct Writer<'a, B> {
     shared: &'a Shared,
     buffer: B,
@@ -192,14 +193,8 @@ impl<'a, B: Buffer> Writer<'a, B> {
     /// Bytes of payload that one chunk carries at most: with less than half of the buffer a skip and a
     /// chunk always fit when the reader has caught up.
     #[must_use]
-    pub fn chunk_limit(&self) -> usize {
+    pub(crate) fn chunk_limit(&self) -> usize {
         self.buffer.capacity() / 2 - HEADER
-    }
-
-    /// Whether the reader gave up.
-    #[must_use]
-    pub fn is_discarded(&self) -> bool {
-        self.shared.is_discarded()
     }
 
     /// Bytes to be skipped before a chunk with so many bytes of payload, and bytes that it takes up.
@@ -215,20 +210,20 @@ impl<'a, B: Buffer> Writer<'a, B> {
     }
 
     /// Whether a chunk with so many bytes of payload can be written now.
-    pub fn has_room(&mut self, len: usize) -> bool {
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
         let (skip, size) = self.place(len);
         self.room(skip + size)
     }
 
     /// Whether the reader waits, as far as can be told without a fence.
     #[must_use]
-    pub fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.shared.reader.load(Ordering::Relaxed) != 0
     }
 
     /// Whether the reader has given back everything that was written, as far as can be told without a fence.
     #[must_use]
-    pub fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         self.shared.tail.load(Ordering::Relaxed) == self.frontier
     }
 
@@ -292,7 +287,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
 
     /// The reader, if it waits: to be asked after something was published for it.
     #[must_use]
-    pub fn reader_now(&self) -> Wake {
+    pub(crate) fn reader_now(&self) -> Wake {
         // Pairs with the fence in `Reader::arm`: what was published before our look at its doorbell.
         fenced!("ring-flush-without-fence", Ordering::SeqCst);
         Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
@@ -420,7 +415,7 @@ impl<'a, B: Buffer> Reader<'a, B> {
 
     /// The worker, if it waits: to be asked after something was published for it.
     #[must_use]
-    pub fn writer_now(&self) -> Wake {
+    pub(crate) fn writer_now(&self) -> Wake {
         // Pairs with the fence in `Writer::arm`: what was published before our look at its doorbell.
         fence(Ordering::SeqCst);
         Party::from_bits(self.shared.writer.load(Ordering::Relaxed))

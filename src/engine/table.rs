@@ -283,7 +283,7 @@ impl Slot {
 
     /// Whether the process `pid`, which has run no job yet if `fresh`, may take this job.
     #[must_use]
-    pub fn may_run_on(&self, pid: u32, fresh: bool) -> bool {
+    pub(crate) fn may_run_on(&self, pid: u32, fresh: bool) -> bool {
         (fresh || !self.options().fresh_only)
             && self
                 .excluded
@@ -368,21 +368,15 @@ impl<'a> JobTable<'a> {
         (0..).zip(self.slots)
     }
 
-    /// Claims a free slot: it is `Reserved` for the caller. `None` when all are in use.
+    /// Claims a free slot, if fewer than `limit` are in use: it is `Reserved` for the caller. `None`: there is none.
     ///
     /// The caller records the job in its own memory before it can be interrupted, and gives it back with
     /// [`abandon`](Self::abandon) if it cannot fill it in.
-    #[must_use]
-    pub fn claim(&self) -> Option<JobId> {
-        self.claim_below(self.capacity() as u32)
-    }
-
-    /// As [`claim`](Self::claim), if fewer than `limit` slots are in use.
     ///
     /// # Panics
     /// When the free list is empty although the count says otherwise.
     #[must_use]
-    pub fn claim_below(&self, limit: u32) -> Option<JobId> {
+    pub(crate) fn claim_below(&self, limit: u32) -> Option<JobId> {
         self.count_up(limit.min(self.capacity() as u32))?;
         let index = self
             .pop()
@@ -422,13 +416,13 @@ impl<'a> JobTable<'a> {
     }
 
     /// Gives back a reservation.
-    pub fn abandon(&self, job: JobId) {
+    pub(crate) fn abandon(&self, job: JobId) {
         self.slot(job.index).word.abandon(job.generation);
         self.give_back(job.index);
     }
 
     /// Frees the slot of a finished job that nobody holds. The caller freed what the job owned before.
-    pub fn free(&self, job: JobId) {
+    pub(crate) fn free(&self, job: JobId) {
         self.slot(job.index).word.free(job.generation);
         self.give_back(job.index);
     }
@@ -503,6 +497,7 @@ mod mutants {
 mod tests {
     use super::*;
     use crate::job::{End, Release};
+    use crate::models::Slots as _;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 

@@ -92,7 +92,7 @@ impl<L: PoolLock> Pool<'_, L> {
 
     /// Claims a slot of the table, if fewer than `limit` are taken, for a role whose slot was claimed before
     /// ([`Usage::claim_slot`](super::usage::Usage::claim_slot)); the two are given back together from now on. See
-    /// [`JobTable::claim`](crate::table::JobTable::claim).
+    /// [`JobTable::claim_below`](crate::table::JobTable::claim_below).
     #[must_use]
     pub fn claim(&self, usage: u32, limit: u32) -> Option<JobId> {
         let job = self.shared.jobs.claim_below(limit)?;
