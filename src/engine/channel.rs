@@ -439,8 +439,8 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         let caught_up = |written: u64| self.shared.taken.load(Ordering::Acquire) == written;
         if !self.present() {
             let limit = self.chunk_limit();
-            let caught_up = self.buffer.is_empty() && caught_up(self.written);
-            let caught_up = mutant!("channel-forgets-what-is-not-taken", caught_up => true);
+            let is_taken = self.buffer.is_empty() && caught_up(self.written);
+            let caught_up = mutant!("channel-forgets-what-is-not-taken", is_taken => true);
             if !caught_up || !self.ring.get_mut().has_room(limit) {
                 return false;
             }
@@ -559,11 +559,11 @@ impl<'a, B: Buffer> Inlet<'a, B> {
     pub fn peek(&mut self) -> Option<Front> {
         // In this order, see the module documentation.
         let look = || self.shared.written.load(Ordering::Acquire);
-        let written = look();
+        let before = look();
         if let Some(chunk) = self.ring.peek() {
             return Some(Front::Ring(chunk));
         }
-        let written = mutant!("channel-looks-at-the-ring-first", written => look());
+        let written = mutant!("channel-looks-at-the-ring-first", before => look());
         (written > self.taken).then(|| Front::File {
             offset: self.taken - self.shared.base.load(Ordering::Relaxed),
             len: written - self.taken,

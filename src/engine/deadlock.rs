@@ -9,6 +9,7 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_macros,
     reason = "as many as there are processes that wait"
 )]
 

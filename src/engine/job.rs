@@ -504,9 +504,9 @@ impl JobWord {
             if checked!("begin-ignores-cancel", now.cancel()) {
                 return Err(Begin::Refused);
             }
-            let now = mutant!("begin-forgets-who-watches", now => now.without(WATCHED));
-            let watched = now.change_watched();
-            Ok((now.with_phase(Phase::Running), Begin::Running { watched }))
+            let known = mutant!("begin-forgets-who-watches", now => now.without(WATCHED));
+            let watched = known.change_watched();
+            Ok((known.with_phase(Phase::Running), Begin::Running { watched }))
         })
         .unwrap_or_else(|refused| refused)
     }

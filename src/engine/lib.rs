@@ -31,6 +31,9 @@
 //! [`pool::PoolLock`]; [`steps::Process`] is what a worker does at each of its steps. A structure that lives in
 //! shared memory and a process's own handle on it are always two types.
 
+// Written for those who change the engine, and made with what is private.
+#![allow(rustdoc::private_intra_doc_links)]
+
 #[macro_use]
 pub mod mutant;
 
