@@ -14,7 +14,7 @@ listed() {
 # Fails unless the table and the sources name the same mutants, and every mutant has a test.
 check_list() {
     local in_source in_table
-    in_source=$(grep -rhozP '(mutant!|weakened!|mutant::is)\(\s*"[a-z-]+"' \
+    in_source=$(grep -rhozP '(mutant!|checked!|exchange!|fenced!|weakened!|mutant::is)\(\s*"[a-z-]+"' \
         "$root"/src/engine "$root"/loom_tests --include='*.rs' --exclude=mutant.rs |
         tr '\0' '\n' | grep -oE '"[a-z-]+"' | tr -d '"' | sort -u)
     in_table=$({ listed 3; listed 4; } | cut -d' ' -f1 | sort -u)

@@ -2,7 +2,7 @@
 
 use crate::latch::Bell;
 use crate::sync::{Arc, Mutex};
-use engine::pool::private_memory::{self, Room};
+use engine::models::{self, Room};
 use engine::pool::{Doorbells, LaneKey, PoolLock};
 use engine::process_ref::Party;
 use engine::table::{JobId, Options};
@@ -40,10 +40,10 @@ pub const LANE: LaneKey = LaneKey {
 };
 
 /// Everything in shared memory, and one doorbell for each process by its number.
-pub struct Memory(private_memory::Memory<Lock>);
+pub struct Memory(models::Memory<Lock>);
 
 impl Deref for Memory {
-    type Target = private_memory::Memory<Lock>;
+    type Target = models::Memory<Lock>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -71,7 +71,7 @@ impl Memory {
             held: Mutex::new(()),
             bells: (0..processes).map(|_| Bell::default()).collect(),
         };
-        Arc::new(Self(private_memory::Memory::new(room, lock)))
+        Arc::new(Self(models::Memory::new(room, lock)))
     }
 
     /// Claims a slot for `leader` and fills it in.

@@ -3,6 +3,7 @@
 
 use engine::channel::{Front, Inlet, Outlet};
 use engine::job::{Begin, End, Generation, JobWord, Release};
+use engine::models::Transitions as _;
 use engine::ring::{Buffer, HEADER, read_header, size_of_chunk};
 use engine::wait::{Condition, wait_for};
 use loom::sync::Arc;

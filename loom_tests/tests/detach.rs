@@ -2,6 +2,7 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, Demand, End, Generation, JobWord, Phase, Release};
+use engine::models::Transitions as _;
 use engine::table::JobId;
 use engine::wait::{condition, wait_for};
 use loom::sync::Arc;

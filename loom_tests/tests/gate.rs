@@ -3,6 +3,7 @@
 #![cfg(loom)]
 
 use engine::job::{End, Release};
+use engine::models::Transitions as _;
 use engine::pool::Leader;
 use engine::pool::gate::Purged;
 use engine::process_ref::Party;

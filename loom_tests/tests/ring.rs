@@ -2,6 +2,7 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Generation, JobWord, Release};
+use engine::models::Transitions as _;
 use engine::ring::{Chunk, Reader, Wake, Writer};
 use engine::wait::{Condition, wait_for};
 use loom::sync::Arc;
@@ -40,7 +41,7 @@ impl Condition for Sending<'_, '_> {
     }
 
     fn look(&mut self) -> Option<bool> {
-        if self.writer.is_discarded() {
+        if self.ring.shared.is_discarded() {
             return Some(false);
         }
         let wake = self.writer.try_write(1, self.payload, false).ok()?;

@@ -2,6 +2,7 @@
 #![cfg(loom)]
 
 use engine::job::{Demand, End, JobWord, Release};
+use engine::models::Transitions as _;
 use engine::steps;
 use engine::steps::{Process, Watchers};
 use engine::table::JobId;

@@ -1,6 +1,7 @@
 //! The free list, and looking at a slot of which nothing is held.
 #![cfg(loom)]
 
+use engine::models::{Slots as _, Transitions as _};
 use engine::table::{FreeList, JobId, JobTable, Options, Slot};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -49,7 +50,7 @@ impl Table {
 }
 
 /// Two leaders claim a slot each while both are free. A claim that lost its exchange must start again from
-/// the head it saw then, or both would get the same slot (and [`JobTable::claim`] would panic), and no
+/// the head it saw then, or both would get the same slot (and `reserve` would panic), and no
 /// leader may be told that there is none.
 ///
 /// Two threads, unbounded.

@@ -2,6 +2,7 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Generation, JobWord, Release};
+use engine::models::Transitions as _;
 use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering, fence};

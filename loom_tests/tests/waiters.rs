@@ -3,6 +3,7 @@
 #![cfg(loom)]
 
 use engine::job::{End, Release};
+use engine::models::Transitions as _;
 use engine::pool::Placement;
 use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;

@@ -286,7 +286,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
 
     /// Bytes of payload that one chunk carries at most.
     #[must_use]
-    pub fn chunk_limit(&self) -> usize {
+    pub(crate) fn chunk_limit(&self) -> usize {
         self.ring.chunk_limit()
     }
 
@@ -414,7 +414,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
 
     /// What is in the ring can be read.
     #[must_use]
-    pub fn flush(&mut self) -> Wake {
+    fn flush(&mut self) -> Wake {
         self.ring.flush()
     }
 
@@ -492,8 +492,8 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     fn settle(&mut self, io: &mut impl Surroundings) -> bool {
         if !self.present() {
             let limit = self.chunk_limit();
-            let caught_up = mutant!("channel-forgets-what-is-not-taken")
-                || self.buffer.is_empty() && self.has_caught_up();
+            let is_taken = self.buffer.is_empty() && self.has_caught_up();
+            let caught_up = mutant!("channel-forgets-what-is-not-taken", is_taken => true);
             if !caught_up || !self.ring.has_room(limit) {
                 return false;
             }
@@ -602,13 +602,12 @@ impl<'a, B: Buffer> Inlet<'a, B> {
     /// What comes next, not consumed.
     pub fn peek(&mut self) -> Option<Front> {
         // In this order, see the module documentation.
-        let mut written = self.shared.written.load(Ordering::Acquire);
+        let look = || self.shared.written.load(Ordering::Acquire);
+        let before = look();
         if let Some(chunk) = self.ring.peek() {
             return Some(Front::Ring(chunk));
         }
-        if mutant!("channel-looks-at-the-ring-first") {
-            written = self.shared.written.load(Ordering::Acquire);
-        }
+        let written = mutant!("channel-looks-at-the-ring-first", before => look());
         (written > self.taken).then(|| Front::File {
             offset: self.taken - self.shared.base.load(Ordering::Relaxed),
             len: written - self.taken,
@@ -643,9 +642,7 @@ impl<'a, B: Buffer> Inlet<'a, B> {
     #[must_use]
     pub fn leave(&self) -> Wake {
         self.shared.present.store(0, Ordering::Relaxed);
-        if mutant!("channel-left-without-a-word") {
-            return None;
-        }
+        mutant!("channel-left-without-a-word" => return None);
         self.ring.writer_now()
     }
 }

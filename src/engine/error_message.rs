@@ -31,7 +31,7 @@ pub const ADMIN_SHUTDOWN: Sqlstate = *b"57P01";
 const LONG: &[u8] = b"MDHWq";
 
 /// The fields of `body`: type and text.
-pub fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = body;
     std::iter::from_fn(move || {
         let (&kind, text) = rest.split_first().filter(|(kind, _)| **kind != 0)?;

@@ -396,11 +396,9 @@ impl JobWord {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let (wanted, told) = next(Snapshot(now))?;
-            if mutant!("job-word-changed-in-two-steps") {
-                self.0.store(wanted.0, Ordering::Release);
-                return Ok(told);
-            }
-            match self.0.compare_exchange_weak(
+            match exchange!(
+                "job-word-changed-in-two-steps",
+                self.0,
                 now,
                 wanted.0,
                 weakened!("job-word-publishes-nothing", Ordering::AcqRel),
@@ -422,7 +420,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the slot is not free: the free list handed it out twice.
-    pub fn reserve(&self) -> Generation {
+    pub(crate) fn reserve(&self) -> Generation {
         self.update(|now| {
             assert_eq!(now.phase(), Phase::Free, "reserved a slot in use: {now:?}");
             (
@@ -436,7 +434,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the job is not this leader's reservation.
-    pub fn abandon(&self, generation: Generation) {
+    pub(crate) fn abandon(&self, generation: Generation) {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Reserved && now.generation() == generation,
@@ -450,7 +448,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the job is not this leader's reservation.
-    pub fn publish(&self, generation: Generation) {
+    pub(crate) fn publish(&self, generation: Generation) {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Reserved && now.generation() == generation,
@@ -464,7 +462,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When the job is not queued: it was on a lane's list without being so.
-    pub fn bind(&self, generation: Generation) -> bool {
+    pub(crate) fn bind(&self, generation: Generation) -> bool {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Queued && now.generation() == generation,
@@ -478,13 +476,13 @@ impl JobWord {
     ///
     /// # Panics
     /// When the job is not `Starting`.
-    pub fn unbind(&self, generation: Generation) -> Unbind {
+    pub(crate) fn unbind(&self, generation: Generation) -> Unbind {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "unbound {now:?}"
             );
-            if now.cancel() && !mutant!("unbind-ignores-cancel") {
+            if checked!("unbind-ignores-cancel", now.cancel()) {
                 let (next, release) = Self::ended(now, Phase::Canceled);
                 (next, Unbind::Canceled(release))
             } else {
@@ -503,15 +501,12 @@ impl JobWord {
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "began {now:?}"
             );
-            if now.cancel() && !mutant!("begin-ignores-cancel") {
+            if checked!("begin-ignores-cancel", now.cancel()) {
                 return Err(Begin::Refused);
             }
-            if mutant!("begin-forgets-who-watches") {
-                let next = now.with_phase(Phase::Running).without(WATCHED);
-                return Ok((next, Begin::Running { watched: false }));
-            }
-            let watched = now.change_watched();
-            Ok((now.with_phase(Phase::Running), Begin::Running { watched }))
+            let known = mutant!("begin-forgets-who-watches", now => now.without(WATCHED));
+            let watched = known.change_watched();
+            Ok((known.with_phase(Phase::Running), Begin::Running { watched }))
         })
         .unwrap_or_else(|refused| refused)
     }
@@ -540,7 +535,10 @@ impl JobWord {
             Demand::Terminate => CANCEL | TERMINATE,
         };
         self.try_update(|now| {
-            if now.generation() != generation && !mutant!("cancel-ignores-the-generation") {
+            if checked!(
+                "cancel-ignores-the-generation",
+                now.generation() != generation
+            ) {
                 return Err(Cancel::Stale);
             }
             match now.phase() {
@@ -560,23 +558,25 @@ impl JobWord {
             if now.generation() != generation || now.phase() != Phase::Running || !now.due() {
                 return Err(Delivery::None);
             }
-            if now.insistent() && !mutant!("insistent-cancel-delivered-once") {
+            if checked!("insistent-cancel-delivered-once", now.insistent()) {
                 return Err(Delivery::Insistent);
             }
-            if mutant!("delivered-cancel-stays-due") {
-                return Err(Delivery::Once);
-            }
-            Ok((now.without(DUE), Delivery::Once))
+            let delivered = mutant!("delivered-cancel-stays-due", DUE => 0);
+            Ok((now.without(delivered), Delivery::Once))
         })
         .unwrap_or_else(|found| found)
     }
 
     /// Queued → Canceled, under the pool lock. `None`: not queued any more, ask [`cancel`](Self::cancel)
     /// again. The caller has taken the job off its lane's list: after this its leader may free the slot.
-    pub fn cancel_queued(&self, generation: Generation) -> Option<Release> {
+    pub(crate) fn cancel_queued(&self, generation: Generation) -> Option<Release> {
         self.try_update(|now| {
-            let queued = now.phase() == Phase::Queued || mutant!("cancel-queued-ignores-the-phase");
-            if now.generation() != generation || !queued {
+            if now.generation() != generation
+                || checked!(
+                    "cancel-queued-ignores-the-phase",
+                    now.phase() != Phase::Queued
+                )
+            {
                 return Err(());
             }
             Ok(Self::ended(now.with(CANCEL), Phase::Canceled))
@@ -587,13 +587,15 @@ impl JobWord {
     /// The leader lets go. A second call, or one with a stale generation, changes nothing.
     pub fn detach(&self, generation: Generation) -> Release {
         self.try_update(|now| {
-            if (now.generation() != generation && !mutant!("detach-ignores-the-generation"))
-                || !now.leader()
+            if checked!(
+                "detach-ignores-the-generation",
+                now.generation() != generation
+            ) || !now.leader()
                 || matches!(now.phase(), Phase::Free | Phase::Reserved)
             {
                 return Err(Release::Stale);
             }
-            let release = if now.worker() && !mutant!("detach-ignores-the-worker") {
+            let release = if checked!("detach-ignores-the-worker", now.worker()) {
                 Release::Held { watched: false }
             } else {
                 Release::LastOut
@@ -640,7 +642,7 @@ impl JobWord {
     ///
     /// # Panics
     /// When somebody still holds the job.
-    pub fn free(&self, generation: Generation) {
+    pub(crate) fn free(&self, generation: Generation) {
         self.update(|now| {
             assert!(
                 now.phase().is_finished()
@@ -655,9 +657,9 @@ impl JobWord {
 
     fn ended(now: Snapshot, phase: Phase) -> (Snapshot, Release) {
         let next = now.with_phase(phase).without(WORKER);
-        let release = if now.leader() && !mutant!("finish-ignores-the-leader") {
+        let release = if checked!("finish-ignores-the-leader", now.leader()) {
             Release::Held {
-                watched: now.watched() && !mutant!("finish-forgets-who-watches"),
+                watched: checked!("finish-forgets-who-watches", now.watched()),
             }
         } else {
             Release::LastOut

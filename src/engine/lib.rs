@@ -20,7 +20,10 @@
 //! | [`progress`] | progress of a running job, read without tearing |
 //! | [`layout`] | where the parts of a job's block lie |
 //! | [`memory`] | collections whose size a user decides |
+//! | [`deadlock`] | who waits for whom, and which waits come back to the waiter |
+//! | [`column_list`] | a column definition list, taken apart |
 //! | [`error_message`] | an error as the wire protocol shapes it |
+//! | `models` | the memory of a pool in one process: for models, unit tests and benchmarks, in no server |
 //! | [`sync`] | the seam between std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
 //!
@@ -28,18 +31,25 @@
 //! [`pool::PoolLock`]; [`steps::Process`] is what a worker does at each of its steps. A structure that lives in
 //! shared memory and a process's own handle on it are always two types.
 
+// Written for those who change the engine, and made with what is private.
+#![allow(rustdoc::private_intra_doc_links)]
+
 #[macro_use]
 pub mod mutant;
 
 pub mod block_ref;
 pub mod channel;
+pub mod column_list;
 pub mod cookie;
+pub mod deadlock;
 pub mod error_message;
 pub mod job;
 pub mod layout;
 mod list;
 mod locked;
 pub mod memory;
+#[cfg(any(test, feature = "models"))]
+pub mod models;
 pub mod pool;
 pub mod process_ref;
 pub mod progress;

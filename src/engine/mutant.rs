@@ -1,10 +1,21 @@
 //! Mutants: defects on purpose, one at a time, to show that the models can fail.
 //!
-//! Where a rule of the engine could be broken, the code asks `mutant!("name")`, and breaks it if that is
-//! the one selected; `weakened!("name", ordering)` is the ordering, or `Relaxed` if it is. In every
-//! ordinary build the first is the constant `false` and the second the ordering, so nothing of them is
-//! left in the machine code. Only builds for models (`--cfg loom`, `--cfg shuttle`) look, at the
-//! environment variable `PGB_MUTANT`: all mutants are in one build, and a run of a model has one of them.
+//! Where a rule of the engine could be broken, the code names the mutant that breaks it. What stands first is the
+//! rule; a mutant of several steps is a function in the file's own `mutants`.
+//!
+//! | macro | without the mutant | with it |
+//! |---|---|---|
+//! | `mutant!("name", value => other)` | the value | the other |
+//! | `mutant!("name" => instead)` | nothing | what is done instead of what follows |
+//! | `checked!("name", condition)` | the condition | false: it is not looked at |
+//! | `exchange!("name", word, now, wanted, success, failure)` | a compare-exchange of the word | a store: the change is in two steps |
+//! | `fenced!("name", ordering)` | a fence | nothing |
+//! | `weakened!("name", ordering)` | the ordering | `Relaxed` |
+//! | `mutant!("name")` | false | true |
+//!
+//! In every ordinary build there is only what a macro is without its mutant. Only builds for models (`--cfg loom`,
+//! `--cfg shuttle`) look, at the environment variable `PGB_MUTANT`: all mutants are in one build, and a run of a model
+//! has one of them.
 //!
 //! `docs/models.md` lists them, each with the models that must fail; `ci/engine mutants models` and
 //! `ci/engine mutants schedules` see to it that they do, and that the list is complete.
@@ -30,6 +41,18 @@ macro_rules! mutant {
     ($name:literal) => {
         $crate::mutant::is($name)
     };
+    ($name:literal => $($instead:tt)+) => {
+        if $crate::mutant::is($name) {
+            $($instead)+
+        }
+    };
+    ($name:literal, $value:expr => $other:expr) => {
+        if $crate::mutant::is($name) {
+            $other
+        } else {
+            $value
+        }
+    };
 }
 
 #[cfg(not(any(loom, shuttle)))]
@@ -37,14 +60,38 @@ macro_rules! mutant {
     ($name:literal) => {
         false
     };
+    ($name:literal => $($instead:tt)+) => {};
+    ($name:literal, $value:expr => $other:expr) => {
+        $value
+    };
+}
+
+macro_rules! checked {
+    ($name:literal, $condition:expr) => {
+        mutant!($name, $condition => false)
+    };
+}
+
+macro_rules! exchange {
+    ($name:literal, $word:expr, $now:expr, $wanted:expr, $success:expr, $failure:expr $(,)?) => {
+        mutant!(
+            $name,
+            $word.compare_exchange_weak($now, $wanted, $success, $failure) => {
+                $word.store($wanted, $crate::sync::Ordering::Release);
+                Ok::<u64, u64>($now)
+            }
+        )
+    };
+}
+
+macro_rules! fenced {
+    ($name:literal, $ordering:expr) => {
+        mutant!($name, $crate::sync::fence($ordering) => ())
+    };
 }
 
 macro_rules! weakened {
     ($name:literal, $ordering:expr) => {
-        if mutant!($name) {
-            $crate::sync::Ordering::Relaxed
-        } else {
-            $ordering
-        }
+        mutant!($name, $ordering => $crate::sync::Ordering::Relaxed)
     };
 }

@@ -99,7 +99,6 @@
 pub mod ends;
 pub mod gate;
 pub mod handoff;
-pub mod private_memory;
 pub mod slot_waiters;
 pub mod usage;
 

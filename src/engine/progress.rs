@@ -11,7 +11,7 @@
 //!
 //! The leader that claims the slot resets all of it while the job is `Reserved`, when nobody reads.
 
-use crate::sync::{AtomicU32, Ordering, fence, spin_hint};
+use crate::sync::{AtomicU32, Ordering, spin_hint};
 use crate::text::SharedText;
 
 /// Bytes of a progress message at most (63, as documented for SQL, rounded up to a word).
@@ -50,21 +50,17 @@ impl Default for Progress {
 
 impl Progress {
     /// Nothing reported yet. Only while the job is `Reserved`.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.sequence.store(0, Ordering::Relaxed);
     }
 
     /// Publishes a report. Only by the worker that runs the job, with interrupts held.
     pub fn report(&self, percent: u32, message: Option<&[u8]>) {
         let sequence = self.sequence.load(Ordering::Relaxed);
-        if !mutant!("progress-never-odd") {
-            self.sequence
-                .store(sequence.wrapping_add(1), Ordering::Relaxed);
-        }
+        let odd = mutant!("progress-never-odd", sequence.wrapping_add(1) => sequence);
+        self.sequence.store(odd, Ordering::Relaxed);
         // The odd sequence must be visible before any part of the new report.
-        if !mutant!("progress-begins-without-fence") {
-            fence(Ordering::Release);
-        }
+        fenced!("progress-begins-without-fence", Ordering::Release);
         let flag = if message.is_none() { NO_MESSAGE_BIT } else { 0 };
         self.percent.store(percent | flag, Ordering::Relaxed);
         self.message.store(message.unwrap_or_default());
@@ -84,9 +80,7 @@ impl Progress {
             let percent = self.percent.load(Ordering::Relaxed);
             let message = self.message.load();
             // What was read above must not be read after the second look at the sequence.
-            if !mutant!("progress-read-without-fence") {
-                fence(Ordering::Acquire);
-            }
+            fenced!("progress-read-without-fence", Ordering::Acquire);
             if before & 1 == 0 && self.sequence.load(Ordering::Relaxed) == before {
                 return Some(Report {
                     percent: percent & !NO_MESSAGE_BIT,

@@ -90,9 +90,8 @@ impl Shared {
     /// Nobody will read any more: what is written from now on is dropped. A worker that waits for room
     /// has to be rung by the caller.
     pub fn discard(&self) {
-        if !mutant!("ring-discard-unsaid") {
-            self.discard.store(1, Ordering::SeqCst);
-        }
+        mutant!("ring-discard-unsaid" => return);
+        self.discard.store(1, Ordering::SeqCst);
     }
 
     /// What the reader has given back.
@@ -160,7 +159,8 @@ fn padded(len: usize) -> usize {
 /// Whose doorbell to ring; `None`: nobody waits.
 pub type Wake = Option<Party>;
 
-/// The worker's end.
+/// The worker's end. In a server it is the [channel](crate::channel)'s; models and benchmarks of the ring alone have
+/// it too.
 pub struct Writer<'a, B> {
     shared: &'a Shared,
     buffer: B,
@@ -193,14 +193,8 @@ impl<'a, B: Buffer> Writer<'a, B> {
     /// Bytes of payload that one chunk carries at most: with less than half of the buffer a skip and a
     /// chunk always fit when the reader has caught up.
     #[must_use]
-    pub fn chunk_limit(&self) -> usize {
+    pub(crate) fn chunk_limit(&self) -> usize {
         self.buffer.capacity() / 2 - HEADER
-    }
-
-    /// Whether the reader gave up.
-    #[must_use]
-    pub fn is_discarded(&self) -> bool {
-        self.shared.is_discarded()
     }
 
     /// Bytes to be skipped before a chunk with so many bytes of payload, and bytes that it takes up.
@@ -216,20 +210,20 @@ impl<'a, B: Buffer> Writer<'a, B> {
     }
 
     /// Whether a chunk with so many bytes of payload can be written now.
-    pub fn has_room(&mut self, len: usize) -> bool {
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
         let (skip, size) = self.place(len);
         self.room(skip + size)
     }
 
     /// Whether the reader waits, as far as can be told without a fence.
     #[must_use]
-    pub fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.shared.reader.load(Ordering::Relaxed) != 0
     }
 
     /// Whether the reader has given back everything that was written, as far as can be told without a fence.
     #[must_use]
-    pub fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         self.shared.tail.load(Ordering::Relaxed) == self.frontier
     }
 
@@ -254,11 +248,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
         assert!(kind != SKIP && payload.len() <= self.chunk_limit());
         let capacity = self.buffer.capacity();
         let (skip, size) = self.place(payload.len());
-        let need = if mutant!("ring-forgets-the-skip") {
-            size
-        } else {
-            skip + size
-        };
+        let need = mutant!("ring-forgets-the-skip", skip + size => size);
         if !self.room(need) {
             return Err(Full);
         }
@@ -297,11 +287,9 @@ impl<'a, B: Buffer> Writer<'a, B> {
 
     /// The reader, if it waits: to be asked after something was published for it.
     #[must_use]
-    pub fn reader_now(&self) -> Wake {
+    pub(crate) fn reader_now(&self) -> Wake {
         // Pairs with the fence in `Reader::arm`: what was published before our look at its doorbell.
-        if !mutant!("ring-flush-without-fence") {
-            fence(Ordering::SeqCst);
-        }
+        fenced!("ring-flush-without-fence", Ordering::SeqCst);
         Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
     }
 
@@ -345,10 +333,8 @@ pub struct Reader<'a, B> {
 impl<'a, B: Buffer> Reader<'a, B> {
     /// The reader's end of a ring. There must be no other reader.
     pub fn new(shared: &'a Shared, buffer: B) -> Self {
-        let mut tail = shared.tail.load(Ordering::Acquire);
-        if mutant!("ring-reader-begins-at-the-head") {
-            tail = shared.head.load(Ordering::Acquire);
-        }
+        let begin = mutant!("ring-reader-begins-at-the-head", &shared.tail => &shared.head);
+        let tail = begin.load(Ordering::Acquire);
         Self {
             shared,
             buffer,
@@ -429,7 +415,7 @@ impl<'a, B: Buffer> Reader<'a, B> {
 
     /// The worker, if it waits: to be asked after something was published for it.
     #[must_use]
-    pub fn writer_now(&self) -> Wake {
+    pub(crate) fn writer_now(&self) -> Wake {
         // Pairs with the fence in `Writer::arm`: what was published before our look at its doorbell.
         fence(Ordering::SeqCst);
         Party::from_bits(self.shared.writer.load(Ordering::Relaxed))
@@ -440,12 +426,9 @@ impl<'a, B: Buffer> Reader<'a, B> {
     pub fn arm(&mut self, own: Party) {
         self.shared.reader.store(own.to_bits(), Ordering::Relaxed);
         // Pairs with the fence in `Writer::reader_now`: our doorbell before our look at its head.
-        if !mutant!("ring-reader-arms-without-fence") {
-            fence(Ordering::SeqCst);
-        }
-        if !mutant!("ring-reader-sleeps-before-the-frontier") {
-            self.head = self.shared.frontier.load(Ordering::Acquire);
-        }
+        fenced!("ring-reader-arms-without-fence", Ordering::SeqCst);
+        mutant!("ring-reader-sleeps-before-the-frontier" => return);
+        self.head = self.shared.frontier.load(Ordering::Acquire);
     }
 
     /// The reader waits no more.

@@ -90,15 +90,8 @@ pub trait Process {
 /// or finished.
 pub fn run<P: Process>(process: &P, job: JobId) -> Option<P::Performed> {
     drop_cancel(process);
-    let noted_late = mutant!("job-noted-after-it-began");
-    if !noted_late {
-        process.note(job);
-    }
-    let begin = process.word(job).begin(job.generation);
-    if noted_late {
-        process.note(job);
-    }
-    let Begin::Running { watched } = begin else {
+    let begun = mutant!("job-noted-after-it-began", begin(process, job) => mutants::begin_then_note(process, job));
+    let Begin::Running { watched } = begun else {
         process.note_refusal(job);
         finish(process, job, End::Canceled);
         return None;
@@ -110,6 +103,11 @@ pub fn run<P: Process>(process: &P, job: JobId) -> Option<P::Performed> {
     let end = process.note_outcome(job, &performed);
     finish(process, job, end);
     Some(performed)
+}
+
+fn begin<P: Process>(process: &P, job: JobId) -> Begin {
+    process.note(job);
+    process.word(job).begin(job.generation)
 }
 
 /// An error is thrown that a cancel has raised, the job's or somebody else's: whether the job's is thrown with it.
@@ -124,10 +122,8 @@ pub fn thrown<P: Process>(process: &P) -> Delivery {
     };
     let delivery = process.word(job).deliver(job.generation);
     if delivery != Delivery::None {
-        if !mutant!("delivered-cancel-left-pending") {
-            process.drop_cancel();
-        }
-        if delivery == Delivery::Once && !mutant!("delivery-without-second-look") {
+        mutant!("delivered-cancel-left-pending", process.drop_cancel() => ());
+        if checked!("delivery-without-second-look", delivery == Delivery::Once) {
             process.raise_cancel();
         }
     }
@@ -136,35 +132,21 @@ pub fn thrown<P: Process>(process: &P) -> Delivery {
 
 /// Ends a job that this process is bound to, begun or not: its outcome is noted. Does not unwind.
 pub fn finish<P: Process>(process: &P, job: JobId, end: End) {
-    let taken_late = mutant!("hold-taken-after-the-end");
-    let said_late = mutant!("end-said-after-the-hold-was-taken");
-    let said = if said_late {
-        None
-    } else {
-        Some(process.ending(job, end))
-    };
-    if !taken_late {
-        process.take();
-    }
-    let watchers = said.unwrap_or_else(|| process.ending(job, end));
+    mutant!("hold-taken-after-the-end" => return mutants::end_then_take(process, job, end));
+    mutant!("end-said-after-the-hold-was-taken" => return mutants::take_then_say(process, job, end));
+    let watchers = process.ending(job, end);
+    process.take();
     let release = process.word(job).finish(job.generation, end);
     process.ended(job, watchers, release);
-    if taken_late {
-        process.take();
-    }
     drop_cancel(process);
 }
 
 fn close<P: Process>(process: &P, job: JobId) {
-    if !mutant!("hold-taken-after-the-end") {
-        process.close(job);
-    }
+    mutant!("hold-taken-after-the-end", process.close(job) => ());
 }
 
 fn drop_cancel<P: Process>(process: &P) {
-    if !mutant!("late-cancel-left-pending") {
-        process.drop_cancel();
-    }
+    mutant!("late-cancel-left-pending", process.drop_cancel() => ());
 }
 
 /// Ends the job that is noted, if one is: an error has passed [`run`] by. Does not unwind.
@@ -178,11 +160,36 @@ pub fn fail<P: Process>(process: &P) {
 
 /// Ends the job that is noted, if one is: the process exits, after what it was doing was aborted. If that is cut short it is called again.
 pub fn exit<P: Process>(process: &P) {
-    if !mutant!("hold-taken-after-the-end") {
-        process.mute();
-    }
+    mutant!("hold-taken-after-the-end", process.mute() => ());
     if let Some(job) = process.noted() {
         let end = process.note_failure(job);
         finish(process, job, end);
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+mod mutants {
+    use super::{Begin, End, JobId, Process, drop_cancel};
+
+    pub(super) fn begin_then_note<P: Process>(process: &P, job: JobId) -> Begin {
+        let begun = process.word(job).begin(job.generation);
+        process.note(job);
+        begun
+    }
+
+    pub(super) fn end_then_take<P: Process>(process: &P, job: JobId, end: End) {
+        let watchers = process.ending(job, end);
+        let release = process.word(job).finish(job.generation, end);
+        process.ended(job, watchers, release);
+        process.take();
+        drop_cancel(process);
+    }
+
+    pub(super) fn take_then_say<P: Process>(process: &P, job: JobId, end: End) {
+        process.take();
+        let watchers = process.ending(job, end);
+        let release = process.word(job).finish(job.generation, end);
+        process.ended(job, watchers, release);
+        drop_cancel(process);
     }
 }

@@ -14,7 +14,7 @@ pub use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Tells the processor (or the model's scheduler) that this thread is spinning.
-pub fn spin_hint() {
+pub(crate) fn spin_hint() {
     #[cfg(loom)]
     loom::thread::yield_now();
     #[cfg(shuttle)]

@@ -190,9 +190,7 @@ impl Slot {
     pub fn prepare(&self, leader: Party, options: Options, excluded: &[u32]) {
         // Whoever sees one of these values, and then fences and looks at the word, sees at least our
         // reservation there, and not the job whose values these were before. Pairs with `look`.
-        if !mutant!("prepare-without-fence") {
-            fence(Ordering::Release);
-        }
+        fenced!("prepare-without-fence", Ordering::Release);
         self.leader.store(leader.to_bits(), Ordering::Relaxed);
         let fresh_only = options.fresh_only || excluded.len() > EXCLUDED_LIMIT;
         let options = Options {
@@ -226,10 +224,14 @@ impl Slot {
         let seen = read(before);
         // Pairs with the fence in `prepare`, which comes before the next job's values.
         fence(Ordering::Acquire);
-        if mutant!("slot-looked-at-once") {
-            return Some(seen);
+        let generation = before.generation();
+        if checked!(
+            "slot-looked-at-once",
+            self.word.load().generation() != generation
+        ) {
+            return None;
         }
-        self.word.load_if(before.generation()).map(|_| seen)
+        Some(seen)
     }
 
     /// The leader's doorbell.
@@ -281,7 +283,7 @@ impl Slot {
 
     /// Whether the process `pid`, which has run no job yet if `fresh`, may take this job.
     #[must_use]
-    pub fn may_run_on(&self, pid: u32, fresh: bool) -> bool {
+    pub(crate) fn may_run_on(&self, pid: u32, fresh: bool) -> bool {
         (fresh || !self.options().fresh_only)
             && self
                 .excluded
@@ -366,21 +368,15 @@ impl<'a> JobTable<'a> {
         (0..).zip(self.slots)
     }
 
-    /// Claims a free slot: it is `Reserved` for the caller. `None` when all are in use.
+    /// Claims a free slot, if fewer than `limit` are in use: it is `Reserved` for the caller. `None`: there is none.
     ///
     /// The caller records the job in its own memory before it can be interrupted, and gives it back with
     /// [`abandon`](Self::abandon) if it cannot fill it in.
-    #[must_use]
-    pub fn claim(&self) -> Option<JobId> {
-        self.claim_below(self.capacity() as u32)
-    }
-
-    /// As [`claim`](Self::claim), if fewer than `limit` slots are in use.
     ///
     /// # Panics
     /// When the free list is empty although the count says otherwise.
     #[must_use]
-    pub fn claim_below(&self, limit: u32) -> Option<JobId> {
+    pub(crate) fn claim_below(&self, limit: u32) -> Option<JobId> {
         self.count_up(limit.min(self.capacity() as u32))?;
         let index = self
             .pop()
@@ -420,23 +416,19 @@ impl<'a> JobTable<'a> {
     }
 
     /// Gives back a reservation.
-    pub fn abandon(&self, job: JobId) {
+    pub(crate) fn abandon(&self, job: JobId) {
         self.slot(job.index).word.abandon(job.generation);
         self.give_back(job.index);
     }
 
     /// Frees the slot of a finished job that nobody holds. The caller freed what the job owned before.
-    pub fn free(&self, job: JobId) {
+    pub(crate) fn free(&self, job: JobId) {
         self.slot(job.index).word.free(job.generation);
         self.give_back(job.index);
     }
 
     fn give_back(&self, index: u32) {
-        if mutant!("slot-uncounted-before-its-push") {
-            self.free.used.fetch_sub(1, Ordering::Release);
-            self.push(index);
-            return;
-        }
+        mutant!("slot-uncounted-before-its-push" => return mutants::uncount_then_push(self, index));
         self.push(index);
         // Release: whoever raises the count next finds the slot on the list.
         self.free
@@ -470,11 +462,9 @@ impl<'a> JobTable<'a> {
             // May be read while another process pops and reuses the slot; the tag then refuses it.
             let below = Link::load(&self.slot(index).links.next);
             let wanted = next_tag(head) | u64::from(below.0);
-            if mutant!("free-list-pop-in-two-steps") {
-                self.free.head.store(wanted, Ordering::Release);
-                return Some(index);
-            }
-            match self.free.head.compare_exchange_weak(
+            match exchange!(
+                "free-list-pop-in-two-steps",
+                self.free.head,
                 head,
                 wanted,
                 Ordering::Acquire,
@@ -489,16 +479,25 @@ impl<'a> JobTable<'a> {
 
 /// The tag after the one in `head`, in place, with no index.
 fn next_tag(head: u64) -> u64 {
-    if mutant!("free-list-tag-stands-still") {
-        return head >> TAG_SHIFT << TAG_SHIFT;
+    let step = mutant!("free-list-tag-stands-still", 1 => 0);
+    ((head >> TAG_SHIFT).wrapping_add(step)) << TAG_SHIFT
+}
+
+#[cfg(any(loom, shuttle))]
+mod mutants {
+    use super::{JobTable, Ordering};
+
+    pub(super) fn uncount_then_push(table: &JobTable<'_>, index: u32) {
+        table.free.used.fetch_sub(1, Ordering::Release);
+        table.push(index);
     }
-    ((head >> TAG_SHIFT).wrapping_add(1)) << TAG_SHIFT
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::job::{End, Release};
+    use crate::models::Slots as _;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 

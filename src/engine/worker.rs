@@ -136,7 +136,7 @@ impl WorkerWord {
     ///
     /// # Panics
     /// When the place is taken.
-    pub fn claim(&self) -> u32 {
+    pub(crate) fn claim(&self) -> u32 {
         self.update(|now| {
             assert_eq!(now.activity(), Activity::Vacant, "claimed {now:?}");
             now.to(Activity::Starting)
@@ -148,7 +148,7 @@ impl WorkerWord {
     ///
     /// # Panics
     /// When the worker is not alive.
-    pub fn assign(&self, slot: u32) {
+    pub(crate) fn assign(&self, slot: u32) {
         self.update(|now| {
             assert!(
                 !matches!(now.activity(), Activity::Vacant | Activity::Exiting),
@@ -162,7 +162,7 @@ impl WorkerWord {
     ///
     /// # Panics
     /// When the worker is in another phase.
-    pub fn rest(&self) {
+    pub(crate) fn rest(&self) {
         self.update(|now| {
             assert!(
                 matches!(now.activity(), Activity::Starting | Activity::Busy(_)),
@@ -176,7 +176,7 @@ impl WorkerWord {
     ///
     /// # Panics
     /// When the worker is not idle.
-    pub fn dismiss(&self) {
+    pub(crate) fn dismiss(&self) {
         self.update(|now| {
             assert_eq!(now.activity(), Activity::Idle, "dismissed {now:?}");
             now.to(Activity::Exiting)
@@ -187,7 +187,7 @@ impl WorkerWord {
     ///
     /// # Panics
     /// When the place is vacant.
-    pub fn restart(&self) {
+    pub(crate) fn restart(&self) {
         self.update(|now| {
             assert_ne!(now.activity(), Activity::Vacant, "restarted {now:?}");
             now.to(Activity::Starting)
@@ -198,7 +198,7 @@ impl WorkerWord {
     ///
     /// # Panics
     /// When the place is vacant already.
-    pub fn vacate(&self) {
+    pub(crate) fn vacate(&self) {
         self.update(|now| {
             assert_ne!(now.activity(), Activity::Vacant, "vacated {now:?}");
             State(u64::from(now.generation().wrapping_add(1)) << GENERATION_SHIFT)

@@ -1,8 +1,8 @@
 //! A pool in this process's memory, with one lane.
 
 use engine::job::{Begin, End, Release};
-use engine::pool::private_memory::Room;
-use engine::pool::{Doorbells, LaneKey, Next, Placement, PoolLock, Staffing, private_memory};
+use engine::models::{self, Room, Slots as _};
+use engine::pool::{Doorbells, LaneKey, Next, Placement, PoolLock, Staffing};
 use engine::process_ref::Party;
 use engine::table::{JobId, Options};
 use std::ops::Deref;
@@ -41,10 +41,10 @@ pub fn leader() -> Party {
 }
 
 /// What is in shared memory.
-pub struct Memory(private_memory::Memory<Lock>);
+pub struct Memory(models::Memory<Lock>);
 
 impl Deref for Memory {
-    type Target = private_memory::Memory<Lock>;
+    type Target = models::Memory<Lock>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -61,7 +61,7 @@ impl Memory {
             leaders: 4,
             roles: 1,
         };
-        Self(private_memory::Memory::new(room, Lock::default()))
+        Self(models::Memory::new(room, Lock::default()))
     }
 
     /// A reserved job, filled in but for what the server puts into its block.

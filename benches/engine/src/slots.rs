@@ -1,6 +1,7 @@
 //! The job table: claiming a slot and giving it back.
 
 use criterion::Criterion;
+use engine::models::Slots as _;
 use engine::table::{FreeList, JobTable, Slot};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};

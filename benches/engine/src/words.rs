@@ -4,6 +4,7 @@ use crate::memory::{Memory, leader};
 use crate::ring;
 use criterion::Criterion;
 use engine::job::{End, Release};
+use engine::models::Transitions as _;
 use engine::ring::{Reader, Shared, Writer};
 use engine::wait::{Latch, Micros, condition, wait_for};
 use std::cell::Cell;

@@ -28,18 +28,12 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         loop {
             match slot.word.cancel(job.generation, demand) {
                 Cancel::Asked => {
-                    if mutant!("cancel-signals-outside-the-lock") {
-                        let worker = self.locked(|scheduler| scheduler.worker_of(job));
-                        worker.map(&signal);
+                    mutant!("cancel-does-not-signal" => return Canceling::Asked);
+                    mutant!("cancel-signals-outside-the-lock" => {
+                        mutants::signal_outside_the_lock(self, job, signal);
                         return Canceling::Asked;
-                    }
-                    self.locked(|scheduler| {
-                        if let Some(worker) = scheduler.worker_of(job)
-                            && !mutant!("cancel-does-not-signal")
-                        {
-                            signal(worker);
-                        }
                     });
+                    self.locked(|scheduler| scheduler.worker_of(job).map(&signal));
                     return Canceling::Asked;
                 }
                 Cancel::Queued => {
@@ -56,15 +50,11 @@ impl<'a, L: PoolLock> Pool<'a, L> {
 impl<'a> Scheduler<'a> {
     fn cancel_queued(&mut self, job: JobId) -> Option<Release> {
         let slot = self.slot(job.index);
-        let queued = slot.word.load_if(job.generation)?.phase() == Phase::Queued;
-        if !queued && !mutant!("cancel-queued-ignores-the-phase") {
+        let phase = slot.word.load_if(job.generation)?.phase();
+        if checked!("cancel-queued-ignores-the-phase", phase != Phase::Queued) {
             return None;
         }
-        if mutant!("cancel-queued-unlinks-late") {
-            let release = slot.word.cancel_queued(job.generation)?;
-            self.unlink(job.index);
-            return Some(release);
-        }
+        mutant!("cancel-queued-unlinks-late" => return mutants::end_then_unlink(self, job));
         // It stays queued while the lock is held. Off its list before it is over: from then on its leader
         // may free the slot, whose links are the free list's then.
         let charge = match self.holder_of(slot) {
@@ -99,5 +89,26 @@ impl<'a> Scheduler<'a> {
     #[must_use]
     pub fn doorbell_of(&self, job: JobId) -> Option<Party> {
         self.worker_of(job)
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+mod mutants {
+    use super::{JobId, Party, Pool, PoolLock, Release, Scheduler};
+
+    pub(super) fn signal_outside_the_lock<L: PoolLock>(
+        pool: &Pool<'_, L>,
+        job: JobId,
+        signal: impl Fn(Party),
+    ) {
+        let worker = pool.locked(|scheduler| scheduler.worker_of(job));
+        worker.into_iter().for_each(signal);
+    }
+
+    pub(super) fn end_then_unlink(scheduler: &mut Scheduler<'_>, job: JobId) -> Option<Release> {
+        let word = &scheduler.slot(job.index).word;
+        let release = word.cancel_queued(job.generation)?;
+        scheduler.unlink(job.index);
+        Some(release)
     }
 }

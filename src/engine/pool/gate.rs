@@ -116,7 +116,7 @@ impl Leader {
         loop {
             let wanted = if now & PURGES != 0 {
                 return Some(Purged::Kept);
-            } else if now & WITHIN != 0 && !mutant!("purge-ignores-the-gate") {
+            } else if checked!("purge-ignores-the-gate", now & WITHIN != 0) {
                 now | ASKED
             } else {
                 now | PURGES
@@ -175,16 +175,13 @@ impl<L: PoolLock> Pool<'_, L> {
                 session.gate.purges.fetch_add(1, Ordering::Relaxed);
             }
             if session.end_purge()
-                && let Some(waiter) = session.party()
-                && !mutant!("purge-wakes-nobody")
+                && let Some(waiter) = mutant!("purge-wakes-nobody", session.party() => None)
             {
                 self.lock.ring(waiter);
             }
             purged
         };
-        if mutant!("purge-outside-the-lock") {
-            return purge();
-        }
+        mutant!("purge-outside-the-lock" => return purge());
         self.locked(|_| purge())
     }
 }

@@ -122,9 +122,8 @@ impl<'a> Scheduler<'a> {
             return;
         };
         subtract(&leader.admitted, 1);
-        if !mutant!("share-given-back-to-nobody") {
-            self.admit_held(leader);
-        }
+        mutant!("share-given-back-to-nobody" => return);
+        self.admit_held(leader);
     }
 
     /// Gives back the charge of the job that a worker ran last.

@@ -7,7 +7,7 @@ use super::slot_waiters::Resource;
 use super::usage::{Usage, slots_in};
 use crate::locked::load;
 use crate::process_ref::Party;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 
 impl<'a, L: PoolLock> Pool<'a, L> {
     /// A role's usage.
@@ -48,9 +48,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     /// A job of the role has ended. After its word says so.
     pub fn job_ended(&self, index: u32) {
         // Pairs with the fence in `Usage::watch`: the job's word before our look for a watcher.
-        if !mutant!("job-ended-without-fence") {
-            fence(Ordering::SeqCst);
-        }
+        fenced!("job-ended-without-fence", Ordering::SeqCst);
         let watcher = self.shared.usages[index as usize]
             .watcher
             .load(Ordering::Relaxed);
@@ -94,7 +92,8 @@ impl<'a, L: PoolLock> Pool<'a, L> {
 impl Scheduler<'_> {
     /// Whether new jobs of the role are refused.
     pub(super) fn refuses(&self, index: u32) -> bool {
-        load(&self.shared.usages[index as usize].refusal) != 0 && !mutant!("refusal-ignored")
+        let usage = &self.shared.usages[index as usize];
+        checked!("refusal-ignored", load(&usage.refusal) != 0)
     }
 
     fn usage_of(&mut self, role: u32) -> Option<u32> {

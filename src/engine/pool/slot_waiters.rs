@@ -30,7 +30,7 @@ use super::scheduler::{Pool, PoolLock, Scheduler, Shared};
 use crate::list::List;
 use crate::locked::load;
 use crate::process_ref::Party;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::table::JobId;
 
 /// What is waited for.
@@ -75,18 +75,15 @@ impl<L: PoolLock> Pool<'_, L> {
             self.lock.ring(next);
         }
         // Pairs with the fence in `released`.
-        if !mutant!("waiters-joined-without-fence") {
-            fence(Ordering::SeqCst);
-        }
+        fenced!("waiters-joined-without-fence", Ordering::SeqCst);
     }
 
     /// The session waits for `what` no more, whether it has claimed or gives up.
     pub fn leave_waiters(&self, party: Party, what: Resource) {
         let called = self.locked(|scheduler| {
             scheduler.quit_waiters(party);
-            (!mutant!("waiter-calls-nobody"))
-                .then(|| scheduler.call_waiter(what))
-                .flatten()
+            mutant!("waiter-calls-nobody" => return None);
+            scheduler.call_waiter(what)
         });
         if let Some(next) = called {
             self.lock.ring(next);
@@ -95,7 +92,7 @@ impl<L: PoolLock> Pool<'_, L> {
 
     /// Claims a slot of the table, if fewer than `limit` are taken, for a role whose slot was claimed before
     /// ([`Usage::claim_slot`](super::usage::Usage::claim_slot)); the two are given back together from now on. See
-    /// [`JobTable::claim`](crate::table::JobTable::claim).
+    /// [`JobTable::claim_below`](crate::table::JobTable::claim_below).
     #[must_use]
     pub fn claim(&self, usage: u32, limit: u32) -> Option<JobId> {
         let job = self.shared.jobs.claim_below(limit)?;
@@ -130,9 +127,7 @@ impl<L: PoolLock> Pool<'_, L> {
     /// The count of `what` was lowered.
     pub(super) fn released(&self, what: Resource) {
         // Pairs with the fence in `join_waiters`: the lower count before our look at the queue.
-        if !mutant!("released-without-fence") {
-            fence(Ordering::SeqCst);
-        }
+        fenced!("released-without-fence", Ordering::SeqCst);
         if self.shared.waiters_of(what).is_empty() {
             return;
         }

@@ -6,6 +6,8 @@ use super::*;
 use crate::job::{Begin, Demand, End, Phase, Release};
 use crate::list::List;
 use crate::locked::{add, load, subtract};
+use crate::models;
+use crate::models::Slots as _;
 use crate::process_ref::Party;
 use crate::sync::{AtomicU32, Ordering};
 use crate::table::{JobId, Options};
@@ -57,11 +59,11 @@ const C: LaneKey = LaneKey {
     role: 10,
 };
 
-type Memory = private_memory::Memory<Unlocked>;
+type Memory = models::Memory<Unlocked>;
 
 impl Memory {
     fn with_room(jobs: usize, lanes: usize, workers: usize) -> Self {
-        let room = private_memory::Room {
+        let room = models::Room {
             jobs,
             lanes,
             workers,

@@ -41,7 +41,7 @@
 
 use crate::list::List;
 use crate::process_ref::Party;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A login role in shared memory. See the module documentation.
 #[repr(C, align(64))]
@@ -118,11 +118,9 @@ impl Usage {
             if slots_in(now) >= limit {
                 return Claimed::AtLimit;
             }
-            if mutant!("role-slot-claimed-in-two-steps") {
-                self.word.store(now + 1, Ordering::Relaxed);
-                return Claimed::Yes;
-            }
-            match self.word.compare_exchange_weak(
+            match exchange!(
+                "role-slot-claimed-in-two-steps",
+                self.word,
                 now,
                 now + 1,
                 Ordering::Relaxed,
@@ -173,9 +171,7 @@ impl Usage {
     pub fn watch(&self, watcher: Party) {
         self.watcher.store(watcher.to_bits(), Ordering::Relaxed);
         // Pairs with the fence in `Pool::job_ended`.
-        if !mutant!("usage-watched-without-fence") {
-            fence(Ordering::SeqCst);
-        }
+        fenced!("usage-watched-without-fence", Ordering::SeqCst);
     }
 
     /// The process waits no more.

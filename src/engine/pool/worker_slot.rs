@@ -80,9 +80,8 @@ impl<'a> Scheduler<'a> {
         self.discharge_worker(worker);
         let next = self.decide(worker, leaving);
         // What was admitted and is not for this one may be for one that is idle.
-        if !mutant!("worker-rests-without-looking") {
-            self.hand_out(lane);
-        }
+        mutant!("worker-rests-without-looking" => return next);
+        self.hand_out(lane);
         next
     }
 
@@ -148,24 +147,28 @@ impl<'a> Scheduler<'a> {
                 return self.leave(worker, Some(lane_index));
             }
         }
-        let looks = fresh || !mutant!("worker-rests-without-looking");
-        if let Some(job) = self.pop(lane_index, |slot| looks && slot.may_run_on(pid, fresh)) {
+        mutant!("worker-rests-without-looking" => if !fresh { return self.rest(worker); });
+        if let Some(job) = self.pop(lane_index, |slot| slot.may_run_on(pid, fresh)) {
             if fresh {
                 subtract(&lane.starting, 1);
             }
             let (_, wake) = self.bind(job, worker);
             return Next::Run { job, wake };
         }
-        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| looks) {
+        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| true) {
             return self.leave(worker, Some(short));
         }
         if fresh {
             subtract(&lane.starting, 1);
         }
-        place.word.rest();
-        if mutant!("idle-worker-on-no-list") {
-            return Next::Idle;
-        }
+        self.rest(worker)
+    }
+
+    /// The worker goes to its lane's idle list.
+    fn rest(&mut self, worker: u32) -> Next {
+        self.shared.workers[worker as usize].word.rest();
+        mutant!("idle-worker-on-no-list" => return Next::Idle);
+        let lane = self.lane_of(worker);
         lane.idle.push_front(self.shared.workers, worker);
         Next::Idle
     }
@@ -187,7 +190,8 @@ impl<'a> Scheduler<'a> {
         uncounted: u32,
         also: impl Fn(&Lane) -> bool,
     ) -> Option<u32> {
-        if load(&self.shared.totals.queued) == 0 || mutant!("nobody-looks-at-other-lanes") {
+        mutant!("nobody-looks-at-other-lanes" => return None);
+        if load(&self.shared.totals.queued) == 0 {
             return None;
         }
         let used = self.used_lanes().len() as u32;
@@ -206,8 +210,8 @@ impl<'a> Scheduler<'a> {
     /// or, if none is given, in whichever lane is short; else for good.
     pub(super) fn leave(&mut self, worker: u32, to: Option<u32>) -> Next {
         let lane = load(&self.shared.workers[worker as usize].lane);
-        let counts_itself = mutant!("leaver-counts-itself");
-        let uncounted = u32::from(self.activity(worker) == Activity::Starting && !counts_itself);
+        let is_on_its_way = self.activity(worker) == Activity::Starting;
+        let uncounted = u32::from(checked!("leaver-counts-itself", is_on_its_way));
         let to = to
             .or_else(|| self.find_short(lane, uncounted, Lane::has_nobody))
             .or_else(|| self.find_short(lane, uncounted, |_| true));
@@ -257,9 +261,10 @@ impl<'a> Scheduler<'a> {
     /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
     /// call [`awakened`](Self::awakened). Otherwise `Restart` or `Retire`.
     pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<Next> {
-        let idle =
-            self.activity(worker) == Activity::Idle || mutant!("idle-limit-ignores-the-word");
-        if !self.is_place_of(worker, generation) || !idle {
+        let is_idle = self.activity(worker) == Activity::Idle;
+        if !self.is_place_of(worker, generation)
+            || checked!("idle-limit-ignores-the-word", !is_idle)
+        {
             return None;
         }
         self.take_own_place_off_idle(worker);
@@ -316,11 +321,11 @@ impl<'a> Scheduler<'a> {
                         }
                         Returned::Handed(party)
                     }
-                    None if mutant!("give-back-puts-last") => {
-                        self.push_back(job.index);
-                        Returned::Requeued
-                    }
                     None => {
+                        mutant!("give-back-puts-last" => {
+                            self.push_back(job.index);
+                            return Returned::Requeued;
+                        });
                         self.push_front(job.index);
                         Returned::Requeued
                     }

@@ -12,6 +12,7 @@ use crate::pg::error::Error;
 use crate::pg::shim;
 use crate::pg::shim::{Records, SHAPE_SIZE, Shape, Watch, guarded};
 use arrayvec::ArrayVec;
+use engine::column_list::{columns_of, type_part};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_DATATYPE_MISMATCH, ERRCODE_PROGRAM_LIMIT_EXCEEDED, ERRCODE_UNDEFINED_OBJECT,
@@ -332,7 +333,7 @@ pub fn check_definition(
     expected: &[pg_sys::FormData_pg_attribute],
 ) -> Result<(), Error> {
     // As long as its caller likes: looked at column by column, and no further than the first that does not fit.
-    let mut columns = split_definition(definition);
+    let mut columns = columns_of(definition);
     let mut fits = true;
     for attribute in expected {
         pgrx::check_for_interrupts!();
@@ -356,39 +357,6 @@ pub fn check_definition(
         "The columns of the call are of these types: {}.",
         TypeNames(names)
     )))
-}
-
-/// The columns of a definition list: split at commas outside quotes and parentheses.
-fn split_definition(definition: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let (mut depth, mut quoted) = (0_i64, false);
-    definition.split(move |byte| {
-        match byte {
-            b'"' => quoted = !quoted,
-            b'(' if !quoted => depth += 1,
-            b')' if !quoted => depth -= 1,
-            _ => {}
-        }
-        *byte == b',' && !quoted && depth == 0
-    })
-}
-
-/// What follows the name of a column, which may be quoted.
-fn type_part(column: &[u8]) -> &[u8] {
-    let column = column.trim_ascii();
-    let name = if column.first() == Some(&b'"') {
-        // A doubled quote is part of the name; the last one is followed by no other.
-        let mut end = 1;
-        while end < column.len() && !(column[end] == b'"' && column.get(end + 1) != Some(&b'"')) {
-            end += if column[end] == b'"' { 2 } else { 1 };
-        }
-        (end + 1).min(column.len())
-    } else {
-        column
-            .iter()
-            .position(u8::is_ascii_whitespace)
-            .unwrap_or(column.len())
-    };
-    column[name..].trim_ascii()
 }
 
 /// Bytes of a type's name at most, with schema, quotes, modifiers and brackets: many times what one can need.

@@ -20,10 +20,8 @@
 //! process of the circle has pinned (each knows its own pins only, and looks itself if it waits for a job), a wait
 //! through a connection to a server, code that asks again and again.
 //!
-//! A process that waits for nothing here can go on. Whoever cannot, by these rules, is *stuck*: the
-//! greatest set of processes each of which waits only for others of the set. A leader that is stuck and whose
-//! wait leads back to itself raises 40P01. (One whose wait only leads into a circle of others goes on when
-//! that is broken.)
+//! What follows from that is the engine's to say ([`engine::deadlock`]). A leader that is stuck and whose wait leads
+//! back to itself raises 40P01.
 //!
 //! What is read is not one moment's truth; but a circle of real waits does not go away by itself, so it is
 //! looked for twice. Of several leaders in a circle only the one with the highest pid raises the error at
@@ -41,6 +39,7 @@ use crate::cluster::spawn;
 use crate::cluster::spawn::Staffed;
 use crate::pg::error::Error;
 use crate::pg::shim;
+use engine::deadlock::{Circle, Graph, Needs, Pid, Wait};
 use engine::job::Phase;
 use engine::memory;
 use engine::memory::OutOfMemory;
@@ -61,46 +60,10 @@ const BLOCKING_PIDS: u32 = 2561;
 /// `pg_safe_snapshot_blocking_pids(int4)`.
 const SAFE_SNAPSHOT_BLOCKING_PIDS: u32 = 3376;
 
-type Pid = u32;
-
 /// How often a circle was found in the present wait.
 #[derive(Default)]
 pub struct Patience {
     found: u32,
-}
-
-/// What a process needs that another has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Needs {
-    Lock,
-    SafeSnapshot,
-    Page,
-    /// The end of a job that the other runs.
-    Job,
-}
-
-impl Needs {
-    /// As a part of the sentence that ends with that other process.
-    fn words(self) -> &'static str {
-        match self {
-            Self::Lock => "a lock held by",
-            Self::SafeSnapshot => "a safe snapshot, which is held up by the transaction of",
-            Self::Page => "a buffer pinned by",
-            Self::Job => "the background job in",
-        }
-    }
-
-    fn hint(self) -> &'static str {
-        match self {
-            Self::Lock | Self::Job => {
-                "Commit the transaction that holds the lock before waiting for the job, or launch and wait in separate statements."
-            }
-            Self::SafeSnapshot => {
-                "Commit the serializable transaction before waiting for the job, or begin it READ ONLY."
-            }
-            Self::Page => "Close the cursors that read the table before waiting for the job.",
-        }
-    }
 }
 
 /// Of whom the process needs something that it waits for, but for jobs.
@@ -185,139 +148,33 @@ impl Jobs {
     }
 }
 
-/// What one process waits for.
-#[derive(Default)]
-struct Wait {
-    /// All of these have to go on.
-    blocked_by: Vec<(Pid, Needs)>,
-    /// Or one of these: each a job of which one of the processes has to go on. Empty: it sleeps on no job.
-    /// Kept once for all jobs that wait for the same, of which there may be as many as the table has slots.
-    jobs: BTreeSet<Rc<BTreeSet<Pid>>>,
-    /// It sleeps on a job for which a place or a worker is on its way.
-    served: bool,
-}
-
-impl Wait {
-    fn all(&self) -> impl Iterator<Item = Pid> {
-        let blockers = self.blocked_by.iter().map(|(pid, _)| *pid);
-        blockers.chain(self.jobs.iter().flat_map(|pids| pids.iter().copied()))
-    }
-
-    /// What it needs of that process, for which it waits.
-    fn needs_of(&self, pid: Pid) -> Needs {
-        let blocker = self.blocked_by.iter().find(|(blocker, _)| *blocker == pid);
-        blocker.map_or(Needs::Job, |(_, needs)| *needs)
-    }
-
-    fn can_go_on(&self, stuck: &BTreeSet<Pid>) -> bool {
-        let goes_on = |pid: &Pid| !stuck.contains(pid);
-        let one_goes_on = |pids: &Rc<BTreeSet<Pid>>| pids.iter().any(goes_on);
-        let unblocked = self.blocked_by.iter().all(|(pid, _)| goes_on(pid));
-        let has_a_job = self.jobs.is_empty() || self.served || self.jobs.iter().any(one_goes_on);
-        unblocked && has_a_job
-    }
-}
-
-struct Graph {
-    waits: BTreeMap<Pid, Wait>,
-    /// A wait for a place in the pool is part of it.
-    over_places: bool,
-}
-
-impl Graph {
-    /// Everything that the wait of the process `own` depends on.
-    fn explore(cluster: &'static Cluster, own: Pid) -> Result<Self, OutOfMemory> {
-        let mut jobs = Jobs::look(cluster)?;
-        let mut graph = Self {
-            waits: BTreeMap::new(),
-            over_places: false,
+/// Everything that the wait of the process `own` depends on.
+fn explore(cluster: &'static Cluster, own: Pid) -> Result<Graph, OutOfMemory> {
+    let mut jobs = Jobs::look(cluster)?;
+    let mut graph = Graph::default();
+    let mut open = vec![own];
+    while let Some(pid) = open.pop() {
+        if graph.waits.contains_key(&pid) || graph.waits.len() >= LIMIT {
+            continue;
+        }
+        let mut wait = Wait {
+            blocked_by: blockers(pid, own),
+            ..Wait::default()
         };
-        let mut open = vec![own];
-        while let Some(pid) = open.pop() {
-            if graph.waits.contains_key(&pid) || graph.waits.len() >= LIMIT {
-                continue;
+        for job in jobs.watched.remove(&pid).into_iter().flatten() {
+            pgrx::check_for_interrupts!();
+            match processes(&mut jobs, job, &mut graph.over_places) {
+                Some(pids) => _ = wait.jobs.insert(pids),
+                None => wait.served = true,
             }
-            let mut wait = Wait {
-                blocked_by: blockers(pid, own),
-                ..Wait::default()
-            };
-            for job in jobs.watched.remove(&pid).into_iter().flatten() {
-                pgrx::check_for_interrupts!();
-                match processes(&mut jobs, job, &mut graph.over_places) {
-                    Some(pids) => _ = wait.jobs.insert(pids),
-                    None => wait.served = true,
-                }
-            }
-            // Of those that are looked at already none comes in again.
-            for next in wait.all().filter(|next| !graph.waits.contains_key(next)) {
-                memory::try_push(&mut open, next)?;
-            }
-            graph.waits.insert(pid, wait);
         }
-        Ok(graph)
+        // Of those that are looked at already none comes in again.
+        for next in wait.all().filter(|next| !graph.waits.contains_key(next)) {
+            memory::try_push(&mut open, next)?;
+        }
+        graph.waits.insert(pid, wait);
     }
-
-    fn stuck(&self) -> BTreeSet<Pid> {
-        let waits = |wait: &Wait| !wait.blocked_by.is_empty() || !wait.jobs.is_empty();
-        let mut stuck: BTreeSet<Pid> = self
-            .waits
-            .iter()
-            .filter(|(_, wait)| waits(wait))
-            .map(|(&pid, _)| pid)
-            .collect();
-        loop {
-            let before = stuck.len();
-            let freed: Vec<Pid> = stuck
-                .iter()
-                .copied()
-                .filter(|pid| self.waits[pid].can_go_on(&stuck))
-                .collect();
-            for pid in freed {
-                stuck.remove(&pid);
-            }
-            if stuck.len() == before {
-                return stuck;
-            }
-        }
-    }
-
-    /// From `own` along waits among the stuck back to `own`: the last process before it, and the leaders on
-    /// the circle or beside it.
-    fn circle(&self, own: Pid) -> Option<Circle> {
-        let stuck = self.stuck();
-        if !stuck.contains(&own) {
-            return None;
-        }
-        let mut seen = BTreeSet::new();
-        let mut open = vec![own];
-        let mut last = None;
-        while let Some(pid) = open.pop() {
-            for next in self.waits[&pid].all().filter(|pid| stuck.contains(pid)) {
-                if next == own {
-                    last = last.or(Some(pid));
-                }
-                if seen.insert(next) {
-                    open.push(next);
-                }
-            }
-        }
-        let leads = |pid: &&Pid| !self.waits[*pid].jobs.is_empty();
-        let last = last?;
-        Some(Circle {
-            last,
-            needs: self.waits[&last].needs_of(own),
-            first_to_give_up: seen.iter().filter(leads).max().copied().unwrap_or(own),
-            over_places: self.over_places,
-        })
-    }
-}
-
-struct Circle {
-    last: Pid,
-    /// What the last needs of the first.
-    needs: Needs,
-    first_to_give_up: Pid,
-    over_places: bool,
+    Ok(graph)
 }
 
 /// The processes of which one has to go on for the job to do so; `None`: it can by itself.
@@ -404,14 +261,14 @@ pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, patienc
     if !unsafe { pg_sys::IsTransactionState() } {
         return;
     }
-    let explore = || {
-        let graph = Graph::explore(cluster, own);
+    let explored = || {
+        let graph = explore(cluster, own);
         graph.unwrap_or_else(|_| Error::out_of_memory().raise())
     };
-    if explore().circle(own).is_none() {
+    if explored().circle(own).is_none() {
         return;
     }
-    let Some(circle) = explore().circle(own) else {
+    let Some(circle) = explored().circle(own) else {
         return;
     };
     patience.found += 1;
@@ -423,33 +280,12 @@ pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, patienc
 }
 
 fn raise(own: Pid, worker: Option<Pid>, circle: &Circle) {
-    let job = match worker {
-        Some(pid) => format!("the background job in process {pid}"),
-        None => String::from("a background job that is queued"),
-    };
-    let Circle { last, needs, .. } = *circle;
-    let (detail, hint) = if circle.over_places {
-        (
-            format!(
-                "Process {own} waits for {job}; every worker that could take a queued job waits, like process {last}, for others of them."
-            ),
-            "Raise max_worker_processes, pg_background.max_pool_workers or pg_background.lane_max_workers, or do not wait for jobs from within jobs.",
-        )
-    } else {
-        (
-            format!(
-                "Process {own} waits for {job}; process {last} waits for {} process {own}.",
-                needs.words()
-            ),
-            needs.hint(),
-        )
-    };
     pgrx::pg_sys::panic::ErrorReport::new(
         PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
         "deadlock detected between this session and its background job",
         "check",
     )
-    .set_detail(detail)
-    .set_hint(hint)
+    .set_detail(circle.detail(own, worker))
+    .set_hint(circle.hint())
     .report(PgLogLevel::ERROR);
 }

@@ -1,15 +1,17 @@
-//! What a pool needs of memory, for one process alone: for tests, models and benchmarks. In a server it is in shared
-//! memory (`pg/cluster.rs`).
+//! What only the models, the unit tests and the benchmarks use; in a server nothing of this is built.
+//!
+//! * [`Memory`] is what a pool needs of memory, in one process. In a server it is in shared memory (`src/cluster/`).
+//! * [`Transitions`] and [`Slots`] make what in a server is done within the engine available to a model of one part:
+//!   of the job's word without a table, of the table without a pool.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "for tests, models and benchmarks"
 )]
 
-use super::entries::{Lane, Leader, Totals, Worker};
-use super::scheduler::{Pool, PoolLock, Shared};
-use super::usage::{Claimed, Usage};
-use crate::job::Phase;
+use crate::job::{Generation, JobWord, Phase, Release};
+use crate::pool::usage::{Claimed, Usage};
+use crate::pool::{Lane, Leader, Pool, PoolLock, Shared, Totals, Worker};
 use crate::process_ref::Party;
 use crate::table::{FreeList, JobId, JobTable, Options, Slot};
 
@@ -28,15 +30,15 @@ pub struct Room {
     pub roles: usize,
 }
 
-/// See the module documentation.
+/// A pool's memory.
 pub struct Memory<L> {
-    pub(super) slots: Vec<Slot>,
+    pub(crate) slots: Vec<Slot>,
     free: FreeList,
-    pub(super) lanes: Vec<Lane>,
-    pub(super) workers: Vec<Worker>,
-    pub(super) leaders: Vec<Leader>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) leaders: Vec<Leader>,
     usages: Vec<Usage>,
-    pub(super) totals: Totals,
+    pub(crate) totals: Totals,
     /// What keeps others out, and rings.
     pub lock: L,
 }
@@ -119,5 +121,66 @@ impl<L: PoolLock> Memory<L> {
         let job = self.claim_slot()?;
         self.slot(job).prepare(leader, options, excluded);
         Some(job)
+    }
+}
+
+/// The transitions of a job's word that in a server only the job table and the pool make, for a model of the word
+/// without them. They are those of [`JobWord`], where they are described.
+pub trait Transitions {
+    /// Free → Reserved.
+    fn reserve(&self) -> Generation;
+    /// Reserved → Queued.
+    fn publish(&self, generation: Generation);
+    /// Queued → Starting.
+    fn bind(&self, generation: Generation) -> bool;
+    /// Queued → Canceled.
+    fn cancel_queued(&self, generation: Generation) -> Option<Release>;
+    /// Finished → Free.
+    fn free(&self, generation: Generation);
+}
+
+impl Transitions for JobWord {
+    fn reserve(&self) -> Generation {
+        self.reserve()
+    }
+
+    fn publish(&self, generation: Generation) {
+        self.publish(generation);
+    }
+
+    fn bind(&self, generation: Generation) -> bool {
+        self.bind(generation)
+    }
+
+    fn cancel_queued(&self, generation: Generation) -> Option<Release> {
+        self.cancel_queued(generation)
+    }
+
+    fn free(&self, generation: Generation) {
+        self.free(generation);
+    }
+}
+
+/// What in a server only the pool does with the job table, for a model of the table without a pool.
+pub trait Slots {
+    /// Claims a slot, if one is free.
+    fn claim(&self) -> Option<JobId>;
+    /// Gives back a reservation.
+    fn abandon(&self, job: JobId);
+    /// Frees the slot of a finished job that nobody holds.
+    fn free(&self, job: JobId);
+}
+
+impl Slots for JobTable<'_> {
+    fn claim(&self) -> Option<JobId> {
+        self.claim_below(self.capacity() as u32)
+    }
+
+    fn abandon(&self, job: JobId) {
+        self.abandon(job);
+    }
+
+    fn free(&self, job: JobId) {
+        self.free(job);
     }
 }
