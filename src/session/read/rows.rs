@@ -122,7 +122,7 @@ impl Rows {
         }
         loop {
             let next = self.reading.next(wait)?;
-            if !matches!(next, Next::NotYet) && self.came_to_nothing() {
+            if !matches!(next, Next::NotYet) && !self.await_types() {
                 self.reading.complete();
                 return Ok(Step::End);
             }
@@ -180,20 +180,20 @@ impl Rows {
         self.contexts.row
     }
 
-    /// Whether the rows are of types that the job has created, and it did not commit: nobody can read them, and
-    /// its error is what there is to say. If it can still commit this waits for it.
-    fn came_to_nothing(&mut self) -> bool {
+    /// Waits for the commit of a job whose rows are of types that it has created. `false`: it did not commit; nobody can
+    /// read them, and its error is what there is to say.
+    fn await_types(&mut self) -> bool {
         if self.converter.is_some() {
-            return false;
+            return true;
         }
         let description = Block::of(self.job).description();
-        let unknown = || description.is_some_and(columns::has_unknown_types);
-        if !unknown() {
-            return false;
+        let known = || !description.is_some_and(columns::has_unknown_types);
+        if known() {
+            return true;
         }
         self.reading.await_commit();
         let phase = self.job.word().load().phase();
-        phase != Phase::Completed && unknown()
+        phase == Phase::Completed || known()
     }
 
     /// Compares the columns with the caller's, once a row was seen or the end was found; before anything is
