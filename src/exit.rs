@@ -29,7 +29,7 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
         // What it was at when it was cut short.
         let _ = job_end::finish_release();
         session::exit::release_all();
-        spawn::settle_at_exit(cluster);
+        spawn::await_registrations(cluster);
     });
 }
 

@@ -498,11 +498,11 @@ pub fn read_defaults() {
     read_where(|needed| needed == Needed::Connected);
 }
 
-fn read_where(is_due: impl Fn(Needed) -> bool) {
+fn read_where(is_pending: impl Fn(Needed) -> bool) {
     if !DEFINED.get() {
         TABLE
             .iter()
-            .filter(|setting| is_due(setting.needed()))
+            .filter(|setting| is_pending(setting.needed()))
             .for_each(|setting| setting.read());
     }
 }

@@ -3,20 +3,20 @@
 use crate::latch::Bell;
 use crate::memory::process;
 use crate::ring::Cells;
-use engine::channel::{Shared, Surroundings};
-use engine::process_ref::Party;
+use engine::channel::{ChannelShared, SenderHost};
+use engine::process_ref::ProcRef;
 use engine::ring::{Buffer, Wake};
 use loom::sync::Arc;
 
-/// A channel and the doorbells of its two sides.
+/// A channel and the waker of its two sides.
 pub struct Channel {
     /// What both sides share.
-    pub shared: Shared,
+    pub shared: ChannelShared,
     /// The ring's buffer.
     pub cells: Cells,
     /// The file.
     pub file: Cells,
-    /// Doorbells by process number.
+    /// Waker by process number.
     pub bells: [Bell; 2],
 }
 
@@ -30,7 +30,7 @@ impl Channel {
     #[must_use]
     pub fn new(ring: usize, file: usize) -> Arc<Self> {
         Arc::new(Self {
-            shared: Shared::default(),
+            shared: ChannelShared::default(),
             cells: Cells::new(ring),
             file: Cells::new(file),
             bells: std::array::from_fn(|_| Bell::default()),
@@ -53,18 +53,18 @@ pub struct Worker {
     pub len: usize,
 }
 
-impl Surroundings for Worker {
+impl SenderHost for Worker {
     type Latch = Bell;
 
     fn latch(&self) -> &Bell {
         &self.channel.bells[WORKER as usize]
     }
 
-    fn own(&self) -> Party {
+    fn own(&self) -> ProcRef {
         process(WORKER)
     }
 
-    fn ring(&self, party: Party) {
+    fn ring(&self, party: ProcRef) {
         self.channel.ring(Some(party));
     }
 

@@ -1,10 +1,10 @@
-//! A small pool in "shared memory", its lock, and the processes' doorbells.
+//! A small pool in "shared memory", its lock, and the processes' waker.
 
 use crate::latch::Bell;
 use crate::sync::{Arc, Mutex};
-use engine::models::{self, Room};
-use engine::pool::{Doorbells, LaneKey, PoolLock};
-use engine::process_ref::Party;
+use engine::models::{self, Capacity};
+use engine::pool::{Waker, LaneKey, PoolLock};
+use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use std::ops::Deref;
 
@@ -14,8 +14,8 @@ pub struct Lock {
     bells: Vec<Bell>,
 }
 
-impl Doorbells for Lock {
-    fn ring(&self, party: Party) {
+impl Waker for Lock {
+    fn ring(&self, party: ProcRef) {
         self.bells[party.procno() as usize].ring();
     }
 }
@@ -60,7 +60,7 @@ impl Memory {
     /// With this much room; the processes are numbered from 0.
     #[must_use]
     pub fn with_lanes(jobs: usize, lanes: usize, workers: usize, processes: usize) -> Arc<Self> {
-        let room = Room {
+        let room = Capacity {
             jobs,
             lanes,
             workers,
@@ -76,31 +76,31 @@ impl Memory {
 
     /// Claims a slot for `leader` and fills it in.
     #[must_use]
-    pub fn claim(&self, leader: Party) -> JobId {
+    pub fn claim(&self, leader: ProcRef) -> JobId {
         self.claim_with(leader, Options::default())
     }
 
     /// Likewise; the job is held back when the leader's share is used up.
     #[must_use]
-    pub fn claim_bounded(&self, leader: Party) -> JobId {
+    pub fn claim_bounded(&self, leader: ProcRef) -> JobId {
         let bounded = true;
         let options = Options::default();
         self.claim_with(leader, Options { bounded, ..options })
     }
 
-    fn claim_with(&self, leader: Party, options: Options) -> JobId {
+    fn claim_with(&self, leader: ProcRef, options: Options) -> JobId {
         let job = self.claim_for(leader, options, &[]);
         job.expect("there is a free slot")
     }
 
     /// The doorbell of a process.
     #[must_use]
-    pub fn bell(&self, of: Party) -> &Bell {
+    pub fn bell(&self, of: ProcRef) -> &Bell {
         &self.lock.bells[of.procno() as usize]
     }
 
     /// Rings it, if there is somebody to ring.
-    pub fn ring(&self, whom: Option<Party>) {
+    pub fn ring(&self, whom: Option<ProcRef>) {
         if let Some(party) = whom {
             self.bell(party).ring();
         }
@@ -109,6 +109,6 @@ impl Memory {
 
 /// The process with this number.
 #[must_use]
-pub fn process(number: u32) -> Party {
-    Party::new(number, number + 1)
+pub fn process(number: u32) -> ProcRef {
+    ProcRef::new(number, number + 1)
 }

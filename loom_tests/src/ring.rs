@@ -1,7 +1,7 @@
 //! The memory of a small result ring, in cells that notice a race.
 
 use crate::latch::Bell;
-use engine::ring::{ALIGN, Buffer, Shared};
+use engine::ring::{ALIGN, Buffer, RingShared};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 
@@ -43,13 +43,13 @@ impl Buffer for Cells {
     }
 }
 
-/// A ring and the doorbells of its two sides.
+/// A ring and the waker of its two sides.
 pub struct Ring {
     /// What both sides share.
-    pub shared: Shared,
+    pub shared: RingShared,
     /// The buffer.
     pub cells: Cells,
-    /// Doorbells by process number.
+    /// Waker by process number.
     pub bells: [Bell; 3],
 }
 
@@ -58,7 +58,7 @@ impl Ring {
     #[must_use]
     pub fn new(units: usize) -> Arc<Self> {
         Arc::new(Self {
-            shared: Shared::default(),
+            shared: RingShared::default(),
             cells: Cells::new(units),
             bells: std::array::from_fn(|_| Bell::default()),
         })

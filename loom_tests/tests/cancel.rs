@@ -6,7 +6,7 @@
 #![cfg(loom)]
 
 use engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
-use engine::pool::{Canceling, Next, Returned, Staffing};
+use engine::pool::{Canceling, NextStep, Returned, SpawnDecision};
 use engine::steps::{Process, Watchers};
 use engine::table::JobId;
 use engine::wait::{condition, wait_for};
@@ -236,12 +236,12 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
         for &job in &jobs {
             let _ = scheduler.place(job, LANE, 0, 1000);
         }
-        let Staffing::Start { worker, generation } = scheduler.staff(0, 1, true, 1) else {
+        let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true, 1) else {
             panic!("there is a place");
         };
         assert!(scheduler.report_in(worker, generation, process(WORKER)));
         scheduler.connected(worker);
-        let Next::Run { job, .. } = scheduler.next(worker, false) else {
+        let NextStep::Run { job, .. } = scheduler.next(worker, false) else {
             panic!("there is a job");
         };
         assert_eq!(job, jobs[0]);
@@ -302,7 +302,7 @@ fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
         let worker = Worker::new(&memory, &signal);
         let first = worker.run(jobs[0], || worker.look_once());
         let next = memory.pool().locked(|scheduler| scheduler.next(0, false));
-        assert!(matches!(next, Next::Run { job, .. } if job == jobs[1]));
+        assert!(matches!(next, NextStep::Run { job, .. } if job == jobs[1]));
         let second = worker.run(jobs[1], || worker.look_once());
         assert_eq!(second, End::Completed, "the next job was canceled");
         let canceling = canceler.join().unwrap();
@@ -344,7 +344,7 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
             let _ = scheduler.place(second, LANE, 0, 1000);
             scheduler.next(0, false)
         });
-        assert!(matches!(next, Next::Run { job, .. } if job == second));
+        assert!(matches!(next, NextStep::Run { job, .. } if job == second));
         let end = worker.run(second, || worker.look_once());
         assert_eq!(end, End::Completed, "the slot's next job was canceled");
         let now = memory.slot(second).word.load();
@@ -375,13 +375,13 @@ fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
         let first = worker.run(jobs[0], || worker.look_once());
         assert_eq!(first, End::Completed);
         match memory.pool().locked(|scheduler| scheduler.next(0, false)) {
-            Next::Run { job, .. } => {
+            NextStep::Run { job, .. } => {
                 assert_eq!(job, target);
                 let end = worker.run(job, || worker.sleep_until_canceled());
                 assert_eq!(end, End::Canceled);
                 assert_eq!(canceler.join().unwrap(), Canceling::Asked);
             }
-            Next::Idle => {
+            NextStep::Idle => {
                 let canceling = canceler.join().unwrap();
                 assert!(matches!(canceling, Canceling::Finished(_)));
             }
@@ -428,7 +428,7 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
             Returned::Canceled(release) => {
                 assert_eq!(release, Release::Held { watched: false });
                 assert_eq!(canceling, Canceling::Asked);
-                assert_eq!(left, Some(Next::Retire));
+                assert_eq!(left, Some(NextStep::Retire));
             }
             Returned::Requeued => assert!(matches!(canceling, Canceling::Finished(_))),
             Returned::Handed(_) => panic!("there is no other worker"),

@@ -1,7 +1,7 @@
 //! The ring and the file: whoever comes and goes, every frame arrives once, in order, and nobody sleeps on.
 #![cfg(loom)]
 
-use engine::channel::{Front, Inlet, Outlet};
+use engine::channel::{Front, ResultReceiver, ResultSender};
 use engine::job::{Begin, End, Generation, JobWord, Release};
 use engine::models::Transitions as _;
 use engine::ring::{Buffer, HEADER, read_header, size_of_chunk};
@@ -30,7 +30,7 @@ fn work(channel: &Arc<Channel>, word: &JobWord, generation: Generation, frames: 
         channel: channel.clone(),
         len: 0,
     };
-    let mut outlet = Outlet::new(&channel.shared, channel.cells.clone());
+    let mut outlet = ResultSender::new(&channel.shared, channel.cells.clone());
     for number in 0..frames {
         assert!(outlet.send(&mut io, 1, &[number; SHORT]));
     }
@@ -44,7 +44,7 @@ struct Reader<'a> {
     channel: &'a Channel,
     word: &'a JobWord,
     generation: Generation,
-    inlet: Inlet<'a, Cells>,
+    inlet: ResultReceiver<'a, Cells>,
     whole: bool,
 }
 
@@ -132,7 +132,7 @@ fn pass(frames: u8, whole: bool, pause: Option<u8>) {
         thread::spawn(move || work(&channel, &word, generation, frames))
     };
     let begin = || {
-        let inlet = Inlet::new(&channel.shared, channel.cells.clone());
+        let inlet = ResultReceiver::new(&channel.shared, channel.cells.clone());
         if whole {
             inlet.enter(process(READER));
         }
@@ -210,7 +210,7 @@ fn a_worker_whose_reader_left_for_good_finishes() {
             let (channel, word) = (channel.clone(), word.clone());
             thread::spawn(move || work(&channel, &word, generation, 5))
         };
-        let inlet = Inlet::new(&channel.shared, channel.cells.clone());
+        let inlet = ResultReceiver::new(&channel.shared, channel.cells.clone());
         inlet.enter(process(READER));
         channel.ring(inlet.leave());
         worker.join().unwrap();

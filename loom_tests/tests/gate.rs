@@ -6,7 +6,7 @@ use engine::job::{End, Release};
 use engine::models::Transitions as _;
 use engine::pool::Leader;
 use engine::pool::gate::Purged;
-use engine::process_ref::Party;
+use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
@@ -55,7 +55,7 @@ fn with_finished(count: usize) -> Arc<World> {
 }
 
 impl World {
-    fn entry(&self, of: Party) -> &Leader {
+    fn entry(&self, of: ProcRef) -> &Leader {
         self.memory.pool().leader(of).expect("it has an entry")
     }
 
@@ -72,14 +72,14 @@ impl World {
     /// What an administrator does about one job.
     fn purge(&self, index: usize) -> Purged {
         let purged = self.memory.pool().purge_one(self.job(index));
-        if purged == Purged::LetGo(Release::LastOut) {
+        if purged == Purged::Detached(Release::LastOut) {
             self.free(index);
         }
         purged
     }
 
     /// A call of the session's begins. Whether it still holds its first job: it looks only when jobs were purged.
-    fn enter(&self, own: Party, known: u32) -> bool {
+    fn enter(&self, own: ProcRef, known: u32) -> bool {
         let entry = self.entry(own);
         if !entry.enter() {
             let entered = wait_for(
@@ -99,13 +99,13 @@ impl World {
     }
 
     /// The call ends. How often the session was asked to purge its own.
-    fn leave(&self, own: Party) -> u32 {
+    fn leave(&self, own: ProcRef) -> u32 {
         let mut asked = 0;
         while !self.entry(own).leave() {
             asked += 1;
             for index in 0..self.jobs.len() {
                 if self.holds(index) {
-                    self.let_go(index);
+                    self.detach(index);
                 }
             }
         }
@@ -113,7 +113,7 @@ impl World {
     }
 
     /// The session lets go of a job.
-    fn let_go(&self, index: usize) {
+    fn detach(&self, index: usize) {
         let job = self.job(index);
         if self.memory.slot(job).word.detach(job.generation) == Release::LastOut {
             self.free(index);
@@ -155,7 +155,7 @@ fn a_job_is_not_purged_while_its_session_looks_at_it() {
         let purged = world.purge(0);
         let asked = session.join().unwrap();
         match purged {
-            Purged::LetGo(release) => assert_eq!((release, asked), (Release::LastOut, 0)),
+            Purged::Detached(release) => assert_eq!((release, asked), (Release::LastOut, 0)),
             Purged::Asked => assert_eq!(asked, 1),
             Purged::Kept => panic!("it could have been purged"),
         }
@@ -210,14 +210,14 @@ fn two_purges_at_once_leave_nothing() {
 fn a_session_that_ends_leaves_the_gate_to_the_next() {
     loom::model(|| {
         let world = with_finished(1);
-        let (own, next) = (process(SESSION), Party::new(SESSION, 100));
+        let (own, next) = (process(SESSION), ProcRef::new(SESSION, 100));
         let administrator = {
             let world = world.clone();
             thread::spawn(move || world.purge(0))
         };
         // In the middle of a call.
         let _ = world.enter(own, 0);
-        world.let_go(0);
+        world.detach(0);
         world.entry(own).abandon_gate();
         let pool = world.memory.pool();
         pool.locked(|scheduler| scheduler.depart(own));

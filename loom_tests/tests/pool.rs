@@ -2,8 +2,8 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Release};
-use engine::pool::{Next, Placement, Staffing};
-use engine::process_ref::Party;
+use engine::pool::{NextStep, Dispatched, SpawnDecision};
+use engine::process_ref::ProcRef;
 use engine::table::JobId;
 use engine::wait::{condition, wait_for};
 use engine::worker::Activity;
@@ -21,7 +21,7 @@ const FRESH: u32 = 2;
 struct Place {
     worker: u32,
     generation: u32,
-    party: Party,
+    party: ProcRef,
 }
 
 /// How often the second job ran.
@@ -53,10 +53,10 @@ fn arrive(memory: &Memory, worker: u32, generation: u32, number: u32) -> Place {
 fn start(memory: &Memory, number: u32) -> Option<Place> {
     let staffing = memory
         .pool()
-        .locked(|scheduler| scheduler.staff(0, 8, true, 1));
+        .locked(|scheduler| scheduler.spawn_decision(0, 8, true, 1));
     match staffing {
-        Staffing::Start { worker, generation } => Some(arrive(memory, worker, generation, number)),
-        Staffing::Enough => None,
+        SpawnDecision::Start { worker, generation } => Some(arrive(memory, worker, generation, number)),
+        SpawnDecision::Enough => None,
         other => panic!("{other:?}"),
     }
 }
@@ -67,12 +67,12 @@ fn with_a_finishing_worker(memory: &Memory) -> Place {
     let (placement, _) = memory
         .pool()
         .locked(|scheduler| scheduler.place(job, LANE, 0, 1000));
-    assert_eq!(placement, Placement::Queued);
+    assert_eq!(placement, Dispatched::Queued);
     let place = start(memory, WORKER).expect("a process is wanted");
     let next = memory
         .pool()
         .locked(|scheduler| scheduler.next(place.worker, false));
-    assert!(matches!(next, Next::Run { .. }));
+    assert!(matches!(next, NextStep::Run { .. }));
     let runs = Runs::new(AtomicU32::new(0));
     run(memory, job, &runs);
     place
@@ -85,12 +85,12 @@ fn launch(memory: &Memory) -> (JobId, Option<Place>) {
         .pool()
         .locked(|scheduler| scheduler.place(job, LANE, 0, 1000));
     match placement {
-        Placement::Handed(worker) => {
+        Dispatched::Handed(worker) => {
             memory.ring(Some(worker));
             (job, None)
         }
-        Placement::Queued => (job, start(memory, FRESH)),
-        Placement::NoLane | Placement::Refused => panic!("there is a lane"),
+        Dispatched::Queued => (job, start(memory, FRESH)),
+        Dispatched::NoLane | Dispatched::Refused => panic!("there is a lane"),
     }
 }
 
@@ -101,12 +101,12 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
     let mut next = pool.locked(|scheduler| scheduler.next(place.worker, false));
     loop {
         match next {
-            Next::Run { job, wake } => {
+            NextStep::Run { job, wake } => {
                 memory.ring(wake);
                 run(memory, job, runs);
                 return;
             }
-            Next::Idle => {
+            NextStep::Idle => {
                 if impatient {
                     let limit = pool
                         .locked(|scheduler| scheduler.idle_limit(place.worker, place.generation));
@@ -126,10 +126,10 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
                 );
                 next = pool
                     .locked(|scheduler| scheduler.awakened(place.worker, place.generation))
-                    .unwrap_or(Next::Idle);
+                    .unwrap_or(NextStep::Idle);
             }
-            Next::Retire => return,
-            Next::Restart => {
+            NextStep::Retire => return,
+            NextStep::Restart => {
                 // The postmaster starts a fresh process in the place.
                 let fresh = arrive(memory, place.worker, place.generation, place.party.procno());
                 work(memory, fresh, runs, impatient);
@@ -145,15 +145,15 @@ fn work_once(memory: &Memory, fresh: Place, runs: &Runs) {
         .pool()
         .locked(|scheduler| scheduler.next(fresh.worker, false));
     match next {
-        Next::Run { job, .. } => {
+        NextStep::Run { job, .. } => {
             run(memory, job, runs);
             // The other may be idle now, and for good: send it home.
             memory.pool().locked(|scheduler| {
                 scheduler.dismiss_idle(None, 1, |party| memory.ring(Some(party)))
             });
         }
-        Next::Idle | Next::Retire => {}
-        Next::Restart => panic!("nobody else is short"),
+        NextStep::Idle | NextStep::Retire => {}
+        NextStep::Restart => panic!("nobody else is short"),
     }
 }
 
@@ -222,12 +222,12 @@ fn a_job_held_back_while_the_one_before_it_ends_is_run_once() {
                 .pool()
                 .locked(|scheduler| scheduler.place(job, LANE, 0, 1));
             let started = match placement {
-                Placement::Handed(worker) => {
+                Dispatched::Handed(worker) => {
                     memory.ring(Some(worker));
                     None
                 }
-                Placement::Queued => start(&memory, FRESH),
-                Placement::NoLane | Placement::Refused => panic!("there is a lane"),
+                Dispatched::Queued => start(&memory, FRESH),
+                Dispatched::NoLane | Dispatched::Refused => panic!("there is a lane"),
             };
             if let Some(fresh) = started {
                 work_once(&memory, fresh, &runs);

@@ -71,7 +71,7 @@ fn a_leader_that_waits_sees_the_end() {
     });
 }
 
-/// A leader waits twice on the same word, first for the beginning, then for the end, while doorbells that
+/// A leader waits twice on the same word, first for the beginning, then for the end, while waker that
 /// mean nothing arrive from a third process (a latch is shared by all that happens to a session). The
 /// first doorbell may come late and end the second sleep: that costs a look.
 ///
@@ -111,13 +111,13 @@ fn doorbells_that_mean_nothing_do_no_harm() {
 /// Two threads, unbounded.
 #[test]
 fn store_then_look_on_both_sides_loses_nothing() {
-    struct Shared {
+    struct RingShared {
         value: AtomicU32,
         armed: AtomicU32,
         bell: Bell,
     }
     loom::model(|| {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RingShared {
             value: AtomicU32::new(0),
             armed: AtomicU32::new(0),
             bell: Bell::default(),

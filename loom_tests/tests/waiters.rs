@@ -4,10 +4,10 @@
 
 use engine::job::{End, Release};
 use engine::models::Transitions as _;
-use engine::pool::Placement;
+use engine::pool::Dispatched;
 use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
-use engine::process_ref::Party;
+use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
@@ -29,7 +29,7 @@ fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
 /// Waits until `claim` has what is counted.
 fn wait_to_claim<T>(
     memory: &Memory,
-    own: Party,
+    own: ProcRef,
     what: Resource,
     limit: u32,
     claim: impl Fn() -> Option<T>,
@@ -54,7 +54,7 @@ fn wait_to_claim<T>(
 }
 
 /// What a launch does that finds its role at its limit.
-fn claim_of_role(memory: &Memory, own: Party, limit: u32) {
+fn claim_of_role(memory: &Memory, own: ProcRef, limit: u32) {
     let pool = memory.pool();
     wait_to_claim(memory, own, Resource::RoleSlots(0), limit, || {
         (pool.usage(0).claim_slot(ROLE, limit) == Claimed::Yes).then_some(())
@@ -62,7 +62,7 @@ fn claim_of_role(memory: &Memory, own: Party, limit: u32) {
 }
 
 /// What a launch does that finds the table full, when it has claimed its role's slot.
-fn claim(memory: &Memory, own: Party, limit: u32) -> JobId {
+fn claim(memory: &Memory, own: ProcRef, limit: u32) -> JobId {
     let pool = memory.pool();
     wait_to_claim(memory, own, Resource::Slots, limit, || pool.claim(0, limit))
 }
@@ -262,7 +262,7 @@ fn a_job_is_refused_or_found() {
             .pool()
             .locked(|scheduler| scheduler.place(job, LANE, 0, AMPLE));
         let found = administrator.join().unwrap();
-        assert_eq!(found, placement != Placement::Refused);
+        assert_eq!(found, placement != Dispatched::Refused);
     });
 }
 

@@ -3,7 +3,7 @@
 use super::{Arguments, Result, sql_function};
 use crate::pg::per_call::PerCall;
 use crate::pg::tuple::split;
-use crate::session::launch::fanout::{Asked, Fanout};
+use crate::session::launch::fanout::{FanoutRequest, Fanout};
 
 sql_function!(
     /// `pg_background_fanout(sql, max_parallel, fail_fast, timeout_ms)`: one row per statement, as they finish.
@@ -23,7 +23,7 @@ fn next(arguments: Arguments) -> Result {
                 caller.answer(true);
                 return Ok(arguments.null());
             };
-            let asked = Asked {
+            let asked = FanoutRequest {
                 statements,
                 max_parallel: arguments.int4(1),
                 fail_fast: arguments.bool(2).unwrap_or(false),

@@ -42,7 +42,7 @@ use crate::pg::rows::Caller;
 use crate::pg::tuple::{Value, composite, composite_by_name};
 use crate::pg::{array, error, shim};
 use crate::session::jobs;
-use crate::session::jobs::Name;
+use crate::session::jobs::JobName;
 use crate::session::wait::many as handles;
 use crate::session::wait::many::Handle;
 use crate::settings;
@@ -123,13 +123,13 @@ impl Arguments {
     }
 
     /// The job that a version 1 function means: its one argument, a pid.
-    pub fn pid(self) -> Name {
-        Name::Pid(self.int4(0).expect(STRICT))
+    pub fn pid(self) -> JobName {
+        JobName::Pid(self.int4(0).expect(STRICT))
     }
 
     /// The job that a function with pid and cookie means: its first two arguments.
-    pub fn handle(self) -> Name {
-        Name::Handle(self.int4(0).expect(STRICT), self.cookie(1).expect(STRICT))
+    pub fn handle(self) -> JobName {
+        JobName::Handle(self.int4(0).expect(STRICT), self.cookie(1).expect(STRICT))
     }
 
     /// The elements of an array of handles.
@@ -201,7 +201,7 @@ pub type Result = std::result::Result<Datum, Failure>;
 
 /// What a function came to. No destructors: it is looked at after everything else was left.
 #[derive(Clone, Copy)]
-enum Outcome {
+enum Returned {
     Value(Datum),
     JobFailed {
         message: *const std::ffi::c_char,
@@ -225,11 +225,11 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
         pgrx_extern_c_guard(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 settings::define();
-                let _call = jobs::Call::begin();
+                let _call = jobs::SessionCall::begin();
                 match body(Arguments(fcinfo)) {
-                    Ok(value) => Outcome::Value(value),
+                    Ok(value) => Returned::Value(value),
                     Err(Failure::Own(error)) => error.raise(),
-                    Err(Failure::Job { message, pid }) => Outcome::JobFailed {
+                    Err(Failure::Job { message, pid }) => Returned::JobFailed {
                         message: message.start().cast(),
                         len: message.len() as i32,
                         pid,
@@ -237,20 +237,20 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
                 }
             }));
             outcome.unwrap_or_else(|payload| match error::caught(&*payload) {
-                Caught::Noted(_) => Outcome::Threw,
+                Caught::Noted(_) => Returned::Threw,
                 _ => resume_unwind(payload),
             })
         })
     };
     match outcome {
-        Outcome::Value(value) => value,
+        Returned::Value(value) => value,
         // SAFETY: jumps out of this frame and that of the SQL function, which hold nothing to destroy.
-        Outcome::JobFailed { message, len, pid } => unsafe {
+        Returned::JobFailed { message, len, pid } => unsafe {
             shim::pgb_raise_message(message, len, ERROR_LEVEL, pid);
             unreachable!("an error was raised")
         },
         // SAFETY: as above.
-        Outcome::Threw => unsafe { shim::pgb_raise_noted_error() },
+        Returned::Threw => unsafe { shim::pgb_raise_noted_error() },
     }
 }
 

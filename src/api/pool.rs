@@ -14,7 +14,7 @@ sql_function!(
     pg_finfo_pg_background_resources,
     |arguments| {
         let cluster = cluster()?;
-        let census = cluster.pool().locked(|scheduler| scheduler.census());
+        let worker_counts = cluster.pool().locked(|scheduler| scheduler.worker_counts());
         let used = cluster.arena_bytes();
         let taken = cluster.memory_taken();
         let bytes =
@@ -25,9 +25,9 @@ sql_function!(
             Value::int8(used.cast_signed()),
             Value::int4(cluster.segments_in_use() as i32),
             Value::int4(cluster.pool().queued().cast_signed()),
-            Value::int4(census.starting.cast_signed()),
-            Value::int4(census.idle.cast_signed()),
-            Value::int4(census.busy.cast_signed() + census.exiting.cast_signed()),
+            Value::int4(worker_counts.starting.cast_signed()),
+            Value::int4(worker_counts.idle.cast_signed()),
+            Value::int4(worker_counts.busy.cast_signed() + worker_counts.exiting.cast_signed()),
             Value::int4(cluster.spill_files().load(Ordering::Relaxed) as i32),
             Value::int8(cluster.spill_bytes().load(Ordering::Relaxed).cast_signed()),
             bytes(taken),

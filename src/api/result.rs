@@ -3,13 +3,13 @@
 use super::{Arguments, Result, sql_function};
 use crate::pg::rows::Store;
 use crate::pg::tuple::Value;
-use crate::session::jobs::Name;
+use crate::session::jobs::JobName;
 use crate::session::launch::oneshot;
 use crate::session::launch::request::Launch;
 use crate::session::read::{columns, rows, stream};
 
 /// Reads a result the way in which the caller wants it: all at once, or a row per call.
-fn read(arguments: Arguments, name: Name, json: bool) -> Result {
+fn read(arguments: Arguments, name: JobName, json: bool) -> Result {
     let call = arguments.call_info();
     // SAFETY: declared to return a set.
     let row = unsafe {

@@ -42,7 +42,7 @@ sql_function!(
                 text::role(row.login_role),
                 text::role(row.user),
                 Value::int4(row.queued),
-                Value::int4(row.held_back),
+                Value::int4(row.throttled),
                 Value::int4(row.running),
                 Value::int4(row.finished),
                 Value::int4(row.workers),

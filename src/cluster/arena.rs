@@ -151,7 +151,7 @@ impl Job {
             BlockRef::Arena(pointer) => self.cluster.give_to_arena(pointer, size),
             BlockRef::Segment(handle) => {
                 segment::free(handle);
-                drop(Claim {
+                drop(SegmentClaim {
                     root: self.cluster.root,
                     size,
                 });
@@ -212,7 +212,7 @@ impl Cluster {
 
     /// Claims the memory for a segment before it is made, so that processes that do it at the same time stay below the
     /// limits together.
-    fn claim_segment(&self, size: usize) -> Result<Claim<'_>, Error> {
+    fn claim_segment(&self, size: usize) -> Result<SegmentClaim<'_>, Error> {
         let limit = half_of(self.memory_limit());
         let bytes = size_of_segment(size);
         let add = |claimed: u64| claimed.checked_add(bytes).filter(|sum| *sum <= limit);
@@ -240,7 +240,7 @@ impl Cluster {
         self.root
             .arena_bytes
             .fetch_add(size as u64, Ordering::Relaxed);
-        Ok(Claim {
+        Ok(SegmentClaim {
             root: self.root,
             size,
         })
@@ -342,19 +342,19 @@ impl Drop for Charge {
 }
 
 /// What a segment of its own counts for; taken back when dropped, on an error too.
-struct Claim<'a> {
+struct SegmentClaim<'a> {
     root: &'a Root,
     size: usize,
 }
 
-impl Claim<'_> {
+impl SegmentClaim<'_> {
     /// There is such a segment now.
     fn keep(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for SegmentClaim<'_> {
     fn drop(&mut self) {
         let Self { root, size } = *self;
         root.arena_bytes.fetch_sub(size as u64, Ordering::Relaxed);

@@ -19,8 +19,8 @@ use crate::pg::shim::guarded;
 use crate::pg::{exit, shim, wait_event};
 use crate::settings;
 use crate::settings::published;
-use engine::pool::{Doorbells, Pool, PoolLock, Shared};
-use engine::process_ref::Party;
+use engine::pool::{Waker, Pool, PoolLock, Shared};
+use engine::process_ref::ProcRef;
 use engine::sync::{AtomicU32, AtomicU64, Ordering};
 use engine::table::{JobId, JobTable, Slot};
 use pgrx::pg_sys;
@@ -29,8 +29,8 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY;
 /// The pool lock: an LWLock. The server lets go of it when an error passes; nothing that holds it throws.
 pub struct PoolLwLock(&'static SharedLock);
 
-impl Doorbells for PoolLwLock {
-    fn ring(&self, party: Party) {
+impl Waker for PoolLwLock {
+    fn ring(&self, party: ProcRef) {
         crate::pg::process::ring(party);
     }
 }

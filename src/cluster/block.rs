@@ -41,7 +41,7 @@ use crate::pg::error::Error;
 use crate::pg::shim::Identity;
 use crate::pg::text;
 use engine::block_ref::{ArenaPointer, BlockRef};
-use engine::layout::{Layout, Parts, REQUEST_LIMIT, TooLarge};
+use engine::layout::{BlockLayout, BlockParts, REQUEST_LIMIT, TooLarge};
 use engine::ring::MappedBuffer;
 use engine::sync::Ordering;
 use engine::{channel, error_message, ring};
@@ -72,7 +72,7 @@ struct Header {
     ring_capacity: usize,
     spill: SpillFile,
     description: Description,
-    outcome: Outcome,
+    outcome: OutcomeRecord,
 }
 
 /// Bytes of a command tag at most. The longest of the server's have some 30.
@@ -88,7 +88,7 @@ struct Description {
 }
 
 #[repr(C)]
-struct Outcome {
+struct OutcomeRecord {
     /// Rows that the last statement returned or changed; -1: its tag says nothing of rows.
     row_count: i64,
     tag_len: u32,
@@ -153,13 +153,13 @@ pub struct Block {
 }
 
 /// Memory of a block that is being filled in; freed when dropped.
-struct Unfinished {
+struct UnfilledBlock {
     job: Job,
     memory: BlockRef,
     size: usize,
 }
 
-impl Drop for Unfinished {
+impl Drop for UnfilledBlock {
     fn drop(&mut self) {
         segment::unmap_all_of(self.job);
         self.job.deallocate(self.memory, self.size);
@@ -167,7 +167,7 @@ impl Drop for Unfinished {
 }
 
 /// Alignment of the ring's shared part, so that each side's counters have a line of their own.
-const RING_ALIGN: usize = align_of::<channel::Shared>();
+const RING_ALIGN: usize = align_of::<channel::ChannelShared>();
 
 impl Block {
     /// Allocates a block for `request` and fills in the request. Returns the arena pointer.
@@ -181,9 +181,9 @@ impl Block {
         };
         let ring = match capacity {
             0 => 0,
-            _ => size_of::<channel::Shared>().saturating_add(capacity),
+            _ => size_of::<channel::ChannelShared>().saturating_add(capacity),
         };
-        let layout = Layout::of(&Parts {
+        let layout = BlockLayout::of(&BlockParts {
             header: size_of::<Header>(),
             sql: request.sql.len(),
             settings: request.guc_state.len(),
@@ -194,7 +194,7 @@ impl Block {
         .map_err(|too_large| request_too_large(too_large, request))?;
         let size = layout.size;
         let memory = job.allocate(size)?;
-        let unfinished = Unfinished { job, memory, size };
+        let unfinished = UnfilledBlock { job, memory, size };
         let base = job.address(memory);
         // A segment is mapped at the beginning of a page, the arena's are not in all processes alike beyond 8 bytes.
         let (pointer, segment, origin) = match memory {
@@ -242,8 +242,8 @@ impl Block {
             params.copy_from_nonoverlapping(request.params.as_ptr(), request.params.len());
             if capacity > 0 {
                 base.add(ring_offset as usize)
-                    .cast::<channel::Shared>()
-                    .write(channel::Shared::default());
+                    .cast::<channel::ChannelShared>()
+                    .write(channel::ChannelShared::default());
             }
         }
         std::mem::forget(unfinished);
@@ -328,7 +328,7 @@ impl Block {
     }
 
     /// The ring: its shared part and its buffer. `None` for jobs without a result.
-    pub fn ring(&self) -> Option<(&'static channel::Shared, MappedBuffer)> {
+    pub fn ring(&self) -> Option<(&'static channel::ChannelShared, MappedBuffer)> {
         // SAFETY: as for `identity`. The reference is called static because a process keeps it no longer
         // than its hold on the job, which the callers see to; and so long it is mapped.
         unsafe {
@@ -338,7 +338,7 @@ impl Block {
                 return None;
             }
             let shared = self.base().add((*header).ring_offset as usize);
-            let buffer = shared.add(size_of::<channel::Shared>());
+            let buffer = shared.add(size_of::<channel::ChannelShared>());
             Some((&*shared.cast(), MappedBuffer::new(buffer, capacity)))
         }
     }

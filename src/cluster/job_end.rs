@@ -5,20 +5,20 @@
 //! the job ([`note_release`]) before it frees it ([`finish_release`]), so that an exit in the middle goes on with it.
 //!
 //! A job whose memory is out of reach in this process is left behind, for the next launch in the cluster to free
-//! ([`release_left_behind`]). Jobs of a lane for which no process can be started are failed here, too ([`fail_lane`]).
+//! ([`release_deferred`]). Jobs of a lane for which no process can be started are failed here, too ([`fail_lane`]).
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::trace;
-use crate::cluster::trace::Step;
+use crate::cluster::trace::TraceStep;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::process::{ring, timestamp};
 use engine::error_message;
 use engine::job::{End, Release};
 use engine::pool::LaneKey;
-use engine::process_ref::Party;
+use engine::process_ref::ProcRef;
 use engine::steps::Watchers;
 use engine::sync::Ordering;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
@@ -36,7 +36,7 @@ pub fn ending(job: Job, end: End) -> Watchers {
     let slot = job.slot();
     slot.finished_at
         .store(timestamp().cast_unsigned(), Ordering::Relaxed);
-    trace::step(job, Step::Ended(end));
+    trace::step(job, TraceStep::Ended(end));
     Watchers {
         leader: slot.leader(),
         usage: slot.usage(),
@@ -54,7 +54,7 @@ pub fn ended(job: Job, watchers: Watchers, release_now: Release) {
 
 /// A job has ended: wakes its leader, if that waits; the last one out notes that the job is to be released
 /// ([`note_release`]). Does not throw.
-pub fn note_end(job: Job, leader: Option<Party>, release: Release) {
+pub fn note_end(job: Job, leader: Option<ProcRef>, release: Release) {
     match release {
         Release::Held { watched: true } => {
             if let Some(leader) = leader {
@@ -101,13 +101,13 @@ pub fn finish_release() -> bool {
     }
     fault!("block-freed");
     if !is_out_of_reach {
-        trace::step(job, Step::Freed);
+        trace::step(job, TraceStep::Freed);
     }
     RELEASING.set(None);
     if is_out_of_reach && again {
-        pool.leave_again(job.id);
+        pool.defer_again(job.id);
     } else if is_out_of_reach {
-        pool.leave_behind(job.id);
+        pool.defer_free(job.id);
     } else {
         pool.free(job.id);
     }
@@ -115,9 +115,9 @@ pub fn finish_release() -> bool {
 }
 
 /// Releases what others have left behind, until one is out of reach here too.
-pub fn release_left_behind(cluster: &'static Cluster) {
+pub fn release_deferred(cluster: &'static Cluster) {
     let mut goes_on = true;
-    while goes_on && let Some(id) = cluster.pool().take_left_behind() {
+    while goes_on && let Some(id) = cluster.pool().take_deferred() {
         let job = cluster.job(id);
         RELEASING.set(Some(Releasing { job, again: true }));
         goes_on = finish_release();

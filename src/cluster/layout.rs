@@ -17,7 +17,7 @@ use crate::settings;
 use crate::settings::published::Board;
 use engine::block_ref::ARENA_SEGMENTS;
 use engine::pool::usage::Usage;
-use engine::pool::{Lane, Leader, Totals, Worker};
+use engine::pool::{Lane, Leader, Totals, WorkerSlot};
 use engine::sync::{AtomicU32, AtomicU64};
 use engine::table::{FreeList, Slot};
 use pgrx::pg_sys;
@@ -131,7 +131,7 @@ static_assertions::const_assert!(size_of::<Slot>() <= 512);
 
 static_assertions::const_assert_eq!(size_of::<Lane>(), 64);
 
-static_assertions::const_assert_eq!(size_of::<Worker>(), 64);
+static_assertions::const_assert_eq!(size_of::<WorkerSlot>(), 64);
 
 static_assertions::const_assert_eq!(size_of::<Leader>(), 128);
 
@@ -152,7 +152,7 @@ impl Control {
         size_of::<Self>()
             + jobs * size_of::<Slot>()
             + LANES * size_of::<Lane>()
-            + workers * size_of::<Worker>()
+            + workers * size_of::<WorkerSlot>()
             + leaders * size_of::<Leader>()
             + ROLES * size_of::<Usage>()
     }
@@ -212,9 +212,9 @@ pub(super) unsafe fn initialize_control(
         for index in 0..LANES {
             lanes.add(index).write(Lane::default());
         }
-        let places = lanes.add(LANES).cast::<Worker>();
+        let places = lanes.add(LANES).cast::<WorkerSlot>();
         for index in 0..workers {
-            places.add(index).write(Worker::default());
+            places.add(index).write(WorkerSlot::default());
         }
         let entries = places.add(workers).cast::<Leader>();
         for index in 0..leaders {
@@ -228,26 +228,26 @@ pub(super) unsafe fn initialize_control(
 }
 
 /// What the control segment has behind its head.
-pub(super) struct Parts {
+pub(super) struct ControlParts {
     pub(super) slots: &'static [Slot],
     pub(super) lanes: &'static [Lane],
-    pub(super) workers: &'static [Worker],
+    pub(super) workers: &'static [WorkerSlot],
     pub(super) leaders: &'static [Leader],
     pub(super) usages: &'static [Usage],
 }
 
 /// # Safety
 /// `control` points at an initialized control segment whose mapping is pinned.
-pub(super) unsafe fn parts(control: *const Control) -> Parts {
+pub(super) unsafe fn parts(control: *const Control) -> ControlParts {
     // SAFETY: laid out by `initialize_control`; only atomics inside, so shared references are sound while
     // other processes write.
     unsafe {
         let slots = control.add(1).cast::<Slot>();
         let lanes = slots.add((*control).jobs as usize).cast::<Lane>();
-        let workers = lanes.add((*control).lanes as usize).cast::<Worker>();
+        let workers = lanes.add((*control).lanes as usize).cast::<WorkerSlot>();
         let leaders = workers.add((*control).workers as usize).cast::<Leader>();
         let usages = leaders.add((*control).leaders as usize).cast::<Usage>();
-        Parts {
+        ControlParts {
             slots: std::slice::from_raw_parts(slots, (*control).jobs as usize),
             lanes: std::slice::from_raw_parts(lanes, (*control).lanes as usize),
             workers: std::slice::from_raw_parts(workers, (*control).workers as usize),

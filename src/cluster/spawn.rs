@@ -1,8 +1,8 @@
-//! Asking the postmaster for worker processes.
+//! Purpose the postmaster for worker processes.
 //!
 //! Each registration is for one process: the postmaster never starts it again (`BGW_NEVER_RESTART`), whatever becomes
 //! of it and whoever is there to see. A place that is given to a fresh process is registered anew, by the process
-//! that leaves it ([`give_on`]).
+//! that leaves it ([`respawn`]).
 //!
 //! **Who watches.** How the postmaster calls the process is in the place, in shared memory, until the process reports
 //! in: so every session can ask what has become of it ([`settle`]), and one that waits for a job of the lane does.
@@ -30,10 +30,10 @@ use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::WORKER_ENTRY;
 use crate::pg::library::LIBRARY;
 use crate::pg::local::Local;
-use crate::pg::process::{own_party, ring};
+use crate::pg::process::{own_proc, ring};
 use crate::pg::{exit, process, shim};
 use engine::pool::{
-    LaneKey, Limits, OnItsWay, Placement, Registration, START_LIMIT, Scheduler, Staffing,
+    LaneKey, Limits, PendingStart, Dispatched, Registration, START_LIMIT, Scheduler, SpawnDecision,
 };
 use engine::wait::{Condition, Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
@@ -41,14 +41,14 @@ use std::ffi::{CStr, c_char, c_int};
 
 /// What is registered with the postmaster: place and generation in one Datum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct WorkerSlotRef {
     /// Index of the place.
     pub worker: u32,
     /// Its generation.
     pub generation: u32,
 }
 
-impl Place {
+impl WorkerSlotRef {
     fn to_datum(self) -> pg_sys::Datum {
         pg_sys::Datum::from((u64::from(self.worker) << 32) | u64::from(self.generation))
     }
@@ -66,12 +66,12 @@ impl Place {
 /// What the server's opaque handle is, from 14 on: it can be kept where all processes find it.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Handle {
+struct RegistrationHandle {
     slot: c_int,
     generation: u64,
 }
 
-impl Handle {
+impl RegistrationHandle {
     fn of(registration: Registration) -> Self {
         Self {
             slot: registration.slot as c_int,
@@ -82,7 +82,7 @@ impl Handle {
     /// # Safety
     /// `handle` is one that the server has made.
     unsafe fn read(handle: *mut pg_sys::BackgroundWorkerHandle) -> Registration {
-        // SAFETY: by the caller, and as `Handle` says.
+        // SAFETY: by the caller, and as `RegistrationHandle` says.
         let Self { slot, generation } = unsafe { *handle.cast::<Self>() };
         Registration {
             slot: slot.cast_unsigned(),
@@ -106,9 +106,9 @@ fn fill<const N: usize>(into: &mut [c_char; N], text: &CStr) {
 }
 
 /// Registers a process for `place`, which waits for one. `false`: the postmaster has no room.
-fn register(cluster: &'static Cluster, place: Place) -> bool {
-    let Place { worker, generation } = place;
-    let own = own_party();
+fn register(cluster: &'static Cluster, place: WorkerSlotRef) -> bool {
+    let WorkerSlotRef { worker, generation } = place;
+    let own = own_proc();
     let begun = cluster
         .pool()
         .locked(|scheduler| scheduler.begin_registration(worker, generation, own));
@@ -134,7 +134,7 @@ fn register(cluster: &'static Cluster, place: Place) -> bool {
         let registered = pg_sys::RegisterDynamicBackgroundWorker(&raw mut request, &raw mut handle);
         fault!("place-registered");
         registered.then(|| {
-            let registration = Handle::read(handle);
+            let registration = RegistrationHandle::read(handle);
             pg_sys::pfree(handle.cast());
             registration
         })
@@ -153,7 +153,7 @@ fn register(cluster: &'static Cluster, place: Place) -> bool {
 /// Whether every short lane has workers on their way.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Staffed {
+pub enum Spawned {
     /// Yes.
     Enough,
     /// No: every place is taken by a worker that has work, or by others.
@@ -162,7 +162,7 @@ pub enum Staffed {
 
 /// Carries out what [`Scheduler::staff`] finds, until there is no more to do. `first` is what it found
 /// already, if it was asked.
-pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> Staffed {
+pub fn spawn_workers(cluster: &'static Cluster, lane: u32, first: Option<SpawnDecision>) -> Spawned {
     settle(cluster);
     let cap = cluster.worker_cap();
     let mut can_start = true;
@@ -172,16 +172,16 @@ pub fn staff(cluster: &'static Cluster, lane: u32, first: Option<Staffing>) -> S
             let now = process::now();
             cluster
                 .pool()
-                .locked(|scheduler| scheduler.staff(lane, cap, can_start, now))
+                .locked(|scheduler| scheduler.spawn_decision(lane, cap, can_start, now))
         });
         match staffing {
-            Staffing::Enough => return Staffed::Enough,
-            Staffing::Full => return Staffed::Full,
-            Staffing::Recycle(party) => ring(party),
-            Staffing::Start { worker, generation } => {
-                let claim = Claim {
+            SpawnDecision::Enough => return Spawned::Enough,
+            SpawnDecision::Full => return Spawned::Full,
+            SpawnDecision::Recycle(party) => ring(party),
+            SpawnDecision::Start { worker, generation } => {
+                let claim = WorkerSlotClaim {
                     cluster,
-                    place: Place { worker, generation },
+                    place: WorkerSlotRef { worker, generation },
                 };
                 fault!("place-claimed");
                 if register(cluster, claim.place) {
@@ -203,14 +203,14 @@ pub fn nudge() {
 
 /// A claimed place for which no process is registered yet; given back unless forgotten. Interrupts are
 /// processed nowhere between the claim and the registration, so unwinding is the only other way out.
-struct Claim {
+struct WorkerSlotClaim {
     cluster: &'static Cluster,
-    place: Place,
+    place: WorkerSlotRef,
 }
 
-impl Drop for Claim {
+impl Drop for WorkerSlotClaim {
     fn drop(&mut self) {
-        let Place { worker, generation } = self.place;
+        let WorkerSlotRef { worker, generation } = self.place;
         let _ = self
             .cluster
             .pool()
@@ -231,9 +231,9 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
         let Some((worker, generation)) = place else {
             return ready;
         };
-        let claim = Claim {
+        let claim = WorkerSlotClaim {
             cluster,
-            place: Place { worker, generation },
+            place: WorkerSlotRef { worker, generation },
         };
         if !register(cluster, claim.place) {
             return ready;
@@ -251,27 +251,27 @@ pub fn place(
     hint: u32,
     limits: Limits,
     now: Micros,
-) -> (Placement, u32, Option<Staffing>) {
+) -> (Dispatched, u32, Option<SpawnDecision>) {
     let (placement, lane) = scheduler.place(job.id, key, hint, limits);
     fault!("job-placed");
-    let staffing = (placement == Placement::Queued)
-        .then(|| scheduler.staff(lane, job.cluster.worker_cap(), true, now));
+    let staffing = (placement == Dispatched::Queued)
+        .then(|| scheduler.spawn_decision(lane, job.cluster.worker_cap(), true, now));
     (placement, lane, staffing)
 }
 
 /// Asks what has become of the process that a place awaits, if one is registered. One that will not report in loses
 /// the place; the jobs of its lane fail if another would not come up either. Does not throw.
-fn settle_place(cluster: &'static Cluster, worker: u32) {
-    if !cluster.pool().worker(worker).has_one_on_its_way() {
+fn check_registration(cluster: &'static Cluster, worker: u32) {
+    if !cluster.pool().worker(worker).is_start_pending() {
         return;
     }
     let found = cluster
         .pool()
-        .locked(|scheduler| scheduler.on_its_way(worker));
+        .locked(|scheduler| scheduler.pending_start(worker));
     let Some(found) = found else {
         return;
     };
-    let mut handle = Handle::of(found.registration);
+    let mut handle = RegistrationHandle::of(found.registration);
     let mut pid = 0;
     // SAFETY: as the server has made it; the call throws nothing.
     let status = unsafe { pg_sys::GetBackgroundWorkerPid(handle.as_server(), &raw mut pid) };
@@ -288,7 +288,7 @@ fn settle_place(cluster: &'static Cluster, worker: u32) {
     lost(cluster, worker, found, is_late);
 }
 
-fn lost(cluster: &'static Cluster, worker: u32, found: OnItsWay, is_late: bool) {
+fn lost(cluster: &'static Cluster, worker: u32, found: PendingStart, is_late: bool) {
     // The place first: a process that comes up after all is then stale and leaves by itself.
     let lane = cluster
         .pool()
@@ -297,8 +297,8 @@ fn lost(cluster: &'static Cluster, worker: u32, found: OnItsWay, is_late: bool) 
         return;
     };
     if is_late {
-        let mut handle = Handle::of(found.registration);
-        // SAFETY: as in `settle_place`.
+        let mut handle = RegistrationHandle::of(found.registration);
+        // SAFETY: as in `check_registration`.
         unsafe { pg_sys::TerminateBackgroundWorker(handle.as_server()) };
     }
     // SAFETY: asks for the state of a file.
@@ -311,26 +311,26 @@ fn lost(cluster: &'static Cluster, worker: u32, found: OnItsWay, is_late: bool) 
 /// Looks after all processes that were registered and have not reported in. Does not throw.
 pub fn settle(cluster: &'static Cluster) {
     for worker in 0..cluster.places() as u32 {
-        settle_place(cluster, worker);
+        check_registration(cluster, worker);
     }
 }
 
 /// Likewise after those that this process has registered. `true`: some are still awaited.
-pub fn settle_own(cluster: &'static Cluster) -> bool {
+pub fn check_own_registrations(cluster: &'static Cluster) -> bool {
     if !REGISTERED.get() {
         return false;
     }
-    let own = own_party();
+    let own = own_proc();
     let mut awaited = false;
     for worker in 0..cluster.places() as u32 {
         let is_own = || {
-            cluster.pool().worker(worker).has_one_on_its_way()
+            cluster.pool().worker(worker).is_start_pending()
                 && cluster
                     .pool()
                     .locked(|scheduler| scheduler.awaits_one_of(worker, own))
         };
         if is_own() {
-            settle_place(cluster, worker);
+            check_registration(cluster, worker);
             awaited |= is_own();
         }
     }
@@ -344,8 +344,8 @@ const EXIT_LIMIT: Micros = 2_000_000;
 
 /// Before the process exits: nobody else may be there to look. The postmaster wakes this one when a process that it
 /// has registered starts or ends, and that process when it reports in.
-pub fn settle_at_exit(cluster: &'static Cluster) {
-    if !settle_own(cluster) {
+pub fn await_registrations(cluster: &'static Cluster) {
+    if !check_own_registrations(cluster) {
         return;
     }
     let latch = ProcessLatch::without_spin(cluster);
@@ -353,23 +353,23 @@ pub fn settle_at_exit(cluster: &'static Cluster) {
     let _ = wait_for(
         &latch,
         deadline,
-        &mut condition(|| {}, || (!settle_own(cluster)).then_some(())),
+        &mut condition(|| {}, || (!check_own_registrations(cluster)).then_some(())),
     );
 }
 
 /// How long a process stays to see to it that its place gets the next one.
-const GIVE_ON_LIMIT: Micros = 1_000_000;
+const RESPAWN_LIMIT: Micros = 1_000_000;
 
 /// The first interval at which it tries again; they double.
-const GIVE_ON_FIRST: Micros = 1_000;
+const RESPAWN_FIRST: Micros = 1_000;
 
 /// How often it looks when it exits for another reason.
-const GIVE_ON_TRIES_AT_EXIT: u32 = 4;
+const RESPAWN_TRIES_AT_EXIT: u32 = 4;
 
 /// Waits until the next process of a place has come, and tries again to start what is needed.
 struct Successor {
     cluster: &'static Cluster,
-    place: Place,
+    place: WorkerSlotRef,
     lane: u32,
     due: Micros,
     interval: Micros,
@@ -382,15 +382,15 @@ impl Condition for Successor {
     fn arm(&mut self) {}
 
     fn look(&mut self) -> Option<()> {
-        if settle_own(self.cluster) {
+        if check_own_registrations(self.cluster) {
             return None;
         }
-        let Place { worker, generation } = self.place;
+        let WorkerSlotRef { worker, generation } = self.place;
         let pool = self.cluster.pool();
         let has_come = || pool.worker(worker).word.load().generation() == generation;
         // A server that shuts down starts no process, and is not to wait for one that tries.
         self.looks += 1;
-        let is_over = exit::in_progress() && self.looks > GIVE_ON_TRIES_AT_EXIT;
+        let is_over = exit::in_progress() && self.looks > RESPAWN_TRIES_AT_EXIT;
         let looked_after = || pool.locked(|scheduler| scheduler.pass_on());
         (has_come() || is_over || looked_after()).then_some(())
     }
@@ -402,15 +402,15 @@ impl Condition for Successor {
     fn check(&mut self, now: Micros) {
         self.interval *= 2;
         self.due = now + self.interval;
-        let _ = staff(self.cluster, self.lane, None);
+        let _ = spawn_workers(self.cluster, self.lane, None);
     }
 }
 
 /// This process leaves `place`, which was given to another lane, or to a fresh process: registers that one, and stays
 /// until it has reported in. Without room in the server's table it leaves the lane to who waits for it; only if there
 /// is nobody it tries again, for a moment.
-pub fn give_on(cluster: &'static Cluster, place: Place) {
-    let Place { worker, generation } = place;
+pub fn respawn(cluster: &'static Cluster, place: WorkerSlotRef) {
+    let WorkerSlotRef { worker, generation } = place;
     let lane = cluster
         .pool()
         .locked(|scheduler| scheduler.lane_index(worker));
@@ -425,9 +425,9 @@ pub fn give_on(cluster: &'static Cluster, place: Place) {
         cluster,
         place,
         lane,
-        due: now + GIVE_ON_FIRST,
-        interval: GIVE_ON_FIRST,
+        due: now + RESPAWN_FIRST,
+        interval: RESPAWN_FIRST,
         looks: 0,
     };
-    let _ = wait_for(&latch, Some(now + GIVE_ON_LIMIT), &mut successor);
+    let _ = wait_for(&latch, Some(now + RESPAWN_LIMIT), &mut successor);
 }

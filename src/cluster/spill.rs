@@ -184,7 +184,7 @@ impl SpillFile {
     }
 
     /// Counts bytes that are about to be written: the one place in which a file grows, and in which an account that
-    /// they are charged to can refuse them. Does not throw.
+    /// they are permitted to can refuse them. Does not throw.
     /// `false`: the files of the job's role would have more than they may have.
     fn claim(&self, cluster: &'static Cluster, job: JobId, bytes: usize) -> bool {
         let bytes = bytes as u64;

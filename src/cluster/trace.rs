@@ -17,7 +17,7 @@ use std::ffi::CStr;
 
 /// What has become of a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum TraceStep {
     /// A leader has claimed its slot.
     Reserved,
     /// The request could not be filled in.
@@ -46,7 +46,7 @@ pub enum Step {
     Freed,
 }
 
-impl Step {
+impl TraceStep {
     /// Whether it is for DEBUG2, the words, and the worker they end with.
     fn line(self) -> (bool, &'static CStr, u32) {
         match self {
@@ -70,7 +70,7 @@ impl Step {
 }
 
 /// Writes the line. Not under the pool lock.
-pub fn step(job: Job, step: Step) {
+pub fn step(job: Job, step: TraceStep) {
     let (detail, words, pid) = step.line();
     // SAFETY: never throws; the words are zero-terminated.
     unsafe {

@@ -32,22 +32,22 @@
 //!
 //! # Waking
 //!
-//! As in the ring, store-then-look with a fence on both sides, and with the ring's doorbells: the worker
+//! As in the ring, store-then-look with a fence on both sides, and with the ring's waker: the worker
 //! arms its doorbell and looks at `tail`, `present` and `taken`; the reader stores one of them, fences and
 //! looks for the doorbell. The reader arms and looks at `head` and `written`; the worker stores one of
 //! them, fences and looks.
 //!
 //! While it spills the worker looks for a present reader once per chunk, without a fence: a reader that is
-//! overlooked is seen at the next, and the last chunk is followed by [`Outlet::finish`].
+//! overlooked is seen at the next, and the last chunk is followed by [`ResultSender::finish`].
 //!
 //! # Ends
 //!
 //! The worker's end is the job word's, as for the ring: what is in the ring and in the file was published
 //! before it. What an error leaves in the worker's buffer, and what a commit adds to it, is written then too
-//! ([`Outlet::end`]).
+//! ([`ResultSender::end`]).
 
 use crate::memory;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::wait::{Condition, Latch, Micros, wait_for};
@@ -55,16 +55,16 @@ use crate::wait::{Condition, Latch, Micros, wait_for};
 /// What both sides share, in the job's arena block. The ring's buffer follows elsewhere.
 #[repr(C, align(64))]
 #[derive(Default)]
-pub struct Shared {
+pub struct ChannelShared {
     /// The ring.
-    pub ring: ring::Shared,
+    pub ring: ring::RingShared,
     written: AtomicU64,
     base: AtomicU64,
     taken: AtomicU64,
     present: AtomicU64,
 }
 
-impl Shared {
+impl ChannelShared {
     fn present(&self) -> bool {
         self.present.load(Ordering::Relaxed) != 0
     }
@@ -88,15 +88,15 @@ pub const SPILL_BUFFER: usize = 16;
 pub const PROMPT: Micros = 1_000;
 
 /// What the worker's end needs of the process it is in.
-pub trait Surroundings {
+pub trait SenderHost {
     /// What it sleeps on.
     type Latch: Latch;
     /// What it sleeps on.
     fn latch(&self) -> &Self::Latch;
     /// This process.
-    fn own(&self) -> Party;
+    fn own(&self) -> ProcRef;
     /// Rings a doorbell.
-    fn ring(&self, party: Party);
+    fn ring(&self, party: ProcRef);
     /// Whether nobody will read any more.
     fn is_unwanted(&self) -> bool;
     /// How long the worker waits for a reader before it asks, for the first time, whether that one is held up.
@@ -106,7 +106,7 @@ pub trait Surroundings {
     }
     /// Whether the reader is held up by something that may be this worker's to give: a lock, or its place, which
     /// another job needs that the reader waits for.
-    fn is_held_up(&self, _reader: Party) -> bool {
+    fn is_held_up(&self, _reader: ProcRef) -> bool {
         false
     }
     /// Writes `bytes` into the file at `offset`, which is its end. May unwind: the job fails then.
@@ -139,7 +139,7 @@ struct PeriodicCheck {
 }
 
 impl PeriodicCheck {
-    fn new(io: &impl Surroundings) -> Self {
+    fn new(io: &impl SenderHost) -> Self {
         let interval = io.patience();
         Self {
             interval: interval.unwrap_or(0),
@@ -150,13 +150,13 @@ impl PeriodicCheck {
     /// That moment has come.
     fn check<B: Buffer>(
         &mut self,
-        outlet: &mut Outlet<'_, B>,
-        io: &impl Surroundings,
+        outlet: &mut ResultSender<'_, B>,
+        io: &impl SenderHost,
         now: Micros,
     ) {
         self.interval = self.interval.saturating_mul(2);
         self.due = Some(now.saturating_add(self.interval));
-        let reader = Party::from_bits(outlet.shared.present.load(Ordering::Relaxed));
+        let reader = ProcRef::from_bits(outlet.shared.present.load(Ordering::Relaxed));
         if reader.is_some_and(|reader| io.is_held_up(reader)) {
             outlet.held_up = Some(outlet.shared.progress());
             // The wait loop looks at it when it is awake again.
@@ -167,7 +167,7 @@ impl PeriodicCheck {
 
 /// Waits for room in the ring.
 struct Room<'a, 'b, B, S> {
-    outlet: &'a mut Outlet<'b, B>,
+    outlet: &'a mut ResultSender<'b, B>,
     io: &'a S,
     len: usize,
     /// A reader between two rows is not present; it has the time of the spin to make room.
@@ -175,7 +175,7 @@ struct Room<'a, 'b, B, S> {
     periodic: PeriodicCheck,
 }
 
-impl<B: Buffer, S: Surroundings> Condition for Room<'_, '_, B, S> {
+impl<B: Buffer, S: SenderHost> Condition for Room<'_, '_, B, S> {
     type Found = Waited;
 
     fn arm(&mut self) {
@@ -206,12 +206,12 @@ impl<B: Buffer, S: Surroundings> Condition for Room<'_, '_, B, S> {
 
 /// Waits until the reader has taken everything out of the file; `false`: it is not going to.
 struct CaughtUp<'a, 'b, B, S> {
-    outlet: &'a mut Outlet<'b, B>,
+    outlet: &'a mut ResultSender<'b, B>,
     io: &'a S,
     periodic: PeriodicCheck,
 }
 
-impl<B: Buffer, S: Surroundings> Condition for CaughtUp<'_, '_, B, S> {
+impl<B: Buffer, S: SenderHost> Condition for CaughtUp<'_, '_, B, S> {
     type Found = bool;
 
     fn arm(&mut self) {
@@ -238,8 +238,8 @@ impl<B: Buffer, S: Surroundings> Condition for CaughtUp<'_, '_, B, S> {
 }
 
 /// The worker's end.
-pub struct Outlet<'a, B> {
-    shared: &'a Shared,
+pub struct ResultSender<'a, B> {
+    shared: &'a ChannelShared,
     ring: Writer<'a, B>,
     mode: Mode,
     /// Same as `shared.written`, which only this side writes.
@@ -255,9 +255,9 @@ pub struct Outlet<'a, B> {
     held_up: Option<(u64, u64)>,
 }
 
-impl<'a, B: Buffer> Outlet<'a, B> {
+impl<'a, B: Buffer> ResultSender<'a, B> {
     /// The worker's end of a channel. There must be no other.
-    pub fn new(shared: &'a Shared, buffer: B) -> Self {
+    pub fn new(shared: &'a ChannelShared, buffer: B) -> Self {
         Self {
             shared,
             ring: Writer::new(&shared.ring, buffer),
@@ -349,7 +349,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     }
 
     /// Sends a frame. `false`: it was dropped, because nobody will read it.
-    pub fn send(&mut self, io: &mut impl Surroundings, kind: Kind, payload: &[u8]) -> bool {
+    pub fn send(&mut self, io: &mut impl SenderHost, kind: Kind, payload: &[u8]) -> bool {
         if self.torn {
             return false;
         }
@@ -369,7 +369,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
 
     fn send_chunk(
         &mut self,
-        io: &mut impl Surroundings,
+        io: &mut impl SenderHost,
         kind: Kind,
         payload: &[u8],
         more: bool,
@@ -407,7 +407,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     }
 
     /// Everything that was sent can be read. Before the job ends well. May unwind.
-    pub fn finish(&mut self, io: &mut impl Surroundings) {
+    pub fn finish(&mut self, io: &mut impl SenderHost) {
         self.write_out(io);
         self.flush().into_iter().for_each(|reader| io.ring(reader));
     }
@@ -464,7 +464,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         true
     }
 
-    fn drop_all(&mut self, io: &mut impl Surroundings) {
+    fn drop_all(&mut self, io: &mut impl SenderHost) {
         if self.mode == Mode::File {
             self.mode = Mode::Ring;
             self.buffer = Vec::new();
@@ -474,7 +474,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         }
     }
 
-    fn wait_for_room(&mut self, io: &impl Surroundings, len: usize) -> Waited {
+    fn wait_for_room(&mut self, io: &impl SenderHost, len: usize) -> Waited {
         let mut room = Room {
             io,
             len,
@@ -489,7 +489,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
 
     /// Goes back to the ring if the reader has taken all that is for the file, and has made room; brings the file up to date for
     /// one that is present, and waits until it has. `false`: it has not, and is not present.
-    fn settle(&mut self, io: &mut impl Surroundings) -> bool {
+    fn settle(&mut self, io: &mut impl SenderHost) -> bool {
         if !self.present() {
             let limit = self.chunk_limit();
             let is_taken = self.buffer.is_empty() && self.has_caught_up();
@@ -519,7 +519,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
         true
     }
 
-    fn make_room(&mut self, io: &mut impl Surroundings, len: usize) {
+    fn make_room(&mut self, io: &mut impl SenderHost, len: usize) {
         let size = ring::size_of_chunk(len);
         if self.buffer.len() + size > SPILL_BUFFER {
             self.write_out(io);
@@ -541,7 +541,7 @@ impl<'a, B: Buffer> Outlet<'a, B> {
     }
 
     /// Appends what was collected.
-    fn write_out(&mut self, io: &mut impl Surroundings) {
+    fn write_out(&mut self, io: &mut impl SenderHost) {
         if self.buffer.is_empty() {
             return;
         }
@@ -577,8 +577,8 @@ pub enum Front {
 }
 
 /// The reader's end.
-pub struct Inlet<'a, B> {
-    shared: &'a Shared,
+pub struct ResultReceiver<'a, B> {
+    shared: &'a ChannelShared,
     /// The ring.
     pub ring: Reader<'a, B>,
     /// Bytes consumed from the file; `shared.taken` may lag behind.
@@ -587,9 +587,9 @@ pub struct Inlet<'a, B> {
     published: u64,
 }
 
-impl<'a, B: Buffer> Inlet<'a, B> {
+impl<'a, B: Buffer> ResultReceiver<'a, B> {
     /// The reader's end of a channel. There must be no other.
-    pub fn new(shared: &'a Shared, buffer: B) -> Self {
+    pub fn new(shared: &'a ChannelShared, buffer: B) -> Self {
         let taken = shared.taken.load(Ordering::Acquire);
         Self {
             shared,
@@ -633,7 +633,7 @@ impl<'a, B: Buffer> Inlet<'a, B> {
     }
 
     /// Says that the worker shall wait for this reader. It then looks once more.
-    pub fn enter(&self, own: Party) {
+    pub fn enter(&self, own: ProcRef) {
         self.shared.present.store(own.to_bits(), Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }

@@ -13,9 +13,9 @@
 //! * **WORKER** – the running side still holds it: the lane while the job is `Queued`, the worker it is
 //!   bound to while it is `Starting` or `Running`.
 //! * **CANCEL** – a cancel was asked for. Never cleared before the slot is free again.
-//! * **DUE** – a cancel was asked for that the job has not been given yet. Cleared when the cancel's error is
+//! * **PENDING** – a cancel was asked for that the job has not been given yet. Cleared when the cancel's error is
 //!   thrown in the job, which may catch it and go on; set again by the next cancel.
-//! * **INSISTENT** – nobody waits for what the job does about its cancel: it stays DUE until the job ends.
+//! * **INSISTENT** – nobody waits for what the job does about its cancel: it stays PENDING until the job ends.
 //! * **TERMINATE** – the worker shall exit if it still runs this job. Implies `CANCEL`.
 //! * **WATCHED** – the leader sleeps, or is about to, until this word changes; whoever changes it rings
 //!   the leader's doorbell. Set only during a wait: others conclude from it what the leader waits for.
@@ -36,8 +36,8 @@
 //! | [`unbind`](JobWord::unbind) | under the pool lock: a worker that dies before it began | Starting → Queued, or Canceled when CANCEL is set | −WORKER if canceled | |
 //! | [`begin`](JobWord::begin) | the bound worker | Starting → Running; refused when CANCEL is set | | start time |
 //! | [`finish`](JobWord::finish) | the bound worker | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, the last of the ring |
-//! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL, and DUE (with INSISTENT or not) or TERMINATE | | the request to cancel |
-//! | [`deliver`](JobWord::deliver) | the bound worker, in which the cancel's error is thrown | Running: clears DUE unless INSISTENT | | |
+//! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL, and PENDING (with INSISTENT or not) or TERMINATE | | the request to cancel |
+//! | [`deliver`](JobWord::deliver) | the bound worker, in which the cancel's error is thrown | Running: clears PENDING unless INSISTENT | | |
 //! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
 //! | [`detach`](JobWord::detach) | the leader | any but Free, Reserved: same phase | −LEADER | that its rows may be dropped |
 //! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which doorbell to ring |
@@ -53,9 +53,9 @@
 //! * **A late cancel.** `cancel` sets its flag only in `Starting` and `Running` of the generation it
 //!   names, so it cannot reach the slot's next job. Between the flag and the signal the job may finish
 //!   and its worker may run another: the signal handler therefore looks at the word of the job its
-//!   process runs *at that moment* and ignores a doorbell that finds no DUE there.
+//!   process runs *at that moment* and ignores a doorbell that finds no PENDING there.
 //! * **A cancel against the one before it.** Both want the same flag. A cancel that comes before `deliver` is one
-//!   with what is being thrown; one after it sets DUE again, and is thrown again. What a doorbell has raised in the
+//!   with what is being thrown; one after it sets PENDING again, and is thrown again. What a doorbell has raised in the
 //!   process is not trusted across that moment: it is dropped, and the word looked at once more
 //!   ([`steps::thrown`](crate::steps::thrown)).
 //! * **Cancel against begin.** Both are read-modify-writes on this word, so one is first: either `begin`
@@ -175,9 +175,9 @@ const LEADER: u64 = TERMINATE << 1;
 const WORKER: u64 = LEADER << 1;
 const WATCHED: u64 = WORKER << 1;
 const AWAITED: u64 = WATCHED << 1;
-const DUE: u64 = AWAITED << 1;
-const INSISTENT: u64 = DUE << 1;
-const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED | AWAITED | DUE | INSISTENT;
+const PENDING: u64 = AWAITED << 1;
+const INSISTENT: u64 = PENDING << 1;
+const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED | AWAITED | PENDING | INSISTENT;
 const GENERATION_SHIFT: u32 = 64 - Generation::BITS;
 
 static_assertions::const_assert_eq!((FLAGS | Phase::MASK) >> GENERATION_SHIFT, 0);
@@ -209,7 +209,7 @@ impl Snapshot {
     /// A cancel was asked for that the job has not been given yet, or is given again until it ends.
     #[must_use]
     pub fn due(self) -> bool {
-        self.0 & DUE != 0
+        self.0 & PENDING != 0
     }
 
     /// The cancel is given again until the job ends.
@@ -530,8 +530,8 @@ impl JobWord {
     /// Asks a job that a worker has.
     pub fn cancel(&self, generation: Generation, demand: Demand) -> Cancel {
         let flags = match demand {
-            Demand::Cancel => CANCEL | DUE,
-            Demand::Insist => CANCEL | DUE | INSISTENT,
+            Demand::Cancel => CANCEL | PENDING,
+            Demand::Insist => CANCEL | PENDING | INSISTENT,
             Demand::Terminate => CANCEL | TERMINATE,
         };
         self.try_update(|now| {
@@ -561,7 +561,7 @@ impl JobWord {
             if checked!("insistent-cancel-delivered-once", now.insistent()) {
                 return Err(Delivery::Insistent);
             }
-            let delivered = mutant!("delivered-cancel-stays-due", DUE => 0);
+            let delivered = mutant!("delivered-cancel-stays-due", PENDING => 0);
             Ok((now.without(delivered), Delivery::Once))
         })
         .unwrap_or_else(|found| found)

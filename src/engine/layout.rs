@@ -21,7 +21,7 @@ const ALIGN: usize = 8;
 
 /// How long the parts are.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts {
+pub struct BlockParts {
     /// The fixed part, in front.
     pub header: usize,
     /// SQL text; a zero byte is put behind it.
@@ -38,7 +38,7 @@ pub struct Parts {
 
 /// Where they lie, in bytes from the start of the block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Layout {
+pub struct BlockLayout {
     /// Of the text.
     pub sql_len: u32,
     /// Of the settings.
@@ -64,12 +64,12 @@ pub struct TooLarge {
     pub size: usize,
 }
 
-impl Layout {
+impl BlockLayout {
     /// The layout of a block with these parts.
     ///
     /// # Errors
     /// [`TooLarge`]
-    pub fn of(parts: &Parts) -> Result<Self, TooLarge> {
+    pub fn of(parts: &BlockParts) -> Result<Self, TooLarge> {
         let size = parts
             .sql
             .saturating_add(parts.settings)
@@ -81,7 +81,7 @@ impl Layout {
         Self::checked(parts).ok_or(too_large)
     }
 
-    fn checked(parts: &Parts) -> Option<Self> {
+    fn checked(parts: &BlockParts) -> Option<Self> {
         let aligned = |offset: usize| offset.checked_next_multiple_of(ALIGN);
         let sql_end = parts.header.checked_add(parts.sql)?.checked_add(1)?;
         let settings = aligned(sql_end)?;
@@ -139,8 +139,8 @@ mod tests {
 
     const GIB: usize = 1 << 30;
 
-    fn parts(sql: usize, settings: usize, params: usize, ring: usize) -> Parts {
-        Parts {
+    fn parts(sql: usize, settings: usize, params: usize, ring: usize) -> BlockParts {
+        BlockParts {
             header: 2200,
             sql,
             settings,
@@ -160,7 +160,7 @@ mod tests {
             (0, 0, REQUEST_LIMIT + 1),
         ] {
             let size = sql + settings + params;
-            let laid_out = Layout::of(&parts(sql, settings, params, 1 << 16));
+            let laid_out = BlockLayout::of(&parts(sql, settings, params, 1 << 16));
             assert_eq!(laid_out, Err(TooLarge { size }));
         }
     }
@@ -173,17 +173,17 @@ mod tests {
                 parts(0, big, 1, 64),
                 parts(1, 0, big, 64),
             ] {
-                assert!(Layout::of(&parts).is_err());
+                assert!(BlockLayout::of(&parts).is_err());
             }
         }
         // A ring that nobody can ask for, too.
-        assert!(Layout::of(&parts(1, 1, 1, usize::MAX)).is_err());
-        assert!(Layout::of(&parts(1, 1, 1, 4 * GIB)).is_err());
+        assert!(BlockLayout::of(&parts(1, 1, 1, usize::MAX)).is_err());
+        assert!(BlockLayout::of(&parts(1, 1, 1, 4 * GIB)).is_err());
     }
 
     #[test]
     fn the_largest_request_has_room_for_the_largest_ring() {
-        let layout = Layout::of(&parts(REQUEST_LIMIT, 0, 0, 256 << 20)).expect("it is allowed");
+        let layout = BlockLayout::of(&parts(REQUEST_LIMIT, 0, 0, 256 << 20)).expect("it is allowed");
         assert!(layout.size < 2 * GIB);
     }
 
@@ -197,7 +197,7 @@ mod tests {
             start in (0..1_u64 << 50).prop_map(|start| start * 8),
         ) {
             let parts = parts(sql, settings, params, ring);
-            let layout = Layout::of(&parts).unwrap();
+            let layout = BlockLayout::of(&parts).unwrap();
             let (at_settings, at_params) = (layout.settings as usize, layout.params as usize);
             prop_assert!(parts.header + sql < at_settings);
             prop_assert!(at_settings + settings <= at_params);

@@ -12,7 +12,7 @@
 use crate::job::{Generation, JobWord, Phase, Release};
 use crate::pool::usage::{Claimed, Usage};
 use crate::pool::{Lane, Leader, Pool, PoolLock, Shared, Totals, Worker};
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::table::{FreeList, JobId, JobTable, Options, Slot};
 
 /// How many there may be of each.
@@ -117,7 +117,7 @@ impl<L: PoolLock> Memory<L> {
     }
 
     /// Reserves a slot and fills it in; `None`: all are taken.
-    pub fn claim_for(&self, leader: Party, options: Options, excluded: &[u32]) -> Option<JobId> {
+    pub fn claim_for(&self, leader: ProcRef, options: Options, excluded: &[u32]) -> Option<JobId> {
         let job = self.claim_slot()?;
         self.slot(job).prepare(leader, options, excluded);
         Some(job)

@@ -47,13 +47,13 @@
 //! | field | written by | read without the lock by |
 //! |---|---|---|
 //! | everything in [`Lane`] | holder of the lock | nobody |
-//! | `Worker::word` | holder of the lock | the worker itself |
-//! | `Worker::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
-//! | `Worker::lane`, `links`, `claimed_at`, `charge` | holder of the lock | nobody |
+//! | `WorkerSlot::word` | holder of the lock | the worker itself |
+//! | `WorkerSlot::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
+//! | `WorkerSlot::lane`, `links`, `claimed_at`, `permit` | holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for a slot, after a fence |
-//! | `Worker::registrar` | holder of the lock: who registers, or has registered, the process that the place awaits; of a place that is given on the process that leaves it, from that moment on | nobody |
-//! | `Worker::registration`, `registration_generation` | holder of the lock: the server's name of that process, until it reports in; then, in the first, whether it has connected | anyone, for a hint |
+//! | `WorkerSlot::registrar` | holder of the lock: who registers, or has registered, the process that the place awaits; of a place that is given on the process that leaves it, from that moment on | nobody |
+//! | `WorkerSlot::registration`, `registration_generation` | holder of the lock: the server's name of that process, until it reports in; then, in the first, whether it has connected | anyone, for a hint |
 //!
 //! # Invariants (checked by the property test in `pool/tests.rs`)
 //!
@@ -105,7 +105,7 @@ pub mod usage;
 mod cancel;
 mod deferred_free;
 mod entries;
-mod place;
+mod dispatch;
 mod quota;
 mod roles;
 mod scheduler;
@@ -115,12 +115,12 @@ mod view;
 mod worker_slot;
 
 pub use cancel::Canceling;
-pub use entries::{Lane, LaneKey, Leader, OnItsWay, Registration, START_LIMIT, Totals, Worker};
-pub use place::{Limits, Placement};
-pub use scheduler::{Doorbells, Pool, PoolLock, Scheduler, Shared};
-pub use spawn::Staffing;
-pub use view::{Awaited, Census};
-pub use worker_slot::{Next, Returned};
+pub use entries::{Lane, LaneKey, Leader, PendingStart, Registration, START_LIMIT, Totals, WorkerSlot};
+pub use dispatch::{Limits, Dispatched};
+pub use scheduler::{Waker, Pool, PoolLock, Scheduler, Shared};
+pub use spawn::SpawnDecision;
+pub use view::{Awaited, WorkerCounts};
+pub use worker_slot::{NextStep, Returned};
 
 #[cfg(all(test, not(loom)))]
 mod tests;

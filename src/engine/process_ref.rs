@@ -6,9 +6,9 @@ use std::num::NonZeroU64;
 /// atomically. The PGPROC outlives the process: ringing after it left wakes a stranger once, which does
 /// no harm because every waiter looks at its own word again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Party(NonZeroU64);
+pub struct ProcRef(NonZeroU64);
 
-impl Party {
+impl ProcRef {
     /// The process `pid` (not 0) that owns PGPROC `procno`.
     #[must_use]
     pub fn new(procno: u32, pid: u32) -> Self {
@@ -43,13 +43,13 @@ impl Party {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::Party;
+    use super::ProcRef;
 
     #[test]
     fn packs_both_numbers() {
-        let party = Party::new(7, u32::MAX);
+        let party = ProcRef::new(7, u32::MAX);
         assert_eq!((party.procno(), party.pid()), (7, u32::MAX));
-        assert_eq!(Party::from_bits(party.to_bits()), Some(party));
-        assert_eq!(Party::from_bits(0), None);
+        assert_eq!(ProcRef::from_bits(party.to_bits()), Some(party));
+        assert_eq!(ProcRef::from_bits(0), None);
     }
 }

@@ -47,7 +47,7 @@
 //! because it gives back a frame's chunks only when it has the whole frame, or has started to assemble
 //! one and then the frame is lost with it.
 
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Everything in the buffer is aligned to this many bytes.
@@ -60,7 +60,7 @@ pub const MIN_CAPACITY: usize = 1024;
 
 /// The part of the ring that both sides share, in the job's arena block. The buffer follows elsewhere.
 #[repr(C, align(64))]
-pub struct Shared {
+pub struct RingShared {
     frontier: AtomicU64,
     _frontier_line: [u64; 7],
     head: AtomicU64,
@@ -71,7 +71,7 @@ pub struct Shared {
     discard: AtomicU32,
 }
 
-impl Default for Shared {
+impl Default for RingShared {
     fn default() -> Self {
         Self {
             frontier: AtomicU64::new(0),
@@ -86,7 +86,7 @@ impl Default for Shared {
     }
 }
 
-impl Shared {
+impl RingShared {
     /// Nobody will read any more: what is written from now on is dropped. A worker that waits for room
     /// has to be rung by the caller.
     pub fn discard(&self) {
@@ -157,12 +157,12 @@ fn padded(len: usize) -> usize {
 }
 
 /// Whose doorbell to ring; `None`: nobody waits.
-pub type Wake = Option<Party>;
+pub type Wake = Option<ProcRef>;
 
 /// The worker's end. In a server it is the [channel](crate::channel)'s; models and benchmarks of the ring alone have
 /// it too.
 pub struct Writer<'a, B> {
-    shared: &'a Shared,
+    shared: &'a RingShared,
     buffer: B,
     /// `shared.frontier`, which only this side writes.
     frontier: u64,
@@ -178,7 +178,7 @@ pub struct Full;
 
 impl<'a, B: Buffer> Writer<'a, B> {
     /// The worker's end of a ring. There must be no other writer.
-    pub fn new(shared: &'a Shared, buffer: B) -> Self {
+    pub fn new(shared: &'a RingShared, buffer: B) -> Self {
         let head = shared.head.load(Ordering::Relaxed);
         let tail = shared.tail.load(Ordering::Acquire);
         Self {
@@ -290,11 +290,11 @@ impl<'a, B: Buffer> Writer<'a, B> {
     pub(crate) fn reader_now(&self) -> Wake {
         // Pairs with the fence in `Reader::arm`: what was published before our look at its doorbell.
         fenced!("ring-flush-without-fence", Ordering::SeqCst);
-        Party::from_bits(self.shared.reader.load(Ordering::Relaxed))
+        ProcRef::from_bits(self.shared.reader.load(Ordering::Relaxed))
     }
 
     /// Says that the worker waits for room. It then tries once more before it sleeps.
-    pub fn arm(&self, own: Party) {
+    pub fn arm(&self, own: ProcRef) {
         self.shared.writer.store(own.to_bits(), Ordering::Relaxed);
         // Pairs with the fence in `Reader::give_back`: our doorbell before our look at its tail.
         fence(Ordering::SeqCst);
@@ -320,7 +320,7 @@ pub struct Chunk {
 
 /// The reader's end.
 pub struct Reader<'a, B> {
-    shared: &'a Shared,
+    shared: &'a RingShared,
     buffer: B,
     /// Bytes consumed; `shared.tail` may lag behind.
     tail: u64,
@@ -332,7 +332,7 @@ pub struct Reader<'a, B> {
 
 impl<'a, B: Buffer> Reader<'a, B> {
     /// The reader's end of a ring. There must be no other reader.
-    pub fn new(shared: &'a Shared, buffer: B) -> Self {
+    pub fn new(shared: &'a RingShared, buffer: B) -> Self {
         let begin = mutant!("ring-reader-begins-at-the-head", &shared.tail => &shared.head);
         let tail = begin.load(Ordering::Acquire);
         Self {
@@ -418,12 +418,12 @@ impl<'a, B: Buffer> Reader<'a, B> {
     pub(crate) fn writer_now(&self) -> Wake {
         // Pairs with the fence in `Writer::arm`: what was published before our look at its doorbell.
         fence(Ordering::SeqCst);
-        Party::from_bits(self.shared.writer.load(Ordering::Relaxed))
+        ProcRef::from_bits(self.shared.writer.load(Ordering::Relaxed))
     }
 
     /// Says that the reader waits for bytes. It then peeks once more before it sleeps, and finds what was written
     /// and not published too.
-    pub fn arm(&mut self, own: Party) {
+    pub fn arm(&mut self, own: ProcRef) {
         self.shared.reader.store(own.to_bits(), Ordering::Relaxed);
         // Pairs with the fence in `Writer::reader_now`: our doorbell before our look at its head.
         fenced!("ring-reader-arms-without-fence", Ordering::SeqCst);
@@ -512,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_takes_nothing_and_loses_nothing() {
-        let (shared, mut memory) = (Shared::default(), memory(64));
+        let (shared, mut memory) = (RingShared::default(), memory(64));
         let buffer = buffer(&mut memory);
         let mut writer = Writer::new(&shared, buffer);
         let mut reader = Reader::new(&shared, buffer);
@@ -532,7 +532,7 @@ mod tests {
 
     #[test]
     fn the_largest_chunk_fits_at_any_offset_of_an_empty_ring() {
-        let (shared, mut memory) = (Shared::default(), memory(64));
+        let (shared, mut memory) = (RingShared::default(), memory(64));
         let buffer = buffer(&mut memory);
         let mut writer = Writer::new(&shared, buffer);
         let mut reader = Reader::new(&shared, buffer);
@@ -551,11 +551,11 @@ mod tests {
 
     #[test]
     fn a_waiting_reader_is_woken_at_a_quarter_and_by_flush() {
-        let (shared, mut memory) = (Shared::default(), memory(1024));
+        let (shared, mut memory) = (RingShared::default(), memory(1024));
         let buffer = buffer(&mut memory);
         let mut writer = Writer::new(&shared, buffer);
         let mut reader = Reader::new(&shared, buffer);
-        let own = Party::new(3, 4);
+        let own = ProcRef::new(3, 4);
         reader.arm(own);
         assert_eq!(writer.try_write(1, &[0; 8], false), Ok(None));
         assert_eq!(writer.flush(), Some(own));
@@ -567,20 +567,20 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_about_to_sleep_sees_what_is_not_published() {
-        let (shared, mut memory) = (Shared::default(), memory(1024));
+        let (shared, mut memory) = (RingShared::default(), memory(1024));
         let buffer = buffer(&mut memory);
         let mut writer = Writer::new(&shared, buffer);
         let mut reader = Reader::new(&shared, buffer);
         assert_eq!(writer.try_write(1, &[1], false), Ok(None));
         assert_eq!(writer.try_write(1, &[2], false), Ok(None));
         assert_eq!(read_one(&mut reader), None);
-        reader.arm(Party::new(3, 4));
+        reader.arm(ProcRef::new(3, 4));
         assert_eq!(read_one(&mut reader).unwrap().2, [1]);
         // It leaves off ahead of what is published, and so does the next.
         assert_eq!(reader.give_back(), None);
         let mut second = Reader::new(&shared, buffer);
         assert_eq!(read_one(&mut second), None);
-        second.arm(Party::new(3, 5));
+        second.arm(ProcRef::new(3, 5));
         assert_eq!(read_one(&mut second).unwrap().2, [2]);
         assert_eq!(second.give_back(), None);
         assert_eq!(writer.try_write(1, &[3], false), Ok(None));
@@ -590,7 +590,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_takes_over_goes_on_where_the_last_stopped() {
-        let (shared, mut memory) = (Shared::default(), memory(1024));
+        let (shared, mut memory) = (RingShared::default(), memory(1024));
         let buffer = buffer(&mut memory);
         let mut writer = Writer::new(&shared, buffer);
         for number in 0..5_u8 {
@@ -611,7 +611,7 @@ mod tests {
         fn frames_come_out_as_they_went_in(
             steps in proptest::collection::vec((any::<bool>(), 0..57_usize, any::<u8>(), any::<bool>()), 1..400)
         ) {
-            let (shared, mut memory) = (Shared::default(), memory(128));
+            let (shared, mut memory) = (RingShared::default(), memory(128));
             let buffer = buffer(&mut memory);
             let mut writer = Writer::new(&shared, buffer);
             let mut reader = Reader::new(&shared, buffer);

@@ -34,14 +34,14 @@
 //!   again, finds the job still noted.
 
 use crate::job::{Begin, Delivery, End, JobWord, Release};
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::table::JobId;
 
 /// Who may wait for a job's end. Read before it has ended: its slot may be another job's then.
 #[derive(Clone, Copy, Default)]
 pub struct Watchers {
     /// Its leader, if there is one.
-    pub leader: Option<Party>,
+    pub leader: Option<ProcRef>,
     /// Index of its login role's usage, of which somebody may wait for the jobs ([`crate::pool::usage`]).
     pub usage: u32,
 }

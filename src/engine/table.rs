@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | `word` | see [`crate::job`] | | |
 //! | `links` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
-//! | `lane`, `charge`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
+//! | `lane`, `permit`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `usage` | the leader that claims the slot, in the same stretch without interrupts | `Reserved` | `publish` |
 //! | `bytes`, `file_bytes` | who allocates for the job or writes its file; for a view of all jobs only | any | |
 //! | `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
@@ -37,7 +37,7 @@
 
 use crate::job::{Generation, JobWord, Phase, Snapshot};
 use crate::list::{Link, Linked, Links};
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::progress::Progress;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::text::SharedText;
@@ -102,7 +102,7 @@ pub struct Slot {
     links: Links,
     pub(crate) lane: AtomicU32,
     pub(crate) worker: AtomicU32,
-    pub(crate) charge: AtomicU32,
+    pub(crate) permit: AtomicU32,
     pub(crate) held: AtomicU32,
     /// Index of its login role's usage ([`crate::pool::usage`]).
     pub(crate) usage: AtomicU32,
@@ -151,7 +151,7 @@ impl Default for Slot {
             links: Links::default(),
             lane: AtomicU32::new(0),
             worker: AtomicU32::new(0),
-            charge: AtomicU32::new(0),
+            permit: AtomicU32::new(0),
             held: AtomicU32::new(0),
             usage: AtomicU32::new(0),
             database: AtomicU32::new(0),
@@ -187,7 +187,7 @@ impl Linked for Slot {
 impl Slot {
     /// Clears what the slot's last job left. Only while `Reserved`, and before any other field is written.
     /// A label follows, if the options say that there is one.
-    pub fn prepare(&self, leader: Party, options: Options, excluded: &[u32]) {
+    pub fn prepare(&self, leader: ProcRef, options: Options, excluded: &[u32]) {
         // Whoever sees one of these values, and then fences and looks at the word, sees at least our
         // reservation there, and not the job whose values these were before. Pairs with `look`.
         fenced!("prepare-without-fence", Ordering::Release);
@@ -236,8 +236,8 @@ impl Slot {
 
     /// The leader's doorbell.
     #[must_use]
-    pub fn leader(&self) -> Option<Party> {
-        Party::from_bits(self.leader.load(Ordering::Relaxed))
+    pub fn leader(&self) -> Option<ProcRef> {
+        ProcRef::from_bits(self.leader.load(Ordering::Relaxed))
     }
 
     /// How it was launched.
@@ -259,7 +259,7 @@ impl Slot {
 
     /// Whether it is held back over its session's share. Meaningful while `Queued`.
     #[must_use]
-    pub fn is_held_back(&self) -> bool {
+    pub fn is_throttled(&self) -> bool {
         self.held.load(Ordering::Relaxed) != 0
     }
 
@@ -539,7 +539,7 @@ mod tests {
         let look = || slot.look(|now| (now.generation(), slot.leader()));
         assert_eq!(look(), None, "free");
         let job = table.claim().unwrap();
-        let leader = Party::new(1, 1);
+        let leader = ProcRef::new(1, 1);
         slot.prepare(leader, Options::default(), &[]);
         assert_eq!(look(), None, "not published yet");
         slot.word.publish(job.generation);
@@ -555,11 +555,11 @@ mod tests {
     #[test]
     fn a_job_runs_only_where_it_may() {
         let slot = Slot::default();
-        slot.prepare(Party::new(1, 1), Options::default(), &[10, 11]);
+        slot.prepare(ProcRef::new(1, 1), Options::default(), &[10, 11]);
         assert!(slot.may_run_on(12, false));
         assert!(!slot.may_run_on(11, true));
         let many: Vec<u32> = (1..=EXCLUDED_LIMIT as u32 + 1).collect();
-        slot.prepare(Party::new(1, 1), Options::default(), &many);
+        slot.prepare(ProcRef::new(1, 1), Options::default(), &many);
         assert!(!slot.may_run_on(1000, false));
         assert!(slot.may_run_on(1000, true));
     }

@@ -51,14 +51,14 @@ pub mod points;
 
 #[cfg(feature = "faults")]
 mod armed {
-    use super::points::{self, POINTS, Sides, Stretch};
+    use super::points::{self, POINTS, Sides, Section};
     use crate::pg::error::Error;
     use crate::pg::local::Local;
-    use crate::pg::process::{own_party, ring};
+    use crate::pg::process::{own_proc, ring};
     use crate::pg::shim::guarded;
     use crate::pg::wait_event::WaitEvent;
     use crate::pg::{exit, library, process, shim};
-    use engine::process_ref::Party;
+    use engine::process_ref::ProcRef;
     use engine::sync::{AtomicU32, AtomicU64, Ordering};
     use engine::wait::{Latch, Micros, condition, wait_for};
     use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_SYSTEM_ERROR;
@@ -151,12 +151,12 @@ mod armed {
         let entry = entry(point);
         if entry.state.load(Ordering::Acquire) != ARMED
             || !Sides::from_bits(entry.sides.load(Ordering::Relaxed)).include(own_side())
-            || entry.armed_by.load(Ordering::Relaxed) == own_party().to_bits()
+            || entry.armed_by.load(Ordering::Relaxed) == own_proc().to_bits()
             || entry.left.fetch_sub(1, Ordering::AcqRel) != 1
         {
             return;
         }
-        entry.who.store(own_party().to_bits(), Ordering::Relaxed);
+        entry.who.store(own_proc().to_bits(), Ordering::Relaxed);
         let name = POINTS[point].name;
         match Fault::ALL[entry.fault.load(Ordering::Relaxed) as usize] {
             Fault::Stall => stall(entry, POINTS[point].stretch),
@@ -198,7 +198,7 @@ mod armed {
         }
     }
 
-    fn stall(entry: &Entry, stretch: Stretch) {
+    fn stall(entry: &Entry, stretch: Section) {
         let uninterruptible = u32::from(!stretch.processes_interrupts());
         // SAFETY: the server's count of holds; given back below, since nothing is thrown while it is held.
         unsafe { pg_sys::InterruptHoldoffCount += uninterruptible };
@@ -218,7 +218,7 @@ mod armed {
         entry.left.store(passing, Ordering::Relaxed);
         entry
             .armed_by
-            .store(own_party().to_bits(), Ordering::Relaxed);
+            .store(own_proc().to_bits(), Ordering::Relaxed);
         entry.state.store(ARMED, Ordering::Release);
     }
 
@@ -226,7 +226,7 @@ mod armed {
     pub fn lift(point: usize) {
         let entry = entry(point);
         if entry.state.swap(IDLE, Ordering::AcqRel) == STALLED
-            && let Some(who) = Party::from_bits(entry.who.load(Ordering::Relaxed))
+            && let Some(who) = ProcRef::from_bits(entry.who.load(Ordering::Relaxed))
         {
             ring(who);
         }
@@ -235,7 +235,7 @@ mod armed {
     /// What became of a fault, and the process that it struck, if it has.
     pub fn state(point: usize) -> (&'static str, Option<u32>) {
         let entry = entry(point);
-        let who = || Party::from_bits(entry.who.load(Ordering::Relaxed)).map(Party::pid);
+        let who = || ProcRef::from_bits(entry.who.load(Ordering::Relaxed)).map(ProcRef::pid);
         match entry.state.load(Ordering::Acquire) {
             ARMED => ("armed", None),
             STRUCK => ("struck", who()),

@@ -3,14 +3,14 @@
 use crate::pg::shim;
 use crate::pg::shim::guarded;
 use crate::pg::wait_event::WaitEvent;
-use engine::process_ref::Party;
+use engine::process_ref::ProcRef;
 use engine::wait::Micros;
 use pgrx::pg_sys;
 
 /// This process.
-pub fn own_party() -> Party {
+pub fn own_proc() -> ProcRef {
     // SAFETY: set before any extension code runs, constant for the life of the process.
-    unsafe { Party::new(own_procno(), pg_sys::MyProcPid as u32) }
+    unsafe { ProcRef::new(own_procno(), pg_sys::MyProcPid as u32) }
 }
 
 #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
@@ -25,28 +25,28 @@ unsafe fn own_procno() -> u32 {
     unsafe { pg_sys::MyProcNumber as u32 }
 }
 
-fn proc_of(party: Party) -> *mut pg_sys::PGPROC {
+fn proc_of(party: ProcRef) -> *mut pg_sys::PGPROC {
     // SAFETY: PGPROCs live as long as the postmaster, and the number came from one.
     unsafe { (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize) }
 }
 
 /// Rings a doorbell: the process looks at its words again. If it has gone, whoever has its PGPROC now
 /// wakes up once for nothing.
-pub fn ring(party: Party) {
+pub fn ring(party: ProcRef) {
     // SAFETY: a latch of a PGPROC.
     unsafe { pg_sys::SetLatch(&raw mut (*proc_of(party)).procLatch) };
 }
 
 /// Whether a process is not asleep on its latch: ringing it then costs no system call, and it sees its
 /// words without being woken. A guess by the time it is used.
-pub fn is_awake(party: Party) -> bool {
+pub fn is_awake(party: ProcRef) -> bool {
     // SAFETY: of a PGPROC; a volatile flag that its owner sets before it sleeps.
     unsafe { (&raw const (*proc_of(party)).procLatch.maybe_sleeping).read_volatile() == 0 }
 }
 
 /// Whether a process waits for something that may be another's to give: a lock, a message, its client, a job. Not for
 /// what ends by itself in a moment: a disk, an LWLock. A guess by the time it is used.
-pub fn waits_for_others(party: Party) -> bool {
+pub fn waits_for_others(party: ProcRef) -> bool {
     // SAFETY: of a PGPROC; a number that its owner stores.
     let wait_event = unsafe { (&raw const (*proc_of(party)).wait_event_info).read_volatile() };
     !matches!(

@@ -98,7 +98,7 @@ pub struct ShapeOfType {
 
 /// The types of one result, which somebody may alter (`shape.c`).
 #[repr(C)]
-pub struct Watch {
+pub struct TypeWatch {
     _opaque: [u8; 0],
 }
 
@@ -210,9 +210,9 @@ unsafe extern "C-unwind" {
     pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
     pub fn pgb_shape(type_oid: pg_sys::Oid) -> ShapeOfType;
     pub fn pgb_has_shape(type_oid: pg_sys::Oid, expected: *const Shape) -> bool;
-    pub fn pgb_watch_of(records: *mut Records) -> *mut Watch;
-    pub fn pgb_watch_type(watch: *mut Watch, type_oid: pg_sys::Oid, shape: *const Shape);
-    pub fn pgb_check_watched(watch: *mut Watch);
+    pub fn pgb_watch_of(records: *mut Records) -> *mut TypeWatch;
+    pub fn pgb_watch_type(watch: *mut TypeWatch, type_oid: pg_sys::Oid, shape: *const Shape);
+    pub fn pgb_check_watched(watch: *mut TypeWatch);
     pub fn pgb_records(context: pg_sys::MemoryContext) -> *mut Records;
     pub fn pgb_remember_records(records: *mut Records, descriptions: *const c_char, len: i32);
     pub fn pgb_localize_record(

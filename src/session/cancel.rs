@@ -1,13 +1,13 @@
 //! Cancel and detach.
 
 use crate::cluster::job::Job;
-use crate::cluster::trace::Step;
+use crate::cluster::trace::TraceStep;
 use crate::cluster::{job_end, trace};
 use crate::pg::error::{Error, Failure};
 use crate::pg::tuple::Value;
 use crate::pg::{shim, text};
 use crate::session::jobs;
-use crate::session::jobs::{Asking, Name, Tracked};
+use crate::session::jobs::{Purpose, JobName, Tracked};
 use crate::session::wait::until;
 use engine::job::{Demand, End, Phase};
 use engine::memory;
@@ -40,10 +40,10 @@ pub fn request(job: Job, demand: Demand) -> Canceling {
     trace::step(
         job,
         match canceling {
-            Canceling::Asked if demand == Demand::Terminate => Step::Terminating,
-            Canceling::Asked => Step::Canceling,
-            Canceling::Finished(_) => Step::Ended(End::Canceled),
-            Canceling::TooLate => Step::TooLate,
+            Canceling::Asked if demand == Demand::Terminate => TraceStep::Terminating,
+            Canceling::Asked => TraceStep::Canceling,
+            Canceling::Finished(_) => TraceStep::Ended(End::Canceled),
+            Canceling::TooLate => TraceStep::TooLate,
         },
     );
     let _ = job_end::finish_release();
@@ -78,8 +78,8 @@ pub fn escalate(jobs: &[Job], grace_ms: i32) {
 ///
 /// # Errors
 /// As [`jobs::find`].
-pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
-    let job = jobs::find(name, Asking::ForControl)?.job;
+pub fn cancel(name: JobName, grace_ms: i32) -> Result<(), Failure> {
+    let job = jobs::find(name, Purpose::ForControl)?.job;
     let _ = request(job, Demand::Cancel);
     fault!("cancel-asked");
     let grace_ms = grace(grace_ms);
@@ -92,9 +92,9 @@ pub fn cancel(name: Name, grace_ms: i32) -> Result<(), Failure> {
 /// Stops tracking a job, which goes on.
 ///
 /// # Errors
-/// As [`jobs::find_to_let_go`].
-pub fn detach(name: Name) -> Result<(), Failure> {
-    jobs::let_go(jobs::find_to_let_go(name)?.job);
+/// As [`jobs::find_to_detach`].
+pub fn detach(name: JobName) -> Result<(), Failure> {
+    jobs::detach(jobs::find_to_detach(name)?.job);
     Ok(())
 }
 
@@ -104,7 +104,7 @@ pub fn withdraw(job: Job) {
     if job.slot().word.load().phase() != Phase::Reserved {
         let _ = request(job, Demand::Insist);
     }
-    jobs::let_go(job);
+    jobs::detach(job);
 }
 
 /// The jobs of this session with which the current user may do something.
@@ -115,10 +115,10 @@ fn tracked_where(may: fn(&Tracked) -> bool) -> Vec<Tracked> {
 }
 
 fn detach_where(wanted: impl Fn(Phase) -> bool) -> i32 {
-    let mut jobs = tracked_where(Tracked::may_let_go);
+    let mut jobs = tracked_where(Tracked::may_detach);
     jobs.retain(|tracked| wanted(jobs::notice(tracked.job).phase()));
     for tracked in &jobs {
-        jobs::let_go(tracked.job);
+        jobs::detach(tracked.job);
     }
     jobs.len() as i32
 }

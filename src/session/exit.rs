@@ -3,7 +3,7 @@
 //! In a worker a session ends with the job that launched from it.
 
 use crate::cluster::{attach, job_end, spawn};
-use crate::pg::process::own_party;
+use crate::pg::process::own_proc;
 use crate::session::launch::slot_queue;
 use crate::session::{cancel, jobs};
 
@@ -13,11 +13,11 @@ pub fn release_all() {
         return;
     };
     slot_queue::give_up(cluster);
-    jobs::end_all_readings();
+    jobs::end_all_reads();
     // One after the other: an exit must not need memory.
     while let Some(tracked) = jobs::each_held().next() {
         if tracked.is_given() {
-            jobs::let_go(tracked.job);
+            jobs::detach(tracked.job);
         } else {
             // Ended in the middle of a launch or a fan-out: nobody has the handle, so the job was never
             // accepted, or is nobody's any more.
@@ -26,7 +26,7 @@ pub fn release_all() {
     }
     jobs::forget_statistics();
     jobs::abandon_gate(cluster);
-    let own = own_party();
+    let own = own_proc();
     if cluster
         .pool()
         .leader(own)
@@ -35,5 +35,5 @@ pub fn release_all() {
         cluster.pool().locked(|scheduler| scheduler.depart(own));
     }
     job_end::finish_failing();
-    let _ = spawn::settle_own(cluster);
+    let _ = spawn::check_own_registrations(cluster);
 }

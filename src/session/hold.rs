@@ -26,10 +26,10 @@ impl Hold {
     }
 
     /// Lets go of the job, which goes on or has ended.
-    pub fn let_go(self) {
+    pub fn detach(self) {
         let job = self.keep();
         if jobs::holds(job) {
-            jobs::let_go(job);
+            jobs::detach(job);
         }
     }
 }

@@ -9,14 +9,14 @@
 //! out, and the jobs of a fan-out never are: they are in no list, count against no limit and in no
 //! statistics, and end with this session.
 //!
-//! A job whose result is being read ([`begin_reading`]) may be let go of in the middle: by code that the
+//! A job whose result is being read ([`begin_read`]) may be let go of in the middle: by code that the
 //! reading itself calls (a cast to JSON, the check of a domain), by another statement while a cursor is open,
 //! by the end of the session. Its memory must outlive the reading, so the hold is then given up by whoever
-//! ends the reading ([`end_reading`]). The exit callback gives up everything; a reading that is ended after
+//! ends the reading ([`end_read`]). The exit callback gives up everything; a reading that is ended after
 //! it is told that the job is gone.
 //!
 //! An administrator may let go of a session's finished jobs. The session does not find that in the middle of a call:
-//! each call of a function of the extension is a [`Call`], and has the session's gate
+//! each call of a function of the extension is a [`SessionCall`], and has the session's gate
 //! ([`engine::pool::gate`]); the next one forgets what is gone.
 //!
 //! Statistics count a job when it has finished and this session has noticed; one that it let go of before is counted by
@@ -24,7 +24,7 @@
 
 use crate::cluster::attach::{Cluster, attached, cluster};
 use crate::cluster::job::Job;
-use crate::cluster::trace::Step;
+use crate::cluster::trace::TraceStep;
 use crate::cluster::{block, job_end, latch, segment, trace};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
@@ -96,7 +96,7 @@ impl Statistics {
 struct BeingRead {
     job: Job,
     /// It was let go of meanwhile.
-    let_go: bool,
+    detach: bool,
 }
 
 struct Session {
@@ -137,9 +137,9 @@ static WITHIN: Local<bool> = Local::new(false);
 static PURGES: Local<u32> = Local::new(0);
 
 /// A call of one of the extension's functions: nobody else lets go of this session's jobs meanwhile. Ends when dropped.
-pub struct Call(());
+pub struct SessionCall(());
 
-impl Call {
+impl SessionCall {
     /// Begins. Waits for a purge that is under way; that is short.
     pub fn begin() -> Self {
         CALLS.set(CALLS.get() + 1);
@@ -151,7 +151,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for SessionCall {
     fn drop(&mut self) {
         CALLS.set(CALLS.get() - 1);
         if CALLS.get() == 0 {
@@ -161,7 +161,7 @@ impl Drop for Call {
 }
 
 fn own_entry(cluster: &'static Cluster) -> Option<&'static Leader> {
-    let own = process::own_party();
+    let own = process::own_proc();
     cluster.pool().leader(own).filter(|entry| entry.is_of(own))
 }
 
@@ -193,7 +193,7 @@ fn enter(cluster: &'static Cluster) {
 /// The session is about to have its first job.
 pub fn enter_first(cluster: &'static Cluster) {
     if !WITHIN.get() {
-        let own = process::own_party();
+        let own = process::own_proc();
         cluster.pool().locked(|scheduler| scheduler.enrol(own));
         enter(cluster);
     }
@@ -228,7 +228,7 @@ pub fn purge_own() -> i32 {
     for tracked in each_held() {
         let is_read = is_being_read(tracked.job);
         if tracked.given && !is_read && notice(tracked.job).phase().is_finished() {
-            let_go(tracked.job);
+            detach(tracked.job);
             count += 1;
         }
     }
@@ -245,7 +245,7 @@ pub fn abandon_gate(cluster: &'static Cluster) {
 
 /// Which functions a handle was given to; they answer a wrong cookie differently.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asking {
+pub enum Purpose {
     /// `result_v2`: 42704.
     ForResult,
     /// All others: 55000 with a hint.
@@ -254,7 +254,7 @@ pub enum Asking {
 
 /// How a user names a job.
 #[derive(Clone, Copy, Debug)]
-pub enum Name {
+pub enum JobName {
     /// Version 1.
     Pid(i32),
     /// Version 2.
@@ -369,18 +369,18 @@ pub fn abandon(job: Job) {
     forget(job);
     job_end::release_reserved(job);
     job.cluster.pool().abandon(job.id);
-    trace::step(job, Step::Abandoned);
+    trace::step(job, TraceStep::Abandoned);
 }
 
 /// Lets go of a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds
 /// it. A worker that waits for room in the ring is told that nobody will read.
-pub fn let_go(job: Job) {
+pub fn detach(job: Job) {
     notice(job);
     forget(job);
     fault!("job-forgotten");
     let later = SESSION.with(|session| {
         let reading = session.being_read.iter_mut().find(|read| read.job == job);
-        reading.map(|read| read.let_go = true).is_some()
+        reading.map(|read| read.detach = true).is_some()
     });
     if !later {
         drop_hold(job);
@@ -391,7 +391,7 @@ pub fn let_go(job: Job) {
 ///
 /// # Errors
 /// 55006 when it is being read already.
-pub fn begin_reading(job: Job) -> Result<(), Error> {
+pub fn begin_read(job: Job) -> Result<(), Error> {
     SESSION.with(|session| {
         if session.being_read.iter().any(|read| read.job == job) {
             return Err(Error::new(
@@ -403,7 +403,7 @@ pub fn begin_reading(job: Job) -> Result<(), Error> {
             clippy::disallowed_methods,
             reason = "one for each reading that is open"
         )]
-        session.being_read.push(BeingRead { job, let_go: false });
+        session.being_read.push(BeingRead { job, detach: false });
         Ok(())
     })?;
     job.slot().set_being_read(true);
@@ -411,10 +411,10 @@ pub fn begin_reading(job: Job) -> Result<(), Error> {
 }
 
 /// Whether a job that is being read was let go of.
-pub fn was_let_go(job: Job) -> bool {
+pub fn was_detached(job: Job) -> bool {
     SESSION.with(|session| {
         let reading = session.being_read.iter().find(|read| read.job == job);
-        reading.is_none_or(|read| read.let_go)
+        reading.is_none_or(|read| read.detach)
     })
 }
 
@@ -424,31 +424,31 @@ pub fn is_being_read(job: Job) -> bool {
 }
 
 /// Ends the reading of a job; gives up the session's hold if it was let go of meanwhile.
-pub fn end_reading(job: Job) {
-    let let_go = SESSION.with(|session| {
+pub fn end_read(job: Job) {
+    let detach = SESSION.with(|session| {
         let index = session.being_read.iter().position(|read| read.job == job)?;
-        Some(session.being_read.swap_remove(index).let_go)
+        Some(session.being_read.swap_remove(index).detach)
     });
-    if let_go.is_some() {
+    if detach.is_some() {
         job.slot().set_being_read(false);
     }
-    if let_go == Some(true) {
+    if detach == Some(true) {
         drop_hold(job);
     }
 }
 
 /// Ends every reading: what was let go of meanwhile is given up now. A reading that finds itself ended does
 /// not touch the job any more.
-pub fn end_all_readings() {
+pub fn end_all_reads() {
     while let Some(read) = SESSION.with(|session| session.being_read.pop()) {
         read.job.slot().set_being_read(false);
-        if read.let_go {
+        if read.detach {
             drop_hold(read.job);
         }
     }
 }
 
-/// The part of [`let_go`] that concerns shared memory.
+/// The part of [`detach`] that concerns shared memory.
 pub fn drop_hold(job: Job) {
     let slot = job.slot();
     let now = slot.word.load();
@@ -463,7 +463,7 @@ pub fn drop_hold(job: Job) {
     match release {
         Release::LastOut => {
             job_end::note_release(job);
-            trace::step(job, Step::Detached);
+            trace::step(job, TraceStep::Detached);
             let _ = job_end::finish_release();
         }
         Release::Held { .. } => {
@@ -472,7 +472,7 @@ pub fn drop_hold(job: Job) {
             if let Some(worker) = doorbell {
                 process::ring(worker);
             }
-            trace::step(job, Step::Detached);
+            trace::step(job, TraceStep::Detached);
         }
         Release::Stale => {}
     }
@@ -516,7 +516,7 @@ impl Tracked {
     /// What a session holds is its own, as its cursors and prepared statements are: it can always let go of it,
     /// whatever role it has taken on, and learns and stops nothing by that. But not on the word of code that the
     /// server restricts to its operation.
-    pub fn may_let_go(&self) -> bool {
+    pub fn may_detach(&self) -> bool {
         // SAFETY: looks at a flag of this process.
         !unsafe { pg_sys::InSecurityRestrictedOperation() } || self.may_manage()
     }
@@ -529,7 +529,7 @@ pub fn statistics() -> Statistics {
         for tracked in each_held() {
             notice(tracked.job);
         }
-        let own = process::own_party();
+        let own = process::own_proc();
         let unseen = cluster.pool().locked(|scheduler| scheduler.ends_of(own));
         statistics = SESSION.with(|session| session.statistics);
         statistics.ends = statistics.ends.and(unseen);
@@ -556,7 +556,7 @@ fn no_such_job(pid: i32) -> Error {
 /// # Errors
 /// 42704 no such job (or, for a result, another cookie); 55000 another cookie; 42P09 several jobs of one
 /// pid; 42501 no rights.
-pub fn find(name: Name, asking: Asking) -> Result<Tracked, Error> {
+pub fn find(name: JobName, asking: Purpose) -> Result<Tracked, Error> {
     let found = find_held(name, asking)?;
     if found.may_manage() {
         return Ok(found);
@@ -568,20 +568,20 @@ pub fn find(name: Name, asking: Asking) -> Result<Tracked, Error> {
 ///
 /// # Errors
 /// As [`find`]; 42501 only within a security-restricted operation.
-pub fn find_to_let_go(name: Name) -> Result<Tracked, Error> {
-    let found = find_held(name, Asking::ForControl)?;
-    if found.may_let_go() {
+pub fn find_to_detach(name: JobName) -> Result<Tracked, Error> {
+    let found = find_held(name, Purpose::ForControl)?;
+    if found.may_detach() {
         return Ok(found);
     }
     Err(no_rights(&found))
 }
 
-fn find_held(name: Name, asking: Asking) -> Result<Tracked, Error> {
+fn find_held(name: JobName, asking: Purpose) -> Result<Tracked, Error> {
     // Attaches, if it can: an error of that is told rather than that there is no job.
     let _ = cluster()?;
     match name {
-        Name::Pid(pid) => find_by_pid(pid),
-        Name::Handle(pid, cookie) => {
+        JobName::Pid(pid) => find_by_pid(pid),
+        JobName::Handle(pid, cookie) => {
             with_handle(pid, cookie).ok_or_else(|| no_such_handle(pid, asking))
         }
     }
@@ -623,13 +623,13 @@ fn with_handle(pid: i32, cookie: Cookie) -> Option<Tracked> {
     })
 }
 
-fn no_such_handle(pid: i32, asking: Asking) -> Error {
+fn no_such_handle(pid: i32, asking: Purpose) -> Error {
     if !tracked().iter().any(|tracked| tracked.has_pid(pid)) {
         return no_such_job(pid);
     }
     match asking {
-        Asking::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
-        Asking::ForControl => Error::new(
+        Purpose::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
+        Purpose::ForControl => Error::new(
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format_args!("cookie mismatch for PID {pid}"),
         )

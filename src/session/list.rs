@@ -81,8 +81,8 @@ pub fn list(store: &mut Store) {
 /// # Errors
 /// 42501 no rights.
 pub fn progress(pid: i32, cookie: Cookie) -> Result<Option<Report>, Error> {
-    let name = jobs::Name::Handle(pid, cookie);
-    match jobs::find(name, jobs::Asking::ForControl) {
+    let name = jobs::JobName::Handle(pid, cookie);
+    match jobs::find(name, jobs::Purpose::ForControl) {
         Ok(tracked) => Ok(tracked.job.slot().progress.read()),
         Err(error) if error.code == ERRCODE_INSUFFICIENT_PRIVILEGE => Err(error),
         Err(_) => Ok(None),

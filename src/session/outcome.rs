@@ -5,7 +5,7 @@ use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::tuple::Value;
 use crate::session::jobs;
-use crate::session::jobs::{Asking, Name, Tracked};
+use crate::session::jobs::{Purpose, JobName, Tracked};
 use engine::cookie::Cookie;
 use engine::error_message;
 use engine::job::{Phase, Snapshot};
@@ -87,10 +87,10 @@ fn completion(tracked: &Tracked, phase: Phase) -> (Value, Value) {
 }
 
 /// The attributes of `pg_background_outcome`.
-pub type Outcome = [Value; 12];
+pub type OutcomeRow = [Value; 12];
 
 /// That of a handle which names no job of this session, or none that the current user may manage.
-fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
+fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
     let mut row = [Value::NULL; 12];
     row[0] = pid.map_or(Value::NULL, Value::int4);
     row[1] = int8_or_null(cookie.map(Cookie::to_sql));
@@ -98,7 +98,7 @@ fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
 }
 
 /// That of a job that this session tracks.
-pub fn of(tracked: &Tracked) -> Outcome {
+pub fn of(tracked: &Tracked) -> OutcomeRow {
     let now = jobs::notice(tracked.job);
     let slot = tracked.job.slot();
     let error = JobError::of(tracked, now.phase());
@@ -120,7 +120,7 @@ pub fn of(tracked: &Tracked) -> Outcome {
 }
 
 /// That of a handle, whatever it is: never fails.
-pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
+pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
     let found = pid
         .zip(cookie)
         .and_then(|(pid, cookie)| jobs::find_known(pid, cookie));
@@ -131,8 +131,8 @@ pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> Outcome {
 ///
 /// # Errors
 /// As [`jobs::find`].
-pub fn result_info(name: Name) -> Result<[Value; 6], Error> {
-    let tracked = jobs::find(name, Asking::ForControl)?;
+pub fn result_info(name: JobName) -> Result<[Value; 6], Error> {
+    let tracked = jobs::find(name, Purpose::ForControl)?;
     let phase = jobs::notice(tracked.job).phase();
     let slot = tracked.job.slot();
     let (tag, row_count) = completion(&tracked, phase);
@@ -156,8 +156,8 @@ pub fn result_info(name: Name) -> Result<[Value; 6], Error> {
 ///
 /// # Errors
 /// As [`jobs::find`].
-pub fn error_info(name: Name) -> Result<Option<JobError>, Error> {
-    let tracked = jobs::find(name, Asking::ForControl)?;
+pub fn error_info(name: JobName) -> Result<Option<JobError>, Error> {
+    let tracked = jobs::find(name, Purpose::ForControl)?;
     let phase = jobs::notice(tracked.job).phase();
     Ok(JobError::of(&tracked, phase))
 }
@@ -166,8 +166,8 @@ pub fn error_info(name: Name) -> Result<Option<JobError>, Error> {
 ///
 /// # Errors
 /// As [`jobs::find`].
-pub fn full_sql(name: Name) -> Result<Value, Error> {
-    let tracked = jobs::find(name, Asking::ForControl)?;
+pub fn full_sql(name: JobName) -> Result<Value, Error> {
+    let tracked = jobs::find(name, Purpose::ForControl)?;
     Ok(Value::text(Block::of(tracked.job).sql()))
 }
 
@@ -175,8 +175,8 @@ pub fn full_sql(name: Name) -> Result<Value, Error> {
 ///
 /// # Errors
 /// As [`jobs::find`].
-pub fn spilled(name: Name) -> Result<i64, Error> {
-    let tracked = jobs::find(name, Asking::ForControl)?;
+pub fn spilled(name: JobName) -> Result<i64, Error> {
+    let tracked = jobs::find(name, Purpose::ForControl)?;
     let bytes = Block::of(tracked.job).spill().bytes();
     Ok(bytes.cast_signed())
 }

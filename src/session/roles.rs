@@ -7,10 +7,10 @@
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
-use crate::cluster::trace::Step;
+use crate::cluster::trace::TraceStep;
 use crate::cluster::{job_end, trace};
 use crate::pg::error::Error;
-use crate::pg::process::own_party;
+use crate::pg::process::own_proc;
 use crate::pg::text;
 use crate::session::wait::until;
 use crate::session::{cancel, jobs};
@@ -30,10 +30,10 @@ const PG_MONITOR: u32 = 3373;
 
 /// A job, as it was at one moment.
 #[derive(Clone, Copy)]
-pub struct Look {
+pub struct JobView {
     job: Job,
     phase: Phase,
-    held_back: bool,
+    throttled: bool,
     database: u32,
     user: u32,
     login_role: u32,
@@ -42,15 +42,15 @@ pub struct Look {
 }
 
 /// Looks at a slot of which nothing is held. `None`: there is no published job, or it changed meanwhile.
-fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<Look> {
+fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<JobView> {
     let number = |word: &AtomicU32| word.load(Ordering::Relaxed);
-    slot.look(|now| Look {
+    slot.look(|now| JobView {
         job: cluster.job(JobId {
             index,
             generation: now.generation(),
         }),
         phase: now.phase(),
-        held_back: now.phase() == Phase::Queued && slot.is_held_back(),
+        throttled: now.phase() == Phase::Queued && slot.is_throttled(),
         database: number(&slot.database),
         user: number(&slot.user),
         // Who takes a usage over for another role finds no slot of this one's, so this job has ended by then.
@@ -60,7 +60,7 @@ fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<Look> {
     })
 }
 
-fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = Look> {
+fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = JobView> {
     let jobs = cluster.jobs().iter();
     jobs.filter_map(move |(index, slot)| look(cluster, index, slot))
 }
@@ -119,7 +119,7 @@ impl Refusal {
 impl Drop for Refusal {
     fn drop(&mut self) {
         let usage = self.cluster.pool().usage(self.usage);
-        usage.unwatch(own_party());
+        usage.unwatch(own_proc());
         // While one of them goes on its successor is refused; the next launch of the role looks again.
         if !is_active(self.cluster, self.role) {
             self.cluster.pool().accept_again(self.usage, self.number);
@@ -184,7 +184,7 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<Job>, grace_m
     let latch = ProcessLatch::new(cluster);
     let is_active = |job: &Job| job.load().is_some_and(|now| now.phase().is_active());
     let usage: &Usage = cluster.pool().usage(usage);
-    let arm = || usage.watch(own_party());
+    let arm = || usage.watch(own_proc());
     let _ = wait_for(
         &latch,
         until::deadline(grace_ms),
@@ -193,7 +193,7 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<Job>, grace_m
             jobs.is_empty().then_some(())
         }),
     );
-    usage.unwatch(own_party());
+    usage.unwatch(own_proc());
 }
 
 /// Lets go of the finished jobs of a login role, in all sessions and databases, whose results nobody is reading at this
@@ -204,9 +204,9 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<Job>, grace_m
 pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
     check_rights(role)?;
     let cluster = cluster()?;
-    let own = own_party();
+    let own = own_proc();
     let mut count = 0;
-    let is_its = |seen: &Look| seen.login_role == role.to_u32() && seen.phase.is_finished();
+    let is_its = |seen: &JobView| seen.login_role == role.to_u32() && seen.phase.is_finished();
     for seen in jobs(cluster).filter(is_its) {
         pgrx::check_for_interrupts!();
         let slot = seen.job.slot();
@@ -229,21 +229,21 @@ fn purge_one(job: Job) -> bool {
     // SAFETY: a counter of this process, taken back below; nothing in between throws.
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
     let purged = job.cluster.pool().purge_one(job.id);
-    if let Purged::LetGo(release) = purged {
+    if let Purged::Detached(release) = purged {
         if release == Release::LastOut {
             job_end::note_release(job);
         }
-        trace::step(job, Step::Detached);
+        trace::step(job, TraceStep::Detached);
         let _ = job_end::finish_release();
     }
     // SAFETY: raised above.
     unsafe { pg_sys::InterruptHoldoffCount -= 1 };
-    matches!(purged, Purged::LetGo(_))
+    matches!(purged, Purged::Detached(_))
 }
 
 /// What the jobs of one user have, of those of one login role in one database.
 #[derive(Clone, Copy, Default)]
-pub struct Row {
+pub struct RoleRow {
     /// Object ids: database, login role, and the user as whom the jobs run.
     pub database: u32,
     /// See above.
@@ -253,7 +253,7 @@ pub struct Row {
     /// Jobs in their queue.
     pub queued: i32,
     /// Jobs over their session's share, not in their queue yet.
-    pub held_back: i32,
+    pub throttled: i32,
     /// Jobs that a worker has.
     pub running: i32,
     /// Jobs that have finished, and are unread.
@@ -281,22 +281,22 @@ fn may_see(login_role: u32) -> bool {
 ///
 /// # Errors
 /// 53200
-pub fn resources() -> Result<Vec<Row>, Error> {
-    let mut rows: Vec<Row> = Vec::new();
+pub fn resources() -> Result<Vec<RoleRow>, Error> {
+    let mut rows: Vec<RoleRow> = Vec::new();
     let cluster = cluster()?;
     let mut row_of =
-        |database: u32, login_role: u32, user: u32, add: &dyn Fn(&mut Row)| -> Result<(), Error> {
-            let is_it = |row: &&mut Row| {
+        |database: u32, login_role: u32, user: u32, add: &dyn Fn(&mut RoleRow)| -> Result<(), Error> {
+            let is_it = |row: &&mut RoleRow| {
                 (row.database, row.login_role, row.user) == (database, login_role, user)
             };
             if let Some(row) = rows.iter_mut().find(is_it) {
                 add(row);
             } else if may_see(login_role) {
-                let mut row = Row {
+                let mut row = RoleRow {
                     database,
                     login_role,
                     user,
-                    ..Row::default()
+                    ..RoleRow::default()
                 };
                 add(&mut row);
                 memory::try_push(&mut rows, row)?;
@@ -306,7 +306,7 @@ pub fn resources() -> Result<Vec<Row>, Error> {
     for seen in jobs(cluster) {
         row_of(seen.database, seen.login_role, seen.user, &|row| {
             match seen.phase {
-                Phase::Queued if seen.held_back => row.held_back += 1,
+                Phase::Queued if seen.throttled => row.throttled += 1,
                 Phase::Queued => row.queued += 1,
                 Phase::Starting | Phase::Running => {
                     row.running += 1;

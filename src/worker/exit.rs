@@ -13,15 +13,15 @@
 
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::job::Job;
-use crate::cluster::trace::Step;
+use crate::cluster::trace::TraceStep;
 use crate::cluster::{block, job_end, spawn, trace};
-use crate::pg::process::{own_party, ring};
-use crate::worker::state::{Me, give_up_place, me};
+use crate::pg::process::{own_proc, ring};
+use crate::worker::state::{WorkerState, give_up_worker_slot, me};
 use crate::worker::{run, send};
 use engine::error_message;
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
 use engine::job::End;
-use engine::pool::{Next, Returned};
+use engine::pool::{NextStep, Returned};
 
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
 const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
@@ -37,17 +37,17 @@ pub fn leave_pool(code: i32) {
     run::exit(cluster);
     leave_place(cluster, me, code, &error);
     fault!("place-left");
-    give_up_place();
+    give_up_worker_slot();
 }
 
-fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
-    let (worker, party) = (me.place.worker, own_party());
+fn leave_place(cluster: &'static Cluster, me: WorkerState, code: i32, error: &[u8]) {
+    let (worker, party) = (me.place.worker, own_proc());
     let own = cluster
         .pool()
         .locked(|scheduler| scheduler.begin_exit(worker, me.place.generation, party));
     if !own {
         // It was told to make room, or has just given its place on.
-        spawn::give_on(cluster, me.place);
+        spawn::respawn(cluster, me.place);
         return;
     }
     fault!("exit-announced");
@@ -81,8 +81,8 @@ fn leave_place(cluster: &'static Cluster, me: Me, code: i32, error: &[u8]) {
     let next = cluster
         .pool()
         .locked(|scheduler| scheduler.exit(worker, me.place.generation, party, restartable));
-    if next == Some(Next::Restart) {
-        spawn::give_on(cluster, me.place);
+    if next == Some(NextStep::Restart) {
+        spawn::respawn(cluster, me.place);
     }
 }
 
@@ -116,8 +116,8 @@ fn give_back(job: Job) {
     trace::step(
         job,
         match returned {
-            Returned::Canceled(_) => Step::Ended(End::Canceled),
-            Returned::Requeued | Returned::Handed(_) => Step::Returned,
+            Returned::Canceled(_) => TraceStep::Ended(End::Canceled),
+            Returned::Requeued | Returned::Handed(_) => TraceStep::Returned,
         },
     );
     let _ = job_end::finish_release();

@@ -11,18 +11,18 @@ use crate::cluster::attach::{Cluster, attached, cluster};
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::worker_entry;
-use crate::cluster::spawn::Place;
-use crate::cluster::trace::Step;
+use crate::cluster::spawn::WorkerSlotRef;
+use crate::cluster::trace::TraceStep;
 use crate::cluster::{spawn, trace};
 use crate::pg::exit::leave;
-use crate::pg::process::{own_party, ring};
+use crate::pg::process::{own_proc, ring};
 use crate::pg::shim::guarded;
 use crate::pg::{process, shim};
 use crate::settings;
 use crate::worker::run::After;
-use crate::worker::state::{Limits, ME, Me, NEXT, give_up_place, me, update};
+use crate::worker::state::{WorkerLimits, ME, WorkerState, NEXT, give_up_worker_slot, me, update};
 use crate::worker::{exit, run, send, session};
-use engine::pool::Next;
+use engine::pool::NextStep;
 use engine::wait::{Micros, condition, wait_for};
 use engine::worker::Activity;
 use pgrx::{PgTryBuilder, pg_guard, pg_sys};
@@ -36,7 +36,7 @@ use std::cell::Cell;
 #[unsafe(export_name = worker_entry!())]
 #[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
 pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
-    let place = Place::from_datum(argument);
+    let place = WorkerSlotRef::from_datum(argument);
     fault!("worker-started");
     // SAFETY: one call of the shim; nothing is sent yet.
     unsafe { shim::pgb_redirect_messages() };
@@ -58,31 +58,31 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     settings::read_configured();
     settings::publish_at_start();
     fault!("worker-attached");
-    let Place { worker, generation } = place;
+    let WorkerSlotRef { worker, generation } = place;
     let known = cluster.pool().locked(|scheduler| {
         scheduler
-            .report_in(worker, generation, own_party())
+            .report_in(worker, generation, own_proc())
             .then(|| (scheduler.lane_key(worker), scheduler.take_registrar(worker)))
     });
     let Some((key, registrar)) = known else {
         leave(0);
     };
     fault!("worker-reported");
-    ME.set(Some(Me {
+    ME.set(Some(WorkerState {
         place,
         connected: false,
         resting: false,
         rests_since: 0,
         unfit: false,
         jobs: 0,
-        limits: Limits::read(),
+        limits: WorkerLimits::read(),
     }));
     look_for_next(cluster);
     // After its first job has woken its leader, who may have registered this process.
     if let Some(registrar) = registrar {
         ring(registrar);
     }
-    if let Some(next @ (Next::Restart | Next::Retire)) = NEXT.get() {
+    if let Some(next @ (NextStep::Restart | NextStep::Retire)) = NEXT.get() {
         go(next);
     }
     fault!("worker-connects");
@@ -131,20 +131,20 @@ fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
     note(cluster, next);
 }
 
-fn note(cluster: &'static Cluster, next: Next) {
+fn note(cluster: &'static Cluster, next: NextStep) {
     update(|me| {
-        let rests = next == Next::Idle;
+        let rests = next == NextStep::Idle;
         if rests && !me.resting {
             me.rests_since = process::now();
         }
         me.resting = rests;
     });
     NEXT.set(Some(next));
-    if let Next::Run { job, wake } = next {
+    if let NextStep::Run { job, wake } = next {
         if let Some(leader) = wake {
             ring(leader);
         }
-        trace::step(cluster.job(job), Step::Taken(own_party().pid()));
+        trace::step(cluster.job(job), TraceStep::Taken(own_proc().pid()));
     }
 }
 
@@ -161,7 +161,7 @@ unsafe extern "C-unwind" fn step() {
     run::fail_noted(cluster);
     let next = NEXT.with(Option::take);
     match next {
-        Some(Next::Run { job, .. }) => {
+        Some(NextStep::Run { job, .. }) => {
             let job = cluster.job(job);
             // Unfit until the job has been taken off again: taking off may throw.
             update(|me| {
@@ -177,8 +177,8 @@ unsafe extern "C-unwind" fn step() {
             let took = process::now() - began;
             look_for_next_after(cluster, Some(took));
         }
-        Some(Next::Idle) => sleep(cluster, has_reloaded),
-        Some(next @ (Next::Restart | Next::Retire)) => go(next),
+        Some(NextStep::Idle) => sleep(cluster, has_reloaded),
+        Some(next @ (NextStep::Restart | NextStep::Retire)) => go(next),
         None if me().is_some_and(|me| me.resting) => sleep(cluster, has_reloaded),
         None => {
             // The last round threw.
@@ -210,19 +210,19 @@ fn could_not_begin(job: Job, jobs: u32) {
 }
 
 /// Leaves, as the pool has decided: for a fresh process in the place, or for good.
-fn go(next: Next) -> ! {
+fn go(next: NextStep) -> ! {
     // An error on the way does not make it forget: it is what the next round finds.
     NEXT.set(Some(next));
     fault!("worker-leaves");
-    trace::leaving(if next == Next::Restart {
+    trace::leaving(if next == NextStep::Restart {
         c"Restart"
     } else {
         c"Retire"
     });
-    if let (Next::Restart, Some(me), Some(cluster)) = (next, me(), attached()) {
-        spawn::give_on(cluster, me.place);
+    if let (NextStep::Restart, Some(me), Some(cluster)) = (next, me(), attached()) {
+        spawn::respawn(cluster, me.place);
     }
-    give_up_place();
+    give_up_worker_slot();
     leave(0)
 }
 
@@ -230,7 +230,7 @@ fn go(next: Next) -> ! {
 fn reloaded() {
     settings::define();
     session::forget();
-    update(|me| me.limits = Limits::read());
+    update(|me| me.limits = WorkerLimits::read());
 }
 
 /// Sleeps until the worker word says otherwise, the idle limit has come, or the configuration was read again:
@@ -239,7 +239,7 @@ fn reloaded() {
 fn sleep(cluster: &'static Cluster, already: bool) {
     let Some(now) = me() else { leave(0) };
     fault!("worker-rests");
-    let Place { worker, generation } = now.place;
+    let WorkerSlotRef { worker, generation } = now.place;
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
@@ -265,7 +265,7 @@ fn sleep(cluster: &'static Cluster, already: bool) {
             .idle_limit(worker, generation)
             .or_else(|| scheduler.awakened(worker, generation)),
     });
-    note(cluster, next.unwrap_or(Next::Idle));
+    note(cluster, next.unwrap_or(NextStep::Idle));
 }
 
 /// What is put off until the process really sleeps.

@@ -6,7 +6,7 @@
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
-use crate::cluster::trace::Step;
+use crate::cluster::trace::TraceStep;
 use crate::cluster::{block, job_end, trace};
 use crate::pg::process::timestamp;
 use crate::pg::shim;
@@ -43,13 +43,13 @@ pub fn run(job: Job) -> After {
     }
     // An error here finds a job that was not noted, and that another may run (`process::could_not_begin`).
     Block::of(job).map();
-    let Some(performed) = steps::run(&Here(job.cluster), job.id) else {
+    let Some(performed) = steps::run(&RunHost(job.cluster), job.id) else {
         return After::Clean;
     };
     fault!("job-over");
-    let clean = session::take_off();
+    let clean = session::reset();
     fault!("session-taken-off");
-    if performed.put_on && clean {
+    if performed.adopt && clean {
         After::Clean
     } else {
         After::Unfit
@@ -57,17 +57,17 @@ pub fn run(job: Job) -> After {
 }
 
 /// This process, as the steps see it.
-struct Here(&'static Cluster);
+struct RunHost(&'static Cluster);
 
 /// How far a job came.
 struct Performed {
     /// The session was the leader's.
-    put_on: bool,
+    adopt: bool,
     /// The job's work is durable.
     committed: bool,
 }
 
-impl Process for Here {
+impl Process for RunHost {
     type Performed = Performed;
 
     fn word(&self, job: JobId) -> &JobWord {
@@ -99,7 +99,7 @@ impl Process for Here {
         let job = self.0.job(id);
         // A leader that waits for the job to be bound was woken when it was; one that waits for its end need not be.
         fault!("job-begun");
-        trace::step(job, Step::Running);
+        trace::step(job, TraceStep::Running);
     }
 
     fn open(&self, id: JobId) {
@@ -118,14 +118,14 @@ impl Process for Here {
         let job = self.0.job(id);
         let block = Block::of(job);
         settings::define_for(block.sql());
-        let put_on = session::put_on(&block);
+        let adopt = session::adopt(&block);
         fault!("session-put-on");
-        let committed = put_on && execute(&block);
+        let committed = adopt && execute(&block);
         fault!("job-executed");
         // Session-level advisory locks, before anyone sees the job finished: whoever waits for it may want them.
         // SAFETY: outside a transaction; the server knows the kind of lock.
         unsafe { pg_sys::LockReleaseAll(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID, true) };
-        Performed { put_on, committed }
+        Performed { adopt, committed }
     }
 
     fn close(&self, _job: JobId) {
@@ -211,13 +211,13 @@ fn note_completion(block: &Block) {
 
 /// Fails the job whose execution threw past [`run`], if there is one. Does not throw.
 pub fn fail_noted(cluster: &'static Cluster) {
-    steps::fail(&Here(cluster));
+    steps::fail(&RunHost(cluster));
 }
 
 /// Ends the job that this process holds, if there is one: it exits. Nothing that it prints from now on goes anywhere
 /// but into the log. Does not throw.
 pub fn exit(cluster: &'static Cluster) {
-    steps::exit(&Here(cluster));
+    steps::exit(&RunHost(cluster));
 }
 
 /// Nothing that this process prints from now on goes anywhere but into the log: no message is built for a client, at
@@ -231,7 +231,7 @@ pub fn mute() {
 
 /// Ends a job that this process was bound to, and that was canceled before it could begin. Does not throw.
 pub fn refuse(job: Job) {
-    let here = Here(job.cluster);
+    let here = RunHost(job.cluster);
     here.note_refusal(job.id);
     steps::finish(&here, job.id, End::Canceled);
 }
@@ -240,7 +240,7 @@ pub fn refuse(job: Job) {
 /// process was lost). Does not throw.
 pub fn fail(job: Job, error: &[u8]) {
     let end = note_failure(job, error);
-    steps::finish(&Here(job.cluster), job.id, end);
+    steps::finish(&RunHost(job.cluster), job.id, end);
 }
 
 /// Notes how a job failed that this process holds. One whose work is durable is completed all the same. Does not throw.
@@ -288,5 +288,5 @@ fn end_of(error: &[u8]) -> End {
 /// The error of a cancel is being thrown. Whether it is that of the running job.
 #[unsafe(no_mangle)]
 extern "C" fn pgb_cancel_is_thrown() -> bool {
-    attached().is_some_and(|cluster| steps::thrown(&Here(cluster)) != Delivery::None)
+    attached().is_some_and(|cluster| steps::thrown(&RunHost(cluster)) != Delivery::None)
 }

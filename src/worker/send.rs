@@ -21,13 +21,13 @@ use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spill::SpillFile;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::process::{deadlock_timeout, now, own_party, ring, waits_for_others};
+use crate::pg::process::{deadlock_timeout, now, own_proc, ring, waits_for_others};
 use crate::pg::shim::frame;
 use crate::pg::text;
 use crate::worker::held;
 use crate::worker::sink::Sender;
-use engine::channel::{Outlet, Surroundings};
-use engine::process_ref::Party;
+use engine::channel::{ResultSender, SenderHost};
+use engine::process_ref::ProcRef;
 use engine::ring::MappedBuffer;
 use engine::wait::Micros;
 use engine::{error_message, memory};
@@ -70,24 +70,24 @@ impl Drop for Borrowed {
 }
 
 /// This process, as the worker's end of a channel sees it.
-struct Here {
+struct SendHost {
     job: Job,
     spill: &'static SpillFile,
     latch: ProcessLatch<'static>,
 }
 
-impl Surroundings for Here {
+impl SenderHost for SendHost {
     type Latch = ProcessLatch<'static>;
 
     fn latch(&self) -> &ProcessLatch<'static> {
         &self.latch
     }
 
-    fn own(&self) -> Party {
-        own_party()
+    fn own(&self) -> ProcRef {
+        own_proc()
     }
 
-    fn ring(&self, party: Party) {
+    fn ring(&self, party: ProcRef) {
         ring(party);
     }
 
@@ -102,7 +102,7 @@ impl Surroundings for Here {
     /// Nobody sees that this process waits for the reader: not the lock manager, when the reader waits for a lock of
     /// this job's; not a session that is waited for in a cast which the reading calls, or by its client. A reader that
     /// sleeps is not waited for, whatever for: this job's rows it finds in the file.
-    fn is_held_up(&self, reader: Party) -> bool {
+    fn is_held_up(&self, reader: ProcRef) -> bool {
         waits_for_others(reader)
     }
 
@@ -121,10 +121,10 @@ impl Surroundings for Here {
 }
 
 /// Lends the outlet, out of its place. Nothing when there is no job with a result.
-fn with_outlet(body: impl FnOnce(&mut Outlet<'static, MappedBuffer>, &mut Here)) {
+fn with_outlet(body: impl FnOnce(&mut ResultSender<'static, MappedBuffer>, &mut SendHost)) {
     let mut borrowed = Borrowed::take();
     if let Some(sender) = borrowed.0.as_mut() {
-        let mut here = Here {
+        let mut here = SendHost {
             job: sender.job,
             spill: sender.spill,
             latch: ProcessLatch::for_sending(sender.job.cluster),
@@ -133,7 +133,7 @@ fn with_outlet(body: impl FnOnce(&mut Outlet<'static, MappedBuffer>, &mut Here))
     }
 }
 
-fn send_kept(outlet: &mut Outlet<'static, MappedBuffer>, here: &mut Here) {
+fn send_kept(outlet: &mut ResultSender<'static, MappedBuffer>, here: &mut SendHost) {
     while let Some((kind, bytes)) = held::with_sink(|sink| sink.kept.next()).flatten() {
         outlet.send(here, kind, &bytes);
     }

@@ -20,13 +20,13 @@ use crate::pg::shim::{Identity, Settings, guarded};
 use crate::pg::{guc_state, shim};
 use crate::settings;
 
-struct PutOn {
+struct AdoptedSession {
     incoming: Vec<u8>,
     own: Image,
     identity: Identity,
 }
 
-impl PutOn {
+impl AdoptedSession {
     fn is(&self, identity: &Identity, incoming: &[u8]) -> bool {
         let known = &self.identity;
         known.session == identity.session
@@ -45,41 +45,41 @@ pub fn provide(release_jobs: fn()) {
     RELEASE_JOBS.set(Some(release_jobs));
 }
 
-static PUT_ON: Local<Option<PutOn>> = Local::new(None);
+static ADOPTED: Local<Option<AdoptedSession>> = Local::new(None);
 
 /// Forgets what was put on: the next job puts everything on again.
 pub fn forget() {
-    PUT_ON.with(|put_on| *put_on = None);
+    ADOPTED.with(|adopt| *adopt = None);
 }
 
 /// Makes this session the leader's. `false`: that failed, the error was reported, and the process must not
 /// run another job.
-pub fn put_on(block: &Block) -> bool {
+pub fn adopt(block: &Block) -> bool {
     let identity = block.identity();
     let incoming = block.guc_state();
-    let right = PUT_ON.with(|put_on| {
-        put_on
+    let right = ADOPTED.with(|adopt| {
+        adopt
             .as_ref()
-            .is_some_and(|put_on| put_on.is(&identity, incoming))
+            .is_some_and(|adopt| adopt.is(&identity, incoming))
     });
     if right {
         return true;
     }
     forget();
-    if !adopt(&identity, incoming) {
+    if !switch_to(&identity, incoming) {
         return false;
     }
     let own = Image::take();
-    let fresh = PutOn {
+    let fresh = AdoptedSession {
         incoming: guc_state::copy(incoming),
         own,
         identity,
     };
-    PUT_ON.with(|put_on| *put_on = Some(fresh));
+    ADOPTED.with(|adopt| *adopt = Some(fresh));
     true
 }
 
-fn adopt(identity: &Identity, incoming: &[u8]) -> bool {
+fn switch_to(identity: &Identity, incoming: &[u8]) -> bool {
     if settings::are_named_in(incoming) {
         // Checked here, as in a leader that knows them.
         settings::define();
@@ -94,16 +94,16 @@ fn adopt(identity: &Identity, incoming: &[u8]) -> bool {
 
 /// Takes off what the job left. `false`: something cannot be taken off, the process must not run another
 /// job.
-pub fn take_off() -> bool {
+pub fn reset() -> bool {
     let release_jobs = RELEASE_JOBS.get();
     release_jobs.expect("provided when the library was loaded")();
     // SAFETY: one call of the shim.
     let clean = unsafe { guarded(|| shim::pgb_reset_session()) };
     let now = Image::take();
-    let same = PUT_ON.with(|put_on| {
-        put_on
+    let same = ADOPTED.with(|adopt| {
+        adopt
             .as_ref()
-            .is_some_and(|put_on| put_on.own == now && put_on.identity.is_played())
+            .is_some_and(|adopt| adopt.own == now && adopt.identity.is_played())
     });
     now.give_back();
     if !same {

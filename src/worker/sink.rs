@@ -4,7 +4,7 @@ use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::spill::SpillFile;
 use crate::pg::process::ring;
-use engine::channel::Outlet;
+use engine::channel::ResultSender;
 use engine::memory;
 use engine::ring::{Kind, MappedBuffer};
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ pub struct Sink {
 
 pub(super) struct Sender {
     pub(super) job: Job,
-    pub(super) outlet: Outlet<'static, MappedBuffer>,
+    pub(super) outlet: ResultSender<'static, MappedBuffer>,
     pub(super) spill: &'static SpillFile,
 }
 
@@ -37,7 +37,7 @@ impl Sink {
         block.ring().map(|(shared, buffer)| Self {
             sender: Some(Box::new(Sender {
                 job,
-                outlet: Outlet::new(shared, buffer),
+                outlet: ResultSender::new(shared, buffer),
                 spill: block.spill(),
             })),
             kept: Kept {

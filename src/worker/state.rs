@@ -1,16 +1,16 @@
 //! What this process knows of itself as a worker.
 
-use crate::cluster::spawn::Place;
+use crate::cluster::spawn::WorkerSlotRef;
 use crate::pg::local::Local;
 use crate::settings;
-use engine::pool::Next;
+use engine::pool::NextStep;
 use engine::wait::Micros;
 
 /// This process as a worker.
 #[derive(Clone, Copy)]
-pub struct Me {
+pub struct WorkerState {
     /// Its place.
-    pub place: Place,
+    pub place: WorkerSlotRef,
     /// It has connected to its lane's database.
     pub connected: bool,
     /// It has published `Idle` and not yet seen what came of it.
@@ -20,18 +20,18 @@ pub struct Me {
     /// It must not run another job.
     pub(super) unfit: bool,
     pub(super) jobs: u32,
-    pub(super) limits: Limits,
+    pub(super) limits: WorkerLimits,
 }
 
 /// What the configuration says of workers, as it was read last.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct WorkerLimits {
     /// Milliseconds.
     pub(super) idle_timeout: i32,
     pub(super) max_jobs: u32,
 }
 
-impl Limits {
+impl WorkerLimits {
     pub(super) fn read() -> Self {
         Self {
             idle_timeout: settings::worker_idle_timeout(),
@@ -40,20 +40,20 @@ impl Limits {
     }
 }
 
-pub(super) static ME: Local<Option<Me>> = Local::new(None);
+pub(super) static ME: Local<Option<WorkerState>> = Local::new(None);
 
-pub(super) static NEXT: Local<Option<Next>> = Local::new(None);
+pub(super) static NEXT: Local<Option<NextStep>> = Local::new(None);
 
 /// This process as a worker; `None` in every other process.
-pub fn me() -> Option<Me> {
+pub fn me() -> Option<WorkerState> {
     ME.get()
 }
 
 /// This process is no worker any more: its place is given up.
-pub fn give_up_place() {
+pub fn give_up_worker_slot() {
     ME.set(None);
 }
 
-pub(super) fn update(change: impl FnOnce(&mut Me)) {
+pub(super) fn update(change: impl FnOnce(&mut WorkerState)) {
     ME.with(|me| change(me.as_mut().expect("in a worker")));
 }

@@ -1,19 +1,19 @@
 //! A pool in this process's memory, with one lane.
 
 use engine::job::{Begin, End, Release};
-use engine::models::{self, Room, Slots as _};
-use engine::pool::{Doorbells, LaneKey, Next, Placement, PoolLock, Staffing};
-use engine::process_ref::Party;
+use engine::models::{self, Capacity, Slots as _};
+use engine::pool::{Waker, LaneKey, NextStep, Dispatched, PoolLock, SpawnDecision};
+use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use std::ops::Deref;
 use std::sync::Mutex;
 
-/// Stands for the server's lightweight lock; its doorbells ring nobody.
+/// Stands for the server's lightweight lock; its waker ring nobody.
 #[derive(Default)]
 pub struct Lock(Mutex<()>);
 
-impl Doorbells for Lock {
-    fn ring(&self, _party: Party) {}
+impl Waker for Lock {
+    fn ring(&self, _party: ProcRef) {}
 }
 
 impl PoolLock for Lock {
@@ -36,8 +36,8 @@ const LANE: LaneKey = LaneKey {
 const AMPLE: u32 = u32::MAX;
 
 /// The session that launches.
-pub fn leader() -> Party {
-    Party::new(0, 1)
+pub fn leader() -> ProcRef {
+    ProcRef::new(0, 1)
 }
 
 /// What is in shared memory.
@@ -54,7 +54,7 @@ impl Deref for Memory {
 impl Memory {
     /// With room for so many jobs and workers.
     pub fn new(jobs: usize, workers: usize) -> Self {
-        let room = Room {
+        let room = Capacity {
             jobs,
             lanes: 4,
             workers,
@@ -71,7 +71,7 @@ impl Memory {
     }
 
     /// Publishes it: to an idle worker, or to the end of the queue.
-    pub fn place(&self, job: JobId) -> Placement {
+    pub fn place(&self, job: JobId) -> Dispatched {
         self.pool()
             .locked(|scheduler| scheduler.place(job, LANE, 0, AMPLE))
             .0
@@ -80,23 +80,23 @@ impl Memory {
     /// Starts a worker, which finds one job queued and runs it. Returns its place and that job.
     pub fn start_worker(&self) -> (u32, JobId) {
         let job = self.claim();
-        assert_eq!(self.place(job), Placement::Queued);
+        assert_eq!(self.place(job), Dispatched::Queued);
         self.pool().locked(|scheduler| {
-            let staffing = scheduler.staff(0, u32::MAX, true, 0);
-            let Staffing::Start { worker, generation } = staffing else {
+            let staffing = scheduler.spawn_decision(0, u32::MAX, true, 0);
+            let SpawnDecision::Start { worker, generation } = staffing else {
                 panic!("expected a start, got {staffing:?}");
             };
-            assert!(scheduler.report_in(worker, generation, Party::new(1, 1000 + worker)));
+            assert!(scheduler.report_in(worker, generation, ProcRef::new(1, 1000 + worker)));
             scheduler.connected(worker);
             match scheduler.next(worker, false) {
-                Next::Run { job, .. } => (worker, job),
+                NextStep::Run { job, .. } => (worker, job),
                 other => panic!("expected a job, got {other:?}"),
             }
         })
     }
 
     /// The worker runs its job to the end and looks for the next.
-    pub fn complete(&self, worker: u32, job: JobId) -> Next {
+    pub fn complete(&self, worker: u32, job: JobId) -> NextStep {
         let word = &self.slot(job).word;
         let begun = word.begin(job.generation);
         assert!(matches!(begun, Begin::Running { .. }), "{begun:?}");
@@ -106,7 +106,7 @@ impl Memory {
     }
 
     /// The leader lets go of a finished job.
-    pub fn let_go(&self, job: JobId) {
+    pub fn detach(&self, job: JobId) {
         let word = &self.slot(job).word;
         assert_eq!(word.detach(job.generation), Release::LastOut);
         self.jobs().free(job);

@@ -3,7 +3,7 @@
 use crate::memory::Memory;
 use criterion::{BenchmarkId, Criterion};
 use engine::job::Demand;
-use engine::pool::{Next, Placement};
+use engine::pool::{NextStep, Dispatched};
 use std::collections::VecDeque;
 
 pub fn bench(c: &mut Criterion) {
@@ -12,13 +12,13 @@ pub fn bench(c: &mut Criterion) {
     group.bench_function("publish to an idle worker, run, let go", |b| {
         let memory = Memory::new(64, 4);
         let (worker, first) = memory.start_worker();
-        assert_eq!(memory.complete(worker, first), Next::Idle);
-        memory.let_go(first);
+        assert_eq!(memory.complete(worker, first), NextStep::Idle);
+        memory.detach(first);
         b.iter(|| {
             let job = memory.claim();
-            assert!(matches!(memory.place(job), Placement::Handed(_)));
-            assert_eq!(memory.complete(worker, job), Next::Idle);
-            memory.let_go(job);
+            assert!(matches!(memory.place(job), Dispatched::Handed(_)));
+            assert_eq!(memory.complete(worker, job), NextStep::Idle);
+            memory.detach(job);
         });
     });
 
@@ -30,16 +30,16 @@ pub fn bench(c: &mut Criterion) {
             let (worker, mut running) = memory.start_worker();
             let launch = || {
                 let job = memory.claim();
-                assert_eq!(memory.place(job), Placement::Queued);
+                assert_eq!(memory.place(job), Dispatched::Queued);
                 job
             };
             let mut queued: VecDeque<_> = std::iter::repeat_with(launch).take(waiting).collect();
             b.iter(|| {
                 queued.push_back(launch());
-                let Next::Run { job, .. } = memory.complete(worker, running) else {
+                let NextStep::Run { job, .. } = memory.complete(worker, running) else {
                     panic!("there are jobs in the queue");
                 };
-                memory.let_go(running);
+                memory.detach(running);
                 assert_eq!(Some(job), queued.pop_front());
                 running = job;
             });
@@ -51,9 +51,9 @@ pub fn bench(c: &mut Criterion) {
         let _busy = memory.start_worker();
         b.iter(|| {
             let job = memory.claim();
-            assert_eq!(memory.place(job), Placement::Queued);
+            assert_eq!(memory.place(job), Dispatched::Queued);
             let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
-            memory.let_go(job);
+            memory.detach(job);
         });
     });
     group.finish();

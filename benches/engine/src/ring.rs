@@ -1,7 +1,7 @@
 //! The result ring: frames from a worker to a reader, through a ring of the default size.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use engine::ring::{ALIGN, MappedBuffer, Reader, Shared, Writer};
+use engine::ring::{ALIGN, MappedBuffer, Reader, RingShared, Writer};
 use std::hint::black_box;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub fn bench(c: &mut Criterion) {
             BenchmarkId::new("write and read", size),
             &frame,
             |b, frame| {
-                let (shared, memory) = (Shared::default(), Memory::new(CAPACITY));
+                let (shared, memory) = (RingShared::default(), Memory::new(CAPACITY));
                 let mut writer = Writer::new(&shared, memory.attach());
                 let mut reader = Reader::new(&shared, memory.attach());
                 let mut read = Vec::with_capacity(CAPACITY);
@@ -77,9 +77,9 @@ fn take(reader: &mut Reader<'_, MappedBuffer>, into: &mut Vec<u8>) -> bool {
 }
 
 /// The time that so many frames take to be read while another thread writes them. Neither sleeps: this is
-/// the ring, without doorbells. They give way to each other where there is one processor for both.
+/// the ring, without waker. They give way to each other where there is one processor for both.
 fn stream(frame: &[u8], frames: u64) -> Duration {
-    let (shared, memory) = (Shared::default(), Memory::new(CAPACITY));
+    let (shared, memory) = (RingShared::default(), Memory::new(CAPACITY));
     let start = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {

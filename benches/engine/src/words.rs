@@ -57,7 +57,7 @@ pub fn bench(c: &mut Criterion) {
                 let _ = word.await_end(job.generation);
                 let release = word.finish(job.generation, End::Completed);
                 assert_eq!(release, Release::Held { watched: true });
-                memory.let_go(job);
+                memory.detach(job);
             });
         },
     );

@@ -5,8 +5,8 @@ use engine::job::{Phase, Release};
 use engine::pool::ends::Ends;
 use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
-use engine::pool::{Leader, Limits, Placement};
-use engine::process_ref::Party;
+use engine::pool::{Leader, Limits, Dispatched};
+use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use engine::wait::{Condition, condition, wait_for};
 use shuttle::rand::{Rng, thread_rng};
@@ -102,7 +102,7 @@ impl Counts {
     }
 
     /// Each job that nobody holds any more was counted once, as it ended.
-    fn check(&self, world: &World, own: Party, launched: &[JobId]) {
+    fn check(&self, world: &World, own: ProcRef, launched: &[JobId]) {
         let over = world.ledger.over(launched);
         let unseen = world.memory.pool().locked(|pool| pool.ends_of(own));
         let counted = self.0.and(unseen);
@@ -120,12 +120,12 @@ impl Counts {
     }
 }
 
-fn entry(world: &World, own: Party) -> &Leader {
+fn entry(world: &World, own: ProcRef) -> &Leader {
     world.memory.pool().leader(own).expect("it has an entry")
 }
 
 /// A call begins: what was purged meanwhile is forgotten.
-fn enter(world: &Arc<World>, own: Party, held: &mut Vec<Held>, purges: &mut u32) {
+fn enter(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, purges: &mut u32) {
     let entry = entry(world, own);
     let entered = wait_for(
         world.memory.bell(own),
@@ -146,7 +146,7 @@ fn enter(world: &Arc<World>, own: Party, held: &mut Vec<Held>, purges: &mut u32)
 }
 
 /// A call ends: the session lets go of its finished jobs if it was asked to.
-fn leave(world: &Arc<World>, own: Party, held: &mut Vec<Held>, counts: &mut Counts) {
+fn leave(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, counts: &mut Counts) {
     while !entry(world, own).leave() {
         held.retain(|held| {
             counts.notice(world, held.job);
@@ -177,7 +177,7 @@ fn take_any(held: &mut Vec<Held>) -> Option<Held> {
 /// A session that waits to claim one of what is counted. `None`: its time is up, called or not.
 struct InQueue<'a, F> {
     world: &'a World,
-    own: Party,
+    own: ProcRef,
     what: Resource,
     limit: u32,
     claim: F,
@@ -194,7 +194,7 @@ impl<T, F: Fn() -> Option<T>> Condition for InQueue<'_, F> {
     }
 
     fn look(&mut self) -> Option<Option<T>> {
-        self.world.release_left_behind();
+        self.world.release_deferred();
         let times_out = self.world.scale.times_out;
         match (self.claim)() {
             None if self.waiting && times_out > 0 && once_in(times_out) => Some(None),
@@ -206,7 +206,7 @@ impl<T, F: Fn() -> Option<T>> Condition for InQueue<'_, F> {
 /// Claims one of what is counted; waits if there is none and the session `may_wait`, or gives up.
 fn claim_one<T>(
     world: &Arc<World>,
-    own: Party,
+    own: ProcRef,
     may_wait: bool,
     (what, limit): (Resource, u32),
     claim: impl Fn() -> Option<T>,
@@ -239,7 +239,7 @@ fn claim_one<T>(
 
 /// Claims a slot, first among those that the lane's role may have, then in the table; an ordinary session leaves
 /// some of these.
-fn claim(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<JobId> {
+fn claim(world: &Arc<World>, own: ProcRef, lane: u32, may_wait: bool) -> Option<JobId> {
     let pool = world.memory.pool();
     let role = world.key(lane).role;
     let limit = world.scale.role_limit;
@@ -274,9 +274,9 @@ fn claim(world: &Arc<World>, own: Party, lane: u32, may_wait: bool) -> Option<Jo
 }
 
 /// `held` are the session's jobs so far.
-fn launch(world: &Arc<World>, own: Party, lane: u32, held: &[Held]) -> Option<Held> {
+fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<Held> {
     let memory = &world.memory;
-    world.release_left_behind();
+    world.release_deferred();
     let job = claim(world, own, lane, held.is_empty())?;
     if once_in(8) {
         // An error while the request is filled in.
@@ -317,23 +317,23 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, held: &[Held]) -> Option<He
         let placed = memory.pool().locked(|pool| {
             let (placement, lane) = pool.place(job, world.key(lane), lane, limits);
             match placement {
-                Placement::Handed(_) => {
+                Dispatched::Handed(_) => {
                     world.assert_none_queued(&world.ledger.waiting(lane), job);
                     (placement, lane, None)
                 }
-                Placement::Queued => {
+                Dispatched::Queued => {
                     // One that is bounded may be held back, and others go before it; so they may while a fresh
                     // process is on its way.
                     if !options.bounded && !options.fresh_only && excluded.is_empty() {
                         world.ledger.queued(lane, job);
                     }
-                    (placement, lane, Some(pool.staff(lane, places, true, 1)))
+                    (placement, lane, Some(pool.spawn_decision(lane, places, true, 1)))
                 }
-                Placement::NoLane => panic!("there are lanes enough"),
-                Placement::Refused => (placement, lane, None),
+                Dispatched::NoLane => panic!("there are lanes enough"),
+                Dispatched::Refused => (placement, lane, None),
             }
         });
-        if placed.0 != Placement::Refused {
+        if placed.0 != Dispatched::Refused {
             break placed;
         }
         let refusal = memory.pool().refusal(slot.usage());
@@ -345,8 +345,8 @@ fn launch(world: &Arc<World>, own: Party, lane: u32, held: &[Held]) -> Option<He
         memory.pool().accept_again(slot.usage(), refusal);
     };
     match placement {
-        Placement::Handed(worker) => memory.bell(worker).ring(),
-        _ => world.staff(lane, staffing),
+        Dispatched::Handed(worker) => memory.bell(worker).ring(),
+        _ => world.spawn_decision(lane, staffing),
     }
     if !by_pid {
         return Some(Held {
@@ -376,7 +376,7 @@ impl<'a> Net<'a> {
     /// With its first look.
     fn new(world: &'a Arc<World>, job: JobId) -> Self {
         let passed_on = world.memory.pool().passed_on();
-        world.staff(world.memory.slot(job).lane(), None);
+        world.spawn_decision(world.memory.slot(job).lane(), None);
         Self {
             world,
             job,
@@ -389,13 +389,13 @@ impl<'a> Net<'a> {
         let seen = self.world.memory.pool().passed_on();
         if std::mem::replace(&mut self.passed_on, seen) != seen {
             self.world
-                .staff(self.world.memory.slot(self.job).lane(), None);
+                .spawn_decision(self.world.memory.slot(self.job).lane(), None);
         }
     }
 }
 
 /// Waits until the job has a process, or is over.
-fn await_worker(world: &Arc<World>, own: Party, job: JobId) {
+fn await_worker(world: &Arc<World>, own: ProcRef, job: JobId) {
     let word = &world.memory.slot(job).word;
     let mut net = Net::new(world, job);
     let is_bound = || {
@@ -417,7 +417,7 @@ fn await_worker(world: &Arc<World>, own: Party, job: JobId) {
 /// Waits for the job and reads how it ended, or lets go of it as it is. `others` are held meanwhile.
 fn end(
     world: &Arc<World>,
-    own: Party,
+    own: ProcRef,
     Held { job, sleeps, .. }: Held,
     others: &[Held],
     counts: &mut Counts,

@@ -3,8 +3,8 @@
 use crate::leader::SLEEPS;
 use crate::world::{World, once_in};
 use engine::job::{Delivery, End, JobWord, Release};
-use engine::pool::{Census, Next, Returned};
-use engine::process_ref::Party;
+use engine::pool::{WorkerCounts, NextStep, Returned};
+use engine::process_ref::ProcRef;
 use engine::steps::Watchers;
 use engine::table::JobId;
 use engine::wait::{condition, wait_for};
@@ -59,9 +59,9 @@ fn give_back(world: &Arc<World>, worker: u32, generation: u32) {
         (lane, lane.is_none() || pool.pass_on())
     });
     // A leader that was told does what the liveness net does.
-    let nobody = pool.locked(|pool| pool.census()) == Census::default();
+    let nobody = pool.locked(|pool| pool.worker_counts()) == WorkerCounts::default();
     if let Some(lane) = lane.filter(|_| !looked_after || nobody) {
-        world.staff(lane, None);
+        world.spawn_decision(lane, None);
     }
 }
 
@@ -69,7 +69,7 @@ struct Process<'a> {
     world: &'a Arc<World>,
     worker: u32,
     generation: u32,
-    party: Party,
+    party: ProcRef,
     /// The job that it has to end, which is what the signal handler looks at.
     current: Cell<Option<JobId>>,
     /// PostgreSQL's `QueryCancelPending`.
@@ -123,28 +123,28 @@ impl Process<'_> {
         pool.locked(|pool| pool.connected(self.worker));
         loop {
             next = match next {
-                Next::Run { job, wake } => {
+                NextStep::Run { job, wake } => {
                     self.world.memory.ring(wake);
                     if once_in(8) || !self.run(job) {
                         return self.die();
                     }
                     self.look_for_next(once_in(8))
                 }
-                Next::Idle if once_in(16) => return self.die(),
-                Next::Idle => self.rest(),
-                Next::Restart => return Exit::Restart,
-                Next::Retire => return Exit::End,
+                NextStep::Idle if once_in(16) => return self.die(),
+                NextStep::Idle => self.rest(),
+                NextStep::Restart => return Exit::Restart,
+                NextStep::Retire => return Exit::End,
             };
         }
     }
 
-    fn look_for_next(&self, leaving: bool) -> Next {
+    fn look_for_next(&self, leaving: bool) -> NextStep {
         self.world.memory.pool().locked(|pool| {
             // The pool is made smaller now and then; whoever launches next may make it larger again.
             let cap = if once_in(8) { 1 } else { u32::MAX };
             let shrunk = pool.shrink(self.worker, cap);
             let next = shrunk.unwrap_or_else(|| pool.next(self.worker, leaving));
-            if let Next::Run { job, .. } = next {
+            if let NextStep::Run { job, .. } = next {
                 let lane = pool.lane_index(self.worker);
                 let before = self.world.ledger.taken(lane, job);
                 self.world.assert_none_queued(&before, job);
@@ -154,7 +154,7 @@ impl Process<'_> {
     }
 
     /// Sleeps until the worker word says otherwise; leaves now and then at its idle limit.
-    fn rest(&self) -> Next {
+    fn rest(&self) -> NextStep {
         let world = self.world;
         let word = &world.memory.worker(self.worker).word;
         let closing = || world.closing.load(Ordering::SeqCst);
@@ -185,7 +185,7 @@ impl Process<'_> {
                     .or_else(|| awakened(pool))
             }
         });
-        next.unwrap_or(Next::Idle)
+        next.unwrap_or(NextStep::Idle)
     }
 
     /// Runs a job. `false`: the process dies with it.

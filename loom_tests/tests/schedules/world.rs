@@ -1,11 +1,11 @@
-//! A server: shared memory, processes with doorbells and signals, and the postmaster.
+//! A server: shared memory, processes with waker and signals, and the postmaster.
 
 use crate::ledger::Ledger;
 use crate::{leader, worker};
 use engine::job::{Demand, End, Phase, Release};
 use engine::pool::gate::Purged;
-use engine::pool::{Canceling, Census, LaneKey, Staffing};
-use engine::process_ref::Party;
+use engine::pool::{Canceling, WorkerCounts, LaneKey, SpawnDecision};
+use engine::process_ref::ProcRef;
 use engine::table::JobId;
 use loom_tests::memory::Memory;
 use shuttle::rand::{Rng, thread_rng};
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// A process is forked: a PGPROC that may have been another's, and a pid that was nobody's.
-    pub fn fork(&self) -> Party {
+    pub fn fork(&self) -> ProcRef {
         let pid = {
             let mut last = self.last_pid.lock().unwrap();
             *last += 1;
@@ -84,17 +84,17 @@ impl World {
             procno
         };
         self.signals[procno].store(false, Ordering::SeqCst);
-        Party::new(procno as u32, pid)
+        ProcRef::new(procno as u32, pid)
     }
 
     /// The process is gone.
-    pub fn exit(&self, party: Party) {
+    pub fn exit(&self, party: ProcRef) {
         let before = self.living.lock().unwrap()[party.procno() as usize].take();
         assert_eq!(before, Some(party.pid()), "a process ended twice");
     }
 
     /// `kill(pid, SIGUSR2)`.
-    fn kill(&self, party: Party) {
+    fn kill(&self, party: ProcRef) {
         let pid = self.living.lock().unwrap()[party.procno() as usize];
         assert_eq!(pid, Some(party.pid()), "signaled a pid that is gone");
         self.signals[party.procno() as usize].store(true, Ordering::SeqCst);
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Whether a signal has arrived, which is then handled.
-    pub fn takes_signal(&self, party: Party) -> bool {
+    pub fn takes_signal(&self, party: ProcRef) -> bool {
         self.signals[party.procno() as usize].swap(false, Ordering::SeqCst)
     }
 
@@ -121,7 +121,7 @@ impl World {
     }
 
     /// What is to be done so that the lane gets workers. A registration fails now and then.
-    pub fn staff(self: &Arc<Self>, lane: u32, first: Option<Staffing>) {
+    pub fn spawn_decision(self: &Arc<Self>, lane: u32, first: Option<SpawnDecision>) {
         let places = self.scale.places as u32;
         let pool = self.memory.pool();
         let mut can_start = true;
@@ -129,19 +129,19 @@ impl World {
         loop {
             let staffing = next
                 .take()
-                .unwrap_or_else(|| pool.locked(|pool| pool.staff(lane, places, can_start, 1)));
+                .unwrap_or_else(|| pool.locked(|pool| pool.spawn_decision(lane, places, can_start, 1)));
             match staffing {
-                Staffing::Enough => return,
-                Staffing::Full => {
+                SpawnDecision::Enough => return,
+                SpawnDecision::Full => {
                     // Whoever is there looks before it rests or goes. When nobody is, because the
                     // registration failed, the liveness net looks again.
-                    if can_start || pool.locked(|pool| pool.census()) != Census::default() {
+                    if can_start || pool.locked(|pool| pool.worker_counts()) != WorkerCounts::default() {
                         return;
                     }
                     can_start = true;
                 }
-                Staffing::Recycle(party) => self.memory.bell(party).ring(),
-                Staffing::Start { worker, generation } => {
+                SpawnDecision::Recycle(party) => self.memory.bell(party).ring(),
+                SpawnDecision::Start { worker, generation } => {
                     if once_in(8) {
                         let _ = pool.locked(|pool| pool.start_failed(worker, generation));
                         can_start = false;
@@ -162,7 +162,7 @@ impl World {
         if once_in(8) {
             // Its memory is out of reach for this process.
             self.ledger.left(job);
-            self.memory.pool().leave_behind(job);
+            self.memory.pool().defer_free(job);
         } else {
             self.ledger.freed(job);
             self.memory.pool().free(job);
@@ -170,8 +170,8 @@ impl World {
     }
 
     /// Frees what others have left behind.
-    pub fn release_left_behind(&self) {
-        while let Some(job) = self.memory.pool().take_left_behind() {
+    pub fn release_deferred(&self) {
+        while let Some(job) = self.memory.pool().take_deferred() {
             self.ledger.freed(job);
             self.memory.pool().free(job);
         }
@@ -232,7 +232,7 @@ impl World {
     /// An administrator lets go of a role's finished jobs.
     fn purge(&self, role: u32) {
         for (job, _) in self.jobs_of(role) {
-            if let Purged::LetGo(release) = self.memory.pool().purge_one(job) {
+            if let Purged::Detached(release) = self.memory.pool().purge_one(job) {
                 self.released(job, release);
             }
         }
@@ -320,10 +320,10 @@ pub fn run(scale: Scale) {
     while let Some(worker) = world.next_thread() {
         worker.join().unwrap();
     }
-    world.release_left_behind();
+    world.release_deferred();
     world.ledger.close();
     assert_eq!(world.memory.jobs().used(), 0);
     assert_eq!(world.memory.pool().queued(), 0);
-    let census = world.memory.pool().locked(|pool| pool.census());
-    assert_eq!(census, Census::default());
+    let worker_counts = world.memory.pool().locked(|pool| pool.worker_counts());
+    assert_eq!(worker_counts, WorkerCounts::default());
 }

@@ -20,7 +20,7 @@ struct File {
 
 /// The reader: what it has put together so far, and the frames that it has to find.
 struct Taker {
-    inlet: Inlet<'static, MappedBuffer>,
+    inlet: ResultReceiver<'static, MappedBuffer>,
     file: Rc<RefCell<File>>,
     frame: Vec<u8>,
     expected: Rc<RefCell<VecDeque<Vec<u8>>>>,
@@ -96,15 +96,15 @@ impl Latch for Io {
     }
 }
 
-impl Surroundings for Io {
+impl SenderHost for Io {
     type Latch = Self;
     fn latch(&self) -> &Self {
         self
     }
-    fn own(&self) -> Party {
-        Party::new(0, WORKER)
+    fn own(&self) -> ProcRef {
+        ProcRef::new(0, WORKER)
     }
-    fn ring(&self, party: Party) {
+    fn ring(&self, party: ProcRef) {
         assert_eq!(party.pid(), READER);
         self.rings.set(self.rings.get() + 1);
     }
@@ -125,7 +125,7 @@ impl Surroundings for Io {
 }
 
 struct Setting {
-    outlet: Outlet<'static, MappedBuffer>,
+    outlet: ResultSender<'static, MappedBuffer>,
     io: Io,
     expected: Rc<RefCell<VecDeque<Vec<u8>>>>,
 }
@@ -139,7 +139,7 @@ impl Setting {
         let buffer = unsafe { MappedBuffer::new(memory.as_mut_ptr().cast(), capacity) };
         let (file, expected) = (Rc::default(), Rc::default());
         let taker = Taker {
-            inlet: Inlet::new(shared, buffer),
+            inlet: ResultReceiver::new(shared, buffer),
             file: Rc::clone(&file),
             frame: Vec::new(),
             expected: Rc::clone(&expected),
@@ -153,7 +153,7 @@ impl Setting {
             stepwise: Cell::new(false),
         };
         Self {
-            outlet: Outlet::new(shared, buffer),
+            outlet: ResultSender::new(shared, buffer),
             io,
             expected,
         }
@@ -190,7 +190,7 @@ fn without_a_reader_the_worker_goes_on_without_sleeping() {
 #[test]
 fn a_present_reader_holds_the_worker_back_and_there_is_no_file() {
     let mut setting = Setting::new(128);
-    setting.io.taker.borrow().inlet.enter(Party::new(0, READER));
+    setting.io.taker.borrow().inlet.enter(ProcRef::new(0, READER));
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
     }
@@ -205,7 +205,7 @@ fn a_reader_that_comes_late_brings_the_worker_back_to_the_ring() {
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
     }
-    setting.io.taker.borrow().inlet.enter(Party::new(0, READER));
+    setting.io.taker.borrow().inlet.enter(ProcRef::new(0, READER));
     let before = setting.io.file.borrow().most;
     for number in 0..2000_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
@@ -279,7 +279,7 @@ fn messages_that_found_no_room_before_the_job_ended_are_found() {
 fn sleep(setting: &Setting) {
     let mut taker = setting.io.taker.borrow_mut();
     let _ = taker.inlet.give_back();
-    taker.inlet.ring.arm(Party::new(0, READER));
+    taker.inlet.ring.arm(ProcRef::new(0, READER));
     assert_eq!(taker.inlet.peek(), None);
 }
 
@@ -308,10 +308,10 @@ fn a_reader_that_has_a_row_already_is_not_rung_for_it() {
     let taker = Rc::clone(&setting.io.taker);
     let held_up = || {
         let mut taker = taker.borrow_mut();
-        taker.inlet.ring.arm(Party::new(0, READER));
+        taker.inlet.ring.arm(ProcRef::new(0, READER));
         assert!(taker.take());
         let _ = taker.inlet.give_back();
-        taker.inlet.ring.arm(Party::new(0, READER));
+        taker.inlet.ring.arm(ProcRef::new(0, READER));
         assert_eq!(taker.inlet.peek(), None);
         10 * PROMPT
     };
@@ -321,7 +321,7 @@ fn a_reader_that_has_a_row_already_is_not_rung_for_it() {
     // By the next it is.
     setting.expected.borrow_mut().push_back(vec![2; 8]);
     let rung = setting.outlet.send_at_once(1, &[2; 8], || 10 * PROMPT + 1);
-    assert_eq!(rung, Some(Some(Party::new(0, READER))));
+    assert_eq!(rung, Some(Some(ProcRef::new(0, READER))));
     setting.drain();
 }
 
@@ -333,7 +333,7 @@ fn a_row_that_a_reader_has_waited_for_does_not_stay_in_the_buffer() {
     }
     while setting.take() {}
     setting.io.stepwise.set(true);
-    setting.io.taker.borrow().inlet.enter(Party::new(0, READER));
+    setting.io.taker.borrow().inlet.enter(ProcRef::new(0, READER));
     setting.send(vec![7; 40]);
     // The reader comes back for more; the worker has nothing else to send for a long time.
     while setting.take() {}
@@ -391,7 +391,7 @@ proptest! {
                         let _ = setting.io.taker.borrow_mut().inlet.give_back();
                     }
                 }
-                Move::Enter => setting.io.taker.borrow().inlet.enter(Party::new(0, READER)),
+                Move::Enter => setting.io.taker.borrow().inlet.enter(ProcRef::new(0, READER)),
                 Move::Leave => {
                     let _ = setting.io.taker.borrow().inlet.leave();
                 }

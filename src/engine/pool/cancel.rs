@@ -1,10 +1,10 @@
 //! Canceling a job, wherever it is.
 
-use super::entries::Charge;
+use super::entries::Permit;
 use super::scheduler::{Pool, PoolLock, Scheduler};
 use crate::job::{Cancel, Demand, Phase, Release};
 use crate::locked::load;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::table::JobId;
 use crate::worker::Activity;
 
@@ -23,7 +23,7 @@ pub enum Canceling {
 impl<'a, L: PoolLock> Pool<'a, L> {
     /// Cancels a job wherever it is. `signal` is called with the worker's process while that cannot exit; it must
     /// only send the signal.
-    pub fn cancel(&self, job: JobId, demand: Demand, signal: impl Fn(Party)) -> Canceling {
+    pub fn cancel(&self, job: JobId, demand: Demand, signal: impl Fn(ProcRef)) -> Canceling {
         let slot = self.shared.jobs.slot(job.index);
         loop {
             match slot.word.cancel(job.generation, demand) {
@@ -57,24 +57,24 @@ impl<'a> Scheduler<'a> {
         mutant!("cancel-queued-unlinks-late" => return mutants::end_then_unlink(self, job));
         // It stays queued while the lock is held. Off its list before it is over: from then on its leader
         // may free the slot, whose links are the free list's then.
-        let charge = match self.holder_of(slot) {
+        let permit = match self.holder_of(slot) {
             Some(leader) => {
                 self.unhold(leader, job.index);
                 None
             }
             None => {
                 self.unlink(job.index);
-                Charge::of(slot)
+                Permit::of(slot)
             }
         };
         let release = slot.word.cancel_queued(job.generation);
-        self.discharge(charge);
+        self.return_permit(permit);
         self.hand_out(load(&slot.lane));
         release
     }
 
     /// The process that has the job, if it is bound. It cannot exit while the lock is held.
-    fn worker_of(&self, job: JobId) -> Option<Party> {
+    fn worker_of(&self, job: JobId) -> Option<ProcRef> {
         let slot = self.slot(job.index);
         slot.word
             .load_if(job.generation)
@@ -87,19 +87,19 @@ impl<'a> Scheduler<'a> {
 
     /// The process that a job is bound to, for its doorbell.
     #[must_use]
-    pub fn doorbell_of(&self, job: JobId) -> Option<Party> {
+    pub fn doorbell_of(&self, job: JobId) -> Option<ProcRef> {
         self.worker_of(job)
     }
 }
 
 #[cfg(any(loom, shuttle))]
 mod mutants {
-    use super::{JobId, Party, Pool, PoolLock, Release, Scheduler};
+    use super::{JobId, ProcRef, Pool, PoolLock, Release, Scheduler};
 
     pub(super) fn signal_outside_the_lock<L: PoolLock>(
         pool: &Pool<'_, L>,
         job: JobId,
-        signal: impl Fn(Party),
+        signal: impl Fn(ProcRef),
     ) {
         let worker = pool.locked(|scheduler| scheduler.worker_of(job));
         worker.into_iter().for_each(signal);

@@ -16,9 +16,9 @@ use crate::table::JobId;
 
 impl<L: PoolLock> Pool<'_, L> {
     /// Leaves a finished job that nobody holds to the next launch. By the one that was to free it.
-    pub fn leave_behind(&self, job: JobId) {
+    pub fn defer_free(&self, job: JobId) {
         self.locked(|scheduler| {
-            scheduler.put_left(job);
+            scheduler.put_deferred(job);
             scheduler.wake_waiters(Resource::Slots);
             let usage = load(&scheduler.slot(job.index).usage);
             scheduler.wake_waiters(Resource::RoleSlots(usage));
@@ -26,13 +26,13 @@ impl<L: PoolLock> Pool<'_, L> {
     }
 
     /// Likewise, by one that has taken it off the list.
-    pub fn leave_again(&self, job: JobId) {
-        self.locked(|scheduler| scheduler.put_left(job));
+    pub fn defer_again(&self, job: JobId) {
+        self.locked(|scheduler| scheduler.put_deferred(job));
     }
 
     /// A job that was left behind, if there is one: the caller's to free, or to leave behind again.
     #[must_use]
-    pub fn take_left_behind(&self) -> Option<JobId> {
+    pub fn take_deferred(&self) -> Option<JobId> {
         if self.shared.totals.left.is_empty() {
             return None;
         }
@@ -46,7 +46,7 @@ impl<L: PoolLock> Pool<'_, L> {
 }
 
 impl Scheduler<'_> {
-    fn put_left(&mut self, job: JobId) {
+    fn put_deferred(&mut self, job: JobId) {
         let slots = self.shared.jobs.slots();
         self.shared.totals.left.push_front(slots, job.index);
     }

@@ -1,10 +1,10 @@
 //! Placing jobs: a new one goes to an idle worker of its lane that may run it, or to the end of the lane's list; what
 //! may run is handed to whoever is idle.
 
-use super::entries::{Charge, LaneKey};
+use super::entries::{Permit, LaneKey};
 use super::scheduler::Scheduler;
 use crate::locked::load;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::JobId;
 
@@ -30,9 +30,9 @@ impl From<u32> for Limits {
 /// What became of a job that was placed.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Placement {
+pub enum Dispatched {
     /// An idle worker has it: ring its doorbell.
-    Handed(Party),
+    Handed(ProcRef),
     /// It waits in its lane. Now [`Scheduler::staff`] the lane.
     Queued,
     /// There is no room for another lane. The job is still reserved.
@@ -51,14 +51,14 @@ impl<'a> Scheduler<'a> {
         key: LaneKey,
         hint: u32,
         limits: impl Into<Limits>,
-    ) -> (Placement, u32) {
+    ) -> (Dispatched, u32) {
         let limits = limits.into();
         let slot = self.slot(job.index);
         if self.refuses(load(&slot.usage)) {
-            return (Placement::Refused, hint);
+            return (Dispatched::Refused, hint);
         }
         let Some(index) = self.find_lane(key, hint) else {
-            return (Placement::NoLane, hint);
+            return (Dispatched::NoLane, hint);
         };
         slot.lane.store(index, Ordering::Relaxed);
         self.limit_lane(index, limits);
@@ -66,14 +66,14 @@ impl<'a> Scheduler<'a> {
         let admitted = self.admit_new(job.index, limits.session_jobs);
         self.hand_out(index);
         if !admitted {
-            return (Placement::Queued, index);
+            return (Dispatched::Queued, index);
         }
         match self.hand_over(job) {
             // Its leader is the caller, which does not sleep.
-            Some((party, _)) => (Placement::Handed(party), index),
+            Some((party, _)) => (Dispatched::Handed(party), index),
             None => {
                 self.push_back(job.index);
-                (Placement::Queued, index)
+                (Dispatched::Queued, index)
             }
         }
     }
@@ -88,7 +88,7 @@ impl<'a> Scheduler<'a> {
     /// Binds a queued job that is on no list to an idle worker of its lane. An idle worker may run none
     /// of the jobs that wait in the queue, so this one overtakes nobody. Returns the worker's doorbell, and
     /// the leader's if that sleeps on the job.
-    pub(super) fn hand_over(&mut self, job: JobId) -> Option<(Party, Option<Party>)> {
+    pub(super) fn hand_over(&mut self, job: JobId) -> Option<(ProcRef, Option<ProcRef>)> {
         let slot = self.slot(job.index);
         let worker = self.take_idle(load(&slot.lane), |idle| slot.may_run_on(idle.pid(), false))?;
         Some(self.bind(job, worker))
@@ -96,13 +96,13 @@ impl<'a> Scheduler<'a> {
 
     /// Binds a queued job (not on a list any more) to a worker. Returns the worker's doorbell, and the
     /// leader's if that sleeps on the job.
-    pub(super) fn bind(&mut self, job: JobId, worker: u32) -> (Party, Option<Party>) {
+    pub(super) fn bind(&mut self, job: JobId, worker: u32) -> (ProcRef, Option<ProcRef>) {
         let place = &self.shared.workers[worker as usize];
         let party = place.party().expect("bound to a worker that is not there");
         let slot = self.slot(job.index);
         slot.worker.store(worker, Ordering::Relaxed);
         slot.pid.store(party.pid(), Ordering::Relaxed);
-        Charge::store(Charge::of(slot), &place.charge);
+        Permit::store(Permit::of(slot), &place.permit);
         let watched = slot.word.bind(job.generation);
         place.word.assign(job.index);
         self.lane(load(&slot.lane))
@@ -120,15 +120,15 @@ impl<'a> Scheduler<'a> {
             }
             let pid = self.shared.workers[worker as usize]
                 .party()
-                .map_or(0, Party::pid);
+                .map_or(0, ProcRef::pid);
             let Some(job) = self.pop(index, |slot| slot.may_run_on(pid, false)) else {
                 continue;
             };
             lane.idle.remove(self.shared.workers, worker);
             let (party, leader) = self.bind(job, worker);
-            self.doorbells.ring(party);
+            self.waker.ring(party);
             if let Some(leader) = leader {
-                self.doorbells.ring(leader);
+                self.waker.ring(leader);
             }
         }
     }

@@ -14,7 +14,7 @@
 use super::entries::Leader;
 use super::scheduler::{Pool, PoolLock, Scheduler};
 pub use super::tally::Ends;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::{JobId, Slot};
 use crate::wait::Micros;
@@ -70,7 +70,7 @@ impl<L: PoolLock> Pool<'_, L> {
 impl Scheduler<'_> {
     /// How those jobs of the session ended that it did not count itself.
     #[must_use]
-    pub fn ends_of(&self, party: Party) -> Ends {
+    pub fn ends_of(&self, party: ProcRef) -> Ends {
         let entry = self.shared.leaders.get(party.procno() as usize);
         let own = entry.filter(|entry| entry.is_of(party));
         own.map_or_else(Ends::default, |entry| entry.ends.load())

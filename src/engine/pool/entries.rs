@@ -5,7 +5,7 @@
 use super::tally::{Ends, SharedEnds};
 use crate::list::{Linked, Links, List};
 use crate::locked::load;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::table::Slot;
 use crate::wait::Micros;
@@ -18,7 +18,7 @@ pub const START_LIMIT: Micros = 10_000_000;
 /// In a slot's `worker`: bound to no place, only to be failed.
 pub(super) const NOBODY: u32 = u32::MAX;
 
-/// In `Worker::claimed_at`: nobody looked at the clock yet.
+/// In `WorkerSlot::claimed_at`: nobody looked at the clock yet.
 pub(super) const UNKNOWN: Micros = 0;
 
 /// Database and authenticated login role.
@@ -99,13 +99,13 @@ impl Lane {
 /// A worker's place in shared memory.
 #[repr(C, align(64))]
 #[derive(Default)]
-pub struct Worker {
+pub struct WorkerSlot {
     /// The worker word.
     pub word: WorkerWord,
     pub(super) party: AtomicU64,
     pub(super) registrar: AtomicU64,
     pub(super) claimed_at: AtomicU64,
-    pub(super) charge: AtomicU64,
+    pub(super) permit: AtomicU64,
     registration_generation: AtomicU64,
     pub(super) lane: AtomicU32,
     /// 0: nothing is known of the process; [`CONNECTED`]; else the slot of the server's table and one, and [`STARTED`].
@@ -114,16 +114,16 @@ pub struct Worker {
     links: Links,
 }
 
-impl Linked for Worker {
+impl Linked for WorkerSlot {
     fn links(&self) -> &Links {
         &self.links
     }
 }
 
-/// In `Worker::registration`: its process was seen to run.
+/// In `WorkerSlot::registration`: its process was seen to run.
 const STARTED: u32 = 1 << 31;
 
-/// In `Worker::registration`: its process has connected to the lane's database.
+/// In `WorkerSlot::registration`: its process has connected to the lane's database.
 const CONNECTED: u32 = 1 << 30;
 
 /// How the server calls a process that was registered with it: a slot of its table, and how often that was used.
@@ -137,7 +137,7 @@ pub struct Registration {
 
 /// A place whose process was registered and has not reported in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OnItsWay {
+pub struct PendingStart {
     /// Generation of the place.
     pub generation: u32,
     /// The process.
@@ -148,10 +148,10 @@ pub struct OnItsWay {
     pub since: Micros,
 }
 
-impl Worker {
+impl WorkerSlot {
     /// Whether the place waits for a process that was registered for it. A hint, without the lock.
     #[must_use]
-    pub fn has_one_on_its_way(&self) -> bool {
+    pub fn is_start_pending(&self) -> bool {
         self.registration().is_some()
     }
 
@@ -180,7 +180,7 @@ impl Worker {
     }
 
     /// The process that was registered has reported in.
-    pub(super) fn note_arrival(&self, party: Party) {
+    pub(super) fn note_arrival(&self, party: ProcRef) {
         self.party.store(party.to_bits(), Ordering::Relaxed);
         self.registration.store(0, Ordering::Relaxed);
     }
@@ -201,12 +201,12 @@ impl Worker {
         self.registration.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn party(&self) -> Option<Party> {
-        Party::from_bits(self.party.load(Ordering::Relaxed))
+    pub(super) fn party(&self) -> Option<ProcRef> {
+        ProcRef::from_bits(self.party.load(Ordering::Relaxed))
     }
 
-    pub(super) fn registrar(&self) -> Option<Party> {
-        Party::from_bits(self.registrar.load(Ordering::Relaxed))
+    pub(super) fn registrar(&self) -> Option<ProcRef> {
+        ProcRef::from_bits(self.registrar.load(Ordering::Relaxed))
     }
 }
 
@@ -252,11 +252,11 @@ pub(super) struct Gate {
 impl Leader {
     /// Whether the entry is this session's.
     #[must_use]
-    pub fn is_of(&self, party: Party) -> bool {
+    pub fn is_of(&self, party: ProcRef) -> bool {
         self.party.load(Ordering::Relaxed) == party.to_bits()
     }
 
-    pub(super) fn enrol(&self, party: Party) -> u32 {
+    pub(super) fn enrol(&self, party: ProcRef) -> u32 {
         if !self.is_of(party) {
             self.party.store(party.to_bits(), Ordering::Relaxed);
             self.next_generation();
@@ -264,8 +264,8 @@ impl Leader {
         load(&self.generation)
     }
 
-    pub(super) fn party(&self) -> Option<Party> {
-        Party::from_bits(self.party.load(Ordering::Relaxed))
+    pub(super) fn party(&self) -> Option<ProcRef> {
+        ProcRef::from_bits(self.party.load(Ordering::Relaxed))
     }
 
     /// That of the session whose entry it is now.
@@ -291,24 +291,24 @@ impl Leader {
     }
 
     #[cfg(all(test, not(loom)))]
-    pub(super) fn current_charge(&self, procno: u32) -> Option<Charge> {
+    pub(super) fn current_permit(&self, procno: u32) -> Option<Permit> {
         let generation = load(&self.generation);
-        (generation != 0 && self.party().is_some()).then_some(Charge { procno, generation })
+        (generation != 0 && self.party().is_some()).then_some(Permit { procno, generation })
     }
 }
 
 /// Whom an admitted job counts against.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Charge {
+pub(super) struct Permit {
     pub(super) procno: u32,
     /// Never 0.
     pub(super) generation: u32,
 }
 
-impl Charge {
-    pub(super) fn store(charge: Option<Self>, into: &AtomicU64) {
-        let bits = charge.map_or(0, |charge| {
-            u64::from(charge.procno) << 32 | u64::from(charge.generation)
+impl Permit {
+    pub(super) fn store(permit: Option<Self>, into: &AtomicU64) {
+        let bits = permit.map_or(0, |permit| {
+            u64::from(permit.procno) << 32 | u64::from(permit.generation)
         });
         into.store(bits, Ordering::Relaxed);
     }
@@ -321,7 +321,7 @@ impl Charge {
 
     /// That of a job which is not finished.
     pub(super) fn of(slot: &Slot) -> Option<Self> {
-        let generation = load(&slot.charge);
+        let generation = load(&slot.permit);
         let procno = slot.leader()?.procno();
         (generation != 0).then_some(Self { procno, generation })
     }

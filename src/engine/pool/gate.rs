@@ -48,7 +48,7 @@ const ASKED: u32 = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purged {
     /// The session's hold is given up. `Release::LastOut`: the caller frees the job.
-    LetGo(Release),
+    Detached(Release),
     /// The session is within; it purges itself when it leaves.
     Asked,
     /// Not now: it has not finished, is being read, or is nobody's any more.
@@ -169,7 +169,7 @@ impl<L: PoolLock> Pool<'_, L> {
             let purged = match may_be_purged().map(|_| slot.word.detach(job.generation)) {
                 // The session ends, and has let go of it itself.
                 None | Some(Release::Stale) => Purged::Kept,
-                Some(release) => Purged::LetGo(release),
+                Some(release) => Purged::Detached(release),
             };
             if purged != Purged::Kept {
                 session.gate.purges.fetch_add(1, Ordering::Relaxed);

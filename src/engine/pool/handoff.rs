@@ -21,10 +21,10 @@
 //! | `Lane::latest`: the worker that a job of it was bound to last | holder of the lock | nobody |
 
 use super::entries::LaneKey;
-use super::place::Limits;
+use super::dispatch::Limits;
 use super::scheduler::Scheduler;
 use crate::locked::load;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::JobId;
 use crate::wait::Micros;
@@ -64,7 +64,7 @@ pub struct Soon {
 pub enum Awake {
     /// It has one, in the lane with this index. Its doorbell must still be rung: it may be just about to
     /// sleep.
-    Handed(Party, u32),
+    Handed(ProcRef, u32),
     /// It has none, but one will be free in a moment. The job is still reserved.
     Soon(Soon),
     /// It has none. The job is still reserved.
@@ -74,13 +74,13 @@ pub enum Awake {
 impl Scheduler<'_> {
     /// Gives a reserved job to an idle worker of the lane `key` of which `is_awake` holds, if there is one.
     /// `hint` and `limits` are as in [`place`](Self::place).
-    pub fn place_awake(
+    pub fn dispatch_awake(
         &mut self,
         job: JobId,
         key: LaneKey,
         hint: u32,
         limits: impl Into<Limits>,
-        is_awake: impl Fn(Party) -> bool,
+        is_awake: impl Fn(ProcRef) -> bool,
     ) -> Awake {
         let limits = limits.into();
         let slot = self.slot(job.index);
@@ -93,7 +93,7 @@ impl Scheduler<'_> {
         if !self.may_admit(slot, limits.session_jobs) {
             return Awake::None;
         }
-        let may = |idle: Party| slot.may_run_on(idle.pid(), false);
+        let may = |idle: ProcRef| slot.may_run_on(idle.pid(), false);
         if let Some(worker) = self.take_idle(index, |idle| may(idle) && is_awake(idle)) {
             slot.lane.store(index, Ordering::Relaxed);
             self.limit_lane(index, limits);
@@ -110,7 +110,7 @@ impl Scheduler<'_> {
 
     /// The lane's latest worker, if it has a job and will have done it soon, and waiting for it could spare a
     /// wake-up.
-    fn soon(&self, index: u32) -> Option<(Soon, Party)> {
+    fn soon(&self, index: u32) -> Option<(Soon, ProcRef)> {
         let lane = self.lane(index);
         let (worker, run_time) = (load(&lane.latest), load(&lane.run_time));
         let place = self.shared.workers.get(worker as usize)?;

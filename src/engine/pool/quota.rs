@@ -4,8 +4,8 @@
 //!
 //! * A **leader's entry** is found by the number of its PGPROC. It belongs to a session from its first
 //!   launch until it ends; its generation tells one session's entry from the next one's.
-//! * A job is **admitted** when it is on its lane's list or bound to a worker, and **charged** for as long
-//!   to the entry of its leader. (Jobs launched as `uncounted`, those of a fan-out, are charged to nobody.)
+//! * A job is **admitted** when it is on its lane's list or bound to a worker, and **permitted** for as long
+//!   to the entry of its leader. (Jobs launched as `uncounted`, those of a fan-out, are permitted to nobody.)
 //! * A `bounded` job that would be one more than the **limit** is **held back**: its word says `Queued`, and
 //!   it is on its leader's list instead of its lane's. Nobody starts workers for it.
 //!
@@ -15,35 +15,35 @@
 //! ten thousand of them the walk would be the pool's work. So the lane's list holds only jobs that may run,
 //! and each step here costs the same however many are held back.
 //!
-//! # Who carries the charge
+//! # Who carries the permit
 //!
-//! | the job is | the charge is in | given back by |
+//! | the job is | the permit is in | given back by |
 //! |---|---|---|
-//! | on its lane's list | `slot.charge` | who takes it off to end it: `cancel_queued`, `take_to_fail` |
-//! | bound | `Worker::charge` of the place as well: when the job has finished, its slot may be another job's | the worker, when it next asks what to do ([`super::Scheduler::next`]) or exits |
-//! | given back by its worker | `slot.charge` again | as above |
+//! | on its lane's list | `slot.permit` | who takes it off to end it: `cancel_queued`, `take_to_fail` |
+//! | bound | `WorkerSlot::permit` of the place as well: when the job has finished, its slot may be another job's | the worker, when it next asks what to do ([`super::Scheduler::next`]) or exits |
+//! | given back by its worker | `slot.permit` again | as above |
 //!
-//! Giving back a charge admits the first job held back, in the same stretch under the lock: to the end of the
+//! Giving back a permit admits the first job held back, in the same stretch under the lock: to the end of the
 //! lane's list, where the worker that gave it back looks next; if it does not take the job, an idle one is
 //! handed it. So while jobs are held back, as many as the limit
 //! are admitted; in particular there is at least one, and the lane cannot be taken for unused.
 //!
 //! A session that ends ([`super::Scheduler::depart`]) leaves nobody to bound: what it held back is appended
 //! to its lane in one step, and the generation of its entry changes, by which `held` in those slots means
-//! nothing any more and the charges that are still out are given back to nobody.
+//! nothing any more and the permits that are still out are given back to nobody.
 
-use super::entries::{Charge, Leader};
+use super::entries::{Permit, Leader};
 use super::scheduler::Scheduler;
 use crate::locked::{add, load, subtract};
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::Slot;
 
 impl<'a> Scheduler<'a> {
-    /// The entry a charge was made to, if its session is still there.
-    fn charged(&self, charge: Charge) -> Option<&'a Leader> {
-        let leader = self.shared.leaders.get(charge.procno as usize)?;
-        (load(&leader.generation) == charge.generation).then_some(leader)
+    /// The entry a permit was made to, if its session is still there.
+    fn permitted(&self, permit: Permit) -> Option<&'a Leader> {
+        let leader = self.shared.leaders.get(permit.procno as usize)?;
+        (load(&leader.generation) == permit.generation).then_some(leader)
     }
 
     /// Whether a queued job is on its leader's list, not on its lane's.
@@ -51,7 +51,7 @@ impl<'a> Scheduler<'a> {
         if load(&slot.held) == 0 {
             return None;
         }
-        self.charged(Charge::of(slot)?)
+        self.permitted(Permit::of(slot)?)
     }
 
     /// Whether a job would be admitted now, with none of those held back before it.
@@ -71,7 +71,7 @@ impl<'a> Scheduler<'a> {
     pub(super) fn admit_new(&mut self, index: u32, limit: u32) -> bool {
         let slot = self.slot(index);
         let options = slot.options();
-        slot.charge.store(0, Ordering::Relaxed);
+        slot.permit.store(0, Ordering::Relaxed);
         slot.held.store(0, Ordering::Relaxed);
         let Some(party) = slot.leader().filter(|_| !options.uncounted) else {
             return true;
@@ -79,9 +79,9 @@ impl<'a> Scheduler<'a> {
         let Some(leader) = self.shared.leaders.get(party.procno() as usize) else {
             return true;
         };
-        slot.charge.store(leader.enrol(party), Ordering::Relaxed);
+        slot.permit.store(leader.enrol(party), Ordering::Relaxed);
         leader.limit.store(limit.max(1), Ordering::Relaxed);
-        self.admit_held(leader);
+        self.admit_throttled(leader);
         if options.bounded && !leader.has_room() {
             self.hold(leader, index);
             return false;
@@ -105,7 +105,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Admits what was held back, as far as the limit allows, to the end of its lane's list.
-    fn admit_held(&mut self, leader: &'a Leader) {
+    fn admit_throttled(&mut self, leader: &'a Leader) {
         while leader.has_room()
             && let Some(index) = leader.held.first()
         {
@@ -115,34 +115,34 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Gives back a charge: the first job that was held back for it is admitted. The caller then calls
+    /// Gives back a permit: the first job that was held back for it is admitted. The caller then calls
     /// [`hand_out`](Self::hand_out) for the lane.
-    pub(super) fn discharge(&mut self, charge: Option<Charge>) {
-        let Some(leader) = charge.and_then(|charge| self.charged(charge)) else {
+    pub(super) fn return_permit(&mut self, permit: Option<Permit>) {
+        let Some(leader) = permit.and_then(|permit| self.permitted(permit)) else {
             return;
         };
         subtract(&leader.admitted, 1);
         mutant!("share-given-back-to-nobody" => return);
-        self.admit_held(leader);
+        self.admit_throttled(leader);
     }
 
-    /// Gives back the charge of the job that a worker ran last.
-    pub(super) fn discharge_worker(&mut self, worker: u32) {
-        let charge = &self.shared.workers[worker as usize].charge;
-        let charged = Charge::load(charge);
-        Charge::store(None, charge);
-        self.discharge(charged);
+    /// Gives back the permit of the job that a worker ran last.
+    pub(super) fn return_permit_of_worker(&mut self, worker: u32) {
+        let permit = &self.shared.workers[worker as usize].permit;
+        let permitted = Permit::load(permit);
+        Permit::store(None, permit);
+        self.return_permit(permitted);
     }
 
     /// The session makes its entry its own, before it has jobs.
-    pub fn enrol(&mut self, party: Party) {
+    pub fn enrol(&mut self, party: ProcRef) {
         if let Some(leader) = self.shared.leaders.get(party.procno() as usize) {
             leader.enrol(party);
         }
     }
 
     /// The session ends. Its jobs go on, and those held back join their lane.
-    pub fn depart(&mut self, party: Party) {
+    pub fn depart(&mut self, party: ProcRef) {
         let Some(leader) = self.shared.leaders.get(party.procno() as usize) else {
             return;
         };

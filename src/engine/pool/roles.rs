@@ -6,7 +6,7 @@ use super::scheduler::{Pool, PoolLock, Scheduler};
 use super::slot_waiters::Resource;
 use super::usage::{Usage, slots_in};
 use crate::locked::load;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 
 impl<'a, L: PoolLock> Pool<'a, L> {
@@ -52,7 +52,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         let watcher = self.shared.usages[index as usize]
             .watcher
             .load(Ordering::Relaxed);
-        if let Some(watcher) = Party::from_bits(watcher) {
+        if let Some(watcher) = ProcRef::from_bits(watcher) {
             self.lock.ring(watcher);
         }
     }
@@ -128,8 +128,8 @@ impl Scheduler<'_> {
         let usage = &self.shared.usages[index];
         usage.refusal.store(0, Ordering::Relaxed);
         let watcher = usage.watcher.swap(0, Ordering::Relaxed);
-        if let Some(watcher) = Party::from_bits(watcher) {
-            self.doorbells.ring(watcher);
+        if let Some(watcher) = ProcRef::from_bits(watcher) {
+            self.waker.ring(watcher);
         }
         Some(index as u32)
     }

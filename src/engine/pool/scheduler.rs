@@ -3,10 +3,10 @@
 //! [`Shared`] is where everything is. [`Pool`] is that and the lock; [`Scheduler`] is that while the lock is held. What is
 //! done under the lock is spread over the files beside this one, as methods of [`Scheduler`].
 
-use super::entries::{Lane, LaneKey, Leader, Totals, Worker};
+use super::entries::{Lane, LaneKey, Leader, Totals, WorkerSlot};
 use super::usage::Usage;
 use crate::locked::{add, load, subtract};
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::{JobId, JobTable, Slot};
 use crate::worker::Activity;
@@ -14,14 +14,14 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Rings a process.
-pub trait Doorbells {
+pub trait Waker {
     /// Whoever `party` is looks at its words again. Does not fail or sleep; also called under the lock, for
     /// what happens seldom.
-    fn ring(&self, party: Party);
+    fn ring(&self, party: ProcRef);
 }
 
 /// The lock of the module documentation.
-pub trait PoolLock: Doorbells {
+pub trait PoolLock: Waker {
     /// Runs `body`, which does not unwind, with the lock held.
     fn with<R>(&self, body: impl FnOnce() -> R) -> R;
 
@@ -38,7 +38,7 @@ pub struct Shared<'a> {
     /// Lanes.
     pub lanes: &'a [Lane],
     /// Places of workers.
-    pub workers: &'a [Worker],
+    pub workers: &'a [WorkerSlot],
     /// Sessions, by the number of their PGPROC.
     pub leaders: &'a [Leader],
     /// Login roles.
@@ -57,7 +57,7 @@ pub struct Pool<'a, L> {
 /// The right to change the lists: exists only while the lock is held.
 pub struct Scheduler<'a> {
     pub(super) shared: Shared<'a>,
-    pub(super) doorbells: &'a dyn Doorbells,
+    pub(super) waker: &'a dyn Waker,
 }
 
 impl<'a, L: PoolLock> Pool<'a, L> {
@@ -75,13 +75,13 @@ impl<'a, L: PoolLock> Pool<'a, L> {
 
     /// A worker's place.
     #[must_use]
-    pub fn worker(&self, index: u32) -> &'a Worker {
+    pub fn worker(&self, index: u32) -> &'a WorkerSlot {
         &self.shared.workers[index as usize]
     }
 
     /// The entry of the session with this PGPROC.
     #[must_use]
-    pub fn leader(&self, party: Party) -> Option<&'a Leader> {
+    pub fn leader(&self, party: ProcRef) -> Option<&'a Leader> {
         self.shared.leaders.get(party.procno() as usize)
     }
 
@@ -102,7 +102,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         self.lock.with(|| {
             let mut scheduler = Scheduler {
                 shared: self.shared,
-                doorbells: self.lock,
+                waker: self.lock,
             };
             catch_unwind(AssertUnwindSafe(|| body(&mut scheduler))).unwrap_or_else(|thrown| {
                 self.lock.broken(words_of(&*thrown));
@@ -208,7 +208,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Takes the most recently idle worker of a lane that `may` allows off the idle list.
-    pub(super) fn take_idle(&mut self, lane: u32, may: impl Fn(Party) -> bool) -> Option<u32> {
+    pub(super) fn take_idle(&mut self, lane: u32, may: impl Fn(ProcRef) -> bool) -> Option<u32> {
         let idle = &self.lane(lane).idle;
         let allowed = |&index: &u32| {
             self.shared.workers[index as usize]
@@ -221,7 +221,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Takes an idle worker of any lane off its idle list, and who it is.
-    pub(super) fn take_any_idle(&mut self) -> Option<(u32, Party)> {
+    pub(super) fn take_any_idle(&mut self) -> Option<(u32, ProcRef)> {
         let lanes = 0..self.used_lanes().len() as u32;
         let worker = lanes
             .into_iter()
@@ -230,7 +230,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Who an idle worker is.
-    pub(super) fn party_of(&self, worker: u32) -> Party {
+    pub(super) fn party_of(&self, worker: u32) -> ProcRef {
         let place = &self.shared.workers[worker as usize];
         place.party().expect("idle, so it is there")
     }

@@ -29,7 +29,7 @@ use super::entries::Waiter;
 use super::scheduler::{Pool, PoolLock, Scheduler, Shared};
 use crate::list::List;
 use crate::locked::load;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::JobId;
 
@@ -64,7 +64,7 @@ impl<L: PoolLock> Pool<'_, L> {
     /// The session joins the queue for `what`, of which it may claim while fewer than `limit` are taken;
     /// `first`: at the front, because it was called before. Does nothing when it is in the queue. To be followed
     /// by an attempt to claim.
-    pub fn join_waiters(&self, party: Party, what: Resource, limit: u32, first: bool) {
+    pub fn join_waiters(&self, party: ProcRef, what: Resource, limit: u32, first: bool) {
         let called = self.locked(|scheduler| {
             let joined = scheduler.join_waiters(party, what, limit, first);
             (joined && first)
@@ -79,7 +79,7 @@ impl<L: PoolLock> Pool<'_, L> {
     }
 
     /// The session waits for `what` no more, whether it has claimed or gives up.
-    pub fn leave_waiters(&self, party: Party, what: Resource) {
+    pub fn leave_waiters(&self, party: ProcRef, what: Resource) {
         let called = self.locked(|scheduler| {
             scheduler.quit_waiters(party);
             mutant!("waiter-calls-nobody" => return None);
@@ -159,7 +159,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// `false`: it is in the queue already.
-    fn join_waiters(&mut self, party: Party, what: Resource, limit: u32, first: bool) -> bool {
+    fn join_waiters(&mut self, party: ProcRef, what: Resource, limit: u32, first: bool) -> bool {
         let index = party.procno();
         let waiter = self.waiter(index);
         if load(&waiter.queue) != 0 {
@@ -183,7 +183,7 @@ impl<'a> Scheduler<'a> {
         true
     }
 
-    fn quit_waiters(&mut self, party: Party) {
+    fn quit_waiters(&mut self, party: ProcRef) {
         if load(&self.waiter(party.procno()).queue) != 0 {
             self.unlink_waiter(party.procno());
         }
@@ -204,13 +204,13 @@ impl<'a> Scheduler<'a> {
     pub(super) fn wake_waiters(&self, what: Resource) {
         for index in self.shared.waiters_of(what).iter(self.shared.leaders) {
             if let Some(party) = self.shared.leaders[index as usize].party() {
-                self.doorbells.ring(party);
+                self.waker.ring(party);
             }
         }
     }
 
     /// Takes the first that may claim off the queue, to be woken.
-    fn call_waiter(&mut self, what: Resource) -> Option<Party> {
+    fn call_waiter(&mut self, what: Resource) -> Option<ProcRef> {
         let count = self.count_of(what);
         let mut waiting = self.shared.waiters_of(what).iter(self.shared.leaders);
         let index = waiting.find(|&index| count < load(&self.waiter(index).limit))?;

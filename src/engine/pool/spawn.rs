@@ -3,11 +3,11 @@
 //! A place is claimed here and registered outside the lock; [`Scheduler::start_failed`] gives it back when that
 //! fails. With no place left an idle worker of another lane makes room.
 
-use super::entries::{Lane, LaneKey, OnItsWay, Registration, START_LIMIT, UNKNOWN};
+use super::entries::{Lane, LaneKey, PendingStart, Registration, START_LIMIT, UNKNOWN};
 use super::scheduler::Scheduler;
 use crate::job::Phase;
 use crate::locked::{add, load};
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::wait::Micros;
 use crate::worker::Activity;
@@ -15,7 +15,7 @@ use crate::worker::Activity;
 /// What has to be done, outside the lock, so that a lane gets a worker.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Staffing {
+pub enum SpawnDecision {
     /// Nothing: enough are on their way.
     Enough,
     /// Register a process for this place; call [`Scheduler::start_failed`] if that fails.
@@ -26,7 +26,7 @@ pub enum Staffing {
         generation: u32,
     },
     /// An idle worker was told to make room for a fresh process: ring its doorbell.
-    Recycle(Party),
+    Recycle(ProcRef),
     /// There is no place to be had now.
     Full,
 }
@@ -34,9 +34,9 @@ pub enum Staffing {
 impl<'a> Scheduler<'a> {
     /// Finds what has to be done so that every lane with queued jobs gets workers: first the lane `first`,
     /// then any. At most `cap` workers in all; `can_start`: registering one has not just failed.
-    pub fn staff(&mut self, first: u32, cap: u32, can_start: bool, now: Micros) -> Staffing {
+    pub fn spawn_decision(&mut self, first: u32, cap: u32, can_start: bool, now: Micros) -> SpawnDecision {
         if load(&self.shared.totals.queued) == 0 {
-            return Staffing::Enough;
+            return SpawnDecision::Enough;
         }
         // Before anything else: a lost process makes its lane look served, and holds a place that
         // another lane may need.
@@ -54,9 +54,9 @@ impl<'a> Scheduler<'a> {
         let Some(short) = lanes.into_iter().filter(needs_more).find(may_change) else {
             // A lane at its limit is served by the workers that it has, when they are free.
             return if needs_more(&first) {
-                Staffing::Full
+                SpawnDecision::Full
             } else {
-                Staffing::Enough
+                SpawnDecision::Enough
             };
         };
         let may_grow = self.lane(short).may_grow(0);
@@ -65,7 +65,7 @@ impl<'a> Scheduler<'a> {
             && load(&self.shared.totals.live) < cap
             && let Some((worker, generation)) = self.claim(short, now)
         {
-            return Staffing::Start { worker, generation };
+            return SpawnDecision::Start { worker, generation };
         }
         // An idle worker of a lane that has nothing queued, or of this lane if its jobs must not run on
         // it: otherwise it would have been handed one.
@@ -78,9 +78,9 @@ impl<'a> Scheduler<'a> {
             };
             let party = self.party_of(worker);
             self.move_to(worker, short);
-            return Staffing::Recycle(party);
+            return SpawnDecision::Recycle(party);
         }
-        Staffing::Full
+        SpawnDecision::Full
     }
 
     /// Workers of a lane whose job has finished: each looks for its next one in a moment.
@@ -119,7 +119,7 @@ impl<'a> Scheduler<'a> {
     /// `registrar` is going to register a process for a place that was claimed, or that it gives on. `false`: the place
     /// awaits none, or one that is registered already, or that another registers.
     #[must_use]
-    pub fn begin_registration(&mut self, worker: u32, generation: u32, registrar: Party) -> bool {
+    pub fn begin_registration(&mut self, worker: u32, generation: u32, registrar: ProcRef) -> bool {
         let place = &self.shared.workers[worker as usize];
         let is_its = place.registrar().is_none_or(|other| other == registrar);
         let may = place.awaits(generation) && place.registration().is_none() && is_its;
@@ -136,7 +136,7 @@ impl<'a> Scheduler<'a> {
         &mut self,
         worker: u32,
         generation: u32,
-        registrar: Party,
+        registrar: ProcRef,
         registration: Registration,
         now: Micros,
     ) {
@@ -149,11 +149,11 @@ impl<'a> Scheduler<'a> {
 
     /// The process that was registered for a place and has not reported in; `None`: there is no such one.
     #[must_use]
-    pub fn on_its_way(&self, worker: u32) -> Option<OnItsWay> {
+    pub fn pending_start(&self, worker: u32) -> Option<PendingStart> {
         let place = self.shared.workers.get(worker as usize)?;
         let generation = place.word.load().generation();
         let (registration, started) = place.registration().filter(|_| place.awaits(generation))?;
-        Some(OnItsWay {
+        Some(PendingStart {
             generation,
             registration,
             started,
@@ -163,33 +163,33 @@ impl<'a> Scheduler<'a> {
 
     /// Whether a process that this one has registered for the place has not reported in.
     #[must_use]
-    pub fn awaits_one_of(&self, worker: u32, registrar: Party) -> bool {
+    pub fn awaits_one_of(&self, worker: u32, registrar: ProcRef) -> bool {
         let is_its = self.shared.workers[worker as usize].registrar() == Some(registrar);
-        is_its && self.on_its_way(worker).is_some()
+        is_its && self.pending_start(worker).is_some()
     }
 
     /// The process was seen to run.
-    pub fn seen_to_run(&mut self, worker: u32, seen: OnItsWay) {
+    pub fn seen_to_run(&mut self, worker: u32, seen: PendingStart) {
         if self.is_the_same(worker, seen) {
             self.shared.workers[worker as usize].note_registration(seen.registration, true);
         }
     }
 
-    fn is_the_same(&self, worker: u32, seen: OnItsWay) -> bool {
-        self.on_its_way(worker).is_some_and(|now| {
+    fn is_the_same(&self, worker: u32, seen: PendingStart) -> bool {
+        self.pending_start(worker).is_some_and(|now| {
             (now.generation, now.registration) == (seen.generation, seen.registration)
         })
     }
 
     /// A process that was registered will not report in: its place is taken back, and who registered it woken.
     /// Returns the lane that it was for; `None`: the place does not await that process (any more).
-    pub fn lost(&mut self, worker: u32, seen: OnItsWay) -> Option<(u32, LaneKey)> {
+    pub fn lost(&mut self, worker: u32, seen: PendingStart) -> Option<(u32, LaneKey)> {
         if !self.is_the_same(worker, seen) {
             return None;
         }
         let place = &self.shared.workers[worker as usize];
         if let Some(registrar) = place.registrar() {
-            self.doorbells.ring(registrar);
+            self.waker.ring(registrar);
         }
         let lane = load(&place.lane);
         self.vacate(worker);
@@ -225,13 +225,13 @@ impl<'a> Scheduler<'a> {
             slot.leader().filter(|_| slot.word.load().watched())
         });
         if let Some(leader) = waits {
-            self.doorbells.ring(leader);
+            self.waker.ring(leader);
             return true;
         }
         // One that rests would not look before its limit.
         if let Some((idle, party)) = self.take_any_idle() {
             self.move_to(idle, short as u32);
-            self.doorbells.ring(party);
+            self.waker.ring(party);
             return true;
         }
         load(&self.shared.totals.live) > 0
@@ -257,7 +257,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Sends up to `limit` idle workers home, of the lane `key` or of all; `ring` is called for each.
-    pub fn dismiss_idle(&mut self, key: Option<LaneKey>, limit: u32, ring: impl Fn(Party)) -> u32 {
+    pub fn dismiss_idle(&mut self, key: Option<LaneKey>, limit: u32, ring: impl Fn(ProcRef)) -> u32 {
         let mut sent = 0;
         for (index, lane) in (0..).zip(self.used_lanes()) {
             if key.is_some_and(|key| lane.key.load(Ordering::Relaxed) != key.to_bits()) {

@@ -1,6 +1,6 @@
 //! The pool against a sequential model, and the rules of fairness and of giving places one by one.
 
-use super::entries::Charge;
+use super::entries::Permit;
 use super::slot_waiters::Resource;
 use super::*;
 use crate::job::{Begin, Demand, End, Phase, Release};
@@ -8,7 +8,7 @@ use crate::list::List;
 use crate::locked::{add, load, subtract};
 use crate::models;
 use crate::models::Slots as _;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, Ordering};
 use crate::table::{JobId, Options};
 use crate::wait::Micros;
@@ -21,12 +21,12 @@ mod model;
 /// The tests are sequential: there is nobody to keep out. Keeps whom the pool rang.
 #[derive(Default)]
 struct Unlocked {
-    rung: std::cell::RefCell<Vec<Party>>,
+    rung: std::cell::RefCell<Vec<ProcRef>>,
     broken: std::cell::RefCell<Vec<String>>,
 }
 
-impl Doorbells for Unlocked {
-    fn ring(&self, party: Party) {
+impl Waker for Unlocked {
+    fn ring(&self, party: ProcRef) {
         self.rung.borrow_mut().push(party);
     }
 }
@@ -63,7 +63,7 @@ type Memory = models::Memory<Unlocked>;
 
 impl Memory {
     fn with_room(jobs: usize, lanes: usize, workers: usize) -> Self {
-        let room = models::Room {
+        let room = models::Capacity {
             jobs,
             lanes,
             workers,
@@ -83,7 +83,7 @@ impl Memory {
 
     /// A reserved job with its request filled in.
     fn claim(&self, options: Options, excluded: &[u32]) -> Option<JobId> {
-        self.claim_for(Party::new(0, 1), options, excluded)
+        self.claim_for(ProcRef::new(0, 1), options, excluded)
     }
 
     /// The jobs on a list, whose links are checked.
@@ -107,17 +107,17 @@ impl Memory {
                 assert!(slot.options().bounded);
             }
             total_held += held.len() as u32;
-            let own = leader.current_charge(procno);
-            let is_own = |charge: Option<Charge>| charge.is_some() && charge == own;
+            let own = leader.current_permit(procno);
+            let is_own = |permit: Option<Permit>| permit.is_some() && permit == own;
             let queued = self.slots.iter().filter(|slot| {
                 slot.word.load().phase() == Phase::Queued
-                    && is_own(Charge::of(slot))
+                    && is_own(Permit::of(slot))
                     && load(&slot.held) == 0
             });
             let bound = self
                 .workers
                 .iter()
-                .filter(|place| is_own(Charge::load(&place.charge)));
+                .filter(|place| is_own(Permit::load(&place.permit)));
             let (admitted, limit) = leader.admitted_of();
             assert_eq!(admitted as usize, queued.count() + bound.count());
             assert!(
@@ -128,7 +128,7 @@ impl Memory {
         assert_eq!(load(&self.totals.held), total_held);
     }
 
-    fn place(&self, key: LaneKey) -> (JobId, Placement, u32) {
+    fn place(&self, key: LaneKey) -> (JobId, Dispatched, u32) {
         let job = self.claim(Options::default(), &[]).expect("a free slot");
         let (placement, lane) = self.locked(|scheduler| scheduler.place(job, key, 0, AMPLE));
         (job, placement, lane)
@@ -136,16 +136,16 @@ impl Memory {
 
     fn queue(&self, key: LaneKey) -> JobId {
         let (job, placement, _) = self.place(key);
-        assert_eq!(placement, Placement::Queued);
+        assert_eq!(placement, Dispatched::Queued);
         job
     }
 
-    fn staff(&self, lane: u32, cap: u32, now: Micros) -> Staffing {
-        self.locked(|scheduler| scheduler.staff(lane, cap, true, now))
+    fn spawn_decision(&self, lane: u32, cap: u32, now: Micros) -> SpawnDecision {
+        self.locked(|scheduler| scheduler.spawn_decision(lane, cap, true, now))
     }
 
     /// The process of `worker` begins and completes `job`; then what it does next.
-    fn complete(&self, worker: u32, job: JobId) -> Next {
+    fn complete(&self, worker: u32, job: JobId) -> NextStep {
         self.run(job);
         self.locked(|scheduler| scheduler.next(worker, false))
     }
@@ -157,15 +157,15 @@ impl Memory {
     }
 
     /// Starts a process in the place that `staffing` says; returns the place and what it does first.
-    fn start(&self, staffing: Staffing, party: Party) -> (u32, u32, Next) {
-        let Staffing::Start { worker, generation } = staffing else {
+    fn start(&self, staffing: SpawnDecision, party: ProcRef) -> (u32, u32, NextStep) {
+        let SpawnDecision::Start { worker, generation } = staffing else {
             panic!("expected a start, got {staffing:?}");
         };
         let next = self.report_in(worker, generation, party);
         (worker, generation, next.expect("the registration is ours"))
     }
 
-    fn report_in(&self, worker: u32, generation: u32, party: Party) -> Option<Next> {
+    fn report_in(&self, worker: u32, generation: u32, party: ProcRef) -> Option<NextStep> {
         self.locked(|scheduler| {
             if !scheduler.report_in(worker, generation, party) {
                 return None;
@@ -260,13 +260,13 @@ impl Memory {
     }
 }
 
-fn party(pid: u32) -> Party {
-    Party::new(pid, pid)
+fn party(pid: u32) -> ProcRef {
+    ProcRef::new(pid, pid)
 }
 
-fn running(next: Next) -> JobId {
+fn running(next: NextStep) -> JobId {
     match next {
-        Next::Run { job, .. } => job,
+        NextStep::Run { job, .. } => job,
         other => panic!("expected a job, got {other:?}"),
     }
 }
@@ -275,26 +275,26 @@ fn running(next: Next) -> JobId {
 fn jobs_of_a_lane_run_first_in_first_out() {
     let memory = Memory::with_room(8, 2, 2);
     let jobs: Vec<_> = (0..4).map(|_| memory.queue(A)).collect();
-    let (worker, _, mut next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let (worker, _, mut next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
     for job in jobs {
         assert_eq!(running(next), job);
         next = memory.complete(worker, job);
         memory.check();
     }
-    assert_eq!(next, Next::Idle);
+    assert_eq!(next, NextStep::Idle);
 }
 
 #[test]
 fn an_idle_worker_is_handed_the_job_at_once() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     assert_eq!(memory.phase(first), Some(Phase::Completed));
     let (job, placement, _) = memory.place(A);
-    assert_eq!(placement, Placement::Handed(party(100)));
+    assert_eq!(placement, Dispatched::Handed(party(100)));
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
-    assert_eq!(told, Some(Next::Run { job, wake: None }));
+    assert_eq!(told, Some(NextStep::Run { job, wake: None }));
     memory.check();
 }
 
@@ -302,15 +302,15 @@ fn an_idle_worker_is_handed_the_job_at_once() {
 fn a_worker_whose_limit_comes_after_it_was_handed_a_job_stays() {
     let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let (job, _, _) = memory.place(A);
     assert_eq!(
         memory.locked(|scheduler| scheduler.idle_limit(worker, generation)),
         None
     );
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
-    assert_eq!(told, Some(Next::Run { job, wake: None }));
+    assert_eq!(told, Some(NextStep::Run { job, wake: None }));
 }
 
 #[test]
@@ -318,11 +318,11 @@ fn a_lane_that_floods_cannot_starve_another() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
     let other = memory.queue(B);
-    assert_eq!(memory.staff(1, 1, 1), Staffing::Full);
+    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Full);
     memory.queue(A);
-    assert_eq!(memory.complete(worker, running(next)), Next::Restart);
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
     let next = memory.report_in(worker, generation, party(101)).unwrap();
     assert_eq!(running(next), other);
     memory.check();
@@ -335,14 +335,14 @@ fn no_lane_starves_between_two_that_flood() {
         memory.queue(key);
         memory.queue(key);
     }
-    let (worker, generation, mut next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let (worker, generation, mut next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
     let mut served = Vec::new();
     for pid in 101..107 {
         let key = memory.locked(|scheduler| scheduler.lane_key(worker));
         served.push(key);
         let job = running(next);
         memory.queue(key);
-        assert_eq!(memory.complete(worker, job), Next::Restart);
+        assert_eq!(memory.complete(worker, job), NextStep::Restart);
         next = memory.report_in(worker, generation, party(pid)).unwrap();
         memory.check();
         // The leader takes its result, so that the table does not fill up.
@@ -356,13 +356,13 @@ fn no_lane_starves_between_two_that_flood() {
 fn an_idle_worker_of_another_lane_gives_its_place() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let job = memory.queue(B);
-    assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
+    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Recycle(party(100)));
     memory.check();
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
-    assert_eq!(told, Some(Next::Restart));
+    assert_eq!(told, Some(NextStep::Restart));
     let next = memory.report_in(worker, generation, party(101)).unwrap();
     assert_eq!(running(next), job);
 }
@@ -371,9 +371,9 @@ fn an_idle_worker_of_another_lane_gives_its_place() {
 fn a_worker_that_runs_dry_serves_a_lane_that_is_short() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
     let job = memory.queue(B);
-    assert_eq!(memory.complete(worker, running(next)), Next::Restart);
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
     let next = memory.report_in(worker, generation, party(101)).unwrap();
     assert_eq!(running(next), job);
 }
@@ -383,13 +383,13 @@ fn a_job_whose_worker_died_goes_back_to_the_head() {
     let memory = Memory::with_room(8, 2, 1);
     let first = memory.queue(A);
     let second = memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
     assert_eq!(running(next), first);
     let returned = memory.locked(|scheduler| scheduler.give_back(first));
     assert_eq!(returned, Returned::Requeued);
     memory.check();
     let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
-    assert_eq!(left, Some(Next::Restart));
+    assert_eq!(left, Some(NextStep::Restart));
     let next = memory.report_in(worker, generation, party(101)).unwrap();
     assert_eq!(running(next), first);
     assert_eq!(running(memory.complete(worker, first)), second);
@@ -399,12 +399,12 @@ fn a_job_whose_worker_died_goes_back_to_the_head() {
 fn a_job_given_back_goes_to_a_worker_that_is_idle() {
     let memory = Memory::with_room(8, 2, 2);
     let idle_first = memory.queue(A);
-    let (idle, _, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
     assert_eq!(running(next), idle_first);
     let job = memory.queue(A);
-    let (_, _, next) = memory.start(memory.staff(0, 2, 1), party(101));
+    let (_, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(101));
     assert_eq!(running(next), job);
-    assert_eq!(memory.complete(idle, idle_first), Next::Idle);
+    assert_eq!(memory.complete(idle, idle_first), NextStep::Idle);
     let returned = memory.locked(|scheduler| scheduler.give_back(job));
     assert_eq!(returned, Returned::Handed(party(100)));
     assert_eq!(memory.slots[job.index as usize].worker(), idle);
@@ -414,7 +414,7 @@ fn a_job_given_back_goes_to_a_worker_that_is_idle() {
 fn a_job_canceled_before_its_worker_died_does_not_go_back() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
-    let _ = memory.start(memory.staff(0, 1, 1), party(100));
+    let _ = memory.start(memory.spawn_decision(0, 1, 1), party(100));
     assert_eq!(
         memory.pool().cancel(job, Demand::Cancel, |_| {}),
         Canceling::Asked
@@ -431,14 +431,14 @@ fn a_job_canceled_before_its_worker_died_does_not_go_back() {
 fn a_process_that_dies_before_it_took_its_job_is_replaced() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
-    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
         panic!("there is a place");
     };
     let at_home = memory.locked(|scheduler| scheduler.report_in(worker, generation, party(100)));
     assert!(at_home);
     // It counts as on its way, but it is not: the job must not be left with nobody.
     let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
-    assert_eq!(left, Some(Next::Restart));
+    assert_eq!(left, Some(NextStep::Restart));
     memory.check();
     let next = memory.report_in(worker, generation, party(101)).unwrap();
     assert_eq!(running(next), job);
@@ -449,9 +449,9 @@ fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.claim(Options::default(), &[100]).unwrap();
     let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
-    assert_eq!(placement, Placement::Queued);
-    let (worker, generation, next) = memory.start(memory.staff(lane, 1, 1), party(100));
-    assert_eq!(next, Next::Restart);
+    assert_eq!(placement, Dispatched::Queued);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 1, 1), party(100));
+    assert_eq!(next, NextStep::Restart);
     memory.check();
     let next = memory.report_in(worker, generation, party(101)).unwrap();
     assert_eq!(running(next), job);
@@ -461,15 +461,15 @@ fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
 fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
     let options = Options {
         fresh_only: true,
         ..Options::default()
     };
     let job = memory.claim(options, &[]).unwrap();
     let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
-    assert_eq!(placement, Placement::Queued);
-    assert_eq!(memory.complete(worker, running(next)), Next::Restart);
+    assert_eq!(placement, Dispatched::Queued);
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
     let next = memory.report_in(worker, generation, party(101)).unwrap();
     assert_eq!(running(next), job);
 }
@@ -478,11 +478,11 @@ fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
 fn a_process_that_never_reports_in_is_replaced() {
     let memory = Memory::with_room(8, 2, 2);
     let job = memory.queue(A);
-    let Staffing::Start { worker, generation } = memory.staff(0, 2, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 2, 1) else {
         panic!("there is a place");
     };
-    assert_eq!(memory.staff(0, 2, START_LIMIT), Staffing::Enough);
-    let (again, _, next) = memory.start(memory.staff(0, 2, START_LIMIT + 2), party(101));
+    assert_eq!(memory.spawn_decision(0, 2, START_LIMIT), SpawnDecision::Enough);
+    let (again, _, next) = memory.start(memory.spawn_decision(0, 2, START_LIMIT + 2), party(101));
     assert_eq!(running(next), job);
     assert_eq!(again, worker, "the place of the lost process is used again");
     let late = memory.locked(|scheduler| scheduler.report_in(worker, generation, party(100)));
@@ -494,11 +494,11 @@ fn a_process_that_never_reports_in_is_replaced() {
 fn a_lost_process_does_not_keep_its_place_from_another_lane() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
+    assert!(matches!(memory.spawn_decision(0, 1, 1), SpawnDecision::Start { .. }));
     memory.queue(B);
-    assert_eq!(memory.staff(1, 1, 2), Staffing::Full);
+    assert_eq!(memory.spawn_decision(1, 1, 2), SpawnDecision::Full);
     // Both lanes are short of workers for ever unless the place is taken back.
-    assert!(matches!(memory.staff(1, 1, HOUR), Staffing::Start { .. }));
+    assert!(matches!(memory.spawn_decision(1, 1, HOUR), SpawnDecision::Start { .. }));
     memory.check();
 }
 
@@ -506,28 +506,28 @@ fn a_lost_process_does_not_keep_its_place_from_another_lane() {
 fn a_process_that_slept_through_its_dismissal_finds_its_place_taken() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 1, 1), party(100));
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let job = memory.queue(B);
-    assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
+    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Recycle(party(100)));
     // It does not run for so long that it is taken for lost, and another has its place and a job.
-    assert_eq!(memory.staff(1, 1, 2), Staffing::Enough);
-    let (again, fresh, next) = memory.start(memory.staff(1, 1, HOUR), party(101));
+    assert_eq!(memory.spawn_decision(1, 1, 2), SpawnDecision::Enough);
+    let (again, fresh, next) = memory.start(memory.spawn_decision(1, 1, HOUR), party(101));
     assert_eq!((again, running(next)), (worker, job));
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
-    assert_eq!(told, Some(Next::Retire), "it must not run the other's job");
-    assert_eq!(memory.complete(worker, job), Next::Idle);
+    assert_eq!(told, Some(NextStep::Retire), "it must not run the other's job");
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
     let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, generation));
     assert_eq!(limit, None, "it must not take the other off the idle list");
     let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, fresh));
-    assert_eq!(limit, Some(Next::Retire));
+    assert_eq!(limit, Some(NextStep::Retire));
 }
 
 #[test]
 fn a_registration_that_fails_gives_the_place_back() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
         panic!("there is a place");
     };
     let lane = memory.locked(|scheduler| scheduler.start_failed(worker, generation));
@@ -535,9 +535,9 @@ fn a_registration_that_fails_gives_the_place_back() {
     memory.check();
     let again = memory.locked(|scheduler| scheduler.start_failed(worker, generation));
     assert_eq!(again, None);
-    let full = memory.locked(|scheduler| scheduler.staff(0, 1, false, 1));
-    assert_eq!(full, Staffing::Full);
-    assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
+    let full = memory.locked(|scheduler| scheduler.spawn_decision(0, 1, false, 1));
+    assert_eq!(full, SpawnDecision::Full);
+    assert!(matches!(memory.spawn_decision(0, 1, 1), SpawnDecision::Start { .. }));
 }
 
 const REGISTRATION: Registration = Registration {
@@ -549,41 +549,41 @@ const REGISTRATION: Registration = Registration {
 fn a_registration_is_known_to_all_until_its_process_reports_in() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let staffing = memory.staff(0, 1, 1);
-    let Staffing::Start { worker, generation } = staffing else {
+    let staffing = memory.spawn_decision(0, 1, 1);
+    let SpawnDecision::Start { worker, generation } = staffing else {
         panic!("there is a place");
     };
     let registrar = party(7);
     memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, registrar));
-        assert_eq!(scheduler.on_its_way(worker), None);
+        assert_eq!(scheduler.pending_start(worker), None);
         scheduler.registered(worker, generation, registrar, REGISTRATION, 2);
         assert!(!scheduler.begin_registration(worker, generation, party(8)));
-        let seen = scheduler.on_its_way(worker).expect("it is registered");
+        let seen = scheduler.pending_start(worker).expect("it is registered");
         let expected = (generation, REGISTRATION, false, 2);
         assert_eq!(
             (seen.generation, seen.registration, seen.started, seen.since),
             expected
         );
         scheduler.seen_to_run(worker, seen);
-        assert!(scheduler.on_its_way(worker).is_some_and(|now| now.started));
+        assert!(scheduler.pending_start(worker).is_some_and(|now| now.started));
         assert!(scheduler.awaits_one_of(worker, registrar));
     });
     let (_, _, next) = memory.start(staffing, party(100));
     memory.locked(|scheduler| {
-        assert_eq!(scheduler.on_its_way(worker), None);
+        assert_eq!(scheduler.pending_start(worker), None);
         assert_eq!(scheduler.take_registrar(worker), Some(registrar));
         assert_eq!(scheduler.take_registrar(worker), None, "rung once");
     });
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     // Told to make room for another lane: it registers the next process itself.
     memory.queue(B);
-    assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
+    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Recycle(party(100)));
     assert_eq!(memory.activity(worker), Activity::Starting);
     memory.locked(|scheduler| {
         // What comes late of the registration before means nothing.
         scheduler.registered(worker, generation, registrar, REGISTRATION, 3);
-        assert_eq!(scheduler.on_its_way(worker), None);
+        assert_eq!(scheduler.pending_start(worker), None);
         assert!(scheduler.begin_registration(worker, generation, party(100)));
     });
     memory.check();
@@ -593,15 +593,15 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
 fn only_the_process_that_leaves_a_place_registers_the_next_one() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let staffing = memory.staff(0, 1, 1);
+    let staffing = memory.spawn_decision(0, 1, 1);
     let (worker, generation, next) = memory.start(staffing, party(100));
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let begin = |registrar| {
         memory
             .locked(|scheduler| scheduler.begin_registration(worker, generation, party(registrar)))
     };
     memory.queue(B);
-    assert_eq!(memory.staff(1, 1, 1), Staffing::Recycle(party(100)));
+    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Recycle(party(100)));
     assert!(!begin(99), "nobody else");
     assert!(begin(100));
     let next = memory.locked(|scheduler| {
@@ -610,10 +610,10 @@ fn only_the_process_that_leaves_a_place_registers_the_next_one() {
         assert_eq!(scheduler.take_registrar(worker), Some(party(100)));
         scheduler.next(worker, false)
     });
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     // The second is told to make room and has not noticed, and the first, still there, is told to exit.
     memory.queue(A);
-    assert_eq!(memory.staff(0, 1, 1), Staffing::Recycle(party(101)));
+    assert_eq!(memory.spawn_decision(0, 1, 1), SpawnDecision::Recycle(party(101)));
     assert!(!begin(100), "it would run the job of the one it brings");
     assert!(begin(101));
     memory.check();
@@ -623,14 +623,14 @@ fn only_the_process_that_leaves_a_place_registers_the_next_one() {
 fn a_process_that_is_lost_gives_its_place_back_once() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
         panic!("there is a place");
     };
     memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, party(7)));
         scheduler.registered(worker, generation, party(7), REGISTRATION, 1);
-        let seen = scheduler.on_its_way(worker).expect("it is registered");
-        let another = OnItsWay {
+        let seen = scheduler.pending_start(worker).expect("it is registered");
+        let another = PendingStart {
             registration: Registration {
                 generation: 71,
                 ..REGISTRATION
@@ -643,20 +643,20 @@ fn a_process_that_is_lost_gives_its_place_back_once() {
         assert!(!scheduler.report_in(worker, generation, party(100)));
     });
     memory.check();
-    assert!(matches!(memory.staff(0, 1, 1), Staffing::Start { .. }));
+    assert!(matches!(memory.spawn_decision(0, 1, 1), SpawnDecision::Start { .. }));
 }
 
 #[test]
 fn a_lanes_entry_that_is_used_again_is_not_failed_for_the_lane_before() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
-    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
         panic!("there is a place");
     };
     let lost = memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, party(7)));
         scheduler.registered(worker, generation, party(7), REGISTRATION, 1);
-        let seen = scheduler.on_its_way(worker).expect("it is registered");
+        let seen = scheduler.pending_start(worker).expect("it is registered");
         scheduler.lost(worker, seen)
     });
     let (lane, key) = lost.expect("it is lost");
@@ -674,7 +674,7 @@ fn a_lanes_entry_that_is_used_again_is_not_failed_for_the_lane_before() {
 fn a_lane_that_works_by_now_is_not_failed() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (worker, _, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
     assert_eq!(running(next), first);
     memory.queue(A);
     memory.locked(|scheduler| scheduler.connected(worker));
@@ -709,8 +709,8 @@ fn a_place_that_cannot_be_given_on_is_left_to_who_waits() {
 fn a_place_that_cannot_be_given_on_is_left_to_an_idle_worker_if_nobody_waits() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (idle, _, next) = memory.start(memory.staff(0, 2, 1), party(100));
-    assert_eq!(memory.complete(idle, running(next)), Next::Idle);
+    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
+    assert_eq!(memory.complete(idle, running(next)), NextStep::Idle);
     assert_eq!(memory.word(first).load().phase(), Phase::Completed);
     memory.queue(B);
     assert!(memory.locked(|scheduler| scheduler.pass_on()));
@@ -723,7 +723,7 @@ fn a_place_that_cannot_be_given_on_is_left_to_an_idle_worker_if_nobody_waits() {
 fn a_process_that_has_reported_in_is_not_taken_for_lost() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
         panic!("there is a place");
     };
     memory.locked(|scheduler| {
@@ -737,7 +737,7 @@ fn a_process_that_has_reported_in_is_not_taken_for_lost() {
 fn a_start_that_fails_for_good_fails_every_queued_job() {
     let memory = Memory::with_room(8, 2, 1);
     let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
-    let Staffing::Start { worker, generation } = memory.staff(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
         panic!("there is a place");
     };
     memory.locked(|scheduler| {
@@ -758,7 +758,7 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
         None
     );
     let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
-    assert_eq!(left, Some(Next::Retire));
+    assert_eq!(left, Some(NextStep::Retire));
     memory.check();
 }
 
@@ -786,8 +786,8 @@ fn a_queued_job_leaves_its_lane_when_canceled() {
 fn a_dismissed_worker_goes_home() {
     let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.staff(0, 2, 1), party(100));
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     assert_eq!(
         memory.locked(|scheduler| scheduler.dismiss_idle(Some(B), 9, |_| {})),
         0
@@ -800,13 +800,13 @@ fn a_dismissed_worker_goes_home() {
     let (_, placement, _) = memory.place(A);
     assert_eq!(
         placement,
-        Placement::Queued,
+        Dispatched::Queued,
         "it is not handed a job any more"
     );
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
     assert_eq!(
         told,
-        Some(Next::Restart),
+        Some(NextStep::Restart),
         "there is work, so somebody comes"
     );
 }
@@ -817,7 +817,7 @@ fn there_is_no_room_for_more_lanes_than_fit() {
     memory.queue(A);
     let job = memory.queue(B);
     let (third, placement, _) = memory.place(C);
-    assert_eq!(placement, Placement::NoLane);
+    assert_eq!(placement, Dispatched::NoLane);
     memory.pool().abandon(third);
     let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
     memory.queue(C);
@@ -828,7 +828,7 @@ fn there_is_no_room_for_more_lanes_than_fit() {
 fn what_is_left_behind_is_taken_once() {
     let memory = Memory::with_room(2, 1, 1);
     let pool = memory.pool();
-    assert_eq!(pool.take_left_behind(), None);
+    assert_eq!(pool.take_deferred(), None);
     let over = |_| {
         let job = memory.claim_slot().expect("a slot");
         let _ = pool.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
@@ -840,14 +840,14 @@ fn what_is_left_behind_is_taken_once() {
             pool.jobs().slot(job.index).word.detach(job.generation),
             Release::LastOut
         );
-        pool.leave_behind(job);
+        pool.defer_free(job);
         job
     };
     let left = [0, 1].map(over);
     assert_eq!(pool.jobs().claim(), None);
-    let taken = [(); 2].map(|()| pool.take_left_behind().expect("it was left"));
+    let taken = [(); 2].map(|()| pool.take_deferred().expect("it was left"));
     assert_eq!(taken, [left[1], left[0]]);
-    assert_eq!(pool.take_left_behind(), None);
+    assert_eq!(pool.take_deferred(), None);
     let _ = taken.map(|job| pool.free(job));
     assert_eq!(pool.jobs().used(), 0);
 }
@@ -860,7 +860,7 @@ fn place_limited(memory: &Memory, key: LaneKey, lane_workers: u32) -> u32 {
         lane_workers,
     };
     let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, key, 0, limits));
-    assert_eq!(placement, Placement::Queued);
+    assert_eq!(placement, Dispatched::Queued);
     lane
 }
 
@@ -870,14 +870,14 @@ fn a_lane_at_its_limit_gets_no_more_workers() {
     let lane = place_limited(&memory, A, 2);
     for pid in [100, 101] {
         let _ = place_limited(&memory, A, 2);
-        let (_, _, next) = memory.start(memory.staff(lane, 4, 1), party(pid));
+        let (_, _, next) = memory.start(memory.spawn_decision(lane, 4, 1), party(pid));
         running(next);
     }
     let _ = place_limited(&memory, A, 2);
-    assert_eq!(memory.staff(lane, 4, 1), Staffing::Full);
+    assert_eq!(memory.spawn_decision(lane, 4, 1), SpawnDecision::Full);
     // Another lane is not held back by it.
     let other = place_limited(&memory, B, 0);
-    assert!(matches!(memory.staff(other, 4, 1), Staffing::Start { .. }));
+    assert!(matches!(memory.spawn_decision(other, 4, 1), SpawnDecision::Start { .. }));
     memory.check();
 }
 
@@ -886,10 +886,10 @@ fn a_lane_over_a_lowered_limit_gives_workers_back() {
     let memory = Memory::with_room(8, 1, 2);
     let lane = place_limited(&memory, A, 2);
     let _ = place_limited(&memory, A, 2);
-    let (first, _, next) = memory.start(memory.staff(lane, 2, 1), party(100));
-    let (_, _, _) = memory.start(memory.staff(lane, 2, 1), party(101));
+    let (first, _, next) = memory.start(memory.spawn_decision(lane, 2, 1), party(100));
+    let (_, _, _) = memory.start(memory.spawn_decision(lane, 2, 1), party(101));
     let _ = place_limited(&memory, A, 1);
-    assert_eq!(memory.complete(first, running(next)), Next::Retire);
+    assert_eq!(memory.complete(first, running(next)), NextStep::Retire);
     memory.check();
 }
 
@@ -897,8 +897,8 @@ fn a_lane_over_a_lowered_limit_gives_workers_back() {
 fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
     let memory = Memory::with_room(8, 1, 2);
     let lane = place_limited(&memory, A, 1);
-    let (worker, _, next) = memory.start(memory.staff(lane, 2, 1), party(100));
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let (worker, _, next) = memory.start(memory.spawn_decision(lane, 2, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let fresh_only = Options {
         fresh_only: true,
         ..Options::default()
@@ -909,8 +909,8 @@ fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
         lane_workers: 1,
     };
     let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, limits));
-    assert_eq!(placement, Placement::Queued);
-    assert_eq!(memory.staff(lane, 2, 1), Staffing::Recycle(party(100)));
+    assert_eq!(placement, Dispatched::Queued);
+    assert_eq!(memory.spawn_decision(lane, 2, 1), SpawnDecision::Recycle(party(100)));
     memory.check();
 }
 
@@ -923,17 +923,17 @@ fn a_job_for_a_fresh_process_is_not_overtaken_for_ever() {
         lane_workers: 1,
     };
     let lane = place_limited(&memory, A, 1);
-    let (worker, generation, next) = memory.start(memory.staff(lane, 2, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 2, 1), party(100));
     let fresh_only = Options {
         fresh_only: true,
         ..Options::default()
     };
     let job = memory.claim(fresh_only, &[]).expect("a free slot");
     let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, limits));
-    assert_eq!(placement, Placement::Queued);
-    assert_eq!(memory.staff(lane, 2, 1), Staffing::Full);
+    assert_eq!(placement, Dispatched::Queued);
+    assert_eq!(memory.spawn_decision(lane, 2, 1), SpawnDecision::Full);
     let _ = place_limited(&memory, A, 1);
-    assert_eq!(memory.complete(worker, running(next)), Next::Restart);
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
     memory.check();
     let next = memory.report_in(worker, generation, party(101)).unwrap();
     assert_eq!(running(next), job);
@@ -943,11 +943,11 @@ fn a_job_for_a_fresh_process_is_not_overtaken_for_ever() {
 fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (idle, generation, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
     assert_eq!(running(next), first);
-    assert_eq!(memory.complete(idle, first), Next::Idle);
+    assert_eq!(memory.complete(idle, first), NextStep::Idle);
     let second = memory.queue(B);
-    let (busy, _, next) = memory.start(memory.staff(1, 2, 1), party(101));
+    let (busy, _, next) = memory.start(memory.spawn_decision(1, 2, 1), party(101));
     assert_eq!(running(next), second);
     memory.run(second);
     assert_eq!(
@@ -958,12 +958,12 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
     assert_eq!(*memory.lock.rung.borrow(), [party(100)]);
     assert_eq!(
         memory.locked(|scheduler| scheduler.awakened(idle, generation)),
-        Some(Next::Retire)
+        Some(NextStep::Retire)
     );
     assert_eq!(memory.locked(|scheduler| scheduler.shrink(busy, 1)), None);
     assert_eq!(
         memory.locked(|scheduler| scheduler.shrink(busy, 0)),
-        Some(Next::Retire)
+        Some(NextStep::Retire)
     );
     memory.check();
 }
@@ -972,13 +972,13 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
 fn an_idle_worker_leaves_a_pool_that_must_be_smaller() {
     let memory = Memory::with_room(8, 1, 2);
     let first = memory.queue(A);
-    let (idle, generation, next) = memory.start(memory.staff(0, 2, 1), party(100));
+    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
     assert_eq!(running(next), first);
     let shrink = |cap| memory.locked(|scheduler| scheduler.shrink_idle(idle, generation, cap));
     assert_eq!(shrink(0), None, "it has a job");
-    assert_eq!(memory.complete(idle, first), Next::Idle);
+    assert_eq!(memory.complete(idle, first), NextStep::Idle);
     assert_eq!(shrink(1), None, "it is not one too many");
-    assert_eq!(shrink(0), Some(Next::Retire));
+    assert_eq!(shrink(0), Some(NextStep::Retire));
     assert_eq!(memory.activity(idle), Activity::Vacant);
     memory.check();
 }
@@ -991,7 +991,7 @@ fn a_job_of_a_role_that_is_refused_is_not_published() {
     assert_eq!(pool.refuse(0, 2), None, "the entry is not of that role");
     let refusal = pool.refuse(0, 1).expect("it is of this one");
     let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
-    assert_eq!(placement, Placement::Refused);
+    assert_eq!(placement, Dispatched::Refused);
     pool.abandon(job);
     pool.accept_again(0, refusal);
     let _ = memory.queue(A);
@@ -1023,7 +1023,7 @@ fn who_waits_for_a_roles_jobs_is_woken_when_its_entry_is_taken_over() {
     let job = memory.claim(Options::default(), &[]).expect("a free slot");
     let other = pool.usage_of(2).expect("an entry");
     assert_eq!(pool.usage(other).claim_slot(2, 1), usage::Claimed::Yes);
-    let watcher = Party::new(3, 3);
+    let watcher = ProcRef::new(3, 3);
     pool.usage(0).watch(watcher);
     pool.abandon(job);
     assert_eq!(pool.usage_of(4), Some(0));
@@ -1061,7 +1061,7 @@ fn a_waiter_that_was_called_in_vain_passes_its_call_on() {
     let what = Resource::RoleSlots(usage);
     let claim = |limit| pool.usage(usage).claim_slot(1, limit);
     let called = || std::mem::take(&mut *memory.lock.rung.borrow_mut());
-    let [low, gives_up, low_too, high] = [0, 1, 2, 3].map(|procno| Party::new(procno, procno + 1));
+    let [low, gives_up, low_too, high] = [0, 1, 2, 3].map(|procno| ProcRef::new(procno, procno + 1));
     assert_eq!([claim(2), claim(2)], [usage::Claimed::Yes; 2]);
     for (waiter, limit) in [(low, 1), (gives_up, 2), (low_too, 1), (high, 2)] {
         pool.join_waiters(waiter, what, limit, false);

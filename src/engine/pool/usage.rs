@@ -40,7 +40,7 @@
 //! takes the entry over for another role wakes the watcher: the job's end may not find it there any more.
 
 use crate::list::List;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A login role in shared memory. See the module documentation.
@@ -168,14 +168,14 @@ impl Usage {
     }
 
     /// Registers the process that wants to know when jobs of the role end. To be followed by a look at them.
-    pub fn watch(&self, watcher: Party) {
+    pub fn watch(&self, watcher: ProcRef) {
         self.watcher.store(watcher.to_bits(), Ordering::Relaxed);
         // Pairs with the fence in `Pool::job_ended`.
         fenced!("usage-watched-without-fence", Ordering::SeqCst);
     }
 
     /// The process waits no more.
-    pub fn unwatch(&self, watcher: Party) {
+    pub fn unwatch(&self, watcher: ProcRef) {
         let _ = self.watcher.compare_exchange(
             watcher.to_bits(),
             0,

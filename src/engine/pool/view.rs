@@ -4,7 +4,7 @@ use super::entries::{LaneKey, Leader};
 use super::scheduler::Scheduler;
 use crate::job::Phase;
 use crate::locked::load;
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::table::JobId;
 use crate::worker::Activity;
 
@@ -15,14 +15,14 @@ pub enum Awaited {
     /// It is not queued (any more).
     Nothing,
     /// Any place in the pool.
-    Place,
+    WorkerSlot,
     /// One of the jobs that are admitted for this session to end.
-    Share(Party),
+    Share(ProcRef),
 }
 
 /// How many workers are doing what.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Census {
+pub struct WorkerCounts {
     /// On their way.
     pub starting: u32,
     /// With nothing to do.
@@ -43,14 +43,14 @@ impl<'a> Scheduler<'a> {
             .is_some_and(|now| now.phase() == Phase::Queued);
         match (is_queued, self.holder_of(slot).and_then(Leader::party)) {
             (false, _) => Awaited::Nothing,
-            (true, None) => Awaited::Place,
+            (true, None) => Awaited::WorkerSlot,
             (true, Some(leader)) => Awaited::Share(leader),
         }
     }
 
     /// The process in each place that has a job now; `None`: a place without one, which will look for work. Of a lane
     /// that may have no more workers its own places only: no other comes to serve it.
-    pub fn occupants(&self, lane: u32) -> impl Iterator<Item = Option<Party>> + use<'a> {
+    pub fn occupants(&self, lane: u32) -> impl Iterator<Item = Option<ProcRef>> + use<'a> {
         let only_own = !self.lane(lane).may_grow(0);
         self.shared
             .workers
@@ -73,17 +73,17 @@ impl<'a> Scheduler<'a> {
 
     /// How many workers are doing what.
     #[must_use]
-    pub fn census(&self) -> Census {
-        let mut census = Census::default();
+    pub fn worker_counts(&self) -> WorkerCounts {
+        let mut worker_counts = WorkerCounts::default();
         for worker in 0..self.shared.workers.len() as u32 {
             match self.activity(worker) {
                 Activity::Vacant => {}
-                Activity::Starting => census.starting += 1,
-                Activity::Idle => census.idle += 1,
-                Activity::Busy(_) => census.busy += 1,
-                Activity::Exiting => census.exiting += 1,
+                Activity::Starting => worker_counts.starting += 1,
+                Activity::Idle => worker_counts.idle += 1,
+                Activity::Busy(_) => worker_counts.busy += 1,
+                Activity::Exiting => worker_counts.exiting += 1,
             }
         }
-        census
+        worker_counts
     }
 }

@@ -4,11 +4,11 @@
 //! change together. A process proves that the place is still its own by the generation (and at its exit by
 //! its party); see the hazards in [`super`].
 
-use super::entries::{Charge, Lane, LaneKey, NOBODY, UNKNOWN, Worker};
+use super::entries::{Permit, Lane, LaneKey, NOBODY, UNKNOWN, WorkerSlot};
 use super::scheduler::Scheduler;
 use crate::job::{Phase, Release, Unbind};
 use crate::locked::{add, load, subtract};
-use crate::process_ref::Party;
+use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::JobId;
 use crate::worker::Activity;
@@ -16,13 +16,13 @@ use crate::worker::Activity;
 /// What a worker does next.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
+pub enum NextStep {
     /// Run this job. `wake`: its leader sleeps until it has a worker.
     Run {
         /// The job, now `Starting`.
         job: JobId,
         /// Doorbell of a leader that waits for the job to be bound.
-        wake: Option<Party>,
+        wake: Option<ProcRef>,
     },
     /// Sleep until the worker word says otherwise.
     Idle,
@@ -39,7 +39,7 @@ pub enum Returned {
     /// At the head of its lane again.
     Requeued,
     /// Another worker of the lane was idle and has it now: ring its doorbell.
-    Handed(Party),
+    Handed(ProcRef),
     /// It had been canceled: it is finished.
     Canceled(Release),
 }
@@ -48,7 +48,7 @@ impl<'a> Scheduler<'a> {
     /// A process reports in for a place. `false`: its registration is stale, it must leave with exit
     /// code 0 and touch nothing.
     #[must_use]
-    pub fn report_in(&mut self, worker: u32, generation: u32, party: Party) -> bool {
+    pub fn report_in(&mut self, worker: u32, generation: u32, party: ProcRef) -> bool {
         let Some(place) = self.shared.workers.get(worker as usize) else {
             return false;
         };
@@ -60,7 +60,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Who registered the process that has reported in, and may sleep until then. Once.
-    pub fn take_registrar(&mut self, worker: u32) -> Option<Party> {
+    pub fn take_registrar(&mut self, worker: u32) -> Option<ProcRef> {
         let place = &self.shared.workers[worker as usize];
         let registrar = place.registrar();
         place.registrar.store(0, Ordering::Relaxed);
@@ -75,9 +75,9 @@ impl<'a> Scheduler<'a> {
 
     /// What the worker, in `Starting` or `Busy` (with a job that is finished), does next. `leaving`: it
     /// shall not run another job.
-    pub fn next(&mut self, worker: u32, leaving: bool) -> Next {
+    pub fn next(&mut self, worker: u32, leaving: bool) -> NextStep {
         let lane = load(&self.shared.workers[worker as usize].lane);
-        self.discharge_worker(worker);
+        self.return_permit_of_worker(worker);
         let next = self.decide(worker, leaving);
         // What was admitted and is not for this one may be for one that is idle.
         mutant!("worker-rests-without-looking" => return next);
@@ -87,44 +87,44 @@ impl<'a> Scheduler<'a> {
 
     /// Makes the pool smaller, if it has more than `cap` workers. An idle one is sent home first; with none the
     /// worker itself, as in [`next`](Self::next), leaves for good: then this says so.
-    pub fn shrink(&mut self, worker: u32, cap: u32) -> Option<Next> {
+    pub fn shrink(&mut self, worker: u32, cap: u32) -> Option<NextStep> {
         if !self.is_larger_than(cap) {
             return None;
         }
         if let Some((idle, party)) = self.take_any_idle() {
             self.shared.workers[idle as usize].word.dismiss();
-            self.doorbells.ring(party);
+            self.waker.ring(party);
             return None;
         }
         let lane = load(&self.shared.workers[worker as usize].lane);
-        self.discharge_worker(worker);
+        self.return_permit_of_worker(worker);
         self.hand_out(lane);
         self.vacate(worker);
-        Some(Next::Retire)
+        Some(NextStep::Retire)
     }
 
     /// Likewise, by a worker that is idle: it leaves for good, or stays as it is.
-    pub fn shrink_idle(&mut self, worker: u32, generation: u32, cap: u32) -> Option<Next> {
+    pub fn shrink_idle(&mut self, worker: u32, generation: u32, cap: u32) -> Option<NextStep> {
         let is_idle =
-            self.is_place_of(worker, generation) && self.activity(worker) == Activity::Idle;
+            self.is_slot_of(worker, generation) && self.activity(worker) == Activity::Idle;
         if !is_idle || !self.is_larger_than(cap) {
             return None;
         }
-        self.take_own_place_off_idle(worker);
+        self.take_off_idle(worker);
         self.vacate(worker);
-        Some(Next::Retire)
+        Some(NextStep::Retire)
     }
 
     /// Whether the pool has more than `cap` workers without those that are leaving.
     fn is_larger_than(&self, cap: u32) -> bool {
         let live = load(&self.shared.totals.live);
-        let leaves = |place: &&Worker| place.word.load().activity() == Activity::Exiting;
+        let leaves = |place: &&WorkerSlot| place.word.load().activity() == Activity::Exiting;
         live > cap && live - self.shared.workers.iter().filter(leaves).count() as u32 > cap
     }
 
-    pub(super) fn decide(&mut self, worker: u32, leaving: bool) -> Next {
+    pub(super) fn decide(&mut self, worker: u32, leaving: bool) -> NextStep {
         let place = &self.shared.workers[worker as usize];
-        let pid = place.party().map_or(0, Party::pid);
+        let pid = place.party().map_or(0, ProcRef::pid);
         let lane_index = load(&place.lane);
         let lane = self.lane(lane_index);
         let fresh = self.activity(worker) == Activity::Starting;
@@ -153,7 +153,7 @@ impl<'a> Scheduler<'a> {
                 subtract(&lane.starting, 1);
             }
             let (_, wake) = self.bind(job, worker);
-            return Next::Run { job, wake };
+            return NextStep::Run { job, wake };
         }
         if let Some(short) = self.find_short(lane_index, fresh.into(), |_| true) {
             return self.leave(worker, Some(short));
@@ -165,12 +165,12 @@ impl<'a> Scheduler<'a> {
     }
 
     /// The worker goes to its lane's idle list.
-    fn rest(&mut self, worker: u32) -> Next {
+    fn rest(&mut self, worker: u32) -> NextStep {
         self.shared.workers[worker as usize].word.rest();
-        mutant!("idle-worker-on-no-list" => return Next::Idle);
+        mutant!("idle-worker-on-no-list" => return NextStep::Idle);
         let lane = self.lane_of(worker);
         lane.idle.push_front(self.shared.workers, worker);
-        Next::Idle
+        NextStep::Idle
     }
 
     /// Whether the lane's first job must not run on this process, and none is on its way for it, for want of places:
@@ -208,7 +208,7 @@ impl<'a> Scheduler<'a> {
 
     /// The worker (any live phase, on no list, bound to no job) leaves: for a fresh process in lane `to`
     /// or, if none is given, in whichever lane is short; else for good.
-    pub(super) fn leave(&mut self, worker: u32, to: Option<u32>) -> Next {
+    pub(super) fn leave(&mut self, worker: u32, to: Option<u32>) -> NextStep {
         let lane = load(&self.shared.workers[worker as usize].lane);
         let is_on_its_way = self.activity(worker) == Activity::Starting;
         let uncounted = u32::from(checked!("leaver-counts-itself", is_on_its_way));
@@ -218,11 +218,11 @@ impl<'a> Scheduler<'a> {
         match to {
             Some(lane) => {
                 self.move_to(worker, lane);
-                Next::Restart
+                NextStep::Restart
             }
             None => {
                 self.vacate(worker);
-                Next::Retire
+                NextStep::Retire
             }
         }
     }
@@ -240,7 +240,7 @@ impl<'a> Scheduler<'a> {
         place.claimed_at.store(UNKNOWN, Ordering::Relaxed);
         place.lane.store(lane, Ordering::Relaxed);
         place.forget_process();
-        let registrar = leaver.map_or(0, Party::to_bits);
+        let registrar = leaver.map_or(0, ProcRef::to_bits);
         place.registrar.store(registrar, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
@@ -260,18 +260,18 @@ impl<'a> Scheduler<'a> {
 
     /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
     /// call [`awakened`](Self::awakened). Otherwise `Restart` or `Retire`.
-    pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<Next> {
+    pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<NextStep> {
         let is_idle = self.activity(worker) == Activity::Idle;
-        if !self.is_place_of(worker, generation)
+        if !self.is_slot_of(worker, generation)
             || checked!("idle-limit-ignores-the-word", !is_idle)
         {
             return None;
         }
-        self.take_own_place_off_idle(worker);
+        self.take_off_idle(worker);
         Some(self.leave(worker, None))
     }
 
-    fn take_own_place_off_idle(&mut self, worker: u32) {
+    fn take_off_idle(&mut self, worker: u32) {
         self.lane_of(worker)
             .idle
             .remove(self.shared.workers, worker);
@@ -279,7 +279,7 @@ impl<'a> Scheduler<'a> {
 
     /// Whether the place still belongs to the registration with this generation. A process that was told
     /// to make room, and then did not run for [`super::entries::START_LIMIT`], may find another one there.
-    pub(super) fn is_place_of(&self, worker: u32, generation: u32) -> bool {
+    pub(super) fn is_slot_of(&self, worker: u32, generation: u32) -> bool {
         self.shared.workers[worker as usize]
             .word
             .load()
@@ -288,19 +288,19 @@ impl<'a> Scheduler<'a> {
     }
 
     /// What the word of a worker that was idle tells it to do; `None` while it is still idle.
-    pub fn awakened(&mut self, worker: u32, generation: u32) -> Option<Next> {
-        if !self.is_place_of(worker, generation) {
-            return Some(Next::Retire);
+    pub fn awakened(&mut self, worker: u32, generation: u32) -> Option<NextStep> {
+        if !self.is_slot_of(worker, generation) {
+            return Some(NextStep::Retire);
         }
         match self.activity(worker) {
             Activity::Idle => None,
-            Activity::Busy(index) => Some(Next::Run {
+            Activity::Busy(index) => Some(NextStep::Run {
                 job: self.job_in(index),
                 wake: None,
             }),
-            Activity::Starting => Some(Next::Restart),
+            Activity::Starting => Some(NextStep::Restart),
             Activity::Exiting => Some(self.leave(worker, None)),
-            Activity::Vacant => Some(Next::Retire),
+            Activity::Vacant => Some(NextStep::Retire),
         }
     }
 
@@ -308,16 +308,16 @@ impl<'a> Scheduler<'a> {
     pub fn give_back(&mut self, job: JobId) -> Returned {
         let slot = self.slot(job.index);
         let worker = slot.worker();
-        let charge = &self.shared.workers[worker as usize].charge;
+        let permit = &self.shared.workers[worker as usize].permit;
         match slot.word.unbind(job.generation) {
             Unbind::Requeued => {
-                // The job carries its charge itself again.
-                Charge::store(None, charge);
+                // The job carries its permit itself again.
+                Permit::store(None, permit);
                 slot.pid.store(0, Ordering::Relaxed);
                 match self.hand_over(job) {
                     Some((party, leader)) => {
                         if let Some(leader) = leader {
-                            self.doorbells.ring(leader);
+                            self.waker.ring(leader);
                         }
                         Returned::Handed(party)
                     }
@@ -333,7 +333,7 @@ impl<'a> Scheduler<'a> {
             }
             Unbind::Canceled(release) => {
                 let lane = load(&self.shared.workers[worker as usize].lane);
-                self.discharge_worker(worker);
+                self.return_permit_of_worker(worker);
                 self.hand_out(lane);
                 Returned::Canceled(release)
             }
@@ -344,13 +344,13 @@ impl<'a> Scheduler<'a> {
     /// room, or was taken for lost), and it must touch nothing in the pool. Otherwise nobody hands it
     /// anything from now on.
     #[must_use]
-    pub fn begin_exit(&mut self, worker: u32, generation: u32, party: Party) -> bool {
+    pub fn begin_exit(&mut self, worker: u32, generation: u32, party: ProcRef) -> bool {
         let place = &self.shared.workers[worker as usize];
-        if !self.is_place_of(worker, generation) || place.party() != Some(party) {
+        if !self.is_slot_of(worker, generation) || place.party() != Some(party) {
             return false;
         }
         if self.activity(worker) == Activity::Idle {
-            self.take_own_place_off_idle(worker);
+            self.take_off_idle(worker);
             place.word.dismiss();
         }
         true
@@ -367,31 +367,31 @@ impl<'a> Scheduler<'a> {
         &mut self,
         worker: u32,
         generation: u32,
-        party: Party,
+        party: ProcRef,
         restartable: bool,
-    ) -> Option<Next> {
+    ) -> Option<NextStep> {
         let place = &self.shared.workers[worker as usize];
         if place.word.load().generation() != generation || place.party() != Some(party) {
             return None;
         }
         match self.activity(worker) {
             Activity::Vacant => return None,
-            Activity::Idle => self.take_own_place_off_idle(worker),
+            Activity::Idle => self.take_off_idle(worker),
             Activity::Starting | Activity::Busy(_) | Activity::Exiting => {}
         }
         let lane = load(&place.lane);
-        self.discharge_worker(worker);
+        self.return_permit_of_worker(worker);
         self.hand_out(lane);
         if restartable {
             return Some(self.leave(worker, None));
         }
         self.vacate(worker);
-        Some(Next::Retire)
+        Some(NextStep::Retire)
     }
 
     /// The job that an exiting worker had is over: what it counted against has room for another.
     pub fn job_is_over(&mut self, worker: u32) {
-        self.discharge_worker(worker);
+        self.return_permit_of_worker(worker);
     }
 
     /// Index of the lane that a worker's place belongs to.
@@ -423,9 +423,9 @@ impl<'a> Scheduler<'a> {
         let slot = self.slot(job.index);
         slot.worker.store(NOBODY, Ordering::Relaxed);
         slot.pid.store(pid, Ordering::Relaxed);
-        let charge = Charge::of(slot);
+        let permit = Permit::of(slot);
         let _ = slot.word.bind(job.generation);
-        self.discharge(charge);
+        self.return_permit(permit);
         Some(job)
     }
 

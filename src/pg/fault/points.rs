@@ -5,7 +5,7 @@
 
 /// What the code around a point does, and so what can happen there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stretch {
+pub enum Section {
     /// It calls the server and processes interrupts: `error`, `exit`, `stall`, which an interrupt can end.
     Open,
     /// It calls the server, which may raise an error, and processes no interrupts: `error`, and a `stall` that
@@ -20,7 +20,7 @@ pub enum Stretch {
     Leaving,
 }
 
-impl Stretch {
+impl Section {
     /// Whether an interrupt ends a wait there.
     pub fn processes_interrupts(self) -> bool {
         self == Self::Open
@@ -99,7 +99,7 @@ pub struct Point {
     /// As in the source.
     pub name: &'static str,
     /// What it admits.
-    pub stretch: Stretch,
+    pub stretch: Section,
     /// The occasions in which sessions pass it.
     pub leader: &'static [&'static str],
     /// The occasions in which workers do.
@@ -108,17 +108,17 @@ pub struct Point {
 
 type Occasions = &'static [&'static str];
 
-const fn leader(name: &'static str, stretch: Stretch, occasions: Occasions) -> Point {
+const fn leader(name: &'static str, stretch: Section, occasions: Occasions) -> Point {
     either(name, stretch, occasions, &[])
 }
 
-const fn worker(name: &'static str, stretch: Stretch, occasions: Occasions) -> Point {
+const fn worker(name: &'static str, stretch: Section, occasions: Occasions) -> Point {
     either(name, stretch, &[], occasions)
 }
 
 const fn either(
     name: &'static str,
-    stretch: Stretch,
+    stretch: Section,
     leader: Occasions,
     worker: Occasions,
 ) -> Point {
@@ -132,7 +132,7 @@ const fn either(
 
 /// All of them, in the order of a job's life.
 pub const POINTS: &[Point] = {
-    use Stretch::{Closed, Failing, Leaving, Locked, Open};
+    use Section::{Closed, Failing, Leaving, Locked, Open};
     &[
         // The first use of the cluster makes the segments, and every process maps them, under a lock that an error
         // lets go of.

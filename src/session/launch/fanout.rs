@@ -69,7 +69,7 @@ const PER_PLACE: usize = 4;
 const GRACE: Micros = 1_000_000;
 
 /// What is asked for.
-pub struct Asked {
+pub struct FanoutRequest {
     /// An array of SQL texts.
     pub statements: pg_sys::Datum,
     /// In flight at most; `None`: what the pool gives.
@@ -81,7 +81,7 @@ pub struct Asked {
 }
 
 /// One row: idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us.
-pub type Row = [Value; 8];
+pub type FanoutRow = [Value; 8];
 
 struct Flight {
     hold: Hold,
@@ -160,7 +160,7 @@ impl Fanout {
     /// # Errors
     /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive; 53000 the
     /// pool may have no worker at all.
-    pub fn new(asked: &Asked, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
+    pub fn new(asked: &FanoutRequest, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
         check_enabled()?;
         let cluster = cluster()?;
         if cluster.worker_cap() == 0 {
@@ -216,7 +216,7 @@ impl Fanout {
     /// With `fail_fast`, that of the first statement that failed, or 57014 at the time limit; 53000 no slot to
     /// be had; 53200 shared memory exhausted; 55000 the subtransaction in which it began was rolled back; 42501 the
     /// session's user is another than for the first row.
-    pub fn next(&mut self) -> Result<Option<Row>, Failure> {
+    pub fn next(&mut self) -> Result<Option<FanoutRow>, Failure> {
         if self.rolled_back {
             return Err(Error::new(
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -304,7 +304,7 @@ impl Fanout {
     }
 
     /// The row of a statement that was not launched before the call expired; `None`: all were.
-    fn unlaunched(&mut self) -> Option<Row> {
+    fn unlaunched(&mut self) -> Option<FanoutRow> {
         let index = self.next;
         (index < self.statements.len()).then(|| {
             self.next += 1;
@@ -312,7 +312,7 @@ impl Fanout {
         })
     }
 
-    fn expired_row(&self, index: usize) -> Row {
+    fn expired_row(&self, index: usize) -> FanoutRow {
         let message = Value::text(self.expiry().as_bytes());
         failed(index, Value::text(&QUERY_CANCELED), message, Value::NULL)
     }
@@ -365,7 +365,7 @@ impl Fanout {
     }
 
     /// After the grace: asks the worker of one that has not ended to exit, and does not wait for it.
-    fn give_up_one(&mut self) -> Option<Row> {
+    fn give_up_one(&mut self) -> Option<FanoutRow> {
         self.grace_until.filter(|until| *until <= process::now())?;
         let at = self.flights.len().checked_sub(1)?;
         let Flight { hold, index } = &self.flights[at];
@@ -376,7 +376,7 @@ impl Fanout {
     }
 
     /// Makes the row of a job that has finished.
-    fn land(&mut self, at: usize) -> Result<Row, Failure> {
+    fn land(&mut self, at: usize) -> Result<FanoutRow, Failure> {
         let Flight { hold, index } = &self.flights[at];
         let (job, index) = (hold.job(), *index);
         let slot = job.slot();
@@ -460,7 +460,7 @@ impl Fanout {
 
     /// Lets go of a job whose row was made.
     fn remove(&mut self, at: usize) {
-        self.flights.swap_remove(at).hold.let_go();
+        self.flights.swap_remove(at).hold.detach();
     }
 
     /// Cancels what is in flight and lets go of it. Does not throw.
@@ -470,7 +470,7 @@ impl Fanout {
     }
 }
 
-fn failed(index: usize, sqlstate: Value, message: Value, elapsed: Value) -> Row {
+fn failed(index: usize, sqlstate: Value, message: Value, elapsed: Value) -> FanoutRow {
     [
         Value::int4(index as i32 + 1),
         Value::bool(false),

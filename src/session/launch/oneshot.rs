@@ -6,9 +6,9 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::process;
 use crate::pg::rows::Caller;
 use crate::session::hold::Hold;
-use crate::session::jobs::Asking;
+use crate::session::jobs::Purpose;
 use crate::session::launch::request::{Launch, launch};
-use crate::session::outcome::Outcome;
+use crate::session::outcome::OutcomeRow;
 use crate::session::read::rows;
 use crate::session::wait::until;
 use crate::session::{cancel, jobs, outcome};
@@ -20,9 +20,9 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{ERRCODE_DATATYPE_MISMATCH, ERRCODE_
 const GRACE: i32 = 1000;
 
 /// What came of a job that was run.
-pub struct Ran {
+pub struct RunResult {
     /// Its outcome.
-    pub outcome: Outcome,
+    pub outcome: OutcomeRow,
     /// It was canceled at the time limit.
     pub timed_out: bool,
     /// Milliseconds from the launch to its end.
@@ -46,12 +46,12 @@ fn wait_or_cancel(hold: &Hold, timeout_ms: i32) -> bool {
 ///
 /// # Errors
 /// As [`launch`]; that the job fails is part of the outcome.
-pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<Ran, Failure> {
+pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<RunResult, Failure> {
     let started = process::now();
     let (hold, name) = launch(asked)?.lend();
     let timed_out = wait_or_cancel(&hold, timeout_ms);
-    let tracked = jobs::find(name, Asking::ForControl)?;
-    Ok(Ran {
+    let tracked = jobs::find(name, Purpose::ForControl)?;
+    Ok(RunResult {
         outcome: outcome::of(&tracked),
         timed_out,
         elapsed_ms: ((process::now() - started) / 1000) as i64,

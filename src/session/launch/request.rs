@@ -18,16 +18,16 @@ use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::block::{Block, Request};
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
-use crate::cluster::spawn::Staffed;
-use crate::cluster::trace::Step;
+use crate::cluster::spawn::Spawned;
+use crate::cluster::trace::TraceStep;
 use crate::cluster::{job_end, spawn, trace};
 use crate::pg::error::{Error, Failure};
 use crate::pg::local::Local;
-use crate::pg::process::{own_party, ring};
+use crate::pg::process::{own_proc, ring};
 use crate::pg::shim::Identity;
 use crate::pg::{guc_state, process, text};
 use crate::session::hold::Hold;
-use crate::session::jobs::Name;
+use crate::session::jobs::JobName;
 use crate::session::launch::slot_queue;
 use crate::session::launch::slot_queue::{NoSlot, RoleLimits};
 use crate::session::wait::until;
@@ -38,7 +38,7 @@ use arrayvec::ArrayVec;
 use engine::cookie::Cookie;
 use engine::job::{Phase, Snapshot};
 use engine::pool::handoff::Awake;
-use engine::pool::{LaneKey, Limits, Placement, Staffing};
+use engine::pool::{LaneKey, Limits, Dispatched, SpawnDecision};
 use engine::sync::Ordering;
 use engine::table::Options;
 use engine::wait::linger;
@@ -65,7 +65,7 @@ pub struct Launch<'a> {
     pub label: Option<&'a [u8]>,
 }
 
-/// The session as a job takes it over. Parts of it cost microseconds, so a fan-out takes it once.
+/// The session as a job takes it over. BlockParts of it cost microseconds, so a fan-out takes it once.
 pub struct Context {
     identity: Identity,
     guc_state: Rc<Vec<u8>>,
@@ -195,10 +195,10 @@ impl Launched {
     }
 
     /// As [`give`](Self::give), for as long as the hold lasts.
-    pub fn lend(self) -> (Hold, Name) {
+    pub fn lend(self) -> (Hold, JobName) {
         let Self { hold, pid, cookie } = self;
         handed_out(hold.job(), pid);
-        (hold, Name::Handle(pid.cast_signed(), cookie))
+        (hold, JobName::Handle(pid.cast_signed(), cookie))
     }
 }
 
@@ -277,9 +277,9 @@ pub fn launch_for_fanout(
     let (placement, lane, staffing) = publish(hold.job(), context, false)?;
     fault!("job-enqueued");
     match placement {
-        Placement::Handed(worker) => ring(worker),
+        Dispatched::Handed(worker) => ring(worker),
         _ => {
-            let _ = spawn::staff(cluster, lane, staffing);
+            let _ = spawn::spawn_workers(cluster, lane, staffing);
             fault!("job-staffed");
         }
     }
@@ -295,7 +295,7 @@ fn reserve(
     timeout_ms: Option<i32>,
 ) -> Result<Result<(Hold, Cookie), NoSlot>, Error> {
     jobs::enter_first(cluster);
-    job_end::release_left_behind(cluster);
+    job_end::release_deferred(cluster);
     let random = random()?;
     let cookie = |job: Job| Cookie::new(job.id.index, job.id.generation, random);
     let track = |job| {
@@ -309,7 +309,7 @@ fn reserve(
     let cookie = cookie(job);
     let hold = Hold::new(job);
     fault!("slot-tracked");
-    trace::step(job, Step::Reserved);
+    trace::step(job, TraceStep::Reserved);
     let slot = job.slot();
     let excluded = if launch.by_pid {
         jobs::pids_in_use()
@@ -320,7 +320,7 @@ fn reserve(
         labeled: launch.label.is_some(),
         ..options
     };
-    slot.prepare(own_party(), options, &excluded);
+    slot.prepare(own_proc(), options, &excluded);
     context.limits.note(slot);
     slot.database
         .store(own_lane(&context.identity).database, Ordering::Relaxed);
@@ -360,7 +360,7 @@ fn publish(
     job: Job,
     context: &Context,
     soon: bool,
-) -> Result<(Placement, u32, Option<Staffing>), Error> {
+) -> Result<(Dispatched, u32, Option<SpawnDecision>), Error> {
     let cluster = job.cluster;
     fault!("request-filled");
     let key = own_lane(&context.identity);
@@ -370,29 +370,29 @@ fn publish(
     };
     let (placement, lane, staffing) = loop {
         let placed = if soon {
-            place_soon(job, key, limit)
+            dispatch_soon(job, key, limit)
         } else {
             let (hint, now) = (LANE_HINT.get(), process::now());
             cluster
                 .pool()
                 .locked(|scheduler| spawn::place(scheduler, job, key, hint, limit, now))
         };
-        let is_refused = placed.0 == Placement::Refused;
+        let is_refused = placed.0 == Dispatched::Refused;
         if !is_refused || !roles::may_launch_again(job) {
             break placed;
         }
     };
     LANE_HINT.set(lane);
     match placement {
-        Placement::Handed(worker) => trace::step(job, Step::Handed(worker.pid())),
-        Placement::Queued => trace::step(job, Step::Queued),
-        Placement::NoLane => {
+        Dispatched::Handed(worker) => trace::step(job, TraceStep::Handed(worker.pid())),
+        Dispatched::Queued => trace::step(job, TraceStep::Queued),
+        Dispatched::NoLane => {
             return Err(Error::new(
                 ERRCODE_INSUFFICIENT_RESOURCES,
                 "too many combinations of database and role have background jobs",
             ));
         }
-        Placement::Refused => return Err(refused()),
+        Dispatched::Refused => return Err(refused()),
     }
     Ok((placement, lane, staffing))
 }
@@ -401,10 +401,10 @@ fn publish(
 fn place(job: Job, context: &Context, on_exhaustion: OnExhaustion) -> Result<u32, Failure> {
     let (placement, lane, staffing) = publish(job, context, true)?;
     fault!("job-enqueued");
-    if let Placement::Handed(worker) = placement {
+    if let Dispatched::Handed(worker) = placement {
         ring(worker);
     } else {
-        let staffed = spawn::staff(job.cluster, lane, staffing);
+        let staffed = spawn::spawn_workers(job.cluster, lane, staffing);
         fault!("job-staffed");
         await_worker(job, on_exhaustion, staffed)?;
         fault!("job-bound");
@@ -421,16 +421,16 @@ pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
 
 /// Places a job, with an idle worker that is awake if there is one or will be in a moment
 /// ([`engine::pool::handoff`]). The wait for that is a spin, in which nothing can be thrown.
-fn place_soon(job: Job, key: LaneKey, limit: Limits) -> (Placement, u32, Option<Staffing>) {
+fn dispatch_soon(job: Job, key: LaneKey, limit: Limits) -> (Dispatched, u32, Option<SpawnDecision>) {
     let (cluster, hint, now) = (job.cluster, LANE_HINT.get(), process::now());
     let pool = cluster.pool();
     let mut may_linger = true;
     loop {
         let placed = pool.locked(|scheduler| {
-            match scheduler.place_awake(job.id, key, hint, limit, process::is_awake) {
+            match scheduler.dispatch_awake(job.id, key, hint, limit, process::is_awake) {
                 Awake::Handed(worker, lane) => {
                     fault!("job-placed");
-                    Ok((Placement::Handed(worker), lane, None))
+                    Ok((Dispatched::Handed(worker), lane, None))
                 }
                 Awake::Soon(soon) if may_linger => Err(soon),
                 Awake::Soon(_) | Awake::None => {
@@ -454,15 +454,15 @@ fn is_bound(job: Job, now: Snapshot) -> bool {
     now.phase().is_finished() || (now.phase() != Phase::Queued && job.pid() != 0)
 }
 
-fn await_worker(job: Job, on_exhaustion: OnExhaustion, staffed: Staffed) -> Result<(), Error> {
+fn await_worker(job: Job, on_exhaustion: OnExhaustion, staffed: Spawned) -> Result<(), Error> {
     let timeout = match on_exhaustion {
         OnExhaustion::Queue => return Ok(()),
-        OnExhaustion::Error if staffed == Staffed::Full => 0,
+        OnExhaustion::Error if staffed == Spawned::Full => 0,
         OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
     };
     let bound = until::until(job, timeout, || {
         // The postmaster rings when a process starts or ends.
-        let _ = spawn::settle_own(job.cluster);
+        let _ = spawn::check_own_registrations(job.cluster);
         Some(job.word().load()).filter(|now| is_bound(job, *now))
     });
     match bound {

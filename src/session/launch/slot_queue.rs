@@ -11,7 +11,7 @@ use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::process::own_party;
+use crate::pg::process::own_proc;
 use crate::pg::shim::Identity;
 use crate::pg::text;
 use crate::settings;
@@ -134,9 +134,9 @@ static ROLE_SLOT: Local<Option<u32>> = Local::new(None);
 static USAGE: Local<Option<u32>> = Local::new(None);
 
 /// Gives up what was not finished, when dropped.
-struct Unfinished(&'static Cluster);
+struct WaiterGuard(&'static Cluster);
 
-impl Drop for Unfinished {
+impl Drop for WaiterGuard {
     fn drop(&mut self) {
         give_up(self.0);
     }
@@ -153,7 +153,7 @@ pub fn claim(
     timeout_ms: Option<i32>,
     mut claimed: impl FnMut(Job),
 ) -> Result<Job, NoSlot> {
-    let unfinished = Unfinished(cluster);
+    let unfinished = WaiterGuard(cluster);
     let deadline =
         timeout_ms.map(|timeout_ms| ProcessLatch::new(cluster).now() + timeout_ms as Micros * 1000);
     let usage = claim_of_role(cluster, limits, deadline)?;
@@ -208,7 +208,7 @@ fn wait<T>(
     if deadline.is_none() {
         return look();
     }
-    let own = own_party();
+    let own = own_proc();
     let arm = || {
         let was_waiting = WAITING.get().is_some();
         WAITING.set(Some(what));
@@ -221,7 +221,7 @@ fn wait<T>(
         deadline,
         &mut condition(arm, || {
             // The slot that is waited for may be one of these.
-            job_end::release_left_behind(cluster);
+            job_end::release_deferred(cluster);
             look()
         }),
     );
@@ -231,7 +231,7 @@ fn wait<T>(
 
 fn stop_waiting(cluster: &'static Cluster) {
     if let Some(what) = WAITING.get() {
-        cluster.pool().leave_waiters(own_party(), what);
+        cluster.pool().leave_waiters(own_proc(), what);
         WAITING.set(None);
     }
 }

@@ -10,7 +10,7 @@
 
 use crate::pg::error::Error;
 use crate::pg::shim;
-use crate::pg::shim::{Records, SHAPE_SIZE, Shape, Watch, guarded};
+use crate::pg::shim::{Records, SHAPE_SIZE, Shape, TypeWatch, guarded};
 use arrayvec::ArrayVec;
 use engine::column_list::{columns_of, type_part};
 use pgrx::pg_sys;
@@ -30,7 +30,7 @@ pub struct JobColumn<'a> {
     shape: &'a Shape,
     /// Type modifier; -1: none.
     pub typmod: i32,
-    /// Name.
+    /// JobName.
     pub name: &'a CStr,
     /// Where its values are in a row that is sent.
     source: usize,
@@ -66,7 +66,7 @@ enum Conversion {
 
 /// What becomes of one column of the job.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct ColumnStep {
     conversion: Conversion,
     type_oid: pg_sys::Oid,
     /// Where the value is in a row that is sent.
@@ -77,7 +77,7 @@ struct Step {
 
 /// The plan for all columns.
 pub struct Conversions {
-    steps: SmallVec<[Step; 8]>,
+    steps: SmallVec<[ColumnStep; 8]>,
     identity: bool,
 }
 
@@ -201,7 +201,7 @@ pub fn has_alterable_types(job: &[JobColumn<'_>]) -> bool {
 ///
 /// # Safety
 /// `watch` must be valid.
-pub unsafe fn watch_types(job: &[JobColumn<'_>], watch: *mut Watch) {
+pub unsafe fn watch_types(job: &[JobColumn<'_>], watch: *mut TypeWatch) {
     for column in job.iter().filter(|column| is_alterable(column)) {
         let (type_oid, shape) = (column.type_oid, std::ptr::from_ref(column.shape));
         // SAFETY: by the caller.
@@ -421,14 +421,14 @@ pub fn plan(
                 ),
             )
         })?;
-        steps.push(Step {
+        steps.push(ColumnStep {
             conversion,
             type_oid: column.type_oid,
             source: column.source,
             target,
         });
     }
-    let keep = |step: &Step| step.conversion == Conversion::Keep && step.source == step.target;
+    let keep = |step: &ColumnStep| step.conversion == Conversion::Keep && step.source == step.target;
     let identity = wanted.len() == expected.len() && steps.iter().all(keep);
     Ok(Conversions { steps, identity })
 }
@@ -439,7 +439,7 @@ pub fn plan(
     reason = "at most as many as a row has columns"
 )]
 pub fn plan_as_is(job: &[JobColumn<'_>]) -> Conversions {
-    let steps = job.iter().enumerate().map(|(target, column)| Step {
+    let steps = job.iter().enumerate().map(|(target, column)| ColumnStep {
         // SAFETY: looks at the type's OID.
         conversion: match unsafe { shim::pgb_may_hold_record(column.type_oid) } {
             true => Conversion::Localize,
@@ -527,7 +527,7 @@ impl Conversions {
     }
 }
 
-unsafe fn convert(step: Step, records: *mut Records, value: pg_sys::Datum) -> pg_sys::Datum {
+unsafe fn convert(step: ColumnStep, records: *mut Records, value: pg_sys::Datum) -> pg_sys::Datum {
     let localize = || {
         // SAFETY: see `Conversions::apply`.
         unsafe { guarded(|| shim::pgb_localize_record(records, step.type_oid, value)) }

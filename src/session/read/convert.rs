@@ -4,7 +4,7 @@ use crate::pg::error::Error;
 use crate::pg::memory::{child_of, within};
 use crate::pg::rows::{Caller, Store};
 use crate::pg::shim;
-use crate::pg::shim::{Json, Records, Watch, frame, guarded};
+use crate::pg::shim::{Json, Records, TypeWatch, frame, guarded};
 use crate::session::read::columns;
 use crate::session::read::columns::Conversions;
 use crate::session::read::frames::Frame;
@@ -25,7 +25,7 @@ pub enum Wanted<'a> {
 pub struct Converter {
     records: *mut Records,
     /// The types in the rows that somebody may alter meanwhile.
-    watch: *mut Watch,
+    watch: *mut TypeWatch,
     /// There are some.
     watches: bool,
     /// For tuples of the job's columns.
@@ -48,20 +48,20 @@ enum Plan {
 }
 
 /// A row as it is wanted. Until the next one.
-pub enum Row<'a> {
+pub enum ResultRow<'a> {
     /// The slot's, unchanged.
     AsIs(*mut pg_sys::TupleTableSlot),
     /// These values.
     Values(&'a [Datum], &'a [bool]),
 }
 
-impl Row<'_> {
+impl ResultRow<'_> {
     /// Puts it into a store.
     pub fn put(self, store: &mut Store) {
         match self {
             // SAFETY: the columns were compared with the caller's.
-            Row::AsIs(slot) => unsafe { store.put_slot(slot) },
-            Row::Values(values, nulls) => store.put_values(values, nulls),
+            ResultRow::AsIs(slot) => unsafe { store.put_slot(slot) },
+            ResultRow::Values(values, nulls) => store.put_values(values, nulls),
         }
     }
 }
@@ -205,22 +205,22 @@ impl Converter {
     ///
     /// # Safety
     /// It is one of the result's, and stays while the row is used.
-    pub unsafe fn row(&mut self, found: Frame, values: bool) -> Row<'_> {
+    pub unsafe fn row(&mut self, found: Frame, values: bool) -> ResultRow<'_> {
         // SAFETY: by the caller.
         unsafe {
             if let Plan::Tags { json } = self.plan {
                 assert_eq!(found.kind, frame::TAG, "a row without columns");
                 self.values[0] = tag(found, json);
                 self.nulls[0] = false;
-                return Row::Values(&self.values, &self.nulls);
+                return ResultRow::Values(&self.values, &self.nulls);
             }
             let tuple = self.tuple(found);
             pg_sys::ExecStoreMinimalTuple(tuple.cast_mut().cast(), self.slot, false);
             if self.as_is() && !values {
-                return Row::AsIs(self.slot);
+                return ResultRow::AsIs(self.slot);
             }
             self.convert();
-            Row::Values(&self.values, &self.nulls)
+            ResultRow::Values(&self.values, &self.nulls)
         }
     }
 

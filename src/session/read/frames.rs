@@ -10,24 +10,24 @@
 //! before leaves the result to be read again. (What a notice said was said.) A reading that is given up
 //! after it cannot give back what it took: it lets go of the job, whose rest is dropped. A frame in several
 //! chunks is put together in this process's memory, so its first chunk counts as taken; the caller is told
-//! before that ([`Next::Long`]). A notice in several chunks cannot be given back half-way either, but once it is
+//! before that ([`NextFrame::Long`]). A notice in several chunks cannot be given back half-way either, but once it is
 //! whole the result behind it is as it was.
 //!
 //! The job's memory may be gone when a reading ends after the session: see
-//! [`jobs::begin_reading`].
+//! [`jobs::begin_read`].
 
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::spill::{FileChunk, FileReader};
 use crate::pg::error::Error;
 use crate::pg::memory::{Assembly, Bytes, within};
-use crate::pg::process::{own_party, ring};
+use crate::pg::process::{own_proc, ring};
 use crate::pg::shim;
 use crate::pg::shim::{frame, guarded};
 use crate::session::jobs;
 use crate::session::wait::until;
 use arrayvec::ArrayVec;
-use engine::channel::{Front, Inlet, Shared};
+use engine::channel::{Front, ResultReceiver, ChannelShared};
 use engine::job::JobWord;
 use engine::ring::{Chunk, MappedBuffer};
 use engine::wait::Condition;
@@ -42,8 +42,8 @@ pub struct Reading {
     job: Job,
     /// Shown with notices.
     pid: u32,
-    shared: &'static Shared,
-    inlet: Inlet<'static, MappedBuffer>,
+    shared: &'static ChannelShared,
+    inlet: ResultReceiver<'static, MappedBuffer>,
     file: FileReader,
     pace: Pace,
     /// Chunks of a frame that came in several.
@@ -100,7 +100,7 @@ pub struct Frame {
 }
 
 /// What a look for the next frame found.
-pub enum Next {
+pub enum NextFrame {
     /// A frame.
     Frame(Frame),
     /// A row whose pieces can be put together only once the caller takes ([`Reading::take`]); nothing of it
@@ -121,12 +121,12 @@ impl Drop for Reading {
         if self.taking || !self.assembly.is_idle() {
             // Given up half-way: what was taken cannot be given back, so the job is let go of.
             self.shared.ring.discard();
-            jobs::let_go(self.job);
+            jobs::detach(self.job);
         } else {
             self.give_back();
         }
         self.leave();
-        jobs::end_reading(self.job);
+        jobs::end_read(self.job);
     }
 }
 
@@ -145,13 +145,13 @@ impl Reading {
         per_frame: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
         let block = Block::of(job);
-        jobs::begin_reading(job)?;
+        jobs::begin_read(job)?;
         let (shared, buffer) = block
             .ring()
             .expect("a job that was not submitted has a ring");
-        let inlet = Inlet::new(shared, buffer);
+        let inlet = ResultReceiver::new(shared, buffer);
         if pace == Pace::Whole {
-            inlet.enter(own_party());
+            inlet.enter(own_proc());
         }
         Ok(Self {
             job,
@@ -171,10 +171,10 @@ impl Reading {
     ///
     /// # Errors
     /// 42704 when the session has let go of the job meanwhile.
-    pub fn next(&mut self, wait: bool) -> Result<Next, Error> {
+    pub fn next(&mut self, wait: bool) -> Result<NextFrame, Error> {
         loop {
             self.done();
-            if jobs::was_let_go(self.job) {
+            if jobs::was_detached(self.job) {
                 return Err(Error::new(
                     ERRCODE_UNDEFINED_OBJECT,
                     format_args!(
@@ -190,7 +190,7 @@ impl Reading {
                 }
             }
             match self.whole(wait) {
-                Next::Frame(found) if found.kind == frame::NOTICE => self.deliver(found),
+                NextFrame::Frame(found) if found.kind == frame::NOTICE => self.deliver(found),
                 next => return Ok(next),
             }
         }
@@ -241,7 +241,7 @@ impl Reading {
         self.leave();
         let _ = until::first_finished([self.job].into_iter(), None);
         if self.pace == Pace::Whole {
-            self.inlet.enter(own_party());
+            self.inlet.enter(own_proc());
         }
         // SAFETY: in a transaction.
         unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
@@ -261,18 +261,18 @@ impl Reading {
         self.taking = false;
     }
 
-    fn whole(&mut self, wait: bool) -> Next {
+    fn whole(&mut self, wait: bool) -> NextFrame {
         if self.assembly.is_complete() {
             self.assembly.clear();
         }
         loop {
             let piece = match self.piece(wait) {
-                Look::Piece(piece) => piece,
-                Look::NotYet => return Next::NotYet,
-                Look::End => {
+                NextPiece::Piece(piece) => piece,
+                NextPiece::NotYet => return NextFrame::NotYet,
+                NextPiece::End => {
                     // The worker failed in the middle of a frame: its beginning is nothing that anybody takes.
                     self.assembly.clear();
-                    return Next::End;
+                    return NextFrame::End;
                 }
             };
             if !piece.more() && self.assembly.is_empty() {
@@ -285,10 +285,10 @@ impl Reading {
                     Piece::File(chunk) => (chunk.start, chunk.len),
                 };
                 let kind = piece.kind();
-                return Next::Frame(Frame { kind, start, len });
+                return NextFrame::Frame(Frame { kind, start, len });
             }
             if piece.kind() != frame::NOTICE && !self.taking {
-                return Next::Long;
+                return NextFrame::Long;
             }
             match piece {
                 Piece::Ring(chunk) => self
@@ -303,7 +303,7 @@ impl Reading {
             self.consume(piece);
             if !piece.more() {
                 let bytes = self.assembly.completed();
-                return Next::Frame(Frame {
+                return NextFrame::Frame(Frame {
                     kind: piece.kind(),
                     start: bytes.as_ptr(),
                     len: bytes.len(),
@@ -338,23 +338,23 @@ impl Reading {
     }
 
     /// The chunk at the front.
-    fn piece(&mut self, wait: bool) -> Look {
+    fn piece(&mut self, wait: bool) -> NextPiece {
         let front = match self.inlet.peek() {
             Some(front) => Some(front),
             None => {
                 self.give_back();
                 match self.look(wait) {
                     Some(front) => front,
-                    None => return Look::NotYet,
+                    None => return NextPiece::NotYet,
                 }
             }
         };
         match front {
-            Some(Front::Ring(chunk)) => Look::Piece(Piece::Ring(chunk)),
+            Some(Front::Ring(chunk)) => NextPiece::Piece(Piece::Ring(chunk)),
             Some(Front::File { offset, len }) => {
-                Look::Piece(Piece::File(self.file.chunk(offset, len)))
+                NextPiece::Piece(Piece::File(self.file.chunk(offset, len)))
             }
-            None => Look::End,
+            None => NextPiece::End,
         }
     }
 
@@ -402,7 +402,7 @@ impl Reading {
 /// More of a result, or its end.
 struct More<'a> {
     word: &'a JobWord,
-    inlet: &'a mut Inlet<'static, MappedBuffer>,
+    inlet: &'a mut ResultReceiver<'static, MappedBuffer>,
     stepwise: bool,
 }
 
@@ -412,9 +412,9 @@ impl Condition for More<'_> {
 
     fn arm(&mut self) {
         if self.stepwise {
-            self.inlet.enter(own_party());
+            self.inlet.enter(own_proc());
         }
-        self.inlet.ring.arm(own_party());
+        self.inlet.ring.arm(own_proc());
     }
 
     fn look(&mut self) -> Option<Option<Front>> {
@@ -427,7 +427,7 @@ impl Condition for More<'_> {
     }
 }
 
-enum Look {
+enum NextPiece {
     Piece(Piece),
     NotYet,
     End,

@@ -6,9 +6,9 @@ use crate::pg::error::Error;
 use crate::pg::memory::within;
 use crate::pg::shim;
 use crate::pg::shim::guarded;
-use crate::session::read::convert::{Row, Wanted};
+use crate::session::read::convert::{ResultRow, Wanted};
 use crate::session::read::frames::Pace;
-use crate::session::read::rows::{Rows, Step};
+use crate::session::read::rows::{Rows, RowStep};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::c_void;
@@ -47,7 +47,7 @@ impl JsonArray {
     pub fn take(&mut self, wait: bool) -> Result<bool, Error> {
         while !self.ended {
             match self.rows.next(Wanted::Json, wait, true)? {
-                Step::Row(Row::Values(values, _)) => {
+                RowStep::Row(ResultRow::Values(values, _)) => {
                     let element = values[0];
                     let state = self.state;
                     // SAFETY: the array refers to a copy of the element, in a context that lives as long.
@@ -58,9 +58,9 @@ impl JsonArray {
                     };
                     self.count += 1;
                 }
-                Step::Row(Row::AsIs(_)) => unreachable!("values were asked for"),
-                Step::NotYet => return Ok(false),
-                Step::End => self.ended = true,
+                RowStep::Row(ResultRow::AsIs(_)) => unreachable!("values were asked for"),
+                RowStep::NotYet => return Ok(false),
+                RowStep::End => self.ended = true,
             }
         }
         Ok(true)

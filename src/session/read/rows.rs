@@ -11,11 +11,11 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, within};
 use crate::pg::rows::{Caller, Store};
 use crate::session::jobs;
-use crate::session::jobs::{Asking, Name, Tracked};
+use crate::session::jobs::{Purpose, JobName, Tracked};
 use crate::session::outcome::error_of;
 use crate::session::read::columns;
-use crate::session::read::convert::{Contexts, Converter, Row, Wanted};
-use crate::session::read::frames::{Next, Pace, Reading};
+use crate::session::read::convert::{Contexts, Converter, ResultRow, Wanted};
+use crate::session::read::frames::{NextFrame, Pace, Reading};
 use engine::job::Phase;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
@@ -37,8 +37,8 @@ fn no_result(tracked: &Tracked, detail: &str) -> Error {
 ///
 /// # Errors
 /// As [`jobs::find`]; 0A000 for a submitted job; 42704 when it was read before.
-pub fn find(name: Name) -> Result<Tracked, Failure> {
-    let tracked = jobs::find(name, Asking::ForResult)?;
+pub fn find(name: JobName) -> Result<Tracked, Failure> {
+    let tracked = jobs::find(name, Purpose::ForResult)?;
     if tracked.submit {
         return Err(Error::new(
             ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -67,9 +67,9 @@ pub struct Rows {
 }
 
 /// What a look for the next row found.
-pub enum Step<'a> {
+pub enum RowStep<'a> {
     /// A row.
-    Row(Row<'a>),
+    Row(ResultRow<'a>),
     /// None now; there can be more.
     NotYet,
     /// The job has finished and there is no other.
@@ -114,7 +114,7 @@ impl Rows {
         wanted: Wanted<'_>,
         wait: bool,
         values: bool,
-    ) -> Result<Step<'_>, Error> {
+    ) -> Result<RowStep<'_>, Error> {
         self.since_check += 1;
         if self.since_check >= ROWS_PER_CHECK {
             self.since_check = 0;
@@ -122,29 +122,29 @@ impl Rows {
         }
         loop {
             let next = self.reading.next(wait)?;
-            if !matches!(next, Next::NotYet) && !self.await_types() {
+            if !matches!(next, NextFrame::NotYet) && !self.await_types() {
                 self.reading.complete();
-                return Ok(Step::End);
+                return Ok(RowStep::End);
             }
             match next {
-                Next::NotYet => return Ok(Step::NotYet),
-                Next::End => {
+                NextFrame::NotYet => return Ok(RowStep::NotYet),
+                NextFrame::End => {
                     self.check_end(wanted)?;
                     self.reading.complete();
-                    return Ok(Step::End);
+                    return Ok(RowStep::End);
                 }
-                Next::Long => {
+                NextFrame::Long => {
                     self.check_columns(wanted)?;
                     self.reading.take();
                 }
-                Next::Frame(frame) => {
+                NextFrame::Frame(frame) => {
                     self.check_columns(wanted)?;
                     self.reading.take();
                     fault!("row-taken");
                     let converter = self.converter.as_mut().expect("just made");
                     // SAFETY: the frame stays until the next one is asked for.
                     let row = unsafe { within(self.contexts.row, || converter.row(frame, values)) };
-                    return Ok(Step::Row(row));
+                    return Ok(RowStep::Row(row));
                 }
             }
         }
@@ -246,7 +246,7 @@ pub fn conclude(job: Job) -> Result<(), Failure> {
         _ => Some(Bytes::copy(&error_of(phase, Block::of(job).error(), pid))),
     };
     fault!("result-read");
-    jobs::let_go(job);
+    jobs::detach(job);
     match failure {
         None => Ok(()),
         Some(message) => Err(Failure::Job { message, pid }),
@@ -258,7 +258,7 @@ pub fn conclude(job: Job) -> Result<(), Failure> {
 /// # Errors
 /// As [`find`]; 42804 when the caller's columns do not fit; the job's own error; 08006 when its worker was
 /// lost.
-pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Failure> {
+pub fn read_into_store(name: JobName, caller: &Caller, json: bool) -> Result<(), Failure> {
     let tracked = find(name)?;
     let wanted = if json {
         Wanted::Json
@@ -277,8 +277,8 @@ pub fn read_into_store(name: Name, caller: &Caller, json: bool) -> Result<(), Fa
     let mut store = Store::new(caller);
     let row_context = rows.row_context();
     let values = caller.is_particular();
-    while let Step::Row(row) = rows.next(wanted, true, values)? {
-        let unchanged = matches!(row, Row::AsIs(_));
+    while let RowStep::Row(row) = rows.next(wanted, true, values)? {
+        let unchanged = matches!(row, ResultRow::AsIs(_));
         // SAFETY: the row's context is valid while it is read.
         unsafe { within(row_context, || row.put(&mut store)) };
         if unchanged {

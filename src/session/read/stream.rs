@@ -8,10 +8,10 @@ use crate::cluster::job::Job;
 use crate::pg::error::Failure;
 use crate::pg::per_call::PerCall;
 use crate::pg::rows::Caller;
-use crate::session::jobs::Name;
-use crate::session::read::convert::{Row, Wanted};
+use crate::session::jobs::JobName;
+use crate::session::read::convert::{ResultRow, Wanted};
 use crate::session::read::frames::Pace;
-use crate::session::read::rows::{Rows, Step, conclude, find};
+use crate::session::read::rows::{Rows, RowStep, conclude, find};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -39,7 +39,7 @@ pub unsafe fn is_open(fcinfo: pg_sys::FunctionCallInfo) -> bool {
 /// `fcinfo` is the argument of a function that streams, `caller` whoever called it.
 pub unsafe fn open(
     fcinfo: pg_sys::FunctionCallInfo,
-    name: Name,
+    name: JobName,
     caller: &Caller,
     json: bool,
 ) -> Result<Option<Datum>, Failure> {
@@ -78,15 +78,15 @@ pub unsafe fn next(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Datum>, Fa
             Wanted::Columns(&caller)
         };
         match stream.rows.next(wanted, true, true)? {
-            Step::Row(Row::Values(values, nulls)) => {
+            RowStep::Row(ResultRow::Values(values, nulls)) => {
                 let value = caller.value(values, nulls);
                 stream.rows.done();
                 caller.answer(false);
                 Ok(value)
             }
-            Step::Row(Row::AsIs(_)) => unreachable!("values were asked for"),
-            Step::NotYet => unreachable!("waited for"),
-            Step::End => {
+            RowStep::Row(ResultRow::AsIs(_)) => unreachable!("values were asked for"),
+            RowStep::NotYet => unreachable!("waited for"),
+            RowStep::End => {
                 let job = stream.job;
                 kept.finish();
                 caller.answer(true);

@@ -36,7 +36,7 @@
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
 use crate::cluster::spawn;
-use crate::cluster::spawn::Staffed;
+use crate::cluster::spawn::Spawned;
 use crate::pg::error::Error;
 use crate::pg::shim;
 use engine::deadlock::{Circle, Graph, Needs, Pid, Wait};
@@ -44,7 +44,7 @@ use engine::job::Phase;
 use engine::memory;
 use engine::memory::OutOfMemory;
 use engine::pool::Awaited;
-use engine::process_ref::Party;
+use engine::process_ref::ProcRef;
 use engine::sync::Ordering;
 use engine::table::JobId;
 use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
@@ -126,7 +126,7 @@ impl Jobs {
             ) {
                 continue;
             }
-            let Some(leader) = slot.leader().map(Party::pid) else {
+            let Some(leader) = slot.leader().map(ProcRef::pid) else {
                 continue;
             };
             let generation = now.generation();
@@ -139,7 +139,7 @@ impl Jobs {
                 admitted.0.insert(slot.pid.load(Ordering::Relaxed));
             } else if cluster
                 .pool()
-                .locked(|scheduler| scheduler.awaited_by(job.id) == Awaited::Place)
+                .locked(|scheduler| scheduler.awaited_by(job.id) == Awaited::WorkerSlot)
             {
                 admitted.1 = true;
             }
@@ -188,7 +188,7 @@ fn processes(jobs: &mut Jobs, job: Job, over_places: &mut bool) -> Option<Rc<BTr
             0 => None,
             pid => Some(Rc::new(BTreeSet::from([pid]))),
         },
-        Awaited::Place => places(cluster, jobs, slot.lane(), over_places),
+        Awaited::WorkerSlot => places(cluster, jobs, slot.lane(), over_places),
         Awaited::Share(leader) => match jobs.shares.get(&leader.pid()) {
             Some(known) => known.clone(),
             None => {
@@ -238,14 +238,14 @@ fn processes_in_places(
     lane: u32,
     over_places: &mut bool,
 ) -> Option<BTreeSet<Pid>> {
-    if spawn::staff(cluster, lane, None) == Staffed::Enough {
+    if spawn::spawn_workers(cluster, lane, None) == Spawned::Enough {
         return None;
     }
     *over_places = true;
     let mut pids = Vec::with_capacity(cluster.places());
     let all_busy = cluster.pool().locked(|scheduler| {
         scheduler.occupants(lane).all(|party| {
-            pids.extend(party.map(Party::pid));
+            pids.extend(party.map(ProcRef::pid));
             party.is_some()
         })
     });

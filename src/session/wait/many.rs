@@ -6,8 +6,8 @@
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::memory::{child_of, within};
-use crate::session::jobs::{Asking, Name};
-use crate::session::outcome::Outcome;
+use crate::session::jobs::{Purpose, JobName};
+use crate::session::outcome::OutcomeRow;
 use crate::session::wait::until;
 use crate::session::{jobs, outcome};
 use engine::cookie::Cookie;
@@ -34,8 +34,8 @@ pub fn null_handle() -> Error {
 }
 
 impl Handle {
-    fn name(self) -> Name {
-        Name::Handle(self.pid, self.cookie)
+    fn name(self) -> JobName {
+        JobName::Handle(self.pid, self.cookie)
     }
 }
 
@@ -44,7 +44,7 @@ fn find_all(handles: &[Handle]) -> Result<Vec<Job>, Error> {
     memory::try_reserve_exact(&mut jobs, handles.len())?;
     for handle in handles {
         pgrx::check_for_interrupts!();
-        let tracked = jobs::find(handle.name(), Asking::ForControl)?;
+        let tracked = jobs::find(handle.name(), Purpose::ForControl)?;
         memory::try_push(&mut jobs, tracked.job)?;
     }
     Ok(jobs)
@@ -94,7 +94,7 @@ pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
 pub fn drain(
     handles: &[Handle],
     timeout_ms: i32,
-    mut put: impl FnMut(Outcome),
+    mut put: impl FnMut(OutcomeRow),
 ) -> Result<(), Error> {
     let deadline = until::deadline(timeout_ms);
     let mut finished = Vec::new();
@@ -121,7 +121,7 @@ pub fn drain(
     for job in finished {
         // A handle may be there twice.
         if jobs::holds(job) {
-            jobs::let_go(job);
+            jobs::detach(job);
         }
     }
     Ok(())

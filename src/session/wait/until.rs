@@ -12,7 +12,7 @@ use crate::cluster::spawn;
 use crate::pg::error::Failure;
 use crate::pg::process;
 use crate::session::jobs;
-use crate::session::jobs::{Asking, Name};
+use crate::session::jobs::{Purpose, JobName};
 use crate::session::wait::deadlock;
 use engine::channel::PROMPT;
 use engine::job::Phase;
@@ -165,7 +165,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
             periodic.net_due = now + periodic.net_interval;
             if let Some(job) = self.without_worker() {
                 let lane = job.slot().lane();
-                let _ = spawn::staff(self.cluster, lane, None);
+                let _ = spawn::spawn_workers(self.cluster, lane, None);
                 spawn::nudge();
             }
         }
@@ -229,7 +229,7 @@ fn finished(job: Job, timeout_ms: Option<i32>) -> bool {
 ///
 /// # Errors
 /// As [`jobs::find`]; interrupts and deadlocks are raised from inside.
-pub fn by_name(name: Name, timeout_ms: Option<i32>) -> Result<bool, Failure> {
-    let tracked = jobs::find(name, Asking::ForControl)?;
+pub fn by_name(name: JobName, timeout_ms: Option<i32>) -> Result<bool, Failure> {
+    let tracked = jobs::find(name, Purpose::ForControl)?;
     Ok(finished(tracked.job, timeout_ms.map(timeout)))
 }

@@ -167,8 +167,8 @@ impl Scene {
     pub fn end(mut self) -> Story {
         if self.client.batch_execute("ROLLBACK").is_ok() {
             self.one_job();
-            let let_go = "SELECT pg_background_detach_all()";
-            if self.client.batch_execute(let_go).is_ok() {
+            let detach = "SELECT pg_background_detach_all()";
+            if self.client.batch_execute(detach).is_ok() {
                 self.nothing_is_left();
             }
         }

@@ -7,18 +7,18 @@ use crate::pool::handoff::{Awake, LONGEST};
 fn two_idle(memory: &Memory) -> [u32; 2] {
     let workers = [100, 101].map(|pid| {
         memory.queue(A);
-        let (worker, _, next) = memory.start(memory.staff(0, 2, 1), party(pid));
+        let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(pid));
         (worker, running(next))
     });
     for (worker, job) in workers.into_iter().rev() {
-        assert_eq!(memory.complete(worker, job), Next::Idle);
+        assert_eq!(memory.complete(worker, job), NextStep::Idle);
     }
     workers.map(|(worker, _)| worker)
 }
 
-fn place_awake(memory: &Memory, is_awake: impl Fn(Party) -> bool) -> (JobId, Awake) {
+fn dispatch_awake(memory: &Memory, is_awake: impl Fn(ProcRef) -> bool) -> (JobId, Awake) {
     let job = memory.claim(Options::default(), &[]).expect("a free slot");
-    let awake = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, AMPLE, is_awake));
+    let awake = memory.locked(|scheduler| scheduler.dispatch_awake(job, A, 0, AMPLE, is_awake));
     (job, awake)
 }
 
@@ -26,7 +26,7 @@ fn place_awake(memory: &Memory, is_awake: impl Fn(Party) -> bool) -> (JobId, Awa
 fn occupy(memory: &Memory, worker: u32, run_time: Micros) -> JobId {
     memory.locked(|scheduler| scheduler.took(worker, run_time));
     let (job, placement, _) = memory.place(A);
-    assert_eq!(placement, Placement::Handed(party(100)));
+    assert_eq!(placement, Dispatched::Handed(party(100)));
     job
 }
 
@@ -34,7 +34,7 @@ fn occupy(memory: &Memory, worker: u32, run_time: Micros) -> JobId {
 fn a_job_goes_to_the_idle_worker_that_is_awake() {
     let memory = Memory::with_room(8, 2, 2);
     let [_, second] = two_idle(&memory);
-    let (job, awake) = place_awake(&memory, |idle| idle == party(101));
+    let (job, awake) = dispatch_awake(&memory, |idle| idle == party(101));
     assert_eq!(awake, Awake::Handed(party(101), 0));
     assert_eq!(memory.phase(job), Some(Phase::Starting));
     assert_eq!(memory.slots[job.index as usize].worker(), second);
@@ -45,7 +45,7 @@ fn a_job_goes_to_the_idle_worker_that_is_awake() {
 fn with_all_asleep_a_job_stays_reserved() {
     let memory = Memory::with_room(8, 2, 2);
     two_idle(&memory);
-    let (job, awake) = place_awake(&memory, |_| false);
+    let (job, awake) = dispatch_awake(&memory, |_| false);
     assert_eq!(awake, Awake::None);
     assert_eq!(memory.phase(job), Some(Phase::Reserved));
     memory.check();
@@ -56,7 +56,7 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
     let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
     let busy = occupy(&memory, first, 7);
-    let (job, awake) = place_awake(&memory, |_| false);
+    let (job, awake) = dispatch_awake(&memory, |_| false);
     let Awake::Soon(soon) = awake else {
         panic!("expected to wait, got {awake:?}");
     };
@@ -72,7 +72,7 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
         memory.workers[first as usize].word.load().activity(),
         soon.busy
     );
-    let again = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, AMPLE, |_| true));
+    let again = memory.locked(|scheduler| scheduler.dispatch_awake(job, A, 0, AMPLE, |_| true));
     assert_eq!(again, Awake::Handed(party(100), 0));
     memory.check();
 }
@@ -82,7 +82,7 @@ fn a_lane_of_long_jobs_is_not_waited_for() {
     let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
     occupy(&memory, first, HOUR);
-    let (_, awake) = place_awake(&memory, |_| false);
+    let (_, awake) = dispatch_awake(&memory, |_| false);
     assert_eq!(awake, Awake::None);
 }
 
@@ -91,8 +91,8 @@ fn a_lane_of_which_nothing_is_known_is_not_waited_for() {
     let memory = Memory::with_room(8, 2, 2);
     two_idle(&memory);
     let (_, placement, _) = memory.place(A);
-    assert_eq!(placement, Placement::Handed(party(100)));
-    let (_, awake) = place_awake(&memory, |_| false);
+    assert_eq!(placement, Dispatched::Handed(party(100)));
+    let (_, awake) = dispatch_awake(&memory, |_| false);
     assert_eq!(awake, Awake::None);
 }
 
@@ -104,7 +104,7 @@ fn one_long_job_among_short_ones_is_soon_forgotten() {
         memory.locked(|scheduler| scheduler.took(first, run_time));
     }
     occupy(&memory, first, 7);
-    let (_, awake) = place_awake(&memory, |_| false);
+    let (_, awake) = dispatch_awake(&memory, |_| false);
     assert!(matches!(awake, Awake::Soon(_)), "{awake:?}");
 }
 
@@ -112,10 +112,10 @@ fn one_long_job_among_short_ones_is_soon_forgotten() {
 fn with_nobody_asleep_there_is_no_wake_up_to_spare() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, _, next) = memory.start(memory.staff(0, 1, 1), party(100));
-    assert_eq!(memory.complete(worker, running(next)), Next::Idle);
+    let (worker, _, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     occupy(&memory, worker, 7);
-    let (_, awake) = place_awake(&memory, |_| true);
+    let (_, awake) = dispatch_awake(&memory, |_| true);
     assert_eq!(awake, Awake::None);
 }
 
@@ -129,6 +129,6 @@ fn a_worker_that_must_not_run_the_job_is_not_waited_for() {
         ..Options::default()
     };
     let job = memory.claim(options, &[100]).expect("a free slot");
-    let awake = memory.locked(|scheduler| scheduler.place_awake(job, A, 0, AMPLE, |_| false));
+    let awake = memory.locked(|scheduler| scheduler.dispatch_awake(job, A, 0, AMPLE, |_| false));
     assert_eq!(awake, Awake::None);
 }

@@ -118,10 +118,10 @@ struct Process {
     worker: u32,
     generation: u32,
     /// Of the running process; a registration that is started again gets another.
-    party: Party,
+    party: ProcRef,
     at: At,
     /// Whose share the last job it was bound to counts against, until it says so itself.
-    charge: Option<Share>,
+    permit: Option<Share>,
 }
 
 /// One session's.
@@ -152,7 +152,7 @@ struct Job {
     id: JobId,
     key: usize,
     leader: usize,
-    charge: Option<Share>,
+    permit: Option<Share>,
     attached: bool,
     runs: u32,
     canceled: bool,
@@ -194,7 +194,7 @@ impl Model {
         }
     }
 
-    fn fresh_party(&mut self) -> Party {
+    fn fresh_party(&mut self) -> ProcRef {
         self.next_pid += 1;
         party(self.next_pid)
     }
@@ -206,7 +206,7 @@ impl Model {
             .expect("a job that was launched")
     }
 
-    fn idle_process(&mut self, party: Party) -> &mut Process {
+    fn idle_process(&mut self, party: ProcRef) -> &mut Process {
         let process = self
             .processes
             .iter_mut()
@@ -235,7 +235,7 @@ impl Model {
         self.released(id, release);
     }
 
-    fn staff(&mut self, key: usize, can_register: bool) {
+    fn spawn_decision(&mut self, key: usize, can_register: bool) {
         let (first, cap, now) = (self.hints[key], self.cap, self.now);
         self.refused = false;
         let mut can_start = true;
@@ -244,9 +244,9 @@ impl Model {
             let before: Vec<u32> = self.memory.lanes.iter().map(workers).collect();
             let staffing = self
                 .memory
-                .locked(|scheduler| scheduler.staff(first, cap, can_start, now));
+                .locked(|scheduler| scheduler.spawn_decision(first, cap, can_start, now));
             match staffing {
-                Staffing::Start { worker, generation } if can_register => {
+                SpawnDecision::Start { worker, generation } if can_register => {
                     self.within_limit(worker);
                     let party = self.fresh_party();
                     self.processes.push(Process {
@@ -254,10 +254,10 @@ impl Model {
                         generation,
                         party,
                         at: At::Registered,
-                        charge: None,
+                        permit: None,
                     });
                 }
-                Staffing::Start { worker, generation } => {
+                SpawnDecision::Start { worker, generation } => {
                     let lane = self
                         .memory
                         .locked(|scheduler| scheduler.start_failed(worker, generation));
@@ -266,26 +266,26 @@ impl Model {
                     can_start = false;
                     continue;
                 }
-                Staffing::Recycle(party) => {
+                SpawnDecision::Recycle(party) => {
                     let process = self.idle_process(party);
                     process.at = At::Idle(Some(Told::MakeRoom));
                     let worker = process.worker;
                     self.no_more_over_limit(&before, worker);
                 }
-                Staffing::Enough => {}
+                SpawnDecision::Enough => {}
                 // With nobody at work there is no place only when the server refuses.
-                Staffing::Full => assert!(self.memory.somebody_will_look() || self.refused),
+                SpawnDecision::Full => assert!(self.memory.somebody_will_look() || self.refused),
             }
             return;
         }
     }
 
-    fn leader_party(&self, leader: usize) -> Party {
-        Party::new(leader as u32, 1 + self.sessions[leader].incarnation)
+    fn leader_party(&self, leader: usize) -> ProcRef {
+        ProcRef::new(leader as u32, 1 + self.sessions[leader].incarnation)
     }
 
     /// A job that counted against this share does so no more.
-    fn discharge(&mut self, share: Option<Share>) {
+    fn return_permit(&mut self, share: Option<Share>) {
         let Some(Share {
             leader,
             incarnation,
@@ -310,7 +310,7 @@ impl Model {
         }
     }
 
-    /// The doorbells that the pool rang by itself: of idle processes that were handed a queued job.
+    /// The waker that the pool rang by itself: of idle processes that were handed a queued job.
     fn answer(&mut self) {
         let rung = std::mem::take(&mut *self.memory.lock.rung.borrow_mut());
         for party in rung {
@@ -357,11 +357,11 @@ impl Model {
     }
 
     /// An idle process was handed a job.
-    fn bound(&mut self, party: Party, job: JobId) {
-        let charge = self.job(job).charge;
+    fn bound(&mut self, party: ProcRef, job: JobId) {
+        let permit = self.job(job).permit;
         let process = self.idle_process(party);
         process.at = At::Idle(Some(Told::Run(job)));
-        process.charge = charge;
+        process.permit = permit;
     }
 
     fn launch(
@@ -384,7 +384,7 @@ impl Model {
             return;
         };
         let session = &mut self.sessions[leader];
-        let charge = (!options.uncounted).then_some(Share {
+        let permit = (!options.uncounted).then_some(Share {
             leader,
             incarnation: session.incarnation,
         });
@@ -392,14 +392,14 @@ impl Model {
             id,
             key,
             leader,
-            charge,
+            permit,
             attached: true,
             runs: 0,
             canceled: false,
             fate: Fate::Alive,
         });
         let mut held = false;
-        if charge.is_some() {
+        if permit.is_some() {
             session.limit = limits.session_jobs;
             self.admit(leader);
             let session = &mut self.sessions[leader];
@@ -412,14 +412,14 @@ impl Model {
         }
         let hint = self.hints[key];
         // Every other process is awake.
-        let is_awake = |party: Party| party.pid().is_multiple_of(2);
+        let is_awake = |party: ProcRef| party.pid().is_multiple_of(2);
         let awake = self
             .memory
-            .locked(|scheduler| scheduler.place_awake(id, KEYS[key], hint, limits, is_awake));
+            .locked(|scheduler| scheduler.dispatch_awake(id, KEYS[key], hint, limits, is_awake));
         let (placement, lane) = match awake {
             Awake::Handed(party, lane) => {
                 assert!(is_awake(party));
-                (Placement::Handed(party), lane)
+                (Dispatched::Handed(party), lane)
             }
             Awake::Soon(_) | Awake::None => {
                 assert_eq!(self.memory.phase(id), Some(Phase::Reserved));
@@ -430,7 +430,7 @@ impl Model {
         self.hints[key] = lane;
         self.answer();
         match placement {
-            Placement::Handed(party) => {
+            Dispatched::Handed(party) => {
                 assert!(!held);
                 self.bound(party, id);
                 let process = self
@@ -443,19 +443,19 @@ impl Model {
                 let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
                 assert_eq!(lane, KEYS[key], "handed to a process of another role");
             }
-            Placement::Queued => {
+            Dispatched::Queued => {
                 if !held {
                     self.queues[key].push_back(id);
                 }
-                self.staff(key, can_register);
+                self.spawn_decision(key, can_register);
             }
-            Placement::NoLane | Placement::Refused => {
+            Dispatched::NoLane | Dispatched::Refused => {
                 panic!("there are as many lanes as keys, and nobody is refused")
             }
         }
     }
 
-    fn may_take(&self, worker: u32, party: Party, id: JobId, fresh: bool) {
+    fn may_take(&self, worker: u32, party: ProcRef, id: JobId, fresh: bool) {
         let slot = &self.memory.slots[id.index as usize];
         assert!(slot.may_run_on(party.pid(), fresh));
         assert_eq!(slot.worker(), worker);
@@ -471,8 +471,8 @@ impl Model {
             .iter()
             .position(|&key| key == lane)
             .expect("a known key");
-        let charge = self.processes[index].charge.take();
-        self.discharge(charge);
+        let permit = self.processes[index].permit.take();
+        self.return_permit(permit);
         let cap = match self.shrinks {
             true => load(&self.memory.totals.live) - 1,
             false => self.cap,
@@ -484,7 +484,7 @@ impl Model {
         });
         self.dismissed();
         match next {
-            Next::Run { job, .. } => {
+            NextStep::Run { job, .. } => {
                 assert!(!leaving);
                 let slots = &self.memory.slots;
                 let first = self.queues[key]
@@ -493,18 +493,18 @@ impl Model {
                 let expected = first.and_then(|first| self.queues[key].remove(first));
                 assert_eq!(Some(job), expected, "the first of its lane that it may run");
                 self.may_take(worker, party, job, fresh);
-                self.processes[index].charge = self.job(job).charge;
+                self.processes[index].permit = self.job(job).permit;
                 self.processes[index].at = At::Has { job, begun: false };
             }
-            Next::Idle => {
+            NextStep::Idle => {
                 assert!(!leaving);
                 self.processes[index].at = At::Idle(None);
             }
-            Next::Restart => {
+            NextStep::Restart => {
                 self.within_limit(worker);
                 self.restart(index);
             }
-            Next::Retire => self.retire(index),
+            NextStep::Retire => self.retire(index),
         }
         self.answer();
     }
@@ -529,7 +529,7 @@ impl Model {
         let process = &mut self.processes[index];
         process.party = party;
         process.at = At::Registered;
-        process.charge = None;
+        process.permit = None;
     }
 
     fn retire(&mut self, index: usize) {
@@ -599,15 +599,15 @@ impl Model {
     }
 
     /// An idle process does what the word of its place says.
-    fn follow(&mut self, index: usize, told: Option<Told>, does: Option<Next>) {
+    fn follow(&mut self, index: usize, told: Option<Told>, does: Option<NextStep>) {
         match (told, does) {
             (None, None) => {}
-            (Some(Told::Run(expected)), Some(Next::Run { job, .. })) => {
+            (Some(Told::Run(expected)), Some(NextStep::Run { job, .. })) => {
                 assert_eq!(job, expected);
                 self.processes[index].at = At::Has { job, begun: false };
             }
-            (Some(Told::MakeRoom | Told::GoHome), Some(Next::Restart)) => self.restart(index),
-            (Some(Told::MakeRoom | Told::GoHome), Some(Next::Retire)) => self.retire(index),
+            (Some(Told::MakeRoom | Told::GoHome), Some(NextStep::Restart)) => self.restart(index),
+            (Some(Told::MakeRoom | Told::GoHome), Some(NextStep::Retire)) => self.retire(index),
             (told, does) => panic!("told {told:?}, does {does:?}"),
         }
     }
@@ -631,8 +631,8 @@ impl Model {
             Some(next) => {
                 assert_eq!(told, None);
                 match next {
-                    Next::Restart => self.restart(index),
-                    Next::Retire => self.retire(index),
+                    NextStep::Restart => self.restart(index),
+                    NextStep::Retire => self.retire(index),
                     other => panic!("{other:?} at the idle limit"),
                 }
             }
@@ -653,22 +653,22 @@ impl Model {
             At::Has { job, begun: false } | At::Idle(Some(Told::Run(job))) => self.give_back(job),
             At::Registered | At::Idle(_) => {}
         }
-        let charge = self
+        let permit = self
             .processes
             .iter_mut()
             .find(|process| process.party == party)
-            .and_then(|process| process.charge.take());
-        self.discharge(charge);
+            .and_then(|process| process.permit.take());
+        self.return_permit(permit);
         let left = self
             .memory
             .locked(|scheduler| scheduler.exit(worker, generation, party, restartable));
         self.answer();
         match left {
-            Some(Next::Restart) => self.restart(index),
-            Some(Next::Retire) => {
+            Some(NextStep::Restart) => self.restart(index),
+            Some(NextStep::Retire) => {
                 self.retire(index);
                 if !restartable {
-                    self.staff(0, true);
+                    self.spawn_decision(0, true);
                 }
             }
             // It had been told to make room. An ordinary death has exit code 1 all the same.
@@ -682,15 +682,15 @@ impl Model {
 
     fn give_back(&mut self, id: JobId) {
         let key = self.job(id).key;
-        let charge = self
+        let permit = self
             .processes
             .iter_mut()
             .find(|process| {
                 matches!(process.at, At::Has { job, .. } | At::Idle(Some(Told::Run(job))) if job == id)
             })
-            .and_then(|process| process.charge.take());
+            .and_then(|process| process.permit.take());
         if self.job(id).canceled {
-            self.discharge(charge);
+            self.return_permit(permit);
         }
         let returned = self.memory.locked(|scheduler| scheduler.give_back(id));
         self.answer();
@@ -720,10 +720,10 @@ impl Model {
         } = self.processes.remove(index);
         // Whose place was given to it is looked at by the clock from the first look on.
         for _ in 0..2 {
-            self.staff(0, true);
+            self.spawn_decision(0, true);
             self.now += START_LIMIT + 1;
         }
-        self.staff(0, true);
+        self.spawn_decision(0, true);
         let late = self.fresh_party();
         let ours = self
             .memory
@@ -735,7 +735,7 @@ impl Model {
                 generation,
                 party: late,
                 at: At::Idle(None),
-                charge: None,
+                permit: None,
             });
             self.next(self.processes.len() - 1, false, true);
         }
@@ -765,8 +765,8 @@ impl Model {
                 .locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), lane, 1))
             {
                 assert_eq!(self.queues[key].pop_front(), Some(job));
-                let charge = self.job(job).charge;
-                self.discharge(charge);
+                let permit = self.job(job).permit;
+                self.return_permit(permit);
                 self.finish(job, End::Failed);
                 self.memory.check();
             }
@@ -777,10 +777,10 @@ impl Model {
             .locked(|scheduler| scheduler.exit(worker, generation, party, !lane_works));
         self.answer();
         match left {
-            Some(Next::Restart) => self.restart(index),
-            Some(Next::Retire) => {
+            Some(NextStep::Restart) => self.restart(index),
+            Some(NextStep::Retire) => {
                 self.retire(index);
-                self.staff(key, true);
+                self.spawn_decision(key, true);
             }
             other => panic!("{other:?} at the exit"),
         }
@@ -821,8 +821,8 @@ impl Model {
                 } else {
                     let place = self.queues[key].iter().position(|&queued| queued == id);
                     self.queues[key].remove(place.expect("it was queued"));
-                    let charge = self.job(id).charge;
-                    self.discharge(charge);
+                    let permit = self.job(id).permit;
+                    self.return_permit(permit);
                 }
                 self.answer();
                 self.job(id).canceled = true;
@@ -924,7 +924,7 @@ impl Model {
             Step::Detach(job) => self.detach(job),
             Step::Depart(leader) => self.depart(leader),
             Step::Dismiss { key, limit } => self.dismiss(key, limit),
-            Step::Staff { key, can_register } => self.staff(key, can_register),
+            Step::Staff { key, can_register } => self.spawn_decision(key, can_register),
             _ => {}
         }
     }
@@ -970,7 +970,7 @@ impl Model {
     /// Lets the processes run until there is nothing left to do.
     fn drain(&mut self) {
         if self.refused {
-            self.staff(0, true);
+            self.spawn_decision(0, true);
         }
         // Each round every process takes a step. A job takes two, a fresh process one more, and a place
         // goes round all lanes at most once between two jobs.
