@@ -1,6 +1,6 @@
 //! A channel whose ring and file are made of cells that notice a race.
 
-use crate::latch::Bell;
+use crate::latch::MockLatch;
 use crate::memory::process;
 use crate::ring::Cells;
 use engine::channel::{ChannelShared, SenderHost};
@@ -17,7 +17,7 @@ pub struct Channel {
     /// The file.
     pub file: Cells,
     /// Waker by process number.
-    pub bells: [Bell; 2],
+    pub latches: [MockLatch; 2],
 }
 
 /// The worker's process number.
@@ -33,14 +33,14 @@ impl Channel {
             shared: ChannelShared::default(),
             cells: Cells::new(ring),
             file: Cells::new(file),
-            bells: std::array::from_fn(|_| Bell::default()),
+            latches: std::array::from_fn(|_| MockLatch::default()),
         })
     }
 
     /// Rings whoever is to be woken.
-    pub fn ring(&self, wake: Wake) {
-        if let Some(party) = wake {
-            self.bells[party.procno() as usize].ring();
+    pub fn wake(&self, wake: Wake) {
+        if let Some(proc) = wake {
+            self.latches[proc.procno() as usize].set();
         }
     }
 }
@@ -54,18 +54,18 @@ pub struct Worker {
 }
 
 impl SenderHost for Worker {
-    type Latch = Bell;
+    type Latch = MockLatch;
 
-    fn latch(&self) -> &Bell {
-        &self.channel.bells[WORKER as usize]
+    fn latch(&self) -> &MockLatch {
+        &self.channel.latches[WORKER as usize]
     }
 
     fn own(&self) -> ProcRef {
         process(WORKER)
     }
 
-    fn ring(&self, party: ProcRef) {
-        self.channel.ring(Some(party));
+    fn wake(&self, proc: ProcRef) {
+        self.channel.wake(Some(proc));
     }
 
     fn is_unwanted(&self) -> bool {

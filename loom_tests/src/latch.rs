@@ -13,14 +13,14 @@ use engine::wait::{Latch, Micros};
 ///
 /// The flag is changed by `swap`, which orders nothing but the changes themselves: loom does not keep one
 /// order of the plain stores of three threads to one place, and shows executions that cannot happen.
-pub struct Bell {
+pub struct MockLatch {
     is_set: AtomicBool,
     /// The signal, or the byte in the pipe, that ends the sleep: it stays until it was taken.
     wakeup: Mutex<bool>,
     arrived: Condvar,
 }
 
-impl Default for Bell {
+impl Default for MockLatch {
     fn default() -> Self {
         Self {
             is_set: AtomicBool::new(false),
@@ -30,9 +30,9 @@ impl Default for Bell {
     }
 }
 
-impl Bell {
+impl MockLatch {
     /// `SetLatch`.
-    pub fn ring(&self) {
+    pub fn set(&self) {
         fence(Ordering::SeqCst);
         if self.is_set.load(Ordering::Relaxed) {
             return;
@@ -60,7 +60,7 @@ impl Bell {
     }
 }
 
-impl Latch for Bell {
+impl Latch for MockLatch {
     fn now(&self) -> Micros {
         0
     }

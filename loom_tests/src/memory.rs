@@ -1,9 +1,9 @@
 //! A small pool in "shared memory", its lock, and the processes' waker.
 
-use crate::latch::Bell;
+use crate::latch::MockLatch;
 use crate::sync::{Arc, Mutex};
 use engine::models::{self, Capacity};
-use engine::pool::{Waker, LaneKey, PoolLock};
+use engine::pool::{LaneKey, PoolLock, Waker};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use std::ops::Deref;
@@ -11,12 +11,12 @@ use std::ops::Deref;
 /// The spinlock of the pool. The scheduler can be had only while it is held.
 pub struct Lock {
     held: Mutex<()>,
-    bells: Vec<Bell>,
+    latches: Vec<MockLatch>,
 }
 
 impl Waker for Lock {
-    fn ring(&self, party: ProcRef) {
-        self.bells[party.procno() as usize].ring();
+    fn wake(&self, proc: ProcRef) {
+        self.latches[proc.procno() as usize].set();
     }
 }
 
@@ -69,7 +69,7 @@ impl Memory {
         };
         let lock = Lock {
             held: Mutex::new(()),
-            bells: (0..processes).map(|_| Bell::default()).collect(),
+            latches: (0..processes).map(|_| MockLatch::default()).collect(),
         };
         Arc::new(Self(models::Memory::new(room, lock)))
     }
@@ -95,14 +95,14 @@ impl Memory {
 
     /// The doorbell of a process.
     #[must_use]
-    pub fn bell(&self, of: ProcRef) -> &Bell {
-        &self.lock.bells[of.procno() as usize]
+    pub fn latch(&self, of: ProcRef) -> &MockLatch {
+        &self.lock.latches[of.procno() as usize]
     }
 
     /// Rings it, if there is somebody to ring.
-    pub fn ring(&self, whom: Option<ProcRef>) {
-        if let Some(party) = whom {
-            self.bell(party).ring();
+    pub fn wake(&self, whom: Option<ProcRef>) {
+        if let Some(proc) = whom {
+            self.latch(proc).set();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The memory of a small result ring, in cells that notice a race.
 
-use crate::latch::Bell;
+use crate::latch::MockLatch;
 use engine::ring::{ALIGN, Buffer, RingShared};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -50,7 +50,7 @@ pub struct Ring {
     /// The buffer.
     pub cells: Cells,
     /// Waker by process number.
-    pub bells: [Bell; 3],
+    pub latches: [MockLatch; 3],
 }
 
 impl Ring {
@@ -60,7 +60,7 @@ impl Ring {
         Arc::new(Self {
             shared: RingShared::default(),
             cells: Cells::new(units),
-            bells: std::array::from_fn(|_| Bell::default()),
+            latches: std::array::from_fn(|_| MockLatch::default()),
         })
     }
 }

@@ -83,7 +83,7 @@ impl Worker {
     /// A job that sleeps until a cancel is thrown, which it catches.
     fn catch_one(&self) {
         let caught = wait_for(
-            self.memory.bell(process(WORKER)),
+            self.memory.latch(process(WORKER)),
             None,
             &mut condition(|| self.step(), || self.check_for_interrupts().then_some(())),
         );
@@ -104,7 +104,7 @@ impl Worker {
     /// A job that sleeps until it is interrupted.
     fn sleep_until_canceled(&self) -> bool {
         let interrupted = wait_for(
-            self.memory.bell(process(WORKER)),
+            self.memory.latch(process(WORKER)),
             None,
             &mut condition(
                 || self.step(),
@@ -205,14 +205,14 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
 
     fn ended(&self, _job: JobId, watchers: Watchers, release: Release) {
         let watched = release == (Release::Held { watched: true });
-        self.worker.memory.ring(watchers.leader.filter(|_| watched));
+        self.worker.memory.wake(watchers.leader.filter(|_| watched));
     }
 }
 
 /// `kill(pid, SIGUSR2)`: it ends the sleep of the process, whose handler then runs.
 fn send(memory: &Memory, signal: &AtomicBool) {
     signal.swap(true, Ordering::AcqRel);
-    memory.bell(process(WORKER)).ring();
+    memory.latch(process(WORKER)).set();
 }
 
 /// What a canceler does. The signal that it sends arrives when it arrives: here only after the call and the
@@ -234,9 +234,10 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
     let jobs: Vec<_> = (0..count).map(|_| memory.claim(process(LEADER))).collect();
     memory.pool().locked(|scheduler| {
         for &job in &jobs {
-            let _ = scheduler.place(job, LANE, 0, 1000);
+            let _ = scheduler.dispatch(job, LANE, 0, 1000);
         }
-        let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true, 1) else {
+        let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true, 1)
+        else {
             panic!("there is a place");
         };
         assert!(scheduler.report_in(worker, generation, process(WORKER)));
@@ -341,7 +342,7 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
         let second = memory.claim(process(LEADER));
         assert_eq!(second.index, first.index);
         let next = memory.pool().locked(|scheduler| {
-            let _ = scheduler.place(second, LANE, 0, 1000);
+            let _ = scheduler.dispatch(second, LANE, 0, 1000);
             scheduler.next(0, false)
         });
         assert!(matches!(next, NextStep::Run { job, .. } if job == second));
@@ -408,8 +409,8 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
         let canceler = {
             let (memory, alive) = (memory.clone(), alive.clone());
             thread::spawn(move || {
-                memory.pool().cancel(job, Demand::Cancel, |party| {
-                    assert_eq!(party, process(WORKER));
+                memory.pool().cancel(job, Demand::Cancel, |proc| {
+                    assert_eq!(proc, process(WORKER));
                     assert_eq!(
                         alive.load(Ordering::Relaxed),
                         1,

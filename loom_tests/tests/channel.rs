@@ -36,7 +36,7 @@ fn work(channel: &Arc<Channel>, word: &JobWord, generation: Generation, frames: 
     }
     outlet.finish(&mut io);
     if word.finish(generation, End::Completed) == (Release::Held { watched: true }) {
-        channel.bells[READER as usize].ring();
+        channel.latches[READER as usize].set();
     }
 }
 
@@ -84,7 +84,7 @@ impl Reader<'_> {
 
     fn wait(&mut self) -> Option<Front> {
         let channel = self.channel;
-        let found = wait_for(&channel.bells[READER as usize], None, self);
+        let found = wait_for(&channel.latches[READER as usize], None, self);
         self.inlet.ring.disarm();
         if !self.whole {
             channel.ring(self.inlet.leave());

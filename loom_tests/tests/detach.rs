@@ -8,7 +8,7 @@ use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
-use loom_tests::latch::Bell;
+use loom_tests::latch::MockLatch;
 use loom_tests::memory::{Memory, process};
 
 const OUTCOME: u32 = 42;
@@ -17,7 +17,7 @@ struct Job {
     word: JobWord,
     generation: Generation,
     block: Block,
-    leader: Bell,
+    leader: MockLatch,
 }
 
 impl Job {
@@ -31,7 +31,7 @@ impl Job {
             word,
             generation,
             block: Block::default(),
-            leader: Bell::default(),
+            leader: MockLatch::default(),
         })
     }
 
@@ -47,7 +47,7 @@ impl Job {
         self.block.write(OUTCOME);
         let release = self.word.finish(self.generation, End::Completed);
         if release == (Release::Held { watched: true }) {
-            self.leader.ring();
+            self.leader.set();
         }
         self.released(release);
     }
@@ -196,7 +196,7 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
             let job = memory.claim(process(0));
             let _ = memory
                 .pool()
-                .locked(|scheduler| scheduler.place(job, loom_tests::memory::LANE, 0, 1000));
+                .locked(|scheduler| scheduler.dispatch(job, loom_tests::memory::LANE, 0, 1000));
             job
         });
         let canceler = {

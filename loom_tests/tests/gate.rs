@@ -83,7 +83,7 @@ impl World {
         let entry = self.entry(own);
         if !entry.enter() {
             let entered = wait_for(
-                self.memory.bell(own),
+                self.memory.latch(own),
                 None,
                 &mut condition(|| entry.await_entry(), || entry.enter().then_some(())),
             );

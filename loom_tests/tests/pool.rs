@@ -2,7 +2,7 @@
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Release};
-use engine::pool::{NextStep, Dispatched, SpawnDecision};
+use engine::pool::{Dispatched, NextStep, SpawnDecision};
 use engine::process_ref::ProcRef;
 use engine::table::JobId;
 use engine::wait::{condition, wait_for};
@@ -21,7 +21,7 @@ const FRESH: u32 = 2;
 struct Place {
     worker: u32,
     generation: u32,
-    party: ProcRef,
+    proc: ProcRef,
 }
 
 /// How often the second job ran.
@@ -32,30 +32,32 @@ fn run(memory: &Memory, job: JobId, runs: &Runs) {
     assert!(matches!(word.begin(job.generation), Begin::Running { .. }));
     runs.fetch_add(1, Ordering::Relaxed);
     if let Release::Held { watched: true } = word.finish(job.generation, End::Completed) {
-        memory.ring(memory.slot(job).leader());
+        memory.wake(memory.slot(job).leader());
     }
 }
 
 /// Registers and reports in, as the fresh process of a claimed place.
 fn arrive(memory: &Memory, worker: u32, generation: u32, number: u32) -> Place {
-    let party = process(number);
+    let proc = process(number);
     let known = memory
         .pool()
-        .locked(|scheduler| scheduler.report_in(worker, generation, party));
+        .locked(|scheduler| scheduler.report_in(worker, generation, proc));
     assert!(known);
     Place {
         worker,
         generation,
-        party,
+        proc,
     }
 }
 
 fn start(memory: &Memory, number: u32) -> Option<Place> {
-    let staffing = memory
+    let decision = memory
         .pool()
         .locked(|scheduler| scheduler.spawn_decision(0, 8, true, 1));
-    match staffing {
-        SpawnDecision::Start { worker, generation } => Some(arrive(memory, worker, generation, number)),
+    match decision {
+        SpawnDecision::Start { worker, generation } => {
+            Some(arrive(memory, worker, generation, number))
+        }
         SpawnDecision::Enough => None,
         other => panic!("{other:?}"),
     }
@@ -64,10 +66,10 @@ fn start(memory: &Memory, number: u32) -> Option<Place> {
 /// A pool whose worker has just finished its first job and has not looked for the next.
 fn with_a_finishing_worker(memory: &Memory) -> Place {
     let job = memory.claim(process(LEADER));
-    let (placement, _) = memory
+    let (dispatched, _) = memory
         .pool()
-        .locked(|scheduler| scheduler.place(job, LANE, 0, 1000));
-    assert_eq!(placement, Dispatched::Queued);
+        .locked(|scheduler| scheduler.dispatch(job, LANE, 0, 1000));
+    assert_eq!(dispatched, Dispatched::Queued);
     let place = start(memory, WORKER).expect("a process is wanted");
     let next = memory
         .pool()
@@ -81,12 +83,12 @@ fn with_a_finishing_worker(memory: &Memory) -> Place {
 /// What a leader does: enqueue, ring or start what is needed. Returns the process it started.
 fn launch(memory: &Memory) -> (JobId, Option<Place>) {
     let job = memory.claim(process(LEADER));
-    let (placement, _) = memory
+    let (dispatched, _) = memory
         .pool()
-        .locked(|scheduler| scheduler.place(job, LANE, 0, 1000));
-    match placement {
+        .locked(|scheduler| scheduler.dispatch(job, LANE, 0, 1000));
+    match dispatched {
         Dispatched::Handed(worker) => {
-            memory.ring(Some(worker));
+            memory.wake(Some(worker));
             (job, None)
         }
         Dispatched::Queued => (job, start(memory, FRESH)),
@@ -101,8 +103,8 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
     let mut next = pool.locked(|scheduler| scheduler.next(place.worker, false));
     loop {
         match next {
-            NextStep::Run { job, wake } => {
-                memory.ring(wake);
+            NextStep::Run { job, leader } => {
+                memory.wake(leader);
                 run(memory, job, runs);
                 return;
             }
@@ -117,7 +119,7 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
                 }
                 let word = &memory.worker(place.worker).word;
                 wait_for(
-                    memory.bell(place.party),
+                    memory.latch(place.proc),
                     None,
                     &mut condition(
                         || {},
@@ -131,7 +133,7 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
             NextStep::Retire => return,
             NextStep::Restart => {
                 // The postmaster starts a fresh process in the place.
-                let fresh = arrive(memory, place.worker, place.generation, place.party.procno());
+                let fresh = arrive(memory, place.worker, place.generation, place.proc.procno());
                 work(memory, fresh, runs, impatient);
                 return;
             }
@@ -149,7 +151,7 @@ fn work_once(memory: &Memory, fresh: Place, runs: &Runs) {
             run(memory, job, runs);
             // The other may be idle now, and for good: send it home.
             memory.pool().locked(|scheduler| {
-                scheduler.dismiss_idle(None, 1, |party| memory.ring(Some(party)))
+                scheduler.dismiss_idle(None, 1, |proc| memory.wake(Some(proc)))
             });
         }
         NextStep::Idle | NextStep::Retire => {}
@@ -176,7 +178,7 @@ fn launch_against(impatient: bool) {
         // Whoever rests has nothing more to do.
         memory
             .pool()
-            .locked(|scheduler| scheduler.dismiss_idle(None, 8, |party| memory.ring(Some(party))));
+            .locked(|scheduler| scheduler.dismiss_idle(None, 8, |proc| memory.wake(Some(proc))));
         worker.join().unwrap();
         assert_eq!(runs.load(Ordering::Relaxed), 1, "runs of the job");
     });
@@ -218,12 +220,12 @@ fn a_job_held_back_while_the_one_before_it_ends_is_run_once() {
                 thread::spawn(move || work(&memory, place, &runs, impatient))
             };
             let job = memory.claim_bounded(process(LEADER));
-            let (placement, _) = memory
+            let (dispatched, _) = memory
                 .pool()
-                .locked(|scheduler| scheduler.place(job, LANE, 0, 1));
-            let started = match placement {
+                .locked(|scheduler| scheduler.dispatch(job, LANE, 0, 1));
+            let started = match dispatched {
                 Dispatched::Handed(worker) => {
-                    memory.ring(Some(worker));
+                    memory.wake(Some(worker));
                     None
                 }
                 Dispatched::Queued => start(&memory, FRESH),
@@ -236,7 +238,7 @@ fn a_job_held_back_while_the_one_before_it_ends_is_run_once() {
                 thread::yield_now();
             }
             memory.pool().locked(|scheduler| {
-                scheduler.dismiss_idle(None, 8, |party| memory.ring(Some(party)))
+                scheduler.dismiss_idle(None, 8, |proc| memory.wake(Some(proc)))
             });
             worker.join().unwrap();
             assert_eq!(runs.load(Ordering::Relaxed), 1, "runs of the job");

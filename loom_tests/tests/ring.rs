@@ -14,9 +14,9 @@ const WRITER: u32 = 0;
 const READER: u32 = 1;
 const SECOND_READER: u32 = 2;
 
-fn ring_bell(ring: &Ring, wake: Wake) {
-    if let Some(party) = wake {
-        ring.bells[party.procno() as usize].ring();
+fn wake(ring: &Ring, whom: Wake) {
+    if let Some(proc) = whom {
+        ring.latches[proc.procno() as usize].set();
     }
 }
 
@@ -37,15 +37,15 @@ impl Condition for Sending<'_, '_> {
 
     fn arm(&mut self) {
         self.writer.arm(process(WRITER));
-        ring_bell(self.ring, self.writer.flush());
+        wake(self.ring, self.writer.flush());
     }
 
     fn look(&mut self) -> Option<bool> {
         if self.ring.shared.is_discarded() {
             return Some(false);
         }
-        let wake = self.writer.try_write(1, self.payload, false).ok()?;
-        ring_bell(self.ring, wake);
+        let whom = self.writer.try_write(1, self.payload, false).ok()?;
+        wake(self.ring, whom);
         Some(true)
     }
 }
@@ -57,7 +57,7 @@ fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8, len: usize) -> 
         writer,
         payload: &vec![number; len],
     };
-    let sent = wait_for(&ring.bells[WRITER as usize], None, &mut sending);
+    let sent = wait_for(&ring.latches[WRITER as usize], None, &mut sending);
     writer.disarm();
     sent.expect("there is no deadline")
 }
@@ -93,9 +93,9 @@ fn take(
     own: u32,
     open: impl Fn() -> bool,
 ) -> Option<u8> {
-    ring_bell(ring, reader.give_back());
+    wake(ring, reader.give_back());
     let mut taking = Taking { reader, own, open };
-    let found = wait_for(&ring.bells[own as usize], None, &mut taking);
+    let found = wait_for(&ring.latches[own as usize], None, &mut taking);
     reader.disarm();
     let chunk = found.expect("there is no deadline")?;
     let number = reader.payload(chunk, |bytes| {
@@ -105,7 +105,7 @@ fn take(
         );
         bytes[0]
     });
-    ring_bell(ring, reader.consume(chunk));
+    wake(ring, reader.consume(chunk));
     Some(number)
 }
 
@@ -119,7 +119,7 @@ fn pass(units: usize, frames: &'static [usize]) {
             for (number, &len) in (0..).zip(frames) {
                 assert!(send(&ring, &mut writer, number, len));
             }
-            ring_bell(&ring, writer.flush());
+            wake(&ring, writer.flush());
         })
     };
     let mut reader = Reader::new(&ring.shared, ring.cells.clone());
@@ -173,7 +173,7 @@ fn a_worker_that_is_gone_has_left_everything_in_the_ring() {
                 assert!(send(&ring, &mut writer, 7, SHORT));
                 let end = word.finish(generation, End::Completed);
                 if end == (Release::Held { watched: true }) {
-                    ring.bells[READER as usize].ring();
+                    ring.latches[READER as usize].set();
                 }
             })
         };
@@ -215,7 +215,7 @@ fn a_reader_that_is_gone_does_not_hold_the_worker() {
             })
         };
         ring.shared.discard();
-        ring.bells[WRITER as usize].ring();
+        ring.latches[WRITER as usize].set();
         let all = worker.join().unwrap();
         assert!(!all, "there was no room for the third");
     });
@@ -274,7 +274,7 @@ fn a_reader_that_takes_over_sees_the_next_frame() {
                 for number in 0..3 {
                     assert!(send(&ring, &mut writer, number, SHORT));
                 }
-                ring_bell(&ring, writer.flush());
+                wake(&ring, writer.flush());
             })
         };
         let first = {
@@ -282,7 +282,7 @@ fn a_reader_that_takes_over_sees_the_next_frame() {
             thread::spawn(move || {
                 let mut reader = Reader::new(&ring.shared, ring.cells.clone());
                 assert_eq!(take(&ring, &mut reader, READER, || true), Some(0));
-                ring_bell(&ring, reader.give_back());
+                wake(&ring, reader.give_back());
             })
         };
         first.join().unwrap();

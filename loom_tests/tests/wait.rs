@@ -7,13 +7,13 @@ use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::thread;
-use loom_tests::latch::Bell;
+use loom_tests::latch::MockLatch;
 use loom_tests::memory::process;
 
 struct Job {
     word: JobWord,
     generation: Generation,
-    leader: Bell,
+    leader: MockLatch,
 }
 
 impl Job {
@@ -25,7 +25,7 @@ impl Job {
         Arc::new(Self {
             word,
             generation,
-            leader: Bell::default(),
+            leader: MockLatch::default(),
         })
     }
 
@@ -58,11 +58,11 @@ fn a_leader_that_waits_sees_the_end() {
             let job = job.clone();
             thread::spawn(move || {
                 if let Begin::Running { watched: true } = job.word.begin(job.generation) {
-                    job.leader.ring();
+                    job.leader.set();
                 }
                 let end = job.word.finish(job.generation, End::Completed);
                 if end == (Release::Held { watched: true }) {
-                    job.leader.ring();
+                    job.leader.set();
                 }
             })
         };
@@ -77,7 +77,7 @@ fn a_leader_that_waits_sees_the_end() {
 ///
 /// Three threads, at most three preemptions.
 #[test]
-fn doorbells_that_mean_nothing_do_no_harm() {
+fn wake_ups_that_mean_nothing_do_no_harm() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
@@ -86,17 +86,17 @@ fn doorbells_that_mean_nothing_do_no_harm() {
             let job = job.clone();
             thread::spawn(move || {
                 if let Begin::Running { watched: true } = job.word.begin(job.generation) {
-                    job.leader.ring();
+                    job.leader.set();
                 }
                 let end = job.word.finish(job.generation, End::Completed);
                 if end == (Release::Held { watched: true }) {
-                    job.leader.ring();
+                    job.leader.set();
                 }
             })
         };
         let stranger = {
             let job = job.clone();
-            thread::spawn(move || job.leader.ring())
+            thread::spawn(move || job.leader.set())
         };
         job.wait(|now| (now.phase() != engine::job::Phase::Starting).then_some(()));
         job.wait(|now| now.phase().is_finished().then_some(()));
@@ -114,13 +114,13 @@ fn store_then_look_on_both_sides_loses_nothing() {
     struct RingShared {
         value: AtomicU32,
         armed: AtomicU32,
-        bell: Bell,
+        latch: MockLatch,
     }
     loom::model(|| {
         let shared = Arc::new(RingShared {
             value: AtomicU32::new(0),
             armed: AtomicU32::new(0),
-            bell: Bell::default(),
+            latch: MockLatch::default(),
         });
         let waker = {
             let shared = shared.clone();
@@ -129,14 +129,14 @@ fn store_then_look_on_both_sides_loses_nothing() {
                     shared.value.store(value, Ordering::Release);
                     fence(Ordering::SeqCst);
                     if shared.armed.load(Ordering::Relaxed) != 0 {
-                        shared.bell.ring();
+                        shared.latch.set();
                     }
                 }
             })
         };
         for wanted in 1..3 {
             let found = wait_for(
-                &shared.bell,
+                &shared.latch,
                 None,
                 &mut condition(
                     || {
@@ -163,7 +163,7 @@ fn a_leader_that_waits_for_any_sees_the_first_end() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
-        let leader = Arc::new(Bell::default());
+        let leader = Arc::new(MockLatch::default());
         let jobs = [Job::starting(), Job::starting()];
         let workers: Vec<_> = jobs
             .iter()
@@ -178,7 +178,7 @@ fn a_leader_that_waits_for_any_sees_the_first_end() {
                     );
                     let end = job.word.finish(job.generation, End::Completed);
                     if end == (Release::Held { watched: true }) {
-                        leader.ring();
+                        leader.set();
                     }
                 })
             })

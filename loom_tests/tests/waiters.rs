@@ -36,7 +36,7 @@ fn wait_to_claim<T>(
 ) -> T {
     let mut waiting = false;
     let claimed = wait_for(
-        memory.bell(own),
+        memory.latch(own),
         None,
         &mut condition(
             || {
@@ -258,11 +258,11 @@ fn a_job_is_refused_or_found() {
                 memory.slot(job).word.load().phase().is_active()
             })
         };
-        let (placement, _) = memory
+        let (dispatched, _) = memory
             .pool()
-            .locked(|scheduler| scheduler.place(job, LANE, 0, AMPLE));
+            .locked(|scheduler| scheduler.dispatch(job, LANE, 0, AMPLE));
         let found = administrator.join().unwrap();
-        assert_eq!(found, placement != Dispatched::Refused);
+        assert_eq!(found, dispatched != Dispatched::Refused);
     });
 }
 
@@ -290,7 +290,7 @@ fn the_end_of_a_roles_job_wakes_its_watcher() {
         let own = process(0);
         let usage = memory.pool().usage(0);
         let ended = wait_for(
-            memory.bell(own),
+            memory.latch(own),
             None,
             &mut condition(
                 || usage.watch(own),

@@ -3,7 +3,7 @@
 use super::{Arguments, Result, sql_function};
 use crate::pg::per_call::PerCall;
 use crate::pg::tuple::split;
-use crate::session::launch::fanout::{FanoutRequest, Fanout};
+use crate::session::launch::fanout::{Fanout, FanoutRequest};
 
 sql_function!(
     /// `pg_background_fanout(sql, max_parallel, fail_fast, timeout_ms)`: one row per statement, as they finish.

@@ -2,7 +2,7 @@
 
 use super::{STRICT, sql_function};
 use crate::cluster::attach::cluster;
-use crate::pg::process::ring;
+use crate::pg::process::wake;
 use crate::pg::tuple::Value;
 use crate::session::launch::request;
 use engine::sync::Ordering;
@@ -56,7 +56,7 @@ sql_function!(
     pg_finfo_pg_background_retire_idle,
     |_arguments| {
         let pool = cluster()?.pool();
-        let sent = pool.locked(|scheduler| scheduler.dismiss_idle(None, u32::MAX, ring));
+        let sent = pool.locked(|scheduler| scheduler.dismiss_idle(None, u32::MAX, wake));
         Ok(Datum::from(sent.cast_signed()))
     }
 );

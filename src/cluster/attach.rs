@@ -19,7 +19,7 @@ use crate::pg::shim::guarded;
 use crate::pg::{exit, shim, wait_event};
 use crate::settings;
 use crate::settings::published;
-use engine::pool::{Waker, Pool, PoolLock, Shared};
+use engine::pool::{Pool, PoolLock, Shared, Waker};
 use engine::process_ref::ProcRef;
 use engine::sync::{AtomicU32, AtomicU64, Ordering};
 use engine::table::{JobId, JobTable, Slot};
@@ -30,8 +30,8 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY;
 pub struct PoolLwLock(&'static SharedLock);
 
 impl Waker for PoolLwLock {
-    fn ring(&self, party: ProcRef) {
-        crate::pg::process::ring(party);
+    fn wake(&self, proc: ProcRef) {
+        crate::pg::process::wake(proc);
     }
 }
 
@@ -223,7 +223,7 @@ impl Cluster {
     }
 
     /// Places for workers that there are, whatever the settings allow.
-    pub fn places(&self) -> usize {
+    pub fn worker_slots(&self) -> usize {
         self.workers as usize
     }
 

@@ -14,7 +14,7 @@ use crate::cluster::trace;
 use crate::cluster::trace::TraceStep;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::process::{ring, timestamp};
+use crate::pg::process::{timestamp, wake};
 use engine::error_message;
 use engine::job::{End, Release};
 use engine::pool::LaneKey;
@@ -58,7 +58,7 @@ pub fn note_end(job: Job, leader: Option<ProcRef>, release: Release) {
     match release {
         Release::Held { watched: true } => {
             if let Some(leader) = leader {
-                ring(leader);
+                wake(leader);
             }
         }
         Release::Held { watched: false } | Release::Stale => {}

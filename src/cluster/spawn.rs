@@ -4,10 +4,10 @@
 //! of it and whoever is there to see. A place that is given to a fresh process is registered anew, by the process
 //! that leaves it ([`respawn`]).
 //!
-//! **Who watches.** How the postmaster calls the process is in the place, in shared memory, until the process reports
+//! **Who watches.** How the postmaster calls the process is in the worker_slot, in shared memory, until the process reports
 //! in: so every session can ask what has become of it ([`settle`]), and one that waits for a job of the lane does.
 //! The postmaster wakes who has registered the process when it starts or ends. A process that does not come up (the
-//! server cannot fork, the library was removed or replaced) loses its place. If it did run, or the library is not
+//! server cannot fork, the library was removed or replaced) loses its worker_slot. If it did run, or the library is not
 //! what it was, another would end likewise: the lane's jobs fail with an error that says so. Otherwise they stay
 //! queued, and whoever waits for one of them tries again, at the intervals of the liveness net.
 //!
@@ -30,10 +30,10 @@ use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::WORKER_ENTRY;
 use crate::pg::library::LIBRARY;
 use crate::pg::local::Local;
-use crate::pg::process::{own_proc, ring};
+use crate::pg::process::{own_proc, wake};
 use crate::pg::{exit, process, shim};
 use engine::pool::{
-    LaneKey, Limits, PendingStart, Dispatched, Registration, START_LIMIT, Scheduler, SpawnDecision,
+    Dispatched, LaneKey, Limits, PendingStart, Registration, START_LIMIT, Scheduler, SpawnDecision,
 };
 use engine::wait::{Condition, Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
@@ -42,7 +42,7 @@ use std::ffi::{CStr, c_char, c_int};
 /// What is registered with the postmaster: place and generation in one Datum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WorkerSlotRef {
-    /// Index of the place.
+    /// Index of the worker_slot.
     pub worker: u32,
     /// Its generation.
     pub generation: u32,
@@ -100,14 +100,14 @@ static REGISTERED: Local<bool> = Local::new(false);
 
 fn fill<const N: usize>(into: &mut [c_char; N], text: &CStr) {
     let bytes = text.to_bytes_with_nul();
-    for (place, &byte) in into.iter_mut().zip(bytes) {
-        *place = byte as c_char;
+    for (worker_slot, &byte) in into.iter_mut().zip(bytes) {
+        *worker_slot = byte as c_char;
     }
 }
 
 /// Registers a process for `place`, which waits for one. `false`: the postmaster has no room.
-fn register(cluster: &'static Cluster, place: WorkerSlotRef) -> bool {
-    let WorkerSlotRef { worker, generation } = place;
+fn register(cluster: &'static Cluster, worker_slot: WorkerSlotRef) -> bool {
+    let WorkerSlotRef { worker, generation } = worker_slot;
     let own = own_proc();
     let begun = cluster
         .pool()
@@ -125,14 +125,14 @@ fn register(cluster: &'static Cluster, place: WorkerSlotRef) -> bool {
         (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
     request.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState;
     request.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
-    request.bgw_main_arg = place.to_datum();
+    request.bgw_main_arg = worker_slot.to_datum();
     // SAFETY: a plain global of this process.
     request.bgw_notify_pid = unsafe { pg_sys::MyProcPid };
     // SAFETY: called outside the pool lock; the handle is the server's and nobody else's.
     let registration = unsafe {
         let mut handle = std::ptr::null_mut();
         let registered = pg_sys::RegisterDynamicBackgroundWorker(&raw mut request, &raw mut handle);
-        fault!("place-registered");
+        fault!("worker-registered");
         registered.then(|| {
             let registration = RegistrationHandle::read(handle);
             pg_sys::pfree(handle.cast());
@@ -160,31 +160,35 @@ pub enum Spawned {
     Full,
 }
 
-/// Carries out what [`Scheduler::staff`] finds, until there is no more to do. `first` is what it found
+/// Carries out what [`Scheduler::spawn_decision`] finds, until there is no more to do. `first` is what it found
 /// already, if it was asked.
-pub fn spawn_workers(cluster: &'static Cluster, lane: u32, first: Option<SpawnDecision>) -> Spawned {
+pub fn spawn_workers(
+    cluster: &'static Cluster,
+    lane: u32,
+    first: Option<SpawnDecision>,
+) -> Spawned {
     settle(cluster);
     let cap = cluster.worker_cap();
     let mut can_start = true;
     let mut next = first;
     loop {
-        let staffing = next.take().unwrap_or_else(|| {
+        let decision = next.take().unwrap_or_else(|| {
             let now = process::now();
             cluster
                 .pool()
                 .locked(|scheduler| scheduler.spawn_decision(lane, cap, can_start, now))
         });
-        match staffing {
+        match decision {
             SpawnDecision::Enough => return Spawned::Enough,
             SpawnDecision::Full => return Spawned::Full,
-            SpawnDecision::Recycle(party) => ring(party),
+            SpawnDecision::Recycle(proc) => wake(proc),
             SpawnDecision::Start { worker, generation } => {
                 let claim = WorkerSlotClaim {
                     cluster,
-                    place: WorkerSlotRef { worker, generation },
+                    worker_slot: WorkerSlotRef { worker, generation },
                 };
-                fault!("place-claimed");
-                if register(cluster, claim.place) {
+                fault!("worker-slot-claimed");
+                if register(cluster, claim.worker_slot) {
                     std::mem::forget(claim);
                 } else {
                     can_start = false;
@@ -205,12 +209,12 @@ pub fn nudge() {
 /// processed nowhere between the claim and the registration, so unwinding is the only other way out.
 struct WorkerSlotClaim {
     cluster: &'static Cluster,
-    place: WorkerSlotRef,
+    worker_slot: WorkerSlotRef,
 }
 
 impl Drop for WorkerSlotClaim {
     fn drop(&mut self) {
-        let WorkerSlotRef { worker, generation } = self.place;
+        let WorkerSlotRef { worker, generation } = self.worker_slot;
         let _ = self
             .cluster
             .pool()
@@ -225,17 +229,17 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
     let cap = cluster.worker_cap();
     loop {
         let now = process::now();
-        let (ready, place) = cluster
+        let (ready, worker_slot) = cluster
             .pool()
             .locked(|scheduler| scheduler.prewarm(key, wanted, lane_workers, cap, now));
-        let Some((worker, generation)) = place else {
+        let Some((worker, generation)) = worker_slot else {
             return ready;
         };
         let claim = WorkerSlotClaim {
             cluster,
-            place: WorkerSlotRef { worker, generation },
+            worker_slot: WorkerSlotRef { worker, generation },
         };
-        if !register(cluster, claim.place) {
+        if !register(cluster, claim.worker_slot) {
             return ready;
         }
         std::mem::forget(claim);
@@ -244,7 +248,7 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
 
 /// Places a reserved job in its lane and, if it has to wait there, finds the first thing to do about it.
 /// `limits`: what its session allows.
-pub fn place(
+pub fn dispatch(
     scheduler: &mut Scheduler<'_>,
     job: Job,
     key: LaneKey,
@@ -252,15 +256,15 @@ pub fn place(
     limits: Limits,
     now: Micros,
 ) -> (Dispatched, u32, Option<SpawnDecision>) {
-    let (placement, lane) = scheduler.place(job.id, key, hint, limits);
+    let (dispatched, lane) = scheduler.dispatch(job.id, key, hint, limits);
     fault!("job-placed");
-    let staffing = (placement == Dispatched::Queued)
+    let decision = (dispatched == Dispatched::Queued)
         .then(|| scheduler.spawn_decision(lane, job.cluster.worker_cap(), true, now));
-    (placement, lane, staffing)
+    (dispatched, lane, decision)
 }
 
 /// Asks what has become of the process that a place awaits, if one is registered. One that will not report in loses
-/// the place; the jobs of its lane fail if another would not come up either. Does not throw.
+/// the worker_slot; the jobs of its lane fail if another would not come up either. Does not throw.
 fn check_registration(cluster: &'static Cluster, worker: u32) {
     if !cluster.pool().worker(worker).is_start_pending() {
         return;
@@ -310,7 +314,7 @@ fn lost(cluster: &'static Cluster, worker: u32, found: PendingStart, is_late: bo
 
 /// Looks after all processes that were registered and have not reported in. Does not throw.
 pub fn settle(cluster: &'static Cluster) {
-    for worker in 0..cluster.places() as u32 {
+    for worker in 0..cluster.worker_slots() as u32 {
         check_registration(cluster, worker);
     }
 }
@@ -322,7 +326,7 @@ pub fn check_own_registrations(cluster: &'static Cluster) -> bool {
     }
     let own = own_proc();
     let mut awaited = false;
-    for worker in 0..cluster.places() as u32 {
+    for worker in 0..cluster.worker_slots() as u32 {
         let is_own = || {
             cluster.pool().worker(worker).is_start_pending()
                 && cluster
@@ -369,7 +373,7 @@ const RESPAWN_TRIES_AT_EXIT: u32 = 4;
 /// Waits until the next process of a place has come, and tries again to start what is needed.
 struct Successor {
     cluster: &'static Cluster,
-    place: WorkerSlotRef,
+    worker_slot: WorkerSlotRef,
     lane: u32,
     due: Micros,
     interval: Micros,
@@ -385,7 +389,7 @@ impl Condition for Successor {
         if check_own_registrations(self.cluster) {
             return None;
         }
-        let WorkerSlotRef { worker, generation } = self.place;
+        let WorkerSlotRef { worker, generation } = self.worker_slot;
         let pool = self.cluster.pool();
         let has_come = || pool.worker(worker).word.load().generation() == generation;
         // A server that shuts down starts no process, and is not to wait for one that tries.
@@ -409,12 +413,12 @@ impl Condition for Successor {
 /// This process leaves `place`, which was given to another lane, or to a fresh process: registers that one, and stays
 /// until it has reported in. Without room in the server's table it leaves the lane to who waits for it; only if there
 /// is nobody it tries again, for a moment.
-pub fn respawn(cluster: &'static Cluster, place: WorkerSlotRef) {
-    let WorkerSlotRef { worker, generation } = place;
+pub fn respawn(cluster: &'static Cluster, worker_slot: WorkerSlotRef) {
+    let WorkerSlotRef { worker, generation } = worker_slot;
     let lane = cluster
         .pool()
         .locked(|scheduler| scheduler.lane_index(worker));
-    if !register(cluster, place) {
+    if !register(cluster, worker_slot) {
         let _ = cluster
             .pool()
             .locked(|scheduler| scheduler.start_failed(worker, generation));
@@ -423,7 +427,7 @@ pub fn respawn(cluster: &'static Cluster, place: WorkerSlotRef) {
     let now = latch.now();
     let mut successor = Successor {
         cluster,
-        place,
+        worker_slot,
         lane,
         due: now + RESPAWN_FIRST,
         interval: RESPAWN_FIRST,

@@ -96,7 +96,7 @@ pub trait SenderHost {
     /// This process.
     fn own(&self) -> ProcRef;
     /// Rings a doorbell.
-    fn ring(&self, party: ProcRef);
+    fn wake(&self, proc: ProcRef);
     /// Whether nobody will read any more.
     fn is_unwanted(&self) -> bool;
     /// How long the worker waits for a reader before it asks, for the first time, whether that one is held up.
@@ -160,7 +160,7 @@ impl PeriodicCheck {
         if reader.is_some_and(|reader| io.is_held_up(reader)) {
             outlet.held_up = Some(outlet.shared.progress());
             // The wait loop looks at it when it is awake again.
-            io.ring(io.own());
+            io.wake(io.own());
         }
     }
 }
@@ -182,7 +182,7 @@ impl<B: Buffer, S: SenderHost> Condition for Room<'_, '_, B, S> {
         self.armed = true;
         self.outlet.ring.arm(self.io.own());
         let woken = self.outlet.flush();
-        woken.into_iter().for_each(|reader| self.io.ring(reader));
+        woken.into_iter().for_each(|reader| self.io.wake(reader));
     }
 
     fn look(&mut self) -> Option<Waited> {
@@ -395,7 +395,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
                 Ok(wake) => {
                     self.torn = more;
                     let wake = wake.or_else(|| self.prompt(|| io.latch().now()));
-                    wake.into_iter().for_each(|reader| io.ring(reader));
+                    wake.into_iter().for_each(|reader| io.wake(reader));
                     return true;
                 }
                 Err(Full) => match self.wait_for_room(io, payload.len()) {
@@ -409,7 +409,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
     /// Everything that was sent can be read. Before the job ends well. May unwind.
     pub fn finish(&mut self, io: &mut impl SenderHost) {
         self.write_out(io);
-        self.flush().into_iter().for_each(|reader| io.ring(reader));
+        self.flush().into_iter().for_each(|reader| io.wake(reader));
     }
 
     /// What is in the ring can be read.
@@ -547,7 +547,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
         }
         io.append(self.written - self.base, &self.buffer);
         let reader = self.publish_written();
-        reader.into_iter().for_each(|reader| io.ring(reader));
+        reader.into_iter().for_each(|reader| io.wake(reader));
     }
 
     /// What was in the buffer is in the file.

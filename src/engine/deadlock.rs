@@ -97,7 +97,7 @@ pub struct Graph {
     /// on.
     pub waits: BTreeMap<Pid, Wait>,
     /// A wait for a place in the pool is part of it.
-    pub over_places: bool,
+    pub over_worker_slots: bool,
 }
 
 impl Graph {
@@ -153,7 +153,7 @@ impl Graph {
             last,
             needs: self.waits[&last].needs_of(own),
             first_to_give_up: seen.iter().filter(leads).max().copied().unwrap_or(own),
-            over_places: self.over_places,
+            over_worker_slots: self.over_worker_slots,
         })
     }
 }
@@ -168,7 +168,7 @@ pub struct Circle {
     /// Of the leaders on the circle or beside it, the one that gives up at once.
     pub first_to_give_up: Pid,
     /// A wait for a place in the pool is part of it.
-    over_places: bool,
+    over_worker_slots: bool,
 }
 
 impl Circle {
@@ -180,7 +180,7 @@ impl Circle {
             None => String::from("a background job that is queued"),
         };
         let Self { last, needs, .. } = *self;
-        if self.over_places {
+        if self.over_worker_slots {
             format!(
                 "Process {own} waits for {job}; every worker that could take a queued job waits, like process {last}, for others of them."
             )
@@ -195,7 +195,7 @@ impl Circle {
     /// Its hint.
     #[must_use]
     pub fn hint(&self) -> &'static str {
-        if self.over_places {
+        if self.over_worker_slots {
             "Raise max_worker_processes, pg_background.max_pool_workers or pg_background.lane_max_workers, or do not wait for jobs from within jobs."
         } else {
             self.needs.hint()
@@ -229,7 +229,7 @@ mod tests {
     fn graph(waits: impl IntoIterator<Item = (Pid, Wait)>) -> Graph {
         Graph {
             waits: waits.into_iter().collect(),
-            over_places: false,
+            over_worker_slots: false,
         }
     }
 
@@ -307,7 +307,7 @@ mod tests {
             (2, sleeps(&[&[2, 3]])),
             (3, sleeps(&[&[2, OWN]])),
         ]);
-        found.over_places = true;
+        found.over_worker_slots = true;
         let circle = found.circle(OWN).expect("nobody can go on");
         assert_eq!(
             circle.detail(OWN, None),

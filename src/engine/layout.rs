@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_largest_request_has_room_for_the_largest_ring() {
-        let layout = BlockLayout::of(&parts(REQUEST_LIMIT, 0, 0, 256 << 20)).expect("it is allowed");
+        let layout =
+            BlockLayout::of(&parts(REQUEST_LIMIT, 0, 0, 256 << 20)).expect("it is allowed");
         assert!(layout.size < 2 * GIB);
     }
 

@@ -11,13 +11,13 @@
 
 use crate::job::{Generation, JobWord, Phase, Release};
 use crate::pool::usage::{Claimed, Usage};
-use crate::pool::{Lane, Leader, Pool, PoolLock, Shared, Totals, Worker};
+use crate::pool::{Lane, Leader, Pool, PoolLock, Shared, Totals, WorkerSlot};
 use crate::process_ref::ProcRef;
 use crate::table::{FreeList, JobId, JobTable, Options, Slot};
 
 /// How many there may be of each.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct Capacity {
     /// Slots of the job table.
     pub jobs: usize,
     /// Lanes.
@@ -35,7 +35,7 @@ pub struct Memory<L> {
     pub(crate) slots: Vec<Slot>,
     free: FreeList,
     pub(crate) lanes: Vec<Lane>,
-    pub(crate) workers: Vec<Worker>,
+    pub(crate) workers: Vec<WorkerSlot>,
     pub(crate) leaders: Vec<Leader>,
     usages: Vec<Usage>,
     pub(crate) totals: Totals,
@@ -46,12 +46,12 @@ pub struct Memory<L> {
 impl<L: PoolLock> Memory<L> {
     /// Empty.
     #[must_use]
-    pub fn new(room: Room, lock: L) -> Self {
+    pub fn new(room: Capacity, lock: L) -> Self {
         let memory = Self {
             slots: (0..room.jobs).map(|_| Slot::default()).collect(),
             free: FreeList::default(),
             lanes: (0..room.lanes).map(|_| Lane::default()).collect(),
-            workers: (0..room.workers).map(|_| Worker::default()).collect(),
+            workers: (0..room.workers).map(|_| WorkerSlot::default()).collect(),
             leaders: (0..room.leaders).map(|_| Leader::default()).collect(),
             usages: (0..room.roles).map(|_| Usage::default()).collect(),
             totals: Totals::default(),
@@ -89,7 +89,7 @@ impl<L: PoolLock> Memory<L> {
 
     /// The place of a worker.
     #[must_use]
-    pub fn worker(&self, index: u32) -> &Worker {
+    pub fn worker(&self, index: u32) -> &WorkerSlot {
         &self.workers[index as usize]
     }
 

@@ -48,7 +48,7 @@
 //! |---|---|---|
 //! | everything in [`Lane`] | holder of the lock | nobody |
 //! | `WorkerSlot::word` | holder of the lock | the worker itself |
-//! | `WorkerSlot::party` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
+//! | `WorkerSlot::proc` | the worker itself, under the lock, when it reports in; cleared by who vacates the place | nobody |
 //! | `WorkerSlot::lane`, `links`, `claimed_at`, `permit` | holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, whether the entry is its own |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for a slot, after a fence |
@@ -71,11 +71,11 @@
 //! * **A worker that leaves** does so under the lock: either a leader handed it a job before, then it is
 //!   not `Idle` any more and does not leave, or the leader finds it gone and takes another.
 //! * **A lane without workers** whose leaders have gone is an orphan. Every launch, every worker that
-//!   runs out of work and every worker that exits looks for a lane that is short ([`Scheduler::staff`]).
+//!   runs out of work and every worker that exits looks for a lane that is short ([`Scheduler::spawn_decision`]).
 //! * **A lane that never runs dry** could keep every place for itself. A worker that finished a job
 //!   therefore gives its place to a lane that has work and nobody at all, before its own lane's next job.
 //!   It takes the first such lane *after its own*, in a ring: whatever the others do, no lane is passed
-//!   over twice by the same place.
+//!   over twice by the same entry.
 //! * **A worker that is counted as on its way** and turns out not to take its lane's job (it dies, or must
 //!   not run that one) must not count itself when it looks whether the lane is short, or the job would be
 //!   left with nobody.
@@ -93,7 +93,7 @@
 //!   that tells them apart; a second process in the place of one that has not noticed yet would have both run one job.
 //! * **A lane's entry that is used again** while somebody outside the lock still means the lane before: what is to be
 //!   done to a lane names it by its key ([`Scheduler::take_to_fail`]).
-//! * **Signals.** Nobody signals a worker but under the lock, after looking at its `party`; a worker
+//! * **Signals.** Nobody signals a worker but under the lock, after looking at its `proc`; a worker
 //!   clears that under the lock before it exits. So no signal goes to a recycled pid.
 
 pub mod ends;
@@ -104,8 +104,8 @@ pub mod usage;
 
 mod cancel;
 mod deferred_free;
-mod entries;
 mod dispatch;
+mod entries;
 mod quota;
 mod roles;
 mod scheduler;
@@ -115,9 +115,11 @@ mod view;
 mod worker_slot;
 
 pub use cancel::Canceling;
-pub use entries::{Lane, LaneKey, Leader, PendingStart, Registration, START_LIMIT, Totals, WorkerSlot};
-pub use dispatch::{Limits, Dispatched};
-pub use scheduler::{Waker, Pool, PoolLock, Scheduler, Shared};
+pub use dispatch::{Dispatched, Limits};
+pub use entries::{
+    Lane, LaneKey, Leader, PendingStart, Registration, START_LIMIT, Totals, WorkerSlot,
+};
+pub use scheduler::{Pool, PoolLock, Scheduler, Shared, Waker};
 pub use spawn::SpawnDecision;
 pub use view::{Awaited, WorkerCounts};
 pub use worker_slot::{NextStep, Returned};

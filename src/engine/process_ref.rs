@@ -47,9 +47,9 @@ mod tests {
 
     #[test]
     fn packs_both_numbers() {
-        let party = ProcRef::new(7, u32::MAX);
-        assert_eq!((party.procno(), party.pid()), (7, u32::MAX));
-        assert_eq!(ProcRef::from_bits(party.to_bits()), Some(party));
+        let proc = ProcRef::new(7, u32::MAX);
+        assert_eq!((proc.procno(), proc.pid()), (7, u32::MAX));
+        assert_eq!(ProcRef::from_bits(proc.to_bits()), Some(proc));
         assert_eq!(ProcRef::from_bits(0), None);
     }
 }

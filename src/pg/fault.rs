@@ -51,10 +51,10 @@ pub mod points;
 
 #[cfg(feature = "faults")]
 mod armed {
-    use super::points::{self, POINTS, Sides, Section};
+    use super::points::{self, POINTS, Section, Sides};
     use crate::pg::error::Error;
     use crate::pg::local::Local;
-    use crate::pg::process::{own_proc, ring};
+    use crate::pg::process::{own_proc, wake};
     use crate::pg::shim::guarded;
     use crate::pg::wait_event::WaitEvent;
     use crate::pg::{exit, library, process, shim};
@@ -228,7 +228,7 @@ mod armed {
         if entry.state.swap(IDLE, Ordering::AcqRel) == STALLED
             && let Some(who) = ProcRef::from_bits(entry.who.load(Ordering::Relaxed))
         {
-            ring(who);
+            wake(who);
         }
     }
 

@@ -25,30 +25,30 @@ unsafe fn own_procno() -> u32 {
     unsafe { pg_sys::MyProcNumber as u32 }
 }
 
-fn proc_of(party: ProcRef) -> *mut pg_sys::PGPROC {
+fn proc_of(proc: ProcRef) -> *mut pg_sys::PGPROC {
     // SAFETY: PGPROCs live as long as the postmaster, and the number came from one.
-    unsafe { (*pg_sys::ProcGlobal).allProcs.add(party.procno() as usize) }
+    unsafe { (*pg_sys::ProcGlobal).allProcs.add(proc.procno() as usize) }
 }
 
 /// Rings a doorbell: the process looks at its words again. If it has gone, whoever has its PGPROC now
 /// wakes up once for nothing.
-pub fn ring(party: ProcRef) {
+pub fn wake(proc: ProcRef) {
     // SAFETY: a latch of a PGPROC.
-    unsafe { pg_sys::SetLatch(&raw mut (*proc_of(party)).procLatch) };
+    unsafe { pg_sys::SetLatch(&raw mut (*proc_of(proc)).procLatch) };
 }
 
 /// Whether a process is not asleep on its latch: ringing it then costs no system call, and it sees its
 /// words without being woken. A guess by the time it is used.
-pub fn is_awake(party: ProcRef) -> bool {
+pub fn is_awake(proc: ProcRef) -> bool {
     // SAFETY: of a PGPROC; a volatile flag that its owner sets before it sleeps.
-    unsafe { (&raw const (*proc_of(party)).procLatch.maybe_sleeping).read_volatile() == 0 }
+    unsafe { (&raw const (*proc_of(proc)).procLatch.maybe_sleeping).read_volatile() == 0 }
 }
 
 /// Whether a process waits for something that may be another's to give: a lock, a message, its client, a job. Not for
 /// what ends by itself in a moment: a disk, an LWLock. A guess by the time it is used.
-pub fn waits_for_others(party: ProcRef) -> bool {
+pub fn waits_for_others(proc: ProcRef) -> bool {
     // SAFETY: of a PGPROC; a number that its owner stores.
-    let wait_event = unsafe { (&raw const (*proc_of(party)).wait_event_info).read_volatile() };
+    let wait_event = unsafe { (&raw const (*proc_of(proc)).wait_event_info).read_volatile() };
     !matches!(
         wait_event & WAIT_CLASS_MASK,
         WAITS_FOR_NOTHING | pg_sys::PG_WAIT_LWLOCK | pg_sys::PG_WAIT_IO

@@ -7,7 +7,7 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::tuple::Value;
 use crate::pg::{shim, text};
 use crate::session::jobs;
-use crate::session::jobs::{Purpose, JobName, Tracked};
+use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::wait::until;
 use engine::job::{Demand, End, Phase};
 use engine::memory;

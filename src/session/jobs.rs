@@ -468,9 +468,9 @@ pub fn drop_hold(job: Job) {
         }
         Release::Held { .. } => {
             let pool = job.cluster.pool();
-            let doorbell = pool.locked(|scheduler| scheduler.doorbell_of(job.id));
+            let doorbell = pool.locked(|scheduler| scheduler.proc_to_wake(job.id));
             if let Some(worker) = doorbell {
-                process::ring(worker);
+                process::wake(worker);
             }
             trace::step(job, TraceStep::Detached);
         }
@@ -556,8 +556,8 @@ fn no_such_job(pid: i32) -> Error {
 /// # Errors
 /// 42704 no such job (or, for a result, another cookie); 55000 another cookie; 42P09 several jobs of one
 /// pid; 42501 no rights.
-pub fn find(name: JobName, asking: Purpose) -> Result<Tracked, Error> {
-    let found = find_held(name, asking)?;
+pub fn find(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
+    let found = find_held(name, purpose)?;
     if found.may_manage() {
         return Ok(found);
     }
@@ -576,13 +576,13 @@ pub fn find_to_detach(name: JobName) -> Result<Tracked, Error> {
     Err(no_rights(&found))
 }
 
-fn find_held(name: JobName, asking: Purpose) -> Result<Tracked, Error> {
+fn find_held(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
     // Attaches, if it can: an error of that is told rather than that there is no job.
     let _ = cluster()?;
     match name {
         JobName::Pid(pid) => find_by_pid(pid),
         JobName::Handle(pid, cookie) => {
-            with_handle(pid, cookie).ok_or_else(|| no_such_handle(pid, asking))
+            with_handle(pid, cookie).ok_or_else(|| no_such_handle(pid, purpose))
         }
     }
 }
@@ -623,11 +623,11 @@ fn with_handle(pid: i32, cookie: Cookie) -> Option<Tracked> {
     })
 }
 
-fn no_such_handle(pid: i32, asking: Purpose) -> Error {
+fn no_such_handle(pid: i32, purpose: Purpose) -> Error {
     if !tracked().iter().any(|tracked| tracked.has_pid(pid)) {
         return no_such_job(pid);
     }
-    match asking {
+    match purpose {
         Purpose::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
         Purpose::ForControl => Error::new(
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,

@@ -5,7 +5,7 @@ use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::tuple::Value;
 use crate::session::jobs;
-use crate::session::jobs::{Purpose, JobName, Tracked};
+use crate::session::jobs::{JobName, Purpose, Tracked};
 use engine::cookie::Cookie;
 use engine::error_message;
 use engine::job::{Phase, Snapshot};

@@ -284,25 +284,28 @@ fn may_see(login_role: u32) -> bool {
 pub fn resources() -> Result<Vec<RoleRow>, Error> {
     let mut rows: Vec<RoleRow> = Vec::new();
     let cluster = cluster()?;
-    let mut row_of =
-        |database: u32, login_role: u32, user: u32, add: &dyn Fn(&mut RoleRow)| -> Result<(), Error> {
-            let is_it = |row: &&mut RoleRow| {
-                (row.database, row.login_role, row.user) == (database, login_role, user)
-            };
-            if let Some(row) = rows.iter_mut().find(is_it) {
-                add(row);
-            } else if may_see(login_role) {
-                let mut row = RoleRow {
-                    database,
-                    login_role,
-                    user,
-                    ..RoleRow::default()
-                };
-                add(&mut row);
-                memory::try_push(&mut rows, row)?;
-            }
-            Ok(())
+    let mut row_of = |database: u32,
+                      login_role: u32,
+                      user: u32,
+                      add: &dyn Fn(&mut RoleRow)|
+     -> Result<(), Error> {
+        let is_it = |row: &&mut RoleRow| {
+            (row.database, row.login_role, row.user) == (database, login_role, user)
         };
+        if let Some(row) = rows.iter_mut().find(is_it) {
+            add(row);
+        } else if may_see(login_role) {
+            let mut row = RoleRow {
+                database,
+                login_role,
+                user,
+                ..RoleRow::default()
+            };
+            add(&mut row);
+            memory::try_push(&mut rows, row)?;
+        }
+        Ok(())
+    };
     for seen in jobs(cluster) {
         row_of(seen.database, seen.login_role, seen.user, &|row| {
             match seen.phase {
@@ -318,7 +321,7 @@ pub fn resources() -> Result<Vec<RoleRow>, Error> {
             row.file_bytes += seen.file_bytes;
         })?;
     }
-    for place in 0..cluster.places() as u32 {
+    for place in 0..cluster.worker_slots() as u32 {
         let idle = cluster
             .pool()
             .locked(|scheduler| scheduler.without_job(place));

@@ -15,8 +15,8 @@ use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::job::Job;
 use crate::cluster::trace::TraceStep;
 use crate::cluster::{block, job_end, spawn, trace};
-use crate::pg::process::{own_proc, ring};
-use crate::worker::state::{WorkerState, give_up_worker_slot, me};
+use crate::pg::process::{own_proc, wake};
+use crate::worker::state::{WorkerState, give_up_worker_slot, state};
 use crate::worker::{run, send};
 use engine::error_message;
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
@@ -26,34 +26,34 @@ use engine::pool::{NextStep, Returned};
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
 const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
 
-/// Gives up job and place. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
+/// Gives up job and worker_slot. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
 pub fn leave_pool(code: i32) {
-    let (Some(me), Some(cluster)) = (me(), attached()) else {
+    let (Some(state), Some(cluster)) = (state(), attached()) else {
         return;
     };
     let error = send::final_error();
     fault!("worker-quits");
     let _ = job_end::finish_release();
     run::exit(cluster);
-    leave_place(cluster, me, code, &error);
-    fault!("place-left");
+    leave_worker_slot(cluster, state, code, &error);
+    fault!("worker-slot-left");
     give_up_worker_slot();
 }
 
-fn leave_place(cluster: &'static Cluster, me: WorkerState, code: i32, error: &[u8]) {
-    let (worker, party) = (me.place.worker, own_proc());
+fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, error: &[u8]) {
+    let (worker, proc) = (state.worker_slot.worker, own_proc());
     let own = cluster
         .pool()
-        .locked(|scheduler| scheduler.begin_exit(worker, me.place.generation, party));
+        .locked(|scheduler| scheduler.begin_exit(worker, state.worker_slot.generation, proc));
     if !own {
         // It was told to make room, or has just given its place on.
-        spawn::respawn(cluster, me.place);
+        spawn::respawn(cluster, state.worker_slot);
         return;
     }
     fault!("exit-announced");
     let interrupted =
         error_message::sqlstate(error).is_some_and(|state| INTERRUPTIONS.contains(&state));
-    let failed_start = !me.connected && !interrupted && code != 0;
+    let failed_start = !state.connected && !interrupted && code != 0;
     let (lane, key, lane_works) = cluster.pool().locked(|scheduler| {
         let lane = scheduler.lane_index(worker);
         (lane, scheduler.lane_key(worker), scheduler.lane_works(lane))
@@ -73,16 +73,16 @@ fn leave_place(cluster: &'static Cluster, me: WorkerState, code: i32, error: &[u
         cluster
             .pool()
             .locked(|scheduler| scheduler.job_is_over(worker));
-        job_end::fail_lane(cluster, lane, key, party.pid(), error);
+        job_end::fail_lane(cluster, lane, key, proc.pid(), error);
     }
     // The place goes to whoever needs it. A start that failed although the lane works is not repeated: it would fail
     // again at once, and so without end; the lane's connected workers look after its queue.
     let restartable = code != 0 && (!failed_start || hopeless);
-    let next = cluster
-        .pool()
-        .locked(|scheduler| scheduler.exit(worker, me.place.generation, party, restartable));
+    let next = cluster.pool().locked(|scheduler| {
+        scheduler.exit(worker, state.worker_slot.generation, proc, restartable)
+    });
     if next == Some(NextStep::Restart) {
-        spawn::respawn(cluster, me.place);
+        spawn::respawn(cluster, state.worker_slot);
     }
 }
 
@@ -107,7 +107,7 @@ fn give_back(job: Job) {
     let returned = pool.locked(|scheduler| scheduler.give_back(job.id));
     match returned {
         Returned::Requeued => {}
-        Returned::Handed(worker) => ring(worker),
+        Returned::Handed(worker) => wake(worker),
         Returned::Canceled(release) => {
             pool.job_ended(usage);
             job_end::note_end(job, leader, release);
@@ -125,7 +125,7 @@ fn give_back(job: Job) {
 
 /// Nothing that this process prints from now on goes anywhere but into the log. Its own error is noted before.
 pub fn mute() {
-    if me().is_some() {
+    if state().is_some() {
         send::note_final_error();
         run::mute();
     }

@@ -1,6 +1,6 @@
 //! From the postmaster's fork to the exit: report in, connect, run or sleep, leave.
 //!
-//! 1. Messages are redirected, shared memory is attached (with that the exit callback is in place), the
+//! 1. Messages are redirected, shared memory is attached (with that the exit callback is in worker_slot), the
 //!    signal handlers are installed. Only then the process reports in, and its pid can be seen.
 //! 2. It takes its first job before it connects, so that the leader that waits for a pid need not wait for
 //!    the connection. If connecting fails, the exit callback fails that job with the error.
@@ -15,12 +15,14 @@ use crate::cluster::spawn::WorkerSlotRef;
 use crate::cluster::trace::TraceStep;
 use crate::cluster::{spawn, trace};
 use crate::pg::exit::leave;
-use crate::pg::process::{own_proc, ring};
+use crate::pg::process::{own_proc, wake};
 use crate::pg::shim::guarded;
 use crate::pg::{process, shim};
 use crate::settings;
 use crate::worker::run::After;
-use crate::worker::state::{WorkerLimits, ME, WorkerState, NEXT, give_up_worker_slot, me, update};
+use crate::worker::state::{
+    NEXT, STATE, WorkerLimits, WorkerState, give_up_worker_slot, state, update,
+};
 use crate::worker::{exit, run, send, session};
 use engine::pool::NextStep;
 use engine::wait::{Micros, condition, wait_for};
@@ -36,7 +38,7 @@ use std::cell::Cell;
 #[unsafe(export_name = worker_entry!())]
 #[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
 pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
-    let place = WorkerSlotRef::from_datum(argument);
+    let worker_slot = WorkerSlotRef::from_datum(argument);
     fault!("worker-started");
     // SAFETY: one call of the shim; nothing is sent yet.
     unsafe { shim::pgb_redirect_messages() };
@@ -58,7 +60,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     settings::read_configured();
     settings::publish_at_start();
     fault!("worker-attached");
-    let WorkerSlotRef { worker, generation } = place;
+    let WorkerSlotRef { worker, generation } = worker_slot;
     let known = cluster.pool().locked(|scheduler| {
         scheduler
             .report_in(worker, generation, own_proc())
@@ -68,8 +70,8 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         leave(0);
     };
     fault!("worker-reported");
-    ME.set(Some(WorkerState {
-        place,
+    STATE.set(Some(WorkerState {
+        worker_slot,
         connected: false,
         resting: false,
         rests_since: 0,
@@ -80,7 +82,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     look_for_next(cluster);
     // After its first job has woken its leader, who may have registered this process.
     if let Some(registrar) = registrar {
-        ring(registrar);
+        wake(registrar);
     }
     if let Some(next @ (NextStep::Restart | NextStep::Retire)) = NEXT.get() {
         go(next);
@@ -101,7 +103,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         .pool()
         .locked(|scheduler| scheduler.connected(worker));
     settings::read_defaults();
-    update(|me| me.connected = true);
+    update(|state| state.connected = true);
     fault!("worker-connected");
     // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
     unsafe {
@@ -117,10 +119,10 @@ fn look_for_next(cluster: &'static Cluster) {
 
 /// As [`look_for_next`], after a job that took so long.
 fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
-    let Some(now) = me() else { leave(0) };
+    let Some(now) = state() else { leave(0) };
     let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
     let leaving = now.unfit || one_job || now.jobs >= now.limits.max_jobs;
-    let (worker, cap) = (now.place.worker, cluster.worker_cap());
+    let (worker, cap) = (now.worker_slot.worker, cluster.worker_cap());
     let next = cluster.pool().locked(|scheduler| {
         if let Some(took) = took {
             scheduler.took(worker, took);
@@ -132,17 +134,17 @@ fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
 }
 
 fn note(cluster: &'static Cluster, next: NextStep) {
-    update(|me| {
+    update(|state| {
         let rests = next == NextStep::Idle;
-        if rests && !me.resting {
-            me.rests_since = process::now();
+        if rests && !state.resting {
+            state.rests_since = process::now();
         }
-        me.resting = rests;
+        state.resting = rests;
     });
     NEXT.set(Some(next));
-    if let NextStep::Run { job, wake } = next {
-        if let Some(leader) = wake {
-            ring(leader);
+    if let NextStep::Run { job, leader } = next {
+        if let Some(leader) = leader {
+            wake(leader);
         }
         trace::step(cluster.job(job), TraceStep::Taken(own_proc().pid()));
     }
@@ -164,30 +166,30 @@ unsafe extern "C-unwind" fn step() {
         Some(NextStep::Run { job, .. }) => {
             let job = cluster.job(job);
             // Unfit until the job has been taken off again: taking off may throw.
-            update(|me| {
-                me.jobs += 1;
-                me.unfit = true;
+            update(|state| {
+                state.jobs += 1;
+                state.unfit = true;
             });
             // Who wants a process in which nothing ran before has nothing run after, either.
             let is_alone = job.slot().options().fresh_only;
             let began = process::now();
             if run::run(job) == After::Clean && !is_alone {
-                update(|me| me.unfit = false);
+                update(|state| state.unfit = false);
             }
             let took = process::now() - began;
             look_for_next_after(cluster, Some(took));
         }
         Some(NextStep::Idle) => sleep(cluster, has_reloaded),
         Some(next @ (NextStep::Restart | NextStep::Retire)) => go(next),
-        None if me().is_some_and(|me| me.resting) => sleep(cluster, has_reloaded),
+        None if state().is_some_and(|state| state.resting) => sleep(cluster, has_reloaded),
         None => {
             // The last round threw.
-            let Some(now) = me() else { leave(0) };
+            let Some(now) = state() else { leave(0) };
             let assigned = cluster
                 .pool()
-                .locked(|scheduler| scheduler.assigned(now.place.worker));
+                .locked(|scheduler| scheduler.assigned(now.worker_slot.worker));
             if let Some(job) = assigned {
-                update(|me| me.unfit = true);
+                update(|state| state.unfit = true);
                 could_not_begin(cluster.job(job), now.jobs);
             }
             look_for_next(cluster);
@@ -209,7 +211,7 @@ fn could_not_begin(job: Job, jobs: u32) {
     }
 }
 
-/// Leaves, as the pool has decided: for a fresh process in the place, or for good.
+/// Leaves, as the pool has decided: for a fresh process in the worker_slot, or for good.
 fn go(next: NextStep) -> ! {
     // An error on the way does not make it forget: it is what the next round finds.
     NEXT.set(Some(next));
@@ -219,8 +221,8 @@ fn go(next: NextStep) -> ! {
     } else {
         c"Retire"
     });
-    if let (NextStep::Restart, Some(me), Some(cluster)) = (next, me(), attached()) {
-        spawn::respawn(cluster, me.place);
+    if let (NextStep::Restart, Some(state), Some(cluster)) = (next, state(), attached()) {
+        spawn::respawn(cluster, state.worker_slot);
     }
     give_up_worker_slot();
     leave(0)
@@ -230,16 +232,16 @@ fn go(next: NextStep) -> ! {
 fn reloaded() {
     settings::define();
     session::forget();
-    update(|me| me.limits = WorkerLimits::read());
+    update(|state| state.limits = WorkerLimits::read());
 }
 
 /// Sleeps until the worker word says otherwise, the idle limit has come, or the configuration was read again:
 /// `already`, or meanwhile. That may have another limit, and the pool may have to be smaller now; nobody wakes an idle
 /// worker to tell it.
 fn sleep(cluster: &'static Cluster, already: bool) {
-    let Some(now) = me() else { leave(0) };
+    let Some(now) = state() else { leave(0) };
     fault!("worker-rests");
-    let WorkerSlotRef { worker, generation } = now.place;
+    let WorkerSlotRef { worker, generation } = now.worker_slot;
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);

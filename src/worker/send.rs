@@ -12,7 +12,7 @@
 //!
 //! Rows that nobody will read (the leader let go, or its reader gave up) are dropped: the job goes on.
 //!
-//! While a frame is sent, which may call the server, the outlet is out of its place; a message that comes
+//! While a frame is sent, which may call the server, the outlet is out of its worker_slot; a message that comes
 //! meanwhile is kept.
 
 use crate::cluster::block::Block;
@@ -21,7 +21,7 @@ use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spill::SpillFile;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::process::{deadlock_timeout, now, own_proc, ring, waits_for_others};
+use crate::pg::process::{deadlock_timeout, now, own_proc, waits_for_others, wake};
 use crate::pg::shim::frame;
 use crate::pg::text;
 use crate::worker::held;
@@ -50,7 +50,7 @@ pub fn forget_error() {
     ERROR.with(Vec::clear);
 }
 
-/// A sender out of its place; put back when dropped, unless its job has ended.
+/// A sender out of its worker_slot; put back when dropped, unless its job has ended.
 struct Borrowed(Option<Box<Sender>>);
 
 impl Borrowed {
@@ -87,8 +87,8 @@ impl SenderHost for SendHost {
         own_proc()
     }
 
-    fn ring(&self, party: ProcRef) {
-        ring(party);
+    fn wake(&self, proc: ProcRef) {
+        wake(proc);
     }
 
     fn is_unwanted(&self) -> bool {
@@ -120,7 +120,7 @@ impl SenderHost for SendHost {
     }
 }
 
-/// Lends the outlet, out of its place. Nothing when there is no job with a result.
+/// Lends the outlet, out of its worker_slot. Nothing when there is no job with a result.
 fn with_outlet(body: impl FnOnce(&mut ResultSender<'static, MappedBuffer>, &mut SendHost)) {
     let mut borrowed = Borrowed::take();
     if let Some(sender) = borrowed.0.as_mut() {
@@ -165,7 +165,7 @@ unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: 
     let sent = held::with_sink(|sink| sink.unhindered()?.outlet.send_at_once(kind, bytes, now));
     match sent.flatten() {
         Some(None) => {}
-        Some(Some(reader)) => ring(reader),
+        Some(Some(reader)) => wake(reader),
         None => with_outlet(|outlet, here| {
             send_kept(outlet, here);
             outlet.send(here, kind, bytes);
@@ -225,7 +225,7 @@ fn take_notice(bytes: &[u8]) {
         })
     });
     if let Some(reader) = woken.flatten() {
-        ring(reader);
+        wake(reader);
     }
 }
 

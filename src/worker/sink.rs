@@ -3,7 +3,7 @@
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::spill::SpillFile;
-use crate::pg::process::ring;
+use crate::pg::process::wake;
 use engine::channel::ResultSender;
 use engine::memory;
 use engine::ring::{Kind, MappedBuffer};
@@ -65,7 +65,7 @@ impl Sink {
         let job = sender.job;
         let append = |offset, bytes: &[u8]| spill.append_rest(job.cluster, job.id, offset, bytes);
         if let Some(reader) = sender.outlet.end(kept, append) {
-            ring(reader);
+            wake(reader);
         }
     }
 }

@@ -9,8 +9,8 @@ use engine::wait::Micros;
 /// This process as a worker.
 #[derive(Clone, Copy)]
 pub struct WorkerState {
-    /// Its place.
-    pub place: WorkerSlotRef,
+    /// Its worker_slot.
+    pub worker_slot: WorkerSlotRef,
     /// It has connected to its lane's database.
     pub connected: bool,
     /// It has published `Idle` and not yet seen what came of it.
@@ -40,20 +40,20 @@ impl WorkerLimits {
     }
 }
 
-pub(super) static ME: Local<Option<WorkerState>> = Local::new(None);
+pub(super) static STATE: Local<Option<WorkerState>> = Local::new(None);
 
 pub(super) static NEXT: Local<Option<NextStep>> = Local::new(None);
 
 /// This process as a worker; `None` in every other process.
-pub fn me() -> Option<WorkerState> {
-    ME.get()
+pub fn state() -> Option<WorkerState> {
+    STATE.get()
 }
 
 /// This process is no worker any more: its place is given up.
 pub fn give_up_worker_slot() {
-    ME.set(None);
+    STATE.set(None);
 }
 
 pub(super) fn update(change: impl FnOnce(&mut WorkerState)) {
-    ME.with(|me| change(me.as_mut().expect("in a worker")));
+    STATE.with(|state| change(state.as_mut().expect("in a worker")));
 }

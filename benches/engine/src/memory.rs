@@ -2,7 +2,7 @@
 
 use engine::job::{Begin, End, Release};
 use engine::models::{self, Capacity, Slots as _};
-use engine::pool::{Waker, LaneKey, NextStep, Dispatched, PoolLock, SpawnDecision};
+use engine::pool::{Dispatched, LaneKey, NextStep, PoolLock, SpawnDecision, Waker};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use std::ops::Deref;
@@ -13,7 +13,7 @@ use std::sync::Mutex;
 pub struct Lock(Mutex<()>);
 
 impl Waker for Lock {
-    fn ring(&self, _party: ProcRef) {}
+    fn wake(&self, _proc: ProcRef) {}
 }
 
 impl PoolLock for Lock {
@@ -71,20 +71,20 @@ impl Memory {
     }
 
     /// Publishes it: to an idle worker, or to the end of the queue.
-    pub fn place(&self, job: JobId) -> Dispatched {
+    pub fn dispatch(&self, job: JobId) -> Dispatched {
         self.pool()
-            .locked(|scheduler| scheduler.place(job, LANE, 0, AMPLE))
+            .locked(|scheduler| scheduler.dispatch(job, LANE, 0, AMPLE))
             .0
     }
 
     /// Starts a worker, which finds one job queued and runs it. Returns its place and that job.
     pub fn start_worker(&self) -> (u32, JobId) {
         let job = self.claim();
-        assert_eq!(self.place(job), Dispatched::Queued);
+        assert_eq!(self.dispatch(job), Dispatched::Queued);
         self.pool().locked(|scheduler| {
-            let staffing = scheduler.spawn_decision(0, u32::MAX, true, 0);
-            let SpawnDecision::Start { worker, generation } = staffing else {
-                panic!("expected a start, got {staffing:?}");
+            let decision = scheduler.spawn_decision(0, u32::MAX, true, 0);
+            let SpawnDecision::Start { worker, generation } = decision else {
+                panic!("expected a start, got {decision:?}");
             };
             assert!(scheduler.report_in(worker, generation, ProcRef::new(1, 1000 + worker)));
             scheduler.connected(worker);

@@ -3,7 +3,7 @@
 use crate::memory::Memory;
 use criterion::{BenchmarkId, Criterion};
 use engine::job::Demand;
-use engine::pool::{NextStep, Dispatched};
+use engine::pool::{Dispatched, NextStep};
 use std::collections::VecDeque;
 
 pub fn bench(c: &mut Criterion) {
@@ -16,7 +16,7 @@ pub fn bench(c: &mut Criterion) {
         memory.detach(first);
         b.iter(|| {
             let job = memory.claim();
-            assert!(matches!(memory.place(job), Dispatched::Handed(_)));
+            assert!(matches!(memory.dispatch(job), Dispatched::Handed(_)));
             assert_eq!(memory.complete(worker, job), NextStep::Idle);
             memory.detach(job);
         });
@@ -30,7 +30,7 @@ pub fn bench(c: &mut Criterion) {
             let (worker, mut running) = memory.start_worker();
             let launch = || {
                 let job = memory.claim();
-                assert_eq!(memory.place(job), Dispatched::Queued);
+                assert_eq!(memory.dispatch(job), Dispatched::Queued);
                 job
             };
             let mut queued: VecDeque<_> = std::iter::repeat_with(launch).take(waiting).collect();
@@ -51,7 +51,7 @@ pub fn bench(c: &mut Criterion) {
         let _busy = memory.start_worker();
         b.iter(|| {
             let job = memory.claim();
-            assert_eq!(memory.place(job), Dispatched::Queued);
+            assert_eq!(memory.dispatch(job), Dispatched::Queued);
             let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
             memory.detach(job);
         });

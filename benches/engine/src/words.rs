@@ -5,7 +5,7 @@ use crate::ring;
 use criterion::Criterion;
 use engine::job::{End, Release};
 use engine::models::Transitions as _;
-use engine::ring::{Reader, Shared, Writer};
+use engine::ring::{Reader, RingShared, Writer};
 use engine::wait::{Latch, Micros, condition, wait_for};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -62,7 +62,7 @@ pub fn bench(c: &mut Criterion) {
         },
     );
 
-    let (shared, memory) = (Shared::default(), ring::Memory::new(1024));
+    let (shared, memory) = (RingShared::default(), ring::Memory::new(1024));
     let mut reader = Reader::new(&shared, memory.attach());
     let mut writer = Writer::new(&shared, memory.attach());
     let own = leader();

@@ -5,7 +5,7 @@ use engine::job::{Phase, Release};
 use engine::pool::ends::Ends;
 use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
-use engine::pool::{Leader, Limits, Dispatched};
+use engine::pool::{Dispatched, Leader, Limits};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use engine::wait::{Condition, condition, wait_for};
@@ -128,7 +128,7 @@ fn entry(world: &World, own: ProcRef) -> &Leader {
 fn enter(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, purges: &mut u32) {
     let entry = entry(world, own);
     let entered = wait_for(
-        world.memory.bell(own),
+        world.memory.latch(own),
         None,
         &mut condition(|| entry.await_entry(), || entry.enter().then_some(())),
     );
@@ -230,7 +230,7 @@ fn claim_one<T>(
         claim,
         waiting: false,
     };
-    let found = wait_for(world.memory.bell(own), None, &mut queued);
+    let found = wait_for(world.memory.latch(own), None, &mut queued);
     if queued.waiting {
         pool.leave_waiters(own, what);
     }
@@ -313,13 +313,13 @@ fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<
         lane_workers: world.scale.lane_limit,
     };
     let role = world.key(lane).role;
-    let (placement, lane, staffing) = loop {
+    let (dispatched, lane, decision) = loop {
         let placed = memory.pool().locked(|pool| {
-            let (placement, lane) = pool.place(job, world.key(lane), lane, limits);
-            match placement {
+            let (dispatched, lane) = pool.dispatch(job, world.key(lane), lane, limits);
+            match dispatched {
                 Dispatched::Handed(_) => {
                     world.assert_none_queued(&world.ledger.waiting(lane), job);
-                    (placement, lane, None)
+                    (dispatched, lane, None)
                 }
                 Dispatched::Queued => {
                     // One that is bounded may be held back, and others go before it; so they may while a fresh
@@ -327,10 +327,14 @@ fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<
                     if !options.bounded && !options.fresh_only && excluded.is_empty() {
                         world.ledger.queued(lane, job);
                     }
-                    (placement, lane, Some(pool.spawn_decision(lane, places, true, 1)))
+                    (
+                        dispatched,
+                        lane,
+                        Some(pool.spawn_decision(lane, places, true, 1)),
+                    )
                 }
                 Dispatched::NoLane => panic!("there are lanes enough"),
-                Dispatched::Refused => (placement, lane, None),
+                Dispatched::Refused => (dispatched, lane, None),
             }
         });
         if placed.0 != Dispatched::Refused {
@@ -344,9 +348,9 @@ fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<
         }
         memory.pool().accept_again(slot.usage(), refusal);
     };
-    match placement {
-        Dispatched::Handed(worker) => memory.bell(worker).ring(),
-        _ => world.spawn_decision(lane, staffing),
+    match dispatched {
+        Dispatched::Handed(worker) => memory.latch(worker).set(),
+        _ => world.spawn_decision(lane, decision),
     }
     if !by_pid {
         return Some(Held {
@@ -406,9 +410,9 @@ fn await_worker(world: &Arc<World>, own: ProcRef, job: JobId) {
     let watch = || {
         let _ = word.watch(job.generation);
     };
-    let bell = world.memory.bell(own);
+    let latch = world.memory.latch(own);
     assert_eq!(
-        wait_for(bell, None, &mut condition(watch, is_bound)),
+        wait_for(latch, None, &mut condition(watch, is_bound)),
         Some(())
     );
     word.unwatch(job.generation);
@@ -433,7 +437,7 @@ fn end(
         }
         let mut net = Net::new(world, job);
         let found = wait_for(
-            world.memory.bell(own),
+            world.memory.latch(own),
             None,
             &mut condition(
                 || {
@@ -459,7 +463,7 @@ fn end(
     assert_ne!(release, Release::Stale, "a hold was lost");
     world.released(job, release);
     if release != Release::LastOut {
-        let doorbell = world.memory.pool().locked(|pool| pool.doorbell_of(job));
-        world.memory.ring(doorbell);
+        let doorbell = world.memory.pool().locked(|pool| pool.proc_to_wake(job));
+        world.memory.wake(doorbell);
     }
 }

@@ -3,7 +3,7 @@
 use crate::leader::SLEEPS;
 use crate::world::{World, once_in};
 use engine::job::{Delivery, End, JobWord, Release};
-use engine::pool::{WorkerCounts, NextStep, Returned};
+use engine::pool::{NextStep, Returned, WorkerCounts};
 use engine::process_ref::ProcRef;
 use engine::steps::Watchers;
 use engine::table::JobId;
@@ -32,14 +32,14 @@ pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
             world,
             worker,
             generation,
-            party: world.fork(),
+            proc: world.fork(),
             current: Cell::new(None),
             pending: Cell::new(false),
             open: Cell::new(false),
             must_refuse: Cell::new(false),
         };
         let exit = process.live();
-        world.exit(process.party);
+        world.exit(process.proc);
         if exit == Exit::End {
             return;
         }
@@ -69,7 +69,7 @@ struct Process<'a> {
     world: &'a Arc<World>,
     worker: u32,
     generation: u32,
-    party: ProcRef,
+    proc: ProcRef,
     /// The job that it has to end, which is what the signal handler looks at.
     current: Cell<Option<JobId>>,
     /// PostgreSQL's `QueryCancelPending`.
@@ -92,7 +92,7 @@ impl Process<'_> {
     }
 
     fn handle_signal(&self) {
-        if !self.world.takes_signal(self.party) {
+        if !self.world.takes_signal(self.proc) {
             return;
         }
         let Some(job) = self.current.get() else {
@@ -109,7 +109,7 @@ impl Process<'_> {
 
     fn live(&self) -> Exit {
         let pool = self.world.memory.pool();
-        let known = pool.locked(|pool| pool.report_in(self.worker, self.generation, self.party));
+        let known = pool.locked(|pool| pool.report_in(self.worker, self.generation, self.proc));
         if !known {
             return Exit::End;
         }
@@ -123,8 +123,8 @@ impl Process<'_> {
         pool.locked(|pool| pool.connected(self.worker));
         loop {
             next = match next {
-                NextStep::Run { job, wake } => {
-                    self.world.memory.ring(wake);
+                NextStep::Run { job, leader } => {
+                    self.world.memory.wake(leader);
                     if once_in(8) || !self.run(job) {
                         return self.die();
                     }
@@ -162,7 +162,7 @@ impl Process<'_> {
             None
         } else {
             wait_for(
-                world.memory.bell(self.party),
+                world.memory.latch(self.proc),
                 None,
                 &mut condition(
                     || {},
@@ -208,7 +208,7 @@ impl Process<'_> {
     fn execute(&self, sleeps: bool) -> bool {
         if sleeps {
             let interrupted = wait_for(
-                self.world.memory.bell(self.party),
+                self.world.memory.latch(self.proc),
                 None,
                 &mut condition(
                     || {},
@@ -253,7 +253,7 @@ impl Process<'_> {
         let world = self.world;
         steps::exit(self);
         let pool = world.memory.pool();
-        let own = pool.locked(|pool| pool.begin_exit(self.worker, self.generation, self.party));
+        let own = pool.locked(|pool| pool.begin_exit(self.worker, self.generation, self.proc));
         if !own {
             return Exit::Restart;
         }
@@ -281,17 +281,17 @@ impl Process<'_> {
                 returned
             });
             match returned {
-                Returned::Handed(worker) => world.memory.bell(worker).ring(),
+                Returned::Handed(worker) => world.memory.latch(worker).set(),
                 Returned::Canceled(release) => {
                     if let Release::Held { watched: true } = release {
-                        world.memory.ring(world.memory.slot(job).leader());
+                        world.memory.wake(world.memory.slot(job).leader());
                     }
                     world.released(job, release);
                 }
                 Returned::Requeued => {}
             }
         }
-        let _ = pool.locked(|pool| pool.exit(self.worker, self.generation, self.party, true));
+        let _ = pool.locked(|pool| pool.exit(self.worker, self.generation, self.proc, true));
         Exit::Restart
     }
 }
@@ -407,7 +407,7 @@ impl steps::Process for Process<'_> {
 
     fn ended(&self, job: JobId, watchers: Watchers, release: Release) {
         if let Release::Held { watched: true } = release {
-            self.world.memory.ring(watchers.leader);
+            self.world.memory.wake(watchers.leader);
         }
         self.world.released(job, release);
         if self.open.get() {

@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use crate::{leader, worker};
 use engine::job::{Demand, End, Phase, Release};
 use engine::pool::gate::Purged;
-use engine::pool::{Canceling, WorkerCounts, LaneKey, SpawnDecision};
+use engine::pool::{Canceling, LaneKey, SpawnDecision, WorkerCounts};
 use engine::process_ref::ProcRef;
 use engine::table::JobId;
 use loom_tests::memory::Memory;
@@ -88,22 +88,22 @@ impl World {
     }
 
     /// The process is gone.
-    pub fn exit(&self, party: ProcRef) {
-        let before = self.living.lock().unwrap()[party.procno() as usize].take();
-        assert_eq!(before, Some(party.pid()), "a process ended twice");
+    pub fn exit(&self, proc: ProcRef) {
+        let before = self.living.lock().unwrap()[proc.procno() as usize].take();
+        assert_eq!(before, Some(proc.pid()), "a process ended twice");
     }
 
     /// `kill(pid, SIGUSR2)`.
-    fn kill(&self, party: ProcRef) {
-        let pid = self.living.lock().unwrap()[party.procno() as usize];
-        assert_eq!(pid, Some(party.pid()), "signaled a pid that is gone");
-        self.signals[party.procno() as usize].store(true, Ordering::SeqCst);
-        self.memory.bell(party).ring();
+    fn kill(&self, proc: ProcRef) {
+        let pid = self.living.lock().unwrap()[proc.procno() as usize];
+        assert_eq!(pid, Some(proc.pid()), "signaled a pid that is gone");
+        self.signals[proc.procno() as usize].store(true, Ordering::SeqCst);
+        self.memory.latch(proc).set();
     }
 
     /// Whether a signal has arrived, which is then handled.
-    pub fn takes_signal(&self, party: ProcRef) -> bool {
-        self.signals[party.procno() as usize].swap(false, Ordering::SeqCst)
+    pub fn takes_signal(&self, proc: ProcRef) -> bool {
+        self.signals[proc.procno() as usize].swap(false, Ordering::SeqCst)
     }
 
     pub fn key(&self, lane: u32) -> LaneKey {
@@ -127,20 +127,22 @@ impl World {
         let mut can_start = true;
         let mut next = first;
         loop {
-            let staffing = next
-                .take()
-                .unwrap_or_else(|| pool.locked(|pool| pool.spawn_decision(lane, places, can_start, 1)));
-            match staffing {
+            let decision = next.take().unwrap_or_else(|| {
+                pool.locked(|pool| pool.spawn_decision(lane, places, can_start, 1))
+            });
+            match decision {
                 SpawnDecision::Enough => return,
                 SpawnDecision::Full => {
                     // Whoever is there looks before it rests or goes. When nobody is, because the
                     // registration failed, the liveness net looks again.
-                    if can_start || pool.locked(|pool| pool.worker_counts()) != WorkerCounts::default() {
+                    if can_start
+                        || pool.locked(|pool| pool.worker_counts()) != WorkerCounts::default()
+                    {
                         return;
                     }
                     can_start = true;
                 }
-                SpawnDecision::Recycle(party) => self.memory.bell(party).ring(),
+                SpawnDecision::Recycle(proc) => self.memory.latch(proc).set(),
                 SpawnDecision::Start { worker, generation } => {
                     if once_in(8) {
                         let _ = pool.locked(|pool| pool.start_failed(worker, generation));
@@ -188,12 +190,12 @@ impl World {
         match self
             .memory
             .pool()
-            .cancel(job, demand, |party| self.kill(party))
+            .cancel(job, demand, |proc| self.kill(proc))
         {
             Canceling::Finished(release) => {
                 self.ledger.ended(job, End::Canceled);
                 if let Release::Held { watched: true } = release {
-                    self.memory.ring(self.memory.slot(job).leader());
+                    self.memory.wake(self.memory.slot(job).leader());
                 }
                 self.released(job, release);
             }
@@ -316,7 +318,7 @@ pub fn run(scale: Scale) {
     world
         .memory
         .pool()
-        .locked(|pool| pool.dismiss_idle(None, u32::MAX, |party| world.memory.bell(party).ring()));
+        .locked(|pool| pool.dismiss_idle(None, u32::MAX, |proc| world.memory.latch(proc).set()));
     while let Some(worker) = world.next_thread() {
         worker.join().unwrap();
     }

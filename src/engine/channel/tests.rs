@@ -48,7 +48,7 @@ impl Taker {
                 (more, None)
             }
         };
-        assert!(wake.is_none_or(|party| party.pid() == WORKER));
+        assert!(wake.is_none_or(|proc| proc.pid() == WORKER));
         if !more {
             let frame = std::mem::take(&mut self.frame);
             assert_eq!(Some(frame), self.expected.borrow_mut().pop_front());
@@ -104,8 +104,8 @@ impl SenderHost for Io {
     fn own(&self) -> ProcRef {
         ProcRef::new(0, WORKER)
     }
-    fn ring(&self, party: ProcRef) {
-        assert_eq!(party.pid(), READER);
+    fn wake(&self, proc: ProcRef) {
+        assert_eq!(proc.pid(), READER);
         self.rings.set(self.rings.get() + 1);
     }
     fn is_unwanted(&self) -> bool {
@@ -133,7 +133,7 @@ struct Setting {
 impl Setting {
     fn new(capacity: usize) -> Self {
         // Leaked: a test's few kilobytes.
-        let shared: &'static Shared = Box::leak(Box::default());
+        let shared: &'static ChannelShared = Box::leak(Box::default());
         let memory = Box::leak(Box::<[u64]>::new_uninit_slice(capacity / ring::ALIGN));
         // SAFETY: leaked, and used through the buffer alone.
         let buffer = unsafe { MappedBuffer::new(memory.as_mut_ptr().cast(), capacity) };
@@ -190,7 +190,12 @@ fn without_a_reader_the_worker_goes_on_without_sleeping() {
 #[test]
 fn a_present_reader_holds_the_worker_back_and_there_is_no_file() {
     let mut setting = Setting::new(128);
-    setting.io.taker.borrow().inlet.enter(ProcRef::new(0, READER));
+    setting
+        .io
+        .taker
+        .borrow()
+        .inlet
+        .enter(ProcRef::new(0, READER));
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
     }
@@ -205,7 +210,12 @@ fn a_reader_that_comes_late_brings_the_worker_back_to_the_ring() {
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
     }
-    setting.io.taker.borrow().inlet.enter(ProcRef::new(0, READER));
+    setting
+        .io
+        .taker
+        .borrow()
+        .inlet
+        .enter(ProcRef::new(0, READER));
     let before = setting.io.file.borrow().most;
     for number in 0..2000_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
@@ -333,7 +343,12 @@ fn a_row_that_a_reader_has_waited_for_does_not_stay_in_the_buffer() {
     }
     while setting.take() {}
     setting.io.stepwise.set(true);
-    setting.io.taker.borrow().inlet.enter(ProcRef::new(0, READER));
+    setting
+        .io
+        .taker
+        .borrow()
+        .inlet
+        .enter(ProcRef::new(0, READER));
     setting.send(vec![7; 40]);
     // The reader comes back for more; the worker has nothing else to send for a long time.
     while setting.take() {}

@@ -79,22 +79,22 @@ impl<'a> Scheduler<'a> {
         slot.word
             .load_if(job.generation)
             .filter(|now| now.worker())?;
-        let place = self.shared.workers.get(slot.worker() as usize)?;
-        (place.word.load().activity() == Activity::Busy(job.index))
-            .then(|| place.party())
+        let entry = self.shared.workers.get(slot.worker() as usize)?;
+        (entry.word.load().activity() == Activity::Busy(job.index))
+            .then(|| entry.proc())
             .flatten()
     }
 
     /// The process that a job is bound to, for its doorbell.
     #[must_use]
-    pub fn doorbell_of(&self, job: JobId) -> Option<ProcRef> {
+    pub fn proc_to_wake(&self, job: JobId) -> Option<ProcRef> {
         self.worker_of(job)
     }
 }
 
 #[cfg(any(loom, shuttle))]
 mod mutants {
-    use super::{JobId, ProcRef, Pool, PoolLock, Release, Scheduler};
+    use super::{JobId, Pool, PoolLock, ProcRef, Release, Scheduler};
 
     pub(super) fn signal_outside_the_lock<L: PoolLock>(
         pool: &Pool<'_, L>,

@@ -1,7 +1,7 @@
 //! Placing jobs: a new one goes to an idle worker of its lane that may run it, or to the end of the lane's list; what
 //! may run is handed to whoever is idle.
 
-use super::entries::{Permit, LaneKey};
+use super::entries::{LaneKey, Permit};
 use super::scheduler::Scheduler;
 use crate::locked::load;
 use crate::process_ref::ProcRef;
@@ -33,7 +33,7 @@ impl From<u32> for Limits {
 pub enum Dispatched {
     /// An idle worker has it: ring its doorbell.
     Handed(ProcRef),
-    /// It waits in its lane. Now [`Scheduler::staff`] the lane.
+    /// It waits in its lane. Now [`Scheduler::spawn_decision`] the lane.
     Queued,
     /// There is no room for another lane. The job is still reserved.
     NoLane,
@@ -45,7 +45,7 @@ impl<'a> Scheduler<'a> {
     /// Publishes a reserved job in the lane `key` and gives it to an idle worker if there is one that may
     /// run it, else puts it at the end of the lane's queue; a job over its leader's share is held back.
     /// `hint` is the lane's index if the caller knows it; the right index is returned.
-    pub fn place(
+    pub fn dispatch(
         &mut self,
         job: JobId,
         key: LaneKey,
@@ -70,7 +70,7 @@ impl<'a> Scheduler<'a> {
         }
         match self.hand_over(job) {
             // Its leader is the caller, which does not sleep.
-            Some((party, _)) => (Dispatched::Handed(party), index),
+            Some((proc, _)) => (Dispatched::Handed(proc), index),
             None => {
                 self.push_back(job.index);
                 (Dispatched::Queued, index)
@@ -97,18 +97,18 @@ impl<'a> Scheduler<'a> {
     /// Binds a queued job (not on a list any more) to a worker. Returns the worker's doorbell, and the
     /// leader's if that sleeps on the job.
     pub(super) fn bind(&mut self, job: JobId, worker: u32) -> (ProcRef, Option<ProcRef>) {
-        let place = &self.shared.workers[worker as usize];
-        let party = place.party().expect("bound to a worker that is not there");
+        let entry = &self.shared.workers[worker as usize];
+        let proc = entry.proc().expect("bound to a worker that is not there");
         let slot = self.slot(job.index);
         slot.worker.store(worker, Ordering::Relaxed);
-        slot.pid.store(party.pid(), Ordering::Relaxed);
-        Permit::store(Permit::of(slot), &place.permit);
+        slot.pid.store(proc.pid(), Ordering::Relaxed);
+        Permit::store(Permit::of(slot), &entry.permit);
         let watched = slot.word.bind(job.generation);
-        place.word.assign(job.index);
+        entry.word.assign(job.index);
         self.lane(load(&slot.lane))
             .latest
             .store(worker, Ordering::Relaxed);
-        (party, slot.leader().filter(|_| watched))
+        (proc, slot.leader().filter(|_| watched))
     }
 
     /// Gives jobs of a lane to its idle workers until there is no pair left.
@@ -119,16 +119,16 @@ impl<'a> Scheduler<'a> {
                 return;
             }
             let pid = self.shared.workers[worker as usize]
-                .party()
+                .proc()
                 .map_or(0, ProcRef::pid);
             let Some(job) = self.pop(index, |slot| slot.may_run_on(pid, false)) else {
                 continue;
             };
             lane.idle.remove(self.shared.workers, worker);
-            let (party, leader) = self.bind(job, worker);
-            self.waker.ring(party);
+            let (proc, leader) = self.bind(job, worker);
+            self.waker.wake(proc);
             if let Some(leader) = leader {
-                self.waker.ring(leader);
+                self.waker.wake(leader);
             }
         }
     }

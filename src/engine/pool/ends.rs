@@ -54,7 +54,7 @@ impl<L: PoolLock> Pool<'_, L> {
         if account == 0 {
             return;
         }
-        let entry = slot.leader().and_then(|party| self.leader(party));
+        let entry = slot.leader().and_then(|proc| self.leader(proc));
         self.locked(|_| {
             slot.account.store(0, Ordering::Relaxed);
             // Otherwise the session has ended.
@@ -70,9 +70,9 @@ impl<L: PoolLock> Pool<'_, L> {
 impl Scheduler<'_> {
     /// How those jobs of the session ended that it did not count itself.
     #[must_use]
-    pub fn ends_of(&self, party: ProcRef) -> Ends {
-        let entry = self.shared.leaders.get(party.procno() as usize);
-        let own = entry.filter(|entry| entry.is_of(party));
+    pub fn ends_of(&self, proc: ProcRef) -> Ends {
+        let entry = self.shared.leaders.get(proc.procno() as usize);
+        let own = entry.filter(|entry| entry.is_of(proc));
         own.map_or_else(Ends::default, |entry| entry.ends.load())
     }
 }

@@ -15,7 +15,7 @@ use crate::worker::{Activity, WorkerWord};
 /// forking takes milliseconds, and being wrong costs only a process that leaves at once.
 pub const START_LIMIT: Micros = 10_000_000;
 
-/// In a slot's `worker`: bound to no place, only to be failed.
+/// In a slot's `worker`: bound to no entry, only to be failed.
 pub(super) const NOBODY: u32 = u32::MAX;
 
 /// In `WorkerSlot::claimed_at`: nobody looked at the clock yet.
@@ -102,7 +102,7 @@ impl Lane {
 pub struct WorkerSlot {
     /// The worker word.
     pub word: WorkerWord,
-    pub(super) party: AtomicU64,
+    pub(super) proc: AtomicU64,
     pub(super) registrar: AtomicU64,
     pub(super) claimed_at: AtomicU64,
     pub(super) permit: AtomicU64,
@@ -138,7 +138,7 @@ pub struct Registration {
 /// A place whose process was registered and has not reported in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PendingStart {
-    /// Generation of the place.
+    /// Generation of the entry.
     pub generation: u32,
     /// The process.
     pub registration: Registration,
@@ -155,12 +155,12 @@ impl WorkerSlot {
         self.registration().is_some()
     }
 
-    /// Whether the place, with this generation, awaits a process: none has reported in.
+    /// Whether the entry, with this generation, awaits a process: none has reported in.
     pub(super) fn awaits(&self, generation: u32) -> bool {
         let now = self.word.load();
         now.generation() == generation
             && now.activity() == Activity::Starting
-            && self.party().is_none()
+            && self.proc().is_none()
     }
 
     /// The process that was registered and has not reported in, and whether it was seen to run.
@@ -180,8 +180,8 @@ impl WorkerSlot {
     }
 
     /// The process that was registered has reported in.
-    pub(super) fn note_arrival(&self, party: ProcRef) {
-        self.party.store(party.to_bits(), Ordering::Relaxed);
+    pub(super) fn note_arrival(&self, proc: ProcRef) {
+        self.proc.store(proc.to_bits(), Ordering::Relaxed);
         self.registration.store(0, Ordering::Relaxed);
     }
 
@@ -196,13 +196,13 @@ impl WorkerSlot {
 
     /// The place has no process, and none was registered for it.
     pub(super) fn forget_process(&self) {
-        self.party.store(0, Ordering::Relaxed);
+        self.proc.store(0, Ordering::Relaxed);
         self.registrar.store(0, Ordering::Relaxed);
         self.registration.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn party(&self) -> Option<ProcRef> {
-        ProcRef::from_bits(self.party.load(Ordering::Relaxed))
+    pub(super) fn proc(&self) -> Option<ProcRef> {
+        ProcRef::from_bits(self.proc.load(Ordering::Relaxed))
     }
 
     pub(super) fn registrar(&self) -> Option<ProcRef> {
@@ -210,12 +210,12 @@ impl WorkerSlot {
     }
 }
 
-/// A session in shared memory. All fields are written by the holder of the pool's lock, but for the gate; `party` is
+/// A session in shared memory. All fields are written by the holder of the pool's lock, but for the gate; `proc` is
 /// read without it by its own session.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct Leader {
-    pub(super) party: AtomicU64,
+    pub(super) proc: AtomicU64,
     pub(super) generation: AtomicU32,
     pub(super) limit: AtomicU32,
     pub(super) admitted: AtomicU32,
@@ -252,20 +252,20 @@ pub(super) struct Gate {
 impl Leader {
     /// Whether the entry is this session's.
     #[must_use]
-    pub fn is_of(&self, party: ProcRef) -> bool {
-        self.party.load(Ordering::Relaxed) == party.to_bits()
+    pub fn is_of(&self, proc: ProcRef) -> bool {
+        self.proc.load(Ordering::Relaxed) == proc.to_bits()
     }
 
-    pub(super) fn enrol(&self, party: ProcRef) -> u32 {
-        if !self.is_of(party) {
-            self.party.store(party.to_bits(), Ordering::Relaxed);
+    pub(super) fn enrol(&self, proc: ProcRef) -> u32 {
+        if !self.is_of(proc) {
+            self.proc.store(proc.to_bits(), Ordering::Relaxed);
             self.next_generation();
         }
         load(&self.generation)
     }
 
-    pub(super) fn party(&self) -> Option<ProcRef> {
-        ProcRef::from_bits(self.party.load(Ordering::Relaxed))
+    pub(super) fn proc(&self) -> Option<ProcRef> {
+        ProcRef::from_bits(self.proc.load(Ordering::Relaxed))
     }
 
     /// That of the session whose entry it is now.
@@ -293,7 +293,7 @@ impl Leader {
     #[cfg(all(test, not(loom)))]
     pub(super) fn current_permit(&self, procno: u32) -> Option<Permit> {
         let generation = load(&self.generation);
-        (generation != 0 && self.party().is_some()).then_some(Permit { procno, generation })
+        (generation != 0 && self.proc().is_some()).then_some(Permit { procno, generation })
     }
 }
 

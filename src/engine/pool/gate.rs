@@ -29,7 +29,7 @@
 //!
 //! * **The session ends.** It lets go of its jobs without the gate: `detach` gives up a hold once, whoever does it,
 //!   and a purge touches nothing of a job but through that.
-//! * **Another session has the PGPROC by now.** A purge compares the entry's party with the slot's before it takes the
+//! * **Another session has the PGPROC by now.** A purge compares the entry's proc with the slot's before it takes the
 //!   gate, under the lock: the next session is neither kept out nor asked to purge its jobs for those of another.
 
 use super::entries::Leader;
@@ -153,14 +153,14 @@ impl<L: PoolLock> Pool<'_, L> {
             let may = now.phase().is_finished() && now.leader() && !slot.is_being_read();
             may.then(|| slot.leader()).flatten()
         };
-        let Some((party, session)) =
-            may_be_purged().and_then(|party| Some((party, self.leader(party)?)))
+        let Some((proc, session)) =
+            may_be_purged().and_then(|proc| Some((proc, self.leader(proc)?)))
         else {
             return Purged::Kept;
         };
         let purge = || {
             // The next session in the entry is not asked on behalf of this one.
-            if !session.is_of(party) {
+            if !session.is_of(proc) {
                 return Purged::Kept;
             }
             if let Some(told) = session.begin_purge() {
@@ -175,9 +175,9 @@ impl<L: PoolLock> Pool<'_, L> {
                 session.gate.purges.fetch_add(1, Ordering::Relaxed);
             }
             if session.end_purge()
-                && let Some(waiter) = mutant!("purge-wakes-nobody", session.party() => None)
+                && let Some(waiter) = mutant!("purge-wakes-nobody", session.proc() => None)
             {
-                self.lock.ring(waiter);
+                self.lock.wake(waiter);
             }
             purged
         };

@@ -8,7 +8,7 @@
 //!    needs no wake-up, whichever worker went idle last;
 //! 2. if all that are idle sleep, and the lane's latest job was given to a worker that by experience will be
 //!    free **soon** ([`Soon`]), waits that moment, spinning, and looks again;
-//! 3. wakes a sleeping one ([`Scheduler::place`]).
+//! 3. wakes a sleeping one ([`Scheduler::dispatch`]).
 //!
 //! Nothing is published until the job has its place: while the launch waits the job is still `Reserved`, no
 //! list has it, and every invariant of the pool holds. What is waited for is a guess; a wrong one costs the
@@ -20,8 +20,8 @@
 //! | `Lane::run_time`: what its workers take for a job, a moving mean, microseconds | holder of the lock | nobody |
 //! | `Lane::latest`: the worker that a job of it was bound to last | holder of the lock | nobody |
 
-use super::entries::LaneKey;
 use super::dispatch::Limits;
+use super::entries::LaneKey;
 use super::scheduler::Scheduler;
 use crate::locked::load;
 use crate::process_ref::ProcRef;
@@ -73,7 +73,7 @@ pub enum Awake {
 
 impl Scheduler<'_> {
     /// Gives a reserved job to an idle worker of the lane `key` of which `is_awake` holds, if there is one.
-    /// `hint` and `limits` are as in [`place`](Self::place).
+    /// `hint` and `limits` are as in [`place`](Self::dispatch).
     pub fn dispatch_awake(
         &mut self,
         job: JobId,
@@ -103,7 +103,7 @@ impl Scheduler<'_> {
             return Awake::Handed(self.bind(job, worker).0, index);
         }
         match self.soon(index) {
-            Some((soon, party)) if may(party) => Awake::Soon(soon),
+            Some((soon, proc)) if may(proc) => Awake::Soon(soon),
             _ => Awake::None,
         }
     }
@@ -113,9 +113,9 @@ impl Scheduler<'_> {
     fn soon(&self, index: u32) -> Option<(Soon, ProcRef)> {
         let lane = self.lane(index);
         let (worker, run_time) = (load(&lane.latest), load(&lane.run_time));
-        let place = self.shared.workers.get(worker as usize)?;
+        let entry = self.shared.workers.get(worker as usize)?;
         let somebody_sleeps = !lane.idle.is_empty();
-        let busy = place.word.load().activity();
+        let busy = entry.word.load().activity();
         let is_busy = matches!(busy, Activity::Busy(_));
         if run_time == 0 || run_time > SHORT || !somebody_sleeps || !is_busy {
             return None;
@@ -125,7 +125,7 @@ impl Scheduler<'_> {
             busy,
             within: Micros::from(2 * run_time + SLACK),
         };
-        (load(&place.lane) == index).then_some((soon, place.party()?))
+        (load(&entry.lane) == index).then_some((soon, entry.proc()?))
     }
 
     /// A worker took so long for a job, from being given it to being ready for another.

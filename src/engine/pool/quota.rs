@@ -32,7 +32,7 @@
 //! to its lane in one step, and the generation of its entry changes, by which `held` in those slots means
 //! nothing any more and the permits that are still out are given back to nobody.
 
-use super::entries::{Permit, Leader};
+use super::entries::{Leader, Permit};
 use super::scheduler::Scheduler;
 use crate::locked::{add, load, subtract};
 use crate::process_ref::ProcRef;
@@ -59,9 +59,9 @@ impl<'a> Scheduler<'a> {
         if !slot.options().bounded {
             return true;
         }
-        let entry = slot.leader().and_then(|party| {
-            let leader = self.shared.leaders.get(party.procno() as usize)?;
-            leader.is_of(party).then_some(leader)
+        let entry = slot.leader().and_then(|proc| {
+            let leader = self.shared.leaders.get(proc.procno() as usize)?;
+            leader.is_of(proc).then_some(leader)
         });
         entry.is_none_or(|leader| leader.held.is_empty() && load(&leader.admitted) < limit.max(1))
     }
@@ -73,13 +73,13 @@ impl<'a> Scheduler<'a> {
         let options = slot.options();
         slot.permit.store(0, Ordering::Relaxed);
         slot.held.store(0, Ordering::Relaxed);
-        let Some(party) = slot.leader().filter(|_| !options.uncounted) else {
+        let Some(proc) = slot.leader().filter(|_| !options.uncounted) else {
             return true;
         };
-        let Some(leader) = self.shared.leaders.get(party.procno() as usize) else {
+        let Some(leader) = self.shared.leaders.get(proc.procno() as usize) else {
             return true;
         };
-        slot.permit.store(leader.enrol(party), Ordering::Relaxed);
+        slot.permit.store(leader.enrol(proc), Ordering::Relaxed);
         leader.limit.store(limit.max(1), Ordering::Relaxed);
         self.admit_throttled(leader);
         if options.bounded && !leader.has_room() {
@@ -135,18 +135,18 @@ impl<'a> Scheduler<'a> {
     }
 
     /// The session makes its entry its own, before it has jobs.
-    pub fn enrol(&mut self, party: ProcRef) {
-        if let Some(leader) = self.shared.leaders.get(party.procno() as usize) {
-            leader.enrol(party);
+    pub fn enrol(&mut self, proc: ProcRef) {
+        if let Some(leader) = self.shared.leaders.get(proc.procno() as usize) {
+            leader.enrol(proc);
         }
     }
 
     /// The session ends. Its jobs go on, and those held back join their lane.
-    pub fn depart(&mut self, party: ProcRef) {
-        let Some(leader) = self.shared.leaders.get(party.procno() as usize) else {
+    pub fn depart(&mut self, proc: ProcRef) {
+        let Some(leader) = self.shared.leaders.get(proc.procno() as usize) else {
             return;
         };
-        if !leader.is_of(party) {
+        if !leader.is_of(proc) {
             return;
         }
         if let Some(first) = leader.held.first() {
@@ -160,6 +160,6 @@ impl<'a> Scheduler<'a> {
             self.hand_out(lane);
         }
         leader.next_generation();
-        leader.party.store(0, Ordering::Relaxed);
+        leader.proc.store(0, Ordering::Relaxed);
     }
 }

@@ -53,7 +53,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
             .watcher
             .load(Ordering::Relaxed);
         if let Some(watcher) = ProcRef::from_bits(watcher) {
-            self.lock.ring(watcher);
+            self.lock.wake(watcher);
         }
     }
 
@@ -129,7 +129,7 @@ impl Scheduler<'_> {
         usage.refusal.store(0, Ordering::Relaxed);
         let watcher = usage.watcher.swap(0, Ordering::Relaxed);
         if let Some(watcher) = ProcRef::from_bits(watcher) {
-            self.waker.ring(watcher);
+            self.waker.wake(watcher);
         }
         Some(index as u32)
     }

@@ -15,9 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Rings a process.
 pub trait Waker {
-    /// Whoever `party` is looks at its words again. Does not fail or sleep; also called under the lock, for
+    /// Whoever `proc` is looks at its words again. Does not fail or sleep; also called under the lock, for
     /// what happens seldom.
-    fn ring(&self, party: ProcRef);
+    fn wake(&self, proc: ProcRef);
 }
 
 /// The lock of the module documentation.
@@ -73,7 +73,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         self.shared.jobs
     }
 
-    /// A worker's place.
+    /// A worker's entry.
     #[must_use]
     pub fn worker(&self, index: u32) -> &'a WorkerSlot {
         &self.shared.workers[index as usize]
@@ -81,8 +81,8 @@ impl<'a, L: PoolLock> Pool<'a, L> {
 
     /// The entry of the session with this PGPROC.
     #[must_use]
-    pub fn leader(&self, party: ProcRef) -> Option<&'a Leader> {
-        self.shared.leaders.get(party.procno() as usize)
+    pub fn leader(&self, proc: ProcRef) -> Option<&'a Leader> {
+        self.shared.leaders.get(proc.procno() as usize)
     }
 
     /// Jobs queued in all lanes, and held back.
@@ -210,11 +210,7 @@ impl<'a> Scheduler<'a> {
     /// Takes the most recently idle worker of a lane that `may` allows off the idle list.
     pub(super) fn take_idle(&mut self, lane: u32, may: impl Fn(ProcRef) -> bool) -> Option<u32> {
         let idle = &self.lane(lane).idle;
-        let allowed = |&index: &u32| {
-            self.shared.workers[index as usize]
-                .party()
-                .is_some_and(&may)
-        };
+        let allowed = |&index: &u32| self.shared.workers[index as usize].proc().is_some_and(&may);
         let index = idle.iter(self.shared.workers).find(allowed)?;
         idle.remove(self.shared.workers, index);
         Some(index)
@@ -226,12 +222,12 @@ impl<'a> Scheduler<'a> {
         let worker = lanes
             .into_iter()
             .find_map(|lane| self.take_idle(lane, |_| true))?;
-        Some((worker, self.party_of(worker)))
+        Some((worker, self.proc_of(worker)))
     }
 
     /// Who an idle worker is.
-    pub(super) fn party_of(&self, worker: u32) -> ProcRef {
-        let place = &self.shared.workers[worker as usize];
-        place.party().expect("idle, so it is there")
+    pub(super) fn proc_of(&self, worker: u32) -> ProcRef {
+        let entry = &self.shared.workers[worker as usize];
+        entry.proc().expect("idle, so it is there")
     }
 }

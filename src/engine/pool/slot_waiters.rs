@@ -64,29 +64,29 @@ impl<L: PoolLock> Pool<'_, L> {
     /// The session joins the queue for `what`, of which it may claim while fewer than `limit` are taken;
     /// `first`: at the front, because it was called before. Does nothing when it is in the queue. To be followed
     /// by an attempt to claim.
-    pub fn join_waiters(&self, party: ProcRef, what: Resource, limit: u32, first: bool) {
+    pub fn join_waiters(&self, proc: ProcRef, what: Resource, limit: u32, first: bool) {
         let called = self.locked(|scheduler| {
-            let joined = scheduler.join_waiters(party, what, limit, first);
+            let joined = scheduler.join_waiters(proc, what, limit, first);
             (joined && first)
                 .then(|| scheduler.call_waiter(what))
                 .flatten()
         });
         if let Some(next) = called {
-            self.lock.ring(next);
+            self.lock.wake(next);
         }
         // Pairs with the fence in `released`.
         fenced!("waiters-joined-without-fence", Ordering::SeqCst);
     }
 
     /// The session waits for `what` no more, whether it has claimed or gives up.
-    pub fn leave_waiters(&self, party: ProcRef, what: Resource) {
+    pub fn leave_waiters(&self, proc: ProcRef, what: Resource) {
         let called = self.locked(|scheduler| {
-            scheduler.quit_waiters(party);
+            scheduler.quit_waiters(proc);
             mutant!("waiter-calls-nobody" => return None);
             scheduler.call_waiter(what)
         });
         if let Some(next) = called {
-            self.lock.ring(next);
+            self.lock.wake(next);
         }
     }
 
@@ -132,7 +132,7 @@ impl<L: PoolLock> Pool<'_, L> {
             return;
         }
         if let Some(called) = self.locked(|scheduler| scheduler.call_waiter(what)) {
-            self.lock.ring(called);
+            self.lock.wake(called);
         }
     }
 }
@@ -159,14 +159,14 @@ impl<'a> Scheduler<'a> {
     }
 
     /// `false`: it is in the queue already.
-    fn join_waiters(&mut self, party: ProcRef, what: Resource, limit: u32, first: bool) -> bool {
-        let index = party.procno();
+    fn join_waiters(&mut self, proc: ProcRef, what: Resource, limit: u32, first: bool) -> bool {
+        let index = proc.procno();
         let waiter = self.waiter(index);
         if load(&waiter.queue) != 0 {
             return false;
         }
-        // The party is what a call wakes.
-        self.shared.leaders[index as usize].enrol(party);
+        // The proc is what a call wakes.
+        self.shared.leaders[index as usize].enrol(proc);
         waiter.queue.store(what.to_bits(), Ordering::Relaxed);
         // One that nobody could claim under would have waiters called in vain for ever.
         let limit = match what {
@@ -183,9 +183,9 @@ impl<'a> Scheduler<'a> {
         true
     }
 
-    fn quit_waiters(&mut self, party: ProcRef) {
-        if load(&self.waiter(party.procno()).queue) != 0 {
-            self.unlink_waiter(party.procno());
+    fn quit_waiters(&mut self, proc: ProcRef) {
+        if load(&self.waiter(proc.procno()).queue) != 0 {
+            self.unlink_waiter(proc.procno());
         }
     }
 
@@ -203,8 +203,8 @@ impl<'a> Scheduler<'a> {
     /// Wakes all that are in the queue, which stay there.
     pub(super) fn wake_waiters(&self, what: Resource) {
         for index in self.shared.waiters_of(what).iter(self.shared.leaders) {
-            if let Some(party) = self.shared.leaders[index as usize].party() {
-                self.waker.ring(party);
+            if let Some(proc) = self.shared.leaders[index as usize].proc() {
+                self.waker.wake(proc);
             }
         }
     }
@@ -215,6 +215,6 @@ impl<'a> Scheduler<'a> {
         let mut waiting = self.shared.waiters_of(what).iter(self.shared.leaders);
         let index = waiting.find(|&index| count < load(&self.waiter(index).limit))?;
         self.unlink_waiter(index);
-        self.shared.leaders[index as usize].party()
+        self.shared.leaders[index as usize].proc()
     }
 }

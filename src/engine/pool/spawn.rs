@@ -20,7 +20,7 @@ pub enum SpawnDecision {
     Enough,
     /// Register a process for this place; call [`Scheduler::start_failed`] if that fails.
     Start {
-        /// Index of the place.
+        /// Index of the entry.
         worker: u32,
         /// Generation to register it with.
         generation: u32,
@@ -34,7 +34,13 @@ pub enum SpawnDecision {
 impl<'a> Scheduler<'a> {
     /// Finds what has to be done so that every lane with queued jobs gets workers: first the lane `first`,
     /// then any. At most `cap` workers in all; `can_start`: registering one has not just failed.
-    pub fn spawn_decision(&mut self, first: u32, cap: u32, can_start: bool, now: Micros) -> SpawnDecision {
+    pub fn spawn_decision(
+        &mut self,
+        first: u32,
+        cap: u32,
+        can_start: bool,
+        now: Micros,
+    ) -> SpawnDecision {
         if load(&self.shared.totals.queued) == 0 {
             return SpawnDecision::Enough;
         }
@@ -76,9 +82,9 @@ impl<'a> Scheduler<'a> {
             let Some(worker) = self.take_idle(index, |_| true) else {
                 continue;
             };
-            let party = self.party_of(worker);
+            let proc = self.proc_of(worker);
             self.move_to(worker, short);
-            return SpawnDecision::Recycle(party);
+            return SpawnDecision::Recycle(proc);
         }
         SpawnDecision::Full
     }
@@ -86,13 +92,13 @@ impl<'a> Scheduler<'a> {
     /// Workers of a lane whose job has finished: each looks for its next one in a moment.
     pub(super) fn finishing(&self, lane: u32) -> u32 {
         let is_finishing = |worker: &u32| {
-            let place = &self.shared.workers[*worker as usize];
-            let Activity::Busy(index) = place.word.load().activity() else {
+            let entry = &self.shared.workers[*worker as usize];
+            let Activity::Busy(index) = entry.word.load().activity() else {
                 return false;
             };
             let slot = self.slot(index);
             let runs = matches!(slot.word.load().phase(), Phase::Starting | Phase::Running);
-            load(&place.lane) == lane && !(runs && slot.worker() == *worker)
+            load(&entry.lane) == lane && !(runs && slot.worker() == *worker)
         };
         (0..self.shared.workers.len() as u32)
             .filter(is_finishing)
@@ -104,12 +110,12 @@ impl<'a> Scheduler<'a> {
             .shared
             .workers
             .iter()
-            .position(|place| place.word.load().activity() == Activity::Vacant)?;
-        let place = &self.shared.workers[worker];
-        let generation = place.word.claim();
-        place.lane.store(lane, Ordering::Relaxed);
-        place.forget_process();
-        place.claimed_at.store(now, Ordering::Relaxed);
+            .position(|entry| entry.word.load().activity() == Activity::Vacant)?;
+        let entry = &self.shared.workers[worker];
+        let generation = entry.word.claim();
+        entry.lane.store(lane, Ordering::Relaxed);
+        entry.forget_process();
+        entry.claimed_at.store(now, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
         add(&self.shared.totals.live, 1);
@@ -120,11 +126,11 @@ impl<'a> Scheduler<'a> {
     /// awaits none, or one that is registered already, or that another registers.
     #[must_use]
     pub fn begin_registration(&mut self, worker: u32, generation: u32, registrar: ProcRef) -> bool {
-        let place = &self.shared.workers[worker as usize];
-        let is_its = place.registrar().is_none_or(|other| other == registrar);
-        let may = place.awaits(generation) && place.registration().is_none() && is_its;
+        let entry = &self.shared.workers[worker as usize];
+        let is_its = entry.registrar().is_none_or(|other| other == registrar);
+        let may = entry.awaits(generation) && entry.registration().is_none() && is_its;
         if may {
-            place
+            entry
                 .registrar
                 .store(registrar.to_bits(), Ordering::Relaxed);
         }
@@ -140,24 +146,24 @@ impl<'a> Scheduler<'a> {
         registration: Registration,
         now: Micros,
     ) {
-        let place = &self.shared.workers[worker as usize];
-        if place.awaits(generation) && place.registrar() == Some(registrar) {
-            place.note_registration(registration, false);
-            place.claimed_at.store(now, Ordering::Relaxed);
+        let entry = &self.shared.workers[worker as usize];
+        if entry.awaits(generation) && entry.registrar() == Some(registrar) {
+            entry.note_registration(registration, false);
+            entry.claimed_at.store(now, Ordering::Relaxed);
         }
     }
 
     /// The process that was registered for a place and has not reported in; `None`: there is no such one.
     #[must_use]
     pub fn pending_start(&self, worker: u32) -> Option<PendingStart> {
-        let place = self.shared.workers.get(worker as usize)?;
-        let generation = place.word.load().generation();
-        let (registration, started) = place.registration().filter(|_| place.awaits(generation))?;
+        let entry = self.shared.workers.get(worker as usize)?;
+        let generation = entry.word.load().generation();
+        let (registration, started) = entry.registration().filter(|_| entry.awaits(generation))?;
         Some(PendingStart {
             generation,
             registration,
             started,
-            since: place.claimed_at.load(Ordering::Relaxed),
+            since: entry.claimed_at.load(Ordering::Relaxed),
         })
     }
 
@@ -187,11 +193,11 @@ impl<'a> Scheduler<'a> {
         if !self.is_the_same(worker, seen) {
             return None;
         }
-        let place = &self.shared.workers[worker as usize];
-        if let Some(registrar) = place.registrar() {
-            self.waker.ring(registrar);
+        let entry = &self.shared.workers[worker as usize];
+        if let Some(registrar) = entry.registrar() {
+            self.waker.wake(registrar);
         }
-        let lane = load(&place.lane);
+        let lane = load(&entry.lane);
         self.vacate(worker);
         Some((lane, self.lane(lane).key()))
     }
@@ -199,11 +205,11 @@ impl<'a> Scheduler<'a> {
     /// The process for a place that was claimed, or given on, could not be registered: the place is taken back.
     /// Returns the lane that it was for; `None`: the place does not wait for that (any more).
     pub fn start_failed(&mut self, worker: u32, generation: u32) -> Option<u32> {
-        let place = &self.shared.workers[worker as usize];
-        let waits = place.awaits(generation) && place.registration().is_none();
+        let entry = &self.shared.workers[worker as usize];
+        let waits = entry.awaits(generation) && entry.registration().is_none();
         waits.then(|| {
             self.vacate(worker);
-            load(&place.lane)
+            load(&entry.lane)
         })
     }
 
@@ -225,13 +231,13 @@ impl<'a> Scheduler<'a> {
             slot.leader().filter(|_| slot.word.load().watched())
         });
         if let Some(leader) = waits {
-            self.waker.ring(leader);
+            self.waker.wake(leader);
             return true;
         }
         // One that rests would not look before its limit.
-        if let Some((idle, party)) = self.take_any_idle() {
+        if let Some((idle, proc)) = self.take_any_idle() {
             self.move_to(idle, short as u32);
-            self.waker.ring(party);
+            self.waker.wake(proc);
             return true;
         }
         load(&self.shared.totals.live) > 0
@@ -240,12 +246,12 @@ impl<'a> Scheduler<'a> {
     /// Takes back the places of processes that never reported in. Returns whether there were any.
     pub(super) fn take_back_lost(&mut self, now: Micros) -> bool {
         let mut found = false;
-        for (worker, place) in (0..).zip(self.shared.workers) {
-            if self.activity(worker) != Activity::Starting || place.party().is_some() {
+        for (worker, entry) in (0..).zip(self.shared.workers) {
+            if self.activity(worker) != Activity::Starting || entry.proc().is_some() {
                 continue;
             }
-            match place.claimed_at.load(Ordering::Relaxed) {
-                UNKNOWN => place.claimed_at.store(now, Ordering::Relaxed),
+            match entry.claimed_at.load(Ordering::Relaxed) {
+                UNKNOWN => entry.claimed_at.store(now, Ordering::Relaxed),
                 claimed_at if now.saturating_sub(claimed_at) > START_LIMIT => {
                     self.vacate(worker);
                     found = true;
@@ -257,7 +263,12 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Sends up to `limit` idle workers home, of the lane `key` or of all; `ring` is called for each.
-    pub fn dismiss_idle(&mut self, key: Option<LaneKey>, limit: u32, ring: impl Fn(ProcRef)) -> u32 {
+    pub fn dismiss_idle(
+        &mut self,
+        key: Option<LaneKey>,
+        limit: u32,
+        ring: impl Fn(ProcRef),
+    ) -> u32 {
         let mut sent = 0;
         for (index, lane) in (0..).zip(self.used_lanes()) {
             if key.is_some_and(|key| lane.key.load(Ordering::Relaxed) != key.to_bits()) {
@@ -267,7 +278,7 @@ impl<'a> Scheduler<'a> {
                 && let Some(worker) = self.take_idle(index, |_| true)
             {
                 self.shared.workers[worker as usize].word.dismiss();
-                ring(self.party_of(worker));
+                ring(self.proc_of(worker));
                 sent += 1;
             }
         }

@@ -26,8 +26,8 @@ struct Unlocked {
 }
 
 impl Waker for Unlocked {
-    fn ring(&self, party: ProcRef) {
-        self.rung.borrow_mut().push(party);
+    fn wake(&self, proc: ProcRef) {
+        self.rung.borrow_mut().push(proc);
     }
 }
 
@@ -117,7 +117,7 @@ impl Memory {
             let bound = self
                 .workers
                 .iter()
-                .filter(|place| is_own(Permit::load(&place.permit)));
+                .filter(|entry| is_own(Permit::load(&entry.permit)));
             let (admitted, limit) = leader.admitted_of();
             assert_eq!(admitted as usize, queued.count() + bound.count());
             assert!(
@@ -128,15 +128,15 @@ impl Memory {
         assert_eq!(load(&self.totals.held), total_held);
     }
 
-    fn place(&self, key: LaneKey) -> (JobId, Dispatched, u32) {
+    fn dispatch(&self, key: LaneKey) -> (JobId, Dispatched, u32) {
         let job = self.claim(Options::default(), &[]).expect("a free slot");
-        let (placement, lane) = self.locked(|scheduler| scheduler.place(job, key, 0, AMPLE));
-        (job, placement, lane)
+        let (dispatched, lane) = self.locked(|scheduler| scheduler.dispatch(job, key, 0, AMPLE));
+        (job, dispatched, lane)
     }
 
     fn queue(&self, key: LaneKey) -> JobId {
-        let (job, placement, _) = self.place(key);
-        assert_eq!(placement, Dispatched::Queued);
+        let (job, dispatched, _) = self.dispatch(key);
+        assert_eq!(dispatched, Dispatched::Queued);
         job
     }
 
@@ -156,18 +156,18 @@ impl Memory {
         let _ = self.word(job).finish(job.generation, End::Completed);
     }
 
-    /// Starts a process in the place that `staffing` says; returns the place and what it does first.
-    fn start(&self, staffing: SpawnDecision, party: ProcRef) -> (u32, u32, NextStep) {
-        let SpawnDecision::Start { worker, generation } = staffing else {
-            panic!("expected a start, got {staffing:?}");
+    /// Starts a process in the place that `decision` says; returns the place and what it does first.
+    fn start(&self, decision: SpawnDecision, proc: ProcRef) -> (u32, u32, NextStep) {
+        let SpawnDecision::Start { worker, generation } = decision else {
+            panic!("expected a start, got {decision:?}");
         };
-        let next = self.report_in(worker, generation, party);
+        let next = self.report_in(worker, generation, proc);
         (worker, generation, next.expect("the registration is ours"))
     }
 
-    fn report_in(&self, worker: u32, generation: u32, party: ProcRef) -> Option<NextStep> {
+    fn report_in(&self, worker: u32, generation: u32, proc: ProcRef) -> Option<NextStep> {
         self.locked(|scheduler| {
-            if !scheduler.report_in(worker, generation, party) {
+            if !scheduler.report_in(worker, generation, proc) {
                 return None;
             }
             scheduler.connected(worker);
@@ -194,11 +194,11 @@ impl Memory {
             total_queued += jobs.len() as u32;
 
             for worker in lane.idle.iter(&self.workers) {
-                let place = &self.workers[worker as usize];
+                let entry = &self.workers[worker as usize];
                 assert!(!idle_somewhere[worker as usize], "worker {worker} twice");
                 idle_somewhere[worker as usize] = true;
-                assert_eq!(load(&place.lane), index);
-                let pid = place.party().expect("idle, so it is there").pid();
+                assert_eq!(load(&entry.lane), index);
+                let pid = entry.proc().expect("idle, so it is there").pid();
                 for (job, slot) in self.slots.iter().enumerate() {
                     let waits_here = on_list[job] && load(&slot.lane) == index;
                     assert!(
@@ -211,8 +211,8 @@ impl Memory {
             let members = |wanted: fn(Activity) -> bool| {
                 self.workers
                     .iter()
-                    .filter(|place| load(&place.lane) == index)
-                    .filter(|place| wanted(place.word.load().activity()))
+                    .filter(|entry| load(&entry.lane) == index)
+                    .filter(|entry| wanted(entry.word.load().activity()))
                     .count() as u32
             };
             assert_eq!(
@@ -234,15 +234,15 @@ impl Memory {
                 slot.word.load()
             );
         }
-        for (index, place) in self.workers.iter().enumerate() {
-            let activity = place.word.load().activity();
+        for (index, entry) in self.workers.iter().enumerate() {
+            let activity = entry.word.load().activity();
             assert_eq!(
                 idle_somewhere[index],
                 activity == Activity::Idle,
                 "worker {index} is {activity:?}"
             );
             if let Activity::Busy(job) = activity {
-                assert!(place.party().is_some());
+                assert!(entry.proc().is_some());
                 assert_eq!(self.slots[job as usize].worker() as usize, index);
             }
         }
@@ -260,7 +260,7 @@ impl Memory {
     }
 }
 
-fn party(pid: u32) -> ProcRef {
+fn proc(pid: u32) -> ProcRef {
     ProcRef::new(pid, pid)
 }
 
@@ -275,7 +275,7 @@ fn running(next: NextStep) -> JobId {
 fn jobs_of_a_lane_run_first_in_first_out() {
     let memory = Memory::with_room(8, 2, 2);
     let jobs: Vec<_> = (0..4).map(|_| memory.queue(A)).collect();
-    let (worker, _, mut next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, _, mut next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     for job in jobs {
         assert_eq!(running(next), job);
         next = memory.complete(worker, job);
@@ -288,13 +288,13 @@ fn jobs_of_a_lane_run_first_in_first_out() {
 fn an_idle_worker_is_handed_the_job_at_once() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     assert_eq!(memory.phase(first), Some(Phase::Completed));
-    let (job, placement, _) = memory.place(A);
-    assert_eq!(placement, Dispatched::Handed(party(100)));
+    let (job, dispatched, _) = memory.dispatch(A);
+    assert_eq!(dispatched, Dispatched::Handed(proc(100)));
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
-    assert_eq!(told, Some(NextStep::Run { job, wake: None }));
+    assert_eq!(told, Some(NextStep::Run { job, leader: None }));
     memory.check();
 }
 
@@ -302,15 +302,15 @@ fn an_idle_worker_is_handed_the_job_at_once() {
 fn a_worker_whose_limit_comes_after_it_was_handed_a_job_stays() {
     let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
-    let (job, _, _) = memory.place(A);
+    let (job, _, _) = memory.dispatch(A);
     assert_eq!(
         memory.locked(|scheduler| scheduler.idle_limit(worker, generation)),
         None
     );
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
-    assert_eq!(told, Some(NextStep::Run { job, wake: None }));
+    assert_eq!(told, Some(NextStep::Run { job, leader: None }));
 }
 
 #[test]
@@ -318,12 +318,12 @@ fn a_lane_that_floods_cannot_starve_another() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     let other = memory.queue(B);
     assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Full);
     memory.queue(A);
     assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
-    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), other);
     memory.check();
 }
@@ -335,7 +335,7 @@ fn no_lane_starves_between_two_that_flood() {
         memory.queue(key);
         memory.queue(key);
     }
-    let (worker, generation, mut next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, mut next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     let mut served = Vec::new();
     for pid in 101..107 {
         let key = memory.locked(|scheduler| scheduler.lane_key(worker));
@@ -343,7 +343,7 @@ fn no_lane_starves_between_two_that_flood() {
         let job = running(next);
         memory.queue(key);
         assert_eq!(memory.complete(worker, job), NextStep::Restart);
-        next = memory.report_in(worker, generation, party(pid)).unwrap();
+        next = memory.report_in(worker, generation, proc(pid)).unwrap();
         memory.check();
         // The leader takes its result, so that the table does not fill up.
         assert_eq!(memory.word(job).detach(job.generation), Release::LastOut);
@@ -356,14 +356,17 @@ fn no_lane_starves_between_two_that_flood() {
 fn an_idle_worker_of_another_lane_gives_its_place() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let job = memory.queue(B);
-    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Recycle(party(100)));
+    assert_eq!(
+        memory.spawn_decision(1, 1, 1),
+        SpawnDecision::Recycle(proc(100))
+    );
     memory.check();
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
     assert_eq!(told, Some(NextStep::Restart));
-    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), job);
 }
 
@@ -371,10 +374,10 @@ fn an_idle_worker_of_another_lane_gives_its_place() {
 fn a_worker_that_runs_dry_serves_a_lane_that_is_short() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     let job = memory.queue(B);
     assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
-    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), job);
 }
 
@@ -383,14 +386,14 @@ fn a_job_whose_worker_died_goes_back_to_the_head() {
     let memory = Memory::with_room(8, 2, 1);
     let first = memory.queue(A);
     let second = memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     assert_eq!(running(next), first);
     let returned = memory.locked(|scheduler| scheduler.give_back(first));
     assert_eq!(returned, Returned::Requeued);
     memory.check();
-    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
+    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), true));
     assert_eq!(left, Some(NextStep::Restart));
-    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), first);
     assert_eq!(running(memory.complete(worker, first)), second);
 }
@@ -399,14 +402,14 @@ fn a_job_whose_worker_died_goes_back_to_the_head() {
 fn a_job_given_back_goes_to_a_worker_that_is_idle() {
     let memory = Memory::with_room(8, 2, 2);
     let idle_first = memory.queue(A);
-    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
+    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
     assert_eq!(running(next), idle_first);
     let job = memory.queue(A);
-    let (_, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(101));
+    let (_, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(101));
     assert_eq!(running(next), job);
     assert_eq!(memory.complete(idle, idle_first), NextStep::Idle);
     let returned = memory.locked(|scheduler| scheduler.give_back(job));
-    assert_eq!(returned, Returned::Handed(party(100)));
+    assert_eq!(returned, Returned::Handed(proc(100)));
     assert_eq!(memory.slots[job.index as usize].worker(), idle);
 }
 
@@ -414,7 +417,7 @@ fn a_job_given_back_goes_to_a_worker_that_is_idle() {
 fn a_job_canceled_before_its_worker_died_does_not_go_back() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
-    let _ = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let _ = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     assert_eq!(
         memory.pool().cancel(job, Demand::Cancel, |_| {}),
         Canceling::Asked
@@ -434,13 +437,13 @@ fn a_process_that_dies_before_it_took_its_job_is_replaced() {
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
         panic!("there is a place");
     };
-    let at_home = memory.locked(|scheduler| scheduler.report_in(worker, generation, party(100)));
+    let at_home = memory.locked(|scheduler| scheduler.report_in(worker, generation, proc(100)));
     assert!(at_home);
     // It counts as on its way, but it is not: the job must not be left with nobody.
-    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
+    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), true));
     assert_eq!(left, Some(NextStep::Restart));
     memory.check();
-    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), job);
 }
 
@@ -448,12 +451,12 @@ fn a_process_that_dies_before_it_took_its_job_is_replaced() {
 fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.claim(Options::default(), &[100]).unwrap();
-    let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
-    assert_eq!(placement, Dispatched::Queued);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 1, 1), party(100));
+    let (dispatched, lane) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
+    assert_eq!(dispatched, Dispatched::Queued);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 1, 1), proc(100));
     assert_eq!(next, NextStep::Restart);
     memory.check();
-    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), job);
 }
 
@@ -461,16 +464,16 @@ fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
 fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     let options = Options {
         fresh_only: true,
         ..Options::default()
     };
     let job = memory.claim(options, &[]).unwrap();
-    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
-    assert_eq!(placement, Dispatched::Queued);
+    let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
+    assert_eq!(dispatched, Dispatched::Queued);
     assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
-    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), job);
 }
 
@@ -481,11 +484,14 @@ fn a_process_that_never_reports_in_is_replaced() {
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 2, 1) else {
         panic!("there is a place");
     };
-    assert_eq!(memory.spawn_decision(0, 2, START_LIMIT), SpawnDecision::Enough);
-    let (again, _, next) = memory.start(memory.spawn_decision(0, 2, START_LIMIT + 2), party(101));
+    assert_eq!(
+        memory.spawn_decision(0, 2, START_LIMIT),
+        SpawnDecision::Enough
+    );
+    let (again, _, next) = memory.start(memory.spawn_decision(0, 2, START_LIMIT + 2), proc(101));
     assert_eq!(running(next), job);
     assert_eq!(again, worker, "the place of the lost process is used again");
-    let late = memory.locked(|scheduler| scheduler.report_in(worker, generation, party(100)));
+    let late = memory.locked(|scheduler| scheduler.report_in(worker, generation, proc(100)));
     assert!(!late, "it turned up after all and has to leave");
     memory.check();
 }
@@ -494,11 +500,17 @@ fn a_process_that_never_reports_in_is_replaced() {
 fn a_lost_process_does_not_keep_its_place_from_another_lane() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    assert!(matches!(memory.spawn_decision(0, 1, 1), SpawnDecision::Start { .. }));
+    assert!(matches!(
+        memory.spawn_decision(0, 1, 1),
+        SpawnDecision::Start { .. }
+    ));
     memory.queue(B);
     assert_eq!(memory.spawn_decision(1, 1, 2), SpawnDecision::Full);
     // Both lanes are short of workers for ever unless the place is taken back.
-    assert!(matches!(memory.spawn_decision(1, 1, HOUR), SpawnDecision::Start { .. }));
+    assert!(matches!(
+        memory.spawn_decision(1, 1, HOUR),
+        SpawnDecision::Start { .. }
+    ));
     memory.check();
 }
 
@@ -506,16 +518,23 @@ fn a_lost_process_does_not_keep_its_place_from_another_lane() {
 fn a_process_that_slept_through_its_dismissal_finds_its_place_taken() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let job = memory.queue(B);
-    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Recycle(party(100)));
+    assert_eq!(
+        memory.spawn_decision(1, 1, 1),
+        SpawnDecision::Recycle(proc(100))
+    );
     // It does not run for so long that it is taken for lost, and another has its place and a job.
     assert_eq!(memory.spawn_decision(1, 1, 2), SpawnDecision::Enough);
-    let (again, fresh, next) = memory.start(memory.spawn_decision(1, 1, HOUR), party(101));
+    let (again, fresh, next) = memory.start(memory.spawn_decision(1, 1, HOUR), proc(101));
     assert_eq!((again, running(next)), (worker, job));
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
-    assert_eq!(told, Some(NextStep::Retire), "it must not run the other's job");
+    assert_eq!(
+        told,
+        Some(NextStep::Retire),
+        "it must not run the other's job"
+    );
     assert_eq!(memory.complete(worker, job), NextStep::Idle);
     let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, generation));
     assert_eq!(limit, None, "it must not take the other off the idle list");
@@ -537,7 +556,10 @@ fn a_registration_that_fails_gives_the_place_back() {
     assert_eq!(again, None);
     let full = memory.locked(|scheduler| scheduler.spawn_decision(0, 1, false, 1));
     assert_eq!(full, SpawnDecision::Full);
-    assert!(matches!(memory.spawn_decision(0, 1, 1), SpawnDecision::Start { .. }));
+    assert!(matches!(
+        memory.spawn_decision(0, 1, 1),
+        SpawnDecision::Start { .. }
+    ));
 }
 
 const REGISTRATION: Registration = Registration {
@@ -549,16 +571,16 @@ const REGISTRATION: Registration = Registration {
 fn a_registration_is_known_to_all_until_its_process_reports_in() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let staffing = memory.spawn_decision(0, 1, 1);
-    let SpawnDecision::Start { worker, generation } = staffing else {
+    let decision = memory.spawn_decision(0, 1, 1);
+    let SpawnDecision::Start { worker, generation } = decision else {
         panic!("there is a place");
     };
-    let registrar = party(7);
+    let registrar = proc(7);
     memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, registrar));
         assert_eq!(scheduler.pending_start(worker), None);
         scheduler.registered(worker, generation, registrar, REGISTRATION, 2);
-        assert!(!scheduler.begin_registration(worker, generation, party(8)));
+        assert!(!scheduler.begin_registration(worker, generation, proc(8)));
         let seen = scheduler.pending_start(worker).expect("it is registered");
         let expected = (generation, REGISTRATION, false, 2);
         assert_eq!(
@@ -566,10 +588,14 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
             expected
         );
         scheduler.seen_to_run(worker, seen);
-        assert!(scheduler.pending_start(worker).is_some_and(|now| now.started));
+        assert!(
+            scheduler
+                .pending_start(worker)
+                .is_some_and(|now| now.started)
+        );
         assert!(scheduler.awaits_one_of(worker, registrar));
     });
-    let (_, _, next) = memory.start(staffing, party(100));
+    let (_, _, next) = memory.start(decision, proc(100));
     memory.locked(|scheduler| {
         assert_eq!(scheduler.pending_start(worker), None);
         assert_eq!(scheduler.take_registrar(worker), Some(registrar));
@@ -578,13 +604,16 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     // Told to make room for another lane: it registers the next process itself.
     memory.queue(B);
-    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Recycle(party(100)));
+    assert_eq!(
+        memory.spawn_decision(1, 1, 1),
+        SpawnDecision::Recycle(proc(100))
+    );
     assert_eq!(memory.activity(worker), Activity::Starting);
     memory.locked(|scheduler| {
         // What comes late of the registration before means nothing.
         scheduler.registered(worker, generation, registrar, REGISTRATION, 3);
         assert_eq!(scheduler.pending_start(worker), None);
-        assert!(scheduler.begin_registration(worker, generation, party(100)));
+        assert!(scheduler.begin_registration(worker, generation, proc(100)));
     });
     memory.check();
 }
@@ -593,27 +622,32 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
 fn only_the_process_that_leaves_a_place_registers_the_next_one() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let staffing = memory.spawn_decision(0, 1, 1);
-    let (worker, generation, next) = memory.start(staffing, party(100));
+    let decision = memory.spawn_decision(0, 1, 1);
+    let (worker, generation, next) = memory.start(decision, proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let begin = |registrar| {
-        memory
-            .locked(|scheduler| scheduler.begin_registration(worker, generation, party(registrar)))
+        memory.locked(|scheduler| scheduler.begin_registration(worker, generation, proc(registrar)))
     };
     memory.queue(B);
-    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Recycle(party(100)));
+    assert_eq!(
+        memory.spawn_decision(1, 1, 1),
+        SpawnDecision::Recycle(proc(100))
+    );
     assert!(!begin(99), "nobody else");
     assert!(begin(100));
     let next = memory.locked(|scheduler| {
-        scheduler.registered(worker, generation, party(100), REGISTRATION, 1);
-        assert!(scheduler.report_in(worker, generation, party(101)));
-        assert_eq!(scheduler.take_registrar(worker), Some(party(100)));
+        scheduler.registered(worker, generation, proc(100), REGISTRATION, 1);
+        assert!(scheduler.report_in(worker, generation, proc(101)));
+        assert_eq!(scheduler.take_registrar(worker), Some(proc(100)));
         scheduler.next(worker, false)
     });
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     // The second is told to make room and has not noticed, and the first, still there, is told to exit.
     memory.queue(A);
-    assert_eq!(memory.spawn_decision(0, 1, 1), SpawnDecision::Recycle(party(101)));
+    assert_eq!(
+        memory.spawn_decision(0, 1, 1),
+        SpawnDecision::Recycle(proc(101))
+    );
     assert!(!begin(100), "it would run the job of the one it brings");
     assert!(begin(101));
     memory.check();
@@ -627,8 +661,8 @@ fn a_process_that_is_lost_gives_its_place_back_once() {
         panic!("there is a place");
     };
     memory.locked(|scheduler| {
-        assert!(scheduler.begin_registration(worker, generation, party(7)));
-        scheduler.registered(worker, generation, party(7), REGISTRATION, 1);
+        assert!(scheduler.begin_registration(worker, generation, proc(7)));
+        scheduler.registered(worker, generation, proc(7), REGISTRATION, 1);
         let seen = scheduler.pending_start(worker).expect("it is registered");
         let another = PendingStart {
             registration: Registration {
@@ -640,10 +674,13 @@ fn a_process_that_is_lost_gives_its_place_back_once() {
         assert_eq!(scheduler.lost(worker, another), None);
         assert_eq!(scheduler.lost(worker, seen), Some((0, A)));
         assert_eq!(scheduler.lost(worker, seen), None);
-        assert!(!scheduler.report_in(worker, generation, party(100)));
+        assert!(!scheduler.report_in(worker, generation, proc(100)));
     });
     memory.check();
-    assert!(matches!(memory.spawn_decision(0, 1, 1), SpawnDecision::Start { .. }));
+    assert!(matches!(
+        memory.spawn_decision(0, 1, 1),
+        SpawnDecision::Start { .. }
+    ));
 }
 
 #[test]
@@ -654,8 +691,8 @@ fn a_lanes_entry_that_is_used_again_is_not_failed_for_the_lane_before() {
         panic!("there is a place");
     };
     let lost = memory.locked(|scheduler| {
-        assert!(scheduler.begin_registration(worker, generation, party(7)));
-        scheduler.registered(worker, generation, party(7), REGISTRATION, 1);
+        assert!(scheduler.begin_registration(worker, generation, proc(7)));
+        scheduler.registered(worker, generation, proc(7), REGISTRATION, 1);
         let seen = scheduler.pending_start(worker).expect("it is registered");
         scheduler.lost(worker, seen)
     });
@@ -674,7 +711,7 @@ fn a_lanes_entry_that_is_used_again_is_not_failed_for_the_lane_before() {
 fn a_lane_that_works_by_now_is_not_failed() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
+    let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
     assert_eq!(running(next), first);
     memory.queue(A);
     memory.locked(|scheduler| scheduler.connected(worker));
@@ -709,13 +746,13 @@ fn a_place_that_cannot_be_given_on_is_left_to_who_waits() {
 fn a_place_that_cannot_be_given_on_is_left_to_an_idle_worker_if_nobody_waits() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
+    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
     assert_eq!(memory.complete(idle, running(next)), NextStep::Idle);
     assert_eq!(memory.word(first).load().phase(), Phase::Completed);
     memory.queue(B);
     assert!(memory.locked(|scheduler| scheduler.pass_on()));
     assert_eq!(memory.activity(idle), Activity::Starting);
-    assert_eq!(memory.lock.rung.borrow().last(), Some(&party(100)));
+    assert_eq!(memory.lock.rung.borrow().last(), Some(&proc(100)));
     memory.check();
 }
 
@@ -727,7 +764,7 @@ fn a_process_that_has_reported_in_is_not_taken_for_lost() {
         panic!("there is a place");
     };
     memory.locked(|scheduler| {
-        assert!(scheduler.report_in(worker, generation, party(100)));
+        assert!(scheduler.report_in(worker, generation, proc(100)));
         assert_eq!(scheduler.start_failed(worker, generation), None);
     });
     memory.check();
@@ -741,7 +778,7 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
         panic!("there is a place");
     };
     memory.locked(|scheduler| {
-        assert!(scheduler.report_in(worker, generation, party(100)));
+        assert!(scheduler.report_in(worker, generation, proc(100)));
         assert!(!scheduler.lane_works(scheduler.lane_index(worker)));
     });
     for expected in jobs {
@@ -757,7 +794,7 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
         memory.locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), A, 1)),
         None
     );
-    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, party(100), true));
+    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), true));
     assert_eq!(left, Some(NextStep::Retire));
     memory.check();
 }
@@ -786,7 +823,7 @@ fn a_queued_job_leaves_its_lane_when_canceled() {
 fn a_dismissed_worker_goes_home() {
     let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     assert_eq!(
         memory.locked(|scheduler| scheduler.dismiss_idle(Some(B), 9, |_| {})),
@@ -797,9 +834,9 @@ fn a_dismissed_worker_goes_home() {
         1
     );
     memory.check();
-    let (_, placement, _) = memory.place(A);
+    let (_, dispatched, _) = memory.dispatch(A);
     assert_eq!(
-        placement,
+        dispatched,
         Dispatched::Queued,
         "it is not handed a job any more"
     );
@@ -816,8 +853,8 @@ fn there_is_no_room_for_more_lanes_than_fit() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let job = memory.queue(B);
-    let (third, placement, _) = memory.place(C);
-    assert_eq!(placement, Dispatched::NoLane);
+    let (third, dispatched, _) = memory.dispatch(C);
+    assert_eq!(dispatched, Dispatched::NoLane);
     memory.pool().abandon(third);
     let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
     memory.queue(C);
@@ -831,7 +868,7 @@ fn what_is_left_behind_is_taken_once() {
     assert_eq!(pool.take_deferred(), None);
     let over = |_| {
         let job = memory.claim_slot().expect("a slot");
-        let _ = pool.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
+        let _ = pool.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
         assert!(matches!(
             pool.cancel(job, Demand::Cancel, |_| {}),
             Canceling::Finished(Release::Held { .. })
@@ -853,42 +890,45 @@ fn what_is_left_behind_is_taken_once() {
 }
 
 /// Places a job of a lane that may have so many workers.
-fn place_limited(memory: &Memory, key: LaneKey, lane_workers: u32) -> u32 {
+fn dispatch_limited(memory: &Memory, key: LaneKey, lane_workers: u32) -> u32 {
     let job = memory.claim(Options::default(), &[]).expect("a free slot");
     let limits = Limits {
         session_jobs: AMPLE,
         lane_workers,
     };
-    let (placement, lane) = memory.locked(|scheduler| scheduler.place(job, key, 0, limits));
-    assert_eq!(placement, Dispatched::Queued);
+    let (dispatched, lane) = memory.locked(|scheduler| scheduler.dispatch(job, key, 0, limits));
+    assert_eq!(dispatched, Dispatched::Queued);
     lane
 }
 
 #[test]
 fn a_lane_at_its_limit_gets_no_more_workers() {
     let memory = Memory::with_room(8, 2, 4);
-    let lane = place_limited(&memory, A, 2);
+    let lane = dispatch_limited(&memory, A, 2);
     for pid in [100, 101] {
-        let _ = place_limited(&memory, A, 2);
-        let (_, _, next) = memory.start(memory.spawn_decision(lane, 4, 1), party(pid));
+        let _ = dispatch_limited(&memory, A, 2);
+        let (_, _, next) = memory.start(memory.spawn_decision(lane, 4, 1), proc(pid));
         running(next);
     }
-    let _ = place_limited(&memory, A, 2);
+    let _ = dispatch_limited(&memory, A, 2);
     assert_eq!(memory.spawn_decision(lane, 4, 1), SpawnDecision::Full);
     // Another lane is not held back by it.
-    let other = place_limited(&memory, B, 0);
-    assert!(matches!(memory.spawn_decision(other, 4, 1), SpawnDecision::Start { .. }));
+    let other = dispatch_limited(&memory, B, 0);
+    assert!(matches!(
+        memory.spawn_decision(other, 4, 1),
+        SpawnDecision::Start { .. }
+    ));
     memory.check();
 }
 
 #[test]
 fn a_lane_over_a_lowered_limit_gives_workers_back() {
     let memory = Memory::with_room(8, 1, 2);
-    let lane = place_limited(&memory, A, 2);
-    let _ = place_limited(&memory, A, 2);
-    let (first, _, next) = memory.start(memory.spawn_decision(lane, 2, 1), party(100));
-    let (_, _, _) = memory.start(memory.spawn_decision(lane, 2, 1), party(101));
-    let _ = place_limited(&memory, A, 1);
+    let lane = dispatch_limited(&memory, A, 2);
+    let _ = dispatch_limited(&memory, A, 2);
+    let (first, _, next) = memory.start(memory.spawn_decision(lane, 2, 1), proc(100));
+    let (_, _, _) = memory.start(memory.spawn_decision(lane, 2, 1), proc(101));
+    let _ = dispatch_limited(&memory, A, 1);
     assert_eq!(memory.complete(first, running(next)), NextStep::Retire);
     memory.check();
 }
@@ -896,8 +936,8 @@ fn a_lane_over_a_lowered_limit_gives_workers_back() {
 #[test]
 fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
     let memory = Memory::with_room(8, 1, 2);
-    let lane = place_limited(&memory, A, 1);
-    let (worker, _, next) = memory.start(memory.spawn_decision(lane, 2, 1), party(100));
+    let lane = dispatch_limited(&memory, A, 1);
+    let (worker, _, next) = memory.start(memory.spawn_decision(lane, 2, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let fresh_only = Options {
         fresh_only: true,
@@ -908,9 +948,12 @@ fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
         session_jobs: AMPLE,
         lane_workers: 1,
     };
-    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, limits));
-    assert_eq!(placement, Dispatched::Queued);
-    assert_eq!(memory.spawn_decision(lane, 2, 1), SpawnDecision::Recycle(party(100)));
+    let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, limits));
+    assert_eq!(dispatched, Dispatched::Queued);
+    assert_eq!(
+        memory.spawn_decision(lane, 2, 1),
+        SpawnDecision::Recycle(proc(100))
+    );
     memory.check();
 }
 
@@ -922,20 +965,20 @@ fn a_job_for_a_fresh_process_is_not_overtaken_for_ever() {
         session_jobs: AMPLE,
         lane_workers: 1,
     };
-    let lane = place_limited(&memory, A, 1);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 2, 1), party(100));
+    let lane = dispatch_limited(&memory, A, 1);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 2, 1), proc(100));
     let fresh_only = Options {
         fresh_only: true,
         ..Options::default()
     };
     let job = memory.claim(fresh_only, &[]).expect("a free slot");
-    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, limits));
-    assert_eq!(placement, Dispatched::Queued);
+    let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, limits));
+    assert_eq!(dispatched, Dispatched::Queued);
     assert_eq!(memory.spawn_decision(lane, 2, 1), SpawnDecision::Full);
-    let _ = place_limited(&memory, A, 1);
+    let _ = dispatch_limited(&memory, A, 1);
     assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
     memory.check();
-    let next = memory.report_in(worker, generation, party(101)).unwrap();
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), job);
 }
 
@@ -943,11 +986,11 @@ fn a_job_for_a_fresh_process_is_not_overtaken_for_ever() {
 fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
+    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
     assert_eq!(running(next), first);
     assert_eq!(memory.complete(idle, first), NextStep::Idle);
     let second = memory.queue(B);
-    let (busy, _, next) = memory.start(memory.spawn_decision(1, 2, 1), party(101));
+    let (busy, _, next) = memory.start(memory.spawn_decision(1, 2, 1), proc(101));
     assert_eq!(running(next), second);
     memory.run(second);
     assert_eq!(
@@ -955,7 +998,7 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
         None,
         "the other one goes"
     );
-    assert_eq!(*memory.lock.rung.borrow(), [party(100)]);
+    assert_eq!(*memory.lock.rung.borrow(), [proc(100)]);
     assert_eq!(
         memory.locked(|scheduler| scheduler.awakened(idle, generation)),
         Some(NextStep::Retire)
@@ -972,7 +1015,7 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
 fn an_idle_worker_leaves_a_pool_that_must_be_smaller() {
     let memory = Memory::with_room(8, 1, 2);
     let first = memory.queue(A);
-    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), party(100));
+    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
     assert_eq!(running(next), first);
     let shrink = |cap| memory.locked(|scheduler| scheduler.shrink_idle(idle, generation, cap));
     assert_eq!(shrink(0), None, "it has a job");
@@ -990,8 +1033,8 @@ fn a_job_of_a_role_that_is_refused_is_not_published() {
     let pool = memory.pool();
     assert_eq!(pool.refuse(0, 2), None, "the entry is not of that role");
     let refusal = pool.refuse(0, 1).expect("it is of this one");
-    let (placement, _) = memory.locked(|scheduler| scheduler.place(job, A, 0, AMPLE));
-    assert_eq!(placement, Dispatched::Refused);
+    let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
+    assert_eq!(dispatched, Dispatched::Refused);
     pool.abandon(job);
     pool.accept_again(0, refusal);
     let _ = memory.queue(A);
@@ -1061,7 +1104,8 @@ fn a_waiter_that_was_called_in_vain_passes_its_call_on() {
     let what = Resource::RoleSlots(usage);
     let claim = |limit| pool.usage(usage).claim_slot(1, limit);
     let called = || std::mem::take(&mut *memory.lock.rung.borrow_mut());
-    let [low, gives_up, low_too, high] = [0, 1, 2, 3].map(|procno| ProcRef::new(procno, procno + 1));
+    let [low, gives_up, low_too, high] =
+        [0, 1, 2, 3].map(|procno| ProcRef::new(procno, procno + 1));
     assert_eq!([claim(2), claim(2)], [usage::Claimed::Yes; 2]);
     for (waiter, limit) in [(low, 1), (gives_up, 2), (low_too, 1), (high, 2)] {
         pool.join_waiters(waiter, what, limit, false);

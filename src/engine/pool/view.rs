@@ -41,7 +41,7 @@ impl<'a> Scheduler<'a> {
             .word
             .load_if(job.generation)
             .is_some_and(|now| now.phase() == Phase::Queued);
-        match (is_queued, self.holder_of(slot).and_then(Leader::party)) {
+        match (is_queued, self.holder_of(slot).and_then(Leader::proc)) {
             (false, _) => Awaited::Nothing,
             (true, None) => Awaited::WorkerSlot,
             (true, Some(leader)) => Awaited::Share(leader),
@@ -55,10 +55,10 @@ impl<'a> Scheduler<'a> {
         self.shared
             .workers
             .iter()
-            .filter(move |place| !only_own || load(&place.lane) == lane)
-            .filter(|place| place.word.load().activity() != Activity::Vacant)
-            .map(|place| match place.word.load().activity() {
-                Activity::Busy(_) => place.party(),
+            .filter(move |entry| !only_own || load(&entry.lane) == lane)
+            .filter(|entry| entry.word.load().activity() != Activity::Vacant)
+            .map(|entry| match entry.word.load().activity() {
+                Activity::Busy(_) => entry.proc(),
                 _ => None,
             })
     }

@@ -2,9 +2,9 @@
 //!
 //! What a process decides about itself is decided here, under the lock: the word of its place and the lists
 //! change together. A process proves that the place is still its own by the generation (and at its exit by
-//! its party); see the hazards in [`super`].
+//! its proc); see the hazards in [`super`].
 
-use super::entries::{Permit, Lane, LaneKey, NOBODY, UNKNOWN, WorkerSlot};
+use super::entries::{Lane, LaneKey, NOBODY, Permit, UNKNOWN, WorkerSlot};
 use super::scheduler::Scheduler;
 use crate::job::{Phase, Release, Unbind};
 use crate::locked::{add, load, subtract};
@@ -17,16 +17,16 @@ use crate::worker::Activity;
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NextStep {
-    /// Run this job. `wake`: its leader sleeps until it has a worker.
+    /// Run this job. `leader`: whom to wake, because the job's leader sleeps until it has a worker.
     Run {
         /// The job, now `Starting`.
         job: JobId,
-        /// Doorbell of a leader that waits for the job to be bound.
-        wake: Option<ProcRef>,
+        /// A leader that waits for the job to be bound.
+        leader: Option<ProcRef>,
     },
     /// Sleep until the worker word says otherwise.
     Idle,
-    /// Leave: exit and let a fresh process take the place.
+    /// Leave: exit and let a fresh process take the entry.
     Restart,
     /// Leave: exit for good.
     Retire,
@@ -45,25 +45,25 @@ pub enum Returned {
 }
 
 impl<'a> Scheduler<'a> {
-    /// A process reports in for a place. `false`: its registration is stale, it must leave with exit
+    /// A process reports in for a entry. `false`: its registration is stale, it must leave with exit
     /// code 0 and touch nothing.
     #[must_use]
-    pub fn report_in(&mut self, worker: u32, generation: u32, party: ProcRef) -> bool {
-        let Some(place) = self.shared.workers.get(worker as usize) else {
+    pub fn report_in(&mut self, worker: u32, generation: u32, proc: ProcRef) -> bool {
+        let Some(entry) = self.shared.workers.get(worker as usize) else {
             return false;
         };
-        if !place.awaits(generation) {
+        if !entry.awaits(generation) {
             return false;
         }
-        place.note_arrival(party);
+        entry.note_arrival(proc);
         true
     }
 
     /// Who registered the process that has reported in, and may sleep until then. Once.
     pub fn take_registrar(&mut self, worker: u32) -> Option<ProcRef> {
-        let place = &self.shared.workers[worker as usize];
-        let registrar = place.registrar();
-        place.registrar.store(0, Ordering::Relaxed);
+        let entry = &self.shared.workers[worker as usize];
+        let registrar = entry.registrar();
+        entry.registrar.store(0, Ordering::Relaxed);
         registrar
     }
 
@@ -91,9 +91,9 @@ impl<'a> Scheduler<'a> {
         if !self.is_larger_than(cap) {
             return None;
         }
-        if let Some((idle, party)) = self.take_any_idle() {
+        if let Some((idle, proc)) = self.take_any_idle() {
             self.shared.workers[idle as usize].word.dismiss();
-            self.waker.ring(party);
+            self.waker.wake(proc);
             return None;
         }
         let lane = load(&self.shared.workers[worker as usize].lane);
@@ -118,14 +118,14 @@ impl<'a> Scheduler<'a> {
     /// Whether the pool has more than `cap` workers without those that are leaving.
     fn is_larger_than(&self, cap: u32) -> bool {
         let live = load(&self.shared.totals.live);
-        let leaves = |place: &&WorkerSlot| place.word.load().activity() == Activity::Exiting;
+        let leaves = |entry: &&WorkerSlot| entry.word.load().activity() == Activity::Exiting;
         live > cap && live - self.shared.workers.iter().filter(leaves).count() as u32 > cap
     }
 
     pub(super) fn decide(&mut self, worker: u32, leaving: bool) -> NextStep {
-        let place = &self.shared.workers[worker as usize];
-        let pid = place.party().map_or(0, ProcRef::pid);
-        let lane_index = load(&place.lane);
+        let entry = &self.shared.workers[worker as usize];
+        let pid = entry.proc().map_or(0, ProcRef::pid);
+        let lane_index = load(&entry.lane);
         let lane = self.lane(lane_index);
         let fresh = self.activity(worker) == Activity::Starting;
         let others_wait = load(&self.shared.totals.queued) > lane.queue.len();
@@ -152,8 +152,8 @@ impl<'a> Scheduler<'a> {
             if fresh {
                 subtract(&lane.starting, 1);
             }
-            let (_, wake) = self.bind(job, worker);
-            return NextStep::Run { job, wake };
+            let (_, leader) = self.bind(job, worker);
+            return NextStep::Run { job, leader };
         }
         if let Some(short) = self.find_short(lane_index, fresh.into(), |_| true) {
             return self.leave(worker, Some(short));
@@ -229,41 +229,40 @@ impl<'a> Scheduler<'a> {
 
     /// Gives the place to a fresh process in `lane`, which the process that has it now, and nobody else, registers.
     pub(super) fn move_to(&mut self, worker: u32, lane: u32) {
-        let place = &self.shared.workers[worker as usize];
-        let leaver = place.party();
+        let entry = &self.shared.workers[worker as usize];
+        let leaver = entry.proc();
         let from = self.lane_of(worker);
         if self.activity(worker) == Activity::Starting {
             subtract(&from.starting, 1);
         }
         subtract(&from.workers, 1);
-        place.word.restart();
-        place.claimed_at.store(UNKNOWN, Ordering::Relaxed);
-        place.lane.store(lane, Ordering::Relaxed);
-        place.forget_process();
+        entry.word.restart();
+        entry.claimed_at.store(UNKNOWN, Ordering::Relaxed);
+        entry.lane.store(lane, Ordering::Relaxed);
+        entry.forget_process();
         let registrar = leaver.map_or(0, ProcRef::to_bits);
-        place.registrar.store(registrar, Ordering::Relaxed);
+        entry.registrar.store(registrar, Ordering::Relaxed);
         add(&self.lane(lane).starting, 1);
         add(&self.lane(lane).workers, 1);
     }
 
     pub(super) fn vacate(&mut self, worker: u32) {
-        let place = &self.shared.workers[worker as usize];
+        let entry = &self.shared.workers[worker as usize];
         let lane = self.lane_of(worker);
         if self.activity(worker) == Activity::Starting {
             subtract(&lane.starting, 1);
         }
         subtract(&lane.workers, 1);
         subtract(&self.shared.totals.live, 1);
-        place.forget_process();
-        place.word.vacate();
+        entry.forget_process();
+        entry.word.vacate();
     }
 
     /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
     /// call [`awakened`](Self::awakened). Otherwise `Restart` or `Retire`.
     pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<NextStep> {
         let is_idle = self.activity(worker) == Activity::Idle;
-        if !self.is_slot_of(worker, generation)
-            || checked!("idle-limit-ignores-the-word", !is_idle)
+        if !self.is_slot_of(worker, generation) || checked!("idle-limit-ignores-the-word", !is_idle)
         {
             return None;
         }
@@ -296,7 +295,7 @@ impl<'a> Scheduler<'a> {
             Activity::Idle => None,
             Activity::Busy(index) => Some(NextStep::Run {
                 job: self.job_in(index),
-                wake: None,
+                leader: None,
             }),
             Activity::Starting => Some(NextStep::Restart),
             Activity::Exiting => Some(self.leave(worker, None)),
@@ -315,11 +314,11 @@ impl<'a> Scheduler<'a> {
                 Permit::store(None, permit);
                 slot.pid.store(0, Ordering::Relaxed);
                 match self.hand_over(job) {
-                    Some((party, leader)) => {
+                    Some((proc, leader)) => {
                         if let Some(leader) = leader {
-                            self.waker.ring(leader);
+                            self.waker.wake(leader);
                         }
-                        Returned::Handed(party)
+                        Returned::Handed(proc)
                     }
                     None => {
                         mutant!("give-back-puts-last" => {
@@ -344,14 +343,14 @@ impl<'a> Scheduler<'a> {
     /// room, or was taken for lost), and it must touch nothing in the pool. Otherwise nobody hands it
     /// anything from now on.
     #[must_use]
-    pub fn begin_exit(&mut self, worker: u32, generation: u32, party: ProcRef) -> bool {
-        let place = &self.shared.workers[worker as usize];
-        if !self.is_slot_of(worker, generation) || place.party() != Some(party) {
+    pub fn begin_exit(&mut self, worker: u32, generation: u32, proc: ProcRef) -> bool {
+        let entry = &self.shared.workers[worker as usize];
+        if !self.is_slot_of(worker, generation) || entry.proc() != Some(proc) {
             return false;
         }
         if self.activity(worker) == Activity::Idle {
             self.take_off_idle(worker);
-            place.word.dismiss();
+            entry.word.dismiss();
         }
         true
     }
@@ -367,11 +366,11 @@ impl<'a> Scheduler<'a> {
         &mut self,
         worker: u32,
         generation: u32,
-        party: ProcRef,
+        proc: ProcRef,
         restartable: bool,
     ) -> Option<NextStep> {
-        let place = &self.shared.workers[worker as usize];
-        if place.word.load().generation() != generation || place.party() != Some(party) {
+        let entry = &self.shared.workers[worker as usize];
+        if entry.word.load().generation() != generation || entry.proc() != Some(proc) {
             return None;
         }
         match self.activity(worker) {
@@ -379,7 +378,7 @@ impl<'a> Scheduler<'a> {
             Activity::Idle => self.take_off_idle(worker),
             Activity::Starting | Activity::Busy(_) | Activity::Exiting => {}
         }
-        let lane = load(&place.lane);
+        let lane = load(&entry.lane);
         self.return_permit_of_worker(worker);
         self.hand_out(lane);
         if restartable {
@@ -403,10 +402,10 @@ impl<'a> Scheduler<'a> {
     /// Whether anybody in the lane has connected: then a failed start is not the lane's fault.
     #[must_use]
     pub fn lane_works(&self, lane: u32) -> bool {
-        self.shared.workers.iter().any(|place| {
-            load(&place.lane) == lane
-                && place.has_connected()
-                && place.word.load().activity() != Activity::Vacant
+        self.shared.workers.iter().any(|entry| {
+            load(&entry.lane) == lane
+                && entry.has_connected()
+                && entry.word.load().activity() != Activity::Vacant
         })
     }
 

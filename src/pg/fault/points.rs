@@ -149,9 +149,9 @@ pub const POINTS: &[Point] = {
         leader("job-placed", Locked, &["job", "warm"]),
         leader("job-enqueued", Closed, &["job", "warm", "fanout"]),
         // A claimed place is given back by unwinding only.
-        leader("place-claimed", Failing, &["job"]),
-        leader("place-registered", Failing, &["job"]),
-        leader("job-staffed", Open, &["job", "fanout"]),
+        leader("worker-slot-claimed", Failing, &["job"]),
+        leader("worker-registered", Failing, &["job"]),
+        leader("job-spawned", Open, &["job", "fanout"]),
         leader("job-bound", Open, &["job"]),
         leader("handle-given", Open, &["job", "warm", "oneshot"]),
         leader("slot-awaited", Open, &["room"]),
@@ -216,7 +216,7 @@ pub const POINTS: &[Point] = {
         either("session-ends", Leaving, &["left"], &["ended", "retired"]),
         worker("worker-quits", Leaving, &["ended", "refused"]),
         worker("exit-announced", Leaving, &["ended", "refused"]),
-        worker("place-left", Leaving, &["ended", "refused"]),
+        worker("worker-slot-left", Leaving, &["ended", "refused"]),
         worker("job-taken-to-fail", Closed, &["refused"]),
         // A line of the log for each transition, in the middle of everything. Caught, but at exit.
         either(

@@ -23,7 +23,7 @@ use crate::cluster::trace::TraceStep;
 use crate::cluster::{job_end, spawn, trace};
 use crate::pg::error::{Error, Failure};
 use crate::pg::local::Local;
-use crate::pg::process::{own_proc, ring};
+use crate::pg::process::{own_proc, wake};
 use crate::pg::shim::Identity;
 use crate::pg::{guc_state, process, text};
 use crate::session::hold::Hold;
@@ -38,7 +38,7 @@ use arrayvec::ArrayVec;
 use engine::cookie::Cookie;
 use engine::job::{Phase, Snapshot};
 use engine::pool::handoff::Awake;
-use engine::pool::{LaneKey, Limits, Dispatched, SpawnDecision};
+use engine::pool::{Dispatched, LaneKey, Limits, SpawnDecision};
 use engine::sync::Ordering;
 use engine::table::Options;
 use engine::wait::linger;
@@ -236,7 +236,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
     let timeout_ms = (on_exhaustion != OnExhaustion::Error).then(settings::launch_timeout);
     let (hold, cookie) = reserve(cluster, &context, launch, options, queue_size, timeout_ms)?
         .map_err(NoSlot::error)?;
-    let pid = place(hold.job(), &context, on_exhaustion)?;
+    let pid = dispatch(hold.job(), &context, on_exhaustion)?;
     Ok(Launched { hold, pid, cookie })
 }
 
@@ -274,13 +274,13 @@ pub fn launch_for_fanout(
         Err(why) if may_wait => return Err(why.error()),
         Err(_) => return Ok(None),
     };
-    let (placement, lane, staffing) = publish(hold.job(), context, false)?;
+    let (dispatched, lane, decision) = publish(hold.job(), context, false)?;
     fault!("job-enqueued");
-    match placement {
-        Dispatched::Handed(worker) => ring(worker),
+    match dispatched {
+        Dispatched::Handed(worker) => wake(worker),
         _ => {
-            let _ = spawn::spawn_workers(cluster, lane, staffing);
-            fault!("job-staffed");
+            let _ = spawn::spawn_workers(cluster, lane, decision);
+            fault!("job-spawned");
         }
     }
     Ok(Some(hold))
@@ -368,14 +368,14 @@ fn publish(
         session_jobs: settings::max_workers() as u32,
         lane_workers: context.limits.lane_workers,
     };
-    let (placement, lane, staffing) = loop {
+    let (dispatched, lane, decision) = loop {
         let placed = if soon {
             dispatch_soon(job, key, limit)
         } else {
             let (hint, now) = (LANE_HINT.get(), process::now());
             cluster
                 .pool()
-                .locked(|scheduler| spawn::place(scheduler, job, key, hint, limit, now))
+                .locked(|scheduler| spawn::dispatch(scheduler, job, key, hint, limit, now))
         };
         let is_refused = placed.0 == Dispatched::Refused;
         if !is_refused || !roles::may_launch_again(job) {
@@ -383,7 +383,7 @@ fn publish(
         }
     };
     LANE_HINT.set(lane);
-    match placement {
+    match dispatched {
         Dispatched::Handed(worker) => trace::step(job, TraceStep::Handed(worker.pid())),
         Dispatched::Queued => trace::step(job, TraceStep::Queued),
         Dispatched::NoLane => {
@@ -394,19 +394,19 @@ fn publish(
         }
         Dispatched::Refused => return Err(refused()),
     }
-    Ok((placement, lane, staffing))
+    Ok((dispatched, lane, decision))
 }
 
 /// Places a reserved job, and waits for its worker as the session wants it. Returns the worker's pid; 0: it is queued.
-fn place(job: Job, context: &Context, on_exhaustion: OnExhaustion) -> Result<u32, Failure> {
-    let (placement, lane, staffing) = publish(job, context, true)?;
+fn dispatch(job: Job, context: &Context, on_exhaustion: OnExhaustion) -> Result<u32, Failure> {
+    let (dispatched, lane, decision) = publish(job, context, true)?;
     fault!("job-enqueued");
-    if let Dispatched::Handed(worker) = placement {
-        ring(worker);
+    if let Dispatched::Handed(worker) = dispatched {
+        wake(worker);
     } else {
-        let staffed = spawn::spawn_workers(job.cluster, lane, staffing);
-        fault!("job-staffed");
-        await_worker(job, on_exhaustion, staffed)?;
+        let spawned = spawn::spawn_workers(job.cluster, lane, decision);
+        fault!("job-spawned");
+        await_worker(job, on_exhaustion, spawned)?;
         fault!("job-bound");
     }
     Ok(job.pid())
@@ -421,7 +421,11 @@ pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
 
 /// Places a job, with an idle worker that is awake if there is one or will be in a moment
 /// ([`engine::pool::handoff`]). The wait for that is a spin, in which nothing can be thrown.
-fn dispatch_soon(job: Job, key: LaneKey, limit: Limits) -> (Dispatched, u32, Option<SpawnDecision>) {
+fn dispatch_soon(
+    job: Job,
+    key: LaneKey,
+    limit: Limits,
+) -> (Dispatched, u32, Option<SpawnDecision>) {
     let (cluster, hint, now) = (job.cluster, LANE_HINT.get(), process::now());
     let pool = cluster.pool();
     let mut may_linger = true;
@@ -434,7 +438,7 @@ fn dispatch_soon(job: Job, key: LaneKey, limit: Limits) -> (Dispatched, u32, Opt
                 }
                 Awake::Soon(soon) if may_linger => Err(soon),
                 Awake::Soon(_) | Awake::None => {
-                    Ok(spawn::place(scheduler, job, key, hint, limit, now))
+                    Ok(spawn::dispatch(scheduler, job, key, hint, limit, now))
                 }
             }
         });
@@ -454,10 +458,10 @@ fn is_bound(job: Job, now: Snapshot) -> bool {
     now.phase().is_finished() || (now.phase() != Phase::Queued && job.pid() != 0)
 }
 
-fn await_worker(job: Job, on_exhaustion: OnExhaustion, staffed: Spawned) -> Result<(), Error> {
+fn await_worker(job: Job, on_exhaustion: OnExhaustion, spawned: Spawned) -> Result<(), Error> {
     let timeout = match on_exhaustion {
         OnExhaustion::Queue => return Ok(()),
-        OnExhaustion::Error if staffed == Spawned::Full => 0,
+        OnExhaustion::Error if spawned == Spawned::Full => 0,
         OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
     };
     let bound = until::until(job, timeout, || {

@@ -428,7 +428,8 @@ pub fn plan(
             target,
         });
     }
-    let keep = |step: &ColumnStep| step.conversion == Conversion::Keep && step.source == step.target;
+    let keep =
+        |step: &ColumnStep| step.conversion == Conversion::Keep && step.source == step.target;
     let identity = wanted.len() == expected.len() && steps.iter().all(keep);
     Ok(Conversions { steps, identity })
 }

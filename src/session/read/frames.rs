@@ -21,13 +21,13 @@ use crate::cluster::job::Job;
 use crate::cluster::spill::{FileChunk, FileReader};
 use crate::pg::error::Error;
 use crate::pg::memory::{Assembly, Bytes, within};
-use crate::pg::process::{own_proc, ring};
+use crate::pg::process::{own_proc, wake};
 use crate::pg::shim;
 use crate::pg::shim::{frame, guarded};
 use crate::session::jobs;
 use crate::session::wait::until;
 use arrayvec::ArrayVec;
-use engine::channel::{Front, ResultReceiver, ChannelShared};
+use engine::channel::{ChannelShared, Front, ResultReceiver};
 use engine::job::JobWord;
 use engine::ring::{Chunk, MappedBuffer};
 use engine::wait::Condition;
@@ -223,7 +223,7 @@ impl Reading {
         }
         put(&batch);
         if let Some(worker) = self.inlet.ring.catch_up() {
-            ring(worker);
+            wake(worker);
         }
         true
     }
@@ -231,7 +231,7 @@ impl Reading {
     /// The worker need not wait for this reader.
     fn leave(&self) {
         if let Some(worker) = self.inlet.leave() {
-            ring(worker);
+            wake(worker);
         }
     }
 
@@ -316,7 +316,7 @@ impl Reading {
         match piece {
             Piece::Ring(chunk) => {
                 if let Some(worker) = self.inlet.ring.consume(chunk) {
-                    ring(worker);
+                    wake(worker);
                 }
             }
             Piece::File(chunk) => {
@@ -333,7 +333,7 @@ impl Reading {
     fn give_back(&mut self) {
         fault!("rows-consumed");
         if let Some(worker) = self.inlet.give_back() {
-            ring(worker);
+            wake(worker);
         }
     }
 

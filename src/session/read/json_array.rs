@@ -8,7 +8,7 @@ use crate::pg::shim;
 use crate::pg::shim::guarded;
 use crate::session::read::convert::{ResultRow, Wanted};
 use crate::session::read::frames::Pace;
-use crate::session::read::rows::{Rows, RowStep};
+use crate::session::read::rows::{RowStep, Rows};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::c_void;

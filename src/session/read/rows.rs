@@ -11,7 +11,7 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, within};
 use crate::pg::rows::{Caller, Store};
 use crate::session::jobs;
-use crate::session::jobs::{Purpose, JobName, Tracked};
+use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::outcome::error_of;
 use crate::session::read::columns;
 use crate::session::read::convert::{Contexts, Converter, ResultRow, Wanted};

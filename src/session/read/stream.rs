@@ -11,7 +11,7 @@ use crate::pg::rows::Caller;
 use crate::session::jobs::JobName;
 use crate::session::read::convert::{ResultRow, Wanted};
 use crate::session::read::frames::Pace;
-use crate::session::read::rows::{Rows, RowStep, conclude, find};
+use crate::session::read::rows::{RowStep, Rows, conclude, find};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 

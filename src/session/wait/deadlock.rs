@@ -163,7 +163,7 @@ fn explore(cluster: &'static Cluster, own: Pid) -> Result<Graph, OutOfMemory> {
         };
         for job in jobs.watched.remove(&pid).into_iter().flatten() {
             pgrx::check_for_interrupts!();
-            match processes(&mut jobs, job, &mut graph.over_places) {
+            match processes(&mut jobs, job, &mut graph.over_worker_slots) {
                 Some(pids) => _ = wait.jobs.insert(pids),
                 None => wait.served = true,
             }
@@ -178,7 +178,7 @@ fn explore(cluster: &'static Cluster, own: Pid) -> Result<Graph, OutOfMemory> {
 }
 
 /// The processes of which one has to go on for the job to do so; `None`: it can by itself.
-fn processes(jobs: &mut Jobs, job: Job, over_places: &mut bool) -> Option<Rc<BTreeSet<Pid>>> {
+fn processes(jobs: &mut Jobs, job: Job, over_worker_slots: &mut bool) -> Option<Rc<BTreeSet<Pid>>> {
     let (slot, cluster) = (job.slot(), job.cluster);
     let awaited = cluster
         .pool()
@@ -188,11 +188,11 @@ fn processes(jobs: &mut Jobs, job: Job, over_places: &mut bool) -> Option<Rc<BTr
             0 => None,
             pid => Some(Rc::new(BTreeSet::from([pid]))),
         },
-        Awaited::WorkerSlot => places(cluster, jobs, slot.lane(), over_places),
+        Awaited::WorkerSlot => worker_slots(cluster, jobs, slot.lane(), over_worker_slots),
         Awaited::Share(leader) => match jobs.shares.get(&leader.pid()) {
             Some(known) => known.clone(),
             None => {
-                let found = share(cluster, jobs, leader.pid(), slot.lane(), over_places);
+                let found = share(cluster, jobs, leader.pid(), slot.lane(), over_worker_slots);
                 jobs.shares.insert(leader.pid(), found.clone());
                 found
             }
@@ -207,46 +207,46 @@ fn share(
     jobs: &mut Jobs,
     leader: Pid,
     lane: u32,
-    over_places: &mut bool,
+    over_worker_slots: &mut bool,
 ) -> Option<Rc<BTreeSet<Pid>>> {
     let (mut pids, queued) = jobs.admitted.get(&leader)?.clone();
     if queued {
-        pids.extend(places(cluster, jobs, lane, over_places)?.iter());
+        pids.extend(worker_slots(cluster, jobs, lane, over_worker_slots)?.iter());
     }
     Some(Rc::new(pids))
 }
 
 /// The processes in the places that could serve the lane; `None`: one is to be had, or on its way.
-fn places(
+fn worker_slots(
     cluster: &'static Cluster,
     jobs: &mut Jobs,
     lane: u32,
-    over_places: &mut bool,
+    over_worker_slots: &mut bool,
 ) -> Option<Rc<BTreeSet<Pid>>> {
     match jobs.places.get(&lane) {
         Some(known) => known.clone(),
         None => {
-            let found = processes_in_places(cluster, lane, over_places).map(Rc::new);
+            let found = processes_in_worker_slots(cluster, lane, over_worker_slots).map(Rc::new);
             jobs.places.insert(lane, found.clone());
             found
         }
     }
 }
 
-fn processes_in_places(
+fn processes_in_worker_slots(
     cluster: &'static Cluster,
     lane: u32,
-    over_places: &mut bool,
+    over_worker_slots: &mut bool,
 ) -> Option<BTreeSet<Pid>> {
     if spawn::spawn_workers(cluster, lane, None) == Spawned::Enough {
         return None;
     }
-    *over_places = true;
-    let mut pids = Vec::with_capacity(cluster.places());
+    *over_worker_slots = true;
+    let mut pids = Vec::with_capacity(cluster.worker_slots());
     let all_busy = cluster.pool().locked(|scheduler| {
-        scheduler.occupants(lane).all(|party| {
-            pids.extend(party.map(ProcRef::pid));
-            party.is_some()
+        scheduler.occupants(lane).all(|proc| {
+            pids.extend(proc.map(ProcRef::pid));
+            proc.is_some()
         })
     });
     all_busy.then(|| pids.into_iter().collect())

@@ -6,7 +6,7 @@
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::memory::{child_of, within};
-use crate::session::jobs::{Purpose, JobName};
+use crate::session::jobs::{JobName, Purpose};
 use crate::session::outcome::OutcomeRow;
 use crate::session::wait::until;
 use crate::session::{jobs, outcome};

@@ -12,7 +12,7 @@ use crate::cluster::spawn;
 use crate::pg::error::Failure;
 use crate::pg::process;
 use crate::session::jobs;
-use crate::session::jobs::{Purpose, JobName};
+use crate::session::jobs::{JobName, Purpose};
 use crate::session::wait::deadlock;
 use engine::channel::PROMPT;
 use engine::job::Phase;

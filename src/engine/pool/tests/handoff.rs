@@ -7,7 +7,7 @@ use crate::pool::handoff::{Awake, LONGEST};
 fn two_idle(memory: &Memory) -> [u32; 2] {
     let workers = [100, 101].map(|pid| {
         memory.queue(A);
-        let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), party(pid));
+        let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(pid));
         (worker, running(next))
     });
     for (worker, job) in workers.into_iter().rev() {
@@ -25,8 +25,8 @@ fn dispatch_awake(memory: &Memory, is_awake: impl Fn(ProcRef) -> bool) -> (JobId
 /// The worker that went idle last gets a job, which it takes to be busy with.
 fn occupy(memory: &Memory, worker: u32, run_time: Micros) -> JobId {
     memory.locked(|scheduler| scheduler.took(worker, run_time));
-    let (job, placement, _) = memory.place(A);
-    assert_eq!(placement, Dispatched::Handed(party(100)));
+    let (job, dispatched, _) = memory.dispatch(A);
+    assert_eq!(dispatched, Dispatched::Handed(proc(100)));
     job
 }
 
@@ -34,8 +34,8 @@ fn occupy(memory: &Memory, worker: u32, run_time: Micros) -> JobId {
 fn a_job_goes_to_the_idle_worker_that_is_awake() {
     let memory = Memory::with_room(8, 2, 2);
     let [_, second] = two_idle(&memory);
-    let (job, awake) = dispatch_awake(&memory, |idle| idle == party(101));
-    assert_eq!(awake, Awake::Handed(party(101), 0));
+    let (job, awake) = dispatch_awake(&memory, |idle| idle == proc(101));
+    assert_eq!(awake, Awake::Handed(proc(101), 0));
     assert_eq!(memory.phase(job), Some(Phase::Starting));
     assert_eq!(memory.slots[job.index as usize].worker(), second);
     memory.check();
@@ -73,7 +73,7 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
         soon.busy
     );
     let again = memory.locked(|scheduler| scheduler.dispatch_awake(job, A, 0, AMPLE, |_| true));
-    assert_eq!(again, Awake::Handed(party(100), 0));
+    assert_eq!(again, Awake::Handed(proc(100), 0));
     memory.check();
 }
 
@@ -90,8 +90,8 @@ fn a_lane_of_long_jobs_is_not_waited_for() {
 fn a_lane_of_which_nothing_is_known_is_not_waited_for() {
     let memory = Memory::with_room(8, 2, 2);
     two_idle(&memory);
-    let (_, placement, _) = memory.place(A);
-    assert_eq!(placement, Dispatched::Handed(party(100)));
+    let (_, dispatched, _) = memory.dispatch(A);
+    assert_eq!(dispatched, Dispatched::Handed(proc(100)));
     let (_, awake) = dispatch_awake(&memory, |_| false);
     assert_eq!(awake, Awake::None);
 }
@@ -112,7 +112,7 @@ fn one_long_job_among_short_ones_is_soon_forgotten() {
 fn with_nobody_asleep_there_is_no_wake_up_to_spare() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, _, next) = memory.start(memory.spawn_decision(0, 1, 1), party(100));
+    let (worker, _, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     occupy(&memory, worker, 7);
     let (_, awake) = dispatch_awake(&memory, |_| true);

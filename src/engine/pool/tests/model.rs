@@ -5,7 +5,7 @@
 //! whenever work waits there must be somebody who will look for it. At the end the processes are left to
 //! run, and every job must have run exactly once or have been canceled.
 //!
-//! The model calls [`Scheduler::staff`] only where the protocol does: after a placement that queued, after
+//! The model calls [`Scheduler::spawn_decision`] only where the protocol does: after a dispatched that queued, after
 //! a registration that failed, and after a process that the server will not start again. Nothing else
 //! saves a job that nobody looks for.
 
@@ -118,7 +118,7 @@ struct Process {
     worker: u32,
     generation: u32,
     /// Of the running process; a registration that is started again gets another.
-    party: ProcRef,
+    proc: ProcRef,
     at: At,
     /// Whose share the last job it was bound to counts against, until it says so itself.
     permit: Option<Share>,
@@ -194,9 +194,9 @@ impl Model {
         }
     }
 
-    fn fresh_party(&mut self) -> ProcRef {
+    fn fresh_proc(&mut self) -> ProcRef {
         self.next_pid += 1;
-        party(self.next_pid)
+        proc(self.next_pid)
     }
 
     fn job(&mut self, id: JobId) -> &mut Job {
@@ -206,11 +206,11 @@ impl Model {
             .expect("a job that was launched")
     }
 
-    fn idle_process(&mut self, party: ProcRef) -> &mut Process {
+    fn idle_process(&mut self, proc: ProcRef) -> &mut Process {
         let process = self
             .processes
             .iter_mut()
-            .find(|process| process.party == party && process.at == At::Idle(None));
+            .find(|process| process.proc == proc && process.at == At::Idle(None));
         process.expect("the doorbell of a process that is idle")
     }
 
@@ -242,17 +242,17 @@ impl Model {
         loop {
             let workers = |lane: &Lane| load(&lane.workers);
             let before: Vec<u32> = self.memory.lanes.iter().map(workers).collect();
-            let staffing = self
+            let decision = self
                 .memory
                 .locked(|scheduler| scheduler.spawn_decision(first, cap, can_start, now));
-            match staffing {
+            match decision {
                 SpawnDecision::Start { worker, generation } if can_register => {
                     self.within_limit(worker);
-                    let party = self.fresh_party();
+                    let proc = self.fresh_proc();
                     self.processes.push(Process {
                         worker,
                         generation,
-                        party,
+                        proc,
                         at: At::Registered,
                         permit: None,
                     });
@@ -266,8 +266,8 @@ impl Model {
                     can_start = false;
                     continue;
                 }
-                SpawnDecision::Recycle(party) => {
-                    let process = self.idle_process(party);
+                SpawnDecision::Recycle(proc) => {
+                    let process = self.idle_process(proc);
                     process.at = At::Idle(Some(Told::MakeRoom));
                     let worker = process.worker;
                     self.no_more_over_limit(&before, worker);
@@ -280,7 +280,7 @@ impl Model {
         }
     }
 
-    fn leader_party(&self, leader: usize) -> ProcRef {
+    fn leader_proc(&self, leader: usize) -> ProcRef {
         ProcRef::new(leader as u32, 1 + self.sessions[leader].incarnation)
     }
 
@@ -313,7 +313,7 @@ impl Model {
     /// The waker that the pool rang by itself: of idle processes that were handed a queued job.
     fn answer(&mut self) {
         let rung = std::mem::take(&mut *self.memory.lock.rung.borrow_mut());
-        for party in rung {
+        for proc in rung {
             let word = |process: &Process| {
                 self.memory.workers[process.worker as usize]
                     .word
@@ -323,7 +323,7 @@ impl Model {
             let (worker, job) = self
                 .processes
                 .iter()
-                .filter(|process| process.party == party && process.at == At::Idle(None))
+                .filter(|process| process.proc == proc && process.at == At::Idle(None))
                 .find_map(|process| match word(process) {
                     Activity::Busy(index) => Some((process.worker, index)),
                     _ => None,
@@ -333,33 +333,33 @@ impl Model {
                 .queues
                 .iter_mut()
                 .find_map(|queue| {
-                    let place = queue.iter().position(|queued| queued.index == job)?;
-                    queue.remove(place)
+                    let entry = queue.iter().position(|queued| queued.index == job)?;
+                    queue.remove(entry)
                 })
                 .expect("the job was queued");
-            self.bound(party, found);
-            self.may_take(worker, party, found, false);
+            self.bound(proc, found);
+            self.may_take(worker, proc, found, false);
         }
     }
 
     /// The doorbell that the pool rang because it has too many workers: an idle process is sent home.
     fn dismissed(&mut self) {
         let rung = std::mem::take(&mut *self.memory.lock.rung.borrow_mut());
-        for party in rung {
-            let process = self.processes.iter().find(|process| process.party == party);
+        for proc in rung {
+            let process = self.processes.iter().find(|process| process.proc == proc);
             let worker = process.expect("a process that is there").worker;
             if self.memory.activity(worker) == Activity::Exiting {
-                self.idle_process(party).at = At::Idle(Some(Told::GoHome));
+                self.idle_process(proc).at = At::Idle(Some(Told::GoHome));
             } else {
-                self.memory.lock.rung.borrow_mut().push(party);
+                self.memory.lock.rung.borrow_mut().push(proc);
             }
         }
     }
 
     /// An idle process was handed a job.
-    fn bound(&mut self, party: ProcRef, job: JobId) {
+    fn bound(&mut self, proc: ProcRef, job: JobId) {
         let permit = self.job(job).permit;
-        let process = self.idle_process(party);
+        let process = self.idle_process(proc);
         process.at = At::Idle(Some(Told::Run(job)));
         process.permit = permit;
     }
@@ -375,10 +375,10 @@ impl Model {
         let key = leader % KEYS.len();
         let excluded: Vec<u32> = exclude
             .and_then(|index| self.processes.get(index))
-            .map(|process| process.party.pid())
+            .map(|process| process.proc.pid())
             .into_iter()
             .collect();
-        let own = self.leader_party(leader);
+        let own = self.leader_proc(leader);
         let Some(id) = self.memory.claim_for(own, options, &excluded) else {
             assert_eq!(self.jobs.len(), JOBS);
             return;
@@ -412,34 +412,34 @@ impl Model {
         }
         let hint = self.hints[key];
         // Every other process is awake.
-        let is_awake = |party: ProcRef| party.pid().is_multiple_of(2);
+        let is_awake = |proc: ProcRef| proc.pid().is_multiple_of(2);
         let awake = self
             .memory
             .locked(|scheduler| scheduler.dispatch_awake(id, KEYS[key], hint, limits, is_awake));
-        let (placement, lane) = match awake {
-            Awake::Handed(party, lane) => {
-                assert!(is_awake(party));
-                (Dispatched::Handed(party), lane)
+        let (dispatched, lane) = match awake {
+            Awake::Handed(proc, lane) => {
+                assert!(is_awake(proc));
+                (Dispatched::Handed(proc), lane)
             }
             Awake::Soon(_) | Awake::None => {
                 assert_eq!(self.memory.phase(id), Some(Phase::Reserved));
                 self.memory
-                    .locked(|scheduler| scheduler.place(id, KEYS[key], hint, limits))
+                    .locked(|scheduler| scheduler.dispatch(id, KEYS[key], hint, limits))
             }
         };
         self.hints[key] = lane;
         self.answer();
-        match placement {
-            Dispatched::Handed(party) => {
+        match dispatched {
+            Dispatched::Handed(proc) => {
                 assert!(!held);
-                self.bound(party, id);
+                self.bound(proc, id);
                 let process = self
                     .processes
                     .iter()
-                    .find(|process| process.party == party)
+                    .find(|process| process.proc == proc)
                     .expect("a process that is there");
                 let worker = process.worker;
-                self.may_take(worker, party, id, false);
+                self.may_take(worker, proc, id, false);
                 let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
                 assert_eq!(lane, KEYS[key], "handed to a process of another role");
             }
@@ -455,17 +455,17 @@ impl Model {
         }
     }
 
-    fn may_take(&self, worker: u32, party: ProcRef, id: JobId, fresh: bool) {
+    fn may_take(&self, worker: u32, proc: ProcRef, id: JobId, fresh: bool) {
         let slot = &self.memory.slots[id.index as usize];
-        assert!(slot.may_run_on(party.pid(), fresh));
+        assert!(slot.may_run_on(proc.pid(), fresh));
         assert_eq!(slot.worker(), worker);
-        assert_eq!(load(&slot.pid), party.pid());
+        assert_eq!(load(&slot.pid), proc.pid());
         assert_eq!(self.memory.phase(id), Some(Phase::Starting));
     }
 
     /// A process that runs asks what to do next.
     fn next(&mut self, index: usize, leaving: bool, fresh: bool) {
-        let Process { worker, party, .. } = self.processes[index];
+        let Process { worker, proc, .. } = self.processes[index];
         let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
         let key = KEYS
             .iter()
@@ -489,10 +489,10 @@ impl Model {
                 let slots = &self.memory.slots;
                 let first = self.queues[key]
                     .iter()
-                    .position(|queued| slots[queued.index as usize].may_run_on(party.pid(), fresh));
+                    .position(|queued| slots[queued.index as usize].may_run_on(proc.pid(), fresh));
                 let expected = first.and_then(|first| self.queues[key].remove(first));
                 assert_eq!(Some(job), expected, "the first of its lane that it may run");
-                self.may_take(worker, party, job, fresh);
+                self.may_take(worker, proc, job, fresh);
                 self.processes[index].permit = self.job(job).permit;
                 self.processes[index].at = At::Has { job, begun: false };
             }
@@ -525,9 +525,9 @@ impl Model {
 
     /// The process exits and the server starts the registration again.
     fn restart(&mut self, index: usize) {
-        let party = self.fresh_party();
+        let proc = self.fresh_proc();
         let process = &mut self.processes[index];
-        process.party = party;
+        process.proc = proc;
         process.at = At::Registered;
         process.permit = None;
     }
@@ -540,12 +540,12 @@ impl Model {
         let Process {
             worker,
             generation,
-            party,
+            proc,
             ..
         } = self.processes[index];
         let ours = self
             .memory
-            .locked(|scheduler| scheduler.report_in(worker, generation, party));
+            .locked(|scheduler| scheduler.report_in(worker, generation, proc));
         if !ours {
             self.retire(index);
         }
@@ -643,7 +643,7 @@ impl Model {
         let Process {
             worker,
             generation,
-            party,
+            proc,
             at,
             ..
         } = self.processes[index];
@@ -656,12 +656,12 @@ impl Model {
         let permit = self
             .processes
             .iter_mut()
-            .find(|process| process.party == party)
+            .find(|process| process.proc == proc)
             .and_then(|process| process.permit.take());
         self.return_permit(permit);
         let left = self
             .memory
-            .locked(|scheduler| scheduler.exit(worker, generation, party, restartable));
+            .locked(|scheduler| scheduler.exit(worker, generation, proc, restartable));
         self.answer();
         match left {
             Some(NextStep::Restart) => self.restart(index),
@@ -699,9 +699,9 @@ impl Model {
                 assert!(!self.job(id).canceled);
                 self.queues[key].push_front(id);
             }
-            Returned::Handed(party) => {
+            Returned::Handed(proc) => {
                 assert!(!self.job(id).canceled);
-                self.bound(party, id);
+                self.bound(proc, id);
             }
             Returned::Canceled(release) => {
                 assert!(self.job(id).canceled);
@@ -724,16 +724,16 @@ impl Model {
             self.now += START_LIMIT + 1;
         }
         self.spawn_decision(0, true);
-        let late = self.fresh_party();
+        let late = self.fresh_proc();
         let ours = self
             .memory
             .locked(|scheduler| scheduler.report_in(worker, generation, late));
         if ours {
-            // Nothing was queued, or nothing was short: nobody needed the place, and it serves.
+            // Nothing was queued, or nothing was short: nobody needed the entry, and it serves.
             self.processes.push(Process {
                 worker,
                 generation,
-                party: late,
+                proc: late,
                 at: At::Idle(None),
                 permit: None,
             });
@@ -748,7 +748,7 @@ impl Model {
         let Process {
             worker,
             generation,
-            party,
+            proc,
             ..
         } = self.processes[index];
         let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
@@ -774,7 +774,7 @@ impl Model {
         }
         let left = self
             .memory
-            .locked(|scheduler| scheduler.exit(worker, generation, party, !lane_works));
+            .locked(|scheduler| scheduler.exit(worker, generation, proc, !lane_works));
         self.answer();
         match left {
             Some(NextStep::Restart) => self.restart(index),
@@ -799,13 +799,13 @@ impl Model {
         let canceling = self
             .memory
             .pool()
-            .cancel(id, demand, |party| signaled.set(Some(party)));
+            .cancel(id, demand, |proc| signaled.set(Some(proc)));
         match canceling {
             Canceling::Asked => {
                 self.job(id).canceled = true;
-                let party = signaled.get().expect("the worker was signaled");
+                let proc = signaled.get().expect("the worker was signaled");
                 let has = self.processes.iter().any(|process| {
-                    process.party == party
+                    process.proc == proc
                         && match process.at {
                             At::Has { job, .. } | At::Idle(Some(Told::Run(job))) => job == id,
                             _ => false,
@@ -816,11 +816,11 @@ impl Model {
             Canceling::Finished(release) => {
                 let of_leader = self.job(id).leader;
                 let held = &mut self.sessions[of_leader].held;
-                if let Some(place) = held.iter().position(|&queued| queued == id) {
-                    held.remove(place);
+                if let Some(entry) = held.iter().position(|&queued| queued == id) {
+                    held.remove(entry);
                 } else {
-                    let place = self.queues[key].iter().position(|&queued| queued == id);
-                    self.queues[key].remove(place.expect("it was queued"));
+                    let entry = self.queues[key].iter().position(|&queued| queued == id);
+                    self.queues[key].remove(entry.expect("it was queued"));
                     let permit = self.job(id).permit;
                     self.return_permit(permit);
                 }
@@ -858,7 +858,7 @@ impl Model {
                 self.detach(index);
             }
         }
-        let own = self.leader_party(leader);
+        let own = self.leader_proc(leader);
         let session = &mut self.sessions[leader];
         let held = std::mem::take(&mut session.held);
         session.incarnation += 1;
@@ -871,14 +871,14 @@ impl Model {
     fn dismiss(&mut self, key: Option<usize>, limit: u32) {
         let rung = std::cell::RefCell::new(Vec::new());
         let sent = self.memory.locked(|scheduler| {
-            scheduler.dismiss_idle(key.map(|key| KEYS[key]), limit, |party| {
-                rung.borrow_mut().push(party);
+            scheduler.dismiss_idle(key.map(|key| KEYS[key]), limit, |proc| {
+                rung.borrow_mut().push(proc);
             })
         });
         let rung = rung.into_inner();
         assert_eq!(rung.len(), sent as usize);
-        for party in rung {
-            self.idle_process(party).at = At::Idle(Some(Told::GoHome));
+        for proc in rung {
+            self.idle_process(proc).at = At::Idle(Some(Told::GoHome));
         }
     }
 
@@ -959,7 +959,7 @@ impl Model {
         );
         let live = load(&self.memory.totals.live);
         assert!(live <= self.cap);
-        // One that slept while its place was taken back is a process still, but has no place.
+        // One that slept while its place was taken back is a process still, but has no entry.
         let with_place = self.processes.iter().filter(|process| {
             let word = self.memory.workers[process.worker as usize].word.load();
             word.generation() == process.generation
