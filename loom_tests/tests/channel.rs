@@ -30,11 +30,11 @@ fn work(channel: &Arc<Channel>, word: &JobWord, generation: Generation, frames: 
         channel: channel.clone(),
         len: 0,
     };
-    let mut outlet = ResultSender::new(&channel.shared, channel.cells.clone());
+    let mut sender = ResultSender::new(&channel.shared, channel.cells.clone());
     for number in 0..frames {
-        assert!(outlet.send(&mut io, 1, &[number; SHORT]));
+        assert!(sender.send(&mut io, 1, &[number; SHORT]));
     }
-    outlet.finish(&mut io);
+    sender.finish(&mut io);
     if word.finish(generation, End::Completed) == (Release::Held { watched: true }) {
         channel.latches[READER as usize].set();
     }
@@ -44,25 +44,25 @@ struct Reader<'a> {
     channel: &'a Channel,
     word: &'a JobWord,
     generation: Generation,
-    inlet: ResultReceiver<'a, Cells>,
+    receiver: ResultReceiver<'a, Cells>,
     whole: bool,
 }
 
 impl Reader<'_> {
     /// Takes one frame, waiting for it; `None`: the job has finished and there is no other.
     fn take(&mut self) -> Option<u8> {
-        let front = match self.inlet.peek() {
+        let front = match self.receiver.peek() {
             Some(front) => front,
             None => {
-                self.channel.ring(self.inlet.give_back());
+                self.channel.wake(self.receiver.give_back());
                 self.wait()?
             }
         };
         Some(match front {
             Front::Ring(chunk) => {
-                let number = self.inlet.ring.payload(chunk, number);
-                let wake = self.inlet.ring.consume(chunk);
-                self.channel.ring(wake);
+                let number = self.receiver.ring.payload(chunk, number);
+                let wake = self.receiver.ring.consume(chunk);
+                self.channel.wake(wake);
                 number
             }
             Front::File { offset, len } => {
@@ -73,9 +73,9 @@ impl Reader<'_> {
                 });
                 assert!(!more && size_of_chunk(payload) as u64 <= len);
                 let number = file.read(at + HEADER, payload, number);
-                self.inlet.take(size_of_chunk(payload) as u64);
+                self.receiver.take(size_of_chunk(payload) as u64);
                 if size_of_chunk(payload) as u64 == len {
-                    self.channel.ring(self.inlet.give_back());
+                    self.channel.wake(self.receiver.give_back());
                 }
                 number
             }
@@ -85,9 +85,9 @@ impl Reader<'_> {
     fn wait(&mut self) -> Option<Front> {
         let channel = self.channel;
         let found = wait_for(&channel.latches[READER as usize], None, self);
-        self.inlet.ring.disarm();
+        self.receiver.ring.disarm();
         if !self.whole {
-            channel.ring(self.inlet.leave());
+            channel.wake(self.receiver.leave());
         }
         found.expect("there is no deadline")
     }
@@ -100,14 +100,14 @@ impl Condition for Reader<'_> {
     fn arm(&mut self) {
         let _ = self.word.watch(self.generation);
         if !self.whole {
-            self.inlet.enter(process(READER));
+            self.receiver.enter(process(READER));
         }
-        self.inlet.ring.arm(process(READER));
+        self.receiver.ring.arm(process(READER));
     }
 
     fn look(&mut self) -> Option<Option<Front>> {
         let finished = self.word.load().phase().is_finished();
-        match self.inlet.peek() {
+        match self.receiver.peek() {
             Some(front) => Some(Some(front)),
             None => finished.then_some(None),
         }
@@ -132,15 +132,15 @@ fn pass(frames: u8, whole: bool, pause: Option<u8>) {
         thread::spawn(move || work(&channel, &word, generation, frames))
     };
     let begin = || {
-        let inlet = ResultReceiver::new(&channel.shared, channel.cells.clone());
+        let receiver = ResultReceiver::new(&channel.shared, channel.cells.clone());
         if whole {
-            inlet.enter(process(READER));
+            receiver.enter(process(READER));
         }
         Reader {
             channel: &channel,
             word: &word,
             generation,
-            inlet,
+            receiver,
             whole,
         }
     };
@@ -151,8 +151,8 @@ fn pass(frames: u8, whole: bool, pause: Option<u8>) {
             assert_eq!(reader.take(), Some(next));
             next += 1;
         }
-        channel.ring(reader.inlet.give_back());
-        channel.ring(reader.inlet.leave());
+        channel.wake(reader.receiver.give_back());
+        channel.wake(reader.receiver.leave());
     }
     let mut reader = begin();
     while next < frames {
@@ -160,7 +160,7 @@ fn pass(frames: u8, whole: bool, pause: Option<u8>) {
         next += 1;
     }
     assert_eq!(reader.take(), None);
-    channel.ring(reader.inlet.leave());
+    channel.wake(reader.receiver.leave());
     worker.join().unwrap();
 }
 
@@ -210,9 +210,9 @@ fn a_worker_whose_reader_left_for_good_finishes() {
             let (channel, word) = (channel.clone(), word.clone());
             thread::spawn(move || work(&channel, &word, generation, 5))
         };
-        let inlet = ResultReceiver::new(&channel.shared, channel.cells.clone());
-        inlet.enter(process(READER));
-        channel.ring(inlet.leave());
+        let receiver = ResultReceiver::new(&channel.shared, channel.cells.clone());
+        receiver.enter(process(READER));
+        channel.wake(receiver.leave());
         worker.join().unwrap();
     });
 }

@@ -4,10 +4,10 @@
 //! of it and whoever is there to see. A place that is given to a fresh process is registered anew, by the process
 //! that leaves it ([`respawn`]).
 //!
-//! **Who watches.** How the postmaster calls the process is in the worker_slot, in shared memory, until the process reports
+//! **Who watches.** How the postmaster calls the process is in the place, in shared memory, until the process reports
 //! in: so every session can ask what has become of it ([`settle`]), and one that waits for a job of the lane does.
 //! The postmaster wakes who has registered the process when it starts or ends. A process that does not come up (the
-//! server cannot fork, the library was removed or replaced) loses its worker_slot. If it did run, or the library is not
+//! server cannot fork, the library was removed or replaced) loses its place. If it did run, or the library is not
 //! what it was, another would end likewise: the lane's jobs fail with an error that says so. Otherwise they stay
 //! queued, and whoever waits for one of them tries again, at the intervals of the liveness net.
 //!
@@ -42,7 +42,7 @@ use std::ffi::{CStr, c_char, c_int};
 /// What is registered with the postmaster: place and generation in one Datum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WorkerSlotRef {
-    /// Index of the worker_slot.
+    /// Index of the place.
     pub worker: u32,
     /// Its generation.
     pub generation: u32,
@@ -264,7 +264,7 @@ pub fn dispatch(
 }
 
 /// Asks what has become of the process that a place awaits, if one is registered. One that will not report in loses
-/// the worker_slot; the jobs of its lane fail if another would not come up either. Does not throw.
+/// the place; the jobs of its lane fail if another would not come up either. Does not throw.
 fn check_registration(cluster: &'static Cluster, worker: u32) {
     if !cluster.pool().worker(worker).is_start_pending() {
         return;

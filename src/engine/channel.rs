@@ -150,15 +150,15 @@ impl PeriodicCheck {
     /// That moment has come.
     fn check<B: Buffer>(
         &mut self,
-        outlet: &mut ResultSender<'_, B>,
+        sender: &mut ResultSender<'_, B>,
         io: &impl SenderHost,
         now: Micros,
     ) {
         self.interval = self.interval.saturating_mul(2);
         self.due = Some(now.saturating_add(self.interval));
-        let reader = ProcRef::from_bits(outlet.shared.present.load(Ordering::Relaxed));
+        let reader = ProcRef::from_bits(sender.shared.present.load(Ordering::Relaxed));
         if reader.is_some_and(|reader| io.is_held_up(reader)) {
-            outlet.held_up = Some(outlet.shared.progress());
+            sender.held_up = Some(sender.shared.progress());
             // The wait loop looks at it when it is awake again.
             io.wake(io.own());
         }
@@ -167,7 +167,7 @@ impl PeriodicCheck {
 
 /// Waits for room in the ring.
 struct Room<'a, 'b, B, S> {
-    outlet: &'a mut ResultSender<'b, B>,
+    sender: &'a mut ResultSender<'b, B>,
     io: &'a S,
     len: usize,
     /// A reader between two rows is not present; it has the time of the spin to make room.
@@ -180,19 +180,19 @@ impl<B: Buffer, S: SenderHost> Condition for Room<'_, '_, B, S> {
 
     fn arm(&mut self) {
         self.armed = true;
-        self.outlet.ring.arm(self.io.own());
-        let woken = self.outlet.flush();
+        self.sender.ring.arm(self.io.own());
+        let woken = self.sender.flush();
         woken.into_iter().for_each(|reader| self.io.wake(reader));
     }
 
     fn look(&mut self) -> Option<Waited> {
-        if self.outlet.shared.ring.is_discarded() || self.io.is_unwanted() {
+        if self.sender.shared.ring.is_discarded() || self.io.is_unwanted() {
             return Some(Waited::Unwanted);
         }
-        if self.outlet.ring.has_room(self.len) {
+        if self.sender.ring.has_room(self.len) {
             return Some(Waited::Room);
         }
-        (self.armed && !self.outlet.present()).then_some(Waited::Absent)
+        (self.armed && !self.sender.present()).then_some(Waited::Absent)
     }
 
     fn next_check(&mut self) -> Option<Micros> {
@@ -200,13 +200,13 @@ impl<B: Buffer, S: SenderHost> Condition for Room<'_, '_, B, S> {
     }
 
     fn check(&mut self, now: Micros) {
-        self.periodic.check(self.outlet, self.io, now);
+        self.periodic.check(self.sender, self.io, now);
     }
 }
 
 /// Waits until the reader has taken everything out of the file; `false`: it is not going to.
 struct CaughtUp<'a, 'b, B, S> {
-    outlet: &'a mut ResultSender<'b, B>,
+    sender: &'a mut ResultSender<'b, B>,
     io: &'a S,
     periodic: PeriodicCheck,
 }
@@ -215,15 +215,15 @@ impl<B: Buffer, S: SenderHost> Condition for CaughtUp<'_, '_, B, S> {
     type Found = bool;
 
     fn arm(&mut self) {
-        self.outlet.ring.arm(self.io.own());
+        self.sender.ring.arm(self.io.own());
     }
 
     fn look(&mut self) -> Option<bool> {
-        if self.outlet.has_caught_up() {
+        if self.sender.has_caught_up() {
             return Some(true);
         }
-        let given_up = !self.outlet.present()
-            || self.outlet.shared.ring.is_discarded()
+        let given_up = !self.sender.present()
+            || self.sender.shared.ring.is_discarded()
             || self.io.is_unwanted();
         given_up.then_some(false)
     }
@@ -233,7 +233,7 @@ impl<B: Buffer, S: SenderHost> Condition for CaughtUp<'_, '_, B, S> {
     }
 
     fn check(&mut self, now: Micros) {
-        self.periodic.check(self.outlet, self.io, now);
+        self.periodic.check(self.sender, self.io, now);
     }
 }
 
@@ -480,7 +480,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
             len,
             armed: false,
             periodic: PeriodicCheck::new(io),
-            outlet: self,
+            sender: self,
         };
         let waited = wait_for(io.latch(), None, &mut room);
         self.ring.disarm();
@@ -502,7 +502,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
             let mut caught_up = CaughtUp {
                 io: &*io,
                 periodic: PeriodicCheck::new(io),
-                outlet: self,
+                sender: self,
             };
             let settled = wait_for(io.latch(), None, &mut caught_up);
             self.ring.disarm();

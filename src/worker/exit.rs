@@ -26,7 +26,7 @@ use engine::pool::{NextStep, Returned};
 /// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
 const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
 
-/// Gives up job and worker_slot. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
+/// Gives up job and place. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
 pub fn leave_pool(code: i32) {
     let (Some(state), Some(cluster)) = (state(), attached()) else {
         return;

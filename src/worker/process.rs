@@ -1,6 +1,6 @@
 //! From the postmaster's fork to the exit: report in, connect, run or sleep, leave.
 //!
-//! 1. Messages are redirected, shared memory is attached (with that the exit callback is in worker_slot), the
+//! 1. Messages are redirected, shared memory is attached (with that the exit callback is in place), the
 //!    signal handlers are installed. Only then the process reports in, and its pid can be seen.
 //! 2. It takes its first job before it connects, so that the leader that waits for a pid need not wait for
 //!    the connection. If connecting fails, the exit callback fails that job with the error.
@@ -211,7 +211,7 @@ fn could_not_begin(job: Job, jobs: u32) {
     }
 }
 
-/// Leaves, as the pool has decided: for a fresh process in the worker_slot, or for good.
+/// Leaves, as the pool has decided: for a fresh process in the place, or for good.
 fn go(next: NextStep) -> ! {
     // An error on the way does not make it forget: it is what the next round finds.
     NEXT.set(Some(next));

@@ -12,7 +12,7 @@
 //!
 //! Rows that nobody will read (the leader let go, or its reader gave up) are dropped: the job goes on.
 //!
-//! While a frame is sent, which may call the server, the outlet is out of its worker_slot; a message that comes
+//! While a frame is sent, which may call the server, the sender is out of its place; a message that comes
 //! meanwhile is kept.
 
 use crate::cluster::block::Block;
@@ -50,7 +50,7 @@ pub fn forget_error() {
     ERROR.with(Vec::clear);
 }
 
-/// A sender out of its worker_slot; put back when dropped, unless its job has ended.
+/// A sender out of its place; put back when dropped, unless its job has ended.
 struct Borrowed(Option<Box<Sender>>);
 
 impl Borrowed {
@@ -120,8 +120,8 @@ impl SenderHost for SendHost {
     }
 }
 
-/// Lends the outlet, out of its worker_slot. Nothing when there is no job with a result.
-fn with_outlet(body: impl FnOnce(&mut ResultSender<'static, MappedBuffer>, &mut SendHost)) {
+/// Lends the sender, out of its place. Nothing when there is no job with a result.
+fn with_sender(body: impl FnOnce(&mut ResultSender<'static, MappedBuffer>, &mut SendHost)) {
     let mut borrowed = Borrowed::take();
     if let Some(sender) = borrowed.0.as_mut() {
         let mut here = SendHost {
@@ -129,13 +129,13 @@ fn with_outlet(body: impl FnOnce(&mut ResultSender<'static, MappedBuffer>, &mut 
             spill: sender.spill,
             latch: ProcessLatch::for_sending(sender.job.cluster),
         };
-        body(&mut sender.outlet, &mut here);
+        body(&mut sender.results, &mut here);
     }
 }
 
-fn send_kept(outlet: &mut ResultSender<'static, MappedBuffer>, here: &mut SendHost) {
+fn send_kept(sender: &mut ResultSender<'static, MappedBuffer>, here: &mut SendHost) {
     while let Some((kind, bytes)) = held::with_sink(|sink| sink.kept.next()).flatten() {
-        outlet.send(here, kind, &bytes);
+        sender.send(here, kind, &bytes);
     }
 }
 
@@ -162,13 +162,13 @@ unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: 
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
     fault!("frame-made");
-    let sent = held::with_sink(|sink| sink.unhindered()?.outlet.send_at_once(kind, bytes, now));
+    let sent = held::with_sink(|sink| sink.unhindered()?.results.send_at_once(kind, bytes, now));
     match sent.flatten() {
         Some(None) => {}
         Some(Some(reader)) => wake(reader),
-        None => with_outlet(|outlet, here| {
-            send_kept(outlet, here);
-            outlet.send(here, kind, bytes);
+        None => with_sender(|sender, here| {
+            send_kept(sender, here);
+            sender.send(here, kind, bytes);
         }),
     }
     fault!("frame-sent");
@@ -178,9 +178,9 @@ unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: 
 #[pg_guard]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pgb_flush_messages() {
-    with_outlet(|outlet, here| {
-        send_kept(outlet, here);
-        outlet.finish(here);
+    with_sender(|sender, here| {
+        send_kept(sender, here);
+        sender.finish(here);
     });
     fault!("frames-flushed");
 }
@@ -218,7 +218,7 @@ fn take_notice(bytes: &[u8]) {
     let woken = held::with_sink(|sink| {
         let taken = sink
             .unhindered()
-            .and_then(|sender| sender.outlet.take_message(frame::NOTICE, bytes));
+            .and_then(|sender| sender.results.take_message(frame::NOTICE, bytes));
         taken.unwrap_or_else(|| {
             sink.kept.keep(frame::NOTICE, bytes);
             None

@@ -21,7 +21,7 @@ pub struct Sink {
 
 pub(super) struct Sender {
     pub(super) job: Job,
-    pub(super) outlet: ResultSender<'static, MappedBuffer>,
+    pub(super) results: ResultSender<'static, MappedBuffer>,
     pub(super) spill: &'static SpillFile,
 }
 
@@ -37,7 +37,7 @@ impl Sink {
         block.ring().map(|(shared, buffer)| Self {
             sender: Some(Box::new(Sender {
                 job,
-                outlet: ResultSender::new(shared, buffer),
+                results: ResultSender::new(shared, buffer),
                 spill: block.spill(),
             })),
             kept: Kept {
@@ -64,7 +64,7 @@ impl Sink {
         let spill = sender.spill;
         let job = sender.job;
         let append = |offset, bytes: &[u8]| spill.append_rest(job.cluster, job.id, offset, bytes);
-        if let Some(reader) = sender.outlet.end(kept, append) {
+        if let Some(reader) = sender.results.end(kept, append) {
             wake(reader);
         }
     }

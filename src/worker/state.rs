@@ -9,7 +9,7 @@ use engine::wait::Micros;
 /// This process as a worker.
 #[derive(Clone, Copy)]
 pub struct WorkerState {
-    /// Its worker_slot.
+    /// Its place.
     pub worker_slot: WorkerSlotRef,
     /// It has connected to its lane's database.
     pub connected: bool,

@@ -20,7 +20,7 @@ struct File {
 
 /// The reader: what it has put together so far, and the frames that it has to find.
 struct Taker {
-    inlet: ResultReceiver<'static, MappedBuffer>,
+    receiver: ResultReceiver<'static, MappedBuffer>,
     file: Rc<RefCell<File>>,
     frame: Vec<u8>,
     expected: Rc<RefCell<VecDeque<Vec<u8>>>>,
@@ -29,14 +29,14 @@ struct Taker {
 impl Taker {
     /// Takes one chunk. `false`: there is none.
     fn take(&mut self) -> bool {
-        let (more, wake) = match self.inlet.peek() {
+        let (more, wake) = match self.receiver.peek() {
             None => return false,
             Some(Front::Ring(chunk)) => {
                 let frame = &mut self.frame;
-                self.inlet
+                self.receiver
                     .ring
                     .payload(chunk, |bytes| frame.extend_from_slice(bytes));
-                (chunk.more, self.inlet.ring.consume(chunk))
+                (chunk.more, self.receiver.ring.consume(chunk))
             }
             Some(Front::File { offset, len }) => {
                 let file = self.file.borrow();
@@ -44,7 +44,7 @@ impl Taker {
                 let (payload, _, more) = read_header(bytes.first_chunk().expect("a header"));
                 self.frame
                     .extend_from_slice(&bytes[HEADER..HEADER + payload]);
-                self.inlet.take(size_of_chunk(payload) as u64);
+                self.receiver.take(size_of_chunk(payload) as u64);
                 (more, None)
             }
         };
@@ -89,9 +89,9 @@ impl Latch for Io {
             "the worker sleeps, and there is nothing to take"
         );
         if self.stepwise.get() {
-            let _ = taker.inlet.leave();
+            let _ = taker.receiver.leave();
         } else {
-            let _ = taker.inlet.give_back();
+            let _ = taker.receiver.give_back();
         }
     }
 }
@@ -125,7 +125,7 @@ impl SenderHost for Io {
 }
 
 struct Setting {
-    outlet: ResultSender<'static, MappedBuffer>,
+    sender: ResultSender<'static, MappedBuffer>,
     io: Io,
     expected: Rc<RefCell<VecDeque<Vec<u8>>>>,
 }
@@ -139,7 +139,7 @@ impl Setting {
         let buffer = unsafe { MappedBuffer::new(memory.as_mut_ptr().cast(), capacity) };
         let (file, expected) = (Rc::default(), Rc::default());
         let taker = Taker {
-            inlet: ResultReceiver::new(shared, buffer),
+            receiver: ResultReceiver::new(shared, buffer),
             file: Rc::clone(&file),
             frame: Vec::new(),
             expected: Rc::clone(&expected),
@@ -153,7 +153,7 @@ impl Setting {
             stepwise: Cell::new(false),
         };
         Self {
-            outlet: ResultSender::new(shared, buffer),
+            sender: ResultSender::new(shared, buffer),
             io,
             expected,
         }
@@ -161,7 +161,7 @@ impl Setting {
 
     fn send(&mut self, frame: Vec<u8>) {
         self.expected.borrow_mut().push_back(frame.clone());
-        assert!(self.outlet.send(&mut self.io, 1, &frame));
+        assert!(self.sender.send(&mut self.io, 1, &frame));
     }
 
     fn take(&self) -> bool {
@@ -169,7 +169,7 @@ impl Setting {
     }
 
     fn drain(&mut self) {
-        self.outlet.finish(&mut self.io);
+        self.sender.finish(&mut self.io);
         while self.take() {}
         assert!(self.expected.borrow().is_empty(), "frames were lost");
     }
@@ -194,7 +194,7 @@ fn a_present_reader_holds_the_worker_back_and_there_is_no_file() {
         .io
         .taker
         .borrow()
-        .inlet
+        .receiver
         .enter(ProcRef::new(0, READER));
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
@@ -214,7 +214,7 @@ fn a_reader_that_comes_late_brings_the_worker_back_to_the_ring() {
         .io
         .taker
         .borrow()
-        .inlet
+        .receiver
         .enter(ProcRef::new(0, READER));
     let before = setting.io.file.borrow().most;
     for number in 0..2000_u32 {
@@ -231,14 +231,14 @@ fn a_reader_that_comes_late_brings_the_worker_back_to_the_ring() {
 #[test]
 fn a_message_is_taken_where_there_is_room_and_never_waits() {
     let mut setting = Setting::new(128);
-    assert!(setting.outlet.take_message(1, &[0; 40]).is_some());
-    assert!(setting.outlet.take_message(1, &[1; 40]).is_some());
-    assert!(setting.outlet.take_message(1, &[2; 40]).is_none(), "full");
+    assert!(setting.sender.take_message(1, &[0; 40]).is_some());
+    assert!(setting.sender.take_message(1, &[1; 40]).is_some());
+    assert!(setting.sender.take_message(1, &[2; 40]).is_none(), "full");
     setting.expected.borrow_mut().push_back(vec![0; 40]);
     setting.expected.borrow_mut().push_back(vec![1; 40]);
     // Spilling, there is room in the buffer.
     setting.send(vec![3; 40]);
-    assert!(setting.outlet.take_message(1, &[4; 40]).is_some());
+    assert!(setting.sender.take_message(1, &[4; 40]).is_some());
     setting.expected.borrow_mut().push_back(vec![4; 40]);
     setting.drain();
 }
@@ -256,7 +256,7 @@ fn end(setting: &mut Setting, messages: Vec<Vec<u8>>) {
         true
     };
     let messages = messages.into_iter().map(|message| (1, message));
-    let _ = setting.outlet.end(messages, append);
+    let _ = setting.sender.end(messages, append);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn what_is_still_in_the_buffer_when_the_job_ends_is_found() {
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
     }
-    assert!(setting.outlet.take_message(1, &[4; 40]).is_some());
+    assert!(setting.sender.take_message(1, &[4; 40]).is_some());
     setting.expected.borrow_mut().push_back(vec![4; 40]);
     end(&mut setting, vec![]);
     while setting.io.taker.borrow_mut().take() {}
@@ -276,10 +276,10 @@ fn what_is_still_in_the_buffer_when_the_job_ends_is_found() {
 fn messages_that_found_no_room_before_the_job_ended_are_found() {
     let mut setting = Setting::new(128);
     for fill in 0..2 {
-        assert!(setting.outlet.take_message(1, &[fill; 40]).is_some());
+        assert!(setting.sender.take_message(1, &[fill; 40]).is_some());
         setting.expected.borrow_mut().push_back(vec![fill; 40]);
     }
-    assert!(setting.outlet.take_message(1, &[2; 40]).is_none(), "full");
+    assert!(setting.sender.take_message(1, &[2; 40]).is_none(), "full");
     end(&mut setting, vec![vec![2; 40], vec![3; 1000], vec![4; 40]]);
     while setting.io.taker.borrow_mut().take() {}
     assert!(setting.expected.borrow().is_empty());
@@ -288,9 +288,9 @@ fn messages_that_found_no_room_before_the_job_ended_are_found() {
 /// The reader sleeps, and has had its second look.
 fn sleep(setting: &Setting) {
     let mut taker = setting.io.taker.borrow_mut();
-    let _ = taker.inlet.give_back();
-    taker.inlet.ring.arm(ProcRef::new(0, READER));
-    assert_eq!(taker.inlet.peek(), None);
+    let _ = taker.receiver.give_back();
+    taker.receiver.ring.arm(ProcRef::new(0, READER));
+    assert_eq!(taker.receiver.peek(), None);
 }
 
 #[test]
@@ -318,19 +318,19 @@ fn a_reader_that_has_a_row_already_is_not_rung_for_it() {
     let taker = Rc::clone(&setting.io.taker);
     let held_up = || {
         let mut taker = taker.borrow_mut();
-        taker.inlet.ring.arm(ProcRef::new(0, READER));
+        taker.receiver.ring.arm(ProcRef::new(0, READER));
         assert!(taker.take());
-        let _ = taker.inlet.give_back();
-        taker.inlet.ring.arm(ProcRef::new(0, READER));
-        assert_eq!(taker.inlet.peek(), None);
+        let _ = taker.receiver.give_back();
+        taker.receiver.ring.arm(ProcRef::new(0, READER));
+        assert_eq!(taker.receiver.peek(), None);
         10 * PROMPT
     };
     setting.expected.borrow_mut().push_back(vec![1; 8]);
-    let rung = setting.outlet.send_at_once(1, &[1; 8], held_up);
+    let rung = setting.sender.send_at_once(1, &[1; 8], held_up);
     assert_eq!(rung, Some(None));
     // By the next it is.
     setting.expected.borrow_mut().push_back(vec![2; 8]);
-    let rung = setting.outlet.send_at_once(1, &[2; 8], || 10 * PROMPT + 1);
+    let rung = setting.sender.send_at_once(1, &[2; 8], || 10 * PROMPT + 1);
     assert_eq!(rung, Some(Some(ProcRef::new(0, READER))));
     setting.drain();
 }
@@ -347,7 +347,7 @@ fn a_row_that_a_reader_has_waited_for_does_not_stay_in_the_buffer() {
         .io
         .taker
         .borrow()
-        .inlet
+        .receiver
         .enter(ProcRef::new(0, READER));
     setting.send(vec![7; 40]);
     // The reader comes back for more; the worker has nothing else to send for a long time.
@@ -362,13 +362,13 @@ fn what_is_in_the_ring_can_be_seen_before_the_end_of_the_file() {
     let taker = Rc::clone(&setting.io.taker);
     let append = |_: u64, _: &[u8]| {
         assert!(matches!(
-            taker.borrow_mut().inlet.peek(),
+            taker.borrow_mut().receiver.peek(),
             Some(Front::Ring(_))
         ));
         true
     };
     let _ = setting
-        .outlet
+        .sender
         .end(std::iter::once((1, vec![2; 1000])), append);
 }
 
@@ -403,12 +403,12 @@ proptest! {
                         setting.take();
                     }
                     if give_back {
-                        let _ = setting.io.taker.borrow_mut().inlet.give_back();
+                        let _ = setting.io.taker.borrow_mut().receiver.give_back();
                     }
                 }
-                Move::Enter => setting.io.taker.borrow().inlet.enter(ProcRef::new(0, READER)),
+                Move::Enter => setting.io.taker.borrow().receiver.enter(ProcRef::new(0, READER)),
                 Move::Leave => {
-                    let _ = setting.io.taker.borrow().inlet.leave();
+                    let _ = setting.io.taker.borrow().receiver.leave();
                 }
             }
         }

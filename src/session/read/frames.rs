@@ -43,7 +43,7 @@ pub struct Reading {
     /// Shown with notices.
     pid: u32,
     shared: &'static ChannelShared,
-    inlet: ResultReceiver<'static, MappedBuffer>,
+    receiver: ResultReceiver<'static, MappedBuffer>,
     file: FileReader,
     pace: Pace,
     /// Chunks of a frame that came in several.
@@ -117,7 +117,7 @@ impl Drop for Reading {
         if !jobs::is_being_read(self.job) {
             return;
         }
-        self.inlet.ring.disarm();
+        self.receiver.ring.disarm();
         if self.taking || !self.assembly.is_idle() {
             // Given up half-way: what was taken cannot be given back, so the job is let go of.
             self.shared.ring.discard();
@@ -149,15 +149,15 @@ impl Reading {
         let (shared, buffer) = block
             .ring()
             .expect("a job that was not submitted has a ring");
-        let inlet = ResultReceiver::new(shared, buffer);
+        let receiver = ResultReceiver::new(shared, buffer);
         if pace == Pace::Whole {
-            inlet.enter(own_proc());
+            receiver.enter(own_proc());
         }
         Ok(Self {
             job,
             pid,
             shared,
-            inlet,
+            receiver,
             file: FileReader::new(block.spill(), context),
             pace,
             assembly: Assembly::new(context),
@@ -211,18 +211,18 @@ impl Reading {
         let mut batch = ArrayVec::<*const u8, BATCH>::new();
         while !batch.is_full()
             && self.assembly.is_idle()
-            && let Some(Front::Ring(chunk)) = self.inlet.peek()
+            && let Some(Front::Ring(chunk)) = self.receiver.peek()
             && chunk.kind == frame::ROW
             && !chunk.more
         {
-            batch.push(self.inlet.ring.payload(chunk, <[u8]>::as_ptr));
-            self.inlet.ring.pass(chunk);
+            batch.push(self.receiver.ring.payload(chunk, <[u8]>::as_ptr));
+            self.receiver.ring.pass(chunk);
         }
         if batch.is_empty() {
             return false;
         }
         put(&batch);
-        if let Some(worker) = self.inlet.ring.catch_up() {
+        if let Some(worker) = self.receiver.ring.catch_up() {
             wake(worker);
         }
         true
@@ -230,7 +230,7 @@ impl Reading {
 
     /// The worker need not wait for this reader.
     fn leave(&self) {
-        if let Some(worker) = self.inlet.leave() {
+        if let Some(worker) = self.receiver.leave() {
             wake(worker);
         }
     }
@@ -241,7 +241,7 @@ impl Reading {
         self.leave();
         let _ = until::first_finished([self.job].into_iter(), None);
         if self.pace == Pace::Whole {
-            self.inlet.enter(own_proc());
+            self.receiver.enter(own_proc());
         }
         // SAFETY: in a transaction.
         unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
@@ -279,7 +279,7 @@ impl Reading {
                 self.current = Some(piece);
                 let (start, len) = match piece {
                     Piece::Ring(chunk) => {
-                        let start = self.inlet.ring.payload(chunk, <[u8]>::as_ptr);
+                        let start = self.receiver.ring.payload(chunk, <[u8]>::as_ptr);
                         (start, chunk.len)
                     }
                     Piece::File(chunk) => (chunk.start, chunk.len),
@@ -292,7 +292,7 @@ impl Reading {
             }
             match piece {
                 Piece::Ring(chunk) => self
-                    .inlet
+                    .receiver
                     .ring
                     .payload(chunk, |bytes| self.assembly.append(bytes)),
                 // SAFETY: the chunk stays until it is consumed.
@@ -315,13 +315,13 @@ impl Reading {
     fn consume(&mut self, piece: Piece) {
         match piece {
             Piece::Ring(chunk) => {
-                if let Some(worker) = self.inlet.ring.consume(chunk) {
+                if let Some(worker) = self.receiver.ring.consume(chunk) {
                     wake(worker);
                 }
             }
             Piece::File(chunk) => {
                 self.file.consume(chunk);
-                self.inlet.take(chunk.size);
+                self.receiver.take(chunk.size);
                 // In batches, as from the ring: when what was read from the file is used up.
                 if self.file.is_drained() {
                     self.give_back();
@@ -332,14 +332,14 @@ impl Reading {
 
     fn give_back(&mut self) {
         fault!("rows-consumed");
-        if let Some(worker) = self.inlet.give_back() {
+        if let Some(worker) = self.receiver.give_back() {
             wake(worker);
         }
     }
 
     /// The chunk at the front.
     fn piece(&mut self, wait: bool) -> NextPiece {
-        let front = match self.inlet.peek() {
+        let front = match self.receiver.peek() {
             Some(front) => Some(front),
             None => {
                 self.give_back();
@@ -363,14 +363,14 @@ impl Reading {
         let stepwise = self.pace == Pace::Stepwise;
         let mut more = More {
             word: self.job.word(),
-            inlet: &mut self.inlet,
+            receiver: &mut self.receiver,
             stepwise,
         };
         if !wait {
             return more.look();
         }
         let found = until::for_rows(self.job, more);
-        self.inlet.ring.disarm();
+        self.receiver.ring.disarm();
         if stepwise {
             self.leave();
         }
@@ -402,7 +402,7 @@ impl Reading {
 /// More of a result, or its end.
 struct More<'a> {
     word: &'a JobWord,
-    inlet: &'a mut ResultReceiver<'static, MappedBuffer>,
+    receiver: &'a mut ResultReceiver<'static, MappedBuffer>,
     stepwise: bool,
 }
 
@@ -412,15 +412,15 @@ impl Condition for More<'_> {
 
     fn arm(&mut self) {
         if self.stepwise {
-            self.inlet.enter(own_proc());
+            self.receiver.enter(own_proc());
         }
-        self.inlet.ring.arm(own_proc());
+        self.receiver.ring.arm(own_proc());
     }
 
     fn look(&mut self) -> Option<Option<Front>> {
         // The word first: once it says finished, everything is in the ring or in the file.
         let finished = self.word.load().phase().is_finished();
-        match self.inlet.peek() {
+        match self.receiver.peek() {
             Some(front) => Some(Some(front)),
             None => finished.then_some(None),
         }
