@@ -994,7 +994,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1024), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_pool_does_what_the_model_does(cap in 1..=PLACES as u32, steps in prop::collection::vec(step(), 1..120)) {
