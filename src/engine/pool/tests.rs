@@ -1146,3 +1146,37 @@ fn whatever_fails_under_the_lock_is_told_before_anybody_looks_again() {
         );
     }
 }
+
+#[test]
+fn a_lane_at_its_limit_is_not_left_to_an_idle_worker_that_must_not_run_its_job() {
+    let memory = Memory::with_room(8, 1, 2);
+    memory.queue(A);
+    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
+    assert_eq!(memory.complete(idle, running(next)), NextStep::Idle);
+    let options = Options {
+        fresh_only: true,
+        ..Options::default()
+    };
+    let job = memory.claim(options, &[]).expect("a free slot");
+    let (dispatched, lane) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
+    assert_eq!(dispatched, Dispatched::Queued);
+    let SpawnDecision::Start {
+        worker,
+        generation: second,
+    } = memory.spawn_decision(lane, 2, 1)
+    else {
+        panic!("the idle worker must not run it");
+    };
+    // A session that allows the lane one worker launches meanwhile.
+    memory.lanes[lane as usize]
+        .limit
+        .store(1, Ordering::Relaxed);
+    let next = memory.report_in(worker, second, proc(102));
+    assert_eq!(next, Some(NextStep::Retire));
+    let told = memory.locked(|scheduler| scheduler.awakened(idle, generation));
+    assert_eq!(told, Some(NextStep::Restart));
+    let next = memory.report_in(idle, generation, proc(104));
+    assert_eq!(next, Some(NextStep::Run { job, leader: None }));
+    memory.lock.rung.borrow_mut().clear();
+    memory.check();
+}

@@ -222,8 +222,22 @@ impl<'a> Scheduler<'a> {
             }
             None => {
                 self.vacate(worker);
+                self.replace_idle(lane);
                 NextStep::Retire
             }
+        }
+    }
+
+    /// A worker of a lane that is at its limit has left for good, and left jobs in the queue that the lane's idle workers
+    /// must not run: has one of these make room for a fresh process, or nobody would run the jobs.
+    fn replace_idle(&mut self, lane: u32) {
+        if !self.lane(lane).is_short() || self.lane(lane).may_grow(0) {
+            return;
+        }
+        if let Some(idle) = self.take_idle(lane, |_| true) {
+            let proc = self.proc_of(idle);
+            self.move_to(idle, lane);
+            self.waker.wake(proc);
         }
     }
 

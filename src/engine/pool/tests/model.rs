@@ -310,35 +310,29 @@ impl Model {
         }
     }
 
-    /// The waker that the pool rang by itself: of idle processes that were handed a queued job.
+    /// The waker that the pool rang by itself: of idle processes that were handed a queued job, or are to make room.
     fn answer(&mut self) {
         let rung = std::mem::take(&mut *self.memory.lock.rung.borrow_mut());
         for proc in rung {
-            let word = |process: &Process| {
-                self.memory.workers[process.worker as usize]
-                    .word
-                    .load()
-                    .activity()
-            };
-            let (worker, job) = self
-                .processes
-                .iter()
-                .filter(|process| process.proc == proc && process.at == At::Idle(None))
-                .find_map(|process| match word(process) {
-                    Activity::Busy(index) => Some((process.worker, index)),
-                    _ => None,
-                })
-                .expect("an idle process that was handed a job");
-            let found = self
-                .queues
-                .iter_mut()
-                .find_map(|queue| {
-                    let entry = queue.iter().position(|queued| queued.index == job)?;
-                    queue.remove(entry)
-                })
-                .expect("the job was queued");
-            self.bound(proc, found);
-            self.may_take(worker, proc, found, false);
+            let worker = self.idle_process(proc).worker;
+            match self.memory.activity(worker) {
+                Activity::Busy(index) => {
+                    let found = self
+                        .queues
+                        .iter_mut()
+                        .find_map(|queue| {
+                            let entry = queue.iter().position(|queued| queued.index == index)?;
+                            queue.remove(entry)
+                        })
+                        .expect("the job was queued");
+                    self.bound(proc, found);
+                    self.may_take(worker, proc, found, false);
+                }
+                Activity::Starting => {
+                    self.idle_process(proc).at = At::Idle(Some(Told::MakeRoom));
+                }
+                other => panic!("a process was woken that is {other:?}"),
+            }
         }
     }
 
