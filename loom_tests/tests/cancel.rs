@@ -57,7 +57,7 @@ impl Worker {
         let word = &self.memory.slot(job).word;
         let asked = word
             .load_if(job.generation)
-            .is_some_and(|now| now.due() || now.terminate());
+            .is_some_and(|now| now.is_pending() || now.must_terminate());
         if asked || mutant::is("handler-ignores-the-word") {
             self.pending.set(true);
         }
@@ -162,7 +162,7 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
     fn raise_cancel(&self) {
         self.worker.step();
         let job = self.worker.current.get().expect("one is noted");
-        if self.word(job).load().due() {
+        if self.word(job).load().is_pending() {
             self.worker.pending.set(true);
         }
         self.worker.step();
@@ -241,7 +241,7 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
             panic!("there is a place");
         };
         assert!(scheduler.report_in(worker, generation, process(WORKER)));
-        scheduler.connected(worker);
+        scheduler.note_connected(worker);
         let NextStep::Run { job, .. } = scheduler.next(worker, false) else {
             panic!("there is a job");
         };
@@ -307,12 +307,12 @@ fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
         let second = worker.run(jobs[1], || worker.look_once());
         assert_eq!(second, End::Completed, "the next job was canceled");
         let canceling = canceler.join().unwrap();
-        let cancel = memory.slot(jobs[0]).word.load().cancel();
+        let cancel = memory.slot(jobs[0]).word.load().has_cancel();
         assert_eq!(canceling == Canceling::Asked, cancel);
         if first == End::Canceled {
             assert_eq!(canceling, Canceling::Asked);
         }
-        assert!(!memory.slot(jobs[1]).word.load().cancel());
+        assert!(!memory.slot(jobs[1]).word.load().has_cancel());
     });
 }
 
@@ -349,7 +349,7 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
         let end = worker.run(second, || worker.look_once());
         assert_eq!(end, End::Completed, "the slot's next job was canceled");
         let now = memory.slot(second).word.load();
-        assert!(!now.cancel() && !now.terminate());
+        assert!(!now.has_cancel() && !now.must_terminate());
         canceler.join().unwrap();
     });
 }
@@ -494,7 +494,7 @@ fn a_cancel_while_another_is_thrown_is_not_lost() {
             assert_eq!(canceler.join().unwrap(), Canceling::Asked);
             worker.step();
             let word = &memory.slot(job).word;
-            if word.load().due() {
+            if word.load().is_pending() {
                 assert!(worker.check_for_interrupts(), "a cancel was lost");
             } else {
                 assert!(
@@ -502,7 +502,7 @@ fn a_cancel_while_another_is_thrown_is_not_lost() {
                     "two that are one were given twice"
                 );
             }
-            assert!(!word.load().due());
+            assert!(!word.load().is_pending());
             false
         });
         assert_eq!(end, End::Completed);

@@ -166,7 +166,7 @@ fn a_second_detach_changes_nothing() {
             Some(generation) => {
                 let now = job.word.load_if(generation).expect("the next job's");
                 assert!(
-                    now.leader() && now.worker(),
+                    now.has_leader() && now.has_worker(),
                     "the next job lost a hold: {now:?}"
                 );
                 assert_eq!(next.frees(), 0);
@@ -239,7 +239,7 @@ fn a_job_that_ends_while_it_is_let_go_of_is_counted_once() {
     loom::model(|| {
         let memory = Memory::new(1, 1, 1);
         let own = process(0);
-        memory.pool().locked(|scheduler| scheduler.enrol(own));
+        memory.pool().locked(|scheduler| scheduler.enroll(own));
         let job = memory.claim(own);
         let slot = memory.slot(job);
         slot.word.publish(job.generation);
@@ -252,7 +252,7 @@ fn a_job_that_ends_while_it_is_let_go_of_is_counted_once() {
             let memory = memory.clone();
             thread::spawn(move || {
                 let slot = memory.slot(job);
-                slot.belongs_to(memory.pool().leader(own).expect("its entry"));
+                slot.set_account(memory.pool().leader(own).expect("its entry"));
                 let mut counted = 0;
                 if slot.word.load().phase().is_finished() && slot.take_account() {
                     counted += 1;

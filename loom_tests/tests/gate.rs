@@ -33,7 +33,7 @@ fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
 fn with_finished(count: usize) -> Arc<World> {
     let memory = Memory::new(count, 1, 3);
     let own = process(SESSION);
-    memory.pool().locked(|scheduler| scheduler.enrol(own));
+    memory.pool().locked(|scheduler| scheduler.enroll(own));
     let jobs: Vec<_> = (0..count)
         .map(|_| {
             let job = memory
@@ -95,7 +95,7 @@ impl World {
     fn holds(&self, index: usize) -> bool {
         let job = self.job(index);
         let now = self.memory.slot(job).word.load_if(job.generation);
-        now.is_some_and(|now| now.leader())
+        now.is_some_and(|now| now.has_leader())
     }
 
     /// The call ends. How often the session was asked to purge its own.
@@ -221,7 +221,7 @@ fn a_session_that_ends_leaves_the_gate_to_the_next() {
         world.entry(own).abandon_gate();
         let pool = world.memory.pool();
         pool.locked(|scheduler| scheduler.depart(own));
-        pool.locked(|scheduler| scheduler.enrol(next));
+        pool.locked(|scheduler| scheduler.enroll(next));
         let _ = world.enter(next, 0);
         let asked = world.leave(next);
         let purged = administrator.join().unwrap();

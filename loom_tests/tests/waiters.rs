@@ -284,7 +284,7 @@ fn the_end_of_a_roles_job_wakes_its_watcher() {
             thread::spawn(move || {
                 let word = &memory.slot(job).word;
                 let _ = word.finish(job.generation, End::Completed);
-                memory.pool().job_ended(0);
+                memory.pool().wake_watcher(0);
             })
         };
         let own = process(0);

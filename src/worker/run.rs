@@ -269,7 +269,7 @@ fn note_failure(job: Job, error: &[u8]) -> End {
     let asked = job.word().load();
     let is_exit =
         error_message::is_fatal(error) && error_message::sqlstate(error) == Some(ADMIN_SHUTDOWN);
-    if is_exit && (asked.terminate() || asked.insistent()) {
+    if is_exit && (asked.must_terminate() || asked.is_insistent()) {
         return End::Canceled;
     }
     end_of(error)

@@ -92,7 +92,7 @@ impl SenderHost for SendHost {
     }
 
     fn is_unwanted(&self) -> bool {
-        !self.job.word().load().leader()
+        !self.job.word().load().has_leader()
     }
 
     fn patience(&self) -> Option<Micros> {

@@ -87,7 +87,7 @@ impl Memory {
                 panic!("expected a start, got {decision:?}");
             };
             assert!(scheduler.report_in(worker, generation, ProcRef::new(1, 1000 + worker)));
-            scheduler.connected(worker);
+            scheduler.note_connected(worker);
             match scheduler.next(worker, false) {
                 NextStep::Run { job, .. } => (worker, job),
                 other => panic!("expected a job, got {other:?}"),

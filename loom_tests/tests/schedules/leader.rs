@@ -36,14 +36,14 @@ pub fn session(world: &Arc<World>) {
     let (mut held, mut launched) = (Vec::new(), Vec::new());
     let mut counts = Counts::default();
     let mut purges = 0;
-    world.memory.pool().locked(|pool| pool.enrol(own));
+    world.memory.pool().locked(|pool| pool.enroll(own));
     for _ in 0..world.scale.jobs_each {
         enter(world, own, &mut held, &mut purges);
         if let Some(job) = launch(world, own, lane, &held) {
             held.push(job);
             launched.push(job.job);
             let entry = entry(world, own);
-            world.memory.slot(job.job).belongs_to(entry);
+            world.memory.slot(job.job).set_account(entry);
         }
         match thread_rng().gen_range(0..4) {
             0 => {}
@@ -95,7 +95,7 @@ impl Counts {
     fn notice(&mut self, world: &World, job: JobId) {
         let slot = world.memory.slot(job);
         let now = slot.word.load();
-        let is_held = now.generation() == job.generation && now.leader();
+        let is_held = now.generation() == job.generation && now.has_leader();
         if is_held && now.phase().is_finished() && slot.take_account() {
             self.0.count(now.phase(), 0);
         }
@@ -140,7 +140,7 @@ fn enter(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, purges: &mut u3
                 .slot(held.job)
                 .word
                 .load_if(held.job.generation);
-            now.is_some_and(|now| now.leader())
+            now.is_some_and(|now| now.has_leader())
         });
     }
 }

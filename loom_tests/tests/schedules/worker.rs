@@ -101,7 +101,7 @@ impl Process<'_> {
         let word = &self.world.memory.slot(job).word;
         let asked = word
             .load_if(job.generation)
-            .is_some_and(|now| now.due() || now.terminate());
+            .is_some_and(|now| now.is_pending() || now.must_terminate());
         if asked || mutant::is("handler-ignores-the-word") {
             self.pending.set(true);
         }
@@ -120,7 +120,7 @@ impl Process<'_> {
         if once_in(8) {
             return self.die();
         }
-        pool.locked(|pool| pool.connected(self.worker));
+        pool.locked(|pool| pool.note_connected(self.worker));
         loop {
             next = match next {
                 NextStep::Run { job, leader } => {
@@ -241,7 +241,7 @@ impl Process<'_> {
         let delivery = steps::thrown(self);
         assert!(
             delivery != Delivery::None
-                || before.terminate()
+                || before.must_terminate()
                 || mutant::is("handler-ignores-the-word"),
             "it was given a cancel that was not due"
         );
@@ -314,7 +314,7 @@ impl steps::Process for Process<'_> {
         self.world.ledger.used(job);
         self.current.set(Some(job));
         let word = &self.world.memory.slot(job).word;
-        self.must_refuse.set(word.load().cancel());
+        self.must_refuse.set(word.load().has_cancel());
         self.step();
         self.may_die();
     }
@@ -344,7 +344,7 @@ impl steps::Process for Process<'_> {
             .current
             .get()
             .map(|job| self.world.memory.slot(job).word.load());
-        if now.is_some_and(|now| now.due() || now.terminate()) {
+        if now.is_some_and(|now| now.is_pending() || now.must_terminate()) {
             self.pending.set(true);
         }
         self.step();
@@ -383,7 +383,7 @@ impl steps::Process for Process<'_> {
 
     fn note_failure(&self, job: JobId) -> End {
         self.world.ledger.died(job);
-        if self.world.memory.slot(job).word.load().cancel() {
+        if self.world.memory.slot(job).word.load().has_cancel() {
             End::Canceled
         } else {
             End::Failed
