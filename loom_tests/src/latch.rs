@@ -70,7 +70,7 @@ impl Latch for MockLatch {
         0
     }
 
-    fn interrupted(&self) -> bool {
+    fn is_interrupted(&self) -> bool {
         false
     }
 

@@ -71,7 +71,7 @@ impl Worker {
             return false;
         }
         self.step();
-        let delivery = steps::thrown(&Running {
+        let delivery = steps::deliver(&Running {
             worker: self,
             body: || false,
         });
@@ -149,7 +149,7 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
         self.worker.current.get()
     }
 
-    fn begun(&self, _job: JobId, _watched: bool) {
+    fn after_begin(&self, _job: JobId, _watched: bool) {
         assert!(
             !self.worker.must_refuse.get(),
             "it began although it was canceled"
@@ -196,14 +196,14 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
         self.worker.step();
     }
 
-    fn ending(&self, _job: JobId, _end: End) -> Watchers {
+    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
         Watchers {
             leader: Some(process(LEADER)),
             usage: 0,
         }
     }
 
-    fn ended(&self, _job: JobId, watchers: Watchers, release: Release) {
+    fn after_end(&self, _job: JobId, watchers: Watchers, release: Release) {
         let watched = release == (Release::Held { watched: true });
         self.worker.memory.wake(watchers.leader.filter(|_| watched));
     }

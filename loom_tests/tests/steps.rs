@@ -74,7 +74,7 @@ impl Process for Worker {
         self.noted.get()
     }
 
-    fn begun(&self, _job: JobId, _watched: bool) {
+    fn after_begin(&self, _job: JobId, _watched: bool) {
         self.print();
     }
 
@@ -121,7 +121,7 @@ impl Process for Worker {
         self.open.set(false);
     }
 
-    fn ending(&self, _job: JobId, _end: End) -> Watchers {
+    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
         self.print();
         if !self.told.replace(true) && self.way == Way::ExitCutShort {
             resume_unwind(Box::new(Thrown));
@@ -132,7 +132,7 @@ impl Process for Worker {
         }
     }
 
-    fn ended(&self, _job: JobId, _watchers: Watchers, release: Release) {
+    fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
         self.print();
         if release == Release::LastOut {
             self.job.block.free();

@@ -57,7 +57,7 @@
 //! * **A cancel after another cancel.** Both set the same flag. A cancel that comes before `deliver` is part of
 //!   the one that is being thrown. A cancel after it sets PENDING again, and its error is thrown again. What a
 //!   signal raised in the process before `deliver` is not trusted after it: it is dropped, and the process
-//!   looks at the word once more ([`steps::thrown`](crate::steps::thrown)).
+//!   looks at the word once more ([`steps::deliver`](crate::steps::deliver)).
 //! * **Cancel against begin.** Both are read-modify-writes on this word, so one is first. Either `begin` sees
 //!   CANCEL and refuses, or `cancel` sees Running and the process looks at its signal.
 //! * **A lost wake-up.** A leader sets WATCHED (or AWAITED) and looks at the snapshot that the same operation

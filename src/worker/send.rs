@@ -95,7 +95,7 @@ impl SenderHost for SendHost {
         !self.job.word().load().has_leader()
     }
 
-    fn patience(&self) -> Option<Micros> {
+    fn first_check_after(&self) -> Option<Micros> {
         Some(deadlock_timeout())
     }
 

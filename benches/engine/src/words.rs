@@ -20,7 +20,7 @@ impl Latch for Awake {
     fn spin_limit(&self) -> Micros {
         0
     }
-    fn interrupted(&self) -> bool {
+    fn is_interrupted(&self) -> bool {
         false
     }
     fn sleep(&self, _until: Option<Micros>) {

@@ -238,7 +238,7 @@ impl Process<'_> {
         self.step();
         let job = self.current.get().expect("it runs one");
         let before = self.world.memory.slot(job).word.load();
-        let delivery = steps::thrown(self);
+        let delivery = steps::deliver(self);
         assert!(
             delivery != Delivery::None
                 || before.must_terminate()
@@ -323,7 +323,7 @@ impl steps::Process for Process<'_> {
         self.current.get()
     }
 
-    fn begun(&self, job: JobId, _watched: bool) {
+    fn after_begin(&self, job: JobId, _watched: bool) {
         self.world.ledger.begun(job);
         assert!(
             !self.must_refuse.get(),
@@ -396,7 +396,7 @@ impl steps::Process for Process<'_> {
         self.step();
     }
 
-    fn ending(&self, job: JobId, end: End) -> Watchers {
+    fn before_end(&self, job: JobId, end: End) -> Watchers {
         self.world.ledger.used(job);
         self.world.ledger.ended(job, end);
         Watchers {
@@ -405,7 +405,7 @@ impl steps::Process for Process<'_> {
         }
     }
 
-    fn ended(&self, job: JobId, watchers: Watchers, release: Release) {
+    fn after_end(&self, job: JobId, watchers: Watchers, release: Release) {
         if let Release::Held { watched: true } = release {
             self.world.memory.wake(watchers.leader);
         }
