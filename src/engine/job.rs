@@ -562,7 +562,7 @@ impl JobWord {
             if checked!("insistent-cancel-delivered-once", now.is_insistent()) {
                 return Err(Delivery::Insistent);
             }
-            let delivered = mutant!("delivered-cancel-stays-due", PENDING => 0);
+            let delivered = mutant!("delivered-cancel-stays-pending", PENDING => 0);
             Ok((now.without(delivered), Delivery::Once))
         })
         .unwrap_or_else(|found| found)

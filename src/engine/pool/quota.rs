@@ -124,7 +124,7 @@ impl<'a> Scheduler<'a> {
             return;
         };
         subtract(&leader.admitted, 1);
-        mutant!("share-given-back-to-nobody" => return);
+        mutant!("permit-returned-to-nobody" => return);
         self.admit_throttled(leader);
     }
 
