@@ -463,7 +463,7 @@ fn end(
     assert_ne!(release, Release::Stale, "a hold was lost");
     world.released(job, release);
     if release != Release::LastOut {
-        let doorbell = world.memory.pool().locked(|pool| pool.proc_to_wake(job));
-        world.memory.wake(doorbell);
+        let process = world.memory.pool().locked(|pool| pool.proc_to_wake(job));
+        world.memory.wake(process);
     }
 }

@@ -72,10 +72,7 @@ impl Ledger {
     pub fn left(&self, job: JobId) {
         let mut books = self.books();
         let record = books.jobs.get_mut(&job).expect("it was accepted");
-        assert!(
-            !record.left && !record.freed,
-            "{job:?} was left behind twice"
-        );
+        assert!(!record.left && !record.freed, "{job:?} was deferred twice");
         record.left = true;
     }
 
