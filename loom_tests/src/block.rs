@@ -1,15 +1,15 @@
-//! A job's arena block, as a witness.
+//! A job's arena block, as a witness of wrong uses.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, Ordering};
 
-/// Stands for everything a job owns. loom fails the model when a use and the free are not ordered by what
-/// the engine does, the assertions when they are in the wrong order.
+/// Stands for everything that a job owns. loom fails the model when the engine does not order a use and the
+/// free. The assertions fail when they are in the wrong order.
 #[derive(Default)]
 pub struct Block {
     freed: UnsafeCell<bool>,
     outcome: UnsafeCell<u32>,
-    /// Counts without ordering anything.
+    /// Counts, without ordering anything.
     frees: AtomicU32,
 }
 
@@ -27,10 +27,10 @@ impl Block {
         self.outcome.with_mut(|place| unsafe { *place = outcome });
     }
 
-    /// A holder reads it.
+    /// A process with a hold reads it.
     pub fn read(&self) -> u32 {
         self.assert_alive();
-        // SAFETY: the outcome is not written any more once it was published; loom watches that.
+        // SAFETY: the outcome is not written any more after it was published; loom watches that.
         self.outcome.with(|place| unsafe { *place })
     }
 
@@ -44,7 +44,7 @@ impl Block {
         });
     }
 
-    /// How often it was freed. After every thread was joined.
+    /// How often it was freed. Called after every thread was joined.
     pub fn frees(&self) -> u32 {
         self.frees.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! A channel whose ring and file are made of cells that notice a race.
+//! A channel whose ring and file are made of cells that detect a race.
 
 use crate::latch::MockLatch;
 use crate::memory::process;
@@ -8,7 +8,7 @@ use engine::process_ref::ProcRef;
 use engine::ring::{Buffer, Wake};
 use loom::sync::Arc;
 
-/// A channel and the waker of its two sides.
+/// A channel, and the latches of its two sides.
 pub struct Channel {
     /// What both sides share.
     pub shared: ChannelShared,
@@ -16,7 +16,7 @@ pub struct Channel {
     pub cells: Cells,
     /// The file.
     pub file: Cells,
-    /// Waker by process number.
+    /// Latches by process number.
     pub latches: [MockLatch; 2],
 }
 
@@ -26,7 +26,7 @@ pub const WORKER: u32 = 0;
 pub const READER: u32 = 1;
 
 impl Channel {
-    /// An empty one, with so many units in the ring and room for so many in the file.
+    /// An empty channel with this many units in the ring and this many in the file.
     #[must_use]
     pub fn new(ring: usize, file: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -37,7 +37,7 @@ impl Channel {
         })
     }
 
-    /// Rings whoever is to be woken.
+    /// Wakes the process that has to be woken, if there is one.
     pub fn wake(&self, wake: Wake) {
         if let Some(proc) = wake {
             self.latches[proc.procno() as usize].set();

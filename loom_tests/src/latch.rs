@@ -1,21 +1,20 @@
 //! The server's latch, as a model.
 //!
-//! The order is that of `SetLatch`, `WaitLatch` and `ResetLatch`: the setter has a barrier, looks whether
-//! the latch is set already, and only else sets it and wakes the sleeper; the sleeper looks at the latch
-//! before it blocks, and resets it with a barrier after it. So a setter that finds the latch set relies on
-//! the sleeper to look at its word *after* the reset, which is the point of the order in
-//! [`engine::wait`].
+//! The order is that of `SetLatch`, `WaitLatch` and `ResetLatch`. The setter has a barrier, and looks whether
+//! the latch is set already. Only if it is not, it sets it and wakes the sleeper. The sleeper looks at the
+//! latch before it blocks, and resets it with a barrier afterwards. So a setter that finds the latch set relies
+//! on the sleeper to look at its word *after* the reset. That is why [`engine::wait`] has this order.
 
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, fence};
 use engine::wait::{Latch, Micros};
 
 /// The latch of one process.
 ///
-/// The flag is changed by `swap`, which orders nothing but the changes themselves: loom does not keep one
-/// order of the plain stores of three threads to one place, and shows executions that cannot happen.
+/// The flag is changed by `swap`, which orders only the changes themselves. With plain stores loom does not
+/// keep one order of the stores of three threads to one word, and shows executions that cannot happen.
 pub struct MockLatch {
     is_set: AtomicBool,
-    /// The signal, or the byte in the pipe, that ends the sleep: it stays until it was taken.
+    /// The signal, or the byte in the pipe, that ends the sleep. It stays until it is taken.
     wakeup: Mutex<bool>,
     arrived: Condvar,
 }
@@ -65,12 +64,12 @@ impl Latch for MockLatch {
         0
     }
 
-    /// Spinning is not modelled: it only looks at the word more often.
+    /// Spinning is not modeled: it only looks at the word more often.
     fn spin_limit(&self) -> Micros {
         0
     }
 
-    fn interrupted(&self) -> bool {
+    fn is_interrupted(&self) -> bool {
         false
     }
 

@@ -1,10 +1,9 @@
-//! Models of the engine; see `tests/`, one file per subject, and `docs/models.md` for what each claims.
+//! Models of the engine. `tests/` has one file per subject, and `docs/models.md` says what each of them claims.
 //!
-//! This crate holds what they share, beside what the engine has for them ([`engine::models`]): the latch, the pool's
-//! lock, a small pool, a job's block that notices when it is used after it was freed, a result ring in cells that notice
-//! a race.
-//! With `--cfg loom` the tests are the models, which loom explores; with `--cfg shuttle` they are the schedules
-//! (`tests/schedules/`), which shuttle draws at random. Without either this crate is empty, and so are the tests.
+//! This crate has what they share, besides [`engine::models`]: the latch, the pool's lock, a small pool, a
+//! job's block that detects a use after its free, a result ring in cells that detect a race. With `--cfg loom`
+//! the tests are the models, which loom explores. With `--cfg shuttle` they are the schedules
+//! (`tests/schedules/`), which shuttle draws at random. Without either, this crate and its tests are empty.
 #![cfg(any(loom, shuttle))]
 
 #[cfg(loom)]

@@ -1,4 +1,4 @@
-//! A small pool in "shared memory", its lock, and the processes' waker.
+//! A small pool in "shared memory", its lock, and the latches of the processes.
 
 use crate::latch::MockLatch;
 use crate::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use std::ops::Deref;
 
-/// The spinlock of the pool. The scheduler can be had only while it is held.
+/// The pool's lock. There is a scheduler only while it is held.
 pub struct Lock {
     held: Mutex<()>,
     latches: Vec<MockLatch>,
@@ -26,7 +26,7 @@ impl PoolLock for Lock {
         body()
     }
 
-    /// Not by unwinding: some models catch what unwinds, for a process that dies.
+    /// Not released by unwinding: some models catch a panic, for a process that dies.
     fn broken(&self, why: &str) {
         eprintln!("failed under the pool's lock: {why}");
         std::process::abort();
@@ -39,7 +39,7 @@ pub const LANE: LaneKey = LaneKey {
     role: 1,
 };
 
-/// Everything in shared memory, and one doorbell for each process by its number.
+/// Everything in shared memory, and one latch for each process by its number.
 pub struct Memory(models::Memory<Lock>);
 
 impl Deref for Memory {
@@ -51,13 +51,13 @@ impl Deref for Memory {
 }
 
 impl Memory {
-    /// With this much room, and one lane; the processes are numbered from 0.
+    /// With this many of each, and one lane. The processes are numbered from 0.
     #[must_use]
     pub fn new(jobs: usize, workers: usize, processes: usize) -> Arc<Self> {
         Self::with_lanes(jobs, 1, workers, processes)
     }
 
-    /// With this much room; the processes are numbered from 0.
+    /// With this many of each. The processes are numbered from 0.
     #[must_use]
     pub fn with_lanes(jobs: usize, lanes: usize, workers: usize, processes: usize) -> Arc<Self> {
         let room = Capacity {
@@ -80,7 +80,7 @@ impl Memory {
         self.claim_with(leader, Options::default())
     }
 
-    /// Likewise; the job is held back when the leader's share is used up.
+    /// The same; the job is throttled when the leader's quota is used up.
     #[must_use]
     pub fn claim_bounded(&self, leader: ProcRef) -> JobId {
         let bounded = true;
@@ -93,13 +93,13 @@ impl Memory {
         job.expect("there is a free slot")
     }
 
-    /// The doorbell of a process.
+    /// The latch of a process.
     #[must_use]
     pub fn latch(&self, of: ProcRef) -> &MockLatch {
         &self.lock.latches[of.procno() as usize]
     }
 
-    /// Rings it, if there is somebody to ring.
+    /// Wakes the process, if there is one.
     pub fn wake(&self, whom: Option<ProcRef>) {
         if let Some(proc) = whom {
             self.latch(proc).set();

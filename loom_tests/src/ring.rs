@@ -1,4 +1,4 @@
-//! The memory of a small result ring, in cells that notice a race.
+//! The memory of a small result ring, in cells that detect a race.
 
 use crate::latch::MockLatch;
 use engine::ring::{ALIGN, Buffer, RingShared};
@@ -10,7 +10,7 @@ use loom::sync::Arc;
 pub struct Cells(Arc<Vec<UnsafeCell<[u8; ALIGN]>>>);
 
 impl Cells {
-    /// So many units.
+    /// This many units.
     #[must_use]
     pub fn new(units: usize) -> Self {
         Self(Arc::new(
@@ -36,25 +36,25 @@ impl Buffer for Cells {
         assert_eq!(offset % ALIGN, 0);
         let mut bytes = Vec::new();
         for unit in &self.0[offset / ALIGN..][..len.div_ceil(ALIGN)] {
-            // SAFETY: what was published and not given back is nobody's to write; loom watches that.
+            // SAFETY: nobody may write what was published and not given back; loom watches that.
             unit.with(|place| bytes.extend_from_slice(unsafe { &*place }));
         }
         look(&bytes[..len])
     }
 }
 
-/// A ring and the waker of its two sides.
+/// A ring, and the latches of its two sides.
 pub struct Ring {
     /// What both sides share.
     pub shared: RingShared,
     /// The buffer.
     pub cells: Cells,
-    /// Waker by process number.
+    /// Latches by process number.
     pub latches: [MockLatch; 3],
 }
 
 impl Ring {
-    /// An empty one.
+    /// An empty ring.
     #[must_use]
     pub fn new(units: usize) -> Arc<Self> {
         Arc::new(Self {

@@ -1,5 +1,4 @@
-//! The seam between loom and shuttle, for what the models share. The engine's own is
-//! [`engine::sync`].
+//! The atomics of loom or of shuttle, for what the models share. Those of the engine are in [`engine::sync`].
 
 #[cfg(loom)]
 pub use loom::sync::{

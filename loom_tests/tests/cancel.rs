@@ -1,8 +1,8 @@
-//! Cancel: never lost, never another job's.
+//! Cancel: never lost, never thrown in another job.
 //!
-//! The worker's part is the engine's order of steps (`engine/steps.rs`). A signal handler runs on the worker's own
-//! thread between any two of its steps, so it is modelled as a look at the signal ([`Worker::step`]) between all of
-//! them; it acts only on what `current` points to.
+//! The worker takes the engine's steps in their order (`engine/steps.rs`). A signal handler runs on the
+//! worker's own thread between any two of its steps. So it is modeled as a look at the signal
+//! ([`Worker::step`]) between all of them. It acts only on what `current` points to.
 #![cfg(loom)]
 
 use engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
@@ -20,17 +20,17 @@ use std::cell::Cell;
 const LEADER: u32 = 0;
 const WORKER: u32 = 1;
 
-/// The worker's process: what its signal handler sees.
+/// The worker's process, as its signal handler sees it.
 struct Worker {
     memory: Arc<Memory>,
     signal: Arc<AtomicBool>,
     current: Cell<Option<JobId>>,
     /// PostgreSQL's `QueryCancelPending`.
     pending: Cell<bool>,
-    /// A cancel of the job was asked for. Of the standard library, which loom does not know: looking at it changes
-    /// nothing.
+    /// A cancel of the job was asked for. An atomic of the standard library, which loom does not know: looking
+    /// at it changes nothing.
     asked: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    /// That was so before the job could begin.
+    /// A cancel was asked for before the job could begin.
     must_refuse: Cell<bool>,
 }
 
@@ -46,7 +46,7 @@ impl Worker {
         }
     }
 
-    /// A signal that has arrived is handled here.
+    /// Handles a signal that has arrived.
     fn step(&self) {
         if !self.signal.swap(false, Ordering::AcqRel) {
             return;
@@ -57,30 +57,30 @@ impl Worker {
         let word = &self.memory.slot(job).word;
         let asked = word
             .load_if(job.generation)
-            .is_some_and(|now| now.due() || now.terminate());
+            .is_some_and(|now| now.is_pending() || now.must_terminate());
         if asked || mutant::is("handler-ignores-the-word") {
             self.pending.set(true);
         }
     }
 
-    /// Looks for interrupts, as a job does now and then: whether the error of a cancel is thrown. Signals are handled
-    /// between any two steps of that.
+    /// Checks for interrupts, as a job does now and then. Returns whether the error of a cancel is thrown.
+    /// Signals are handled between any two steps of this.
     fn check_for_interrupts(&self) -> bool {
         self.step();
         if !self.pending.replace(false) {
             return false;
         }
         self.step();
-        let delivery = steps::thrown(&Running {
+        let delivery = steps::deliver(&Running {
             worker: self,
             body: || false,
         });
         self.step();
-        assert_ne!(delivery, Delivery::None, "nobody else raises anything");
+        assert_ne!(delivery, Delivery::None, "no other process raises anything");
         true
     }
 
-    /// A job that sleeps until a cancel is thrown, which it catches.
+    /// A job that sleeps until a cancel is thrown, and catches it.
     fn catch_one(&self) {
         let caught = wait_for(
             self.memory.latch(process(WORKER)),
@@ -90,12 +90,12 @@ impl Worker {
         assert_eq!(caught, Some(()));
     }
 
-    /// Runs a job: `body` does the work and says whether it was interrupted.
+    /// Runs a job. `body` does the work and returns whether it was interrupted.
     fn run(&self, job: JobId, body: impl Fn() -> bool) -> End {
         steps::run(&Running { worker: self, body }, job).unwrap_or(End::Canceled)
     }
 
-    /// A job that does nothing but look for interrupts, once.
+    /// A job that only checks for interrupts, once.
     fn look_once(&self) -> bool {
         self.step();
         self.pending.get()
@@ -118,7 +118,7 @@ impl Worker {
     }
 }
 
-/// A worker with what its job does, between whose steps signals are handled.
+/// A worker, and what its job does. Signals are handled between its steps.
 struct Running<'a, F> {
     worker: &'a Worker,
     body: F,
@@ -149,7 +149,7 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
         self.worker.current.get()
     }
 
-    fn begun(&self, _job: JobId, _watched: bool) {
+    fn after_begin(&self, _job: JobId, _watched: bool) {
         assert!(
             !self.worker.must_refuse.get(),
             "it began although it was canceled"
@@ -162,7 +162,7 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
     fn raise_cancel(&self) {
         self.worker.step();
         let job = self.worker.current.get().expect("one is noted");
-        if self.word(job).load().due() {
+        if self.word(job).load().is_pending() {
             self.worker.pending.set(true);
         }
         self.worker.step();
@@ -196,27 +196,27 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
         self.worker.step();
     }
 
-    fn ending(&self, _job: JobId, _end: End) -> Watchers {
+    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
         Watchers {
             leader: Some(process(LEADER)),
             usage: 0,
         }
     }
 
-    fn ended(&self, _job: JobId, watchers: Watchers, release: Release) {
+    fn after_end(&self, _job: JobId, watchers: Watchers, release: Release) {
         let watched = release == (Release::Held { watched: true });
         self.worker.memory.wake(watchers.leader.filter(|_| watched));
     }
 }
 
-/// `kill(pid, SIGUSR2)`: it ends the sleep of the process, whose handler then runs.
+/// `kill(pid, SIGUSR2)`: ends the sleep of the process, whose handler then runs.
 fn send(memory: &Memory, signal: &AtomicBool) {
     signal.swap(true, Ordering::AcqRel);
     memory.latch(process(WORKER)).set();
 }
 
-/// What a canceler does. The signal that it sends arrives when it arrives: here only after the call and the
-/// pool's lock are left, so that the worker may have gone on to another job.
+/// What a canceler does. Its signal arrives late: only after the call, when the pool's lock is released. So the
+/// worker may have gone on to another job.
 fn cancel_late(memory: &Memory, signal: &AtomicBool, job: JobId) -> Canceling {
     let sent = Cell::new(false);
     let canceling = memory
@@ -228,7 +228,7 @@ fn cancel_late(memory: &Memory, signal: &AtomicBool, job: JobId) -> Canceling {
     canceling
 }
 
-/// A worker with a place, and `count` jobs in its lane of which it has taken the first.
+/// A worker in its worker slot, and `count` jobs in its lane, of which it has taken the first.
 fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
     let memory = Memory::new(count, 1, 2);
     let jobs: Vec<_> = (0..count).map(|_| memory.claim(process(LEADER))).collect();
@@ -238,10 +238,10 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
         }
         let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true, 1)
         else {
-            panic!("there is a place");
+            panic!("a worker slot is vacant");
         };
         assert!(scheduler.report_in(worker, generation, process(WORKER)));
-        scheduler.connected(worker);
+        scheduler.note_connected(worker);
         let NextStep::Run { job, .. } = scheduler.next(worker, false) else {
             panic!("there is a job");
         };
@@ -250,11 +250,10 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
     (memory, jobs)
 }
 
-/// A job that sleeps until it is canceled is canceled while its worker begins it. The flag and the
-/// transition to `Running` are read-modify-writes on one word: either `begin` sees the flag and refuses,
-/// or the flag is set in `Running`, and the signal that follows finds `current` set, because that comes
-/// before `begin`. A cancel that was lost would be a deadlock. One that was asked for before keeps the job from
-/// beginning.
+/// A job that sleeps until it is canceled is canceled while its worker begins it. The flag and the transition
+/// to `Running` are read-modify-writes on one word. Either `begin` sees the flag and refuses. Or the flag is
+/// set in `Running`, and the signal that follows finds `current` set, because that is done before `begin`. A
+/// lost cancel would be a deadlock. A cancel that was asked for before keeps the job from beginning.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -284,10 +283,10 @@ fn a_cancel_while_the_job_begins_is_not_lost() {
 }
 
 /// A job is canceled while it ends, and its worker runs the next one at once. The flag is set only in the
-/// generation that is meant, and the handler looks at the job that runs when the signal arrives: the next
-/// job's word has no flag, so the signal does nothing. What the handler raised for the first job, between
-/// the end of its work and the clearing of `current`, is taken back before the next one is looked for. And the
-/// answer is honest: who is told that it was too late finds the job completed.
+/// generation that is meant, and the handler looks at the job that runs when the signal arrives. The next job's
+/// word has no flag, so the signal does nothing. What the handler raised for the first job, between the end of
+/// its work and the clearing of `current`, is dropped before the next job is looked for. And the answer is
+/// correct: a canceler that is told that it was too late finds the job completed.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -307,18 +306,18 @@ fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
         let second = worker.run(jobs[1], || worker.look_once());
         assert_eq!(second, End::Completed, "the next job was canceled");
         let canceling = canceler.join().unwrap();
-        let cancel = memory.slot(jobs[0]).word.load().cancel();
+        let cancel = memory.slot(jobs[0]).word.load().has_cancel();
         assert_eq!(canceling == Canceling::Asked, cancel);
         if first == End::Canceled {
             assert_eq!(canceling, Canceling::Asked);
         }
-        assert!(!memory.slot(jobs[1]).word.load().cancel());
+        assert!(!memory.slot(jobs[1]).word.load().has_cancel());
     });
 }
 
-/// As before, but the first job is not kept by its leader: its slot is freed by the worker and reserved
-/// for the next job of the lane, so that a cancel with the old handle meets the *same word* with another
-/// generation, on the same worker.
+/// As before, but the leader does not hold the first job: the worker frees its slot, which is reserved for the
+/// next job of the lane. So a cancel with the old handle meets the *same word* with another generation, on the
+/// same worker.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -349,13 +348,13 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
         let end = worker.run(second, || worker.look_once());
         assert_eq!(end, End::Completed, "the slot's next job was canceled");
         let now = memory.slot(second).word.load();
-        assert!(!now.cancel() && !now.terminate());
+        assert!(!now.has_cancel() && !now.must_terminate());
         canceler.join().unwrap();
     });
 }
 
-/// A queued job is canceled while its worker takes it. Under the lock it is either queued, then it leaves
-/// its lane and never starts, or bound, then it has the flag before it can begin, or while it runs.
+/// A queued job is canceled while its worker takes it. Under the lock it is either queued: then it leaves its
+/// lane and never starts. Or it is bound: then it has the flag before it can begin, or while it runs.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -393,10 +392,10 @@ fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
     });
 }
 
-/// A worker dies with a job that it has not begun, while that is canceled. Giving back and the flag are
-/// read-modify-writes on one word: the job ends as canceled, or goes back to its lane, is found there by
-/// the canceler (who then asks again) and ends without a worker. Nobody runs it. And the process is gone
-/// only when no signal can be on its way: its pid might be another's by then.
+/// A worker dies with a job that it has not begun, while the job is canceled. Giving back and setting the flag
+/// are read-modify-writes on one word. The job ends as canceled; or it goes back to its lane, where the
+/// canceler finds it (it asks again), and ends without a worker. No worker runs it. And the process is gone
+/// only when no signal to it can be under way: its pid may be another's by then.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -404,7 +403,7 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
     loom::model(|| {
         let (memory, jobs) = with_jobs(1);
         let job = jobs[0];
-        // Whether the process is there; ordered by the pool's lock alone.
+        // Whether the process exists; ordered by the pool's lock alone.
         let alive = Arc::new(AtomicU32::new(1));
         let canceler = {
             let (memory, alive) = (memory.clone(), alive.clone());
@@ -439,9 +438,9 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
     });
 }
 
-/// A job is canceled, and catches that. The signal may arrive in any moment, also between the one in which the server
-/// takes notice of what is pending and the one in which the error is thrown; and what the word says is due is raised by a
-/// look at it, too. It is given to the job once.
+/// A job is canceled, and catches the error. The signal may arrive at any moment, also between the moment at
+/// which the server notices the pending cancel and the one at which the error is thrown. A look at the word
+/// raises what is pending, too. The cancel is thrown in the job once.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -472,9 +471,9 @@ fn a_cancel_that_is_caught_is_given_once() {
     });
 }
 
-/// A job is canceled twice, the second time while the error of the first is thrown. Either that comes before the
-/// step in which the first is delivered, and is one with it, or the word says that it is due; then it is raised, and
-/// given to the job as well. Never is it given more often than that.
+/// A job is canceled twice, the second time while the error of the first is thrown. Either the second comes
+/// before the first is delivered, and is one with it. Or the word says that it is pending; then it is raised
+/// and thrown as well. It is never thrown more often than that.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -494,7 +493,7 @@ fn a_cancel_while_another_is_thrown_is_not_lost() {
             assert_eq!(canceler.join().unwrap(), Canceling::Asked);
             worker.step();
             let word = &memory.slot(job).word;
-            if word.load().due() {
+            if word.load().is_pending() {
                 assert!(worker.check_for_interrupts(), "a cancel was lost");
             } else {
                 assert!(
@@ -502,14 +501,15 @@ fn a_cancel_while_another_is_thrown_is_not_lost() {
                     "two that are one were given twice"
                 );
             }
-            assert!(!word.load().due());
+            assert!(!word.load().is_pending());
             false
         });
         assert_eq!(end, End::Completed);
     });
 }
 
-/// A cancel that nobody waits for stays due when it is caught: who cleans up behind the error raises it again.
+/// A cancel that nobody repeats stays pending when it is caught: the code that cleans up after the error raises
+/// it again.
 ///
 /// Two threads, unbounded.
 #[test]

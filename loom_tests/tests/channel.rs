@@ -1,4 +1,5 @@
-//! The ring and the file: whoever comes and goes, every frame arrives once, in order, and nobody sleeps on.
+//! The ring and the file: whenever readers come and go, every frame arrives once, in order, and nobody sleeps
+//! forever.
 #![cfg(loom)]
 
 use engine::channel::{Front, ResultReceiver, ResultSender};
@@ -15,7 +16,7 @@ use loom_tests::ring::Cells;
 /// Two chunks of this payload and their headers fill a ring of four units.
 const SHORT: usize = 8;
 
-/// A job that runs, and its leader's hold.
+/// A running job, and its leader's hold.
 fn running(word: &JobWord) -> Generation {
     let generation = word.reserve();
     word.publish(generation);
@@ -24,7 +25,7 @@ fn running(word: &JobWord) -> Generation {
     generation
 }
 
-/// The worker: sends so many frames and finishes the job.
+/// The worker: sends this many frames and finishes the job.
 fn work(channel: &Arc<Channel>, word: &JobWord, generation: Generation, frames: u8) {
     let mut io = Worker {
         channel: channel.clone(),
@@ -49,7 +50,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Takes one frame, waiting for it; `None`: the job has finished and there is no other.
+    /// Takes one frame, and waits for it. `None`: the job has finished and there is no other frame.
     fn take(&mut self) -> Option<u8> {
         let front = match self.receiver.peek() {
             Some(front) => front,
@@ -122,7 +123,7 @@ fn number(bytes: &[u8]) -> u8 {
     bytes[0]
 }
 
-/// `pause`: the reader stops after so many frames, as another reader that takes over would find it.
+/// `pause`: the reader stops after this many frames, and another reader takes over.
 fn pass(frames: u8, whole: bool, pause: Option<u8>) {
     let channel = Channel::new(4, 16);
     let word = Arc::new(JobWord::new());
@@ -170,7 +171,7 @@ fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     model.check(body);
 }
 
-/// Nobody reads: the worker finishes by itself. The reader comes afterwards, or in the middle.
+/// Nobody reads, so the worker finishes without waiting. The reader comes afterwards, or in the middle.
 ///
 /// Two threads, at most three preemptions; a ring of two frames, four frames.
 #[test]
@@ -178,8 +179,8 @@ fn a_reader_that_takes_everything_finds_everything() {
     model(3, || pass(4, true, None));
 }
 
-/// A reader that is present only while it waits: the worker spills as soon as the ring is full, and goes
-/// back to the ring when the file is taken.
+/// A reader that is present only while it waits. The worker spills as soon as the ring is full, and returns to
+/// the ring when the file is taken.
 ///
 /// Two threads, at most two preemptions; a ring of two frames, five frames.
 #[test]
@@ -187,7 +188,7 @@ fn a_reader_that_takes_a_row_now_and_then_finds_everything() {
     model(2, || pass(5, false, None));
 }
 
-/// A reader goes away in the middle, in whatever the worker does then, and comes back.
+/// A reader goes away in the middle, whatever the worker is doing then, and comes back.
 ///
 /// Two threads, at most two preemptions; a ring of two frames, five frames.
 #[test]
@@ -196,8 +197,8 @@ fn a_reader_that_comes_back_goes_on_where_it_was() {
     model(2, || pass(5, false, Some(2)));
 }
 
-/// A reader goes away for good in the middle, while the worker waits for it or is about to: the worker is
-/// told, and finishes by itself.
+/// A reader goes away for good in the middle, while the worker waits for it or is about to. The worker is told,
+/// and finishes without a reader.
 ///
 /// Two threads, at most three preemptions; a ring of two frames, five frames.
 #[test]
@@ -217,8 +218,8 @@ fn a_worker_whose_reader_left_for_good_finishes() {
     });
 }
 
-/// The file is used again after it was taken, from its beginning: what the reader has not taken is not
-/// overwritten. The reader takes three frames, goes away, and comes back to the rest.
+/// The file is used again from its beginning after all of it was taken. What the reader has not taken is not
+/// overwritten. The reader takes three frames, goes away, and comes back for the rest.
 ///
 /// Two threads, at most one preemption; a ring of two frames, six frames.
 #[test]

@@ -1,4 +1,4 @@
-//! Letting go of a job: whoever is out last frees its block and its slot, once.
+//! Detaching a job: the last one out frees its block and its slot, once.
 #![cfg(loom)]
 
 use engine::job::{Begin, Demand, End, Generation, JobWord, Phase, Release};
@@ -42,7 +42,7 @@ impl Job {
         }
     }
 
-    /// The worker's end of the job. After `finish` it touches nothing of the job unless it is the last.
+    /// The worker's end of the job. After `finish` it touches nothing of the job unless it is the last one out.
     fn finish(&self) {
         self.block.write(OUTCOME);
         let release = self.word.finish(self.generation, End::Completed);
@@ -60,9 +60,9 @@ impl Job {
     }
 }
 
-/// The leader lets go while the worker finishes. Each clears its own hold in the same compare-exchange
-/// that looks at the other's, so exactly one of them sees the other gone; the exchange that it won carries
-/// what the other did with the block before, so the free is after every use.
+/// The leader detaches while the worker finishes. Each clears its own hold, and looks at the other's, in the
+/// same compare-exchange. So exactly one of them sees that the other is gone. Its exchange acquires what the
+/// other did with the block before, so the free comes after every use.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -79,9 +79,9 @@ fn a_detach_while_the_worker_finishes_frees_once() {
     });
 }
 
-/// The leader waits for the end, reads the outcome and lets go, all while the worker is still in its last
-/// steps. The outcome was written before the transition that the leader saw, and the worker does not
-/// touch the block after it.
+/// The leader waits for the end, reads the outcome and detaches, while the worker is still in its last steps.
+/// The outcome was written before the transition that the leader saw, and the worker does not touch the block
+/// after it.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -110,11 +110,11 @@ fn a_leader_reads_the_outcome_before_anyone_frees_it() {
     });
 }
 
-/// A leader that does not wait: it looks once, reads what is there if the job has finished, and lets go
-/// (an error in the middle of a fetch, or the end of the session).
+/// A leader that does not wait: it looks once, reads the outcome if the job has finished, and detaches (an
+/// error in the middle of a fetch, or the end of the session).
 ///
-/// Two threads, unbounded. The leader is the second one: were it the first, loom would not try its look
-/// after the worker's end (see `docs/models.md`).
+/// Two threads, unbounded. The leader is the second thread: as the first, loom would not try its look after the
+/// worker's end (see `docs/models.md`).
 #[test]
 fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
     loom::model(|| {
@@ -135,8 +135,8 @@ fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
 }
 
 /// The leader detaches twice (by the user's call and again at the end of the session) while the worker
-/// finishes, and the slot goes to another job at once. The second detach finds its hold gone or another
-/// generation in the word: it changes nothing and frees nothing, least of all the next job.
+/// finishes, and the slot goes to another job at once. The second detach finds its hold gone, or another
+/// generation in the word. It changes nothing and frees nothing, least of all the next job.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -148,7 +148,7 @@ fn a_second_detach_changes_nothing() {
             let (job, next) = (job.clone(), next.clone());
             thread::spawn(move || {
                 job.finish();
-                // The slot's next job, if it is free by now: another leader's.
+                // The slot's next job, another leader's, if the slot is free by now.
                 if job.word.load().phase() == Phase::Free {
                     let generation = job.word.reserve();
                     job.word.publish(generation);
@@ -166,7 +166,7 @@ fn a_second_detach_changes_nothing() {
             Some(generation) => {
                 let now = job.word.load_if(generation).expect("the next job's");
                 assert!(
-                    now.leader() && now.worker(),
+                    now.has_leader() && now.has_worker(),
                     "the next job lost a hold: {now:?}"
                 );
                 assert_eq!(next.frees(), 0);
@@ -176,9 +176,9 @@ fn a_second_detach_changes_nothing() {
     });
 }
 
-/// A leader detaches a job that is queued while another session cancels it: both let go of one hold, and
-/// the last one out puts the slot back on the free list, once. By then the job has left its lane's list,
-/// whose links are in the slot: the job behind it is still there.
+/// A leader detaches a queued job while another session cancels it. Each gives up one hold, and the last one
+/// out puts the slot back on the free list, once. By then the job has left its lane's list, whose links are in
+/// the slot. The job behind it is still on the list.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -223,13 +223,13 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
     });
 }
 
-/// The leader counts the job in its statistics if it finds it finished, and lets go of it, while its worker finishes
-/// it: the leader counts it, or the last one out does, and only one of them. The job's account was written by the
-/// leader before it let go, so the worker that is the last one out sees it.
+/// The leader counts the job in its statistics if it finds it finished, and detaches it, while the worker
+/// finishes it. The leader counts it, or the last one out does, and only one of them. The leader wrote the
+/// job's account before it detached, so a worker that is the last one out sees it.
 ///
-/// Two threads, unbounded. The leader is the second one (see `docs/models.md`).
+/// Two threads, unbounded. The leader is the second thread (see `docs/models.md`).
 #[test]
-fn a_job_that_ends_while_it_is_let_go_of_is_counted_once() {
+fn a_job_that_ends_while_it_is_detached_is_counted_once() {
     fn released(memory: &Memory, job: JobId, release: Release) {
         if release == Release::LastOut {
             memory.pool().count_end(job);
@@ -239,7 +239,7 @@ fn a_job_that_ends_while_it_is_let_go_of_is_counted_once() {
     loom::model(|| {
         let memory = Memory::new(1, 1, 1);
         let own = process(0);
-        memory.pool().locked(|scheduler| scheduler.enrol(own));
+        memory.pool().locked(|scheduler| scheduler.enroll(own));
         let job = memory.claim(own);
         let slot = memory.slot(job);
         slot.word.publish(job.generation);
@@ -252,7 +252,7 @@ fn a_job_that_ends_while_it_is_let_go_of_is_counted_once() {
             let memory = memory.clone();
             thread::spawn(move || {
                 let slot = memory.slot(job);
-                slot.belongs_to(memory.pool().leader(own).expect("its entry"));
+                slot.set_account(memory.pool().leader(own).expect("its entry"));
                 let mut counted = 0;
                 if slot.word.load().phase().is_finished() && slot.take_account() {
                     counted += 1;

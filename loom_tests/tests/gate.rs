@@ -1,4 +1,4 @@
-//! Letting go of another session's finished jobs: never while the session looks at them, never twice, and the session
+//! Purging another session's finished jobs: never while the session looks at them, never twice; and the session
 //! that waits to look is woken.
 #![cfg(loom)]
 
@@ -29,11 +29,11 @@ fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     model.check(body);
 }
 
-/// A session with so many finished jobs that are unread.
+/// A session with this many finished, unread jobs.
 fn with_finished(count: usize) -> Arc<World> {
     let memory = Memory::new(count, 1, 3);
     let own = process(SESSION);
-    memory.pool().locked(|scheduler| scheduler.enrol(own));
+    memory.pool().locked(|scheduler| scheduler.enroll(own));
     let jobs: Vec<_> = (0..count)
         .map(|_| {
             let job = memory
@@ -63,13 +63,13 @@ impl World {
         self.jobs[index]
     }
 
-    /// Whoever is told that it is the last one out.
+    /// Frees it, as the process does that is told that it is the last one out.
     fn free(&self, index: usize) {
         self.blocks[index].free();
         self.memory.pool().free(self.job(index));
     }
 
-    /// What an administrator does about one job.
+    /// Purges one job, as an administrator does.
     fn purge(&self, index: usize) -> Purged {
         let purged = self.memory.pool().purge_one(self.job(index));
         if purged == Purged::Detached(Release::LastOut) {
@@ -78,7 +78,8 @@ impl World {
         purged
     }
 
-    /// A call of the session's begins. Whether it still holds its first job: it looks only when jobs were purged.
+    /// A call of the session begins. Returns whether it still holds its first job. It looks only when jobs were
+    /// purged.
     fn enter(&self, own: ProcRef, known: u32) -> bool {
         let entry = self.entry(own);
         if !entry.enter() {
@@ -95,10 +96,10 @@ impl World {
     fn holds(&self, index: usize) -> bool {
         let job = self.job(index);
         let now = self.memory.slot(job).word.load_if(job.generation);
-        now.is_some_and(|now| now.leader())
+        now.is_some_and(|now| now.has_leader())
     }
 
-    /// The call ends. How often the session was asked to purge its own.
+    /// The call ends. Returns how often the session was asked to purge its own jobs.
     fn leave(&self, own: ProcRef) -> u32 {
         let mut asked = 0;
         while !self.entry(own).leave() {
@@ -112,7 +113,7 @@ impl World {
         asked
     }
 
-    /// The session lets go of a job.
+    /// The session detaches a job.
     fn detach(&self, index: usize) {
         let job = self.job(index);
         if self.memory.slot(job).word.detach(job.generation) == Release::LastOut {
@@ -128,9 +129,9 @@ impl World {
     }
 }
 
-/// A session looks at its job, in one call and in another, while an administrator purges it: it is purged before or
-/// after a call, or by the session itself, which was asked, when it leaves. It is freed once, and nobody looks at it
-/// after that.
+/// A session looks at its job, in one call and in another, while an administrator purges it. The job is purged
+/// before or after a call, or by the session itself, which was asked, when it leaves. It is freed once, and
+/// nobody looks at it afterwards.
 ///
 /// Two threads, every interleaving.
 #[test]
@@ -163,7 +164,7 @@ fn a_job_is_not_purged_while_its_session_looks_at_it() {
     });
 }
 
-/// A session that finds its job being purged sleeps, and is woken when that is over.
+/// A session that finds its job being purged sleeps, and is woken when the purge is over.
 ///
 /// Two threads, every interleaving.
 #[test]
@@ -182,7 +183,7 @@ fn a_session_that_waits_to_enter_is_woken() {
     });
 }
 
-/// Two administrators purge both jobs of a session, in the opposite order: none is left, and each is freed once.
+/// Two administrators purge both jobs of a session, in opposite order. No job is left, and each is freed once.
 ///
 /// Three threads, at most three preemptions.
 #[test]
@@ -202,8 +203,9 @@ fn two_purges_at_once_leave_nothing() {
     });
 }
 
-/// The session ends while its job is purged, and the next one in its PGPROC begins, enters and leaves: the job is let
-/// go of and freed once, and what was meant for the session that has gone neither holds the other nor asks it.
+/// The session ends while its job is purged. The next session in its PGPROC begins, enters and leaves. The job
+/// is detached and freed once. The purge that was meant for the former session neither keeps the next one out
+/// nor asks it.
 ///
 /// Two threads, every interleaving.
 #[test]
@@ -221,7 +223,7 @@ fn a_session_that_ends_leaves_the_gate_to_the_next() {
         world.entry(own).abandon_gate();
         let pool = world.memory.pool();
         pool.locked(|scheduler| scheduler.depart(own));
-        pool.locked(|scheduler| scheduler.enrol(next));
+        pool.locked(|scheduler| scheduler.enroll(next));
         let _ = world.enter(next, 0);
         let asked = world.leave(next);
         let purged = administrator.join().unwrap();

@@ -16,9 +16,9 @@ const LEADER: u32 = 0;
 const WORKER: u32 = 1;
 const FRESH: u32 = 2;
 
-/// A worker's process in its place.
+/// A worker's process in its worker slot.
 #[derive(Clone, Copy)]
-struct Place {
+struct WorkerProcess {
     worker: u32,
     generation: u32,
     proc: ProcRef,
@@ -36,21 +36,21 @@ fn run(memory: &Memory, job: JobId, runs: &Runs) {
     }
 }
 
-/// Registers and reports in, as the fresh process of a claimed place.
-fn arrive(memory: &Memory, worker: u32, generation: u32, number: u32) -> Place {
+/// Registers a process for a claimed worker slot, and reports in as that process.
+fn arrive(memory: &Memory, worker: u32, generation: u32, number: u32) -> WorkerProcess {
     let proc = process(number);
     let known = memory
         .pool()
         .locked(|scheduler| scheduler.report_in(worker, generation, proc));
     assert!(known);
-    Place {
+    WorkerProcess {
         worker,
         generation,
         proc,
     }
 }
 
-fn start(memory: &Memory, number: u32) -> Option<Place> {
+fn start(memory: &Memory, number: u32) -> Option<WorkerProcess> {
     let decision = memory
         .pool()
         .locked(|scheduler| scheduler.spawn_decision(0, 8, true, 1));
@@ -64,24 +64,24 @@ fn start(memory: &Memory, number: u32) -> Option<Place> {
 }
 
 /// A pool whose worker has just finished its first job and has not looked for the next.
-fn with_a_finishing_worker(memory: &Memory) -> Place {
+fn with_a_finishing_worker(memory: &Memory) -> WorkerProcess {
     let job = memory.claim(process(LEADER));
     let (dispatched, _) = memory
         .pool()
         .locked(|scheduler| scheduler.dispatch(job, LANE, 0, 1000));
     assert_eq!(dispatched, Dispatched::Queued);
-    let place = start(memory, WORKER).expect("a process is wanted");
+    let process = start(memory, WORKER).expect("a process is wanted");
     let next = memory
         .pool()
-        .locked(|scheduler| scheduler.next(place.worker, false));
+        .locked(|scheduler| scheduler.next(process.worker, false));
     assert!(matches!(next, NextStep::Run { .. }));
     let runs = Runs::new(AtomicU32::new(0));
     run(memory, job, &runs);
-    place
+    process
 }
 
-/// What a leader does: enqueue, ring or start what is needed. Returns the process it started.
-fn launch(memory: &Memory) -> (JobId, Option<Place>) {
+/// What a leader does: enqueue, then wake or start what is needed. Returns the process that it started.
+fn launch(memory: &Memory) -> (JobId, Option<WorkerProcess>) {
     let job = memory.claim(process(LEADER));
     let (dispatched, _) = memory
         .pool()
@@ -96,11 +96,11 @@ fn launch(memory: &Memory) -> (JobId, Option<Place>) {
     }
 }
 
-/// What a worker does from then on: run what it is given; when there is nothing, publish Idle and wait,
-/// or leave at the idle limit if `impatient`. Ends when it leaves, or when the second job has run.
-fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
+/// What a worker does from then on. It runs what it is given. When there is nothing, it publishes Idle and
+/// waits, or leaves at the idle limit if `impatient`. Ends when it leaves, or when the second job has run.
+fn work(memory: &Memory, process: WorkerProcess, runs: &Runs, impatient: bool) {
     let pool = memory.pool();
-    let mut next = pool.locked(|scheduler| scheduler.next(place.worker, false));
+    let mut next = pool.locked(|scheduler| scheduler.next(process.worker, false));
     loop {
         match next {
             NextStep::Run { job, leader } => {
@@ -110,16 +110,17 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
             }
             NextStep::Idle => {
                 if impatient {
-                    let limit = pool
-                        .locked(|scheduler| scheduler.idle_limit(place.worker, place.generation));
+                    let limit = pool.locked(|scheduler| {
+                        scheduler.idle_limit(process.worker, process.generation)
+                    });
                     if let Some(leave) = limit {
                         next = leave;
                         continue;
                     }
                 }
-                let word = &memory.worker(place.worker).word;
+                let word = &memory.worker(process.worker).word;
                 wait_for(
-                    memory.latch(place.proc),
+                    memory.latch(process.proc),
                     None,
                     &mut condition(
                         || {},
@@ -127,13 +128,18 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
                     ),
                 );
                 next = pool
-                    .locked(|scheduler| scheduler.awakened(place.worker, place.generation))
+                    .locked(|scheduler| scheduler.awakened(process.worker, process.generation))
                     .unwrap_or(NextStep::Idle);
             }
             NextStep::Retire => return,
             NextStep::Restart => {
-                // The postmaster starts a fresh process in the place.
-                let fresh = arrive(memory, place.worker, place.generation, place.proc.procno());
+                // The postmaster starts a fresh process in the worker slot.
+                let fresh = arrive(
+                    memory,
+                    process.worker,
+                    process.generation,
+                    process.proc.procno(),
+                );
                 work(memory, fresh, runs, impatient);
                 return;
             }
@@ -142,20 +148,20 @@ fn work(memory: &Memory, place: Place, runs: &Runs, impatient: bool) {
 }
 
 /// A process that the leader started finds the job, or finds that it is not needed.
-fn work_once(memory: &Memory, fresh: Place, runs: &Runs) {
+fn work_once(memory: &Memory, fresh: WorkerProcess, runs: &Runs) {
     let next = memory
         .pool()
         .locked(|scheduler| scheduler.next(fresh.worker, false));
     match next {
         NextStep::Run { job, .. } => {
             run(memory, job, runs);
-            // The other may be idle now, and for good: send it home.
+            // The other worker may be idle now for good: dismiss it.
             memory.pool().locked(|scheduler| {
                 scheduler.dismiss_idle(None, 1, |proc| memory.wake(Some(proc)))
             });
         }
         NextStep::Idle | NextStep::Retire => {}
-        NextStep::Restart => panic!("nobody else is short"),
+        NextStep::Restart => panic!("no other lane is short"),
     }
 }
 
@@ -163,10 +169,10 @@ fn launch_against(impatient: bool) {
     loom::model(move || {
         let memory = Memory::new(2, 2, 3);
         let runs = Runs::new(AtomicU32::new(0));
-        let place = with_a_finishing_worker(&memory);
+        let finishing = with_a_finishing_worker(&memory);
         let worker = {
             let (memory, runs) = (memory.clone(), runs.clone());
-            thread::spawn(move || work(&memory, place, &runs, impatient))
+            thread::spawn(move || work(&memory, finishing, &runs, impatient))
         };
         let (job, started) = launch(&memory);
         if let Some(fresh) = started {
@@ -175,7 +181,7 @@ fn launch_against(impatient: bool) {
         while memory.phase(job).is_some_and(|phase| !phase.is_finished()) {
             thread::yield_now();
         }
-        // Whoever rests has nothing more to do.
+        // A worker that is idle has nothing more to do.
         memory
             .pool()
             .locked(|scheduler| scheduler.dismiss_idle(None, 8, |proc| memory.wake(Some(proc))));
@@ -184,9 +190,9 @@ fn launch_against(impatient: bool) {
     });
 }
 
-/// A leader enqueues and looks for an idle worker, while the lane's worker looks for a job and goes idle.
-/// Both sides do it in one stretch under the lock: either the leader finds the worker idle and rings it, or
-/// the worker finds the job. A wake-up that was lost would be a deadlock.
+/// A leader enqueues a job and looks for an idle worker, while the lane's worker looks for a job and goes idle.
+/// Each does both under the lock. So either the leader finds the worker idle and wakes it, or the worker finds
+/// the job. A lost wake-up would be a deadlock.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -194,8 +200,8 @@ fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
     launch_against(false);
 }
 
-/// Likewise, while the worker leaves at its idle limit in that moment: it leaves only if it is still idle
-/// under the lock, and then the leader finds nobody and starts a process.
+/// The same, while the worker leaves at its idle limit. It leaves only if it is still idle under the lock. Then
+/// the leader finds no worker and starts a process.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -203,21 +209,21 @@ fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
     launch_against(true);
 }
 
-/// A session's only admitted job ends, and with it its worker goes idle or leaves, while the session launches
-/// another over its share of one: it is held back and admitted by the worker, or finds room. Either way it
-/// is run once.
+/// A session's only admitted job ends, and its worker goes idle or leaves. Meanwhile the session launches
+/// another job beyond its quota of one. The worker admits the throttled job, or the job finds its quota free.
+/// Either way it is run once.
 ///
 /// Two threads, unbounded.
 #[test]
-fn a_job_held_back_while_the_one_before_it_ends_is_run_once() {
+fn a_job_throttled_while_the_one_before_it_ends_is_run_once() {
     for impatient in [false, true] {
         loom::model(move || {
             let memory = Memory::new(2, 2, 3);
             let runs = Runs::new(AtomicU32::new(0));
-            let place = with_a_finishing_worker(&memory);
+            let finishing = with_a_finishing_worker(&memory);
             let worker = {
                 let (memory, runs) = (memory.clone(), runs.clone());
-                thread::spawn(move || work(&memory, place, &runs, impatient))
+                thread::spawn(move || work(&memory, finishing, &runs, impatient))
             };
             let job = memory.claim_bounded(process(LEADER));
             let (dispatched, _) = memory

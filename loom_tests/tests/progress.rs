@@ -5,7 +5,7 @@ use engine::progress::Progress;
 use loom::sync::Arc;
 use loom::thread;
 
-/// Reports whose two parts name each other, so that a mixture shows.
+/// Makes a report whose two parts name each other, which shows a mixture.
 fn report(progress: &Progress, number: u8) {
     progress.report(u32::from(number), Some(&[number; 2]));
 }
@@ -18,9 +18,8 @@ fn assert_whole(progress: &Progress) -> Option<u32> {
 }
 
 /// A worker reports while a session reads. The odd sequence is visible before any part of the report, and
-/// what was read is not read after the second look at the sequence; so a reader that saw a part of the
-/// new report sees another sequence, and reads again. A reader never sees a report older than the one
-/// before.
+/// nothing is read after the second look at the sequence. So a reader that saw a part of the new report sees
+/// another sequence, and reads again. A reader never sees a report older than the one before.
 ///
 /// Two threads, unbounded but for the reader's retry, which yields.
 #[test]
@@ -42,7 +41,7 @@ fn a_report_is_never_torn() {
     });
 }
 
-/// Before the first report there is none, and never the half of one.
+/// Before the first report there is none. It is never seen half.
 ///
 /// Two threads, unbounded but for the reader's retry, which yields.
 #[test]

@@ -22,7 +22,8 @@ fn wake(ring: &Ring, whom: Wake) {
 
 /// Two chunks of this payload and their headers fill a ring of four units.
 const SHORT: usize = 8;
-/// Four units with its header: after a short one the second does not fit before the end of a ring of eight.
+/// Four units with its header. After a short frame, a second one does not fit before the end of a ring of
+/// eight.
 const LONG: usize = 24;
 
 /// A writer that waits for room.
@@ -50,7 +51,7 @@ impl Condition for Sending<'_, '_> {
     }
 }
 
-/// Sends one frame of one chunk, waiting for room. `false`: nobody will read.
+/// Sends one frame of one chunk, and waits for room. `false`: nobody will read.
 fn send(ring: &Ring, writer: &mut Writer<'_, Cells>, number: u8, len: usize) -> bool {
     let mut sending = Sending {
         ring,
@@ -77,7 +78,7 @@ impl<F: Fn() -> bool> Condition for Taking<'_, '_, F> {
     }
 
     fn look(&mut self) -> Option<Option<Chunk>> {
-        // First whether more can come: once it cannot, everything is in the ring.
+        // First whether more can come: if not, everything is in the ring.
         let open = (self.open)();
         match self.reader.peek() {
             Some(chunk) => Some(Some(chunk)),
@@ -86,7 +87,7 @@ impl<F: Fn() -> bool> Condition for Taking<'_, '_, F> {
     }
 }
 
-/// Takes one frame, waiting for it while `open` says that more can come.
+/// Takes one frame. Waits for it while `open` says that more can come.
 fn take(
     ring: &Ring,
     reader: &mut Reader<'_, Cells>,
@@ -129,10 +130,10 @@ fn pass(units: usize, frames: &'static [usize]) {
     worker.join().unwrap();
 }
 
-/// More frames than the ring has room for, through every offset: the worker waits for room, the reader for
-/// frames, and the buffer is used again. The counters are published after the bytes (worker) and after the
-/// reading (reader); each waiter stores its doorbell, fences, and looks again; each publisher fences and
-/// looks for a doorbell. A lost wake-up would be a deadlock, a byte used by both a failure of its cell.
+/// More frames than the ring has room for, at every offset. The worker waits for room, the reader for frames,
+/// and the buffer is used again. The counters are published after the bytes were written (worker) or read
+/// (reader). Each waiter stores its process reference, fences, and looks again. Each publisher fences and looks
+/// for a waiter. A lost wake-up would be a deadlock; a byte used by both sides would fail its cell.
 ///
 /// Two threads, at most four preemptions; a ring of two frames, three frames.
 #[test]
@@ -142,9 +143,9 @@ fn frames_pass_a_ring_that_is_too_small_for_them() {
     model.check(|| pass(4, &[SHORT; 3]));
 }
 
-/// Likewise with frames that do not divide the buffer: one does not fit before its end, so the worker
-/// skips the rest. The skip and the frame are published together, and a worker that waits for room for
-/// both may find the reader asleep with less than a quarter to read: it tells it before it sleeps.
+/// The same with frames that do not divide the buffer. One does not fit before its end, so the worker skips the
+/// rest. The skip and the frame are published together. A worker that waits for room for both may find the
+/// reader asleep with less than a quarter to read: it wakes the reader before it sleeps.
 ///
 /// Two threads, at most three preemptions; a ring of eight units, three frames of two and four.
 #[test]
@@ -154,8 +155,8 @@ fn a_frame_that_does_not_fit_before_the_end_goes_to_the_beginning() {
     model.check(|| pass(8, &[SHORT, LONG, LONG]));
 }
 
-/// The worker writes its last frame and finishes the job; the reader waits for a frame or the end. It looks
-/// at the word before it looks at the ring, so that an end it has seen means that everything is there.
+/// The worker writes its last frame and finishes the job. The reader waits for a frame or the end. It looks at
+/// the word before it looks at the ring. So when it has seen the end, everything is in the ring.
 ///
 /// Two threads, at most four preemptions.
 #[test]
@@ -193,14 +194,14 @@ fn running(word: &JobWord) -> Generation {
     generation
 }
 
-/// Sets WATCHED and tells whether the job had finished.
+/// Sets WATCHED. Returns whether the job had finished.
 fn watch(word: &JobWord, generation: Generation) -> bool {
     let now = word.watch(generation).expect("our generation");
     now.phase().is_finished()
 }
 
-/// The reader gives up while the worker waits for room (or is about to): it says so, then rings. The
-/// worker looks again after arming, so it sees one or is woken by the other, and drops the rest.
+/// The reader gives up while the worker waits for room (or is about to): it says so, then wakes the worker. The
+/// worker looks again after arming. So it sees that nobody reads, or is woken, and drops the rest.
 ///
 /// Two threads, unbounded; the ring is full after two frames.
 #[test]
@@ -221,9 +222,8 @@ fn a_reader_that_is_gone_does_not_hold_the_worker() {
     });
 }
 
-/// The worker writes two frames, too small for it to publish them, and turns to something else. A reader that goes
-/// to sleep looks at the frontier: it sees a frame whole or not at all, and after the worker has written it, not
-/// later.
+/// The worker writes two frames, too small to be published, and turns to something else. A reader that goes to
+/// sleep looks at the frontier. It sees a frame whole or not at all, as soon as the worker has written it.
 ///
 /// Two threads, unbounded; a ring of sixteen frames.
 #[test]
@@ -257,8 +257,8 @@ fn what_is_not_published_is_seen_by_a_reader_that_goes_to_sleep() {
     });
 }
 
-/// A reader takes a frame, gives it back and stops; another goes on where it stopped, while the worker
-/// writes. The second begins at the published `tail`.
+/// A reader takes a frame, gives it back and stops. Another reader goes on where it stopped, at the published
+/// `tail`, while the worker writes.
 ///
 /// Three threads, of which the readers follow each other; at most three preemptions.
 #[test]

@@ -1,4 +1,4 @@
-//! What a process prints: into the block of the job that it runs, or nowhere.
+//! What a process prints goes into the block of the job that it runs, or nowhere.
 #![cfg(loom)]
 
 use engine::job::{Demand, End, JobWord, Release};
@@ -15,19 +15,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const LEADER: u32 = 0;
 
-/// How a job goes.
+/// How a job ends.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Well,
-    /// An error passes its steps by.
+    /// An error skips its remaining steps.
     Thrown,
-    /// Its process exits, in the middle of its work.
+    /// Its process exits in the middle of its work.
     Exit,
-    /// Likewise, and the line that tells of its end cuts the exit short, which begins again.
+    /// The same, and the line that announces its end cuts the exit short. The exit then begins again.
     ExitCutShort,
 }
 
-/// What unwinds.
+/// The payload of the panic.
 struct Thrown;
 
 struct Job {
@@ -40,9 +40,9 @@ struct Worker {
     job: Arc<Job>,
     way: Way,
     noted: Cell<Option<JobId>>,
-    /// Messages go into the block.
+    /// Whether messages go into the block.
     open: Cell<bool>,
-    /// Its end was told of.
+    /// Whether its end was announced.
     told: Cell<bool>,
 }
 
@@ -74,7 +74,7 @@ impl Process for Worker {
         self.noted.get()
     }
 
-    fn begun(&self, _job: JobId, _watched: bool) {
+    fn after_begin(&self, _job: JobId, _watched: bool) {
         self.print();
     }
 
@@ -121,7 +121,7 @@ impl Process for Worker {
         self.open.set(false);
     }
 
-    fn ending(&self, _job: JobId, _end: End) -> Watchers {
+    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
         self.print();
         if !self.told.replace(true) && self.way == Way::ExitCutShort {
             resume_unwind(Box::new(Thrown));
@@ -132,7 +132,7 @@ impl Process for Worker {
         }
     }
 
-    fn ended(&self, _job: JobId, _watchers: Watchers, release: Release) {
+    fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
         self.print();
         if release == Release::LastOut {
             self.job.block.free();
@@ -141,9 +141,9 @@ impl Process for Worker {
     }
 }
 
-/// The leader lets go of the job while its worker takes all steps, in one of the ways; whoever is the last frees the
-/// block. It is freed once, and nothing is printed into it after that.
-fn let_go_while_the_job_goes(way: Way, canceled: bool) {
+/// The leader detaches the job while its worker takes all steps, in one of the ways. The last one out frees the
+/// block. It is freed once, and nothing is printed into it afterwards.
+fn detach_while_the_job_runs(way: Way, canceled: bool) {
     loom::model(move || {
         let word = JobWord::new();
         let generation = word.reserve();
@@ -196,29 +196,29 @@ fn let_go_while_the_job_goes(way: Way, canceled: bool) {
 /// Two threads, unbounded.
 #[test]
 fn a_job_that_ends_is_not_printed_into_any_more() {
-    let_go_while_the_job_goes(Way::Well, false);
+    detach_while_the_job_runs(Way::Well, false);
 }
 
 /// Two threads, unbounded.
 #[test]
 fn a_job_that_is_refused_is_not_printed_into() {
-    let_go_while_the_job_goes(Way::Well, true);
+    detach_while_the_job_runs(Way::Well, true);
 }
 
 /// Two threads, unbounded.
 #[test]
-fn a_job_that_an_error_passed_by_is_ended_once_and_not_printed_into_any_more() {
-    let_go_while_the_job_goes(Way::Thrown, false);
+fn a_job_with_an_error_is_ended_once_and_not_printed_into_any_more() {
+    detach_while_the_job_runs(Way::Thrown, false);
 }
 
 /// Two threads, unbounded.
 #[test]
 fn a_job_whose_process_exits_is_ended_once_and_not_printed_into_any_more() {
-    let_go_while_the_job_goes(Way::Exit, false);
+    detach_while_the_job_runs(Way::Exit, false);
 }
 
 /// Two threads, unbounded.
 #[test]
 fn a_job_whose_process_exits_is_ended_once_though_the_exit_is_cut_short() {
-    let_go_while_the_job_goes(Way::ExitCutShort, false);
+    detach_while_the_job_runs(Way::ExitCutShort, false);
 }

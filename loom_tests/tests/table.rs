@@ -1,4 +1,4 @@
-//! The free list, and looking at a slot of which nothing is held.
+//! The free list, and looking at a slot without a hold.
 #![cfg(loom)]
 
 use engine::models::{Slots as _, Transitions as _};
@@ -12,8 +12,8 @@ use loom_tests::memory::process;
 struct Table {
     slots: Vec<Slot>,
     free: FreeList,
-    /// Who claimed the slot writes here; loom sees two at once, or one that is not ordered after the
-    /// slot's last owner.
+    /// The thread that claimed the slot writes here. loom notices two at once, or one that is not ordered after
+    /// the slot's last owner.
     owner: Vec<UnsafeCell<u32>>,
 }
 
@@ -49,9 +49,9 @@ impl Table {
     }
 }
 
-/// Two leaders claim a slot each while both are free. A claim that lost its exchange must start again from
-/// the head it saw then, or both would get the same slot (and `reserve` would panic), and no
-/// leader may be told that there is none.
+/// Two leaders claim a slot each while both slots are free. A claim whose exchange failed must start again from
+/// the head that it saw then. Otherwise both would get the same slot (and `reserve` would panic). No leader may
+/// be told that no slot is free.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -70,8 +70,8 @@ fn two_claims_get_two_slots() {
     });
 }
 
-/// A slot that one leader frees is claimed by another: what the first did with it is before what the
-/// second does, and the generations differ.
+/// A slot that one leader frees is claimed by another. What the first did with it comes before what the second
+/// does, and the generations differ.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -91,11 +91,11 @@ fn a_freed_slot_is_handed_on_with_all_that_was_written() {
     });
 }
 
-/// The ABA case. A leader reads the head (slot 0, below it slot 1) and sleeps; another claims both and
-/// frees slot 0. The head names slot 0 again, but slot 1 is not below it any more. The sleeper's exchange
-/// must fail, which it does because the tag has grown, else it would put slot 1, which is in use, at the
-/// head of the list. Three slots, because a claim counts itself before it looks at the list: of two, the other
-/// would not be let in twice beside the sleeper.
+/// The ABA problem. A leader reads the head (slot 0, below it slot 1) and sleeps. Another one claims both and
+/// frees slot 0. The head names slot 0 again, but slot 1 is not below it any more. The sleeper's exchange must
+/// fail, and does because the tag has grown. Otherwise it would put slot 1, which is in use, at the head of the
+/// list. There are three slots, because a claim counts itself before it looks at the list: with two, the other
+/// leader could not claim twice beside the sleeper.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -128,7 +128,7 @@ fn a_claim_that_slept_does_not_bring_back_a_slot_in_use() {
     });
 }
 
-/// Three leaders claim and free over two slots: none is lost, none is given out twice.
+/// Three leaders claim and free over two slots: none is lost, and none is claimed twice at once.
 ///
 /// Three threads, at most three preemptions.
 #[test]
@@ -159,9 +159,9 @@ fn slots_are_neither_lost_nor_doubled() {
     });
 }
 
-/// A slot goes from one job to the next while somebody who holds neither looks at it (whoever ends the jobs of a
-/// role, or counts them). What is seen must be of one job: a caller would check rights against one and act on the
-/// other. Seeing nothing is always right, for the slot may be between two jobs.
+/// A slot goes from one job to the next while a process that holds neither looks at it (to end the jobs of a
+/// role, or to count them). What it sees must be of one job: otherwise it could check rights against one and
+/// act on the other. Seeing nothing is always correct: the slot may be between two jobs.
 ///
 /// Two threads, unbounded.
 #[test]

@@ -44,10 +44,10 @@ impl Job {
     }
 }
 
-/// A leader waits for its job to finish while the worker begins and finishes it. The leader sets WATCHED
-/// and looks again before it sleeps: a transition before that is seen, one after it finds WATCHED and
-/// rings. The latch is reset after the sleep and before the next look, so a doorbell in between is not
-/// lost. A lost wake-up would be a deadlock.
+/// A leader waits for its job to finish while the worker begins and finishes it. The leader sets WATCHED and
+/// looks again before it sleeps. It sees a transition before that; a transition after it finds WATCHED and
+/// wakes the leader. The latch is reset after the sleep and before the next look, so a wake-up in between is
+/// not lost. A lost wake-up would be a deadlock.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -71,9 +71,9 @@ fn a_leader_that_waits_sees_the_end() {
     });
 }
 
-/// A leader waits twice on the same word, first for the beginning, then for the end, while waker that
-/// mean nothing arrive from a third process (a latch is shared by all that happens to a session). The
-/// first doorbell may come late and end the second sleep: that costs a look.
+/// A leader waits twice on the same word, first for the job's beginning, then for its end. Meanwhile wake-ups
+/// that mean nothing arrive from a third process (a session has one latch for everything). The first wake-up
+/// may come late and end the second sleep: that costs one look.
 ///
 /// Three threads, at most three preemptions.
 #[test]
@@ -105,8 +105,8 @@ fn wake_ups_that_mean_nothing_do_no_harm() {
     });
 }
 
-/// The loop under a protocol of plain stores: the waiter arms by a store and a fence, the waker publishes
-/// by a store and a fence, as the result ring does. At least one of the two sees the other.
+/// The loop with a protocol of plain stores, as in the result ring: the waiter arms by a store and a fence, the
+/// waker publishes by a store and a fence. At least one of the two sees the other.
 ///
 /// Two threads, unbounded.
 #[test]
@@ -154,8 +154,8 @@ fn store_then_look_on_both_sides_loses_nothing() {
 }
 
 /// A leader waits for the first of two jobs to finish, while their workers finish them at the same time. It
-/// sets AWAITED in both words before it looks at both: whichever ends later than that finds the flag and
-/// rings. Afterwards it takes the flags back and sees the other end by itself.
+/// sets AWAITED in both words before it looks at both. A job that ends later finds the flag and wakes the
+/// leader. Afterwards the leader clears the flags and sees the other end by itself.
 ///
 /// Three threads, at most three preemptions.
 #[test]

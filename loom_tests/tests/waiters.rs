@@ -1,5 +1,5 @@
-//! Waiting for a slot of the job table, or for one of those that a login role may have: nobody who may claim is
-//! forgotten. Refusing a role's new jobs, and waiting for its others to end.
+//! Waiting for a slot of the job table, or for a slot that counts for a login role: no waiter that may claim is
+//! forgotten. Refusing a role's new jobs, and waiting for its other jobs to end.
 #![cfg(loom)]
 
 use engine::job::{End, Release};
@@ -26,7 +26,7 @@ fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     model.check(body);
 }
 
-/// Waits until `claim` has what is counted.
+/// Waits until `claim` succeeds.
 fn wait_to_claim<T>(
     memory: &Memory,
     own: ProcRef,
@@ -53,7 +53,7 @@ fn wait_to_claim<T>(
     claimed.expect("there is no deadline")
 }
 
-/// What a launch does that finds its role at its limit.
+/// What a launch does when its role is at its limit.
 fn claim_of_role(memory: &Memory, own: ProcRef, limit: u32) {
     let pool = memory.pool();
     wait_to_claim(memory, own, Resource::RoleSlots(0), limit, || {
@@ -61,13 +61,13 @@ fn claim_of_role(memory: &Memory, own: ProcRef, limit: u32) {
     });
 }
 
-/// What a launch does that finds the table full, when it has claimed its role's slot.
+/// What a launch does when the table is full, after it has claimed its role's slot.
 fn claim(memory: &Memory, own: ProcRef, limit: u32) -> JobId {
     let pool = memory.pool();
     wait_to_claim(memory, own, Resource::Slots, limit, || pool.claim(0, limit))
 }
 
-/// From its claim to its end, and the slot is free again.
+/// Takes a job from its claim to its end; the slot is free again.
 fn use_up(memory: &Memory, job: JobId) {
     let word = &memory.slot(job).word;
     word.publish(job.generation);
@@ -77,7 +77,8 @@ fn use_up(memory: &Memory, job: JobId) {
     memory.pool().free(job);
 }
 
-/// A table with all of its slots in use, and the jobs; `waiters` have claimed their role's slots already.
+/// A table with all of its slots in use, and the jobs. `waiters` sessions have claimed their role's slots
+/// already.
 fn full(slots: usize, waiters: usize) -> (Arc<Memory>, Vec<JobId>) {
     let memory = Memory::new(slots, 1, 3);
     let held = (0..slots).map(|_| memory.claim_slot().expect("a slot"));
@@ -89,7 +90,7 @@ fn full(slots: usize, waiters: usize) -> (Arc<Memory>, Vec<JobId>) {
     (memory, held)
 }
 
-/// Two sessions wait for a slot, each under its limit, and use it up.
+/// Two sessions wait for a slot, each with its own limit, and use it up.
 fn two_wait(memory: &Arc<Memory>, limits: [u32; 2]) -> [thread::JoinHandle<()>; 2] {
     [(1, limits[0]), (2, limits[1])].map(|(number, limit)| {
         let memory = memory.clone();
@@ -105,13 +106,13 @@ fn nothing_is_left(memory: &Memory) {
     assert_eq!(memory.pool().usage(0).slots(), 0);
 }
 
-/// A table of one slot, which is in use. It is freed while two sessions wait for it, or are about to: both
-/// get it, one after the other. A waiter that was called and found a newcomer faster goes back to the front.
-/// A wake-up that was lost would be a deadlock.
+/// A table of one slot, which is in use. It is freed while two sessions wait for it, or are about to. Both get
+/// it, one after the other. A waiter that was called, and lost against a newcomer, goes back to the front. A
+/// lost wake-up would be a deadlock.
 ///
 /// Three threads, at most three preemptions.
 #[test]
-fn a_freed_slot_reaches_everybody_who_waits() {
+fn a_freed_slot_reaches_every_waiter() {
     checked(3, || {
         let (memory, held) = full(1, 2);
         let waiters = two_wait(&memory, [AMPLE; 2]);
@@ -123,12 +124,12 @@ fn a_freed_slot_reaches_everybody_who_waits() {
     });
 }
 
-/// Two slots are freed while two sessions wait, and each keeps the one that it gets: a waiter that was called twice
-/// passes on the call that it did not need.
+/// Two slots are freed while two sessions wait, and each keeps the slot that it gets. A waiter that was called
+/// twice passes on the call that it did not need.
 ///
 /// Three threads, at most two preemptions.
 #[test]
-fn two_freed_slots_reach_two_who_keep_them() {
+fn two_freed_slots_reach_two_waiters_that_keep_them() {
     checked(2, || {
         let (memory, held) = full(2, 2);
         let waiters = [1, 2].map(|number| {
@@ -149,7 +150,7 @@ fn two_freed_slots_reach_two_who_keep_them() {
 ///
 /// Three threads, at most three preemptions.
 #[test]
-fn a_roles_slot_reaches_everybody_who_waits_for_it() {
+fn a_roles_slot_reaches_every_waiter() {
     checked(3, || {
         let memory = Memory::new(3, 1, 3);
         let held = memory.claim_slot().expect("a slot");
@@ -168,8 +169,8 @@ fn a_roles_slot_reaches_everybody_who_waits_for_it() {
     });
 }
 
-/// The last slot is left for a superuser: one who waits behind an ordinary session is called all the same, and that
-/// one when there is a slot for it.
+/// The last slot is reserved for a superuser. A superuser that waits behind an ordinary session is called all
+/// the same, and that session when there is a slot for it.
 ///
 /// Three threads, at most two preemptions.
 #[test]
@@ -187,7 +188,7 @@ fn a_reserved_slot_reaches_the_superuser_behind_others() {
     });
 }
 
-/// Of two that wait one gives up, whether it has been called or not: the call reaches the other.
+/// Of two waiting sessions one gives up, whether it has been called or not: the call reaches the other.
 ///
 /// Three threads, at most three preemptions.
 #[test]
@@ -195,7 +196,7 @@ fn a_waiter_that_gives_up_passes_its_call_on() {
     checked(3, || {
         let (memory, held) = full(1, 1);
         let (impatient, patient) = (process(1), process(2));
-        // First in the queue, so that the call is its.
+        // The first in the queue: the call goes to it.
         memory
             .pool()
             .join_waiters(impatient, Resource::Slots, AMPLE, false);
@@ -217,7 +218,7 @@ fn a_waiter_that_gives_up_passes_its_call_on() {
     });
 }
 
-/// A role never has more slots than its limit, and its entry is one.
+/// A role never has more slots than its limit, and has one entry.
 ///
 /// Two threads, every interleaving.
 #[test]
@@ -240,7 +241,8 @@ fn a_role_stays_below_its_limit() {
     });
 }
 
-/// The job that a session is about to publish is refused, or found by the one who has its role refused and then looks.
+/// The job that a session is about to publish is refused, or found by the process that has its role refused and
+/// then looks.
 ///
 /// Two threads, every interleaving.
 #[test]
@@ -266,7 +268,7 @@ fn a_job_is_refused_or_found() {
     });
 }
 
-/// Whoever waits for the end of another session's job is woken by it.
+/// A process that waits for the end of another session's job is woken by it.
 ///
 /// Two threads, every interleaving.
 #[test]
@@ -284,7 +286,7 @@ fn the_end_of_a_roles_job_wakes_its_watcher() {
             thread::spawn(move || {
                 let word = &memory.slot(job).word;
                 let _ = word.finish(job.generation, End::Completed);
-                memory.pool().job_ended(0);
+                memory.pool().wake_watcher(0);
             })
         };
         let own = process(0);

@@ -46,7 +46,7 @@ pub fn ending(job: Job, end: End) -> Watchers {
 /// A job has finished. Wakes those who wait for that, or frees what the job owned. Does not throw.
 pub fn ended(job: Job, watchers: Watchers, release_now: Release) {
     let Watchers { leader, usage } = watchers;
-    job.cluster.pool().job_ended(usage);
+    job.cluster.pool().wake_watcher(usage);
     fault!("job-finished");
     note_end(job, leader, release_now);
     let _ = finish_release();

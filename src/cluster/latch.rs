@@ -96,14 +96,14 @@ impl Latch for ProcessLatch<'_> {
         std::thread::yield_now();
     }
 
-    fn spun(&self, found: bool) {
+    fn note_spin(&self, found: bool) {
         SPIN.with(|spin| spin.learn(found));
         if self.reloaded.is_some() {
             self.cluster.idle_spinning().fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    fn interrupted(&self) -> bool {
+    fn is_interrupted(&self) -> bool {
         // SAFETY: a volatile flag that signal handlers set.
         unsafe { (&raw const pg_sys::InterruptPending).read_volatile() != 0 }
     }

@@ -146,7 +146,7 @@ fn register(cluster: &'static Cluster, worker_slot: WorkerSlotRef) -> bool {
     let now = process::now();
     cluster
         .pool()
-        .locked(|scheduler| scheduler.registered(worker, generation, own, registration, now));
+        .locked(|scheduler| scheduler.note_registered(worker, generation, own, registration, now));
     true
 }
 
@@ -285,7 +285,7 @@ fn check_registration(cluster: &'static Cluster, worker: u32) {
         if runs && !found.started {
             cluster
                 .pool()
-                .locked(|scheduler| scheduler.seen_to_run(worker, found));
+                .locked(|scheduler| scheduler.note_running(worker, found));
         }
         return;
     }
@@ -296,7 +296,7 @@ fn lost(cluster: &'static Cluster, worker: u32, found: PendingStart, is_late: bo
     // The place first: a process that comes up after all is then stale and leaves by itself.
     let lane = cluster
         .pool()
-        .locked(|scheduler| scheduler.lost(worker, found));
+        .locked(|scheduler| scheduler.give_up_start(worker, found));
     let Some((lane, key)) = lane else {
         return;
     };
@@ -331,7 +331,7 @@ pub fn check_own_registrations(cluster: &'static Cluster) -> bool {
             cluster.pool().worker(worker).is_start_pending()
                 && cluster
                     .pool()
-                    .locked(|scheduler| scheduler.awaits_one_of(worker, own))
+                    .locked(|scheduler| scheduler.awaits_start_by(worker, own))
         };
         if is_own() {
             check_registration(cluster, worker);

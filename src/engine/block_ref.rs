@@ -1,8 +1,8 @@
-//! Where a piece of shared memory is: in the arena, or a dynamic segment of its own.
+//! Where a piece of shared memory is: in the arena, or in a dynamic segment of its own.
 //!
-//! It is kept in shared memory as one number. The server's arena pointers have a segment of the area (of 1024 at most)
-//! above 40 bits of offset; so the bits from 50 on are free, and the highest says that the number is the handle
-//! of a segment. 0: there is none.
+//! Shared memory keeps it as one number. In the server's arena pointers the number of a segment (of 1024 at
+//! most) is above 40 bits of offset. So the bits from 50 on are free, and the highest bit says that the number
+//! is the handle of a segment. 0: there is none.
 
 use std::num::{NonZeroU32, NonZeroU64};
 
@@ -15,7 +15,7 @@ pub enum BlockRef {
     Segment(NonZeroU32),
 }
 
-/// A pointer into the arena that is one.
+/// A valid pointer into the arena.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ArenaPointer(NonZeroU64);
 
@@ -28,7 +28,7 @@ const ARENA_END: u64 = (ARENA_SEGMENTS as u64) << OFFSET_BITS;
 const SEGMENT: u64 = 1 << 63;
 
 impl ArenaPointer {
-    /// `None`: 0, or no such pointer.
+    /// `None`: 0, or not a valid pointer.
     #[must_use]
     pub fn new(pointer: u64) -> Option<Self> {
         NonZeroU64::new(pointer)
@@ -36,13 +36,13 @@ impl ArenaPointer {
             .map(Self)
     }
 
-    /// As the server has it.
+    /// The pointer as the server has it.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0.get()
     }
 
-    /// Which segment of the arena it points into.
+    /// The segment of the arena into which it points.
     #[must_use]
     pub fn segment(self) -> usize {
         (self.get() >> OFFSET_BITS) as usize
@@ -50,7 +50,7 @@ impl ArenaPointer {
 }
 
 impl BlockRef {
-    /// As it is kept in shared memory.
+    /// The number as kept in shared memory.
     #[must_use]
     pub fn to_bits(this: Option<Self>) -> u64 {
         match this {
@@ -60,7 +60,7 @@ impl BlockRef {
         }
     }
 
-    /// `None`: there is none, or the number is not one of ours.
+    /// `None`: there is none, or the number is not valid.
     #[must_use]
     pub fn from_bits(bits: u64) -> Option<Self> {
         if bits & SEGMENT == 0 {

@@ -1,49 +1,48 @@
-//! The way of a job's frames: the ring, and a file when nobody reads.
+//! The way of a job's frames: the result ring, and a spill file when nobody reads.
 //!
-//! A worker never waits for a reader that is not waiting for it. When the ring is full and no reader is
-//! *present*, the worker goes on into a file (*spills*); when a reader has taken all of the file, or waits
-//! for it to be brought up to date, the worker goes back to the ring.
+//! A worker waits only for a reader that waits for it. When the ring is full and no reader is *present*, the
+//! worker *spills*: it writes into a file. It returns to the ring when a reader has taken all of the file, or
+//! waits until the file is up to date.
 //!
 //! # Words
 //!
-//! * `written` counts the bytes ever appended to the file, `taken` those ever consumed from it. Both only
-//!   grow. `base` is the count at which the file begins now: it is emptied each time the worker goes back
+//! * `written` counts the bytes ever appended to the file, `taken` the bytes ever consumed from it. Both only
+//!   grow. `base` is the count at which the file begins now: the file is emptied each time the worker returns
 //!   to the ring.
-//! * What is in the file has the form of the ring's chunks: header, payload, padding. A frame may begin in
-//!   one and go on in the other.
-//! * `present`: a reader that holds the worker back. One that reads everything at once is present all the
-//!   time; one that takes a row now and then (a cursor) only while it waits for the worker.
-//!
+//! * The file holds chunks as the ring does: header, payload, padding. A frame may begin in one and go on in
+//!   the other.
+//! * `present`: a reader that makes the worker wait. A reader that reads everything at once is present all the
+//!   time. One that takes a row now and then (a cursor) is present only while it waits for the worker.
 //! | field | written by | read by |
 //! |---|---|---|
 //! | `ring` | see [`crate::ring`] | |
 //! | `written` | the worker: `Release` after the bytes are in the file | the reader: `Acquire` |
-//! | `base` | the worker, while the file is all taken; published with `written` | the reader, when the file is not all taken |
+//! | `base` | the worker, while all of the file is taken; published with `written` | the reader, while not all of the file is taken |
 //! | `taken` | the reader: `Release` after it has done with the bytes | the worker: `Acquire` |
-//! | `present` | the reader: itself, or 0 | the worker |
+//! | `present` | the reader: its own process reference, or 0 | the worker |
 //!
 //! # Order
 //!
-//! While the worker spills, the ring's head does not move; it goes back to the ring only when the file is
-//! all taken. So whenever both hold something, what is in the ring is older. The reader looks at `written`
-//! *before* it looks at the ring, and prefers the ring: what was put into the ring before those bytes of
-//! the file is then in sight. (The other way round it could find the ring empty, and then bytes in the
-//! file that follow a ringful it has not seen.)
+//! While the worker spills, the ring's head does not move. The worker returns to the ring only when all of the
+//! file is taken. So when both hold something, the ring's part is older. The reader looks at `written` *before*
+//! it looks at the ring, and takes from the ring first: it then sees what was put into the ring before those
+//! bytes of the file. (In the other order it could find the ring empty, and then find bytes in the file that
+//! follow a full ring which it has not seen.)
 //!
 //! # Waking
 //!
-//! As in the ring, store-then-look with a fence on both sides, and with the ring's waker: the worker
-//! arms its doorbell and looks at `tail`, `present` and `taken`; the reader stores one of them, fences and
-//! looks for the doorbell. The reader arms and looks at `head` and `written`; the worker stores one of
-//! them, fences and looks.
+//! As in the ring, both sides store, fence and look, with the ring's `reader` and `writer` words. The worker
+//! arms, and looks at `tail`, `present` and `taken`. The reader stores one of these, fences, and looks whether
+//! the worker has armed. The reader arms, and looks at `head` and `written`. The worker stores one of these,
+//! fences, and looks whether the reader has armed.
 //!
-//! While it spills the worker looks for a present reader once per chunk, without a fence: a reader that is
-//! overlooked is seen at the next, and the last chunk is followed by [`ResultSender::finish`].
+//! While the worker spills, it looks for a present reader once per chunk, without a fence. If it overlooks a
+//! reader, it sees it at the next chunk; after the last chunk it calls [`ResultSender::finish`].
 //!
 //! # Ends
 //!
-//! The worker's end is the job word's, as for the ring: what is in the ring and in the file was published
-//! before it. What an error leaves in the worker's buffer, and what a commit adds to it, is written then too
+//! The worker's end is in the job word, as for the ring: what is in the ring and in the file was published
+//! before it. What an error leaves in the worker's buffer, and what a commit adds, is written then as well
 //! ([`ResultSender::end`]).
 
 use crate::memory;
@@ -65,11 +64,11 @@ pub struct ChannelShared {
 }
 
 impl ChannelShared {
-    fn present(&self) -> bool {
+    fn is_reader_present(&self) -> bool {
         self.present.load(Ordering::Relaxed) != 0
     }
 
-    /// What the reader has given back, of the ring and of the file.
+    /// What the reader has given back of the ring and of the file.
     fn progress(&self) -> (u64, u64) {
         (self.ring.given_back(), self.taken.load(Ordering::Relaxed))
     }
@@ -82,36 +81,37 @@ pub const SPILL_BUFFER: usize = 256 * 1024;
 #[cfg(loom)]
 pub const SPILL_BUFFER: usize = 16;
 
-/// A reader that sleeps is woken for less than a quarter of the ring when it was not woken for so long:
-/// rows of a slow job arrive as they come, and a fast one pays nothing for it. For what is written in the
-/// meantime, or while it goes to sleep, the reader itself looks once more after so long ([`crate::ring`]'s frontier).
+/// A sleeping reader is woken for less than a quarter of the ring if it was not woken for this long. So the
+/// rows of a slow job arrive as they come, and a fast job pays nothing for that. For rows that are written in
+/// the meantime, or while it goes to sleep, the reader itself looks once more after this time (at the frontier
+/// of [`crate::ring`]).
 pub const PROMPT: Micros = 1_000;
 
-/// What the worker's end needs of the process it is in.
+/// What the worker's end needs of its process.
 pub trait SenderHost {
     /// What it sleeps on.
     type Latch: Latch;
-    /// What it sleeps on.
+    /// What the process sleeps on.
     fn latch(&self) -> &Self::Latch;
     /// This process.
     fn own(&self) -> ProcRef;
-    /// Rings a doorbell.
+    /// Wakes a process.
     fn wake(&self, proc: ProcRef);
     /// Whether nobody will read any more.
     fn is_unwanted(&self) -> bool;
-    /// How long the worker waits for a reader before it asks, for the first time, whether that one is held up.
-    /// `None`: it never asks.
-    fn patience(&self) -> Option<Micros> {
+    /// How long the worker waits for a reader before it first checks whether the reader is held up. `None`: it
+    /// never checks.
+    fn first_check_after(&self) -> Option<Micros> {
         None
     }
-    /// Whether the reader is held up by something that may be this worker's to give: a lock, or its place, which
+    /// Whether the reader is held up by something that this worker may have: a lock, or its worker slot, which
     /// another job needs that the reader waits for.
     fn is_held_up(&self, _reader: ProcRef) -> bool {
         false
     }
-    /// Writes `bytes` into the file at `offset`, which is its end. May unwind: the job fails then.
+    /// Writes `bytes` at `offset`, the end of the file. May unwind: the job then fails.
     fn append(&mut self, offset: u64, bytes: &[u8]);
-    /// There is no memory for what goes into the file. Unwinds: the job fails.
+    /// There is no memory for what has to go into the file. Unwinds: the job fails.
     fn out_of_memory(&self) -> ! {
         panic!("out of memory")
     }
@@ -125,7 +125,7 @@ enum Mode {
     File,
 }
 
-/// What became of waiting for room.
+/// How a wait for room ended.
 enum Waited {
     Room,
     Absent,
@@ -140,14 +140,14 @@ struct PeriodicCheck {
 
 impl PeriodicCheck {
     fn new(io: &impl SenderHost) -> Self {
-        let interval = io.patience();
+        let interval = io.first_check_after();
         Self {
             interval: interval.unwrap_or(0),
             due: interval.map(|interval| io.latch().now().saturating_add(interval)),
         }
     }
 
-    /// That moment has come.
+    /// The time of the check has come.
     fn check<B: Buffer>(
         &mut self,
         sender: &mut ResultSender<'_, B>,
@@ -159,7 +159,7 @@ impl PeriodicCheck {
         let reader = ProcRef::from_bits(sender.shared.present.load(Ordering::Relaxed));
         if reader.is_some_and(|reader| io.is_held_up(reader)) {
             sender.held_up = Some(sender.shared.progress());
-            // The wait loop looks at it when it is awake again.
+            // The wait loop looks at `held_up` when it wakes.
             io.wake(io.own());
         }
     }
@@ -170,7 +170,7 @@ struct Room<'a, 'b, B, S> {
     sender: &'a mut ResultSender<'b, B>,
     io: &'a S,
     len: usize,
-    /// A reader between two rows is not present; it has the time of the spin to make room.
+    /// A reader between two rows is not present. It has the time of the spin to make room.
     armed: bool,
     periodic: PeriodicCheck,
 }
@@ -192,7 +192,7 @@ impl<B: Buffer, S: SenderHost> Condition for Room<'_, '_, B, S> {
         if self.sender.ring.has_room(self.len) {
             return Some(Waited::Room);
         }
-        (self.armed && !self.sender.present()).then_some(Waited::Absent)
+        (self.armed && !self.sender.is_reader_present()).then_some(Waited::Absent)
     }
 
     fn next_check(&mut self) -> Option<Micros> {
@@ -204,7 +204,7 @@ impl<B: Buffer, S: SenderHost> Condition for Room<'_, '_, B, S> {
     }
 }
 
-/// Waits until the reader has taken everything out of the file; `false`: it is not going to.
+/// Waits until the reader has taken all of the file. `false`: it is not going to.
 struct CaughtUp<'a, 'b, B, S> {
     sender: &'a mut ResultSender<'b, B>,
     io: &'a S,
@@ -222,7 +222,7 @@ impl<B: Buffer, S: SenderHost> Condition for CaughtUp<'_, '_, B, S> {
         if self.sender.has_caught_up() {
             return Some(true);
         }
-        let given_up = !self.sender.present()
+        let given_up = !self.sender.is_reader_present()
             || self.sender.shared.ring.is_discarded()
             || self.io.is_unwanted();
         given_up.then_some(false)
@@ -246,12 +246,12 @@ pub struct ResultSender<'a, B> {
     written: u64,
     /// Same as `shared.base`.
     base: u64,
-    /// For the file; not yet appended.
+    /// For the file, and not appended yet.
     buffer: Vec<u8>,
     /// A frame was begun and not completed.
     torn: bool,
     woken_at: Micros,
-    /// How far the reader was when it was found held up; until it goes on it is not taken for present.
+    /// How far the reader was when it was found held up. Until it goes on, it does not count as present.
     held_up: Option<(u64, u64)>,
 }
 
@@ -271,32 +271,32 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
         }
     }
 
-    /// Whether a reader holds the worker back: one that is there, and is not held up itself.
-    fn present(&self) -> bool {
-        self.shared.present()
+    /// Whether a reader makes the worker wait: it is there, and is not held up itself.
+    fn is_reader_present(&self) -> bool {
+        self.shared.is_reader_present()
             && self
                 .held_up
                 .is_none_or(|then| then != self.shared.progress())
     }
 
-    /// Whether the reader has taken all that is for the file.
+    /// Whether the reader has taken everything that was meant for the file.
     fn has_caught_up(&self) -> bool {
         self.shared.taken.load(Ordering::Acquire) == self.written
     }
 
-    /// Bytes of payload that one chunk carries at most.
+    /// How many bytes of payload one chunk can carry.
     #[must_use]
     pub(crate) fn chunk_limit(&self) -> usize {
         self.ring.chunk_limit()
     }
 
-    /// Bytes of payload in a chunk at most, for the ring as for the file.
+    /// The largest payload of a chunk, for the ring and for the file.
     fn piece_limit(&self) -> usize {
         self.chunk_limit().min(SPILL_BUFFER - ring::HEADER)
     }
 
-    /// Sends a small frame if that takes neither waiting nor the file: the way of most rows. `None`: it was
-    /// not sent.
+    /// Sends a small frame if that needs neither a wait nor the file. Most rows go this way. `None`: it was not
+    /// sent.
     pub fn send_at_once(
         &mut self,
         kind: Kind,
@@ -311,17 +311,17 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
             return None;
         }
         let wake = ring.try_write(kind, payload, false).ok()?;
-        Some(wake.or_else(|| self.prompt(now)))
+        Some(wake.or_else(|| self.flush_if_prompt(now)))
     }
 
-    /// Publishes what was written for a reader that sleeps and was not woken for so long ([`PROMPT`]).
-    fn prompt(&mut self, now: impl FnOnce() -> Micros) -> Wake {
+    /// Publishes what was written, if the reader sleeps and was not woken for [`PROMPT`].
+    fn flush_if_prompt(&mut self, now: impl FnOnce() -> Micros) -> Wake {
         let ring = &mut self.ring;
         if !ring.is_awaited() {
             return None;
         }
-        // The clock first: a ring for nothing, after the reader has had its second look, must not count for what
-        // is written after it.
+        // The clock comes first: a wake-up in vain, after the reader has looked a second time, must not count
+        // for what is written after it.
         let now = now();
         if now < self.woken_at + PROMPT || ring.is_taken() {
             return None;
@@ -330,8 +330,8 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
         ring.flush()
     }
 
-    /// Takes a message, which must neither wait nor fail: into the ring if there is room, or into the buffer
-    /// for the file. `None`: it was not taken.
+    /// Takes a message, without waiting or failing: into the ring if there is room, or into the buffer for the
+    /// file. `None`: it was not taken.
     pub fn take_message(&mut self, kind: Kind, payload: &[u8]) -> Option<Wake> {
         if self.torn || payload.len() > self.chunk_limit() {
             return None;
@@ -357,7 +357,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
         if payload.len() <= limit {
             return self.send_chunk(io, kind, payload, false);
         }
-        // Smaller pieces: the reader takes one out while the next is written.
+        // The pieces are smaller, so the reader takes one out while the next is written.
         let mut pieces = payload.chunks(limit / 2).peekable();
         while let Some(piece) = pieces.next() {
             if !self.send_chunk(io, kind, piece, pieces.peek().is_some()) {
@@ -379,9 +379,10 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
                 self.drop_all(io);
                 return false;
             }
-            // One that takes a row now and then leaves as soon as it has one, but has waited for this one too.
-            let awaited = self.present();
-            if self.mode == Mode::File && !self.settle(io) {
+            // A reader that takes a row now and then leaves as soon as it has one. It has waited for this frame
+            // all the same.
+            let awaited = self.is_reader_present();
+            if self.mode == Mode::File && !self.return_to_ring(io) {
                 self.torn = more;
                 self.make_room(io, payload.len());
                 self.collect(kind, payload, more);
@@ -394,7 +395,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
             match written {
                 Ok(wake) => {
                     self.torn = more;
-                    let wake = wake.or_else(|| self.prompt(|| io.latch().now()));
+                    let wake = wake.or_else(|| self.flush_if_prompt(|| io.latch().now()));
                     wake.into_iter().for_each(|reader| io.wake(reader));
                     return true;
                 }
@@ -406,21 +407,22 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
         }
     }
 
-    /// Everything that was sent can be read. Before the job ends well. May unwind.
+    /// Makes everything that was sent readable. Called before the job ends well. May unwind.
     pub fn finish(&mut self, io: &mut impl SenderHost) {
         self.write_out(io);
         self.flush().into_iter().for_each(|reader| io.wake(reader));
     }
 
-    /// What is in the ring can be read.
+    /// Makes readable what is in the ring.
     #[must_use]
     fn flush(&mut self) -> Wake {
         self.ring.flush()
     }
 
-    /// The job has ended, well or not. What was sent and is still here (rows before an error, notices of the
-    /// commit) goes into the file, and behind it what `messages` gives and the ring has no room for. `append` must
-    /// neither wait nor unwind, and tells whether it has succeeded; what cannot be written is lost.
+    /// The job has ended, well or not. Writes into the file what was sent and is still here (rows before an
+    /// error, notices of the commit), and after it the messages of `messages` that the ring has no room for.
+    /// `append` must neither wait nor unwind, and returns whether it has succeeded. What cannot be written is
+    /// lost.
     #[must_use]
     pub fn end(
         &mut self,
@@ -433,7 +435,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
             }
         }
         let is_wanted = !self.buffer.is_empty() && !self.shared.ring.is_discarded();
-        // Before the file, which is newer.
+        // Before the file, whose content is newer.
         let woken = self.flush();
         let reader = if is_wanted && append(self.written - self.base, &self.buffer) {
             self.publish_written()
@@ -443,7 +445,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
         woken.or(reader)
     }
 
-    /// Adds a message to the last of the result. `false`: there is no memory for it.
+    /// Adds a message at the end of the result. `false`: there is no memory for it.
     fn add_last(&mut self, kind: Kind, payload: &[u8]) -> bool {
         let limit = self.piece_limit();
         if self.mode == Mode::Ring {
@@ -487,10 +489,11 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
         waited.expect("there is no deadline")
     }
 
-    /// Goes back to the ring if the reader has taken all that is for the file, and has made room; brings the file up to date for
-    /// one that is present, and waits until it has. `false`: it has not, and is not present.
-    fn settle(&mut self, io: &mut impl SenderHost) -> bool {
-        if !self.present() {
+    /// Returns to the ring if the reader has taken everything that was meant for the file, and has made room.
+    /// If a reader is present, writes the file up to date and waits until the reader has taken it. `false`: the
+    /// reader has not, and is not present.
+    fn return_to_ring(&mut self, io: &mut impl SenderHost) -> bool {
+        if !self.is_reader_present() {
             let limit = self.chunk_limit();
             let is_taken = self.buffer.is_empty() && self.has_caught_up();
             let caught_up = mutant!("channel-forgets-what-is-not-taken", is_taken => true);
@@ -540,7 +543,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
             .resize(self.buffer.len().next_multiple_of(ring::ALIGN), 0);
     }
 
-    /// Appends what was collected.
+    /// Appends the buffer to the file.
     fn write_out(&mut self, io: &mut impl SenderHost) {
         if self.buffer.is_empty() {
             return;
@@ -550,7 +553,7 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
         reader.into_iter().for_each(|reader| io.wake(reader));
     }
 
-    /// What was in the buffer is in the file.
+    /// The buffer's content is in the file now.
     fn publish_written(&mut self) -> Wake {
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
@@ -562,16 +565,16 @@ impl<'a, B: Buffer> ResultSender<'a, B> {
     }
 }
 
-/// What lies in front of the reader.
+/// What the reader finds next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Front {
     /// A chunk in the ring.
     Ring(Chunk),
-    /// So many bytes of the file, from this offset on: whole chunks.
+    /// This many bytes of the file, from this offset on: whole chunks.
     File {
-        /// Where in the file.
+        /// Offset in the file.
         offset: u64,
-        /// How many.
+        /// Number of bytes.
         len: u64,
     },
 }
@@ -599,7 +602,7 @@ impl<'a, B: Buffer> ResultReceiver<'a, B> {
         }
     }
 
-    /// What comes next, not consumed.
+    /// What comes next. Does not consume it.
     pub fn peek(&mut self) -> Option<Front> {
         // In this order, see the module documentation.
         let look = || self.shared.written.load(Ordering::Acquire);
@@ -614,12 +617,12 @@ impl<'a, B: Buffer> ResultReceiver<'a, B> {
         })
     }
 
-    /// Consumes so many bytes of the file.
+    /// Consumes this many bytes of the file.
     pub fn take(&mut self, bytes: u64) {
         self.taken += bytes;
     }
 
-    /// Gives back to the worker what was consumed. To be called before every sleep.
+    /// Gives back to the worker what was consumed. Called before every sleep.
     #[must_use]
     pub fn give_back(&mut self) -> Wake {
         let wake = self.ring.give_back();
@@ -632,13 +635,13 @@ impl<'a, B: Buffer> ResultReceiver<'a, B> {
         self.ring.writer_now().or(wake)
     }
 
-    /// Says that the worker shall wait for this reader. It then looks once more.
+    /// The worker has to wait for this reader from now on. The reader then looks once more.
     pub fn enter(&self, own: ProcRef) {
         self.shared.present.store(own.to_bits(), Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// The worker need not wait any more. Returns its doorbell if it does.
+    /// The worker need not wait any more. Returns the worker if it sleeps.
     #[must_use]
     pub fn leave(&self) -> Wake {
         self.shared.present.store(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! A column definition list in words, as it stands in a FROM clause: `a int, "b, c" numeric(10, 2)`.
 //!
-//! It is only taken apart here; what a type's name means is the server's to say. Texts are bytes in the server's
-//! encoding, in all of which the characters that are looked for are bytes of their own.
+//! It is only split here: the server decides what the name of a type means. Texts are bytes in the server's
+//! encoding. In every server encoding, the characters that are looked for are single bytes.
 
 /// The columns of a definition list: split at commas outside quotes and parentheses.
 pub fn columns_of(definition: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -17,7 +17,7 @@ pub fn columns_of(definition: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// What follows the name of a column, which may be quoted.
+/// What follows the name of a column. The name may be quoted.
 #[must_use]
 pub fn type_part(column: &[u8]) -> &[u8] {
     let column = column.trim_ascii();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     proptest! {
-        /// What was put together is taken apart into the same.
+        /// A list that is put together is split into the same parts.
         #[test]
         fn the_types_of_a_list_come_back(columns in proptest::collection::vec((name(), type_name()), 1..6)) {
             let list: Vec<_> = columns.iter().map(|(name, of)| format!(" {name}  {of} ")).collect();
@@ -101,7 +101,7 @@ mod tests {
             prop_assert_eq!(types(&list), expected);
         }
 
-        /// Whatever it is given: nothing is lost but the commas, and each type is a part of its column.
+        /// For any bytes: nothing is lost but the commas, and each type is a part of its column.
         #[test]
         fn any_bytes_are_taken_apart(definition in proptest::collection::vec(any::<u8>(), 0..60)) {
             let columns: Vec<_> = columns_of(&definition).collect();

@@ -1,9 +1,9 @@
 //! The cookie: how a user names a job.
 //!
-//! 64 bits, shown to SQL as `int8`: 32 random bits, the low 15 bits of the generation, 17 bits of slot
-//! index. The index leads a session to its job; the cookie is accepted only when it equals, bit for bit, the
-//! one that the session keeps for that job. A guess hits with probability 2^-32 per job; a handle that outlived
-//! its job finds other random bits.
+//! 64 bits, shown to SQL as `int8`: 32 random bits, the low 15 bits of the generation, 17 bits of slot index.
+//! The index leads a session to its job. The session accepts the cookie only if all its bits equal those that
+//! it keeps for that job. A guess succeeds with probability 2^-32 per job. A handle that outlived its job finds
+//! other random bits.
 
 use crate::job::Generation;
 
@@ -72,7 +72,7 @@ mod tests {
         }
 
         #[test]
-        fn neighbouring_generations_and_slots_differ(index in 0..MAX_JOBS as u32 - 1, generation: u64, random: u32) {
+        fn neighboring_generations_and_slots_differ(index in 0..MAX_JOBS as u32 - 1, generation: u64, random: u32) {
             let generation = Generation::from_bits(generation);
             let cookie = Cookie::new(index, generation, random);
             prop_assert_ne!(Cookie::new(index, generation.next(), random), cookie);

@@ -1,11 +1,12 @@
-//! Who waits for whom, and which waits come back to the waiter.
+//! Who waits for whom, and which waits form a cycle.
 //!
-//! A process that waits for nothing can go on. One that waits can go on when all that block it can, and, if it sleeps
-//! on jobs, when one of these can: one of the processes that the job depends on. Whoever cannot, by these rules, is
-//! *stuck*: the greatest set of processes each of which waits only for others of the set.
+//! A process that waits for nothing can go on. A process that is blocked can go on when all processes that
+//! block it can. If it sleeps on jobs, it can go on when one of these jobs can: when one of the processes that
+//! the job depends on can go on. A process that cannot go on, by these rules, is *stuck*. The stuck processes
+//! are the largest set in which each waits only for others of the set.
 //!
-//! A process that is stuck and whose wait leads back to itself is in a [`Circle`]. One whose wait only leads into a
-//! circle of others goes on when that is broken.
+//! A process that is stuck and whose wait leads back to itself is in a [`Circle`]. If its wait only leads into
+//! a circle of other processes, it goes on when that circle is broken.
 
 #![allow(
     clippy::disallowed_methods,
@@ -19,7 +20,7 @@ use std::rc::Rc;
 /// Number of a process.
 pub type Pid = u32;
 
-/// What a process needs that another has.
+/// What a process needs that another one has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Needs {
     /// A lock.
@@ -33,7 +34,7 @@ pub enum Needs {
 }
 
 impl Needs {
-    /// As a part of the sentence that ends with that other process.
+    /// The part of the sentence before the name of that other process.
     fn words(self) -> &'static str {
         match self {
             Self::Lock => "a lock held by",
@@ -61,10 +62,10 @@ impl Needs {
 pub struct Wait {
     /// All of these have to go on.
     pub blocked_by: Vec<(Pid, Needs)>,
-    /// Or one of these: each a job of which one of the processes has to go on. Empty: it sleeps on no job.
-    /// Kept once for all jobs that wait for the same, of which there may be as many as the table has slots.
+    /// And one of these, of which each is a job: one of its processes has to go on. Empty: it sleeps on no job.
+    /// Kept once for all jobs that wait for the same; there may be as many of them as the table has slots.
     pub jobs: BTreeSet<Rc<BTreeSet<Pid>>>,
-    /// It sleeps on a job for which a place or a worker is on its way.
+    /// It sleeps on a job that will get a worker slot, or whose worker is starting.
     pub served: bool,
 }
 
@@ -90,18 +91,18 @@ impl Wait {
     }
 }
 
-/// Who waits for whom, as far as somebody has looked.
+/// Who waits for whom, as far as was looked at.
 #[derive(Default, Debug)]
 pub struct Graph {
-    /// The waits of those that were looked at. All that these wait for must have been looked at too, or be able to go
-    /// on.
+    /// The waits of the processes that were looked at. The processes that these wait for must have been looked
+    /// at as well, or be able to go on.
     pub waits: BTreeMap<Pid, Wait>,
-    /// A wait for a place in the pool is part of it.
+    /// Whether a wait for a worker slot is part of it.
     pub over_worker_slots: bool,
 }
 
 impl Graph {
-    /// The greatest set of processes each of which waits, and only for others of the set.
+    /// The largest set of processes in which each waits only for others of the set.
     fn stuck(&self) -> BTreeSet<Pid> {
         let waits = |wait: &Wait| !wait.blocked_by.is_empty() || !wait.jobs.is_empty();
         let mut stuck: BTreeSet<Pid> = self
@@ -126,8 +127,8 @@ impl Graph {
         }
     }
 
-    /// From `own` along waits among the stuck back to `own`: the last process before it, and the leaders on
-    /// the circle or beside it.
+    /// The circle from `own` along the waits of stuck processes back to `own`: the last process before it, and
+    /// the leader that gives up first, of those on the circle or beside it.
     #[must_use]
     pub fn circle(&self, own: Pid) -> Option<Circle> {
         let stuck = self.stuck();
@@ -158,7 +159,7 @@ impl Graph {
     }
 }
 
-/// A wait that comes back to the waiter.
+/// A wait that leads back to the waiter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Circle {
     /// The last process before the waiter.
@@ -167,12 +168,13 @@ pub struct Circle {
     needs: Needs,
     /// Of the leaders on the circle or beside it, the one that gives up at once.
     pub first_to_give_up: Pid,
-    /// A wait for a place in the pool is part of it.
+    /// Whether a wait for a worker slot is part of it.
     over_worker_slots: bool,
 }
 
 impl Circle {
-    /// The detail of the error that the process `own` raises; `worker`: the process that has its job, if one has.
+    /// The detail of the error that the process `own` raises. `worker`: the process that has its job, if there
+    /// is one.
     #[must_use]
     pub fn detail(&self, own: Pid, worker: Option<Pid>) -> String {
         let job = match worker {
@@ -217,7 +219,7 @@ mod tests {
         }
     }
 
-    /// Sleeps on these jobs, each of which one of the processes can bring on.
+    /// Sleeps on these jobs. One of the processes of each has to go on.
     fn sleeps(on: &[&[Pid]]) -> Wait {
         let job = |pids: &&[Pid]| Rc::new(pids.iter().copied().collect());
         Wait {
@@ -333,8 +335,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against every set of processes: those in which each waits, and only for others of the set, have the stuck ones
-        /// as their union.
+        /// Compares with every set of processes: the sets in which each process waits only for others of the
+        /// set have the stuck processes as their union.
         #[test]
         fn the_stuck_are_the_greatest_set_that_waits_for_itself(waits in proptest::collection::vec(wait(), PROCESSES as usize)) {
             let found = graph((0..).zip(waits));
@@ -353,7 +355,7 @@ mod tests {
             prop_assert_eq!(found.stuck(), greatest);
         }
 
-        /// Whoever is in a circle is stuck, and waits by way of others for itself.
+        /// A process in a circle is stuck, and waits for itself by way of others.
         #[test]
         fn a_circle_leads_back(waits in proptest::collection::vec(wait(), PROCESSES as usize)) {
             let found = graph((0..).zip(waits));

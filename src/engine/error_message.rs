@@ -1,4 +1,4 @@
-//! An error as the wire protocol shapes it, made to fit.
+//! An error in the format of the wire protocol, cut to fit.
 //!
 //! PostgreSQL hands over an error as the body of an `ErrorResponse` message (protocol version 3, section
 //! "Error and Notice Message Fields"): fields of one type byte and a zero-terminated text, then a zero
@@ -27,7 +27,7 @@ pub const QUERY_CANCELED: Sqlstate = *b"57014";
 /// `admin_shutdown`.
 pub const ADMIN_SHUTDOWN: Sqlstate = *b"57P01";
 
-/// Fields that may be of any length; all others are short.
+/// Fields of any length; all others are short.
 const LONG: &[u8] = b"MDHWq";
 
 /// The fields of `body`: type and text.
@@ -55,8 +55,8 @@ pub fn is_fatal(body: &[u8]) -> bool {
     field(body, SEVERITY).is_some_and(|severity| severity == b"FATAL" || severity == b"PANIC")
 }
 
-/// `body`, if it has at most `limit` bytes; else with its long texts cut so that it has. `clip(text, limit)`
-/// tells how many bytes of a text, at most `limit`, are whole characters.
+/// `body`, if it has at most `limit` bytes. Otherwise with its long texts cut until it fits. `clip(text,
+/// limit)` returns how many bytes of a text, at most `limit`, are whole characters.
 #[must_use]
 pub fn fit(body: &[u8], limit: usize, clip: impl Fn(&[u8], usize) -> usize) -> Vec<u8> {
     if body.len() <= limit {
@@ -87,7 +87,7 @@ pub fn fit(body: &[u8], limit: usize, clip: impl Fn(&[u8], usize) -> usize) -> V
     out
 }
 
-/// A message made here: severity ERROR.
+/// Composes a message of severity ERROR.
 #[must_use]
 pub fn compose(sqlstate: Sqlstate, primary: &str, detail: Option<&str>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -115,7 +115,7 @@ pub fn sqlstate(body: &[u8]) -> Option<Sqlstate> {
     field(body, SQLSTATE)?.try_into().ok()
 }
 
-/// The error of a job whose process has ended without another.
+/// The error of a job whose process has ended without reporting one.
 #[must_use]
 #[allow(clippy::disallowed_macros, reason = "a number")]
 pub fn lost_connection(pid: i32) -> Vec<u8> {

@@ -2,66 +2,66 @@
 //!
 //! # Words
 //!
-//! * **phase** – where the job is in its life: `Free → Reserved → Queued → Starting → Running →
-//!   Completed | Failed | Canceled → Free`. The last three are together called *finished*.
-//! * **generation** – 40 bits, one more each time the slot becomes `Free`. A [`Generation`] names one
-//!   job in the slot's history; every transition is given the generation it means and fails when the
-//!   word holds another. At 100 000 jobs a second through one slot the number repeats after 127 days,
-//!   and a user's handle also has to match the slot's 32 random bits (see [`crate::cookie`]).
-//! * **LEADER** – the leader still holds the job: it may read the slot's fields and the job's arena
-//!   block, and the slot cannot be freed.
-//! * **WORKER** – the running side still holds it: the lane while the job is `Queued`, the worker it is
-//!   bound to while it is `Starting` or `Running`.
+//! * **phase** – where the job is in its life: `Free → Reserved → Queued → Starting → Running → Completed |
+//!   Failed | Canceled → Free`. The last three are together called *finished*.
+//! * **generation** – 40 bits, one more each time the slot becomes `Free`. A [`Generation`] names one job in
+//!   the slot's history. Every transition is given a generation and fails when the word has another. At 100 000
+//!   jobs a second through one slot the number repeats after 127 days, and a user's handle also has to match
+//!   the slot's 32 random bits (see [`crate::cookie`]).
+//! * **LEADER** – the leader still holds the job: it may read the slot's fields and the job's arena block, and
+//!   the slot cannot be freed.
+//! * **WORKER** – the running side still holds it: the lane while the job is `Queued`, the worker it is bound
+//!   to while it is `Starting` or `Running`.
 //! * **CANCEL** – a cancel was asked for. Never cleared before the slot is free again.
-//! * **PENDING** – a cancel was asked for that the job has not been given yet. Cleared when the cancel's error is
-//!   thrown in the job, which may catch it and go on; set again by the next cancel.
-//! * **INSISTENT** – nobody waits for what the job does about its cancel: it stays PENDING until the job ends.
-//! * **TERMINATE** – the worker shall exit if it still runs this job. Implies `CANCEL`.
-//! * **WATCHED** – the leader sleeps, or is about to, until this word changes; whoever changes it rings
-//!   the leader's doorbell. Set only during a wait: others conclude from it what the leader waits for.
-//! * **AWAITED** – likewise, until the job has finished: changes on the way there ring nobody.
+//! * **PENDING** – a cancel was asked for whose error was not thrown in the job yet. Cleared when it is thrown;
+//!   the job may catch the error and go on. The next cancel sets it again.
+//! * **INSISTENT** – the cancel stays PENDING until the job ends, because nobody waits to ask again.
+//! * **TERMINATE** – the worker must exit if it still runs this job. Implies `CANCEL`.
+//! * **WATCHED** – the leader sleeps, or is about to, until this word changes. The process that changes it
+//!   wakes the leader. Set only during a wait: others conclude from it what the leader waits for.
+//! * **AWAITED** – the same, until the job has finished: changes before that wake nobody.
 //!
 //! # Transitions
 //!
-//! Every one is a single compare-exchange on the word (`JobWord::try_update`), success ordering
-//! `AcqRel`: it publishes what its caller wrote before, and shows its caller what the previous
-//! transition published.
+//! Each transition is a single compare-exchange on the word (`JobWord::try_update`) with success ordering
+//! `AcqRel`: it publishes what its caller wrote before, and its caller sees what the previous transition
+//! published.
 //!
 //! | transition | who | from → to | holds | publishes |
 //! |---|---|---|---|---|
 //! | [`reserve`](JobWord::reserve) | leader that popped the slot off the free list | Free → Reserved | +LEADER | nothing |
 //! | [`abandon`](JobWord::abandon) | that leader, on an error while filling | Reserved → Free, generation + 1 | −LEADER | that the slot may be reused |
 //! | [`publish`](JobWord::publish) | that leader | Reserved → Queued | +WORKER | the request |
-//! | [`bind`](JobWord::bind) | under the pool lock: the leader handing to an idle worker, or a worker taking from its lane | Queued → Starting | | which worker (`slot.worker`) |
-//! | [`unbind`](JobWord::unbind) | under the pool lock: a worker that dies before it began | Starting → Queued, or Canceled when CANCEL is set | −WORKER if canceled | |
+//! | [`bind`](JobWord::bind) | under the pool lock: a leader that gives it to an idle worker, or a worker that takes it from its lane | Queued → Starting | | which worker (`slot.worker`) |
+//! | [`unbind`](JobWord::unbind) | under the pool lock: a worker that dies before it has begun the job | Starting → Queued, or Canceled when CANCEL is set | −WORKER if canceled | |
 //! | [`begin`](JobWord::begin) | the bound worker | Starting → Running; refused when CANCEL is set | | start time |
-//! | [`finish`](JobWord::finish) | the bound worker | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, the last of the ring |
+//! | [`finish`](JobWord::finish) | the bound worker | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, and the last of the ring |
 //! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL, and PENDING (with INSISTENT or not) or TERMINATE | | the request to cancel |
 //! | [`deliver`](JobWord::deliver) | the bound worker, in which the cancel's error is thrown | Running: clears PENDING unless INSISTENT | | |
 //! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
 //! | [`detach`](JobWord::detach) | the leader | any but Free, Reserved: same phase | −LEADER | that its rows may be dropped |
-//! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which doorbell to ring |
-//! | [`await_end`](JobWord::await_end) | the leader | sets AWAITED, phase unchanged | | which doorbell to ring |
-//! | [`unwatch`](JobWord::unwatch) | the leader, when its wait ends however it ends | clears WATCHED and AWAITED, phase unchanged | | |
-//! | [`free`](JobWord::free) | whoever got `LastOut` from `finish`, `unbind`, `cancel_queued` or `detach` | finished → Free, generation + 1 | none left | that the slot may be reused |
+//! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which process to wake |
+//! | [`await_end`](JobWord::await_end) | the leader | sets AWAITED, phase unchanged | | which process to wake |
+//! | [`unwatch`](JobWord::unwatch) | the leader, at the end of its wait, in whichever way it ends | clears WATCHED and AWAITED, phase unchanged | | |
+//! | [`free`](JobWord::free) | the process that got `LastOut` from `finish`, `unbind`, `cancel_queued` or `detach` | finished → Free, generation + 1 | none left | that the slot may be reused |
 //!
 //! # Hazards
 //!
-//! * **Last one out frees.** `finish` and `detach` each clear one hold in the same compare-exchange that
-//!   looks at the other. Exactly one of them sees the other hold already gone and returns `LastOut`;
-//!   that caller alone frees the block and the slot. Nobody else may touch either from then on.
-//! * **A late cancel.** `cancel` sets its flag only in `Starting` and `Running` of the generation it
-//!   names, so it cannot reach the slot's next job. Between the flag and the signal the job may finish
-//!   and its worker may run another: the signal handler therefore looks at the word of the job its
-//!   process runs *at that moment* and ignores a doorbell that finds no PENDING there.
-//! * **A cancel against the one before it.** Both want the same flag. A cancel that comes before `deliver` is one
-//!   with what is being thrown; one after it sets PENDING again, and is thrown again. What a doorbell has raised in the
-//!   process is not trusted across that moment: it is dropped, and the word looked at once more
-//!   ([`steps::thrown`](crate::steps::thrown)).
-//! * **Cancel against begin.** Both are read-modify-writes on this word, so one is first: either `begin`
-//!   sees CANCEL and refuses, or `cancel` sees Running and the signal that follows is looked at.
-//! * **A lost wake-up.** A leader sets WATCHED (or AWAITED) and looks at the snapshot which that very operation
-//!   returned. A change before it is in the snapshot; a change after it sees WATCHED and rings.
+//! * **The last one out frees.** `finish` and `detach` each clear one hold, and look at the other hold in the
+//!   same compare-exchange. Exactly one of them sees that the other hold is gone and returns `LastOut`. Its
+//!   caller alone frees the block and the slot. No other process may touch either from then on.
+//! * **A late cancel.** `cancel` sets its flag only in `Starting` and `Running` of the generation it names, so
+//!   it cannot reach the slot's next job. Between the flag and the signal the job may finish, and its worker
+//!   may run another. So the signal handler looks at the word of the job that its process runs *at that
+//!   moment*, and ignores the signal if the word has no PENDING.
+//! * **A cancel after another cancel.** Both set the same flag. A cancel that comes before `deliver` is part of
+//!   the one that is being thrown. A cancel after it sets PENDING again, and its error is thrown again. What a
+//!   signal raised in the process before `deliver` is not trusted after it: it is dropped, and the process
+//!   looks at the word once more ([`steps::deliver`](crate::steps::deliver)).
+//! * **Cancel against begin.** Both are read-modify-writes on this word, so one is first. Either `begin` sees
+//!   CANCEL and refuses, or `cancel` sees Running and the process looks at its signal.
+//! * **A lost wake-up.** A leader sets WATCHED (or AWAITED) and looks at the snapshot that the same operation
+//!   returned. A change before it is in the snapshot. A change after it sees WATCHED and wakes the leader.
 
 use crate::sync::{AtomicU64, Ordering};
 use std::convert::Infallible;
@@ -200,50 +200,51 @@ impl Snapshot {
         Generation(self.0 >> GENERATION_SHIFT)
     }
 
-    /// A cancel was asked for.
+    /// Whether a cancel was asked for.
     #[must_use]
-    pub fn cancel(self) -> bool {
+    pub fn has_cancel(self) -> bool {
         self.0 & CANCEL != 0
     }
 
-    /// A cancel was asked for that the job has not been given yet, or is given again until it ends.
+    /// Whether a cancel was asked for whose error was not thrown yet, or will be thrown again until the job
+    /// ends.
     #[must_use]
-    pub fn due(self) -> bool {
+    pub fn is_pending(self) -> bool {
         self.0 & PENDING != 0
     }
 
-    /// The cancel is given again until the job ends.
+    /// Whether the cancel's error is thrown again until the job ends.
     #[must_use]
-    pub fn insistent(self) -> bool {
+    pub fn is_insistent(self) -> bool {
         self.0 & INSISTENT != 0
     }
 
-    /// The worker was asked to exit.
+    /// Whether the worker was asked to exit.
     #[must_use]
-    pub fn terminate(self) -> bool {
+    pub fn must_terminate(self) -> bool {
         self.0 & TERMINATE != 0
     }
 
-    /// The leader still holds the job.
+    /// Whether the leader still holds the job.
     #[must_use]
-    pub fn leader(self) -> bool {
+    pub fn has_leader(self) -> bool {
         self.0 & LEADER != 0
     }
 
-    /// The running side still holds the job.
+    /// Whether the running side still holds the job.
     #[must_use]
-    pub fn worker(self) -> bool {
+    pub fn has_worker(self) -> bool {
         self.0 & WORKER != 0
     }
 
-    /// The leader sleeps on the job: until the next change, or until it has finished.
+    /// Whether the leader sleeps until the word changes, or until the job has finished.
     #[must_use]
-    pub fn watched(self) -> bool {
+    pub fn is_watched(self) -> bool {
         self.0 & (WATCHED | AWAITED) != 0
     }
 
-    /// The leader wants its doorbell rung at the next change, whatever it is.
-    fn change_watched(self) -> bool {
+    /// Whether the leader is to be woken at any change.
+    fn is_change_watched(self) -> bool {
         self.0 & WATCHED != 0
     }
 
@@ -269,13 +270,13 @@ impl fmt::Debug for Snapshot {
         f.debug_struct("Job")
             .field("generation", &self.generation().get())
             .field("phase", &self.phase())
-            .field("cancel", &self.cancel())
-            .field("due", &self.due())
-            .field("insistent", &self.insistent())
-            .field("terminate", &self.terminate())
-            .field("leader", &self.leader())
-            .field("worker", &self.worker())
-            .field("watched", &self.watched())
+            .field("cancel", &self.has_cancel())
+            .field("pending", &self.is_pending())
+            .field("insistent", &self.is_insistent())
+            .field("terminate", &self.must_terminate())
+            .field("leader", &self.has_leader())
+            .field("worker", &self.has_worker())
+            .field("watched", &self.is_watched())
             .finish()
     }
 }
@@ -289,22 +290,22 @@ pub enum Begin {
         /// The leader sleeps on the word.
         watched: bool,
     },
-    /// CANCEL is set: the worker shall finish the job as canceled without running it.
+    /// CANCEL is set: the worker has to finish the job as canceled without running it.
     Refused,
 }
 
-/// What a transition that gives up a hold, or ends the job, left behind.
+/// What a transition that gives up a hold, or ends the job, returns.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Release {
-    /// The other side still holds the job. `watched`: it sleeps on the word, ring its doorbell.
+    /// The other side still holds the job. `watched`: the leader sleeps on the word and has to be woken.
     Held {
         /// The leader sleeps on the word.
         watched: bool,
     },
-    /// Nobody else holds it: the caller frees the block and the slot.
+    /// No hold is left: the caller frees the block and the slot.
     LastOut,
-    /// The word holds another generation, or the caller's hold was gone already. Nothing changed.
+    /// The word has another generation, or the caller's hold was gone already. Nothing changed.
     Stale,
 }
 
@@ -321,11 +322,11 @@ pub enum Unbind {
 /// What is asked of a job that is canceled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Demand {
-    /// Its statement is canceled, once. The job may catch that, clean up, and commit.
+    /// Cancel its statement, once. The job may catch the error, clean up, and commit.
     Cancel,
-    /// Likewise, but again until it ends: nobody waits for what it does about it.
+    /// Cancel its statement again and again until it ends: nobody waits to ask again.
     Insist,
-    /// Its worker exits.
+    /// Make its worker exit.
     Terminate,
 }
 
@@ -333,11 +334,11 @@ pub enum Demand {
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {
-    /// No cancel of this job is due.
+    /// No cancel of this job is pending.
     None,
-    /// It was due, and is not any more.
+    /// A cancel was pending, and is no more.
     Once,
-    /// It stays due until the job ends.
+    /// A cancel is pending, and stays so until the job ends.
     Insistent,
 }
 
@@ -387,8 +388,8 @@ impl JobWord {
         Some(self.load()).filter(|now| now.generation() == generation)
     }
 
-    /// The only place that writes the word: `next` maps the present state to the wanted one and to what
-    /// the caller is told, or refuses.
+    /// The only place that writes the word. `next` returns the new state and what to tell the caller, or
+    /// refuses.
     fn try_update<T, E>(
         &self,
         mut next: impl FnMut(Snapshot) -> Result<(Snapshot, T), E>,
@@ -410,7 +411,7 @@ impl JobWord {
         }
     }
 
-    /// As [`try_update`](Self::try_update), for a transition that is never refused.
+    /// The same as [`try_update`](Self::try_update), for a transition that is never refused.
     fn update<T>(&self, mut next: impl FnMut(Snapshot) -> (Snapshot, T)) -> T {
         let Ok(told) = self.try_update(|now| Ok::<_, Infallible>(next(now)));
         told
@@ -430,7 +431,7 @@ impl JobWord {
         })
     }
 
-    /// Reserved → Free: the request could not be filled in.
+    /// Reserved → Free: the leader could not fill in the request.
     ///
     /// # Panics
     /// When the job is not this leader's reservation.
@@ -458,21 +459,21 @@ impl JobWord {
         });
     }
 
-    /// Queued → Starting, under the pool lock. Tells whether the leader sleeps on the word.
+    /// Queued → Starting, under the pool lock. Returns whether the leader sleeps on the word.
     ///
     /// # Panics
-    /// When the job is not queued: it was on a lane's list without being so.
+    /// When the job is not queued although it was on a lane's list.
     pub(crate) fn bind(&self, generation: Generation) -> bool {
         self.update(|now| {
             assert!(
                 now.phase() == Phase::Queued && now.generation() == generation,
                 "bound {now:?}"
             );
-            (now.with_phase(Phase::Starting), now.change_watched())
+            (now.with_phase(Phase::Starting), now.is_change_watched())
         })
     }
 
-    /// Starting → Queued (or Canceled), under the pool lock: the worker dies before it began.
+    /// Starting → Queued (or Canceled), under the pool lock: the worker dies before it has begun the job.
     ///
     /// # Panics
     /// When the job is not `Starting`.
@@ -482,7 +483,7 @@ impl JobWord {
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "unbound {now:?}"
             );
-            if checked!("unbind-ignores-cancel", now.cancel()) {
+            if checked!("unbind-ignores-cancel", now.has_cancel()) {
                 let (next, release) = Self::ended(now, Phase::Canceled);
                 (next, Unbind::Canceled(release))
             } else {
@@ -501,11 +502,11 @@ impl JobWord {
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "began {now:?}"
             );
-            if checked!("begin-ignores-cancel", now.cancel()) {
+            if checked!("begin-ignores-cancel", now.has_cancel()) {
                 return Err(Begin::Refused);
             }
             let known = mutant!("begin-forgets-who-watches", now => now.without(WATCHED));
-            let watched = known.change_watched();
+            let watched = known.is_change_watched();
             Ok((known.with_phase(Phase::Running), Begin::Running { watched }))
         })
         .unwrap_or_else(|refused| refused)
@@ -527,7 +528,7 @@ impl JobWord {
         })
     }
 
-    /// Asks a job that a worker has.
+    /// Asks for a cancel of a job that a worker has.
     pub fn cancel(&self, generation: Generation, demand: Demand) -> Cancel {
         let flags = match demand {
             Demand::Cancel => CANCEL | PENDING,
@@ -551,23 +552,23 @@ impl JobWord {
         .unwrap_or_else(|found| found)
     }
 
-    /// The error of a cancel is thrown in the job, by the bound worker: what was asked for until now is delivered
-    /// with it.
+    /// The error of a cancel is thrown in the job, by the bound worker. It covers every cancel up to now.
     pub fn deliver(&self, generation: Generation) -> Delivery {
         self.try_update(|now| {
-            if now.generation() != generation || now.phase() != Phase::Running || !now.due() {
+            if now.generation() != generation || now.phase() != Phase::Running || !now.is_pending()
+            {
                 return Err(Delivery::None);
             }
-            if checked!("insistent-cancel-delivered-once", now.insistent()) {
+            if checked!("insistent-cancel-delivered-once", now.is_insistent()) {
                 return Err(Delivery::Insistent);
             }
-            let delivered = mutant!("delivered-cancel-stays-due", PENDING => 0);
+            let delivered = mutant!("delivered-cancel-stays-pending", PENDING => 0);
             Ok((now.without(delivered), Delivery::Once))
         })
         .unwrap_or_else(|found| found)
     }
 
-    /// Queued → Canceled, under the pool lock. `None`: not queued any more, ask [`cancel`](Self::cancel)
+    /// Queued → Canceled, under the pool lock. `None`: not queued any more; call [`cancel`](Self::cancel)
     /// again. The caller has taken the job off its lane's list: after this its leader may free the slot.
     pub(crate) fn cancel_queued(&self, generation: Generation) -> Option<Release> {
         self.try_update(|now| {
@@ -584,18 +585,18 @@ impl JobWord {
         .ok()
     }
 
-    /// The leader lets go. A second call, or one with a stale generation, changes nothing.
+    /// The leader gives up its hold. A second call, or one with a stale generation, changes nothing.
     pub fn detach(&self, generation: Generation) -> Release {
         self.try_update(|now| {
             if checked!(
                 "detach-ignores-the-generation",
                 now.generation() != generation
-            ) || !now.leader()
+            ) || !now.has_leader()
                 || matches!(now.phase(), Phase::Free | Phase::Reserved)
             {
                 return Err(Release::Stale);
             }
-            let release = if checked!("detach-ignores-the-worker", now.worker()) {
+            let release = if checked!("detach-ignores-the-worker", now.has_worker()) {
                 Release::Held { watched: false }
             } else {
                 Release::LastOut
@@ -605,14 +606,14 @@ impl JobWord {
         .unwrap_or_else(|stale| stale)
     }
 
-    /// The leader is about to sleep until the word changes. Returns the word as it was: if that already
-    /// shows what the leader waits for, it must not sleep. `None`: another generation.
+    /// The leader is about to sleep until the word changes. Returns the word as it was: if it shows what the
+    /// leader waits for, the leader must not sleep. `None`: another generation.
     #[must_use]
     pub fn watch(&self, generation: Generation) -> Option<Snapshot> {
         self.sleep_on(generation, WATCHED)
     }
 
-    /// As [`watch`](Self::watch), for a leader that sleeps until the job has finished.
+    /// The same as [`watch`](Self::watch), for a leader that sleeps until the job has finished.
     #[must_use]
     pub fn await_end(&self, generation: Generation) -> Option<Snapshot> {
         self.sleep_on(generation, AWAITED)
@@ -628,27 +629,27 @@ impl JobWord {
         .ok()
     }
 
-    /// The leader's wait has ended. Does nothing when the word holds another generation.
+    /// The leader's wait has ended. Does nothing when the word has another generation.
     pub fn unwatch(&self, generation: Generation) {
         let _ = self.try_update(|now| {
-            if now.generation() != generation || !now.watched() {
+            if now.generation() != generation || !now.is_watched() {
                 return Err(());
             }
             Ok((now.without(WATCHED | AWAITED), ()))
         });
     }
 
-    /// Finished, no holds → Free, by the one that got `LastOut`. The slot then goes to the free list.
+    /// Finished, no holds → Free, by the process that got `LastOut`. The slot then goes to the free list.
     ///
     /// # Panics
-    /// When somebody still holds the job.
+    /// When the job is still held.
     pub(crate) fn free(&self, generation: Generation) {
         self.update(|now| {
             assert!(
                 now.phase().is_finished()
                     && now.generation() == generation
-                    && !now.leader()
-                    && !now.worker(),
+                    && !now.has_leader()
+                    && !now.has_worker(),
                 "freed {now:?}"
             );
             (now.freed(), ())
@@ -657,9 +658,9 @@ impl JobWord {
 
     fn ended(now: Snapshot, phase: Phase) -> (Snapshot, Release) {
         let next = now.with_phase(phase).without(WORKER);
-        let release = if checked!("finish-ignores-the-leader", now.leader()) {
+        let release = if checked!("finish-ignores-the-leader", now.has_leader()) {
             Release::Held {
-                watched: checked!("finish-forgets-who-watches", now.watched()),
+                watched: checked!("finish-forgets-who-watches", now.is_watched()),
             }
         } else {
             Release::LastOut
@@ -682,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leader_out_last_frees() {
+    fn the_leader_frees_if_it_is_last_out() {
         let (word, generation) = running();
         assert_eq!(
             word.finish(generation, End::Completed),
@@ -695,7 +696,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worker_out_last_frees() {
+    fn the_worker_frees_if_it_is_last_out() {
         let (word, generation) = running();
         assert_eq!(word.detach(generation), Release::Held { watched: false });
         assert_eq!(word.finish(generation, End::Failed), Release::LastOut);
@@ -747,22 +748,22 @@ mod tests {
     }
 
     #[test]
-    fn a_cancel_is_due_until_it_is_delivered() {
+    fn a_cancel_is_pending_until_it_is_delivered() {
         let (word, generation) = running();
         assert_eq!(word.deliver(generation), Delivery::None);
         for _ in 0..2 {
             assert_eq!(word.cancel(generation, Demand::Cancel), Cancel::Asked);
             assert_eq!(word.cancel(generation, Demand::Cancel), Cancel::Asked);
-            assert!(word.load().due() && !word.load().insistent());
+            assert!(word.load().is_pending() && !word.load().is_insistent());
             assert_eq!(word.deliver(generation.next()), Delivery::None);
             assert_eq!(word.deliver(generation), Delivery::Once);
             assert_eq!(word.deliver(generation), Delivery::None);
-            assert!(word.load().cancel() && !word.load().due());
+            assert!(word.load().has_cancel() && !word.load().is_pending());
         }
     }
 
     #[test]
-    fn an_insistent_cancel_is_due_until_the_job_ends() {
+    fn an_insistent_cancel_is_pending_until_the_job_ends() {
         let (word, generation) = running();
         assert_eq!(word.cancel(generation, Demand::Insist), Cancel::Asked);
         assert_eq!(word.deliver(generation), Delivery::Insistent);
@@ -773,13 +774,13 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_has_caught_its_cancel_is_told_to_end_all_the_same() {
+    fn a_job_that_caught_its_cancel_is_terminated_all_the_same() {
         let (word, generation) = running();
         let _ = word.cancel(generation, Demand::Cancel);
         let _ = word.deliver(generation);
         assert_eq!(word.cancel(generation, Demand::Terminate), Cancel::Asked);
         let now = word.load();
-        assert!(now.terminate() && !now.due());
+        assert!(now.must_terminate() && !now.is_pending());
     }
 
     #[test]
@@ -797,7 +798,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watched_word_tells_whoever_changes_it() {
+    fn a_watched_word_says_so_at_each_change() {
         let word = JobWord::new();
         let generation = word.reserve();
         word.publish(generation);
@@ -812,12 +813,12 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_awaited_rings_at_its_end_only() {
+    fn a_job_that_is_awaited_says_so_at_its_end_only() {
         let word = JobWord::new();
         let generation = word.reserve();
         word.publish(generation);
         let _ = word.await_end(generation);
-        assert!(word.load().watched());
+        assert!(word.load().is_watched());
         assert!(!word.bind(generation));
         assert_eq!(word.begin(generation), Begin::Running { watched: false });
         assert_eq!(
@@ -831,18 +832,18 @@ mod tests {
         let (word, generation) = running();
         let before = word.load();
         let _ = word.watch(generation);
-        assert!(word.load().watched());
+        assert!(word.load().is_watched());
         word.unwatch(generation);
         assert_eq!(word.load(), before);
         let _ = word.watch(generation);
         word.unwatch(generation.next());
-        assert!(word.load().watched(), "of another job");
+        assert!(word.load().is_watched(), "of another job");
         assert_eq!(
             word.finish(generation, End::Completed),
             Release::Held { watched: true }
         );
         word.unwatch(generation);
-        assert!(!word.load().watched());
+        assert!(!word.load().is_watched());
     }
 
     #[test]

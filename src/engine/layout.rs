@@ -1,8 +1,7 @@
 //! Where the parts of a job's block lie.
 //!
-//! A user decides how long they are, so nothing is added here without a look at what comes out. The limit of a
-//! request lies so far below 4 GiB that offsets of 32 bits hold in any case; that they do is checked all the same,
-//! and not assumed by whoever stores them.
+//! A user decides how long they are, so every addition is checked. The limit of a request is so far below 4 GiB
+//! that 32-bit offsets always suffice. This is checked all the same, and callers need not assume it.
 
 #![deny(
     clippy::arithmetic_side_effects,
@@ -11,9 +10,9 @@
     clippy::cast_sign_loss
 )]
 
-/// Bytes of a request (text, settings and parameters) at most: what the server gives out in one piece unless it is
-/// asked for more specially (`MaxAllocSize`), and so the most that a value of type `text` can have. A worker parses
-/// the text with memory of that kind.
+/// Bytes of a request (text, settings and parameters) at most. It is what the server allocates in one piece by
+/// default (`MaxAllocSize`), and so the largest value of type `text`. A worker parses the text with memory of
+/// that kind.
 pub const REQUEST_LIMIT: usize = 0x3fff_ffff;
 
 /// Alignment of each part but the ring.
@@ -24,13 +23,13 @@ const ALIGN: usize = 8;
 pub struct BlockParts {
     /// The fixed part, in front.
     pub header: usize,
-    /// SQL text; a zero byte is put behind it.
+    /// SQL text; a zero byte follows it.
     pub sql: usize,
     /// Settings.
     pub settings: usize,
     /// Parameters.
     pub params: usize,
-    /// The ring's shared part, and its buffer; 0: there is no ring.
+    /// The ring's shared part and its buffer; 0: there is no ring.
     pub ring: usize,
     /// Where the ring may begin: a power of two.
     pub ring_align: usize,
@@ -60,7 +59,7 @@ pub struct BlockLayout {
 /// A request that is longer than [`REQUEST_LIMIT`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooLarge {
-    /// Its length, as far as that is a number.
+    /// Its length, if that is a number.
     pub size: usize,
 }
 
@@ -89,10 +88,10 @@ impl BlockLayout {
         let end = params.checked_add(parts.params)?;
         let size = match parts.ring {
             0 => end,
-            // The block itself is aligned to 8 only, so there is slack for the ring to be moved up.
+            // The block itself is aligned to 8 only: the extra bytes let the ring be moved up.
             ring => end.checked_add(parts.ring_align)?.checked_add(ring)?,
         };
-        // Every offset is below it.
+        // Every offset is below the end.
         u32::try_from(size).ok()?;
         Some(Self {
             sql_len: u32::try_from(parts.sql).ok()?,
@@ -107,7 +106,7 @@ impl BlockLayout {
         })
     }
 
-    /// Where the ring begins in a block at `start`, an address or an arena pointer; 0: there is none.
+    /// Where the ring begins in a block at `start`, which is an address or an arena pointer; 0: there is none.
     ///
     /// # Panics
     /// When no block of this size can lie there.
@@ -176,7 +175,7 @@ mod tests {
                 assert!(BlockLayout::of(&parts).is_err());
             }
         }
-        // A ring that nobody can ask for, too.
+        // The same for a ring that is larger than a user can ask for.
         assert!(BlockLayout::of(&parts(1, 1, 1, usize::MAX)).is_err());
         assert!(BlockLayout::of(&parts(1, 1, 1, 4 * GIB)).is_err());
     }

@@ -13,25 +13,25 @@
 //! | [`steps`] | a worker's steps with one job, in their order |
 //! | [`wait`] | the one wait loop of each side |
 //! | [`ring`] | the result ring between a worker and the reader |
-//! | [`channel`] | the ring, and a file when nobody reads |
+//! | [`channel`] | the ring, and a spill file when nobody reads |
 //! | [`block_ref`] | where a piece of shared memory is |
-//! | [`process_ref`] | whose doorbell to ring |
+//! | [`process_ref`] | whose latch to set |
 //! | [`text`] | short texts in shared memory, and how they are cut |
 //! | [`progress`] | progress of a running job, read without tearing |
 //! | [`layout`] | where the parts of a job's block lie |
 //! | [`memory`] | collections whose size a user decides |
-//! | [`deadlock`] | who waits for whom, and which waits come back to the waiter |
-//! | [`column_list`] | a column definition list, taken apart |
-//! | [`error_message`] | an error as the wire protocol shapes it |
-//! | `models` | the memory of a pool in one process: for models, unit tests and benchmarks, in no server |
-//! | [`sync`] | the seam between std, loom and shuttle |
+//! | [`deadlock`] | who waits for whom, and which waits form a cycle |
+//! | [`column_list`] | parsing a column definition list |
+//! | [`error_message`] | an error in the format of the wire protocol |
+//! | `models` | the memory of a pool in one process: for models, unit tests and benchmarks, not for servers |
+//! | [`sync`] | one set of names for std, loom and shuttle |
 //! | [`mutant`] | defects on purpose, for the models |
 //!
-//! The engine meets the server through [`wait::Latch`] (sleep, clock, interrupts) and
-//! [`pool::PoolLock`]; [`steps::Process`] is what a worker does at each of its steps. A structure that lives in
-//! shared memory and a process's own handle on it are always two types.
+//! The engine reaches the server through [`wait::Latch`] (sleep, clock, interrupts) and [`pool::PoolLock`].
+//! [`steps::Process`] is what a worker does at each of its steps. A structure in shared memory and a process's
+//! handle on it are always two types.
 
-// Written for those who change the engine, and made with what is private.
+// The documentation is for developers of the engine, and includes private items.
 #![allow(rustdoc::private_intra_doc_links)]
 
 #[macro_use]

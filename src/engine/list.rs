@@ -1,19 +1,19 @@
 //! A doubly linked list through structures in shared memory.
 //!
-//! A pointer there would mean something in one process only, so the links are indices. What can be on a list is in
-//! one slice, and each member has its [`Links`] in itself ([`Linked`]): nothing is allocated, and a member leaves its
-//! list in one step, whichever place it has.
+//! A pointer would mean something in one process only, so the links are indices. Everything that can be on a
+//! list is in one slice, and each member contains its [`Links`] ([`Linked`]). So nothing is allocated, and a
+//! member leaves its list in one step, wherever it is.
 //!
-//! A member has one pair of links, so it is on one list at a time; its owner knows on which. Each operation is given
-//! the slice, always the same one. Memory that is zero is an empty list.
+//! A member has one pair of links, so it is on one list at a time; its owner knows on which. Each operation is
+//! given the slice, always the same one. Zeroed memory is an empty list.
 //!
 //! | operation | cost |
 //! |---|---|
 //! | [`push_front`](List::push_front), [`push_back`](List::push_back), [`remove`](List::remove), [`append`](List::append), [`clear`](List::clear), [`len`](List::len), [`first`](List::first) | constant |
 //! | [`iter`](List::iter) | constant for each member |
 //!
-//! Lists are read and changed by the holder of a lock; only [`len`](List::len) and [`is_empty`](List::is_empty) may be
-//! asked without it, as a hint.
+//! The holder of a lock reads and changes lists. Only [`len`](List::len) and [`is_empty`](List::is_empty) may
+//! be called without it, as a hint.
 
 use crate::locked::{add, load, subtract};
 use crate::sync::{AtomicU32, Ordering};
@@ -23,10 +23,10 @@ use crate::sync::{AtomicU32, Ordering};
 pub struct Link(pub(crate) u32);
 
 impl Link {
-    /// To nothing.
+    /// Links to nothing.
     pub const NONE: Self = Self(0);
 
-    /// To the member with this index.
+    /// Links to the member with this index.
     pub fn to(index: u32) -> Self {
         Self(index + 1)
     }
@@ -41,16 +41,16 @@ impl Link {
         Self(from.load(Ordering::Relaxed))
     }
 
-    /// Replaces it.
+    /// Writes it to shared memory.
     pub fn store(self, into: &AtomicU32) {
         into.store(self.0, Ordering::Relaxed);
     }
 }
 
-/// What a member has of its list. They mean nothing while it is on none.
+/// The links of a member. They mean nothing while it is on no list.
 #[derive(Default)]
 pub struct Links {
-    /// Who has a structure that is on no list may use it for another purpose, as the job table does.
+    /// While a structure is on no list, its owner may use it for another purpose, as the job table does.
     pub(crate) next: AtomicU32,
     prev: AtomicU32,
 }
@@ -70,22 +70,22 @@ pub struct List {
 }
 
 impl List {
-    /// How many are on it.
+    /// How many members are on it.
     pub fn len(&self) -> u32 {
         load(&self.len)
     }
 
-    /// Whether there are none.
+    /// Whether it has no members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The first one.
+    /// The first member.
     pub fn first(&self) -> Option<u32> {
         Link::load(&self.first).index()
     }
 
-    /// From the first to the last. The one that was given last may have been taken off, or put on another list.
+    /// From the first to the last. The member that was returned last may have left the list, or joined another.
     pub fn iter<'a, T: Linked>(&self, members: &'a [T]) -> impl Iterator<Item = u32> + use<'a, T> {
         let mut next = Link::load(&self.first);
         std::iter::from_fn(move || {
@@ -95,12 +95,12 @@ impl List {
         })
     }
 
-    /// Puts one that is on no list before all others.
+    /// Puts a member that is on no list before all others.
     pub fn push_front<T: Linked>(&self, members: &[T], index: u32) {
         self.insert(members, index, Link::NONE, Link::load(&self.first));
     }
 
-    /// Puts one that is on no list behind all others.
+    /// Puts a member that is on no list after all others.
     pub fn push_back<T: Linked>(&self, members: &[T], index: u32) {
         self.insert(members, index, Link::load(&self.last), Link::NONE);
     }
@@ -114,7 +114,7 @@ impl List {
         add(&self.len, 1);
     }
 
-    /// Takes off one that is on this list.
+    /// Takes off a member that is on this list.
     pub fn remove<T: Linked>(&self, members: &[T], index: u32) {
         let links = members[index as usize].links();
         let (before, after) = (Link::load(&links.prev), Link::load(&links.next));
@@ -123,7 +123,7 @@ impl List {
         subtract(&self.len, 1);
     }
 
-    /// Puts all that are on `other` behind all others, in their order.
+    /// Appends all members of `other`, in their order.
     pub fn append<T: Linked>(&self, members: &[T], other: &Self) {
         let Some(first) = other.first() else {
             return;
@@ -136,14 +136,14 @@ impl List {
         other.clear();
     }
 
-    /// Forgets all that are on it.
+    /// Forgets all its members.
     pub fn clear(&self) {
         Link::NONE.store(&self.first);
         Link::NONE.store(&self.last);
         self.len.store(0, Ordering::Relaxed);
     }
 
-    /// Where the link to what follows `before` is.
+    /// The link to the member after `before`.
     fn next_of<'a, T: Linked>(&'a self, members: &'a [T], before: Link) -> &'a AtomicU32 {
         match before.index() {
             Some(before) => &members[before as usize].links().next,
@@ -151,7 +151,7 @@ impl List {
         }
     }
 
-    /// Where the link to what `after` follows is.
+    /// The link to the member before `after`.
     fn prev_of<'a, T: Linked>(&'a self, members: &'a [T], after: Link) -> &'a AtomicU32 {
         match after.index() {
             Some(after) => &members[after as usize].links().prev,
@@ -159,7 +159,7 @@ impl List {
         }
     }
 
-    /// All that are on it, from the first to the last, when read from the last to the first.
+    /// All members, from the first to the last, read from the last to the first.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn backwards<T: Linked>(&self, members: &[T]) -> Vec<u32> {
         let mut found = std::collections::VecDeque::new();

@@ -1,5 +1,5 @@
-//! Words that are written under a lock: its holder needs no ordering, the lock has it. Who reads one without the lock
-//! takes it for a hint.
+//! Words that are written under a lock. The holder needs no memory ordering, because the lock orders. A reader
+//! without the lock takes the value for a hint.
 
 use crate::sync::{AtomicU32, Ordering};
 

@@ -1,22 +1,22 @@
 //! Collections whose size a user decides.
 //!
-//! A Rust collection that cannot grow ends the process. Where a user decides how large one becomes it is grown with
-//! [`try_reserve`] and its like, which only say that there is no memory. In a server, memory that is asked for in any
-//! other way and is not there ends the session (`pg/allocator.rs`).
+//! A Rust collection that cannot grow ends the process. Where a user decides how large one becomes, it grows
+//! through [`try_reserve`] and the functions below, which return an error when there is no memory. In a server,
+//! memory that is requested in another way and cannot be had ends the session (`pg/allocator.rs`).
 
 #![allow(clippy::disallowed_methods, reason = "this is the place")]
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether whoever asks for memory now can do without.
+/// Whether the caller that requests memory now can handle a failure.
 static MAY_FAIL: AtomicBool = AtomicBool::new(false);
 
 /// There is no memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
 
-/// Whether whoever asks for memory now can do without.
+/// Whether the caller that requests memory now can handle a failure.
 pub fn may_fail() -> bool {
     MAY_FAIL.load(Ordering::Relaxed)
 }
@@ -36,7 +36,7 @@ pub fn try_reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory>
     fallibly(|| list.try_reserve(more))
 }
 
-/// Makes room for `more`, and no further.
+/// Makes room for exactly `more`.
 ///
 /// # Errors
 /// [`OutOfMemory`]
@@ -75,7 +75,7 @@ pub fn try_copy<T: Copy>(items: &[T]) -> Result<Vec<T>, OutOfMemory> {
     Ok(list)
 }
 
-/// All that an iterator gives.
+/// Collects an iterator.
 ///
 /// # Errors
 /// [`OutOfMemory`]

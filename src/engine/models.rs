@@ -1,8 +1,8 @@
-//! What only the models, the unit tests and the benchmarks use; in a server nothing of this is built.
+//! What only the models, the unit tests and the benchmarks use. None of it is built for a server.
 //!
-//! * [`Memory`] is what a pool needs of memory, in one process. In a server it is in shared memory (`src/cluster/`).
-//! * [`Transitions`] and [`Slots`] make what in a server is done within the engine available to a model of one part:
-//!   of the job's word without a table, of the table without a pool.
+//! * [`Memory`] is the memory of a pool, in one process. In a server it is in shared memory (`src/cluster/`).
+//! * [`Transitions`] and [`Slots`] let a model of one part make transitions that in a server only the engine
+//!   makes: a model of the job word without a table, a model of the table without a pool.
 
 #![allow(
     clippy::disallowed_methods,
@@ -15,14 +15,14 @@ use crate::pool::{Lane, Leader, Pool, PoolLock, Shared, Totals, WorkerSlot};
 use crate::process_ref::ProcRef;
 use crate::table::{FreeList, JobId, JobTable, Options, Slot};
 
-/// How many there may be of each.
+/// How many there are of each.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// Slots of the job table.
     pub jobs: usize,
     /// Lanes.
     pub lanes: usize,
-    /// Places of workers.
+    /// Worker slots.
     pub workers: usize,
     /// Sessions, by their number.
     pub leaders: usize,
@@ -39,7 +39,7 @@ pub struct Memory<L> {
     pub(crate) leaders: Vec<Leader>,
     usages: Vec<Usage>,
     pub(crate) totals: Totals,
-    /// What keeps others out, and rings.
+    /// The lock, which also wakes processes.
     pub lock: L,
 }
 
@@ -87,20 +87,20 @@ impl<L: PoolLock> Memory<L> {
         &self.slots[job.index as usize]
     }
 
-    /// The place of a worker.
+    /// A worker slot.
     #[must_use]
     pub fn worker(&self, index: u32) -> &WorkerSlot {
         &self.workers[index as usize]
     }
 
-    /// Where the job is, if its slot is its own still.
+    /// The job's phase, if the slot is still its own.
     #[must_use]
     pub fn phase(&self, job: JobId) -> Option<Phase> {
         let now = self.slot(job).word.load_if(job.generation);
         now.map(|now| now.phase())
     }
 
-    /// Claims a slot for the role 1, which may have any number.
+    /// Claims a slot for role 1, which may have any number of them.
     ///
     /// # Panics
     /// When there is no room for a role.
@@ -116,7 +116,7 @@ impl<L: PoolLock> Memory<L> {
         job
     }
 
-    /// Reserves a slot and fills it in; `None`: all are taken.
+    /// Reserves a slot and fills it in. `None`: none is free.
     pub fn claim_for(&self, leader: ProcRef, options: Options, excluded: &[u32]) -> Option<JobId> {
         let job = self.claim_slot()?;
         self.slot(job).prepare(leader, options, excluded);
@@ -124,8 +124,8 @@ impl<L: PoolLock> Memory<L> {
     }
 }
 
-/// The transitions of a job's word that in a server only the job table and the pool make, for a model of the word
-/// without them. They are those of [`JobWord`], where they are described.
+/// The transitions of a job word that in a server only the job table and the pool make. For a model of the word
+/// without them. [`JobWord`] describes them.
 pub trait Transitions {
     /// Free → Reserved.
     fn reserve(&self) -> Generation;
@@ -161,7 +161,7 @@ impl Transitions for JobWord {
     }
 }
 
-/// What in a server only the pool does with the job table, for a model of the table without a pool.
+/// What in a server only the pool does with the job table. For a model of the table without a pool.
 pub trait Slots {
     /// Claims a slot, if one is free.
     fn claim(&self) -> Option<JobId>;

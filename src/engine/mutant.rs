@@ -1,24 +1,24 @@
 //! Mutants: defects on purpose, one at a time, to show that the models can fail.
 //!
-//! Where a rule of the engine could be broken, the code names the mutant that breaks it. What stands first is the
-//! rule; a mutant of several steps is a function in the file's own `mutants`.
+//! Where a rule of the engine could be broken, the code names the mutant that breaks it. The rule stands first.
+//! A mutant of several steps is a function in the file's own `mutants`.
 //!
 //! | macro | without the mutant | with it |
 //! |---|---|---|
 //! | `mutant!("name", value => other)` | the value | the other |
-//! | `mutant!("name" => instead)` | nothing | what is done instead of what follows |
-//! | `checked!("name", condition)` | the condition | false: it is not looked at |
+//! | `mutant!("name" => instead)` | nothing | `instead` replaces the code that follows |
+//! | `checked!("name", condition)` | the condition | false: the condition is ignored |
 //! | `exchange!("name", word, now, wanted, success, failure)` | a compare-exchange of the word | a store: the change is in two steps |
 //! | `fenced!("name", ordering)` | a fence | nothing |
 //! | `weakened!("name", ordering)` | the ordering | `Relaxed` |
 //! | `mutant!("name")` | false | true |
 //!
-//! In every ordinary build there is only what a macro is without its mutant. Only builds for models (`--cfg loom`,
-//! `--cfg shuttle`) look, at the environment variable `PGB_MUTANT`: all mutants are in one build, and a run of a model
-//! has one of them.
+//! An ordinary build contains only the code without the mutant. Builds for models (`--cfg loom`, `--cfg
+//! shuttle`) look at the environment variable `PGB_MUTANT`: one build has all mutants, and a run of a model has
+//! one of them.
 //!
-//! `docs/models.md` lists them, each with the models that must fail; `ci/engine mutants models` and
-//! `ci/engine mutants schedules` see to it that they do, and that the list is complete.
+//! `docs/models.md` lists them, each with the models that must fail. `ci/engine mutants models` and `ci/engine
+//! mutants schedules` check that these models fail and that the list is complete.
 
 #[cfg(any(loom, shuttle))]
 pub use selected::is;
@@ -27,7 +27,7 @@ pub use selected::is;
 mod selected {
     use std::sync::OnceLock;
 
-    /// Whether it is this one.
+    /// Whether this mutant is the one that runs.
     #[must_use]
     pub fn is(name: &str) -> bool {
         static SELECTED: OnceLock<Option<String>> = OnceLock::new();

@@ -1,10 +1,10 @@
-//! Whose doorbell to ring: a process, as it can be named in shared memory.
+//! Whose latch to set: a process, as it can be named in shared memory.
 
 use std::num::NonZeroU64;
 
-/// A process by its PGPROC number and pid, packed into one word so that it can be stored and read
-/// atomically. The PGPROC outlives the process: ringing after it left wakes a stranger once, which does
-/// no harm because every waiter looks at its own word again.
+/// A process by its PGPROC number and pid, packed into one word so that it can be stored and read atomically.
+/// The PGPROC outlives the process: a wake after the process has exited may set the latch of another one. That
+/// does no harm, because every waiter looks at its own word again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProcRef(NonZeroU64);
 

@@ -1,22 +1,22 @@
 //! Progress of a running job: a percentage and a message, read without tearing.
 //!
-//! A sequence lock. The worker that runs the job is the only writer; the sequence is odd while it
-//! writes. A reader that sees an odd sequence, or another one after reading, reads again; the writer
-//! never waits. The writer holds off interrupts while it writes, so the sequence cannot stay odd.
+//! A sequence lock. The worker that runs the job is the only writer. The sequence is odd while it writes. A
+//! reader that sees an odd sequence, or a changed one after reading, reads again. The writer never waits. It
+//! holds off interrupts while it writes, so the sequence cannot stay odd.
 //!
 //! | field | written by | when |
 //! |---|---|---|
 //! | sequence | the worker | odd before, even after; 0 while nothing was reported for this job |
 //! | percent, message | the worker | between |
 //!
-//! The leader that claims the slot resets all of it while the job is `Reserved`, when nobody reads.
+//! The leader that claims the slot resets everything while the job is `Reserved`, when nobody reads.
 
 use crate::sync::{AtomicU32, Ordering, spin_hint};
 use crate::text::SharedText;
 
 /// Bytes of a progress message at most (63, as documented for SQL, rounded up to a word).
 const MESSAGE_WORDS: usize = 8;
-/// Bytes of a progress message at most, as SQL promises.
+/// Bytes of a progress message at most, as documented for SQL.
 pub const MESSAGE_LIMIT: usize = 63;
 
 /// See the module documentation.
@@ -49,7 +49,7 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Nothing reported yet. Only while the job is `Reserved`.
+    /// Nothing is reported yet. Only while the job is `Reserved`.
     pub(crate) fn reset(&self) {
         self.sequence.store(0, Ordering::Relaxed);
     }
@@ -70,7 +70,7 @@ impl Progress {
             .store(even, weakened!("progress-ends-relaxed", Ordering::Release));
     }
 
-    /// The last report, whole; `None` before the first.
+    /// The latest report, whole; `None` before the first.
     pub fn read(&self) -> Option<Report> {
         loop {
             let before = self.sequence.load(Ordering::Acquire);

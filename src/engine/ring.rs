@@ -2,12 +2,12 @@
 //!
 //! # Words
 //!
-//! * A **frame** is what the two sides talk in: a kind and any number of bytes. It travels as one or more
-//!   **chunks**; each chunk has an 8-byte header (payload length, kind, flags) and lies in the buffer in
-//!   one piece, 8-byte aligned, so that the reader can look at it where it is. A chunk that would not fit
-//!   before the end of the buffer is preceded by a *skip* chunk.
-//! * `head` counts the bytes ever published, `tail` those ever given back. Both only grow. The capacity is a
-//!   power of two, and offsets are the counters modulo it.
+//! * A **frame** is the unit of the two sides: a kind and any number of bytes. It travels as one or more
+//!   **chunks**. Each chunk has an 8-byte header (payload length, kind, flags). It lies in the buffer in one
+//!   piece, 8-byte aligned, so the reader can look at it in place. A chunk that does not fit before the end of
+//!   the buffer is preceded by a *skip* chunk.
+//! * `head` counts the bytes ever published, `tail` the bytes ever given back. Both only grow. The capacity is
+//!   a power of two, and offsets are the counters modulo it.
 //! * `frontier` counts the bytes ever written: `head`, and what the worker has not published yet. The buffer
 //!   holds `frontier - tail` bytes.
 //!
@@ -18,34 +18,37 @@
 //! | `head` | the worker: `Release` after the bytes are in the buffer, for a batch of chunks at a time | the reader: `Acquire` |
 //! | `frontier` | the worker: `Release` after the bytes are in the buffer, for each chunk | the reader, before it sleeps: `Acquire` |
 //! | `tail` | the reader: `Release` after it has done with the bytes | the worker: `Acquire` |
-//! | `reader` | the reader: itself while it waits for bytes, else 0 | the worker |
-//! | `writer` | the worker: itself while it waits for room, else 0 | the reader |
+//! | `reader` | the reader: its own process reference while it waits for bytes, else 0 | the worker |
+//! | `writer` | the worker: its own process reference while it waits for room, else 0 | the reader |
 //! | `discard` | the reader, once: nobody will read any more | the worker |
 //! | bytes from `tail` to `frontier` | nobody | the reader |
 //! | the other bytes | the worker | nobody |
 //!
 //! # Waking
 //!
-//! Store-then-look on both sides, with a sequentially consistent fence between: a waiter stores its
-//! doorbell, fences, looks at the other's counter; the other stores its counter, fences, looks for a
-//! doorbell. At least one of them sees the other. (Sequentially consistent *accesses* would do too; the
-//! fences are what the model can check.) Both publish in batches, so that a small row costs neither a fence
-//! nor a line of memory that goes to and fro between two processors: the worker when a quarter of the buffer
-//! has been written since it published last, or when it says so ([`Writer::flush`]); the reader likewise
-//! ([`Reader::give_back`]). Publishing wakes a reader that sleeps, and a worker that sleeps once half of the
-//! buffer is free. Before the worker sleeps it publishes what it holds back; before the reader sleeps it gives
-//! back what it holds, and looks at the `frontier`, so that it does not sleep on rows that a worker with something
-//! else to do has not published. (That is why the frontier has a line of memory of its own: a reader that is
-//! awake never touches it.)
+//! Both sides store, fence (sequentially consistent) and look. A waiter stores its process reference, fences,
+//! and looks at the other side's counter. The other side stores its counter, fences, and looks for a waiter. At
+//! least one of them sees the other. (Sequentially consistent *accesses* would do as well; the fences are what
+//! the model can check.)
+//!
+//! Both sides publish in batches. So a small row costs neither a fence nor a cache line that moves between two
+//! processors. The worker publishes when it has written a quarter of the buffer since it published last, or
+//! when it calls [`Writer::flush`]. The reader does the same ([`Reader::give_back`]). Publishing wakes a
+//! sleeping reader, and wakes a sleeping worker once half of the buffer is free.
+//!
+//! Before the worker sleeps, it publishes everything. Before the reader sleeps, it gives everything back and
+//! looks at the `frontier`. So it does not sleep on rows that a worker has not published because it is busy
+//! with something else. (That is why the frontier has its own cache line: a reader that is awake never touches
+//! it.)
 //!
 //! # Ends
 //!
-//! The worker's end is the job word's: everything in the ring was written before the transition to a
-//! finished phase. A worker that is interrupted in the middle of a frame never completes it; the reader,
-//! when it sees the job finished, drops a frame without its last chunk. A new reader (another session)
-//! takes over at `tail`; the one before must have stopped in between chunks of no frame, which it does
-//! because it gives back a frame's chunks only when it has the whole frame, or has started to assemble
-//! one and then the frame is lost with it.
+//! The worker's end is in the job word: everything in the ring was written before the transition to a finished
+//! phase. A worker that is interrupted in the middle of a frame never completes it. When the reader sees that
+//! the job has finished, it drops a frame without its last chunk. A new reader (another session) goes on at
+//! `tail`. The reader before it must have stopped between two frames. It does, because it gives back a frame's
+//! chunks only when it has the whole frame, or has started to assemble it; in the second case that frame is
+//! lost.
 
 use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -87,8 +90,8 @@ impl Default for RingShared {
 }
 
 impl RingShared {
-    /// Nobody will read any more: what is written from now on is dropped. A worker that waits for room
-    /// has to be rung by the caller.
+    /// Nobody will read any more: what is written from now on is dropped. The caller has to wake a worker that
+    /// waits for room.
     pub fn discard(&self) {
         mutant!("ring-discard-unsaid" => return);
         self.discard.store(1, Ordering::SeqCst);
@@ -106,9 +109,9 @@ impl RingShared {
     }
 }
 
-/// The buffer, as memory. Ordinary builds point into the arena; the models use cells that notice a race.
+/// The buffer, as memory. Ordinary builds point into the arena; the models use cells that detect a race.
 pub trait Buffer {
-    /// Bytes in it: a power of two, at least [`MIN_CAPACITY`] outside the models.
+    /// Its size in bytes: a power of two, at least [`MIN_CAPACITY`] outside the models.
     fn capacity(&self) -> usize;
 
     /// Copies `bytes` to `offset`. The range is inside the buffer, and by the ring's protocol the
@@ -120,7 +123,7 @@ pub trait Buffer {
     fn read<R>(&self, offset: usize, len: usize, look: impl FnOnce(&[u8]) -> R) -> R;
 }
 
-/// What a frame is about; the meaning is the caller's.
+/// What a frame contains. The caller gives it a meaning.
 pub type Kind = u8;
 
 const SKIP: Kind = 0;
@@ -146,7 +149,7 @@ pub fn read_header(bytes: &[u8; HEADER]) -> (usize, Kind, bool) {
     )
 }
 
-/// Bytes that a chunk with so many bytes of payload takes up, where there is no end of a buffer.
+/// Bytes that a chunk with this much payload takes, not counting a skip at the end of a buffer.
 #[must_use]
 pub fn size_of_chunk(len: usize) -> usize {
     HEADER + padded(len)
@@ -156,17 +159,17 @@ fn padded(len: usize) -> usize {
     len.next_multiple_of(ALIGN)
 }
 
-/// Whose doorbell to ring; `None`: nobody waits.
+/// Whose latch to set; `None`: no process waits.
 pub type Wake = Option<ProcRef>;
 
-/// The worker's end. In a server it is the [channel](crate::channel)'s; models and benchmarks of the ring alone have
-/// it too.
+/// The worker's end. In a server it belongs to the [channel](crate::channel). Models and benchmarks of the ring
+/// alone use it directly.
 pub struct Writer<'a, B> {
     shared: &'a RingShared,
     buffer: B,
     /// `shared.frontier`, which only this side writes.
     frontier: u64,
-    /// `shared.head`, which only this side writes, and which may lag behind.
+    /// `shared.head`, which only this side writes. It may lag behind.
     published: u64,
     /// `shared.tail` when last looked at.
     tail: u64,
@@ -190,15 +193,15 @@ impl<'a, B: Buffer> Writer<'a, B> {
         }
     }
 
-    /// Bytes of payload that one chunk carries at most: with less than half of the buffer a skip and a
-    /// chunk always fit when the reader has caught up.
+    /// How many bytes of payload one chunk can carry: less than half of the buffer, so a skip and a chunk
+    /// always fit when the reader has caught up.
     #[must_use]
     pub(crate) fn chunk_limit(&self) -> usize {
         self.buffer.capacity() / 2 - HEADER
     }
 
-    /// Bytes to be skipped before a chunk with so many bytes of payload, and bytes that it takes up.
-    fn place(&self, len: usize) -> (usize, usize) {
+    /// Bytes to skip before a chunk with this much payload, and bytes that the chunk takes.
+    fn extent(&self, len: usize) -> (usize, usize) {
         let capacity = self.buffer.capacity();
         let size = size_of_chunk(len);
         let offset = self.frontier as usize & (capacity - 1);
@@ -209,19 +212,19 @@ impl<'a, B: Buffer> Writer<'a, B> {
         }
     }
 
-    /// Whether a chunk with so many bytes of payload can be written now.
+    /// Whether a chunk with this much payload can be written now.
     pub(crate) fn has_room(&mut self, len: usize) -> bool {
-        let (skip, size) = self.place(len);
+        let (skip, size) = self.extent(len);
         self.room(skip + size)
     }
 
-    /// Whether the reader waits, as far as can be told without a fence.
+    /// Whether the reader waits, as far as one can see without a fence.
     #[must_use]
     pub(crate) fn is_awaited(&self) -> bool {
         self.shared.reader.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether the reader has given back everything that was written, as far as can be told without a fence.
+    /// Whether the reader has given back everything that was written, as far as one can see without a fence.
     #[must_use]
     pub(crate) fn is_taken(&self) -> bool {
         self.shared.tail.load(Ordering::Relaxed) == self.frontier
@@ -247,7 +250,7 @@ impl<'a, B: Buffer> Writer<'a, B> {
     pub fn try_write(&mut self, kind: Kind, payload: &[u8], more: bool) -> Result<Wake, Full> {
         assert!(kind != SKIP && payload.len() <= self.chunk_limit());
         let capacity = self.buffer.capacity();
-        let (skip, size) = self.place(payload.len());
+        let (skip, size) = self.extent(payload.len());
         let need = mutant!("ring-forgets-the-skip", skip + size => size);
         if !self.room(need) {
             return Err(Full);
@@ -285,22 +288,22 @@ impl<'a, B: Buffer> Writer<'a, B> {
         self.reader_now()
     }
 
-    /// The reader, if it waits: to be asked after something was published for it.
+    /// The reader, if it waits. Called after something was published for it.
     #[must_use]
     pub(crate) fn reader_now(&self) -> Wake {
-        // Pairs with the fence in `Reader::arm`: what was published before our look at its doorbell.
+        // Pairs with the fence in `Reader::arm`: what was published comes before our look for the reader.
         fenced!("ring-flush-without-fence", Ordering::SeqCst);
         ProcRef::from_bits(self.shared.reader.load(Ordering::Relaxed))
     }
 
-    /// Says that the worker waits for room. It then tries once more before it sleeps.
+    /// Says that the worker waits for room. The worker then tries once more before it sleeps.
     pub fn arm(&self, own: ProcRef) {
         self.shared.writer.store(own.to_bits(), Ordering::Relaxed);
-        // Pairs with the fence in `Reader::give_back`: our doorbell before our look at its tail.
+        // Pairs with the fence in `Reader::give_back`: our process reference comes before our look at the tail.
         fence(Ordering::SeqCst);
     }
 
-    /// The worker waits no more.
+    /// The worker no longer waits.
     pub fn disarm(&self) {
         self.shared.writer.store(0, Ordering::Relaxed);
     }
@@ -309,9 +312,9 @@ impl<'a, B: Buffer> Writer<'a, B> {
 /// A chunk at the front of the ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chunk {
-    /// What the frame is about.
+    /// What the frame contains.
     pub kind: Kind,
-    /// The frame goes on after this chunk.
+    /// Whether the frame goes on after this chunk.
     pub more: bool,
     /// Bytes of payload.
     pub len: usize,
@@ -326,7 +329,7 @@ pub struct Reader<'a, B> {
     tail: u64,
     /// `shared.tail`, which only this side writes.
     published: u64,
-    /// What may be read, when last looked at: `shared.head`, or the frontier.
+    /// What may be read, at the last look: `shared.head`, or the frontier.
     head: u64,
 }
 
@@ -344,11 +347,11 @@ impl<'a, B: Buffer> Reader<'a, B> {
         }
     }
 
-    /// The chunk at the front, not consumed.
+    /// The chunk at the front. Does not consume it.
     pub fn peek(&mut self) -> Option<Chunk> {
         loop {
             if self.head == self.tail {
-                // What was published may be less than what was taken at the frontier.
+                // Less may be published than was taken at the frontier.
                 self.head = self.head.max(self.shared.head.load(Ordering::Acquire));
                 if self.head == self.tail {
                     return None;
@@ -375,20 +378,20 @@ impl<'a, B: Buffer> Reader<'a, B> {
         self.buffer.read(chunk.offset, chunk.len, look)
     }
 
-    /// Passes that chunk, which stays where it is until [`catch_up`](Self::catch_up) or
+    /// Passes that chunk. It stays in the buffer until [`catch_up`](Self::catch_up) or
     /// [`give_back`](Self::give_back).
     pub fn pass(&mut self, chunk: Chunk) {
         self.tail += (HEADER + padded(chunk.len)) as u64;
     }
 
-    /// Consumes that chunk. Returns the worker's doorbell when it waits and has enough room now.
+    /// Consumes that chunk. Returns the worker if it waits and has enough room now.
     #[must_use]
     pub fn consume(&mut self, chunk: Chunk) -> Wake {
         self.pass(chunk);
         self.catch_up()
     }
 
-    /// Gives back what was passed if that is worth it.
+    /// Gives back what was passed, if it is much.
     #[must_use]
     pub fn catch_up(&mut self) -> Wake {
         if self.tail - self.published >= self.buffer.capacity() as u64 / 4 {
@@ -398,7 +401,7 @@ impl<'a, B: Buffer> Reader<'a, B> {
         }
     }
 
-    /// Gives the consumed bytes back to the worker. To be called before every sleep.
+    /// Gives the consumed bytes back to the worker. Called before every sleep.
     #[must_use]
     pub fn give_back(&mut self) -> Wake {
         if self.published == self.tail {
@@ -413,25 +416,26 @@ impl<'a, B: Buffer> Reader<'a, B> {
         (held <= self.buffer.capacity() as u64 / 2).then_some(writer)
     }
 
-    /// The worker, if it waits: to be asked after something was published for it.
+    /// The worker, if it waits. Called after something was published for it.
     #[must_use]
     pub(crate) fn writer_now(&self) -> Wake {
-        // Pairs with the fence in `Writer::arm`: what was published before our look at its doorbell.
+        // Pairs with the fence in `Writer::arm`: what was published comes before our look for the worker.
         fence(Ordering::SeqCst);
         ProcRef::from_bits(self.shared.writer.load(Ordering::Relaxed))
     }
 
-    /// Says that the reader waits for bytes. It then peeks once more before it sleeps, and finds what was written
-    /// and not published too.
+    /// Says that the reader waits for bytes. The reader then peeks once more before it sleeps, and also finds
+    /// bytes that were written and not published.
     pub fn arm(&mut self, own: ProcRef) {
         self.shared.reader.store(own.to_bits(), Ordering::Relaxed);
-        // Pairs with the fence in `Writer::reader_now`: our doorbell before our look at its head.
+        // Pairs with the fence in `Writer::reader_now`: our process reference comes before our look at the
+        // head.
         fenced!("ring-reader-arms-without-fence", Ordering::SeqCst);
         mutant!("ring-reader-sleeps-before-the-frontier" => return);
         self.head = self.shared.frontier.load(Ordering::Acquire);
     }
 
-    /// The reader waits no more.
+    /// The reader no longer waits.
     pub fn disarm(&self) {
         self.shared.reader.store(0, Ordering::Relaxed);
     }
@@ -492,7 +496,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::mem::MaybeUninit;
 
-    /// Never written: Miri and memcheck see who reads what was not put there.
+    /// Never written: Miri and memcheck notice a read of bytes that were not written.
     fn memory(capacity: usize) -> Box<[MaybeUninit<u64>]> {
         Box::new_uninit_slice(capacity / ALIGN)
     }
@@ -576,7 +580,7 @@ mod tests {
         assert_eq!(read_one(&mut reader), None);
         reader.arm(ProcRef::new(3, 4));
         assert_eq!(read_one(&mut reader).unwrap().2, [1]);
-        // It leaves off ahead of what is published, and so does the next.
+        // It stops ahead of what is published, and so does the next one.
         assert_eq!(reader.give_back(), None);
         let mut second = Reader::new(&shared, buffer);
         assert_eq!(read_one(&mut second), None);
@@ -606,7 +610,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a queue: what is written comes out, in order, whatever the sizes and the interleaving.
+        /// Against a queue: what is written comes out, in order, for all sizes and interleavings.
         #[test]
         fn frames_come_out_as_they_went_in(
             steps in proptest::collection::vec((any::<bool>(), 0..57_usize, any::<u8>(), any::<bool>()), 1..400)

@@ -1,10 +1,10 @@
-//! The seam between the real atomics and the ones the models watch.
+//! The atomics of the engine: real ones, or those of the models.
 //!
-//! Everything in this crate takes its atomics from here. In an ordinary build they are the
-//! standard library's; with `--cfg loom` they are loom's, and the same source is explored by the
-//! models in `loom_tests/`; with `--cfg shuttle` they are shuttle's, which runs many more threads by
-//! random schedules. Both libraries' atomics are handles rather than words, so nothing in the engine
-//! may assume their size; the layout of shared memory is asserted in `pg/`, for ordinary builds.
+//! Everything in this crate takes its atomics from here. In an ordinary build they are the standard library's.
+//! With `--cfg loom` they are loom's, and the models in `loom_tests/` explore the same source. With `--cfg
+//! shuttle` they are shuttle's, which runs many more threads in random schedules. The atomics of both libraries
+//! are handles rather than words, so nothing in the engine may assume their size. `src/cluster/layout.rs`
+//! asserts the layout of shared memory, for ordinary builds.
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

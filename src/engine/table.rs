@@ -1,39 +1,40 @@
-//! The job table: slots in shared memory, and the lock-free list of free ones.
+//! The job table: slots in shared memory, and the lock-free list of free slots.
 //!
 //! # Who may touch what
 //!
 //! | field of a slot | written by | when | published by |
 //! |---|---|---|---|
 //! | `word` | see [`crate::job`] | | |
-//! | `links` | the free list while the job is `Free`; the pool, under its lock, while `Queued`, or left behind | | |
-//! | `lane`, `permit`, `held` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
-//! | `usage` | the leader that claims the slot, in the same stretch without interrupts | `Reserved` | `publish` |
-//! | `bytes`, `file_bytes` | who allocates for the job or writes its file; for a view of all jobs only | any | |
+//! | `links` | the free list while the job is `Free`; the pool, under its lock, while it is `Queued` or its freeing is deferred | | |
+//! | `lane`, `permit`, `throttled` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
+//! | `usage` | the leader that claims the slot, before it can be interrupted | `Reserved` | `publish` |
+//! | `bytes`, `file_bytes` | the process that allocates for the job or writes its file; only for a view of all jobs | any | |
 //! | `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `being_read` | the leader | any | itself |
-//! | `account` | the leader, until it lets go; then the last one out | any | `detach` ([`crate::pool::ends`]) |
+//! | `account` | the leader, until it detaches the job; then the last one out | any | `detach` ([`crate::pool::ends`]) |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
-//! | `finished_at` | the bound worker, or whoever ends a queued job | before the last transition | `finish`, `cancel_queued` |
+//! | `finished_at` | the bound worker, or the process that ends a queued job | before the last transition | `finish`, `cancel_queued` |
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
 //!
-//! All of them are atomics, so that a reader that has no right to look yet (a monitoring view) sees an
-//! old or a new value and never undefined behaviour. [`Slot::look`] tells whether all of them were of one job.
+//! All of them are atomics. So a reader that has no hold (a monitoring view) sees an old or a new value and
+//! never undefined behavior. [`Slot::look`] tells whether all values were of one job.
 //!
 //! # The free list
 //!
-//! A Treiber stack of slot indices: the head is one word of `(tag, index + 1)`, the `next` of a free slot's links holds
-//! the one below. The tag grows with every successful change, so a pop that slept between reading the
-//! head and exchanging it cannot succeed on a list that was popped and pushed in between (the ABA case):
-//! 32 bits of tag would have to wrap within that one sleep. A slot is on the list exactly while its word
-//! says `Free`, except for the moment in which its last holder puts it there.
+//! A Treiber stack of slot indices. The head is one word of `(tag, index + 1)`; the `next` of a free slot's
+//! links has the slot below it. The tag grows with every successful change. So a pop that slept between reading
+//! the head and exchanging it cannot succeed on a list that was popped and pushed in between (the ABA problem):
+//! the 32 bits of the tag would have to wrap during that one sleep. A slot is on the list exactly while its
+//! word says `Free`, except for the moment in which its last holder puts it there.
 //!
 //! # How many are in use
 //!
-//! `used` counts the slots that are claimed. A claim raises it first, if it is below the claim's limit, and then
-//! pops; a free slot is pushed first, and then the count is lowered. So whoever has raised the count finds a slot
-//! on the list: the pushes that made room for it happened before, by the count's release and acquire. Some slots
-//! are left for superusers ([`JobTable::ordinary_limit`]): whatever others do, an administrator can run a job.
+//! `used` counts the slots that are claimed. A claim first raises the count, if it is below the claim's limit,
+//! and then pops. To free a slot is to push it first and then to lower the count. So a process that has raised
+//! the count finds a slot on the list: the pushes that made room for it happened before, by the release and
+//! acquire of the count. Some slots are reserved for superusers ([`JobTable::ordinary_limit`]): an
+//! administrator can always run a job.
 
 use crate::job::{Generation, JobWord, Phase, Snapshot};
 use crate::list::{Link, Linked, Links};
@@ -42,30 +43,30 @@ use crate::progress::Progress;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::text::SharedText;
 
-/// Bytes of SQL text that a slot shows, as SQL promises.
+/// Bytes of SQL text that a slot shows, as documented for SQL.
 pub const PREVIEW_LIMIT: usize = 120;
 const PREVIEW_WORDS: usize = PREVIEW_LIMIT / 8;
 
-/// Bytes of a label at most, as SQL promises: a name's length, rounded up to a word.
+/// Bytes of a label at most, as documented for SQL: the length of a name, rounded up to a word.
 pub const LABEL_LIMIT: usize = 63;
 const LABEL_WORDS: usize = 8;
 
-/// Processes that a version 1 job must not run on, as many as a slot can name. A leader with more says
+/// How many processes a slot can name on which a version 1 job must not run. A leader with more sets
 /// [`Options::fresh_only`] instead.
 pub const EXCLUDED_LIMIT: usize = 16;
 
 /// How a job was launched, as flags in a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Options {
-    /// Launched through version 1: known to its leader by pid alone.
+    /// Launched through version 1: its leader knows it by pid alone.
     pub by_pid: bool,
     /// Fire and forget: there is no result ring.
     pub submit: bool,
     /// Only a process that has run no job yet may take it.
     pub fresh_only: bool,
-    /// Held back while its leader's share of the pool is used up (see [`crate::pool`]).
+    /// Throttled while its leader's quota is used up (see [`crate::pool`]).
     pub bounded: bool,
-    /// Does not count against its leader's share.
+    /// Does not count against its leader's quota.
     pub uncounted: bool,
     /// It has a label.
     pub labeled: bool,
@@ -94,7 +95,7 @@ impl Options {
     }
 }
 
-/// One job's place in shared memory. See the module documentation.
+/// The entry of one job in shared memory. See the module documentation.
 #[repr(C, align(64))]
 pub struct Slot {
     /// The job word.
@@ -103,7 +104,7 @@ pub struct Slot {
     pub(crate) lane: AtomicU32,
     pub(crate) worker: AtomicU32,
     pub(crate) permit: AtomicU32,
-    pub(crate) held: AtomicU32,
+    pub(crate) throttled: AtomicU32,
     /// Index of its login role's usage ([`crate::pool::usage`]).
     pub(crate) usage: AtomicU32,
     /// Object id of its database.
@@ -115,7 +116,7 @@ pub struct Slot {
     options: AtomicU32,
     /// The leader reads the result ([`crate::pool::gate`]).
     pub(crate) being_read: AtomicU32,
-    /// To whose statistics it belongs, until it is counted ([`crate::pool::ends`]).
+    /// Whose statistics it belongs to, until it is counted ([`crate::pool::ends`]).
     pub(crate) account: AtomicU32,
     /// Bytes of result ring, as asked for.
     pub queue_size: AtomicU32,
@@ -126,15 +127,15 @@ pub struct Slot {
     pub bytes: AtomicU64,
     /// Bytes that its file has.
     pub file_bytes: AtomicU64,
-    /// Bytes that its role's blocks may have in all, by the launching session's settings.
+    /// Bytes that its role's blocks may have in all, by the settings of the launching session.
     pub memory_limit: AtomicU64,
-    /// Bytes that its role's files may have in all, likewise.
+    /// Bytes that its role's files may have in all, by the same settings.
     pub file_limit: AtomicU64,
     /// Microseconds, in the server's clock (`TimestampTz`).
     pub launched_at: AtomicU64,
-    /// Likewise; 0 before it began.
+    /// Same clock; 0 before it began.
     pub started_at: AtomicU64,
-    /// Likewise; 0 before it finished.
+    /// Same clock; 0 before it finished.
     pub finished_at: AtomicU64,
     excluded: [AtomicU32; EXCLUDED_LIMIT],
     /// Beginning of the SQL text.
@@ -152,7 +153,7 @@ impl Default for Slot {
             lane: AtomicU32::new(0),
             worker: AtomicU32::new(0),
             permit: AtomicU32::new(0),
-            held: AtomicU32::new(0),
+            throttled: AtomicU32::new(0),
             usage: AtomicU32::new(0),
             database: AtomicU32::new(0),
             pid: AtomicU32::new(0),
@@ -185,11 +186,11 @@ impl Linked for Slot {
 }
 
 impl Slot {
-    /// Clears what the slot's last job left. Only while `Reserved`, and before any other field is written.
-    /// A label follows, if the options say that there is one.
+    /// Clears what the slot's last job left. Only while `Reserved`, and before any other field is written. If
+    /// the options say that there is a label, the caller sets it afterwards.
     pub fn prepare(&self, leader: ProcRef, options: Options, excluded: &[u32]) {
-        // Whoever sees one of these values, and then fences and looks at the word, sees at least our
-        // reservation there, and not the job whose values these were before. Pairs with `look`.
+        // A process that sees one of these values, then fences and looks at the word, sees at least our
+        // reservation there, and not the job that these values belonged to before. Pairs with `look`.
         fenced!("prepare-without-fence", Ordering::Release);
         self.leader.store(leader.to_bits(), Ordering::Relaxed);
         let fresh_only = options.fresh_only || excluded.len() > EXCLUDED_LIMIT;
@@ -199,8 +200,8 @@ impl Slot {
         };
         self.options.store(options.to_bits(), Ordering::Relaxed);
         let pids = excluded.iter().copied().chain(std::iter::repeat(0));
-        for (place, pid) in self.excluded.iter().zip(pids) {
-            place.store(pid, Ordering::Relaxed);
+        for (entry, pid) in self.excluded.iter().zip(pids) {
+            entry.store(pid, Ordering::Relaxed);
         }
         self.pid.store(0, Ordering::Relaxed);
         self.block.store(0, Ordering::Relaxed);
@@ -213,9 +214,9 @@ impl Slot {
         self.progress.reset();
     }
 
-    /// Reads fields of the published job in the slot, of which the caller holds nothing. `read` is given the job's
-    /// word. `None`: there is no published job, or it gave the slot to another one meanwhile, so that what was read
-    /// may be of both.
+    /// Reads fields of the published job in the slot. The caller needs no hold. `read` is given the job's word.
+    /// `None`: there is no published job, or the slot went to another job meanwhile, and the values may be of
+    /// both.
     pub fn look<T>(&self, read: impl FnOnce(Snapshot) -> T) -> Option<T> {
         let before = self.word.load();
         if matches!(before.phase(), Phase::Free | Phase::Reserved) {
@@ -234,7 +235,7 @@ impl Slot {
         Some(seen)
     }
 
-    /// The leader's doorbell.
+    /// The leader, to be woken.
     #[must_use]
     pub fn leader(&self) -> Option<ProcRef> {
         ProcRef::from_bits(self.leader.load(Ordering::Relaxed))
@@ -257,31 +258,31 @@ impl Slot {
         self.options().labeled.then(|| self.label.load())
     }
 
-    /// Whether it is held back over its session's share. Meaningful while `Queued`.
+    /// Whether it waits because its session's quota is used up. Meaningful while `Queued`.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
-        self.held.load(Ordering::Relaxed) != 0
+        self.throttled.load(Ordering::Relaxed) != 0
     }
 
-    /// Index of its login role's usage. Stays while the slot is not free.
+    /// Index of its login role's usage. Does not change while the slot is not free.
     #[must_use]
     pub fn usage(&self) -> u32 {
         self.usage.load(Ordering::Relaxed)
     }
 
-    /// The lane it was placed in, as index into the pool's lanes. Meaningful from `Queued` on.
+    /// Index of its lane in the pool's lanes. Meaningful from `Queued` on.
     #[must_use]
     pub fn lane(&self) -> u32 {
         self.lane.load(Ordering::Relaxed)
     }
 
-    /// The worker it is bound to, as index into the pool's workers. Meaningful from `Starting` on.
+    /// Index of the worker slot to which it is bound. Meaningful from `Starting` on.
     #[must_use]
     pub fn worker(&self) -> u32 {
         self.worker.load(Ordering::Relaxed)
     }
 
-    /// Whether the process `pid`, which has run no job yet if `fresh`, may take this job.
+    /// Whether the process `pid` may take this job. `fresh`: it has run no job yet.
     #[must_use]
     pub(crate) fn may_run_on(&self, pid: u32, fresh: bool) -> bool {
         (fresh || !self.options().fresh_only)
@@ -294,7 +295,7 @@ impl Slot {
     }
 }
 
-/// A job: a slot and the generation that is meant.
+/// Names a job: a slot, and its generation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct JobId {
     /// Index into the job table.
@@ -314,8 +315,8 @@ pub struct FreeList {
 
 const TAG_SHIFT: u32 = 32;
 
-/// One slot in so many is left for superusers, and no more than [`RESERVED_MOST`]: enough for an administrator's few
-/// jobs, too few for anybody to miss.
+/// One in this many slots is reserved for superusers, and no more than [`RESERVED_MOST`]. That is enough for an
+/// administrator's few jobs, and too few for others to miss.
 const RESERVED_PART: u32 = 64;
 const RESERVED_MOST: u32 = 16;
 
@@ -333,14 +334,15 @@ impl<'a> JobTable<'a> {
         Self { slots, free }
     }
 
-    /// Puts every slot on the free list. Once, by whoever made the memory, before anyone sees it.
+    /// Puts every slot on the free list. Called once by the process that created the memory, before others see
+    /// it.
     pub fn initialize(&self) {
         for index in (0..self.slots.len() as u32).rev() {
             self.push(index);
         }
     }
 
-    /// How many jobs there is room for.
+    /// How many jobs the table has room for.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.slots.len()
@@ -368,9 +370,10 @@ impl<'a> JobTable<'a> {
         (0..).zip(self.slots)
     }
 
-    /// Claims a free slot, if fewer than `limit` are in use: it is `Reserved` for the caller. `None`: there is none.
+    /// Claims a free slot, if fewer than `limit` are in use: it is `Reserved` for the caller. `None`: none is
+    /// free.
     ///
-    /// The caller records the job in its own memory before it can be interrupted, and gives it back with
+    /// The caller notes the job in its own memory before it can be interrupted. It gives the slot back with
     /// [`abandon`](Self::abandon) if it cannot fill it in.
     ///
     /// # Panics
@@ -385,7 +388,7 @@ impl<'a> JobTable<'a> {
         Some(JobId { index, generation })
     }
 
-    /// Slots that may be in use for those who are no superusers to claim one more.
+    /// Users who are not superusers may claim a slot while fewer slots than this are in use.
     #[must_use]
     pub fn ordinary_limit(&self) -> u32 {
         let capacity = self.capacity() as u32;
@@ -402,7 +405,7 @@ impl<'a> JobTable<'a> {
             if now >= limit {
                 return None;
             }
-            // Acquire: the pushes of those who lowered the count are visible to the pop that follows.
+            // Acquire: the pop that follows sees the pushes of the processes that lowered the count.
             match self.free.used.compare_exchange_weak(
                 now,
                 now + 1,
@@ -421,7 +424,7 @@ impl<'a> JobTable<'a> {
         self.give_back(job.index);
     }
 
-    /// Frees the slot of a finished job that nobody holds. The caller freed what the job owned before.
+    /// Frees the slot of a finished job that nobody holds. The caller has freed what the job owned before.
     pub(crate) fn free(&self, job: JobId) {
         self.slot(job.index).word.free(job.generation);
         self.give_back(job.index);
@@ -430,7 +433,7 @@ impl<'a> JobTable<'a> {
     fn give_back(&self, index: u32) {
         mutant!("slot-uncounted-before-its-push" => return mutants::uncount_then_push(self, index));
         self.push(index);
-        // Release: whoever raises the count next finds the slot on the list.
+        // Release: the process that raises the count next finds the slot on the list.
         self.free
             .used
             .fetch_sub(1, weakened!("slot-uncounted-relaxed", Ordering::Release));
@@ -442,7 +445,7 @@ impl<'a> JobTable<'a> {
         loop {
             Link(head as u32).store(&slot.links.next);
             let wanted = next_tag(head) | u64::from(Link::to(index).0);
-            // Release: whoever pops this slot sees its `next`, and the word that says Free.
+            // Release: the process that pops this slot sees its `next`, and the word that says Free.
             match self.free.head.compare_exchange_weak(
                 head,
                 wanted,
@@ -459,7 +462,7 @@ impl<'a> JobTable<'a> {
         let mut head = self.free.head.load(Ordering::Acquire);
         loop {
             let index = Link(head as u32).index()?;
-            // May be read while another process pops and reuses the slot; the tag then refuses it.
+            // Another process may pop and reuse the slot while we read; the tag then refuses the exchange.
             let below = Link::load(&self.slot(index).links.next);
             let wanted = next_tag(head) | u64::from(below.0);
             match exchange!(
@@ -477,7 +480,7 @@ impl<'a> JobTable<'a> {
     }
 }
 
-/// The tag after the one in `head`, in place, with no index.
+/// The tag after the one in `head`, shifted, with index 0.
 fn next_tag(head: u64) -> u64 {
     let step = mutant!("free-list-tag-stands-still", 1 => 0);
     ((head >> TAG_SHIFT).wrapping_add(step)) << TAG_SHIFT

@@ -1,8 +1,8 @@
-//! Short texts in shared memory, and how they are cut.
+//! Short texts in shared memory, and how to cut them.
 //!
-//! A [`SharedText`] is a length and words of bytes, each an atomic of its own: a reader that races with a
-//! writer may see a mixture but never undefined behaviour. Who keeps them apart (a phase of the job, a
-//! sequence lock) is said where one is used.
+//! A [`SharedText`] is a length and words of bytes, each an atomic. A reader that races with a writer may see a
+//! mixture but never undefined behavior. The place that uses a text says what keeps readers and writers apart
+//! (a phase of the job, a sequence lock).
 
 #![allow(
     clippy::disallowed_methods,
@@ -30,10 +30,10 @@ impl<const WORDS: usize> Default for SharedText<WORDS> {
 }
 
 impl<const WORDS: usize> SharedText<WORDS> {
-    /// Bytes it holds at most.
+    /// Its capacity in bytes.
     pub const CAPACITY: usize = WORDS * WORD;
 
-    /// Replaces the text; bytes beyond [`CAPACITY`](Self::CAPACITY) are dropped, so cut first.
+    /// Replaces the text. Drops bytes beyond [`CAPACITY`](Self::CAPACITY), so the caller cuts the text first.
     pub fn store(&self, bytes: &[u8]) {
         let bytes = &bytes[..bytes.len().min(Self::CAPACITY)];
         for (word, chunk) in self.words.iter().zip(bytes.chunks(WORD)) {
@@ -56,11 +56,11 @@ impl<const WORDS: usize> SharedText<WORDS> {
     }
 }
 
-/// What a text ends in when it was cut.
+/// The end of a text that was cut.
 const MARK: &[u8] = b"...";
 
-/// `text`, if it has at most `LIMIT` bytes, else its beginning and `...`, together at most `LIMIT` bytes.
-/// `clip(text, limit)` tells how many bytes of it, at most `limit`, are whole characters.
+/// `text`, if it has at most `LIMIT` bytes. Otherwise its beginning and `...`, together at most `LIMIT` bytes.
+/// `clip(text, limit)` returns how many bytes of the text, at most `limit`, are whole characters.
 #[must_use]
 pub fn cut_marked<const LIMIT: usize>(
     text: &[u8],
@@ -76,7 +76,7 @@ pub fn cut_marked<const LIMIT: usize>(
     cut
 }
 
-/// The first `LIMIT` bytes of `text`, less what would split a character; `clip` as above.
+/// The first `LIMIT` bytes of `text`, without splitting a character. `clip` is as above.
 #[must_use]
 pub fn cut<const LIMIT: usize>(
     text: &[u8],

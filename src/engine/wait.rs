@@ -1,37 +1,37 @@
-//! The wait loop. There is one, used by leaders and by workers alike.
+//! The wait loop. Leaders and workers use the same one.
 //!
 //! # Why no wake-up is lost
 //!
-//! A waker publishes the word, then sets the latch. A waiter *arms* (says in shared memory that it is
-//! about to sleep: the WATCHED flag, the ring's `reader` word, the worker word's `Idle`), looks at the
-//! word again, and only then sleeps on the latch. [`Latch::sleep`] returns when the latch is set, resets
-//! it, processes interrupts; the loop then looks at the word once more. Two cases:
+//! A waker writes the word, then sets the latch. A waiter *arms*: it says in shared memory that it is about to
+//! sleep (the WATCHED flag, the ring's `reader` word, the worker word's `Idle`). Then it looks at the word
+//! again, and only then sleeps on the latch. [`Latch::sleep`] returns when the latch is set, resets it, and
+//! processes interrupts. Then the loop looks at the word once more. There are two cases:
 //!
 //! * The word changes before the look that follows arming: the waiter sees it and does not sleep.
 //! * It changes later: the waker sees the waiter armed (the two are ordered by a read-modify-write on one
 //!   word, or by a sequentially consistent fence on each side) and sets the latch. A latch that is set
 //!   before the sleep begins makes the sleep return at once.
 //!
-//! The latch is reset *after* a sleep and *before* the next look. Were it reset before the sleep, a
-//! doorbell between the look and the reset would be lost.
+//! The latch is reset *after* a sleep and *before* the next look. If it were reset before the sleep, a wake-up
+//! between the look and the reset would be lost.
 //!
-//! A doorbell carries nothing. One that comes late, or was meant for somebody who had this process's
-//! place before, costs one look.
+//! A wake-up carries no information. A late one, or one that was meant for a process that had the same PGPROC
+//! before, costs one look.
 //!
 //! # Time
 //!
-//! A sleep ends by itself only at a moment that somebody asked for: the caller's deadline, or the next
-//! moment at which the [`Condition`] asks for a periodic check (the deadlock check, the liveness net). Before
-//! the first sleep the waiter may spin on the word for [`Latch::spin_limit`]; that never replaces the latch.
-//! [`AdaptiveSpin`] tells how long a spin is worth it.
+//! A sleep ends by itself only at a moment that was asked for: the caller's deadline, or the next moment at
+//! which the [`Condition`] wants a periodic check (for deadlocks and lost processes). Before the first sleep
+//! the waiter may spin on the word for [`Latch::spin_limit`]; a spin never replaces the latch. [`AdaptiveSpin`]
+//! tells how long a spin pays.
 //!
-//! [`linger`] is such a spin with nothing after it: for something that will happen within microseconds, or
-//! else need not be waited for.
+//! [`linger`] is such a spin without a sleep: for something that will happen within microseconds, or need not
+//! be waited for.
 
 use crate::sync::spin_hint;
 
-/// Microseconds on the latch's clock. In a server that is one clock for all processes, which nobody sets: so moments can
-/// be compared across processes. The time that users see is of another type.
+/// Microseconds on the latch's clock. In a server all processes have the same clock, and nobody sets it:
+/// moments can be compared across processes. The times that users see have another type.
 pub type Micros = u64;
 
 /// The longest wait that can be asked for, milliseconds: a day.
@@ -40,13 +40,13 @@ const TIMEOUT_LIMIT: i32 = 86_400_000;
 /// The longest grace that can be asked for, milliseconds: an hour.
 const GRACE_LIMIT: i32 = 3_600_000;
 
-/// The time limit of a wait, in milliseconds, from what was asked for.
+/// The time limit of a wait, in milliseconds, for what a user asked for.
 #[must_use]
 pub fn timeout(asked: i32) -> i32 {
     asked.clamp(0, TIMEOUT_LIMIT)
 }
 
-/// How long a cancel waits before it escalates, in milliseconds, from what was asked for.
+/// How long a cancel waits before it escalates, in milliseconds, for what a user asked for.
 #[must_use]
 pub fn grace(asked: i32) -> i32 {
     asked.clamp(0, GRACE_LIMIT)
@@ -57,32 +57,33 @@ pub trait Latch {
     /// The clock: monotonic, in microseconds.
     fn now(&self) -> Micros;
 
-    /// How long this wait may spin before its first sleep; 0 for not at all. Followed by
-    /// [`spun`](Self::spun) unless it returned 0.
+    /// How long this wait may spin before its first sleep; 0: not at all. Unless it is 0, the caller calls
+    /// [`note_spin`](Self::note_spin) afterwards.
     fn spin_limit(&self) -> Micros;
 
-    /// Whether a processor is to spare for a [`linger`].
+    /// Whether a processor is idle that a [`linger`] may use.
     fn may_linger(&self) -> bool {
         false
     }
 
-    /// Called between the looks of a spin: gives way to whoever the waiter waits for, if need be.
+    /// Called between the looks of a spin. Yields the processor if the awaited process may need it.
     fn pace(&self) {}
 
-    /// The spin that [`spin_limit`](Self::spin_limit) allowed has ended; whether it found what it looked for.
-    fn spun(&self, _found: bool) {}
+    /// The spin that [`spin_limit`](Self::spin_limit) allowed has ended. `found`: it found what it looked for.
+    fn note_spin(&self, _found: bool) {}
 
-    /// Interrupts are pending: stop spinning, go to [`sleep`](Self::sleep), which processes them.
-    fn interrupted(&self) -> bool;
+    /// Whether interrupts are pending: the waiter then stops spinning and calls [`sleep`](Self::sleep), which
+    /// processes them.
+    fn is_interrupted(&self) -> bool;
 
-    /// Sleeps until the latch is set or `until` has come (`None`: no such moment); then resets the latch
-    /// and processes interrupts. May not return: an interrupt may unwind the stack or end the process.
+    /// Sleeps until the latch is set or `until` has come (`None`: no limit). Then resets the latch and
+    /// processes interrupts. May not return: an interrupt may unwind the stack or end the process.
     fn sleep(&self, until: Option<Micros>);
 }
 
-/// What a wait is for, and what is checked meanwhile.
+/// What a process waits for, and what it checks meanwhile.
 pub trait Condition {
-    /// What the wait ends with.
+    /// What the wait returns.
     type Found;
 
     /// Says in shared memory that the waiter is about to sleep. Called before each look that may be followed by a
@@ -92,12 +93,12 @@ pub trait Condition {
     /// Looks whether the wait is over. May unwind.
     fn look(&mut self) -> Option<Self::Found>;
 
-    /// When the next periodic check is due; `None`: there is none. Asked before every sleep.
+    /// The time of the next periodic check; `None`: there is none. Asked before every sleep.
     fn next_check(&mut self) -> Option<Micros> {
         None
     }
 
-    /// Checks: that moment has come. May unwind.
+    /// Does the periodic check, whose time has come. May unwind.
     fn check(&mut self, _now: Micros) {}
 }
 
@@ -119,7 +120,7 @@ impl<T, A: FnMut(), L: FnMut() -> Option<T>> Condition for Unchecked<A, L> {
     }
 }
 
-/// A condition without a periodic check: what arms it, and what looks.
+/// A condition without a periodic check, from a function that arms and one that looks.
 pub fn condition<T>(
     arm: impl FnMut(),
     look: impl FnMut() -> Option<T>,
@@ -129,59 +130,59 @@ pub fn condition<T>(
 
 /// What a process has learned about its spins.
 ///
-/// A spin is in vain when what is waited for takes long, and also when whoever does it is kept from running:
-/// by other processes on every processor, or because it was put on the processor of the one that spins. Then
-/// sleeping at once is quicker, and costs others nothing. So each spin in vain halves the next, after
-/// `LESSONS` of them there is none, and one wait in `TRIAL` finds out whether
-/// that has changed. A spin that finds what it looks for restores them all.
+/// A spin fails when what it waits for takes long. It also fails when the awaited process cannot run, because
+/// other processes have every processor, or because it was put on the processor of the one that spins. Then it
+/// is quicker to sleep at once, and costs other processes nothing. So each failed spin halves the next one.
+/// After `MAX_FAILURES` of them a process no longer spins; but one wait in `TRIAL` spins again, to find out
+/// whether that has changed. A spin that succeeds restores the full length.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct AdaptiveSpin {
-    /// Spins in vain since one found something; no further than `LESSONS`.
-    in_vain: u32,
+    /// Failed spins since one succeeded, at most `MAX_FAILURES`.
+    failures: u32,
     /// Waits without a spin since then.
     skipped: u32,
 }
 
 impl AdaptiveSpin {
-    /// So many spins in vain, one after the other, and there is none.
-    const LESSONS: u32 = 4;
+    /// After this many failed spins in a row a process does not spin.
+    const MAX_FAILURES: u32 = 4;
 
-    /// Then one wait of so many spins.
+    /// Then one wait in this many spins.
     const TRIAL: u32 = 32;
 
     /// Nothing learned yet.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            in_vain: 0,
+            failures: 0,
             skipped: 0,
         }
     }
 
-    /// How long the next wait may spin, of `limit` at most; 0: not at all.
+    /// How long the next wait may spin, at most `limit`; 0: not at all.
     pub fn next(&mut self, limit: Micros) -> Micros {
-        if self.in_vain < Self::LESSONS {
-            return limit >> self.in_vain;
+        if self.failures < Self::MAX_FAILURES {
+            return limit >> self.failures;
         }
         self.skipped = (self.skipped + 1) % Self::TRIAL;
         if self.skipped == 0 { limit } else { 0 }
     }
 
-    /// A spin has ended.
+    /// Notes how a spin ended.
     pub fn learn(&mut self, found: bool) {
         if found {
             *self = Self::new();
-        } else if self.in_vain < Self::LESSONS {
-            self.in_vain += 1;
+        } else if self.failures < Self::MAX_FAILURES {
+            self.failures += 1;
         }
     }
 }
 
-/// How many looks at the word there are between two looks at the clock while spinning.
+/// While spinning: looks at the word between two looks at the clock.
 const SPINS_PER_CLOCK: u32 = 16;
 
-/// Waits until the condition finds what it looks for; `None` when `deadline` came first (it looks once more after
-/// that).
+/// Waits until the condition finds what it looks for. `None`: `deadline` came first. Looks once more after the
+/// deadline.
 pub fn wait_for<C: Condition>(
     latch: &impl Latch,
     deadline: Option<Micros>,
@@ -228,12 +229,12 @@ fn spin<T>(
     let limit = latch.now() + limit;
     let end = deadline.map_or(limit, |deadline| deadline.min(limit));
     let found = spin_until(latch, end, look);
-    latch.spun(found.is_some());
+    latch.note_spin(found.is_some());
     found
 }
 
-/// Looks until `look` finds what it looks for, for `limit` at most; never sleeps. `None` at once when no
-/// processor is to spare.
+/// Looks until `look` finds what it looks for, at most for `limit`. Never sleeps. Returns `None` at once when
+/// no processor is idle.
 pub fn linger<T>(latch: &impl Latch, limit: Micros, look: impl FnMut() -> Option<T>) -> Option<T> {
     if !latch.may_linger() {
         return None;
@@ -246,7 +247,7 @@ fn spin_until<T>(
     end: Micros,
     mut look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    while latch.now() < end && !latch.interrupted() {
+    while latch.now() < end && !latch.is_interrupted() {
         latch.pace();
         for _ in 0..SPINS_PER_CLOCK {
             spin_hint();
@@ -277,17 +278,17 @@ mod tests {
         fn spin_limit(&self) -> Micros {
             0
         }
-        fn interrupted(&self) -> bool {
+        fn is_interrupted(&self) -> bool {
             false
         }
         fn sleep(&self, until: Option<Micros>) {
             self.sleeps.set(self.sleeps.get() + 1);
-            self.now.set(until.expect("would sleep for ever"));
+            self.now.set(until.expect("would sleep forever"));
         }
     }
 
     #[test]
-    fn spins_in_vain_become_shorter_and_then_rare() {
+    fn failed_spins_become_shorter_and_then_rare() {
         let mut spin = AdaptiveSpin::new();
         let mut limits = Vec::new();
         for _ in 0..68 {

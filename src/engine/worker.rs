@@ -3,25 +3,25 @@
 //! # Words
 //!
 //! * **phase** – `Vacant → Starting → Idle ⇄ Busy → Exiting → Vacant`, and from any live phase back to
-//!   `Starting` when the place shall be taken by a fresh process.
-//! * **generation** – 32 bits, one more each time the place becomes `Vacant`. A process is given the
-//!   generation with its registration and leaves at once when the word holds another: it is the restart
-//!   of a registration that nobody waits for.
-//! * **job** – slot index of the job it is `Busy` with.
+//!   `Starting` when a fresh process has to take the worker slot.
+//! * **generation** – 32 bits, one more each time the worker slot becomes `Vacant`. A process is given the
+//!   generation with its registration. It leaves at once when the word has another one: the server has
+//!   restarted a registration that nobody waits for.
+//! * **job** – index of the slot of the job with which it is `Busy`.
 //!
 //! # Transitions
 //!
-//! All under the pool lock, each still one compare-exchange so that the worker can watch its own word
-//! without the lock. The lock orders them; the word tells the sleeping worker what was decided.
+//! All are made under the pool lock. Each is one compare-exchange all the same, so the worker can watch its own
+//! word without the lock. The lock orders them; the word tells a sleeping worker what was decided.
 //!
 //! | transition | who | from → to |
 //! |---|---|---|
 //! | [`claim`](WorkerWord::claim) | a leader or worker that starts one | Vacant → Starting |
 //! | [`assign`](WorkerWord::assign) | a leader (from Idle), or the worker itself | Starting, Idle, Busy → Busy |
 //! | [`rest`](WorkerWord::rest) | the worker itself | Starting, Busy → Idle |
-//! | [`dismiss`](WorkerWord::dismiss) | anyone that sends it home, or the worker at its idle limit | Idle → Exiting |
-//! | [`restart`](WorkerWord::restart) | anyone that needs its place (from Idle), or the worker itself | any but Vacant → Starting |
-//! | [`vacate`](WorkerWord::vacate) | the worker itself when it exits; whoever failed to register it | any but Vacant → Vacant, generation + 1 |
+//! | [`dismiss`](WorkerWord::dismiss) | any process that dismisses it, or the worker at its idle limit | Idle → Exiting |
+//! | [`restart`](WorkerWord::restart) | any process that needs its worker slot (from Idle), or the worker itself | any but Vacant → Starting |
+//! | [`vacate`](WorkerWord::vacate) | the worker itself when it exits; the process that failed to register it | any but Vacant → Vacant, generation + 1 |
 
 use crate::sync::{AtomicU64, Ordering};
 use std::fmt;
@@ -29,15 +29,15 @@ use std::fmt;
 /// What a worker is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activity {
-    /// The place is empty.
+    /// The worker slot is empty.
     Vacant,
-    /// A process is on its way.
+    /// A process is starting.
     Starting,
     /// Connected, nothing to do.
     Idle,
     /// Bound to the job in this slot.
     Busy(u32),
-    /// Told to go home, or going.
+    /// Told to exit, or exiting.
     Exiting,
 }
 
@@ -72,7 +72,7 @@ impl State {
         }
     }
 
-    /// The generation of the place.
+    /// The generation of the worker slot.
     #[must_use]
     pub fn generation(self) -> u32 {
         (self.0 >> GENERATION_SHIFT) as u32
@@ -135,7 +135,7 @@ impl WorkerWord {
     /// Vacant → Starting. Returns the generation to register the process with.
     ///
     /// # Panics
-    /// When the place is taken.
+    /// When the worker slot is in use.
     pub(crate) fn claim(&self) -> u32 {
         self.update(|now| {
             assert_eq!(now.activity(), Activity::Vacant, "claimed {now:?}");
@@ -183,10 +183,10 @@ impl WorkerWord {
         });
     }
 
-    /// Any live phase → Starting: a fresh process shall take the place.
+    /// Any live phase → Starting: a fresh process takes the worker slot.
     ///
     /// # Panics
-    /// When the place is vacant.
+    /// When the worker slot is vacant.
     pub(crate) fn restart(&self) {
         self.update(|now| {
             assert_ne!(now.activity(), Activity::Vacant, "restarted {now:?}");
@@ -197,7 +197,7 @@ impl WorkerWord {
     /// Any live phase → Vacant, generation + 1.
     ///
     /// # Panics
-    /// When the place is vacant already.
+    /// When the worker slot is vacant already.
     pub(crate) fn vacate(&self) {
         self.update(|now| {
             assert_ne!(now.activity(), Activity::Vacant, "vacated {now:?}");

@@ -189,7 +189,7 @@ mod armed {
             0
         }
 
-        fn interrupted(&self) -> bool {
+        fn is_interrupted(&self) -> bool {
             false
         }
 

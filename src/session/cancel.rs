@@ -34,7 +34,7 @@ pub fn request(job: Job, demand: Demand) -> Canceling {
         unsafe { shim::pgb_signal_worker(worker.pid().cast_signed(), terminate) };
     });
     if let Canceling::Finished(release) = canceling {
-        pool.job_ended(usage);
+        pool.wake_watcher(usage);
         job_end::note_end(job, job.slot().leader(), release);
     }
     trace::step(

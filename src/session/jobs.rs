@@ -194,7 +194,7 @@ fn enter(cluster: &'static Cluster) {
 pub fn enter_first(cluster: &'static Cluster) {
     if !WITHIN.get() {
         let own = process::own_proc();
-        cluster.pool().locked(|scheduler| scheduler.enrol(own));
+        cluster.pool().locked(|scheduler| scheduler.enroll(own));
         enter(cluster);
     }
 }
@@ -215,7 +215,7 @@ fn leave() {
 /// Somebody else let go of jobs of this session.
 fn forget_purged() {
     for tracked in each_held() {
-        if !tracked.job.load().is_some_and(|now| now.leader()) {
+        if !tracked.job.load().is_some_and(|now| now.has_leader()) {
             block::unmap(tracked.job);
             forget(tracked.job);
         }
@@ -326,7 +326,7 @@ impl Session {
 /// The handle is about to be given to the user.
 pub fn launched(job: Job, pid: u32) {
     if let Some(entry) = own_entry(job.cluster) {
-        job.slot().belongs_to(entry);
+        job.slot().set_account(entry);
     }
     SESSION.with(|session| {
         if let Some(tracked) = session.find(job) {
@@ -482,7 +482,7 @@ pub fn drop_hold(job: Job) {
 pub fn notice(job: Job) -> Snapshot {
     let slot = job.slot();
     let now = slot.word.load();
-    let is_held = now.generation() == job.id.generation && now.leader();
+    let is_held = now.generation() == job.id.generation && now.has_leader();
     if is_held && now.phase().is_finished() && slot.take_account() {
         let run_time = slot.run_time();
         SESSION.with(|session| session.statistics.ends.count(now.phase(), run_time));

@@ -324,7 +324,7 @@ pub fn resources() -> Result<Vec<RoleRow>, Error> {
     for place in 0..cluster.worker_slots() as u32 {
         let idle = cluster
             .pool()
-            .locked(|scheduler| scheduler.without_job(place));
+            .locked(|scheduler| scheduler.lane_of_jobless(place));
         if let Some(key) = idle {
             row_of(key.database, key.role, key.role, &|row| row.workers += 1)?;
         }

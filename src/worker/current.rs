@@ -41,13 +41,13 @@ extern "C" fn pgb_current_flags() -> u32 {
         return 0;
     };
     let mut flags = 0;
-    if now.due() {
+    if now.is_pending() {
         flags |= flag::CANCEL;
     }
-    if now.insistent() {
+    if now.is_insistent() {
         flags |= flag::INSISTS;
     }
-    if now.terminate() {
+    if now.must_terminate() {
         flags |= flag::TERMINATE;
     }
     flags

@@ -72,7 +72,7 @@ fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, e
     if hopeless {
         cluster
             .pool()
-            .locked(|scheduler| scheduler.job_is_over(worker));
+            .locked(|scheduler| scheduler.return_permit_of_worker(worker));
         job_end::fail_lane(cluster, lane, key, proc.pid(), error);
     }
     // The place goes to whoever needs it. A start that failed although the lane works is not repeated: it would fail
@@ -90,7 +90,7 @@ fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, e
 pub fn return_job(job: Job) {
     let slot = job.slot();
     if slot.options().by_pid {
-        if slot.word.load().cancel() {
+        if slot.word.load().has_cancel() {
             run::refuse(job);
         } else {
             run::fail(job, &[]);
@@ -109,7 +109,7 @@ fn give_back(job: Job) {
         Returned::Requeued => {}
         Returned::Handed(worker) => wake(worker),
         Returned::Canceled(release) => {
-            pool.job_ended(usage);
+            pool.wake_watcher(usage);
             job_end::note_end(job, leader, release);
         }
     }

@@ -101,7 +101,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     unsafe { guarded(|| shim::pgb_port_without_client()) };
     cluster
         .pool()
-        .locked(|scheduler| scheduler.connected(worker));
+        .locked(|scheduler| scheduler.note_connected(worker));
     settings::read_defaults();
     update(|state| state.connected = true);
     fault!("worker-connected");
@@ -125,7 +125,7 @@ fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
     let (worker, cap) = (now.worker_slot.worker, cluster.worker_cap());
     let next = cluster.pool().locked(|scheduler| {
         if let Some(took) = took {
-            scheduler.took(worker, took);
+            scheduler.note_run_time(worker, took);
         }
         let shrunk = scheduler.shrink(worker, cap);
         shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))

@@ -95,7 +95,7 @@ impl Process for RunHost {
         held::job().map(|job| job.id)
     }
 
-    fn begun(&self, id: JobId, _watched: bool) {
+    fn after_begin(&self, id: JobId, _watched: bool) {
         let job = self.0.job(id);
         // A leader that waits for the job to be bound was woken when it was; one that waits for its end need not be.
         fault!("job-begun");
@@ -169,13 +169,13 @@ impl Process for RunHost {
         held::take();
     }
 
-    fn ending(&self, id: JobId, end: End) -> Watchers {
+    fn before_end(&self, id: JobId, end: End) -> Watchers {
         let job = self.0.job(id);
         block::unmap(job);
         job_end::ending(job, end)
     }
 
-    fn ended(&self, id: JobId, watchers: Watchers, release: Release) {
+    fn after_end(&self, id: JobId, watchers: Watchers, release: Release) {
         let job = self.0.job(id);
         job_end::ended(job, watchers, release);
     }
@@ -269,7 +269,7 @@ fn note_failure(job: Job, error: &[u8]) -> End {
     let asked = job.word().load();
     let is_exit =
         error_message::is_fatal(error) && error_message::sqlstate(error) == Some(ADMIN_SHUTDOWN);
-    if is_exit && (asked.terminate() || asked.insistent()) {
+    if is_exit && (asked.must_terminate() || asked.is_insistent()) {
         return End::Canceled;
     }
     end_of(error)
@@ -288,5 +288,5 @@ fn end_of(error: &[u8]) -> End {
 /// The error of a cancel is being thrown. Whether it is that of the running job.
 #[unsafe(no_mangle)]
 extern "C" fn pgb_cancel_is_thrown() -> bool {
-    attached().is_some_and(|cluster| steps::thrown(&RunHost(cluster)) != Delivery::None)
+    attached().is_some_and(|cluster| steps::deliver(&RunHost(cluster)) != Delivery::None)
 }

@@ -92,10 +92,10 @@ impl SenderHost for SendHost {
     }
 
     fn is_unwanted(&self) -> bool {
-        !self.job.word().load().leader()
+        !self.job.word().load().has_leader()
     }
 
-    fn patience(&self) -> Option<Micros> {
+    fn first_check_after(&self) -> Option<Micros> {
         Some(deadlock_timeout())
     }
 

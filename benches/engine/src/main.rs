@@ -1,8 +1,8 @@
 //! Micro-benchmarks of the engine: what each of its steps costs by itself, without a server.
 //!
-//! `ci/bench engine` runs them; `ci/bench engine ring` those whose names contain "ring", `ci/bench engine --quick`
-//! all of them in a few seconds. What is in shared memory in the server is in this process here, and the pool's
-//! lock is one that nobody else wants; what the server adds is in `benches/server`.
+//! `ci/bench engine` runs them. `ci/bench engine ring` runs those whose names contain "ring", and `ci/bench
+//! engine --quick` runs all of them in a few seconds. What the server has in shared memory is in this process
+//! here, and no other thread wants the pool's lock. `benches/server` measures what the server adds.
 
 mod handle;
 mod memory;

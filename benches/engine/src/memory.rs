@@ -8,7 +8,7 @@ use engine::table::{JobId, Options};
 use std::ops::Deref;
 use std::sync::Mutex;
 
-/// Stands for the server's lightweight lock; its waker ring nobody.
+/// Stands for the server's LWLock. Its waker wakes nobody.
 #[derive(Default)]
 pub struct Lock(Mutex<()>);
 
@@ -32,7 +32,7 @@ const LANE: LaneKey = LaneKey {
     role: 1,
 };
 
-/// A leader's share that is never used up.
+/// A quota that is never used up.
 const AMPLE: u32 = u32::MAX;
 
 /// The session that launches.
@@ -52,7 +52,7 @@ impl Deref for Memory {
 }
 
 impl Memory {
-    /// With room for so many jobs and workers.
+    /// With room for this many jobs and workers.
     pub fn new(jobs: usize, workers: usize) -> Self {
         let room = Capacity {
             jobs,
@@ -64,20 +64,20 @@ impl Memory {
         Self(models::Memory::new(room, Lock::default()))
     }
 
-    /// A reserved job, filled in but for what the server puts into its block.
+    /// A reserved job, filled in except for what the server writes into its block.
     pub fn claim(&self) -> JobId {
         let job = self.claim_for(leader(), Options::default(), &[]);
         job.expect("there is a free slot")
     }
 
-    /// Publishes it: to an idle worker, or to the end of the queue.
+    /// Dispatches it: to an idle worker, or to the end of the queue.
     pub fn dispatch(&self, job: JobId) -> Dispatched {
         self.pool()
             .locked(|scheduler| scheduler.dispatch(job, LANE, 0, AMPLE))
             .0
     }
 
-    /// Starts a worker, which finds one job queued and runs it. Returns its place and that job.
+    /// Starts a worker, which finds one queued job. Returns its worker slot and that job.
     pub fn start_worker(&self) -> (u32, JobId) {
         let job = self.claim();
         assert_eq!(self.dispatch(job), Dispatched::Queued);
@@ -87,7 +87,7 @@ impl Memory {
                 panic!("expected a start, got {decision:?}");
             };
             assert!(scheduler.report_in(worker, generation, ProcRef::new(1, 1000 + worker)));
-            scheduler.connected(worker);
+            scheduler.note_connected(worker);
             match scheduler.next(worker, false) {
                 NextStep::Run { job, .. } => (worker, job),
                 other => panic!("expected a job, got {other:?}"),
@@ -105,7 +105,7 @@ impl Memory {
             .locked(|scheduler| scheduler.next(worker, false))
     }
 
-    /// The leader lets go of a finished job.
+    /// The leader detaches a finished job.
     pub fn detach(&self, job: JobId) {
         let word = &self.slot(job).word;
         assert_eq!(word.detach(job.generation), Release::LastOut);

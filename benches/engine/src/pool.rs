@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 pub fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("pool");
 
-    group.bench_function("publish to an idle worker, run, let go", |b| {
+    group.bench_function("publish to an idle worker, run, detach", |b| {
         let memory = Memory::new(64, 4);
         let (worker, first) = memory.start_worker();
         assert_eq!(memory.complete(worker, first), NextStep::Idle);
@@ -22,9 +22,9 @@ pub fn bench(c: &mut Criterion) {
         });
     });
 
-    // As many wait in front of it, always: it must cost the same.
+    // This many jobs are always waiting before it: the cost must be the same.
     for waiting in [1, 1_000, 100_000] {
-        let id = BenchmarkId::new("publish to the queue, take, run, let go", waiting);
+        let id = BenchmarkId::new("publish to the queue, take, run, detach", waiting);
         group.bench_function(id, |b| {
             let memory = Memory::new(waiting + 2, 1);
             let (worker, mut running) = memory.start_worker();
@@ -46,7 +46,7 @@ pub fn bench(c: &mut Criterion) {
         });
     }
 
-    group.bench_function("publish, cancel while queued, let go", |b| {
+    group.bench_function("publish, cancel while queued, detach", |b| {
         let memory = Memory::new(64, 1);
         let _busy = memory.start_worker();
         b.iter(|| {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// `pg_background.default_queue_size`.
 const CAPACITY: usize = 64 * 1024;
-/// Bytes of a frame. The last is as much as one chunk takes.
+/// Bytes of a frame. The last one fills a chunk.
 const SIZES: [usize; 5] = [8, 64, 1024, 8 * 1024, CAPACITY / 2 - 8];
 const ROW: u8 = 1;
 
@@ -41,7 +41,7 @@ pub fn bench(c: &mut Criterion) {
     group.finish();
 }
 
-/// The buffer's memory, which the ring alone touches.
+/// The buffer's memory. Only the ring touches it.
 pub struct Memory(Box<[Cell]>);
 
 type Cell = std::cell::UnsafeCell<u64>;
@@ -76,8 +76,8 @@ fn take(reader: &mut Reader<'_, MappedBuffer>, into: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The time that so many frames take to be read while another thread writes them. Neither sleeps: this is
-/// the ring, without waker. They give way to each other where there is one processor for both.
+/// The time to read this many frames while another thread writes them. Neither sleeps: this measures the ring
+/// without wake-ups. They yield to each other if they share one processor.
 fn stream(frame: &[u8], frames: u64) -> Duration {
     let (shared, memory) = (RingShared::default(), Memory::new(CAPACITY));
     let start = Instant::now();

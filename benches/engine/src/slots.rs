@@ -16,7 +16,7 @@ pub fn bench(c: &mut Criterion) {
     group.bench_function("claim, give back", |b| {
         b.iter(|| claim_and_give_back(table))
     });
-    // Both want the head of the free list at every moment: worse than any server.
+    // Both change the head of the free list all the time: worse than in any server.
     group.bench_function("claim, give back, two threads", |b| {
         b.iter_custom(|rounds| both(|| (0..rounds).for_each(|_| claim_and_give_back(table))));
     });
@@ -28,7 +28,7 @@ fn claim_and_give_back(table: JobTable<'_>) {
     table.abandon(job);
 }
 
-/// The time until two threads that begin together have done the same.
+/// The time until two threads that begin together have both finished.
 fn both(work: impl Fn() + Sync) -> Duration {
     let together = Barrier::new(2);
     let timed = || {

@@ -1,4 +1,4 @@
-//! The words of the wake protocol: what it costs to say that one sleeps, and to see whether anybody does.
+//! The words of the wake protocol: what it costs to say that a process sleeps, and to see whether one does.
 
 use crate::memory::{Memory, leader};
 use crate::ring;
@@ -10,7 +10,7 @@ use engine::wait::{Latch, Micros, condition, wait_for};
 use std::cell::Cell;
 use std::hint::black_box;
 
-/// A latch that is set when it is slept on, with a clock that stands still.
+/// A latch that is always set when a process sleeps on it, with a clock that stands still.
 struct Awake(Cell<u64>);
 
 impl Latch for Awake {
@@ -20,7 +20,7 @@ impl Latch for Awake {
     fn spin_limit(&self) -> Micros {
         0
     }
-    fn interrupted(&self) -> bool {
+    fn is_interrupted(&self) -> bool {
         false
     }
     fn sleep(&self, _until: Option<Micros>) {
@@ -42,7 +42,7 @@ pub fn bench(c: &mut Criterion) {
             seen
         });
     });
-    // Claiming and freeing are in it, because a job ends once.
+    // This includes claiming and freeing, because a job ends only once.
     group.bench_function(
         "job word: from claim to free, with a leader that waits",
         |b| {

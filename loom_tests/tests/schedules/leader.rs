@@ -16,13 +16,13 @@ use shuttle::sync::Arc;
 #[derive(Clone, Copy)]
 struct Held {
     job: JobId,
-    /// It sleeps until it is canceled: its leader cancels it before it waits or leaves.
+    /// It sleeps until it is canceled. Its leader cancels it before it waits or leaves.
     sleeps: bool,
-    /// The pid by which alone its leader knows it; 0: it has a handle.
+    /// The pid by which alone its leader knows it; 0: the leader has a handle.
     pid: u32,
 }
 
-/// Jobs of a session that may have workers, or wait for one, before those that are bounded are held back.
+/// Jobs that a session may have in its lane or on a worker before bounded ones are throttled.
 const LIMIT: u32 = 1;
 
 /// In a slot's `queue_size`: the job sleeps until it is canceled.
@@ -31,19 +31,19 @@ pub const SLEEPS: u32 = 1;
 /// From the first launch to the end of the session.
 pub fn session(world: &Arc<World>) {
     let own = world.fork();
-    // All of a session's jobs are of one lane.
+    // All jobs of a session are in one lane.
     let lane = thread_rng().gen_range(0..world.scale.lanes as u32);
     let (mut held, mut launched) = (Vec::new(), Vec::new());
     let mut counts = Counts::default();
     let mut purges = 0;
-    world.memory.pool().locked(|pool| pool.enrol(own));
+    world.memory.pool().locked(|pool| pool.enroll(own));
     for _ in 0..world.scale.jobs_each {
         enter(world, own, &mut held, &mut purges);
         if let Some(job) = launch(world, own, lane, &held) {
             held.push(job);
             launched.push(job.job);
             let entry = entry(world, own);
-            world.memory.slot(job.job).belongs_to(entry);
+            world.memory.slot(job.job).set_account(entry);
         }
         match thread_rng().gen_range(0..4) {
             0 => {}
@@ -66,7 +66,7 @@ pub fn session(world: &Arc<World>) {
             end(world, own, job, &held, &mut counts);
         }
     }
-    // Those that are left are let go of as they are, outside the gate: the session exits.
+    // The jobs that are left are detached as they are, outside the gate: the session exits.
     for Held { job, sleeps, .. } in held {
         if sleeps {
             world.cancel(job);
@@ -78,24 +78,24 @@ pub fn session(world: &Arc<World>) {
     counts.check(world, own, &launched);
     entry(world, own).abandon_gate();
     world.memory.pool().locked(|pool| pool.depart(own));
-    // Once more, as a session does that ends in the middle of a call: nothing of these is its own.
+    // Once more, as for a session that ends in the middle of a call: nothing of this belongs to it any more.
     for job in launched {
         let release = world.memory.slot(job).word.detach(job.generation);
-        assert_eq!(release, Release::Stale, "a stale handle let go of a job");
+        assert_eq!(release, Release::Stale, "a stale handle detached a job");
     }
     world.exit(own);
 }
 
-/// The session's statistics, as `leader/session.rs` has them.
+/// The session's statistics, as in `session/`.
 #[derive(Default)]
 struct Counts(Ends);
 
 impl Counts {
-    /// Counts a job that the session holds, if it has finished and nobody has counted it.
+    /// Counts a job that the session holds, if it has finished and was not counted yet.
     fn notice(&mut self, world: &World, job: JobId) {
         let slot = world.memory.slot(job);
         let now = slot.word.load();
-        let is_held = now.generation() == job.generation && now.leader();
+        let is_held = now.generation() == job.generation && now.has_leader();
         if is_held && now.phase().is_finished() && slot.take_account() {
             self.0.count(now.phase(), 0);
         }
@@ -124,7 +124,7 @@ fn entry(world: &World, own: ProcRef) -> &Leader {
     world.memory.pool().leader(own).expect("it has an entry")
 }
 
-/// A call begins: what was purged meanwhile is forgotten.
+/// A call begins: the session forgets what was purged meanwhile.
 fn enter(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, purges: &mut u32) {
     let entry = entry(world, own);
     let entered = wait_for(
@@ -140,12 +140,12 @@ fn enter(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, purges: &mut u3
                 .slot(held.job)
                 .word
                 .load_if(held.job.generation);
-            now.is_some_and(|now| now.leader())
+            now.is_some_and(|now| now.has_leader())
         });
     }
 }
 
-/// A call ends: the session lets go of its finished jobs if it was asked to.
+/// A call ends: the session detaches its finished jobs if it was asked to.
 fn leave(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, counts: &mut Counts) {
     while !entry(world, own).leave() {
         held.retain(|held| {
@@ -174,7 +174,7 @@ fn take_any(held: &mut Vec<Held>) -> Option<Held> {
     (!held.is_empty()).then(|| held.swap_remove(thread_rng().gen_range(0..held.len())))
 }
 
-/// A session that waits to claim one of what is counted. `None`: its time is up, called or not.
+/// A session waits to claim something that is counted. `None`: its time is up, whether it was called or not.
 struct InQueue<'a, F> {
     world: &'a World,
     own: ProcRef,
@@ -203,7 +203,7 @@ impl<T, F: Fn() -> Option<T>> Condition for InQueue<'_, F> {
     }
 }
 
-/// Claims one of what is counted; waits if there is none and the session `may_wait`, or gives up.
+/// Claims something that is counted. If there is none, waits if the session `may_wait`, or gives up.
 fn claim_one<T>(
     world: &Arc<World>,
     own: ProcRef,
@@ -217,7 +217,7 @@ fn claim_one<T>(
         return found;
     }
     if !may_wait {
-        // Called or not: it gives up in between.
+        // It gives up in between, whether it was called or not.
         pool.join_waiters(own, what, limit, false);
         pool.leave_waiters(own, what);
         return None;
@@ -237,8 +237,8 @@ fn claim_one<T>(
     found.flatten()
 }
 
-/// Claims a slot, first among those that the lane's role may have, then in the table; an ordinary session leaves
-/// some of these.
+/// Claims a slot: first one of the lane's role, then one of the table. An ordinary session leaves the reserved
+/// slots.
 fn claim(world: &Arc<World>, own: ProcRef, lane: u32, may_wait: bool) -> Option<JobId> {
     let pool = world.memory.pool();
     let role = world.key(lane).role;
@@ -273,7 +273,7 @@ fn claim(world: &Arc<World>, own: ProcRef, lane: u32, may_wait: bool) -> Option<
     found
 }
 
-/// `held` are the session's jobs so far.
+/// `held`: the session's jobs so far.
 fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<Held> {
     let memory = &world.memory;
     world.release_deferred();
@@ -322,8 +322,8 @@ fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<
                     (dispatched, lane, None)
                 }
                 Dispatched::Queued => {
-                    // One that is bounded may be held back, and others go before it; so they may while a fresh
-                    // process is on its way.
+                    // A bounded job may be throttled, and others overtake it. They may also do so while a fresh
+                    // process is starting.
                     if !options.bounded && !options.fresh_only && excluded.is_empty() {
                         world.ledger.queued(lane, job);
                     }
@@ -359,7 +359,7 @@ fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<
             pid: 0,
         });
     }
-    // One that sleeps may have the place that this job needs.
+    // A job that sleeps may have the worker slot that this job needs.
     for other in held.iter().filter(|other| other.sleeps) {
         world.cancel(other.job);
     }
@@ -369,7 +369,7 @@ fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<
     Some(Held { job, sleeps, pid })
 }
 
-/// The liveness net of a session that waits for a job (`leader/wait.rs`).
+/// The periodic check of a session that waits for a job (`session/wait/`).
 struct Net<'a> {
     world: &'a Arc<World>,
     job: JobId,
@@ -377,7 +377,7 @@ struct Net<'a> {
 }
 
 impl<'a> Net<'a> {
-    /// With its first look.
+    /// From its first look on.
     fn new(world: &'a Arc<World>, job: JobId) -> Self {
         let passed_on = world.memory.pool().passed_on();
         world.spawn_decision(world.memory.slot(job).lane(), None);
@@ -388,7 +388,7 @@ impl<'a> Net<'a> {
         }
     }
 
-    /// A worker may have left its lane to who waits.
+    /// A worker may have passed its lane on to the session that waits.
     fn look(&mut self) {
         let seen = self.world.memory.pool().passed_on();
         if std::mem::replace(&mut self.passed_on, seen) != seen {
@@ -398,7 +398,7 @@ impl<'a> Net<'a> {
     }
 }
 
-/// Waits until the job has a process, or is over.
+/// Waits until the job has a process, or has ended.
 fn await_worker(world: &Arc<World>, own: ProcRef, job: JobId) {
     let word = &world.memory.slot(job).word;
     let mut net = Net::new(world, job);
@@ -418,7 +418,7 @@ fn await_worker(world: &Arc<World>, own: ProcRef, job: JobId) {
     word.unwatch(job.generation);
 }
 
-/// Waits for the job and reads how it ended, or lets go of it as it is. `others` are held meanwhile.
+/// Waits for the job and reads how it ended, or detaches it as it is. `others` are held meanwhile.
 fn end(
     world: &Arc<World>,
     own: ProcRef,
@@ -431,7 +431,7 @@ fn end(
         world.cancel(job);
     }
     if once_in(2) {
-        // One that sleeps may have the place that this job needs.
+        // A job that sleeps may have the worker slot that this job needs.
         for other in others.iter().filter(|other| other.sleeps) {
             world.cancel(other.job);
         }
@@ -463,7 +463,7 @@ fn end(
     assert_ne!(release, Release::Stale, "a hold was lost");
     world.released(job, release);
     if release != Release::LastOut {
-        let doorbell = world.memory.pool().locked(|pool| pool.proc_to_wake(job));
-        world.memory.wake(doorbell);
+        let process = world.memory.pool().locked(|pool| pool.proc_to_wake(job));
+        world.memory.wake(process);
     }
 }

@@ -1,7 +1,8 @@
-//! What has happened, as seen from outside: every invariant is checked here.
+//! What has happened, as seen from outside. Every invariant is checked here.
 //!
-//! Kept in ordinary memory behind a lock of the standard library, which shuttle does not know: looking at
-//! it changes no schedule. So nothing is called while it is held that shuttle could switch at.
+//! The ledger is in ordinary memory behind a lock of the standard library, which shuttle does not know: looking
+//! at it changes no schedule. So nothing at which shuttle could switch threads is called while the lock is
+//! held.
 
 use engine::job::End;
 use engine::table::JobId;
@@ -26,7 +27,7 @@ struct Record {
 #[derive(Default)]
 struct Books {
     jobs: HashMap<JobId, Record>,
-    /// Whose block a slot holds.
+    /// Whose block each slot has.
     blocks: HashMap<u32, JobId>,
     /// By lane, in the order in which they must be taken.
     queues: HashMap<u32, BTreeMap<i64, JobId>>,
@@ -51,7 +52,7 @@ impl Ledger {
         assert_eq!(before, None, "{job:?} got a slot that is in use");
     }
 
-    /// Somebody who holds the job uses its block.
+    /// A process that holds the job uses its block.
     pub fn used(&self, job: JobId) {
         let owner = self.books().blocks.get(&job.index).copied();
         assert_eq!(owner, Some(job), "a block was used after it was freed");
@@ -67,14 +68,11 @@ impl Ledger {
         record.freed = true;
     }
 
-    /// The last one out leaves the job behind.
+    /// The last one out defers the freeing of the job.
     pub fn left(&self, job: JobId) {
         let mut books = self.books();
         let record = books.jobs.get_mut(&job).expect("it was accepted");
-        assert!(
-            !record.left && !record.freed,
-            "{job:?} was left behind twice"
-        );
+        assert!(!record.left && !record.freed, "{job:?} was deferred twice");
         record.left = true;
     }
 
@@ -92,22 +90,25 @@ impl Ledger {
         [End::Completed, End::Failed, End::Canceled].map(ended)
     }
 
-    /// The job is about to be placed: from now on it must end.
+    /// The job is about to be dispatched: from now on it must end.
     pub fn accepted(&self, job: JobId) {
         let before = self.books().jobs.insert(job, Record::default());
         assert!(before.is_none(), "{job:?} was claimed twice");
     }
 
-    /// It was refused: nobody accepted it after all.
+    /// It was refused: it was not accepted after all.
     pub fn withdrawn(&self, job: JobId) {
         let mut books = self.books();
-        let record = books.jobs.remove(&job).expect("it was to be placed");
+        let record = books
+            .jobs
+            .remove(&job)
+            .expect("it was about to be dispatched");
         assert_eq!(record.begun, 0, "{job:?} ran although it was refused");
         books.blocks.remove(&job.index);
     }
 
-    /// It waits at the end of its lane. Under the pool lock, as the next three. Not for jobs that may be held
-    /// back: when those join their lane is not seen from here.
+    /// It waits at the end of its lane. Called under the pool lock, as are the next three. Not for jobs that
+    /// may be throttled: one cannot see from here when those join their lane.
     pub fn queued(&self, lane: u32, job: JobId) {
         let mut books = self.books();
         books.last += 1;
@@ -123,7 +124,7 @@ impl Ledger {
         books.queues.entry(lane).or_default().insert(number, job);
     }
 
-    /// It was taken from its lane; returns those before it. None of them may be queued.
+    /// It was taken from its lane. Returns the jobs before it, of which none may be queued.
     #[must_use]
     pub fn taken(&self, lane: u32, job: JobId) -> Vec<JobId> {
         let mut books = self.books();
@@ -135,7 +136,7 @@ impl Ledger {
         queue.range(..number).map(|(_, job)| *job).collect()
     }
 
-    /// It was handed to an idle worker; returns those that wait. None of them may be queued.
+    /// It was handed to an idle worker. Returns the jobs that wait, of which none may be queued.
     #[must_use]
     pub fn waiting(&self, lane: u32) -> Vec<JobId> {
         let books = self.books();
@@ -143,7 +144,7 @@ impl Ledger {
         queue.map_or_else(Vec::new, |queue| queue.values().copied().collect())
     }
 
-    /// Somebody is about to ask for a cancel.
+    /// A process is about to ask for a cancel.
     pub fn asked(&self, job: JobId) {
         if let Some(record) = self.books().jobs.get_mut(&job) {
             record.asked = true;
@@ -165,7 +166,7 @@ impl Ledger {
         books.jobs.get_mut(&job).expect("it was accepted").died = true;
     }
 
-    /// It ends so.
+    /// It ends in this way.
     pub fn ended(&self, job: JobId, end: End) {
         let mut books = self.books();
         let record = books.jobs.get_mut(&job).expect("it was accepted");
@@ -182,7 +183,7 @@ impl Ledger {
         record.end = Some(end);
     }
 
-    /// A job that somebody might have heard of: any that was accepted.
+    /// A job that a process may have heard of: any that was accepted.
     pub fn heard_of(&self, number: usize) -> Option<JobId> {
         let books = self.books();
         let mut jobs: Vec<_> = books.jobs.keys().copied().collect();

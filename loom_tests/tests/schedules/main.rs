@@ -1,17 +1,18 @@
-//! The whole table and pool under random schedules: more processes than loom can hold, nothing of the
-//! engine left out but the result ring.
+//! The whole table and pool under random schedules: more processes than loom can handle, and everything of the
+//! engine except the result ring.
 //!
-//! Leaders launch, wait for a slot until they have one or their time is up, wait, cancel, let go and leave, and count how their
-//! jobs ended; some jobs are known by their process's pid alone, some must have a fresh process; workers run jobs, rest, leave at their idle limit, and
-//! die in every phase, and leave behind what they cannot free; others cancel whatever they have heard of, with handles that may be stale. Two lanes
-//! share fewer places than there are jobs. What must hold is checked by [`ledger`], which sees what happened
-//! without taking part in it. A wake-up that was lost is a deadlock, which shuttle reports.
+//! Leaders launch, wait for a slot until they have one or their time is up, wait for jobs, cancel, detach and
+//! leave, and count how their jobs ended. They know some jobs by the pid of their process alone; some jobs need
+//! a fresh process. Workers run jobs, go idle, leave, die in every phase, and defer the freeing of what they
+//! cannot free. Other processes cancel jobs that they have heard of, with handles that may be stale. Lanes
+//! share fewer worker slots than there are jobs. [`ledger`] checks what must hold: it sees what happened
+//! without taking part. A lost wake-up is a deadlock, which shuttle reports.
 //!
-//! shuttle interleaves at every access to an atomic or a lock but shows every store to everybody at once:
-//! weak orderings are loom's business.
+//! shuttle interleaves at every access to an atomic or a lock, but shows every store to all threads at once. So
+//! weak orderings are left to loom.
 //!
-//! Each run has a seed, which is printed when it fails; `PGB_SEED` repeats it, `PGB_SECONDS` says how long to
-//! go on.
+//! Each run has a seed, which is printed when it fails. `PGB_SEED` repeats a run; `PGB_SECONDS` says how long
+//! to go on.
 #![cfg(shuttle)]
 
 mod leader;
@@ -24,7 +25,7 @@ use shuttle::{Config, FailurePersistence, Runner};
 use std::time::{Duration, Instant};
 use world::{Scale, run};
 
-/// Preemptions that a run of the second kind has at most, at places chosen beforehand.
+/// How many preemptions a run of the second kind has at most, at points chosen beforehand.
 const DEPTH: usize = 3;
 
 fn seconds() -> u64 {
@@ -34,7 +35,7 @@ fn seconds() -> u64 {
     })
 }
 
-/// Says which seed it was, if the run panics.
+/// Prints the seed if the run panics.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -52,7 +53,8 @@ fn run_one(seed: u64, scale: Scale) {
     config.failure_persistence = FailurePersistence::None;
     config.silence_warnings = true;
     let world = move || run(scale);
-    // Half of the runs change threads at any moment, half of them seldom, at moments that matter more.
+    // Half of the runs change threads at any moment. The other half does so rarely, at moments that matter
+    // more.
     if seed.is_multiple_of(2) {
         Runner::new(RandomScheduler::new_from_seed(seed, 1), config).run(world);
     } else {
@@ -78,8 +80,8 @@ fn explore(name: &str, scale: Scale) {
     println!("{name}: {runs} runs, seeds from {first}");
 }
 
-/// Three leaders, two strangers that cancel, an administrator, two lanes, three places: nine threads and their
-/// successors.
+/// Three leaders, two strangers that cancel, an administrator, two lanes, three worker slots: nine threads and
+/// their successors.
 #[test]
 fn every_accepted_job_ends_once_and_nothing_is_left() {
     let scale = Scale {
@@ -97,9 +99,9 @@ fn every_accepted_job_ends_once_and_nothing_is_left() {
     explore("three leaders", scale);
 }
 
-/// Two lanes and one place: every job of the other lane needs the place to change hands.
+/// Two lanes and one worker slot: for every job of the other lane the worker slot has to be passed on.
 #[test]
-fn lanes_that_share_one_place_are_both_served() {
+fn lanes_that_share_one_worker_slot_are_both_served() {
     let scale = Scale {
         leaders: 2,
         jobs_each: 3,
@@ -112,10 +114,10 @@ fn lanes_that_share_one_place_are_both_served() {
         administrators: 1,
         times_out: 4,
     };
-    explore("one place", scale);
+    explore("one worker slot", scale);
 }
 
-/// One slot: every job follows another in the same word, and every handle but one is stale.
+/// One slot: every job follows another one in the same word, and every handle but one is stale.
 #[test]
 fn jobs_that_share_one_slot_are_never_confused() {
     let scale = Scale {
@@ -133,8 +135,8 @@ fn jobs_that_share_one_slot_are_never_confused() {
     explore("one slot", scale);
 }
 
-/// Lanes that may have one worker each, in a pool that has more places, and roles that may have most of the table; two
-/// administrators.
+/// Lanes that may have one worker each, in a pool with more worker slots; roles that may have most of the
+/// table; two administrators.
 #[test]
 fn lanes_and_roles_at_their_limits_are_served() {
     let scale = Scale {
@@ -152,7 +154,7 @@ fn lanes_and_roles_at_their_limits_are_served() {
     explore("lanes at their limit", scale);
 }
 
-/// Few slots, which become free at once, and many that wait for them.
+/// Few slots, each free only for a moment, and many sessions that wait for them.
 #[test]
 fn many_that_wait_for_few_slots_are_served() {
     let scale = Scale {
@@ -170,7 +172,7 @@ fn many_that_wait_for_few_slots_are_served() {
     explore("few slots", scale);
 }
 
-/// The same, and nobody gives up.
+/// The same, and no session gives up.
 #[test]
 fn all_that_wait_for_few_slots_are_served() {
     let scale = Scale {

@@ -16,16 +16,16 @@ use shuttle::sync::atomic::Ordering;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// How a process left.
+/// How a process ends.
 #[derive(PartialEq, Eq)]
 enum Exit {
-    /// It registers another for the place.
+    /// It registers another process for its worker slot.
     Restart,
     /// For good.
     End,
 }
 
-/// The processes of a place, each of which registers the next; that fails now and then.
+/// The processes of a worker slot. Each of them registers the next; now and then that fails.
 pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
     loop {
         let process = Process {
@@ -50,15 +50,15 @@ pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
     }
 }
 
-/// The server's table is full: the place is taken back. A leader that is told, the other workers, or this process look
-/// again.
+/// The server's table is full: the worker slot is taken back. A leader that is told, another worker, or this
+/// process looks again.
 fn give_back(world: &Arc<World>, worker: u32, generation: u32) {
     let pool = world.memory.pool();
     let (lane, looked_after) = pool.locked(|pool| {
         let lane = pool.start_failed(worker, generation);
         (lane, lane.is_none() || pool.pass_on())
     });
-    // A leader that was told does what the liveness net does.
+    // A leader that was told does what its periodic check does.
     let nobody = pool.locked(|pool| pool.worker_counts()) == WorkerCounts::default();
     if let Some(lane) = lane.filter(|_| !looked_after || nobody) {
         world.spawn_decision(lane, None);
@@ -70,21 +70,21 @@ struct Process<'a> {
     worker: u32,
     generation: u32,
     proc: ProcRef,
-    /// The job that it has to end, which is what the signal handler looks at.
+    /// The job that it has to end. The signal handler looks at it.
     current: Cell<Option<JobId>>,
     /// PostgreSQL's `QueryCancelPending`.
     pending: Cell<bool>,
-    /// What it prints goes into the block of the job that it runs.
+    /// Whether what it prints goes into the block of the job that it runs.
     open: Cell<bool>,
-    /// The job that is noted was canceled before it could begin.
+    /// Whether the noted job was canceled before it could begin.
     must_refuse: Cell<bool>,
 }
 
-/// What unwinds from the place where a process exits.
+/// The payload of the panic by which a process exits.
 struct Death;
 
 impl Process<'_> {
-    /// A signal that has arrived is handled, now or a little later.
+    /// Handles a signal that has arrived, now or a little later.
     fn step(&self) {
         if !once_in(2) {
             self.handle_signal();
@@ -101,7 +101,7 @@ impl Process<'_> {
         let word = &self.world.memory.slot(job).word;
         let asked = word
             .load_if(job.generation)
-            .is_some_and(|now| now.due() || now.terminate());
+            .is_some_and(|now| now.is_pending() || now.must_terminate());
         if asked || mutant::is("handler-ignores-the-word") {
             self.pending.set(true);
         }
@@ -120,7 +120,7 @@ impl Process<'_> {
         if once_in(8) {
             return self.die();
         }
-        pool.locked(|pool| pool.connected(self.worker));
+        pool.locked(|pool| pool.note_connected(self.worker));
         loop {
             next = match next {
                 NextStep::Run { job, leader } => {
@@ -140,7 +140,7 @@ impl Process<'_> {
 
     fn look_for_next(&self, leaving: bool) -> NextStep {
         self.world.memory.pool().locked(|pool| {
-            // The pool is made smaller now and then; whoever launches next may make it larger again.
+            // The pool is made smaller now and then. The next launch may make it larger again.
             let cap = if once_in(8) { 1 } else { u32::MAX };
             let shrunk = pool.shrink(self.worker, cap);
             let next = shrunk.unwrap_or_else(|| pool.next(self.worker, leaving));
@@ -153,7 +153,7 @@ impl Process<'_> {
         })
     }
 
-    /// Sleeps until the worker word says otherwise; leaves now and then at its idle limit.
+    /// Sleeps until the worker word says otherwise. Leaves now and then at its idle limit.
     fn rest(&self) -> NextStep {
         let world = self.world;
         let word = &world.memory.worker(self.worker).word;
@@ -204,7 +204,7 @@ impl Process<'_> {
         }
     }
 
-    /// Whether it was interrupted.
+    /// Returns whether it was interrupted.
     fn execute(&self, sleeps: bool) -> bool {
         if sleeps {
             let interrupted = wait_for(
@@ -222,7 +222,7 @@ impl Process<'_> {
         }
         for _ in 0..thread_rng().gen_range(0..3) {
             self.step();
-            // Now and then it catches what it is given, and goes on.
+            // Now and then it catches the error of a cancel, and goes on.
             if self.is_thrown() && !once_in(2) {
                 return true;
             }
@@ -230,7 +230,7 @@ impl Process<'_> {
         false
     }
 
-    /// Looks for interrupts: the error of a cancel is thrown, or of an exit.
+    /// Checks for interrupts. Returns whether the error of a cancel, or of an exit, is thrown.
     fn is_thrown(&self) -> bool {
         if !self.pending.replace(false) {
             return false;
@@ -238,17 +238,17 @@ impl Process<'_> {
         self.step();
         let job = self.current.get().expect("it runs one");
         let before = self.world.memory.slot(job).word.load();
-        let delivery = steps::thrown(self);
+        let delivery = steps::deliver(self);
         assert!(
             delivery != Delivery::None
-                || before.terminate()
+                || before.must_terminate()
                 || mutant::is("handler-ignores-the-word"),
             "it was given a cancel that was not due"
         );
         true
     }
 
-    /// The exit callback of a process that ends wherever it is (`src/worker/exit.rs`).
+    /// The exit callback of a process that ends at any point (`src/worker/exit.rs`).
     fn die(&self) -> Exit {
         let world = self.world;
         steps::exit(self);
@@ -258,7 +258,7 @@ impl Process<'_> {
             return Exit::Restart;
         }
         let assigned = pool.locked(|pool| pool.assigned(self.worker));
-        // One that its leader knows by this pid fails (`return_job`).
+        // A job that its leader knows by this pid fails (`return_job`).
         let by_pid = |job: &JobId| world.memory.slot(*job).options().by_pid;
         if let Some(job) = assigned.filter(by_pid) {
             let end = steps::Process::note_failure(self, job);
@@ -314,7 +314,7 @@ impl steps::Process for Process<'_> {
         self.world.ledger.used(job);
         self.current.set(Some(job));
         let word = &self.world.memory.slot(job).word;
-        self.must_refuse.set(word.load().cancel());
+        self.must_refuse.set(word.load().has_cancel());
         self.step();
         self.may_die();
     }
@@ -323,7 +323,7 @@ impl steps::Process for Process<'_> {
         self.current.get()
     }
 
-    fn begun(&self, job: JobId, _watched: bool) {
+    fn after_begin(&self, job: JobId, _watched: bool) {
         self.world.ledger.begun(job);
         assert!(
             !self.must_refuse.get(),
@@ -344,7 +344,7 @@ impl steps::Process for Process<'_> {
             .current
             .get()
             .map(|job| self.world.memory.slot(job).word.load());
-        if now.is_some_and(|now| now.due() || now.terminate()) {
+        if now.is_some_and(|now| now.is_pending() || now.must_terminate()) {
             self.pending.set(true);
         }
         self.step();
@@ -383,7 +383,7 @@ impl steps::Process for Process<'_> {
 
     fn note_failure(&self, job: JobId) -> End {
         self.world.ledger.died(job);
-        if self.world.memory.slot(job).word.load().cancel() {
+        if self.world.memory.slot(job).word.load().has_cancel() {
             End::Canceled
         } else {
             End::Failed
@@ -396,7 +396,7 @@ impl steps::Process for Process<'_> {
         self.step();
     }
 
-    fn ending(&self, job: JobId, end: End) -> Watchers {
+    fn before_end(&self, job: JobId, end: End) -> Watchers {
         self.world.ledger.used(job);
         self.world.ledger.ended(job, end);
         Watchers {
@@ -405,13 +405,13 @@ impl steps::Process for Process<'_> {
         }
     }
 
-    fn ended(&self, job: JobId, watchers: Watchers, release: Release) {
+    fn after_end(&self, job: JobId, watchers: Watchers, release: Release) {
         if let Release::Held { watched: true } = release {
             self.world.memory.wake(watchers.leader);
         }
         self.world.released(job, release);
         if self.open.get() {
-            // It still has somewhere to print to.
+            // The process can still print into the block.
             self.world.ledger.used(job);
         }
     }

@@ -1,4 +1,4 @@
-//! A server: shared memory, processes with waker and signals, and the postmaster.
+//! A server: shared memory, processes with latches and signals, and the postmaster.
 
 use crate::ledger::Ledger;
 use crate::{leader, worker};
@@ -14,7 +14,7 @@ use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 use std::sync::Mutex;
 
-/// How much there is of everything.
+/// How many there are of everything.
 #[derive(Clone, Copy)]
 pub struct Scale {
     pub leaders: usize,
@@ -27,9 +27,9 @@ pub struct Scale {
     pub role_limit: u32,
     /// Workers that a lane may have; 0: any number.
     pub lane_limit: u32,
-    /// Those that purge jobs, and have a role's jobs refused and canceled.
+    /// Administrators, who purge jobs, refuse a role's jobs and cancel them.
     pub administrators: usize,
-    /// Of so many launches that wait for a slot one gives up at its time limit; 0: none.
+    /// One in this many launches that wait for a slot gives up at its time limit; 0: none.
     pub times_out: u32,
 }
 
@@ -38,24 +38,24 @@ pub struct World {
     pub scale: Scale,
     pub memory: Arc<Memory>,
     pub ledger: Ledger,
-    /// The server shuts down: who is idle leaves.
+    /// The server shuts down: idle workers leave.
     pub closing: AtomicBool,
-    /// The processes that live, by number of their PGPROC. A lock that shuttle does not know.
+    /// The processes that are alive, by PGPROC number. Behind a lock that shuttle does not know.
     living: Mutex<Vec<Option<u32>>>,
     last_pid: Mutex<u32>,
-    /// `SIGUSR2` is pending, by number of the PGPROC.
+    /// Whether `SIGUSR2` is pending, by PGPROC number.
     signals: Vec<AtomicBool>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
-/// Whether something that happens once in `n` times happens now.
+/// True once in `n` calls, at random.
 pub fn once_in(n: u32) -> bool {
     thread_rng().gen_range(0..n) == 0
 }
 
 impl World {
     fn new(scale: Scale) -> Arc<Self> {
-        // A place may have a process that leaves and its successor.
+        // A worker slot may have a process that leaves, and its successor.
         let processes = scale.leaders + scale.cancelers + scale.administrators + 2 * scale.places;
         Arc::new(Self {
             scale,
@@ -69,7 +69,7 @@ impl World {
         })
     }
 
-    /// A process is forked: a PGPROC that may have been another's, and a pid that was nobody's.
+    /// Forks a process: its PGPROC may have been another's, its pid is new.
     pub fn fork(&self) -> ProcRef {
         let pid = {
             let mut last = self.last_pid.lock().unwrap();
@@ -101,7 +101,7 @@ impl World {
         self.memory.latch(proc).set();
     }
 
-    /// Whether a signal has arrived, which is then handled.
+    /// Whether a signal has arrived; takes it.
     pub fn takes_signal(&self, proc: ProcRef) -> bool {
         self.signals[proc.procno() as usize].swap(false, Ordering::SeqCst)
     }
@@ -113,14 +113,15 @@ impl World {
         }
     }
 
-    /// The postmaster starts a process for this place; when that gives the place on it registers the next one.
+    /// The postmaster starts a process for this worker slot. When that process passes the worker slot on, it
+    /// registers the next one.
     pub fn register(self: &Arc<Self>, worker: u32, generation: u32) {
         let world = self.clone();
         let handle = thread::spawn(move || worker::registration(&world, worker, generation));
         self.threads.lock().unwrap().push(handle);
     }
 
-    /// What is to be done so that the lane gets workers. A registration fails now and then.
+    /// Does what is needed to get workers for the lane. A registration fails now and then.
     pub fn spawn_decision(self: &Arc<Self>, lane: u32, first: Option<SpawnDecision>) {
         let places = self.scale.places as u32;
         let pool = self.memory.pool();
@@ -133,8 +134,8 @@ impl World {
             match decision {
                 SpawnDecision::Enough => return,
                 SpawnDecision::Full => {
-                    // Whoever is there looks before it rests or goes. When nobody is, because the
-                    // registration failed, the liveness net looks again.
+                    // Any process that is left looks before it goes idle or exits. If none is left because the
+                    // registration failed, the periodic check looks again.
                     if can_start
                         || pool.locked(|pool| pool.worker_counts()) != WorkerCounts::default()
                     {
@@ -171,7 +172,7 @@ impl World {
         }
     }
 
-    /// Frees what others have left behind.
+    /// Frees the jobs whose freeing others have deferred.
     pub fn release_deferred(&self) {
         while let Some(job) = self.memory.pool().take_deferred() {
             self.ledger.freed(job);
@@ -179,7 +180,7 @@ impl World {
         }
     }
 
-    /// Anybody cancels a job that it has heard of.
+    /// Cancels a job, as any process may that has heard of it.
     pub fn cancel(&self, job: JobId) {
         self.ledger.asked(job);
         let demand = match thread_rng().gen_range(0..3) {
@@ -211,7 +212,7 @@ impl World {
         }
     }
 
-    /// The jobs that are queued or run, or have finished, of a login role.
+    /// The jobs of a login role, queued, running or finished.
     fn jobs_of(&self, role: u32) -> Vec<(JobId, Phase)> {
         let usage = |index: u32| self.memory.pool().usage(index).role();
         let published = self.memory.jobs().iter().filter_map(|(index, slot)| {
@@ -224,14 +225,14 @@ impl World {
         published.collect()
     }
 
-    /// Whether a job of the role is queued or runs.
+    /// Whether a job of the role is queued or running.
     pub fn has_active(&self, role: u32) -> bool {
         self.jobs_of(role)
             .iter()
             .any(|(_, phase)| phase.is_active())
     }
 
-    /// An administrator lets go of a role's finished jobs.
+    /// An administrator purges a role's finished jobs.
     fn purge(&self, role: u32) {
         for (job, _) in self.jobs_of(role) {
             if let Purged::Detached(release) = self.memory.pool().purge_one(job) {
@@ -240,7 +241,7 @@ impl World {
         }
     }
 
-    /// An administrator ends a role's jobs, and has its new ones refused meanwhile.
+    /// An administrator ends a role's jobs, and has new ones refused meanwhile.
     fn end_jobs(&self, role: u32) {
         let pool = self.memory.pool();
         let Some(usage) = pool.find_usage(role) else {
@@ -257,7 +258,7 @@ impl World {
         }
     }
 
-    /// Under the pool lock: of these jobs none is queued.
+    /// Called under the pool lock: none of these jobs is queued.
     pub fn assert_none_queued(&self, jobs: &[JobId], overtaken_by: JobId) {
         for &job in jobs {
             let phase = self.memory.phase(job);
@@ -274,7 +275,7 @@ impl World {
     }
 }
 
-/// One life of a server.
+/// Runs a server from its start to its end.
 pub fn run(scale: Scale) {
     let world = World::new(scale);
     let mut sessions = Vec::new();
@@ -313,7 +314,7 @@ pub fn run(scale: Scale) {
     for session in sessions {
         session.join().unwrap();
     }
-    // What was accepted runs with no session left. Who rests is told to go.
+    // The jobs that were accepted run without any session. Idle workers are told to exit.
     world.closing.store(true, Ordering::SeqCst);
     world
         .memory

@@ -1,4 +1,4 @@
-//! Against a queue: whatever the reader does, frames come out as they went in.
+//! The channel against a queue: in all interleavings frames come out as they went in.
 
 use super::*;
 use crate::ring::{HEADER, MappedBuffer, read_header, size_of_chunk};
@@ -10,7 +10,7 @@ use std::rc::Rc;
 const WORKER: u32 = 1;
 const READER: u32 = 2;
 
-/// The file, and what became of it.
+/// The spill file.
 #[derive(Default)]
 struct File {
     bytes: Vec<u8>,
@@ -63,8 +63,8 @@ struct Io {
     file: Rc<RefCell<File>>,
     /// How often the worker slept.
     sleeps: Cell<u32>,
-    /// How often it rang.
-    rings: Cell<u32>,
+    /// How often it woke the reader.
+    wakes: Cell<u32>,
     now: Cell<Micros>,
     /// The reader wants one chunk, and leaves with it.
     stepwise: Cell<bool>,
@@ -77,7 +77,7 @@ impl Latch for Io {
     fn spin_limit(&self) -> Micros {
         0
     }
-    fn interrupted(&self) -> bool {
+    fn is_interrupted(&self) -> bool {
         false
     }
     fn sleep(&self, until: Option<Micros>) {
@@ -106,7 +106,7 @@ impl SenderHost for Io {
     }
     fn wake(&self, proc: ProcRef) {
         assert_eq!(proc.pid(), READER);
-        self.rings.set(self.rings.get() + 1);
+        self.wakes.set(self.wakes.get() + 1);
     }
     fn is_unwanted(&self) -> bool {
         false
@@ -148,7 +148,7 @@ impl Setting {
             taker: Rc::new(RefCell::new(taker)),
             file,
             sleeps: Cell::new(0),
-            rings: Cell::new(0),
+            wakes: Cell::new(0),
             now: Cell::new(0),
             stepwise: Cell::new(false),
         };
@@ -188,7 +188,7 @@ fn without_a_reader_the_worker_goes_on_without_sleeping() {
 }
 
 #[test]
-fn a_present_reader_holds_the_worker_back_and_there_is_no_file() {
+fn a_present_reader_makes_the_worker_wait_and_there_is_no_file() {
     let mut setting = Setting::new(128);
     setting
         .io
@@ -205,7 +205,7 @@ fn a_present_reader_holds_the_worker_back_and_there_is_no_file() {
 }
 
 #[test]
-fn a_reader_that_comes_late_brings_the_worker_back_to_the_ring() {
+fn a_reader_that_comes_late_bwakes_the_worker_back_to_the_ring() {
     let mut setting = Setting::new(128);
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
@@ -285,7 +285,7 @@ fn messages_that_found_no_room_before_the_job_ended_are_found() {
     assert!(setting.expected.borrow().is_empty());
 }
 
-/// The reader sleeps, and has had its second look.
+/// The reader sleeps, and has looked a second time.
 fn sleep(setting: &Setting) {
     let mut taker = setting.io.taker.borrow_mut();
     let _ = taker.receiver.give_back();
@@ -294,23 +294,23 @@ fn sleep(setting: &Setting) {
 }
 
 #[test]
-fn a_reader_that_sleeps_is_rung_for_a_row_that_is_sent_behind_a_message() {
+fn a_sleeping_reader_is_woken_for_a_row_behind_a_message() {
     let mut setting = Setting::new(1024);
     setting.io.now.set(5 * PROMPT);
     sleep(&setting);
-    // As rows are sent behind messages that found no room.
+    // Rows are sent behind messages that found no room.
     setting.send(vec![1; 8]);
-    assert_eq!(setting.io.rings.get(), 1);
+    assert_eq!(setting.io.wakes.get(), 1);
     assert!(setting.take());
-    // Not within the time in which it looks once more by itself.
+    // Not while it will still look once more by itself.
     sleep(&setting);
     setting.send(vec![2; 8]);
-    assert_eq!(setting.io.rings.get(), 1);
+    assert_eq!(setting.io.wakes.get(), 1);
     setting.drain();
 }
 
 #[test]
-fn a_reader_that_has_a_row_already_is_not_rung_for_it() {
+fn a_reader_that_has_a_row_is_not_woken_for_it() {
     let mut setting = Setting::new(1024);
     setting.io.now.set(5 * PROMPT);
     sleep(&setting);
@@ -326,12 +326,12 @@ fn a_reader_that_has_a_row_already_is_not_rung_for_it() {
         10 * PROMPT
     };
     setting.expected.borrow_mut().push_back(vec![1; 8]);
-    let rung = setting.sender.send_at_once(1, &[1; 8], held_up);
-    assert_eq!(rung, Some(None));
-    // By the next it is.
+    let woken = setting.sender.send_at_once(1, &[1; 8], held_up);
+    assert_eq!(woken, Some(None));
+    // The next row wakes it.
     setting.expected.borrow_mut().push_back(vec![2; 8]);
-    let rung = setting.sender.send_at_once(1, &[2; 8], || 10 * PROMPT + 1);
-    assert_eq!(rung, Some(Some(ProcRef::new(0, READER))));
+    let woken = setting.sender.send_at_once(1, &[2; 8], || 10 * PROMPT + 1);
+    assert_eq!(woken, Some(Some(ProcRef::new(0, READER))));
     setting.drain();
 }
 

@@ -12,17 +12,17 @@ use crate::worker::Activity;
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Canceling {
-    /// The flag is set and `signal` was called for the worker.
+    /// The flag is set, and `signal` was called for the worker.
     Asked,
-    /// It had not begun; it is finished now.
+    /// It had not begun, and is finished now.
     Finished(Release),
-    /// It had finished before, or is another job by now. Nothing changed.
+    /// It had finished before, or the slot is another job's by now. Nothing changed.
     TooLate,
 }
 
 impl<'a, L: PoolLock> Pool<'a, L> {
-    /// Cancels a job wherever it is. `signal` is called with the worker's process while that cannot exit; it must
-    /// only send the signal.
+    /// Cancels a job wherever it is. Calls `signal` with the worker's process, which cannot exit meanwhile.
+    /// `signal` must only send the signal.
     pub fn cancel(&self, job: JobId, demand: Demand, signal: impl Fn(ProcRef)) -> Canceling {
         let slot = self.shared.jobs.slot(job.index);
         loop {
@@ -55,11 +55,11 @@ impl<'a> Scheduler<'a> {
             return None;
         }
         mutant!("cancel-queued-unlinks-late" => return mutants::end_then_unlink(self, job));
-        // It stays queued while the lock is held. Off its list before it is over: from then on its leader
-        // may free the slot, whose links are the free list's then.
-        let permit = match self.holder_of(slot) {
+        // The job stays queued while the lock is held. It comes off its list before it ends: after that its
+        // leader may free the slot, and the free list uses the slot's links.
+        let permit = match self.throttled_by(slot) {
             Some(leader) => {
-                self.unhold(leader, job.index);
+                self.unthrottle(leader, job.index);
                 None
             }
             None => {
@@ -73,19 +73,19 @@ impl<'a> Scheduler<'a> {
         release
     }
 
-    /// The process that has the job, if it is bound. It cannot exit while the lock is held.
+    /// The process that has the job, if the job is bound. It cannot exit while the lock is held.
     fn worker_of(&self, job: JobId) -> Option<ProcRef> {
         let slot = self.slot(job.index);
         slot.word
             .load_if(job.generation)
-            .filter(|now| now.worker())?;
+            .filter(|now| now.has_worker())?;
         let entry = self.shared.workers.get(slot.worker() as usize)?;
         (entry.word.load().activity() == Activity::Busy(job.index))
             .then(|| entry.proc())
             .flatten()
     }
 
-    /// The process that a job is bound to, for its doorbell.
+    /// The process that the job is bound to, to be woken.
     #[must_use]
     pub fn proc_to_wake(&self, job: JobId) -> Option<ProcRef> {
         self.worker_of(job)

@@ -1,5 +1,5 @@
-//! Placing jobs: a new one goes to an idle worker of its lane that may run it, or to the end of the lane's list; what
-//! may run is handed to whoever is idle.
+//! Dispatch. A new job goes to an idle worker of its lane that may run it, or to the end of the lane's list.
+//! Queued jobs go to workers that become idle.
 
 use super::entries::{LaneKey, Permit};
 use super::scheduler::Scheduler;
@@ -8,17 +8,17 @@ use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::JobId;
 
-/// What a launch's session allows.
+/// What the launching session's settings allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Jobs of the session that may be in its lane or on a worker.
+    /// Jobs of the session that may be in its lane or on a worker at once.
     pub session_jobs: u32,
     /// Workers of the lane; 0: any number.
     pub lane_workers: u32,
 }
 
 impl From<u32> for Limits {
-    /// So many jobs of the session, and any number of workers.
+    /// This many jobs of the session, and any number of workers.
     fn from(session_jobs: u32) -> Self {
         Self {
             session_jobs,
@@ -27,13 +27,13 @@ impl From<u32> for Limits {
     }
 }
 
-/// What became of a job that was placed.
+/// What became of a job that was dispatched.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dispatched {
-    /// An idle worker has it: ring its doorbell.
+    /// An idle worker has it: wake that worker.
     Handed(ProcRef),
-    /// It waits in its lane. Now [`Scheduler::spawn_decision`] the lane.
+    /// It waits in its lane. Now call [`Scheduler::spawn_decision`] for the lane.
     Queued,
     /// There is no room for another lane. The job is still reserved.
     NoLane,
@@ -42,9 +42,9 @@ pub enum Dispatched {
 }
 
 impl<'a> Scheduler<'a> {
-    /// Publishes a reserved job in the lane `key` and gives it to an idle worker if there is one that may
-    /// run it, else puts it at the end of the lane's queue; a job over its leader's share is held back.
-    /// `hint` is the lane's index if the caller knows it; the right index is returned.
+    /// Publishes a reserved job in the lane `key`. Gives it to an idle worker that may run it, or else puts it
+    /// at the end of the lane's queue. A job beyond its leader's quota is throttled. `hint` is the lane's index
+    /// if the caller knows it; returns the right index.
     pub fn dispatch(
         &mut self,
         job: JobId,
@@ -69,7 +69,7 @@ impl<'a> Scheduler<'a> {
             return (Dispatched::Queued, index);
         }
         match self.hand_over(job) {
-            // Its leader is the caller, which does not sleep.
+            // The caller is its leader, and does not sleep.
             Some((proc, _)) => (Dispatched::Handed(proc), index),
             None => {
                 self.push_back(job.index);
@@ -78,24 +78,24 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The lane's limit is that of whoever launched in it last.
+    /// The latest launch in the lane sets its limit.
     pub(super) fn limit_lane(&mut self, index: u32, limits: Limits) {
         self.lane(index)
             .limit
             .store(limits.lane_workers, Ordering::Relaxed);
     }
 
-    /// Binds a queued job that is on no list to an idle worker of its lane. An idle worker may run none
-    /// of the jobs that wait in the queue, so this one overtakes nobody. Returns the worker's doorbell, and
-    /// the leader's if that sleeps on the job.
+    /// Binds a queued job that is on no list to an idle worker of its lane. An idle worker may run none of the
+    /// jobs that wait in the queue, so this job overtakes nobody. Returns the worker, and the leader if it
+    /// sleeps until the job's word changes: the caller wakes both.
     pub(super) fn hand_over(&mut self, job: JobId) -> Option<(ProcRef, Option<ProcRef>)> {
         let slot = self.slot(job.index);
         let worker = self.take_idle(load(&slot.lane), |idle| slot.may_run_on(idle.pid(), false))?;
         Some(self.bind(job, worker))
     }
 
-    /// Binds a queued job (not on a list any more) to a worker. Returns the worker's doorbell, and the
-    /// leader's if that sleeps on the job.
+    /// Binds a queued job (no longer on a list) to a worker. Returns the worker, and the leader if it sleeps
+    /// until the job's word changes: the caller wakes both.
     pub(super) fn bind(&mut self, job: JobId, worker: u32) -> (ProcRef, Option<ProcRef>) {
         let entry = &self.shared.workers[worker as usize];
         let proc = entry.proc().expect("bound to a worker that is not there");
@@ -111,7 +111,7 @@ impl<'a> Scheduler<'a> {
         (proc, slot.leader().filter(|_| watched))
     }
 
-    /// Gives jobs of a lane to its idle workers until there is no pair left.
+    /// Gives jobs of a lane to its idle workers, until no job is left that an idle worker may run.
     pub(super) fn hand_out(&mut self, index: u32) {
         let lane = self.lane(index);
         for worker in lane.idle.iter(self.shared.workers) {

@@ -1,15 +1,16 @@
-//! How those of a session's jobs ended that it did not see end.
+//! How many of a session's jobs ended in which way, for jobs that ended after the session gave them up.
 //!
-//! A session counts its jobs by how they ended. It counts one itself when it finds it finished. One that it let go of
-//! before, or that an administrator purged, is counted by the last one out, into the session's entry.
+//! A session counts its jobs by how they ended. It counts a job itself when it finds it finished. If it
+//! detached the job before, or an administrator purged it, the last one out counts the job in the session's
+//! entry.
 //!
-//! Each job is counted once: its slot says to whose statistics it belongs ([`Slot::belongs_to`], written by the
-//! session while it holds the job) until somebody counts it. The session does while it holds the job
-//! ([`Slot::take_account`]), the last one out when nobody does ([`Pool::count_end`]); between them lies the transition
-//! that gives up the session's hold.
+//! Each job is counted once. Until then its slot says whose statistics it belongs to ([`Slot::set_account`],
+//! called by the session while it holds the job). While the session holds the job, the session counts it
+//! ([`Slot::take_account`]). When nobody holds it, the last one out does ([`Pool::count_end`]). Between the two
+//! lies the transition that gives up the session's hold.
 //!
-//! An entry is one session's after the other, and a worker that runs jobs which launch jobs has one session after the
-//! other in the same process. So it is the entry's generation that the slot names.
+//! An entry belongs to one session after another. A worker whose jobs launch jobs has one session after another
+//! in the same process. So the slot names the generation of the entry, not the process.
 
 use super::entries::Leader;
 use super::scheduler::{Pool, PoolLock, Scheduler};
@@ -21,7 +22,7 @@ use crate::wait::Micros;
 
 impl Slot {
     /// The job belongs to the statistics of the session whose entry that is. By the session, while it holds the job.
-    pub fn belongs_to(&self, leader: &Leader) {
+    pub fn set_account(&self, leader: &Leader) {
         self.account.store(leader.generation(), Ordering::Relaxed);
     }
 

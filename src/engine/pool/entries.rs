@@ -1,4 +1,4 @@
-//! What the pool has in shared memory: lanes, the places of workers, the entries of sessions, totals.
+//! What the pool has in shared memory: lanes, worker slots, the entries of sessions, totals.
 //!
 //! The rules of who may touch what are in the documentation of [the pool](super).
 
@@ -11,14 +11,14 @@ use crate::table::Slot;
 use crate::wait::Micros;
 use crate::worker::{Activity, WorkerWord};
 
-/// A process that has not reported in so long after its place was claimed is taken for lost. Generous:
-/// forking takes milliseconds, and being wrong costs only a process that leaves at once.
+/// A process that has not reported in this long after its worker slot was claimed is taken for lost. The limit
+/// is generous: forking takes milliseconds. If it is wrong, a process leaves at once; that is all.
 pub const START_LIMIT: Micros = 10_000_000;
 
-/// In a slot's `worker`: bound to no entry, only to be failed.
+/// In a slot's `worker`: the job is bound to no worker slot, only to be failed.
 pub(super) const NOBODY: u32 = u32::MAX;
 
-/// In `WorkerSlot::claimed_at`: nobody looked at the clock yet.
+/// In `WorkerSlot::claimed_at`: no process has looked at the clock yet.
 pub(super) const UNKNOWN: Micros = 0;
 
 /// Database and authenticated login role.
@@ -51,7 +51,7 @@ pub struct Lane {
     pub(super) key: AtomicU64,
     /// Its jobs that wait for a worker.
     pub(super) queue: List,
-    /// Its workers that have nothing to do, the one that has rested least first.
+    /// Its workers that have nothing to do, the latest to go idle first.
     pub(super) idle: List,
     pub(super) starting: AtomicU32,
     pub(super) workers: AtomicU32,
@@ -74,7 +74,7 @@ impl Lane {
         self.is_short_without(0)
     }
 
-    /// Whether it is short when `uncounted` of the workers on their way do not count.
+    /// Whether it is short when `uncounted` of its starting workers do not count.
     pub(super) fn is_short_without(&self, uncounted: u32) -> bool {
         self.queue.len() + uncounted > load(&self.starting) && !self.queue.is_empty()
     }
@@ -83,7 +83,7 @@ impl Lane {
         load(&self.workers) == 0
     }
 
-    /// Whether it may have one more worker when `leaving` of those that it has go.
+    /// Whether it may have one more worker when `leaving` of its workers go.
     pub(super) fn may_grow(&self, leaving: u32) -> bool {
         let limit = load(&self.limit);
         limit == 0 || load(&self.workers) - leaving < limit
@@ -96,7 +96,7 @@ impl Lane {
     }
 }
 
-/// A worker's place in shared memory.
+/// A worker slot in shared memory.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct WorkerSlot {
@@ -108,9 +108,10 @@ pub struct WorkerSlot {
     pub(super) permit: AtomicU64,
     registration_generation: AtomicU64,
     pub(super) lane: AtomicU32,
-    /// 0: nothing is known of the process; [`CONNECTED`]; else the slot of the server's table and one, and [`STARTED`].
+    /// 0: nothing is known of the process; or [`CONNECTED`]; or one plus the slot of the server's table, with
+    /// [`STARTED`].
     registration: AtomicU32,
-    /// Of its lane's idle workers.
+    /// For its lane's list of idle workers.
     links: Links,
 }
 
@@ -126,36 +127,37 @@ const STARTED: u32 = 1 << 31;
 /// In `WorkerSlot::registration`: its process has connected to the lane's database.
 const CONNECTED: u32 = 1 << 30;
 
-/// How the server calls a process that was registered with it: a slot of its table, and how often that was used.
+/// How the server names a process that was registered with it: a slot of the server's table, and its
+/// generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registration {
     /// The slot.
     pub slot: u32,
-    /// Which use of it.
+    /// Which use of the slot.
     pub generation: u64,
 }
 
-/// A place whose process was registered and has not reported in.
+/// A worker slot whose process was registered and has not reported in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PendingStart {
-    /// Generation of the entry.
+    /// Generation of the worker slot.
     pub generation: u32,
     /// The process.
     pub registration: Registration,
-    /// It was seen to run.
+    /// Whether it was seen to run.
     pub started: bool,
     /// When it was registered.
     pub since: Micros,
 }
 
 impl WorkerSlot {
-    /// Whether the place waits for a process that was registered for it. A hint, without the lock.
+    /// Whether the worker slot waits for a process that was registered for it. A hint, without the lock.
     #[must_use]
     pub fn is_start_pending(&self) -> bool {
         self.registration().is_some()
     }
 
-    /// Whether the entry, with this generation, awaits a process: none has reported in.
+    /// Whether the worker slot, with this generation, awaits a process: none has reported in.
     pub(super) fn awaits(&self, generation: u32) -> bool {
         let now = self.word.load();
         now.generation() == generation
@@ -194,7 +196,7 @@ impl WorkerSlot {
         load(&self.registration) == CONNECTED
     }
 
-    /// The place has no process, and none was registered for it.
+    /// The worker slot has no process, and none was registered for it.
     pub(super) fn forget_process(&self) {
         self.proc.store(0, Ordering::Relaxed);
         self.registrar.store(0, Ordering::Relaxed);
@@ -210,8 +212,8 @@ impl WorkerSlot {
     }
 }
 
-/// A session in shared memory. All fields are written by the holder of the pool's lock, but for the gate; `proc` is
-/// read without it by its own session.
+/// A session in shared memory. The holder of the pool's lock writes all fields but the gate. The session itself
+/// reads `proc` without the lock.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct Leader {
@@ -219,14 +221,14 @@ pub struct Leader {
     pub(super) generation: AtomicU32,
     pub(super) limit: AtomicU32,
     pub(super) admitted: AtomicU32,
-    /// Its jobs that are held back.
-    pub(super) held: List,
+    /// Its throttled jobs.
+    pub(super) throttled: List,
     pub(super) waiter: Waiter,
     pub(super) gate: Gate,
     pub(super) ends: SharedEnds,
 }
 
-/// Of the queue that it waits in.
+/// For the queue in which it waits.
 impl Linked for Leader {
     fn links(&self) -> &Links {
         &self.waiter.links
@@ -256,7 +258,7 @@ impl Leader {
         self.proc.load(Ordering::Relaxed) == proc.to_bits()
     }
 
-    pub(super) fn enrol(&self, proc: ProcRef) -> u32 {
+    pub(super) fn enroll(&self, proc: ProcRef) -> u32 {
         if !self.is_of(proc) {
             self.proc.store(proc.to_bits(), Ordering::Relaxed);
             self.next_generation();
@@ -268,7 +270,7 @@ impl Leader {
         ProcRef::from_bits(self.proc.load(Ordering::Relaxed))
     }
 
-    /// That of the session whose entry it is now.
+    /// Generation of the session that has the entry now.
     pub(super) fn generation(&self) -> u32 {
         load(&self.generation)
     }
@@ -277,7 +279,7 @@ impl Leader {
         let next = load(&self.generation).wrapping_add(1).max(1);
         self.generation.store(next, Ordering::Relaxed);
         self.admitted.store(0, Ordering::Relaxed);
-        self.held.clear();
+        self.throttled.clear();
         self.ends.store(Ends::default());
     }
 
@@ -297,7 +299,7 @@ impl Leader {
     }
 }
 
-/// Whom an admitted job counts against.
+/// Says whose quota an admitted job counts against.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Permit {
     pub(super) procno: u32,
@@ -319,7 +321,7 @@ impl Permit {
         (generation != 0).then_some(Self { procno, generation })
     }
 
-    /// That of a job which is not finished.
+    /// The permit of a job that is not finished.
     pub(super) fn of(slot: &Slot) -> Option<Self> {
         let generation = load(&slot.permit);
         let procno = slot.leader()?.procno();
@@ -332,14 +334,14 @@ impl Permit {
 #[derive(Default)]
 pub struct Totals {
     pub(super) queued: AtomicU32,
-    pub(super) held: AtomicU32,
+    pub(super) throttled: AtomicU32,
     pub(super) live: AtomicU32,
     /// Launches that wait for a slot of the job table.
     pub(super) waiters: List,
     /// Finished jobs that their last holder could not free.
-    pub(super) left: List,
-    /// How often a place could not be given to a lane that needs it; see [`super::Scheduler::pass_on`].
+    pub(super) deferred: List,
+    /// How often a worker slot could not be passed to a lane that needs it; see [`super::Scheduler::pass_on`].
     pub(super) passed_on: AtomicU32,
-    /// Lanes ever used; those beyond have a zero key.
+    /// Lanes ever used; those beyond them have key 0.
     pub(super) lanes: AtomicU32,
 }

@@ -1,21 +1,22 @@
-//! Letting go of another session's finished jobs.
+//! Purging another session's finished jobs.
 //!
-//! A session holds the jobs that it launched until it has read them or let go of them. An administrator may let go
-//! for it ([`Pool::purge_one`]), while the session does something else. What the session must never find is that a
-//! job goes while it looks at it. So each session has a **gate** in its entry:
+//! A session holds the jobs that it launched until it has read or detached them. An administrator may detach a
+//! finished job for it ([`Pool::purge_one`]) while the session does something else. A job must never go away
+//! while its session looks at it. So each session has a **gate** in its entry:
 //!
-//! * The session **enters** before it looks at any of its jobs, and **leaves** when it has done with all of them: one
-//!   call of a function of the extension, however long, is one stay.
-//! * A **purge** has the gate while it lets go of one job of the session's. It is short, and cannot be interrupted;
-//!   a session that wants to enter meanwhile sleeps until it is over. It holds the pool's lock: of two purges at once
-//!   each finds the gate open, and a session that makes an entry its own does so before a purge or after it.
-//! * A purge that finds the session within asks it: the session purges itself when it leaves.
+//! * The session **enters** before it looks at any of its jobs, and **leaves** when it has done with all of
+//!   them. It stays inside for one whole call of a function of the extension, however long.
+//! * A **purge** closes the gate while it gives up the session's hold of one job. It is short and cannot be
+//!   interrupted. A session that wants to enter meanwhile sleeps until it is over. The purge holds the pool's
+//!   lock. So two purges at once both find the gate open, and a session takes an entry over before a purge or
+//!   after it.
+//! * A purge that finds the session inside asks it to purge: the session does so when it leaves.
 //!
-//! A result that is being read (a cursor may stay open between two calls) is not purged: the slot says so
-//! ([`Slot::set_being_read`]), which the session changes within.
+//! A result that is being read is not purged: a cursor may stay open between two calls. The slot says so
+//! ([`Slot::set_being_read`]); the session changes that while it is inside.
 //!
-//! A session that enters looks at the number of **purges** of its jobs, and forgets those that it does not hold any
-//! more, if that has grown.
+//! A session that enters looks at the number of **purges** of its jobs. If it has grown, the session forgets
+//! the jobs that it no longer holds.
 //!
 //! | transition | who | from → to |
 //! |---|---|---|
@@ -27,10 +28,11 @@
 //!
 //! # Hazards
 //!
-//! * **The session ends.** It lets go of its jobs without the gate: `detach` gives up a hold once, whoever does it,
-//!   and a purge touches nothing of a job but through that.
-//! * **Another session has the PGPROC by now.** A purge compares the entry's proc with the slot's before it takes the
-//!   gate, under the lock: the next session is neither kept out nor asked to purge its jobs for those of another.
+//! * **The session ends.** It detaches its jobs without the gate. `detach` gives up a hold only once, whoever
+//!   calls it, and a purge touches a job only through `detach`.
+//! * **Another session has the PGPROC by now.** A purge compares the entry's proc with the slot's before it
+//!   closes the gate, under the lock. So the next session is neither kept out nor asked to purge on behalf of
+//!   another.
 
 use super::entries::Leader;
 use super::scheduler::{Pool, PoolLock};
@@ -47,11 +49,11 @@ const ASKED: u32 = 8;
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purged {
-    /// The session's hold is given up. `Release::LastOut`: the caller frees the job.
+    /// The session's hold was given up. `Release::LastOut`: the caller frees the job.
     Detached(Release),
-    /// The session is within; it purges itself when it leaves.
+    /// The session is inside; it purges when it leaves.
     Asked,
-    /// Not now: it has not finished, is being read, or is nobody's any more.
+    /// Not now: the job has not finished, is being read, or its session holds it no more.
     Kept,
 }
 
@@ -61,7 +63,7 @@ impl Leader {
     #[must_use]
     pub fn enter(&self) -> bool {
         let within = |now: u32| (now & PURGES == 0).then_some(now | WITHIN);
-        // Acquire: what a purge has changed is visible.
+        // Acquire: the session sees what a purge has changed.
         self.gate
             .word
             .fetch_update(
@@ -72,7 +74,7 @@ impl Leader {
             .is_ok()
     }
 
-    /// Has the purge wake the session when it is over. To be followed by another attempt to enter.
+    /// Asks the purge to wake the session when it is over. The session then tries to enter again.
     pub fn await_entry(&self) {
         let waits = |now: u32| (now & PURGES != 0).then_some(now | WAITS);
         let _ = self
@@ -81,11 +83,11 @@ impl Leader {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, waits);
     }
 
-    /// The session has done with its jobs. `false`: it was asked to purge its finished ones; it is still within, and
-    /// leaves again afterwards.
+    /// The session has done with its jobs. `false`: it was asked to purge its finished jobs. It is still
+    /// inside, and leaves again afterwards.
     #[must_use]
     pub fn leave(&self) -> bool {
-        // Release: what the session did within comes before a purge.
+        // Release: a purge sees what the session did inside.
         let release = weakened!("gate-left-relaxed", Ordering::Release);
         let left = self
             .gate
@@ -97,7 +99,7 @@ impl Leader {
         left.is_ok()
     }
 
-    /// The session ends within, or not: nobody is.
+    /// The session ends, inside or not.
     pub fn abandon_gate(&self) {
         self.gate
             .word
@@ -110,7 +112,7 @@ impl Leader {
         self.gate.purges.load(Ordering::Relaxed)
     }
 
-    /// `None`: it has the gate. Otherwise what is to be told.
+    /// `None`: the purge has closed the gate. Otherwise what to return.
     fn begin_purge(&self) -> Option<Purged> {
         let mut now = self.gate.word.load(Ordering::Relaxed);
         loop {
@@ -133,7 +135,7 @@ impl Leader {
         }
     }
 
-    /// Whether the session waits to enter.
+    /// Opens the gate. Returns whether the session waits to enter.
     fn end_purge(&self) -> bool {
         let before = self
             .gate
@@ -144,13 +146,13 @@ impl Leader {
 }
 
 impl<L: PoolLock> Pool<'_, L> {
-    /// Gives up the session's hold of a finished job whose result nobody is reading. The caller holds interrupts off
-    /// and frees the job if it is told `LastOut`.
+    /// Gives up the session's hold of a finished job whose result nobody is reading. The caller holds
+    /// interrupts off, and frees the job if it is told `LastOut`.
     pub fn purge_one(&self, job: JobId) -> Purged {
         let slot = self.shared.jobs.slot(job.index);
         let may_be_purged = || {
             let now = slot.word.load_if(job.generation)?;
-            let may = now.phase().is_finished() && now.leader() && !slot.is_being_read();
+            let may = now.phase().is_finished() && now.has_leader() && !slot.is_being_read();
             may.then(|| slot.leader()).flatten()
         };
         let Some((proc, session)) =
@@ -167,7 +169,7 @@ impl<L: PoolLock> Pool<'_, L> {
                 return told;
             }
             let purged = match may_be_purged().map(|_| slot.word.detach(job.generation)) {
-                // The session ends, and has let go of it itself.
+                // The session ends, and has detached the job itself.
                 None | Some(Release::Stale) => Purged::Kept,
                 Some(release) => Purged::Detached(release),
             };
@@ -187,12 +189,13 @@ impl<L: PoolLock> Pool<'_, L> {
 }
 
 impl Slot {
-    /// The session reads the result, or has ended that. By the session, within its gate; to end it, also without.
+    /// The session begins or stops reading the result. Called by the session, inside its gate; to stop, also
+    /// outside.
     pub fn set_being_read(&self, is_read: bool) {
         self.being_read.store(is_read.into(), Ordering::Release);
     }
 
-    /// Whether the session reads the result.
+    /// Whether the session is reading the result.
     fn is_being_read(&self) -> bool {
         self.being_read.load(Ordering::Acquire) != 0
     }

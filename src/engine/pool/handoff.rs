@@ -1,24 +1,23 @@
 //! Fewer wake-ups for short jobs.
 //!
-//! Waking a process that sleeps takes longer than a small job. A session that launches small jobs one after
-//! the other would wake one worker for each, all of which then compete for the processors, while the one
-//! that ran the job before is free again before any of them is awake. So a launch first
+//! Waking a process that sleeps takes longer than a small job. A session that launches small jobs one after the
+//! other would wake one worker for each. All of them would then compete for the processors, although the worker
+//! that ran the job before is free again before any of them is awake. So a launch does the following:
 //!
-//! 1. gives the job to an idle worker that is **awake** (it still spins, or is on its way to sleep): that
-//!    needs no wake-up, whichever worker went idle last;
-//! 2. if all that are idle sleep, and the lane's latest job was given to a worker that by experience will be
-//!    free **soon** ([`Soon`]), waits that moment, spinning, and looks again;
-//! 3. wakes a sleeping one ([`Scheduler::dispatch`]).
+//! 1. It gives the job to an idle worker that is **awake** (it still spins, or is about to sleep). That needs
+//!    no wake-up, and the worker need not be the one that went idle last.
+//! 2. If all idle workers sleep, and the worker that got the lane's latest job is likely to be free in a moment
+//!    ([`BusyWorker`]), it spins for that moment and looks again.
+//! 3. It wakes a sleeping worker ([`Scheduler::dispatch`]).
 //!
-//! Nothing is published until the job has its place: while the launch waits the job is still `Reserved`, no
-//! list has it, and every invariant of the pool holds. What is waited for is a guess; a wrong one costs the
-//! launch [`Soon::within`], at most [`LONGEST`]. A lane whose jobs are not short is never waited for: its
-//! jobs run side by side at once, as they did before.
+//! While the launch waits, the job is still `Reserved`: it is on no list, and every invariant of the pool
+//! holds. The wait is a guess. A wrong one costs the launch [`BusyWorker::within`], at most [`LONGEST`]. A
+//! launch in a lane whose jobs are not short never waits: the jobs run side by side at once.
 //!
 //! | field | written by | read without the lock by |
 //! |---|---|---|
-//! | `Lane::run_time`: what its workers take for a job, a moving mean, microseconds | holder of the lock | nobody |
-//! | `Lane::latest`: the worker that a job of it was bound to last | holder of the lock | nobody |
+//! | `Lane::run_time`: how long its workers take for a job, a moving mean in microseconds | holder of the lock | nobody |
+//! | `Lane::latest`: the worker to which its latest job was bound | holder of the lock | nobody |
 
 use super::dispatch::Limits;
 use super::entries::LaneKey;
@@ -30,26 +29,27 @@ use crate::table::JobId;
 use crate::wait::Micros;
 use crate::worker::Activity;
 
-/// A worker that takes so long for a job, or less, is waited for. About what waking a process on another
+/// A worker that takes at most this long for a job is waited for. About as long as waking a process on another
 /// virtual processor takes.
 const SHORT: u32 = 25;
 
-/// More than the mean: a job that takes a little longer than the others is still worth waiting for.
+/// Added to the mean: a job that takes a little longer than the others is still worth waiting for.
 const SLACK: u32 = 5;
 
 /// The longest wait.
 pub const LONGEST: Micros = (2 * SHORT + SLACK) as Micros;
 
-/// A single long job counts as no more than this, so that the short ones after it are soon known as short.
+/// A single long job counts as no more than this, so the mean soon falls again when short ones follow.
 const COUNTED: u32 = 8 * SHORT;
 
-/// A job that took longer than the mean moves it by so small a part of the difference; a shorter one by half.
-/// What makes a small job take long is mostly the machine, and that is no reason to wake more processes.
+/// A job that took longer than the mean moves it by one part in this many of the difference; a shorter job by
+/// half. When a small job takes long, the cause is mostly the machine, which is no reason to wake more
+/// processes.
 const RELUCTANCE: u32 = 8;
 
 /// A worker that will be free in a moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Soon {
+pub struct BusyWorker {
     /// Index of the worker.
     pub worker: u32,
     /// What its word says until then.
@@ -58,22 +58,22 @@ pub struct Soon {
     pub within: Micros,
 }
 
-/// What became of a job for which an idle worker that is awake was looked for.
+/// What became of a job when an idle worker that is awake was looked for.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Awake {
-    /// It has one, in the lane with this index. Its doorbell must still be rung: it may be just about to
+    /// It was handed to one, in the lane with this index. The worker must still be woken: it may be about to
     /// sleep.
     Handed(ProcRef, u32),
-    /// It has none, but one will be free in a moment. The job is still reserved.
-    Soon(Soon),
-    /// It has none. The job is still reserved.
+    /// No idle worker is awake, but a busy one will be free in a moment. The job is still reserved.
+    Wait(BusyWorker),
+    /// Neither. The job is still reserved.
     None,
 }
 
 impl Scheduler<'_> {
-    /// Gives a reserved job to an idle worker of the lane `key` of which `is_awake` holds, if there is one.
-    /// `hint` and `limits` are as in [`place`](Self::dispatch).
+    /// Gives a reserved job to an idle worker of the lane `key` for which `is_awake` is true, if there is one.
+    /// `hint` and `limits` are as in [`dispatch`](Self::dispatch).
     pub fn dispatch_awake(
         &mut self,
         job: JobId,
@@ -102,15 +102,14 @@ impl Scheduler<'_> {
             debug_assert!(admitted, "it was asked for above");
             return Awake::Handed(self.bind(job, worker).0, index);
         }
-        match self.soon(index) {
-            Some((soon, proc)) if may(proc) => Awake::Soon(soon),
+        match self.worker_to_wait_for(index) {
+            Some((soon, proc)) if may(proc) => Awake::Wait(soon),
             _ => Awake::None,
         }
     }
 
-    /// The lane's latest worker, if it has a job and will have done it soon, and waiting for it could spare a
-    /// wake-up.
-    fn soon(&self, index: u32) -> Option<(Soon, ProcRef)> {
+    /// The lane's latest worker, if it will soon have done its job and waiting for it could save a wake-up.
+    fn worker_to_wait_for(&self, index: u32) -> Option<(BusyWorker, ProcRef)> {
         let lane = self.lane(index);
         let (worker, run_time) = (load(&lane.latest), load(&lane.run_time));
         let entry = self.shared.workers.get(worker as usize)?;
@@ -120,7 +119,7 @@ impl Scheduler<'_> {
         if run_time == 0 || run_time > SHORT || !somebody_sleeps || !is_busy {
             return None;
         }
-        let soon = Soon {
+        let soon = BusyWorker {
             worker,
             busy,
             within: Micros::from(2 * run_time + SLACK),
@@ -128,8 +127,8 @@ impl Scheduler<'_> {
         (load(&entry.lane) == index).then_some((soon, entry.proc()?))
     }
 
-    /// A worker took so long for a job, from being given it to being ready for another.
-    pub fn took(&mut self, worker: u32, run_time: Micros) {
+    /// Notes how long a worker took for a job, from getting it to being ready for another.
+    pub fn note_run_time(&mut self, worker: u32, run_time: Micros) {
         let lane = self.lane_of(worker);
         let latest = run_time.clamp(1, COUNTED.into()) as u32;
         let mean = match load(&lane.run_time) {

@@ -1,4 +1,4 @@
-//! The pool's side of what each login role uses: finding its entry, refusing its new jobs, telling whoever waits.
+//! Login roles as the pool sees them: finding a role's usage, refusing its new jobs, waking its watcher.
 //!
 //! The words and their rules are in [`super::usage`].
 
@@ -13,13 +13,13 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     /// A role's usage.
     ///
     /// # Panics
-    /// When there is none with this index.
+    /// When there is no usage with this index.
     #[must_use]
     pub fn usage(&self, index: u32) -> &'a Usage {
         &self.shared.usages[index as usize]
     }
 
-    /// The index of a role's usage, which is made if need be. `None`: too many roles have jobs.
+    /// The index of a role's usage, which is created if necessary. `None`: too many roles have jobs.
     #[must_use]
     pub fn usage_of(&self, role: u32) -> Option<u32> {
         self.locked(|scheduler| scheduler.usage_of(role))
@@ -28,26 +28,27 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     /// The index of a role's usage, if it has one.
     #[must_use]
     pub fn find_usage(&self, role: u32) -> Option<u32> {
-        let is_its = |usage: &Usage| usage.role() == role;
+        let is_own = |usage: &Usage| usage.role() == role;
         self.shared
             .usages
             .iter()
-            .position(is_its)
+            .position(is_own)
             .map(|index| index as u32)
     }
 
     /// Gives back what [`Usage::claim_slot`] claimed.
     pub fn release_role_slot(&self, index: u32) {
-        // Release: who takes the entry over when it has no slots comes after the end of the jobs that had them.
+        // Release: a process that reuses the entry without slots comes after the end of the jobs that had them.
         self.shared.usages[index as usize]
             .word
             .fetch_sub(1, Ordering::Release);
-        self.released(Resource::RoleSlots(index));
+        self.call_next(Resource::RoleSlots(index));
     }
 
-    /// A job of the role has ended. After its word says so.
-    pub fn job_ended(&self, index: u32) {
-        // Pairs with the fence in `Usage::watch`: the job's word before our look for a watcher.
+    /// A job of the role has ended: wakes the process that watches the role. Called after the job's word has
+    /// changed.
+    pub fn wake_watcher(&self, index: u32) {
+        // Pairs with the fence in `Usage::watch`: the job's word comes before our look for a watcher.
         fenced!("job-ended-without-fence", Ordering::SeqCst);
         let watcher = self.shared.usages[index as usize]
             .watcher
@@ -57,7 +58,8 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         }
     }
 
-    /// New jobs of the role are refused from now on. The number of that refusal; `None`: the entry is another role's.
+    /// Refuses new jobs of the role from now on. Returns the number of the refusal. `None`: the entry is
+    /// another role's.
     #[must_use]
     pub fn refuse(&self, index: u32, role: u32) -> Option<u32> {
         self.locked(|scheduler| {
@@ -72,7 +74,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         })
     }
 
-    /// The refusal that stands; 0: none. To be asked for before a look at the role's jobs.
+    /// The refusal that stands; 0: none. Call it before looking at the role's jobs.
     #[must_use]
     pub fn refusal(&self, index: u32) -> u32 {
         self.locked(|scheduler| load(&scheduler.shared.usages[index as usize].refusal))
@@ -105,8 +107,8 @@ impl Scheduler<'_> {
         {
             return Some(found as u32);
         }
-        // One that is free now can be claimed for its own role until the word is changed. Acquire and release: whoever
-        // sees the new role sees that the jobs of the one before are gone.
+        // A free entry can still be claimed for its own role until the word is changed. Acquire and release: a
+        // process that sees the new role sees that the jobs of the old one are gone.
         let own = u64::from(role) << 32;
         let take = |usage: &&Usage| {
             let now = usage.word.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! The pool's memory as one process sees it, and the right to change what is under the lock.
+//! The pool's memory as one process sees it, and the right to change what the lock protects.
 //!
-//! [`Shared`] is where everything is. [`Pool`] is that and the lock; [`Scheduler`] is that while the lock is held. What is
-//! done under the lock is spread over the files beside this one, as methods of [`Scheduler`].
+//! [`Shared`] says where everything is. [`Pool`] adds the lock. [`Scheduler`] exists while the lock is held.
+//! Its methods are in the files beside this one.
 
 use super::entries::{Lane, LaneKey, Leader, Totals, WorkerSlot};
 use super::usage::Usage;
@@ -13,20 +13,21 @@ use crate::worker::Activity;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Rings a process.
+/// Wakes a process.
 pub trait Waker {
-    /// Whoever `proc` is looks at its words again. Does not fail or sleep; also called under the lock, for
-    /// what happens seldom.
+    /// Has the process look at its words again. Does not fail or sleep. Also called under the lock, where it is
+    /// rare.
     fn wake(&self, proc: ProcRef);
 }
 
-/// The lock of the module documentation.
+/// The lock of the pool; see its module documentation.
 pub trait PoolLock: Waker {
-    /// Runs `body`, which does not unwind, with the lock held.
+    /// Runs `body` with the lock held. `body` does not unwind.
     fn with<R>(&self, body: impl FnOnce() -> R) -> R;
 
-    /// Something under the lock has failed that cannot (an assertion, a count, an index), and may have left the lists
-    /// half changed; `why` says what. Nobody may ever look at them again: this does not return, in a server or a model.
+    /// Something under the lock has failed that cannot fail (an assertion, a count, an index), and may have
+    /// left the lists half changed; `why` says what. No process may ever look at them again. In a server or a
+    /// model this does not return.
     fn broken(&self, why: &str);
 }
 
@@ -37,9 +38,9 @@ pub struct Shared<'a> {
     pub jobs: JobTable<'a>,
     /// Lanes.
     pub lanes: &'a [Lane],
-    /// Places of workers.
+    /// Worker slots.
     pub workers: &'a [WorkerSlot],
-    /// Sessions, by the number of their PGPROC.
+    /// Sessions, by PGPROC number.
     pub leaders: &'a [Leader],
     /// Login roles.
     pub usages: &'a [Usage],
@@ -54,7 +55,7 @@ pub struct Pool<'a, L> {
     pub(super) lock: &'a L,
 }
 
-/// The right to change the lists: exists only while the lock is held.
+/// The right to change the lists. Exists only while the lock is held.
 pub struct Scheduler<'a> {
     pub(super) shared: Shared<'a>,
     pub(super) waker: &'a dyn Waker,
@@ -73,7 +74,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         self.shared.jobs
     }
 
-    /// A worker's entry.
+    /// A worker slot.
     #[must_use]
     pub fn worker(&self, index: u32) -> &'a WorkerSlot {
         &self.shared.workers[index as usize]
@@ -85,19 +86,20 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         self.shared.leaders.get(proc.procno() as usize)
     }
 
-    /// Jobs queued in all lanes, and held back.
+    /// Jobs that are queued in lanes or throttled.
     #[must_use]
     pub fn queued(&self) -> u32 {
-        load(&self.shared.totals.queued) + load(&self.shared.totals.held)
+        load(&self.shared.totals.queued) + load(&self.shared.totals.throttled)
     }
 
-    /// Changes each time a lane that needs a worker was left to whoever waits for it. A hint, without the lock.
+    /// Changes each time a lane that needs a worker was passed on ([`Scheduler::pass_on`]). A hint, without the
+    /// lock.
     #[must_use]
     pub fn passed_on(&self) -> u32 {
         load(&self.shared.totals.passed_on)
     }
 
-    /// Runs `body` with the right to change the lists. It must not fail, allocate or sleep.
+    /// Runs `body` with the right to change the lists. `body` must not fail, allocate or sleep.
     pub fn locked<R>(&self, body: impl FnOnce(&mut Scheduler<'a>) -> R) -> R {
         self.lock.with(|| {
             let mut scheduler = Scheduler {
@@ -105,15 +107,15 @@ impl<'a, L: PoolLock> Pool<'a, L> {
                 waker: self.lock,
             };
             catch_unwind(AssertUnwindSafe(|| body(&mut scheduler))).unwrap_or_else(|thrown| {
-                self.lock.broken(words_of(&*thrown));
+                self.lock.broken(panic_message(&*thrown));
                 resume_unwind(thrown)
             })
         })
     }
 }
 
-/// What a panic says.
-fn words_of(thrown: &(dyn Any + Send)) -> &str {
+/// The message of a panic.
+fn panic_message(thrown: &(dyn Any + Send)) -> &str {
     let text = thrown.downcast_ref::<&str>().copied();
     text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("an error")
@@ -140,7 +142,7 @@ impl<'a> Scheduler<'a> {
         &self.shared.lanes[..load(&self.shared.totals.lanes) as usize]
     }
 
-    /// The lane with this key, made if need be. `hint` is looked at first.
+    /// The lane with this key, created if necessary. Looks at `hint` first.
     pub(super) fn find_lane(&mut self, key: LaneKey, hint: u32) -> Option<u32> {
         let bits = key.to_bits();
         let holds = |lane: &Lane| lane.key.load(Ordering::Relaxed) == bits;
@@ -166,7 +168,7 @@ impl<'a> Scheduler<'a> {
         Some(index as u32)
     }
 
-    /// Key of the lane that a worker's place belongs to.
+    /// Key of the lane that a worker slot belongs to.
     #[must_use]
     pub fn lane_key(&self, worker: u32) -> LaneKey {
         self.lane_of(worker).key()
@@ -192,14 +194,14 @@ impl<'a> Scheduler<'a> {
         add(&self.shared.totals.queued, 1);
     }
 
-    /// Takes a job off its lane's list, whichever place it has there.
+    /// Takes a job off its lane's list, wherever it is in the list.
     pub(super) fn unlink(&mut self, index: u32) {
         let lane = self.lane(load(&self.slot(index).lane));
         lane.queue.remove(self.shared.jobs.slots(), index);
         subtract(&self.shared.totals.queued, 1);
     }
 
-    /// Takes the first job that `may` allows off a lane's list.
+    /// Takes the first job for which `may` is true off a lane's list.
     pub(super) fn pop(&mut self, lane: u32, may: impl Fn(&Slot) -> bool) -> Option<JobId> {
         let mut queued = self.lane(lane).queue.iter(self.shared.jobs.slots());
         let index = queued.find(|&index| may(self.slot(index)))?;
@@ -207,7 +209,7 @@ impl<'a> Scheduler<'a> {
         Some(self.job_in(index))
     }
 
-    /// Takes the most recently idle worker of a lane that `may` allows off the idle list.
+    /// Takes a worker for which `may` is true off a lane's idle list: the one that went idle last.
     pub(super) fn take_idle(&mut self, lane: u32, may: impl Fn(ProcRef) -> bool) -> Option<u32> {
         let idle = &self.lane(lane).idle;
         let allowed = |&index: &u32| self.shared.workers[index as usize].proc().is_some_and(&may);
@@ -216,7 +218,7 @@ impl<'a> Scheduler<'a> {
         Some(index)
     }
 
-    /// Takes an idle worker of any lane off its idle list, and who it is.
+    /// Takes an idle worker of any lane off its idle list. Returns it and its process.
     pub(super) fn take_any_idle(&mut self) -> Option<(u32, ProcRef)> {
         let lanes = 0..self.used_lanes().len() as u32;
         let worker = lanes
@@ -225,7 +227,7 @@ impl<'a> Scheduler<'a> {
         Some((worker, self.proc_of(worker)))
     }
 
-    /// Who an idle worker is.
+    /// The process of an idle worker.
     pub(super) fn proc_of(&self, worker: u32) -> ProcRef {
         let entry = &self.shared.workers[worker as usize];
         entry.proc().expect("idle, so it is there")

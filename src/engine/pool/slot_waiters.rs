@@ -1,29 +1,29 @@
-//! Launches that wait for something that is counted: a slot of the job table, or one of the slots that their
-//! login role may have.
+//! Launches that wait for something that is counted: a slot of the job table, or a slot that counts for their
+//! login role.
 //!
 //! # Words
 //!
-//! * A [`Resource`] has a **count** of what is taken, in an atomic word that a claim raises and a release lowers,
-//!   and a queue of **waiters**.
-//! * Each waiter has a **limit** of its own: it may claim while the count is below it. (Some slots of the table are
-//!   left for superusers; how many slots a role may have is the launching session's setting.)
+//! * A [`Resource`] has a **count** of what is taken and a queue of **waiters**. The count is an atomic word
+//!   that a claim raises and a release lowers.
+//! * Each waiter has its own **limit**: it may claim while the count is below it. (Some slots of the table are
+//!   reserved for superusers. How many slots a role may have is a setting of the launching session.)
 //! * To **call** a waiter is to take it off the queue and to wake its process.
 //!
 //! # Why no wake-up is lost
 //!
-//! Store-then-look on both sides. A waiter joins the queue (which counts it), fences, and tries once more to
-//! claim; who releases lowers the count, fences, and looks whether anybody waits. One of them sees the other.
+//! Both sides store first and look then. A waiter joins the queue (which counts it), fences, and tries once
+//! more to claim. A release lowers the count, fences, and looks for waiters. One of them sees the other.
 //!
-//! A call says only that it is worth trying, and carries no number: two calls of a waiter that has not acted yet
-//! are one wake-up. So whoever leaves the queue, with a claim or without, does what a release does: it calls the
-//! first that may claim. While the count is below the limit of somebody who waits, one of those for whom that
-//! holds has been called and has not answered.
+//! A call says only that it is worth trying, and carries no number: two calls of a waiter that has not acted
+//! yet are one wake-up. So a waiter that leaves the queue, with a claim or without, calls the first one that
+//! may claim, as a release does. While the count is below the limit of some waiter, one such waiter has been
+//! called and has not answered yet.
 //!
-//! A waiter that was called and found a newcomer faster goes back to the *front*, and passes its call on as well: there
-//! may be somebody behind it with a higher limit.
+//! A waiter that was called, and lost against a newcomer, goes back to the *front* of the queue. It passes its
+//! call on as well: a waiter with a higher limit may be behind it.
 //!
-//! The queue is walked past waiters whose limit is reached already. They differ only among superusers and others,
-//! or among sessions of a role for which an administrator has changed the setting.
+//! A call skips waiters whose limit is reached. Limits differ only between superusers and others, or between
+//! sessions of a role for which an administrator has changed the setting.
 
 use super::entries::Waiter;
 use super::scheduler::{Pool, PoolLock, Scheduler, Shared};
@@ -38,12 +38,12 @@ use crate::table::JobId;
 pub enum Resource {
     /// A slot of the job table.
     Slots,
-    /// One of the slots that a login role may have, by the index of the role's usage.
+    /// A slot that counts for a login role; the index of the role's usage.
     RoleSlots(u32),
 }
 
 impl Resource {
-    /// In `Waiter::queue`; 0 is no queue.
+    /// As in `Waiter::queue`; 0 is no queue.
     fn to_bits(self) -> u32 {
         match self {
             Self::Slots => 1,
@@ -61,9 +61,9 @@ impl Resource {
 }
 
 impl<L: PoolLock> Pool<'_, L> {
-    /// The session joins the queue for `what`, of which it may claim while fewer than `limit` are taken;
-    /// `first`: at the front, because it was called before. Does nothing when it is in the queue. To be followed
-    /// by an attempt to claim.
+    /// The session joins the queue for `what`; it may claim while fewer than `limit` are taken. `first`: at the
+    /// front, because it was called before. Does nothing when it is in the queue. The caller then tries to
+    /// claim.
     pub fn join_waiters(&self, proc: ProcRef, what: Resource, limit: u32, first: bool) {
         let called = self.locked(|scheduler| {
             let joined = scheduler.join_waiters(proc, what, limit, first);
@@ -74,11 +74,11 @@ impl<L: PoolLock> Pool<'_, L> {
         if let Some(next) = called {
             self.lock.wake(next);
         }
-        // Pairs with the fence in `released`.
+        // Pairs with the fence in `call_next`.
         fenced!("waiters-joined-without-fence", Ordering::SeqCst);
     }
 
-    /// The session waits for `what` no more, whether it has claimed or gives up.
+    /// The session no longer waits for `what`: it has claimed, or gives up.
     pub fn leave_waiters(&self, proc: ProcRef, what: Resource) {
         let called = self.locked(|scheduler| {
             scheduler.quit_waiters(proc);
@@ -90,9 +90,9 @@ impl<L: PoolLock> Pool<'_, L> {
         }
     }
 
-    /// Claims a slot of the table, if fewer than `limit` are taken, for a role whose slot was claimed before
-    /// ([`Usage::claim_slot`](super::usage::Usage::claim_slot)); the two are given back together from now on. See
-    /// [`JobTable::claim_below`](crate::table::JobTable::claim_below).
+    /// Claims a slot of the table, if fewer than `limit` are taken, for a role. The role's slot was claimed
+    /// before ([`Usage::claim_slot`](super::usage::Usage::claim_slot)); from now on the two are given back
+    /// together. See [`JobTable::claim_below`](crate::table::JobTable::claim_below).
     #[must_use]
     pub fn claim(&self, usage: u32, limit: u32) -> Option<JobId> {
         let job = self.shared.jobs.claim_below(limit)?;
@@ -118,15 +118,15 @@ impl<L: PoolLock> Pool<'_, L> {
         self.slot_released(usage);
     }
 
-    /// The table's slot first: a role that gets its own back finds one in the table.
+    /// The table's slot comes first: a role that gets its own slot back then finds one in the table.
     fn slot_released(&self, usage: u32) {
-        self.released(Resource::Slots);
+        self.call_next(Resource::Slots);
         self.release_role_slot(usage);
     }
 
-    /// The count of `what` was lowered.
-    pub(super) fn released(&self, what: Resource) {
-        // Pairs with the fence in `join_waiters`: the lower count before our look at the queue.
+    /// The count of `what` was lowered: calls the next waiter.
+    pub(super) fn call_next(&self, what: Resource) {
+        // Pairs with the fence in `join_waiters`: the lower count comes before our look at the queue.
         fenced!("released-without-fence", Ordering::SeqCst);
         if self.shared.waiters_of(what).is_empty() {
             return;
@@ -158,17 +158,17 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// `false`: it is in the queue already.
+    /// `false`: the session is in the queue already.
     fn join_waiters(&mut self, proc: ProcRef, what: Resource, limit: u32, first: bool) -> bool {
         let index = proc.procno();
         let waiter = self.waiter(index);
         if load(&waiter.queue) != 0 {
             return false;
         }
-        // The proc is what a call wakes.
-        self.shared.leaders[index as usize].enrol(proc);
+        // A call wakes this process.
+        self.shared.leaders[index as usize].enroll(proc);
         waiter.queue.store(what.to_bits(), Ordering::Relaxed);
-        // One that nobody could claim under would have waiters called in vain for ever.
+        // A waiter whose limit is above what exists would be called again and again, and never succeed.
         let limit = match what {
             Resource::Slots => limit.min(self.shared.jobs.capacity() as u32),
             Resource::RoleSlots(_) => limit,
@@ -200,7 +200,7 @@ impl<'a> Scheduler<'a> {
         waiter.queue.store(0, Ordering::Relaxed);
     }
 
-    /// Wakes all that are in the queue, which stay there.
+    /// Wakes all waiters in the queue. They stay there.
     pub(super) fn wake_waiters(&self, what: Resource) {
         for index in self.shared.waiters_of(what).iter(self.shared.leaders) {
             if let Some(proc) = self.shared.leaders[index as usize].proc() {
@@ -209,7 +209,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Takes the first that may claim off the queue, to be woken.
+    /// Takes the first waiter that may claim off the queue. The caller wakes it.
     fn call_waiter(&mut self, what: Resource) -> Option<ProcRef> {
         let count = self.count_of(what);
         let mut waiting = self.shared.waiters_of(what).iter(self.shared.leaders);

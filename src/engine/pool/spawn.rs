@@ -1,7 +1,9 @@
-//! Seeing to it that every lane with queued jobs has workers on their way, and taking them back.
+//! Starting workers for every lane that has queued jobs, and taking back worker slots whose process did not
+//! start.
 //!
-//! A place is claimed here and registered outside the lock; [`Scheduler::start_failed`] gives it back when that
-//! fails. With no place left an idle worker of another lane makes room.
+//! A worker slot is claimed here; its process is registered outside the lock. [`Scheduler::start_failed`] gives
+//! the worker slot back when the registration fails. If no worker slot is left, an idle worker of another lane
+//! makes room.
 
 use super::entries::{Lane, LaneKey, PendingStart, Registration, START_LIMIT, UNKNOWN};
 use super::scheduler::Scheduler;
@@ -12,28 +14,28 @@ use crate::sync::Ordering;
 use crate::wait::Micros;
 use crate::worker::Activity;
 
-/// What has to be done, outside the lock, so that a lane gets a worker.
+/// What the caller has to do, outside the lock, to get a worker for a lane.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpawnDecision {
-    /// Nothing: enough are on their way.
+    /// Nothing: enough workers are starting.
     Enough,
-    /// Register a process for this place; call [`Scheduler::start_failed`] if that fails.
+    /// Register a process for this worker slot. Call [`Scheduler::start_failed`] if that fails.
     Start {
-        /// Index of the entry.
+        /// Index of the worker slot.
         worker: u32,
         /// Generation to register it with.
         generation: u32,
     },
-    /// An idle worker was told to make room for a fresh process: ring its doorbell.
+    /// An idle worker was told to make room for a fresh process: wake it.
     Recycle(ProcRef),
-    /// There is no place to be had now.
+    /// No worker slot can be had now.
     Full,
 }
 
 impl<'a> Scheduler<'a> {
-    /// Finds what has to be done so that every lane with queued jobs gets workers: first the lane `first`,
-    /// then any. At most `cap` workers in all; `can_start`: registering one has not just failed.
+    /// Decides how lanes with queued jobs get workers: first the lane `first`, then any other. Allows at most
+    /// `cap` workers in all. `can_start`: the registration of a process has not just failed.
     pub fn spawn_decision(
         &mut self,
         first: u32,
@@ -44,21 +46,21 @@ impl<'a> Scheduler<'a> {
         if load(&self.shared.totals.queued) == 0 {
             return SpawnDecision::Enough;
         }
-        // Before anything else: a lost process makes its lane look served, and holds a place that
-        // another lane may need.
-        self.take_back_lost(now);
+        // This comes first: a lost process makes its lane look served, and has a worker slot that another lane
+        // may need.
+        self.reclaim_overdue(now);
         let lanes = std::iter::once(first).chain(0..self.used_lanes().len() as u32);
         let needs_more = |&index: &u32| {
             let lane = self.lane(index);
             lane.is_short() && lane.queue.len() > load(&lane.starting) + self.finishing(index)
         };
-        // At its limit a lane can get a fresh process only in the place of an idle worker of its own.
+        // At its limit, a lane can get a fresh process only in the worker slot of an idle worker of its own.
         let may_change = |&index: &u32| {
             let lane = self.lane(index);
             lane.may_grow(0) || !lane.idle.is_empty()
         };
         let Some(short) = lanes.into_iter().filter(needs_more).find(may_change) else {
-            // A lane at its limit is served by the workers that it has, when they are free.
+            // A lane at its limit has to wait until one of its workers is free.
             return if needs_more(&first) {
                 SpawnDecision::Full
             } else {
@@ -73,8 +75,8 @@ impl<'a> Scheduler<'a> {
         {
             return SpawnDecision::Start { worker, generation };
         }
-        // An idle worker of a lane that has nothing queued, or of this lane if its jobs must not run on
-        // it: otherwise it would have been handed one.
+        // Take an idle worker of a lane that has nothing queued, or of this lane if its jobs must not run on
+        // that worker: otherwise it would have been given one.
         for index in 0..self.used_lanes().len() as u32 {
             if !may_grow && index != short {
                 continue;
@@ -89,7 +91,7 @@ impl<'a> Scheduler<'a> {
         SpawnDecision::Full
     }
 
-    /// Workers of a lane whose job has finished: each looks for its next one in a moment.
+    /// How many workers of a lane have finished their job. Each will look for its next job in a moment.
     pub(super) fn finishing(&self, lane: u32) -> u32 {
         let is_finishing = |worker: &u32| {
             let entry = &self.shared.workers[*worker as usize];
@@ -122,13 +124,13 @@ impl<'a> Scheduler<'a> {
         Some((worker as u32, generation))
     }
 
-    /// `registrar` is going to register a process for a place that was claimed, or that it gives on. `false`: the place
-    /// awaits none, or one that is registered already, or that another registers.
+    /// `registrar` is about to register a process for a worker slot that it claimed or passes on. `false`: the
+    /// worker slot awaits no process, or its process is already registered, or another process registers it.
     #[must_use]
     pub fn begin_registration(&mut self, worker: u32, generation: u32, registrar: ProcRef) -> bool {
         let entry = &self.shared.workers[worker as usize];
-        let is_its = entry.registrar().is_none_or(|other| other == registrar);
-        let may = entry.awaits(generation) && entry.registration().is_none() && is_its;
+        let is_own = entry.registrar().is_none_or(|other| other == registrar);
+        let may = entry.awaits(generation) && entry.registration().is_none() && is_own;
         if may {
             entry
                 .registrar
@@ -137,8 +139,8 @@ impl<'a> Scheduler<'a> {
         may
     }
 
-    /// It has: this is the process. Nothing is noted if that has reported in already.
-    pub fn registered(
+    /// The registrar has registered this process. Changes nothing if that process has reported in already.
+    pub fn note_registered(
         &mut self,
         worker: u32,
         generation: u32,
@@ -153,7 +155,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The process that was registered for a place and has not reported in; `None`: there is no such one.
+    /// The process that was registered for a worker slot and has not reported in. `None`: there is none.
     #[must_use]
     pub fn pending_start(&self, worker: u32) -> Option<PendingStart> {
         let entry = self.shared.workers.get(worker as usize)?;
@@ -167,30 +169,31 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// Whether a process that this one has registered for the place has not reported in.
+    /// Whether this registrar has registered a process for the worker slot that has not reported in.
     #[must_use]
-    pub fn awaits_one_of(&self, worker: u32, registrar: ProcRef) -> bool {
-        let is_its = self.shared.workers[worker as usize].registrar() == Some(registrar);
-        is_its && self.pending_start(worker).is_some()
+    pub fn awaits_start_by(&self, worker: u32, registrar: ProcRef) -> bool {
+        let is_own = self.shared.workers[worker as usize].registrar() == Some(registrar);
+        is_own && self.pending_start(worker).is_some()
     }
 
     /// The process was seen to run.
-    pub fn seen_to_run(&mut self, worker: u32, seen: PendingStart) {
-        if self.is_the_same(worker, seen) {
+    pub fn note_running(&mut self, worker: u32, seen: PendingStart) {
+        if self.is_same_start(worker, seen) {
             self.shared.workers[worker as usize].note_registration(seen.registration, true);
         }
     }
 
-    fn is_the_same(&self, worker: u32, seen: PendingStart) -> bool {
+    fn is_same_start(&self, worker: u32, seen: PendingStart) -> bool {
         self.pending_start(worker).is_some_and(|now| {
             (now.generation, now.registration) == (seen.generation, seen.registration)
         })
     }
 
-    /// A process that was registered will not report in: its place is taken back, and who registered it woken.
-    /// Returns the lane that it was for; `None`: the place does not await that process (any more).
-    pub fn lost(&mut self, worker: u32, seen: PendingStart) -> Option<(u32, LaneKey)> {
-        if !self.is_the_same(worker, seen) {
+    /// The process that was registered will not report in: takes its worker slot back, and wakes its registrar.
+    /// Returns the lane that the process was for. `None`: the worker slot does not await that process, or not
+    /// any more.
+    pub fn give_up_start(&mut self, worker: u32, seen: PendingStart) -> Option<(u32, LaneKey)> {
+        if !self.is_same_start(worker, seen) {
             return None;
         }
         let entry = &self.shared.workers[worker as usize];
@@ -202,8 +205,9 @@ impl<'a> Scheduler<'a> {
         Some((lane, self.lane(lane).key()))
     }
 
-    /// The process for a place that was claimed, or given on, could not be registered: the place is taken back.
-    /// Returns the lane that it was for; `None`: the place does not wait for that (any more).
+    /// The process for a worker slot that was claimed or passed on could not be registered: takes the worker
+    /// slot back. Returns the lane that it was for. `None`: the worker slot does not wait for a registration,
+    /// or not any more.
     pub fn start_failed(&mut self, worker: u32, generation: u32) -> Option<u32> {
         let entry = &self.shared.workers[worker as usize];
         let waits = entry.awaits(generation) && entry.registration().is_none();
@@ -213,9 +217,10 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// A place that was to serve another lane was given back, because the server had no room for the process. Has
-    /// somebody look after the lanes that are short: a leader that waits for the first job of one, which looks again
-    /// soon, or an idle worker, which makes room. `false`: there is nobody, neither those nor a worker that is busy.
+    /// A worker slot that was to serve another lane was given back, because the server had no room for the
+    /// process. Passes the task of serving a short lane on. A leader that waits for the first job of that lane
+    /// is woken, and checks again after a short time. Or else an idle worker makes room. `false`: there is
+    /// neither, and no worker is busy.
     #[must_use]
     pub fn pass_on(&mut self) -> bool {
         let lanes = self.used_lanes();
@@ -228,13 +233,13 @@ impl<'a> Scheduler<'a> {
         passed_on.store(load(passed_on).wrapping_add(1), Ordering::Relaxed);
         let waits = lane.queue.first().and_then(|index| {
             let slot = self.slot(index);
-            slot.leader().filter(|_| slot.word.load().watched())
+            slot.leader().filter(|_| slot.word.load().is_watched())
         });
         if let Some(leader) = waits {
             self.waker.wake(leader);
             return true;
         }
-        // One that rests would not look before its limit.
+        // An idle worker would not look before its idle limit.
         if let Some((idle, proc)) = self.take_any_idle() {
             self.move_to(idle, short as u32);
             self.waker.wake(proc);
@@ -243,8 +248,8 @@ impl<'a> Scheduler<'a> {
         load(&self.shared.totals.live) > 0
     }
 
-    /// Takes back the places of processes that never reported in. Returns whether there were any.
-    pub(super) fn take_back_lost(&mut self, now: Micros) -> bool {
+    /// Takes back the worker slots of processes that never reported in. Returns whether there were any.
+    pub(super) fn reclaim_overdue(&mut self, now: Micros) -> bool {
         let mut found = false;
         for (worker, entry) in (0..).zip(self.shared.workers) {
             if self.activity(worker) != Activity::Starting || entry.proc().is_some() {
@@ -262,12 +267,12 @@ impl<'a> Scheduler<'a> {
         found
     }
 
-    /// Sends up to `limit` idle workers home, of the lane `key` or of all; `ring` is called for each.
+    /// Dismisses up to `limit` idle workers, of the lane `key` or of all lanes. Calls `wake` for each.
     pub fn dismiss_idle(
         &mut self,
         key: Option<LaneKey>,
         limit: u32,
-        ring: impl Fn(ProcRef),
+        wake: impl Fn(ProcRef),
     ) -> u32 {
         let mut sent = 0;
         for (index, lane) in (0..).zip(self.used_lanes()) {
@@ -278,16 +283,16 @@ impl<'a> Scheduler<'a> {
                 && let Some(worker) = self.take_idle(index, |_| true)
             {
                 self.shared.workers[worker as usize].word.dismiss();
-                ring(self.proc_of(worker));
+                wake(self.proc_of(worker));
                 sent += 1;
             }
         }
         sent
     }
 
-    /// Claims a place for one more worker of the lane `key`, unless `wanted` are idle or on their way, or it has
-    /// `lane_limit` workers (0: any number may be there).
-    /// The number of those there are, and the place to register a process for.
+    /// Claims a worker slot for one more worker of the lane `key`, unless `wanted` workers are idle or
+    /// starting, or the lane has `lane_limit` workers (0: no limit). Returns how many are idle or starting, and
+    /// the worker slot to register a process for.
     pub fn prewarm(
         &mut self,
         key: LaneKey,

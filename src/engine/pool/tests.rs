@@ -1,4 +1,4 @@
-//! The pool against a sequential model, and the rules of fairness and of giving places one by one.
+//! The pool against a sequential model, and single tests of fairness and of passing worker slots on.
 
 use super::entries::Permit;
 use super::slot_waiters::Resource;
@@ -18,16 +18,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod handoff;
 mod model;
 
-/// The tests are sequential: there is nobody to keep out. Keeps whom the pool rang.
+/// The tests are sequential: nothing to lock. Remembers which processes the pool woke.
 #[derive(Default)]
 struct Unlocked {
-    rung: std::cell::RefCell<Vec<ProcRef>>,
+    woken: std::cell::RefCell<Vec<ProcRef>>,
     broken: std::cell::RefCell<Vec<String>>,
 }
 
 impl Waker for Unlocked {
     fn wake(&self, proc: ProcRef) {
-        self.rung.borrow_mut().push(proc);
+        self.woken.borrow_mut().push(proc);
     }
 }
 
@@ -41,9 +41,9 @@ impl PoolLock for Unlocked {
     }
 }
 
-/// Sessions there may be.
+/// Number of sessions.
 const LEADERS: usize = 4;
-/// A share that is never used up.
+/// A quota that is never used up.
 const AMPLE: u32 = 1000;
 const HOUR: Micros = 3_600_000_000;
 const A: LaneKey = LaneKey {
@@ -94,25 +94,25 @@ impl Memory {
         jobs
     }
 
-    /// What each session has admitted and held back, against its jobs and the workers' charges.
-    fn check_shares(&self, on_list: &mut [bool]) {
-        let mut total_held = 0;
+    /// Compares what each session has admitted and throttled with its jobs and with the workers' permits.
+    fn check_quotas(&self, on_list: &mut [bool]) {
+        let mut total_throttled = 0;
         for (procno, leader) in (0..).zip(&self.leaders) {
-            let held = self.list(&leader.held);
-            for &job in &held {
+            let throttled = self.list(&leader.throttled);
+            for &job in &throttled {
                 let slot = &self.slots[job as usize];
                 assert!(!on_list[job as usize], "job {job} is on two lists");
                 on_list[job as usize] = true;
-                assert_eq!(load(&slot.held), 1);
+                assert_eq!(load(&slot.throttled), 1);
                 assert!(slot.options().bounded);
             }
-            total_held += held.len() as u32;
+            total_throttled += throttled.len() as u32;
             let own = leader.current_permit(procno);
             let is_own = |permit: Option<Permit>| permit.is_some() && permit == own;
             let queued = self.slots.iter().filter(|slot| {
                 slot.word.load().phase() == Phase::Queued
                     && is_own(Permit::of(slot))
-                    && load(&slot.held) == 0
+                    && load(&slot.throttled) == 0
             });
             let bound = self
                 .workers
@@ -121,11 +121,11 @@ impl Memory {
             let (admitted, limit) = leader.admitted_of();
             assert_eq!(admitted as usize, queued.count() + bound.count());
             assert!(
-                held.is_empty() || admitted >= limit.max(1),
-                "held back although {admitted} of {limit} are admitted"
+                throttled.is_empty() || admitted >= limit.max(1),
+                "throttled although {admitted} of {limit} are admitted"
             );
         }
-        assert_eq!(load(&self.totals.held), total_held);
+        assert_eq!(load(&self.totals.throttled), total_throttled);
     }
 
     fn dispatch(&self, key: LaneKey) -> (JobId, Dispatched, u32) {
@@ -144,7 +144,7 @@ impl Memory {
         self.locked(|scheduler| scheduler.spawn_decision(lane, cap, true, now))
     }
 
-    /// The process of `worker` begins and completes `job`; then what it does next.
+    /// The process of `worker` begins and completes `job`. Returns what it does next.
     fn complete(&self, worker: u32, job: JobId) -> NextStep {
         self.run(job);
         self.locked(|scheduler| scheduler.next(worker, false))
@@ -156,7 +156,8 @@ impl Memory {
         let _ = self.word(job).finish(job.generation, End::Completed);
     }
 
-    /// Starts a process in the place that `decision` says; returns the place and what it does first.
+    /// Starts a process in the worker slot that `decision` names. Returns the worker slot, its generation, and
+    /// what the process does first.
     fn start(&self, decision: SpawnDecision, proc: ProcRef) -> (u32, u32, NextStep) {
         let SpawnDecision::Start { worker, generation } = decision else {
             panic!("expected a start, got {decision:?}");
@@ -170,7 +171,7 @@ impl Memory {
             if !scheduler.report_in(worker, generation, proc) {
                 return None;
             }
-            scheduler.connected(worker);
+            scheduler.note_connected(worker);
             Some(scheduler.next(worker, false))
         })
     }
@@ -179,7 +180,7 @@ impl Memory {
         self.workers[worker as usize].word.load().activity()
     }
 
-    /// The invariants of the module documentation, against the lists as they are.
+    /// Checks the invariants of the module documentation against the lists.
     fn check(&self) {
         let mut on_list = vec![false; self.slots.len()];
         let mut total_queued = 0;
@@ -224,7 +225,7 @@ impl Memory {
                 members(|activity| activity != Activity::Vacant)
             );
         }
-        self.check_shares(&mut on_list);
+        self.check_quotas(&mut on_list);
         for (index, slot) in self.slots.iter().enumerate() {
             let queued = slot.word.load().phase() == Phase::Queued;
             assert_eq!(
@@ -253,8 +254,8 @@ impl Memory {
         assert_eq!(load(&self.totals.live) as usize, live);
     }
 
-    /// Somebody is on its way, at work or leaving, and will look for a lane that is short.
-    fn somebody_will_look(&self) -> bool {
+    /// Whether some process is starting, at work or leaving, and will look for a lane that is short.
+    fn some_process_will_look(&self) -> bool {
         (0..self.workers.len() as u32)
             .any(|worker| !matches!(self.activity(worker), Activity::Vacant | Activity::Idle))
     }
@@ -299,7 +300,7 @@ fn an_idle_worker_is_handed_the_job_at_once() {
 }
 
 #[test]
-fn a_worker_whose_limit_comes_after_it_was_handed_a_job_stays() {
+fn a_worker_that_was_handed_a_job_stays_at_its_idle_limit() {
     let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
@@ -345,7 +346,7 @@ fn no_lane_starves_between_two_that_flood() {
         assert_eq!(memory.complete(worker, job), NextStep::Restart);
         next = memory.report_in(worker, generation, proc(pid)).unwrap();
         memory.check();
-        // The leader takes its result, so that the table does not fill up.
+        // The leader takes its result: otherwise the table fills up.
         assert_eq!(memory.word(job).detach(job.generation), Release::LastOut);
         memory.pool().free(job);
     }
@@ -353,7 +354,7 @@ fn no_lane_starves_between_two_that_flood() {
 }
 
 #[test]
-fn an_idle_worker_of_another_lane_gives_its_place() {
+fn an_idle_worker_of_another_lane_makes_room() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
@@ -371,7 +372,7 @@ fn an_idle_worker_of_another_lane_gives_its_place() {
 }
 
 #[test]
-fn a_worker_that_runs_dry_serves_a_lane_that_is_short() {
+fn a_worker_without_jobs_serves_a_lane_that_is_short() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
@@ -431,15 +432,15 @@ fn a_job_canceled_before_its_worker_died_does_not_go_back() {
 }
 
 #[test]
-fn a_process_that_dies_before_it_took_its_job_is_replaced() {
+fn a_process_that_dies_before_it_takes_its_job_is_replaced() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
-        panic!("there is a place");
+        panic!("a worker slot is vacant");
     };
     let at_home = memory.locked(|scheduler| scheduler.report_in(worker, generation, proc(100)));
     assert!(at_home);
-    // It counts as on its way, but it is not: the job must not be left with nobody.
+    // It counts as starting, but is not: some process must be left to run the job.
     let left = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), true));
     assert_eq!(left, Some(NextStep::Restart));
     memory.check();
@@ -482,7 +483,7 @@ fn a_process_that_never_reports_in_is_replaced() {
     let memory = Memory::with_room(8, 2, 2);
     let job = memory.queue(A);
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 2, 1) else {
-        panic!("there is a place");
+        panic!("a worker slot is vacant");
     };
     assert_eq!(
         memory.spawn_decision(0, 2, START_LIMIT),
@@ -490,14 +491,17 @@ fn a_process_that_never_reports_in_is_replaced() {
     );
     let (again, _, next) = memory.start(memory.spawn_decision(0, 2, START_LIMIT + 2), proc(101));
     assert_eq!(running(next), job);
-    assert_eq!(again, worker, "the place of the lost process is used again");
+    assert_eq!(
+        again, worker,
+        "the worker slot of the lost process is used again"
+    );
     let late = memory.locked(|scheduler| scheduler.report_in(worker, generation, proc(100)));
-    assert!(!late, "it turned up after all and has to leave");
+    assert!(!late, "it reports in late and has to leave");
     memory.check();
 }
 
 #[test]
-fn a_lost_process_does_not_keep_its_place_from_another_lane() {
+fn a_lost_process_does_not_keep_its_worker_slot_from_another_lane() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     assert!(matches!(
@@ -506,7 +510,7 @@ fn a_lost_process_does_not_keep_its_place_from_another_lane() {
     ));
     memory.queue(B);
     assert_eq!(memory.spawn_decision(1, 1, 2), SpawnDecision::Full);
-    // Both lanes are short of workers for ever unless the place is taken back.
+    // Both lanes are short of workers forever unless the worker slot is taken back.
     assert!(matches!(
         memory.spawn_decision(1, 1, HOUR),
         SpawnDecision::Start { .. }
@@ -515,7 +519,7 @@ fn a_lost_process_does_not_keep_its_place_from_another_lane() {
 }
 
 #[test]
-fn a_process_that_slept_through_its_dismissal_finds_its_place_taken() {
+fn a_process_that_slept_through_its_dismissal_has_lost_its_worker_slot() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
@@ -525,7 +529,7 @@ fn a_process_that_slept_through_its_dismissal_finds_its_place_taken() {
         memory.spawn_decision(1, 1, 1),
         SpawnDecision::Recycle(proc(100))
     );
-    // It does not run for so long that it is taken for lost, and another has its place and a job.
+    // It does not run for so long that it is taken for lost. Another process has its worker slot and a job.
     assert_eq!(memory.spawn_decision(1, 1, 2), SpawnDecision::Enough);
     let (again, fresh, next) = memory.start(memory.spawn_decision(1, 1, HOUR), proc(101));
     assert_eq!((again, running(next)), (worker, job));
@@ -543,11 +547,11 @@ fn a_process_that_slept_through_its_dismissal_finds_its_place_taken() {
 }
 
 #[test]
-fn a_registration_that_fails_gives_the_place_back() {
+fn a_registration_that_fails_gives_the_worker_slot_back() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
-        panic!("there is a place");
+        panic!("a worker slot is vacant");
     };
     let lane = memory.locked(|scheduler| scheduler.start_failed(worker, generation));
     assert_eq!(lane, Some(0));
@@ -573,13 +577,13 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
     memory.queue(A);
     let decision = memory.spawn_decision(0, 1, 1);
     let SpawnDecision::Start { worker, generation } = decision else {
-        panic!("there is a place");
+        panic!("a worker slot is vacant");
     };
     let registrar = proc(7);
     memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, registrar));
         assert_eq!(scheduler.pending_start(worker), None);
-        scheduler.registered(worker, generation, registrar, REGISTRATION, 2);
+        scheduler.note_registered(worker, generation, registrar, REGISTRATION, 2);
         assert!(!scheduler.begin_registration(worker, generation, proc(8)));
         let seen = scheduler.pending_start(worker).expect("it is registered");
         let expected = (generation, REGISTRATION, false, 2);
@@ -587,19 +591,19 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
             (seen.generation, seen.registration, seen.started, seen.since),
             expected
         );
-        scheduler.seen_to_run(worker, seen);
+        scheduler.note_running(worker, seen);
         assert!(
             scheduler
                 .pending_start(worker)
                 .is_some_and(|now| now.started)
         );
-        assert!(scheduler.awaits_one_of(worker, registrar));
+        assert!(scheduler.awaits_start_by(worker, registrar));
     });
     let (_, _, next) = memory.start(decision, proc(100));
     memory.locked(|scheduler| {
         assert_eq!(scheduler.pending_start(worker), None);
         assert_eq!(scheduler.take_registrar(worker), Some(registrar));
-        assert_eq!(scheduler.take_registrar(worker), None, "rung once");
+        assert_eq!(scheduler.take_registrar(worker), None, "woken once");
     });
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     // Told to make room for another lane: it registers the next process itself.
@@ -610,8 +614,8 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
     );
     assert_eq!(memory.activity(worker), Activity::Starting);
     memory.locked(|scheduler| {
-        // What comes late of the registration before means nothing.
-        scheduler.registered(worker, generation, registrar, REGISTRATION, 3);
+        // Late news of the registration before means nothing.
+        scheduler.note_registered(worker, generation, registrar, REGISTRATION, 3);
         assert_eq!(scheduler.pending_start(worker), None);
         assert!(scheduler.begin_registration(worker, generation, proc(100)));
     });
@@ -619,7 +623,7 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
 }
 
 #[test]
-fn only_the_process_that_leaves_a_place_registers_the_next_one() {
+fn only_the_process_that_leaves_a_worker_slot_registers_the_next_one() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let decision = memory.spawn_decision(0, 1, 1);
@@ -633,36 +637,36 @@ fn only_the_process_that_leaves_a_place_registers_the_next_one() {
         memory.spawn_decision(1, 1, 1),
         SpawnDecision::Recycle(proc(100))
     );
-    assert!(!begin(99), "nobody else");
+    assert!(!begin(99), "no other process");
     assert!(begin(100));
     let next = memory.locked(|scheduler| {
-        scheduler.registered(worker, generation, proc(100), REGISTRATION, 1);
+        scheduler.note_registered(worker, generation, proc(100), REGISTRATION, 1);
         assert!(scheduler.report_in(worker, generation, proc(101)));
         assert_eq!(scheduler.take_registrar(worker), Some(proc(100)));
         scheduler.next(worker, false)
     });
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
-    // The second is told to make room and has not noticed, and the first, still there, is told to exit.
+    // The second is told to make room and has not noticed. The first, still there, is told to exit.
     memory.queue(A);
     assert_eq!(
         memory.spawn_decision(0, 1, 1),
         SpawnDecision::Recycle(proc(101))
     );
-    assert!(!begin(100), "it would run the job of the one it brings");
+    assert!(!begin(100), "it would run the job of the process it starts");
     assert!(begin(101));
     memory.check();
 }
 
 #[test]
-fn a_process_that_is_lost_gives_its_place_back_once() {
+fn the_worker_slot_of_a_lost_process_is_taken_back_once() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
-        panic!("there is a place");
+        panic!("a worker slot is vacant");
     };
     memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, proc(7)));
-        scheduler.registered(worker, generation, proc(7), REGISTRATION, 1);
+        scheduler.note_registered(worker, generation, proc(7), REGISTRATION, 1);
         let seen = scheduler.pending_start(worker).expect("it is registered");
         let another = PendingStart {
             registration: Registration {
@@ -671,9 +675,9 @@ fn a_process_that_is_lost_gives_its_place_back_once() {
             },
             ..seen
         };
-        assert_eq!(scheduler.lost(worker, another), None);
-        assert_eq!(scheduler.lost(worker, seen), Some((0, A)));
-        assert_eq!(scheduler.lost(worker, seen), None);
+        assert_eq!(scheduler.give_up_start(worker, another), None);
+        assert_eq!(scheduler.give_up_start(worker, seen), Some((0, A)));
+        assert_eq!(scheduler.give_up_start(worker, seen), None);
         assert!(!scheduler.report_in(worker, generation, proc(100)));
     });
     memory.check();
@@ -684,23 +688,23 @@ fn a_process_that_is_lost_gives_its_place_back_once() {
 }
 
 #[test]
-fn a_lanes_entry_that_is_used_again_is_not_failed_for_the_lane_before() {
+fn a_reused_lane_entry_is_not_failed_for_the_former_lane() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
-        panic!("there is a place");
+        panic!("a worker slot is vacant");
     };
     let lost = memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, proc(7)));
-        scheduler.registered(worker, generation, proc(7), REGISTRATION, 1);
+        scheduler.note_registered(worker, generation, proc(7), REGISTRATION, 1);
         let seen = scheduler.pending_start(worker).expect("it is registered");
-        scheduler.lost(worker, seen)
+        scheduler.give_up_start(worker, seen)
     });
     let (lane, key) = lost.expect("it is lost");
-    // Before the lane's jobs are failed its only one is canceled, and another lane has the entry.
+    // Before the lane's jobs are failed, its only job is canceled, and another lane has the entry.
     let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
     let other = memory.queue(B);
-    assert_eq!(memory.slot(other).lane(), lane, "the entry is used again");
+    assert_eq!(memory.slot(other).lane(), lane, "the entry is reused");
     memory.locked(|scheduler| {
         assert_eq!(scheduler.take_to_fail(lane, key, 0), None);
         assert_eq!(scheduler.take_to_fail(lane, B, 0), Some(other));
@@ -714,7 +718,7 @@ fn a_lane_that_works_by_now_is_not_failed() {
     let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
     assert_eq!(running(next), first);
     memory.queue(A);
-    memory.locked(|scheduler| scheduler.connected(worker));
+    memory.locked(|scheduler| scheduler.note_connected(worker));
     assert_eq!(
         memory.locked(|scheduler| scheduler.take_to_fail(0, A, 0)),
         None
@@ -722,17 +726,17 @@ fn a_lane_that_works_by_now_is_not_failed() {
 }
 
 #[test]
-fn a_place_that_cannot_be_given_on_is_left_to_who_waits() {
+fn a_worker_slot_that_cannot_be_passed_on_is_left_to_a_waiting_leader() {
     let memory = Memory::with_room(8, 2, 1);
     assert!(
         memory.locked(|scheduler| scheduler.pass_on()),
-        "nothing is short"
+        "no lane is short"
     );
     let before = memory.pool().passed_on();
     let job = memory.queue(A);
     assert!(
         !memory.locked(|scheduler| scheduler.pass_on()),
-        "nobody is there"
+        "no process is left"
     );
     assert_ne!(memory.pool().passed_on(), before);
     let _ = memory.slot(job).word.watch(job.generation);
@@ -743,7 +747,7 @@ fn a_place_that_cannot_be_given_on_is_left_to_who_waits() {
 }
 
 #[test]
-fn a_place_that_cannot_be_given_on_is_left_to_an_idle_worker_if_nobody_waits() {
+fn a_worker_slot_that_cannot_be_passed_on_is_left_to_an_idle_worker() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
     let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
@@ -752,7 +756,7 @@ fn a_place_that_cannot_be_given_on_is_left_to_an_idle_worker_if_nobody_waits() {
     memory.queue(B);
     assert!(memory.locked(|scheduler| scheduler.pass_on()));
     assert_eq!(memory.activity(idle), Activity::Starting);
-    assert_eq!(memory.lock.rung.borrow().last(), Some(&proc(100)));
+    assert_eq!(memory.lock.woken.borrow().last(), Some(&proc(100)));
     memory.check();
 }
 
@@ -761,7 +765,7 @@ fn a_process_that_has_reported_in_is_not_taken_for_lost() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
-        panic!("there is a place");
+        panic!("a worker slot is vacant");
     };
     memory.locked(|scheduler| {
         assert!(scheduler.report_in(worker, generation, proc(100)));
@@ -775,7 +779,7 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
     let memory = Memory::with_room(8, 2, 1);
     let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
     let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
-        panic!("there is a place");
+        panic!("a worker slot is vacant");
     };
     memory.locked(|scheduler| {
         assert!(scheduler.report_in(worker, generation, proc(100)));
@@ -806,7 +810,7 @@ fn a_queued_job_leaves_its_lane_when_canceled() {
     for job in [jobs[1], jobs[0], jobs[2]] {
         let canceled = memory
             .pool()
-            .cancel(job, Demand::Cancel, |_| panic!("nobody has it"));
+            .cancel(job, Demand::Cancel, |_| panic!("no worker has it"));
         assert_eq!(
             canceled,
             Canceling::Finished(Release::Held { watched: false })
@@ -820,7 +824,7 @@ fn a_queued_job_leaves_its_lane_when_canceled() {
 }
 
 #[test]
-fn a_dismissed_worker_goes_home() {
+fn a_dismissed_worker_exits() {
     let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
@@ -844,12 +848,12 @@ fn a_dismissed_worker_goes_home() {
     assert_eq!(
         told,
         Some(NextStep::Restart),
-        "there is work, so somebody comes"
+        "there is work, so a process is started"
     );
 }
 
 #[test]
-fn there_is_no_room_for_more_lanes_than_fit() {
+fn there_are_no_more_lanes_than_entries() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let job = memory.queue(B);
@@ -862,7 +866,7 @@ fn there_is_no_room_for_more_lanes_than_fit() {
 }
 
 #[test]
-fn what_is_left_behind_is_taken_once() {
+fn a_deferred_job_is_taken_once() {
     let memory = Memory::with_room(2, 1, 1);
     let pool = memory.pool();
     assert_eq!(pool.take_deferred(), None);
@@ -882,14 +886,14 @@ fn what_is_left_behind_is_taken_once() {
     };
     let left = [0, 1].map(over);
     assert_eq!(pool.jobs().claim(), None);
-    let taken = [(); 2].map(|()| pool.take_deferred().expect("it was left"));
+    let taken = [(); 2].map(|()| pool.take_deferred().expect("it was deferred"));
     assert_eq!(taken, [left[1], left[0]]);
     assert_eq!(pool.take_deferred(), None);
     let _ = taken.map(|job| pool.free(job));
     assert_eq!(pool.jobs().used(), 0);
 }
 
-/// Places a job of a lane that may have so many workers.
+/// Dispatches a job of a lane that may have this many workers.
 fn dispatch_limited(memory: &Memory, key: LaneKey, lane_workers: u32) -> u32 {
     let job = memory.claim(Options::default(), &[]).expect("a free slot");
     let limits = Limits {
@@ -912,7 +916,7 @@ fn a_lane_at_its_limit_gets_no_more_workers() {
     }
     let _ = dispatch_limited(&memory, A, 2);
     assert_eq!(memory.spawn_decision(lane, 4, 1), SpawnDecision::Full);
-    // Another lane is not held back by it.
+    // Another lane is not throttled by it.
     let other = dispatch_limited(&memory, B, 0);
     assert!(matches!(
         memory.spawn_decision(other, 4, 1),
@@ -957,9 +961,9 @@ fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
     memory.check();
 }
 
-/// Jobs that any worker may run keep coming, behind one that is for a fresh process.
+/// Jobs that any worker may run keep coming, behind a job that needs a fresh process.
 #[test]
-fn a_job_for_a_fresh_process_is_not_overtaken_for_ever() {
+fn a_job_for_a_fresh_process_is_not_overtaken_forever() {
     let memory = Memory::with_room(8, 1, 2);
     let limits = Limits {
         session_jobs: AMPLE,
@@ -983,7 +987,7 @@ fn a_job_for_a_fresh_process_is_not_overtaken_for_ever() {
 }
 
 #[test]
-fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
+fn a_pool_that_must_shrink_dismisses_idle_workers_first() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
     let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
@@ -998,7 +1002,7 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
         None,
         "the other one goes"
     );
-    assert_eq!(*memory.lock.rung.borrow(), [proc(100)]);
+    assert_eq!(*memory.lock.woken.borrow(), [proc(100)]);
     assert_eq!(
         memory.locked(|scheduler| scheduler.awakened(idle, generation)),
         Some(NextStep::Retire)
@@ -1012,7 +1016,7 @@ fn a_pool_that_must_be_smaller_sends_idle_workers_home_first() {
 }
 
 #[test]
-fn an_idle_worker_leaves_a_pool_that_must_be_smaller() {
+fn an_idle_worker_leaves_a_pool_that_must_shrink() {
     let memory = Memory::with_room(8, 1, 2);
     let first = memory.queue(A);
     let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
@@ -1020,7 +1024,7 @@ fn an_idle_worker_leaves_a_pool_that_must_be_smaller() {
     let shrink = |cap| memory.locked(|scheduler| scheduler.shrink_idle(idle, generation, cap));
     assert_eq!(shrink(0), None, "it has a job");
     assert_eq!(memory.complete(idle, first), NextStep::Idle);
-    assert_eq!(shrink(1), None, "it is not one too many");
+    assert_eq!(shrink(1), None, "the pool is not too large");
     assert_eq!(shrink(0), Some(NextStep::Retire));
     assert_eq!(memory.activity(idle), Activity::Vacant);
     memory.check();
@@ -1040,10 +1044,10 @@ fn a_job_of_a_role_that_is_refused_is_not_published() {
     let _ = memory.queue(A);
 }
 
-/// Somebody looks through the table and finds nothing; meanwhile the role's jobs were accepted again, one is there, and
-/// they are refused once more. What was seen before says nothing about that.
+/// A session looks through the table and finds nothing. Meanwhile the role's jobs are accepted again, a job is
+/// there, and jobs are refused once more. What the session saw says nothing about that job.
 #[test]
-fn a_refusal_is_not_taken_back_by_who_looked_before_it() {
+fn an_earlier_look_does_not_take_back_a_refusal() {
     let memory = Memory::with_room(8, 1, 1);
     let pool = memory.pool();
     let _ = memory.claim(Options::default(), &[]).expect("a free slot");
@@ -1057,10 +1061,10 @@ fn a_refusal_is_not_taken_back_by_who_looked_before_it() {
     assert_eq!(pool.refusal(0), 0);
 }
 
-/// The worker that ended the job has not looked for a watcher yet when the job is freed and its role's entry goes to
-/// another role.
+/// The worker that ended the job has not looked for a watcher yet, when the job is freed and its role's entry
+/// goes to another role.
 #[test]
-fn who_waits_for_a_roles_jobs_is_woken_when_its_entry_is_taken_over() {
+fn a_watcher_is_woken_when_its_roles_entry_is_taken_over() {
     let memory = Memory::with_room(8, 1, 1);
     let pool = memory.pool();
     let job = memory.claim(Options::default(), &[]).expect("a free slot");
@@ -1070,7 +1074,7 @@ fn who_waits_for_a_roles_jobs_is_woken_when_its_entry_is_taken_over() {
     pool.usage(0).watch(watcher);
     pool.abandon(job);
     assert_eq!(pool.usage_of(4), Some(0));
-    assert_eq!(*memory.lock.rung.borrow(), [watcher]);
+    assert_eq!(*memory.lock.woken.borrow(), [watcher]);
 }
 
 #[test]
@@ -1085,7 +1089,7 @@ fn an_entry_of_a_role_without_jobs_serves_another_role() {
         pool.usage(roles[0]).claim_slot(10, 1),
         usage::Claimed::AtLimit
     );
-    // The other has no slot: its entry is taken over, and it finds out.
+    // The other role has no slot: its entry is taken over, and it finds out.
     assert_eq!(pool.usage_of(12), Some(roles[1]));
     assert_eq!(pool.usage(roles[1]).claim_slot(11, 1), usage::Claimed::Gone);
     assert_eq!(pool.usage(roles[1]).claim_slot(12, 1), usage::Claimed::Yes);
@@ -1094,16 +1098,16 @@ fn an_entry_of_a_role_without_jobs_serves_another_role() {
     assert_eq!(pool.usage_of(13), Some(roles[1]));
 }
 
-/// Sessions of one role, for two of which the limit is 1 and for two others 2. Two slots are given back, one who was
-/// called gives up, and a newcomer takes a slot: the two with the lower limit, called both, find none for them.
+/// Sessions of one role: for two of them the limit is 1, for two others 2. Two slots are given back, a session
+/// that was called gives up, and a newcomer takes a slot. The two with the lower limit, called both, find none.
 #[test]
-fn a_waiter_that_was_called_in_vain_passes_its_call_on() {
+fn a_waiter_that_cannot_claim_passes_its_call_on() {
     let memory = Memory::with_room(8, 2, 2);
     let pool = memory.pool();
     let usage = pool.usage_of(1).expect("there is room for a role");
     let what = Resource::RoleSlots(usage);
     let claim = |limit| pool.usage(usage).claim_slot(1, limit);
-    let called = || std::mem::take(&mut *memory.lock.rung.borrow_mut());
+    let called = || std::mem::take(&mut *memory.lock.woken.borrow_mut());
     let [low, gives_up, low_too, high] =
         [0, 1, 2, 3].map(|procno| ProcRef::new(procno, procno + 1));
     assert_eq!([claim(2), claim(2)], [usage::Claimed::Yes; 2]);
@@ -1124,7 +1128,7 @@ fn a_waiter_that_was_called_in_vain_passes_its_call_on() {
 }
 
 #[test]
-fn whatever_fails_under_the_lock_is_told_before_anybody_looks_again() {
+fn a_failure_under_the_lock_is_reported_before_the_lock_is_free() {
     type Fails = fn(&mut Scheduler<'_>);
     let failures: [(&str, Fails); 4] = [
         ("asserted", |_| panic!("asserted")),
@@ -1177,6 +1181,6 @@ fn a_lane_at_its_limit_is_not_left_to_an_idle_worker_that_must_not_run_its_job()
     assert_eq!(told, Some(NextStep::Restart));
     let next = memory.report_in(idle, generation, proc(104));
     assert_eq!(next, Some(NextStep::Run { job, leader: None }));
-    memory.lock.rung.borrow_mut().clear();
+    memory.lock.woken.borrow_mut().clear();
     memory.check();
 }

@@ -2,42 +2,45 @@
 //!
 //! # Words
 //!
-//! * A **usage** is one login role's entry: how many slots of the job table its jobs have (queued, running and
-//!   unread ones), how many bytes their blocks have, how many their files. It is the same whichever database the
-//!   jobs are of, and whoever is the current user.
-//! * A **limit** is not in the entry: it is the launching session's setting, and is given with each claim.
+//! * A **usage** is the entry of one login role. It counts the slots of the job table that the role's jobs have
+//!   (queued, running and unread ones), the bytes of their blocks, and the bytes of their files. It is one
+//!   entry for all databases and whatever the current user is.
+//! * A **limit** is not in the entry: it is a setting of the launching session, and is given with each claim.
 //!
 //! # The word
 //!
-//! Role and slots are one word, so that a claim cannot be made on the entry of another role.
+//! Role and slots are one word. So a claim cannot be made on the entry of another role.
 //!
 //! | transition | who | from → to |
 //! |---|---|---|
 //! | [`claim_slot`](Usage::claim_slot) | a launch, before it claims a slot of the table | (role, n) → (role, n + 1); refused when n has reached the limit |
-//! | [`release_role_slot`](super::Pool::release_role_slot) | who freed that slot, or had claimed and found none in the table | (role, n) → (role, n − 1) |
+//! | [`release_role_slot`](super::Pool::release_role_slot) | the process that freed that slot, or that had claimed and found none in the table | (role, n) → (role, n − 1) |
 //! | [`usage_of`](super::Pool::usage_of) | holder of the lock, for a role that has no entry | (other, 0) → (role, 0), when nobody waits for the other's slots |
 //!
-//! Only the holder of the lock writes another role into a word, after looking at all of them: a role has one
-//! entry at most. A process remembers where its role's is, and finds out by the word when it is there no more.
+//! Only the holder of the lock writes another role into a word, after looking at all of them. So a role has at
+//! most one entry. A process remembers where its role's entry is; the word tells it when the entry is another
+//! role's.
 //!
-//! Bytes are claimed for a job that has its slot and released before the slot is: an entry without slots has none.
+//! Bytes are claimed for a job that has its slot, and released before the slot is. So an entry without slots
+//! has no bytes.
 //!
 //! # Refusing
 //!
-//! An administrator who ends a role's jobs has its new ones **refused** until the others have ended. That is said
-//! under the lock, and publishing looks at it under the lock: a job is published before, and then found by
-//! whoever looks through the table afterwards; or it is refused.
+//! While an administrator ends a role's jobs, new ones of the role are **refused** until the others have ended.
+//! The refusal is written under the lock, and publishing checks it under the lock. So a job is either published
+//! before the refusal, and a look through the table afterwards finds it; or it is refused.
 //!
-//! Each refusal has a **number**. Whoever looks through the table and finds that all jobs have ended takes back the
-//! refusal that it knew of before it looked, and no later one: while that one stands no job is published, so what the
-//! look has found is true at its end.
+//! Each refusal has a **number**. A process that looks through the table and finds that all jobs have ended
+//! takes back the refusal that it knew of before it looked, and no later one. While that refusal stands no job
+//! is published, so the result of the look is still true at its end.
 //!
 //! # Waiting for a role's jobs to end
 //!
-//! Whoever ends jobs of a role that are not its own cannot watch their words: these wake the leader. It registers
-//! as the usage's **watcher**, fences, and looks at the words; who ends a job changes its word, fences, and looks
-//! whether there is a watcher. A second watcher takes the first one's place; the first then has its deadline. Who
-//! takes the entry over for another role wakes the watcher: the job's end may not find it there any more.
+//! A process that ends jobs of other sessions cannot watch their words: a word wakes its leader. It registers
+//! as the usage's **watcher**, fences, and looks at the words. A process that ends a job changes its word,
+//! fences, and looks for a watcher. A second watcher replaces the first one, which then wakes up at its
+//! deadline. A process that takes the entry for another role wakes the watcher: the job's end may not find the
+//! watcher any more.
 
 use crate::list::List;
 use crate::process_ref::ProcRef;
@@ -54,7 +57,7 @@ pub struct Usage {
     pub(super) watcher: AtomicU64,
     /// The refusal that stands; 0: none.
     pub(super) refusal: AtomicU32,
-    /// The last one that there was.
+    /// The number of the latest refusal.
     pub(super) refusals: AtomicU32,
     /// Launches that wait for one of its slots.
     pub(super) waiters: List,
@@ -107,8 +110,8 @@ impl Usage {
         self.file_bytes.load(Ordering::Relaxed)
     }
 
-    /// Claims one of the `limit` slots that the role may have. The caller notes it in its own memory before it can
-    /// be interrupted.
+    /// Claims one of the `limit` slots that the role may have. The caller notes the claim in its own memory
+    /// before it can be interrupted.
     pub fn claim_slot(&self, role: u32, limit: u32) -> Claimed {
         let mut now = self.word.load(Ordering::Relaxed);
         loop {
@@ -145,7 +148,7 @@ impl Usage {
         }
     }
 
-    /// Claims bytes of memory for a job of the role, of `limit` in all. `false`: that would be more.
+    /// Claims bytes of memory for a job of the role. `false`: the role would have more than `limit`.
     #[must_use]
     pub fn claim_bytes(&self, bytes: u64, limit: u64) -> bool {
         Self::claim_of(&self.bytes, bytes, limit)
@@ -156,7 +159,7 @@ impl Usage {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Claims bytes of a file for a job of the role, of `limit` in all. `false`: that would be more.
+    /// Claims bytes of a file for a job of the role. `false`: the role would have more than `limit`.
     #[must_use]
     pub fn claim_file_bytes(&self, bytes: u64, limit: u64) -> bool {
         Self::claim_of(&self.file_bytes, bytes, limit)
@@ -167,14 +170,14 @@ impl Usage {
         self.file_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Registers the process that wants to know when jobs of the role end. To be followed by a look at them.
+    /// Registers the process that wants to know when jobs of the role end. The caller then looks at them.
     pub fn watch(&self, watcher: ProcRef) {
         self.watcher.store(watcher.to_bits(), Ordering::Relaxed);
-        // Pairs with the fence in `Pool::job_ended`.
+        // Pairs with the fence in `Pool::wake_watcher`.
         fenced!("usage-watched-without-fence", Ordering::SeqCst);
     }
 
-    /// The process waits no more.
+    /// The process no longer waits.
     pub fn unwatch(&self, watcher: ProcRef) {
         let _ = self.watcher.compare_exchange(
             watcher.to_bits(),

@@ -1,4 +1,4 @@
-//! Who waits for what, and how many are doing what: for those who only look.
+//! What jobs wait for, and how many workers are doing what: for processes that only look.
 
 use super::entries::{LaneKey, Leader};
 use super::scheduler::Scheduler;
@@ -12,18 +12,18 @@ use crate::worker::Activity;
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Awaited {
-    /// It is not queued (any more).
+    /// It is not queued, or not any more.
     Nothing,
-    /// Any place in the pool.
+    /// Any worker slot of the pool.
     WorkerSlot,
-    /// One of the jobs that are admitted for this session to end.
-    Share(ProcRef),
+    /// A permit of this session: one of its admitted jobs has to end.
+    Permit(ProcRef),
 }
 
 /// How many workers are doing what.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct WorkerCounts {
-    /// On their way.
+    /// Starting.
     pub starting: u32,
     /// With nothing to do.
     pub idle: u32,
@@ -41,15 +41,15 @@ impl<'a> Scheduler<'a> {
             .word
             .load_if(job.generation)
             .is_some_and(|now| now.phase() == Phase::Queued);
-        match (is_queued, self.holder_of(slot).and_then(Leader::proc)) {
+        match (is_queued, self.throttled_by(slot).and_then(Leader::proc)) {
             (false, _) => Awaited::Nothing,
             (true, None) => Awaited::WorkerSlot,
-            (true, Some(leader)) => Awaited::Share(leader),
+            (true, Some(leader)) => Awaited::Permit(leader),
         }
     }
 
-    /// The process in each place that has a job now; `None`: a place without one, which will look for work. Of a lane
-    /// that may have no more workers its own places only: no other comes to serve it.
+    /// The process in each worker slot that is in use, if it has a job now. `None`: it has no job and will look
+    /// for one. When the lane is at its limit, only its own worker slots: no other one comes to serve it.
     pub fn occupants(&self, lane: u32) -> impl Iterator<Item = Option<ProcRef>> + use<'a> {
         let only_own = !self.lane(lane).may_grow(0);
         self.shared
@@ -65,7 +65,7 @@ impl<'a> Scheduler<'a> {
 
     /// The lane of a worker that has no job; `None`: it has one, or there is none.
     #[must_use]
-    pub fn without_job(&self, worker: u32) -> Option<LaneKey> {
+    pub fn lane_of_jobless(&self, worker: u32) -> Option<LaneKey> {
         let activity = self.activity(worker);
         let has_none = !matches!(activity, Activity::Vacant | Activity::Busy(_));
         has_none.then(|| self.lane_key(worker))

@@ -1,8 +1,8 @@
-//! The life of a worker's place: a process reports in, takes jobs, rests, gives the place away, exits.
+//! The life of a worker slot: a process reports in, takes jobs, goes idle, passes the worker slot on, exits.
 //!
-//! What a process decides about itself is decided here, under the lock: the word of its place and the lists
-//! change together. A process proves that the place is still its own by the generation (and at its exit by
-//! its proc); see the hazards in [`super`].
+//! A process decides here, under the lock, what it does next: the word of its worker slot and the lists change
+//! together. The generation proves that the worker slot is still the process's own; at exit its `proc` has to
+//! match as well. See the hazards in [`super`].
 
 use super::entries::{Lane, LaneKey, NOBODY, Permit, UNKNOWN, WorkerSlot};
 use super::scheduler::Scheduler;
@@ -17,16 +17,16 @@ use crate::worker::Activity;
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NextStep {
-    /// Run this job. `leader`: whom to wake, because the job's leader sleeps until it has a worker.
+    /// Run this job. `leader`: the job's leader, to be woken, if it sleeps until the job has a worker.
     Run {
         /// The job, now `Starting`.
         job: JobId,
-        /// A leader that waits for the job to be bound.
+        /// The leader, if it waits for the job to be bound.
         leader: Option<ProcRef>,
     },
     /// Sleep until the worker word says otherwise.
     Idle,
-    /// Leave: exit and let a fresh process take the entry.
+    /// Leave: exit, and register a fresh process for the worker slot.
     Restart,
     /// Leave: exit for good.
     Retire,
@@ -36,16 +36,16 @@ pub enum NextStep {
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Returned {
-    /// At the head of its lane again.
+    /// It is at the head of its lane again.
     Requeued,
-    /// Another worker of the lane was idle and has it now: ring its doorbell.
+    /// Another worker of the lane was idle and has it now: wake that worker.
     Handed(ProcRef),
-    /// It had been canceled: it is finished.
+    /// It had been canceled, and is finished.
     Canceled(Release),
 }
 
 impl<'a> Scheduler<'a> {
-    /// A process reports in for a entry. `false`: its registration is stale, it must leave with exit
+    /// A process reports in for a worker slot. `false`: its registration is stale. The process must exit with
     /// code 0 and touch nothing.
     #[must_use]
     pub fn report_in(&mut self, worker: u32, generation: u32, proc: ProcRef) -> bool {
@@ -59,7 +59,7 @@ impl<'a> Scheduler<'a> {
         true
     }
 
-    /// Who registered the process that has reported in, and may sleep until then. Once.
+    /// The process that registered the one that has reported in. It may sleep until then. Returned once.
     pub fn take_registrar(&mut self, worker: u32) -> Option<ProcRef> {
         let entry = &self.shared.workers[worker as usize];
         let registrar = entry.registrar();
@@ -67,26 +67,27 @@ impl<'a> Scheduler<'a> {
         registrar
     }
 
-    /// The worker has connected to its lane's database: from now on its exit says nothing about whether
-    /// others could start.
-    pub fn connected(&mut self, worker: u32) {
+    /// The worker has connected to its lane's database. From now on its exit says nothing about whether other
+    /// processes can start.
+    pub fn note_connected(&mut self, worker: u32) {
         self.shared.workers[worker as usize].note_connection();
     }
 
-    /// What the worker, in `Starting` or `Busy` (with a job that is finished), does next. `leaving`: it
-    /// shall not run another job.
+    /// What the worker does next. It is `Starting`, or `Busy` with a job that is finished. `leaving`: it must
+    /// not run another job.
     pub fn next(&mut self, worker: u32, leaving: bool) -> NextStep {
         let lane = load(&self.shared.workers[worker as usize].lane);
         self.return_permit_of_worker(worker);
         let next = self.decide(worker, leaving);
-        // What was admitted and is not for this one may be for one that is idle.
+        // A job that was admitted and is not for this worker may be for an idle one.
         mutant!("worker-rests-without-looking" => return next);
         self.hand_out(lane);
         next
     }
 
-    /// Makes the pool smaller, if it has more than `cap` workers. An idle one is sent home first; with none the
-    /// worker itself, as in [`next`](Self::next), leaves for good: then this says so.
+    /// Makes the pool smaller, if it has more than `cap` workers. Dismisses an idle worker if there is one.
+    /// Otherwise the calling worker, which is in a state as for [`next`](Self::next), has to leave for good:
+    /// returns `Retire`.
     pub fn shrink(&mut self, worker: u32, cap: u32) -> Option<NextStep> {
         if !self.is_larger_than(cap) {
             return None;
@@ -103,19 +104,19 @@ impl<'a> Scheduler<'a> {
         Some(NextStep::Retire)
     }
 
-    /// Likewise, by a worker that is idle: it leaves for good, or stays as it is.
+    /// The same for a worker that is idle: it leaves for good, or stays as it is.
     pub fn shrink_idle(&mut self, worker: u32, generation: u32, cap: u32) -> Option<NextStep> {
         let is_idle =
             self.is_slot_of(worker, generation) && self.activity(worker) == Activity::Idle;
         if !is_idle || !self.is_larger_than(cap) {
             return None;
         }
-        self.take_off_idle(worker);
+        self.unlink_idle(worker);
         self.vacate(worker);
         Some(NextStep::Retire)
     }
 
-    /// Whether the pool has more than `cap` workers without those that are leaving.
+    /// Whether the pool has more than `cap` workers, not counting those that are leaving.
     fn is_larger_than(&self, cap: u32) -> bool {
         let live = load(&self.shared.totals.live);
         let leaves = |entry: &&WorkerSlot| entry.word.load().activity() == Activity::Exiting;
@@ -129,19 +130,19 @@ impl<'a> Scheduler<'a> {
         let lane = self.lane(lane_index);
         let fresh = self.activity(worker) == Activity::Starting;
         let others_wait = load(&self.shared.totals.queued) > lane.queue.len();
-        // A fresh process runs one job first, so that a place does not change hands for nothing.
+        // A fresh process runs one job first: otherwise a worker slot could change lanes without running any.
         let starving = if fresh || !others_wait {
             None
         } else {
             self.find_short(lane_index, 0, Lane::has_nobody)
         };
         if leaving || lane.is_over_limit() || starving.is_some() {
-            // First, or the lane looks short of workers that it has.
+            // Before leaving, or the lane looks short of workers that it has.
             self.hand_out(lane_index);
             return self.leave(worker, starving);
         }
         if !fresh && self.first_awaits_another(lane_index, pid) {
-            // Somebody who is idle may have what it waits for.
+            // An idle worker may be able to run that job.
             self.hand_out(lane_index);
             if self.first_awaits_another(lane_index, pid) {
                 return self.leave(worker, Some(lane_index));
@@ -173,8 +174,8 @@ impl<'a> Scheduler<'a> {
         NextStep::Idle
     }
 
-    /// Whether the lane's first job must not run on this process, and none is on its way for it, for want of places:
-    /// those behind it could overtake it for ever.
+    /// Whether the lane's first job must not run on this process, and no worker is starting for it because no
+    /// worker slot is vacant. The jobs behind it could overtake it forever.
     fn first_awaits_another(&self, lane: u32, pid: u32) -> bool {
         let lane = self.lane(lane);
         let first = lane.queue.first();
@@ -182,8 +183,9 @@ impl<'a> Scheduler<'a> {
             && first.is_some_and(|first| !self.slot(first).may_run_on(pid, false))
     }
 
-    /// The first lane that is short, may have one more worker and that `also` accepts, in a ring that begins after `lane` and ends
-    /// with it. Of the workers on their way to `lane`, `uncounted` do not count.
+    /// The first lane that is short, may have one more worker and satisfies `also`. Looks at the lanes in a
+    /// circle that begins after `lane` and ends with it. `uncounted` of the workers that are starting for
+    /// `lane` do not count.
     pub(super) fn find_short(
         &self,
         lane: u32,
@@ -206,8 +208,8 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// The worker (any live phase, on no list, bound to no job) leaves: for a fresh process in lane `to`
-    /// or, if none is given, in whichever lane is short; else for good.
+    /// The worker leaves: for a fresh process in lane `to`, or if that is `None` in any lane that is short, or
+    /// else for good. The worker may be in any phase but vacant, is on no list and has no job.
     pub(super) fn leave(&mut self, worker: u32, to: Option<u32>) -> NextStep {
         let lane = load(&self.shared.workers[worker as usize].lane);
         let is_on_its_way = self.activity(worker) == Activity::Starting;
@@ -241,7 +243,8 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Gives the place to a fresh process in `lane`, which the process that has it now, and nobody else, registers.
+    /// Passes the worker slot to a fresh process in `lane`. Only the process that has the worker slot now
+    /// registers it.
     pub(super) fn move_to(&mut self, worker: u32, lane: u32) {
         let entry = &self.shared.workers[worker as usize];
         let leaver = entry.proc();
@@ -272,26 +275,26 @@ impl<'a> Scheduler<'a> {
         entry.word.vacate();
     }
 
-    /// The idle limit has come, or the worker has another reason to go. `None`: it is not idle any more,
-    /// call [`awakened`](Self::awakened). Otherwise `Restart` or `Retire`.
+    /// The worker's idle time is over, or it has another reason to leave. Returns `Restart` or `Retire`.
+    /// `None`: it is not idle any more; call [`awakened`](Self::awakened).
     pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<NextStep> {
         let is_idle = self.activity(worker) == Activity::Idle;
         if !self.is_slot_of(worker, generation) || checked!("idle-limit-ignores-the-word", !is_idle)
         {
             return None;
         }
-        self.take_off_idle(worker);
+        self.unlink_idle(worker);
         Some(self.leave(worker, None))
     }
 
-    fn take_off_idle(&mut self, worker: u32) {
+    fn unlink_idle(&mut self, worker: u32) {
         self.lane_of(worker)
             .idle
             .remove(self.shared.workers, worker);
     }
 
-    /// Whether the place still belongs to the registration with this generation. A process that was told
-    /// to make room, and then did not run for [`super::entries::START_LIMIT`], may find another one there.
+    /// Whether the worker slot still belongs to the registration with this generation. A process that was told
+    /// to make room and then did not run for [`super::entries::START_LIMIT`] may find another process there.
     pub(super) fn is_slot_of(&self, worker: u32, generation: u32) -> bool {
         self.shared.workers[worker as usize]
             .word
@@ -300,7 +303,7 @@ impl<'a> Scheduler<'a> {
             == generation
     }
 
-    /// What the word of a worker that was idle tells it to do; `None` while it is still idle.
+    /// What its word tells a worker that was idle to do. `None`: it is still idle.
     pub fn awakened(&mut self, worker: u32, generation: u32) -> Option<NextStep> {
         if !self.is_slot_of(worker, generation) {
             return Some(NextStep::Retire);
@@ -317,14 +320,14 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The worker gives back the job it was bound to and has not begun. The caller then leaves.
+    /// The worker gives back the job that it is bound to and has not begun. The caller then leaves.
     pub fn give_back(&mut self, job: JobId) -> Returned {
         let slot = self.slot(job.index);
         let worker = slot.worker();
         let permit = &self.shared.workers[worker as usize].permit;
         match slot.word.unbind(job.generation) {
             Unbind::Requeued => {
-                // The job carries its permit itself again.
+                // The permit is in the job's slot again.
                 Permit::store(None, permit);
                 slot.pid.store(0, Ordering::Relaxed);
                 match self.hand_over(job) {
@@ -353,9 +356,9 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The worker's process begins to exit. `false`: the place is not its own any more (it was told to make
-    /// room, or was taken for lost), and it must touch nothing in the pool. Otherwise nobody hands it
-    /// anything from now on.
+    /// The worker's process begins to exit. `false`: the worker slot is no longer its own (it was told to make
+    /// room, or was taken for lost), and the process must touch nothing in the pool. Otherwise nobody hands it
+    /// a job from now on.
     #[must_use]
     pub fn begin_exit(&mut self, worker: u32, generation: u32, proc: ProcRef) -> bool {
         let entry = &self.shared.workers[worker as usize];
@@ -363,19 +366,20 @@ impl<'a> Scheduler<'a> {
             return false;
         }
         if self.activity(worker) == Activity::Idle {
-            self.take_off_idle(worker);
+            self.unlink_idle(worker);
             entry.word.dismiss();
         }
         true
     }
 
-    /// The worker's process exits, whatever it was doing; its job was finished or given back before.
-    /// `restartable`: the place may be given to a fresh process. `Restart`: it is, and the caller registers that
-    /// one; `Retire`: it is not. `None`: the place is not this process's any more.
+    /// The worker's process exits, whatever it was doing. Its job was finished or given back before.
+    /// `restartable`: the worker slot may be passed to a fresh process. Returns `Restart` if it is, and the
+    /// caller registers that process; `Retire` if it is not. `None`: the worker slot is no longer this
+    /// process's.
     ///
-    /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) says
-    /// that it is not restartable: the lane's other workers look after the queue, and trying again at
-    /// once could fork without end.
+    /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) passes `false`
+    /// for `restartable`. The lane's other workers look after the queue, and trying again at once could fork
+    /// without end.
     pub fn exit(
         &mut self,
         worker: u32,
@@ -389,7 +393,7 @@ impl<'a> Scheduler<'a> {
         }
         match self.activity(worker) {
             Activity::Vacant => return None,
-            Activity::Idle => self.take_off_idle(worker),
+            Activity::Idle => self.unlink_idle(worker),
             Activity::Starting | Activity::Busy(_) | Activity::Exiting => {}
         }
         let lane = load(&entry.lane);
@@ -402,18 +406,13 @@ impl<'a> Scheduler<'a> {
         Some(NextStep::Retire)
     }
 
-    /// The job that an exiting worker had is over: what it counted against has room for another.
-    pub fn job_is_over(&mut self, worker: u32) {
-        self.return_permit_of_worker(worker);
-    }
-
-    /// Index of the lane that a worker's place belongs to.
+    /// Index of the lane that a worker slot belongs to.
     #[must_use]
     pub fn lane_index(&self, worker: u32) -> u32 {
         load(&self.shared.workers[worker as usize].lane)
     }
 
-    /// Whether anybody in the lane has connected: then a failed start is not the lane's fault.
+    /// Whether any worker of the lane has connected. If so, a failed start is not the lane's fault.
     #[must_use]
     pub fn lane_works(&self, lane: u32) -> bool {
         self.shared.workers.iter().any(|entry| {
@@ -423,10 +422,10 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// Takes the first queued job of a lane for which no process can be started, whatever it is: to fail
-    /// it. The job is `Starting` and the caller's. `pid`: the process that could not start, 0 if it has
-    /// none. What was held back for it is admitted, and so fails in its turn. `key`: the lane that is meant; its entry
-    /// may be another's by now. `None` also when somebody in the lane has connected.
+    /// Takes the first queued job of a lane for which no process can be started, to fail it. The job is
+    /// `Starting` and belongs to the caller. A throttled job that can now be admitted is, and so fails in its
+    /// turn. `pid`: the process that could not start, 0 if there is none. `key`: the lane that is meant; by now
+    /// its entry may be another lane's. `None` also when a worker of the lane has connected.
     pub fn take_to_fail(&mut self, lane: u32, key: LaneKey, pid: u32) -> Option<JobId> {
         let is_meant = self.lane(lane).key() == key;
         if !is_meant || self.lane_works(lane) {
@@ -442,7 +441,7 @@ impl<'a> Scheduler<'a> {
         Some(job)
     }
 
-    /// The job that a worker is bound to and has not begun.
+    /// The job that the worker is bound to and has not begun.
     #[must_use]
     pub fn assigned(&self, worker: u32) -> Option<JobId> {
         let Activity::Busy(index) = self.activity(worker) else {

@@ -436,8 +436,8 @@ fn dispatch_soon(
                     fault!("job-placed");
                     Ok((Dispatched::Handed(worker), lane, None))
                 }
-                Awake::Soon(soon) if may_linger => Err(soon),
-                Awake::Soon(_) | Awake::None => {
+                Awake::Wait(soon) if may_linger => Err(soon),
+                Awake::Wait(_) | Awake::None => {
                     Ok(spawn::dispatch(scheduler, job, key, hint, limit, now))
                 }
             }

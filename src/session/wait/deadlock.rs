@@ -131,7 +131,7 @@ impl Jobs {
             };
             let generation = now.generation();
             let job = cluster.job(JobId { index, generation });
-            if now.watched() {
+            if now.is_watched() {
                 memory::try_push(jobs.watched.entry(leader).or_default(), job)?;
             }
             let admitted = jobs.admitted.entry(leader).or_default();
@@ -189,7 +189,7 @@ fn processes(jobs: &mut Jobs, job: Job, over_worker_slots: &mut bool) -> Option<
             pid => Some(Rc::new(BTreeSet::from([pid]))),
         },
         Awaited::WorkerSlot => worker_slots(cluster, jobs, slot.lane(), over_worker_slots),
-        Awaited::Share(leader) => match jobs.shares.get(&leader.pid()) {
+        Awaited::Permit(leader) => match jobs.shares.get(&leader.pid()) {
             Some(known) => known.clone(),
             None => {
                 let found = share(cluster, jobs, leader.pid(), slot.lane(), over_worker_slots);

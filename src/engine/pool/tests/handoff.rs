@@ -1,9 +1,9 @@
-//! Placing without a wake-up.
+//! Dispatch without a wake-up.
 
 use super::*;
 use crate::pool::handoff::{Awake, LONGEST};
 
-/// A lane of two workers that are idle: the first went idle last.
+/// A lane of two workers that are idle. The first went idle last.
 fn two_idle(memory: &Memory) -> [u32; 2] {
     let workers = [100, 101].map(|pid| {
         memory.queue(A);
@@ -22,9 +22,9 @@ fn dispatch_awake(memory: &Memory, is_awake: impl Fn(ProcRef) -> bool) -> (JobId
     (job, awake)
 }
 
-/// The worker that went idle last gets a job, which it takes to be busy with.
+/// The worker that went idle last gets a job, and is taken for busy with it.
 fn occupy(memory: &Memory, worker: u32, run_time: Micros) -> JobId {
-    memory.locked(|scheduler| scheduler.took(worker, run_time));
+    memory.locked(|scheduler| scheduler.note_run_time(worker, run_time));
     let (job, dispatched, _) = memory.dispatch(A);
     assert_eq!(dispatched, Dispatched::Handed(proc(100)));
     job
@@ -57,7 +57,7 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
     let [first, _] = two_idle(&memory);
     let busy = occupy(&memory, first, 7);
     let (job, awake) = dispatch_awake(&memory, |_| false);
-    let Awake::Soon(soon) = awake else {
+    let Awake::Wait(soon) = awake else {
         panic!("expected to wait, got {awake:?}");
     };
     assert_eq!(
@@ -87,7 +87,7 @@ fn a_lane_of_long_jobs_is_not_waited_for() {
 }
 
 #[test]
-fn a_lane_of_which_nothing_is_known_is_not_waited_for() {
+fn a_lane_without_history_is_not_waited_for() {
     let memory = Memory::with_room(8, 2, 2);
     two_idle(&memory);
     let (_, dispatched, _) = memory.dispatch(A);
@@ -97,19 +97,19 @@ fn a_lane_of_which_nothing_is_known_is_not_waited_for() {
 }
 
 #[test]
-fn one_long_job_among_short_ones_is_soon_forgotten() {
+fn one_long_job_among_short_ones_hardly_counts() {
     let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
     for run_time in [7, 7, HOUR, 7, 7] {
-        memory.locked(|scheduler| scheduler.took(first, run_time));
+        memory.locked(|scheduler| scheduler.note_run_time(first, run_time));
     }
     occupy(&memory, first, 7);
     let (_, awake) = dispatch_awake(&memory, |_| false);
-    assert!(matches!(awake, Awake::Soon(_)), "{awake:?}");
+    assert!(matches!(awake, Awake::Wait(_)), "{awake:?}");
 }
 
 #[test]
-fn with_nobody_asleep_there_is_no_wake_up_to_spare() {
+fn without_a_sleeping_worker_no_wake_up_is_saved() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     let (worker, _, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));

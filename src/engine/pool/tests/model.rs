@@ -1,13 +1,13 @@
 //! The pool against a sequential model: lanes as queues, processes as states, any legal order of steps.
 //!
-//! The model knows what each queue must hold and what each process must do next. After every step the
-//! lists are checked against the job and worker words ([`Memory::check`]) and against the model, and
-//! whenever work waits there must be somebody who will look for it. At the end the processes are left to
-//! run, and every job must have run exactly once or have been canceled.
+//! The model knows what each queue must hold and what each process must do next. After every step the lists are
+//! compared with the job and worker words ([`Memory::check`]) and with the model. Whenever jobs wait, some
+//! process must be left that will look for them. At the end the processes run until nothing is left to do;
+//! every job must then have run exactly once or have been canceled.
 //!
-//! The model calls [`Scheduler::spawn_decision`] only where the protocol does: after a dispatched that queued, after
-//! a registration that failed, and after a process that the server will not start again. Nothing else
-//! saves a job that nobody looks for.
+//! The model calls [`Scheduler::spawn_decision`] only where the server does: after a dispatch that queued the
+//! job, after a registration that failed, and after a process that the server will not start again. Nothing
+//! else saves a job that no process looks for.
 
 use super::*;
 use crate::pool::handoff::Awake;
@@ -16,11 +16,11 @@ use std::collections::VecDeque;
 
 const KEYS: [LaneKey; 3] = [A, B, C];
 const JOBS: usize = 8;
-const PLACES: usize = 3;
+const WORKER_SLOTS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A leader launches a job and looks after its lane.
+    /// A leader launches a job, and looks after its lane.
     Launch {
         leader: usize,
         limit: u32,
@@ -36,7 +36,7 @@ enum Step {
         process: usize,
         leaving: bool,
     },
-    /// As `Go`; the pool has one worker more than it may have now.
+    /// The same as `Go`, while the pool has one worker more than it may have.
     Shrink(usize),
     IdleLimit(usize),
     /// A process dies, and the server starts its registration again or not.
@@ -44,34 +44,34 @@ enum Step {
         process: usize,
         restartable: bool,
     },
-    /// The server never starts a process that is on its way; far later somebody looks.
+    /// The server never starts a process that was registered. Much later a session looks.
     Lose(usize),
-    /// The process reports in and learns that its lane cannot be connected to.
+    /// The process reports in and finds that it cannot connect to its lane's database.
     FailForGood(usize),
     Cancel {
         job: usize,
         terminate: bool,
     },
     Detach(usize),
-    /// A session ends: it lets go of its jobs.
+    /// A session ends: it detaches its jobs.
     Depart(usize),
     Dismiss {
         key: Option<usize>,
         limit: u32,
     },
-    Staff {
+    Spawn {
         key: usize,
         can_register: bool,
     },
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let process = 0..PLACES * 2;
+    let process = 0..WORKER_SLOTS * 2;
     prop_oneof![
         8 => (
                 (0..LEADERS, 1..3_u32, prop::bool::weighted(0.7), prop::bool::weighted(0.2)),
                 (prop::bool::weighted(0.2), 0..3_u32),
-                prop::option::weighted(0.2, 0..PLACES),
+                prop::option::weighted(0.2, 0..WORKER_SLOTS),
                 prop::bool::weighted(0.9),
             )
             .prop_map(|((leader, limit, bounded, uncounted), (fresh_only, lane_limit), exclude, can_register)| {
@@ -91,18 +91,18 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (prop::option::of(0..KEYS.len()), 0..3_u32)
             .prop_map(|(key, limit)| Step::Dismiss { key, limit }),
         1 => (0..KEYS.len(), any::<bool>())
-            .prop_map(|(key, can_register)| Step::Staff { key, can_register }),
+            .prop_map(|(key, can_register)| Step::Spawn { key, can_register }),
     ]
 }
 
-/// What a process is at, as it would know without looking at shared memory.
+/// What a process does, as far as it knows without looking at shared memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum At {
     /// Registered with the server, not running yet.
     Registered,
-    /// Running, with nothing to do; what its doorbell was rung for, if it was.
+    /// Running, with nothing to do; and what it was woken for, if it was.
     Idle(Option<Told>),
-    /// Has this job; begun or not.
+    /// Has this job, begun or not.
     Has { job: JobId, begun: bool },
 }
 
@@ -117,16 +117,16 @@ enum Told {
 struct Process {
     worker: u32,
     generation: u32,
-    /// Of the running process; a registration that is started again gets another.
+    /// PID of the running process. A registration that is started again gets another one.
     proc: ProcRef,
     at: At,
-    /// Whose share the last job it was bound to counts against, until it says so itself.
-    permit: Option<Share>,
+    /// The permit of the job that it was bound to last, until it gives the permit back.
+    permit: Option<Permit>,
 }
 
-/// One session's.
+/// A permit of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Share {
+struct Permit {
     leader: usize,
     incarnation: u32,
 }
@@ -137,7 +137,7 @@ struct Session {
     incarnation: u32,
     limit: u32,
     admitted: u32,
-    held: VecDeque<JobId>,
+    throttled: VecDeque<JobId>,
 }
 
 /// What became of a job, as the model knows it.
@@ -152,7 +152,7 @@ struct Job {
     id: JobId,
     key: usize,
     leader: usize,
-    permit: Option<Share>,
+    permit: Option<Permit>,
     attached: bool,
     runs: u32,
     canceled: bool,
@@ -166,21 +166,21 @@ struct Model {
     next_pid: u32,
     queues: [VecDeque<JobId>; 3],
     sessions: [Session; LEADERS],
-    /// Where each key was placed last, which a leader remembers.
+    /// The lane in which a job of each key was dispatched last, as a leader remembers it.
     hints: [u32; 3],
     processes: Vec<Process>,
     jobs: Vec<Job>,
-    /// The server refused to start a process when nobody else was left: until the next call of anyone
-    /// there may be work that nobody looks for.
+    /// The server refused to start a process when no other was left. Until the next call by any session, jobs
+    /// may wait that no process looks for.
     refused: bool,
-    /// Whoever asks what to do next finds that the pool has one worker too many.
+    /// A process that asks what to do next finds that the pool has one worker too many.
     shrinks: bool,
 }
 
 impl Model {
     fn new(cap: u32) -> Self {
         Self {
-            memory: Memory::with_room(JOBS, KEYS.len(), PLACES),
+            memory: Memory::with_room(JOBS, KEYS.len(), WORKER_SLOTS),
             cap,
             now: 1,
             next_pid: 100,
@@ -211,10 +211,10 @@ impl Model {
             .processes
             .iter_mut()
             .find(|process| process.proc == proc && process.at == At::Idle(None));
-        process.expect("the doorbell of a process that is idle")
+        process.expect("the process to wake is idle")
     }
 
-    /// `release` was returned for this job: it ended, or the leader let go of one that had ended.
+    /// `release` was returned for this job: it ended, or the leader detached one that had ended.
     fn released(&mut self, id: JobId, release: Release) {
         let job = *self.job(id);
         match release {
@@ -273,8 +273,10 @@ impl Model {
                     self.no_more_over_limit(&before, worker);
                 }
                 SpawnDecision::Enough => {}
-                // With nobody at work there is no place only when the server refuses.
-                SpawnDecision::Full => assert!(self.memory.somebody_will_look() || self.refused),
+                // With no process at work, there is no worker slot only if the server refuses.
+                SpawnDecision::Full => {
+                    assert!(self.memory.some_process_will_look() || self.refused)
+                }
             }
             return;
         }
@@ -284,12 +286,12 @@ impl Model {
         ProcRef::new(leader as u32, 1 + self.sessions[leader].incarnation)
     }
 
-    /// A job that counted against this share does so no more.
-    fn return_permit(&mut self, share: Option<Share>) {
-        let Some(Share {
+    /// A job gives back this permit.
+    fn return_permit(&mut self, permit: Option<Permit>) {
+        let Some(Permit {
             leader,
             incarnation,
-        }) = share
+        }) = permit
         else {
             return;
         };
@@ -303,17 +305,17 @@ impl Model {
     fn admit(&mut self, leader: usize) {
         let session = &mut self.sessions[leader];
         while session.admitted < session.limit
-            && let Some(job) = session.held.pop_front()
+            && let Some(job) = session.throttled.pop_front()
         {
             session.admitted += 1;
             self.queues[leader % KEYS.len()].push_back(job);
         }
     }
 
-    /// The waker that the pool rang by itself: of idle processes that were handed a queued job, or are to make room.
+    /// Answers the wake-ups of the pool: idle processes were handed a queued job, or are to make room.
     fn answer(&mut self) {
-        let rung = std::mem::take(&mut *self.memory.lock.rung.borrow_mut());
-        for proc in rung {
+        let woken = std::mem::take(&mut *self.memory.lock.woken.borrow_mut());
+        for proc in woken {
             let worker = self.idle_process(proc).worker;
             match self.memory.activity(worker) {
                 Activity::Busy(index) => {
@@ -336,16 +338,16 @@ impl Model {
         }
     }
 
-    /// The doorbell that the pool rang because it has too many workers: an idle process is sent home.
+    /// The pool woke an idle process because it has too many workers: that process is dismissed.
     fn dismissed(&mut self) {
-        let rung = std::mem::take(&mut *self.memory.lock.rung.borrow_mut());
-        for proc in rung {
+        let woken = std::mem::take(&mut *self.memory.lock.woken.borrow_mut());
+        for proc in woken {
             let process = self.processes.iter().find(|process| process.proc == proc);
             let worker = process.expect("a process that is there").worker;
             if self.memory.activity(worker) == Activity::Exiting {
                 self.idle_process(proc).at = At::Idle(Some(Told::GoHome));
             } else {
-                self.memory.lock.rung.borrow_mut().push(proc);
+                self.memory.lock.woken.borrow_mut().push(proc);
             }
         }
     }
@@ -378,7 +380,7 @@ impl Model {
             return;
         };
         let session = &mut self.sessions[leader];
-        let permit = (!options.uncounted).then_some(Share {
+        let permit = (!options.uncounted).then_some(Permit {
             leader,
             incarnation: session.incarnation,
         });
@@ -392,14 +394,14 @@ impl Model {
             canceled: false,
             fate: Fate::Alive,
         });
-        let mut held = false;
+        let mut throttled = false;
         if permit.is_some() {
             session.limit = limits.session_jobs;
             self.admit(leader);
             let session = &mut self.sessions[leader];
-            held = options.bounded && session.admitted >= limits.session_jobs;
-            if held {
-                session.held.push_back(id);
+            throttled = options.bounded && session.admitted >= limits.session_jobs;
+            if throttled {
+                session.throttled.push_back(id);
             } else {
                 session.admitted += 1;
             }
@@ -415,7 +417,7 @@ impl Model {
                 assert!(is_awake(proc));
                 (Dispatched::Handed(proc), lane)
             }
-            Awake::Soon(_) | Awake::None => {
+            Awake::Wait(_) | Awake::None => {
                 assert_eq!(self.memory.phase(id), Some(Phase::Reserved));
                 self.memory
                     .locked(|scheduler| scheduler.dispatch(id, KEYS[key], hint, limits))
@@ -425,7 +427,7 @@ impl Model {
         self.answer();
         match dispatched {
             Dispatched::Handed(proc) => {
-                assert!(!held);
+                assert!(!throttled);
                 self.bound(proc, id);
                 let process = self
                     .processes
@@ -438,7 +440,7 @@ impl Model {
                 assert_eq!(lane, KEYS[key], "handed to a process of another role");
             }
             Dispatched::Queued => {
-                if !held {
+                if !throttled {
                     self.queues[key].push_back(id);
                 }
                 self.spawn_decision(key, can_register);
@@ -457,7 +459,7 @@ impl Model {
         assert_eq!(self.memory.phase(id), Some(Phase::Starting));
     }
 
-    /// A process that runs asks what to do next.
+    /// A running process asks what to do next.
     fn next(&mut self, index: usize, leaving: bool, fresh: bool) {
         let Process { worker, proc, .. } = self.processes[index];
         let lane = self.memory.locked(|scheduler| scheduler.lane_key(worker));
@@ -472,7 +474,7 @@ impl Model {
             false => self.cap,
         };
         let next = self.memory.locked(|scheduler| {
-            scheduler.took(worker, 1);
+            scheduler.note_run_time(worker, 1);
             let shrunk = scheduler.shrink(worker, cap);
             shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))
         });
@@ -503,13 +505,13 @@ impl Model {
         self.answer();
     }
 
-    /// A lane was given a worker: it has no more than it may have.
+    /// A lane was given a worker: it has no more than its limit.
     fn within_limit(&self, worker: u32) {
         let lane = &self.memory.lanes[load(&self.memory.workers[worker as usize].lane) as usize];
         assert!(!lane.is_over_limit(), "a lane was given too many workers");
     }
 
-    /// As `within_limit`, unless the lane has exchanged one of its own.
+    /// The same as `within_limit`, unless the lane has exchanged one of its own.
     fn no_more_over_limit(&self, before: &[u32], worker: u32) {
         let lane = load(&self.memory.workers[worker as usize].lane) as usize;
         if load(&self.memory.lanes[lane].workers) > before[lane] {
@@ -556,7 +558,8 @@ impl Model {
         match at {
             At::Registered => {
                 if self.report_in(index) {
-                    self.memory.locked(|scheduler| scheduler.connected(worker));
+                    self.memory
+                        .locked(|scheduler| scheduler.note_connected(worker));
                     self.next(index, leaving, true);
                 }
             }
@@ -592,7 +595,7 @@ impl Model {
         self.ended(job, release);
     }
 
-    /// An idle process does what the word of its place says.
+    /// An idle process does what the word of its worker slot says.
     fn follow(&mut self, index: usize, told: Option<Told>, does: Option<NextStep>) {
         match (told, does) {
             (None, None) => {}
@@ -619,7 +622,7 @@ impl Model {
             .locked(|scheduler| scheduler.idle_limit(worker, generation));
         match limit {
             None => {
-                assert!(told.is_some(), "an idle process was not let go");
+                assert!(told.is_some(), "an idle process was not dismissed");
                 self.go(index, false);
             }
             Some(next) => {
@@ -665,7 +668,7 @@ impl Model {
                     self.spawn_decision(0, true);
                 }
             }
-            // It had been told to make room. An ordinary death has exit code 1 all the same.
+            // It had been told to make room. An ordinary death has exit code 1 as well.
             None => {
                 assert!(matches!(at, At::Idle(Some(Told::MakeRoom))));
                 self.restart(index);
@@ -704,7 +707,7 @@ impl Model {
         }
     }
 
-    /// The server loses a process; much later a leader that waits looks.
+    /// The server loses a process. Much later a leader that waits looks.
     fn lose(&mut self, index: usize) {
         if self.processes[index].at != At::Registered {
             return;
@@ -712,7 +715,7 @@ impl Model {
         let Process {
             worker, generation, ..
         } = self.processes.remove(index);
-        // Whose place was given to it is looked at by the clock from the first look on.
+        // The first look notes the time for a worker slot that was passed on.
         for _ in 0..2 {
             self.spawn_decision(0, true);
             self.now += START_LIMIT + 1;
@@ -723,7 +726,7 @@ impl Model {
             .memory
             .locked(|scheduler| scheduler.report_in(worker, generation, late));
         if ours {
-            // Nothing was queued, or nothing was short: nobody needed the entry, and it serves.
+            // Nothing was queued, or no lane was short: the worker slot was not needed, and the process serves.
             self.processes.push(Process {
                 worker,
                 generation,
@@ -809,9 +812,9 @@ impl Model {
             }
             Canceling::Finished(release) => {
                 let of_leader = self.job(id).leader;
-                let held = &mut self.sessions[of_leader].held;
-                if let Some(entry) = held.iter().position(|&queued| queued == id) {
-                    held.remove(entry);
+                let throttled = &mut self.sessions[of_leader].throttled;
+                if let Some(entry) = throttled.iter().position(|&queued| queued == id) {
+                    throttled.remove(entry);
                 } else {
                     let entry = self.queues[key].iter().position(|&queued| queued == id);
                     self.queues[key].remove(entry.expect("it was queued"));
@@ -854,24 +857,24 @@ impl Model {
         }
         let own = self.leader_proc(leader);
         let session = &mut self.sessions[leader];
-        let held = std::mem::take(&mut session.held);
+        let throttled = std::mem::take(&mut session.throttled);
         session.incarnation += 1;
         session.admitted = 0;
-        self.queues[leader % KEYS.len()].extend(held);
+        self.queues[leader % KEYS.len()].extend(throttled);
         self.memory.locked(|scheduler| scheduler.depart(own));
         self.answer();
     }
 
     fn dismiss(&mut self, key: Option<usize>, limit: u32) {
-        let rung = std::cell::RefCell::new(Vec::new());
+        let woken = std::cell::RefCell::new(Vec::new());
         let sent = self.memory.locked(|scheduler| {
             scheduler.dismiss_idle(key.map(|key| KEYS[key]), limit, |proc| {
-                rung.borrow_mut().push(proc);
+                woken.borrow_mut().push(proc);
             })
         });
-        let rung = rung.into_inner();
-        assert_eq!(rung.len(), sent as usize);
-        for proc in rung {
+        let woken = woken.into_inner();
+        assert_eq!(woken.len(), sent as usize);
+        for proc in woken {
             self.idle_process(proc).at = At::Idle(Some(Told::GoHome));
         }
     }
@@ -918,7 +921,7 @@ impl Model {
             Step::Detach(job) => self.detach(job),
             Step::Depart(leader) => self.depart(leader),
             Step::Dismiss { key, limit } => self.dismiss(key, limit),
-            Step::Staff { key, can_register } => self.spawn_decision(key, can_register),
+            Step::Spawn { key, can_register } => self.spawn_decision(key, can_register),
             _ => {}
         }
     }
@@ -938,22 +941,22 @@ impl Model {
             assert_eq!(jobs, expected, "the queue of {:?}", KEYS[key]);
             queued += jobs.len();
         }
-        let mut held = 0;
+        let mut throttled = 0;
         for (session, leader) in self.sessions.iter().zip(&self.memory.leaders) {
-            let expected: Vec<_> = session.held.iter().map(|job| job.index).collect();
-            assert_eq!(self.memory.list(&leader.held), expected, "held back");
-            held += expected.len();
+            let expected: Vec<_> = session.throttled.iter().map(|job| job.index).collect();
+            assert_eq!(self.memory.list(&leader.throttled), expected, "throttled");
+            throttled += expected.len();
         }
-        assert_eq!(self.memory.pool().queued() as usize, queued + held);
-        assert!(self.memory.lock.rung.borrow().is_empty());
+        assert_eq!(self.memory.pool().queued() as usize, queued + throttled);
+        assert!(self.memory.lock.woken.borrow().is_empty());
         assert_eq!(self.memory.jobs().used() as usize, self.jobs.len());
         assert!(
-            queued == 0 || self.refused || self.memory.somebody_will_look(),
-            "{queued} jobs wait, and nobody will look for them"
+            queued == 0 || self.refused || self.memory.some_process_will_look(),
+            "{queued} jobs wait, and no process will look for them"
         );
         let live = load(&self.memory.totals.live);
         assert!(live <= self.cap);
-        // One that slept while its place was taken back is a process still, but has no entry.
+        // A process that slept while its worker slot was taken back still exists, but has no worker slot.
         let with_place = self.processes.iter().filter(|process| {
             let word = self.memory.workers[process.worker as usize].word.load();
             word.generation() == process.generation
@@ -961,13 +964,13 @@ impl Model {
         assert_eq!(live as usize, with_place.count());
     }
 
-    /// Lets the processes run until there is nothing left to do.
+    /// Lets the processes run until nothing is left to do.
     fn drain(&mut self) {
         if self.refused {
             self.spawn_decision(0, true);
         }
-        // Each round every process takes a step. A job takes two, a fresh process one more, and a place
-        // goes round all lanes at most once between two jobs.
+        // In each round every process takes a step. A job takes two, a fresh process one more. Between two jobs
+        // a worker slot passes through all lanes at most once.
         let rounds = JOBS * (KEYS.len() + 1) * 4;
         for _ in 0..rounds {
             for index in (0..self.processes.len()).rev() {
@@ -991,7 +994,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1024), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_pool_does_what_the_model_does(cap in 1..=PLACES as u32, steps in prop::collection::vec(step(), 1..120)) {
+    fn the_pool_does_what_the_model_does(cap in 1..=WORKER_SLOTS as u32, steps in prop::collection::vec(step(), 1..120)) {
         let mut model = Model::new(cap);
         for step in steps {
             model.take(step);
