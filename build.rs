@@ -9,11 +9,13 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 23] = [
     "root.c",
     "execute.c",
+    "time_limit.c",
     "session.c",
     "settings.c",
+    "placeholders.c",
     "leftovers.c",
     "signal.c",
     "comm.c",

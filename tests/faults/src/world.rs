@@ -276,7 +276,7 @@ pub fn an_assertion_that_fails_under_the_lock_restarts_the_server() {
     assert!(result.is_err());
     let log = server.log();
     assert!(
-        log.contains("PANIC:  the lists of background jobs are broken")
+        log.contains("PANIC:  lists of background jobs are corrupted")
             && log.contains("an assertion fails on purpose"),
         "{log}"
     );
