@@ -1,7 +1,7 @@
-//! What leads past the points: sessions that launch, read, wait, cancel and leave.
+//! The occasions, which pass the points: sessions that launch, read, wait, cancel and exit.
 //!
-//! A session goes on after an error as a user would: what was launched and can still be named is read or let go
-//! of when the session ends.
+//! A session goes on after an error as a user would: jobs that were launched and can still be named are read or
+//! detached when the session ends.
 
 use crate::story::{Fate, Story};
 use crate::world::{LEADER, REFUSED, SLOTS, number};
@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 pub struct Occasion {
     /// As in the library's list of points.
     pub name: &'static str,
-    /// Whose session it is.
+    /// The role of the session.
     pub role: &'static str,
     /// Before the fault is armed.
     pub prepare: fn(&mut Scene),
-    /// What leads past the point.
+    /// The actions that pass the point.
     pub act: fn(&mut Scene),
-    /// Nothing in it keeps an accepted job from being done, whatever becomes of the session.
+    /// Every accepted job is done, even if the session fails.
     pub lets_jobs_run: bool,
-    /// Others wait meanwhile: for a slot, or for a place.
+    /// Others wait meanwhile: for a slot, or for a worker slot.
     pub others_wait: bool,
     /// It happens once in the life of a server.
     pub needs_fresh_server: bool,
@@ -119,7 +119,7 @@ pub fn named(name: &str) -> &'static Occasion {
         .unwrap_or_else(|| panic!("no occasion is called {name}"))
 }
 
-/// A session, and another that does what it cannot.
+/// A session, and a second one that helps it.
 pub struct Scene {
     client: Client,
     /// `None` while it is at work elsewhere.
@@ -134,7 +134,7 @@ const MANY: i32 = 5000;
 /// Enough that some are in the lane when a worker has failed, however the two sides fall together.
 const REFUSED_JOBS: usize = 10;
 
-/// What is the occasion's own doing, and no trouble.
+/// SQLSTATEs that belong to the occasion itself.
 const NOTHING: &[&str] = &[];
 
 fn one_row(number: i32) -> String {
@@ -398,7 +398,7 @@ impl Scene {
         }
     }
 
-    /// The session leaves, and is the last to hold its job.
+    /// The session exits, and is the last to hold its job.
     fn left(&mut self) {
         if let Some((_, handle)) = self.launch(one_row) {
             self.call("pg_background_wait_v2", handle);
@@ -429,7 +429,7 @@ impl Scene {
         }
     }
 
-    /// It may not have begun.
+    /// The job may not have begun.
     fn ended_v1_worker(&mut self) {
         self.v1_job(long, Self::terminate, &["57P01", "08006"]);
     }
@@ -537,7 +537,7 @@ impl Scene {
         self.helper = Some(makes_room.join().expect("the helper lives"));
     }
 
-    /// What its process prints goes to the session, at every level.
+    /// Messages of its process go to the session, at every level.
     fn chatty_job(&mut self) {
         self.set("SET client_min_messages = debug5");
         self.one_job();

@@ -4,7 +4,7 @@ use crate::resolve;
 use crate::tree::{FileId, Kind, Tree};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-/// One place at which a file uses another.
+/// A position at which a file uses another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Use {
     pub line: usize,

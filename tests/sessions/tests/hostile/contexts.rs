@@ -1,4 +1,4 @@
-//! The places from which a job can be launched, and what they need.
+//! The contexts from which a job can be launched, and what they need.
 
 /// Roles, functions and tables of the role `plain`.
 pub const OBJECTS: &str = r"
@@ -171,7 +171,7 @@ pub const OBJECTS: &str = r"
         EXECUTE FUNCTION h.on_event();
 ";
 
-/// A place from which a job is launched.
+/// A context from which a job is launched.
 pub struct Context {
     pub name: &'static str,
     /// Who has connected, and what the session does first.
@@ -181,7 +181,7 @@ pub struct Context {
     pub launch: &'static str,
     /// Whom the job runs as.
     pub user: &'static str,
-    /// It can go back to no other.
+    /// It cannot switch back to another user.
     pub confined: bool,
     /// Nothing is launched.
     pub refused: bool,
