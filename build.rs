@@ -1,4 +1,4 @@
-//! Compiles the C shim, and tells Rust what `shared.h` says.
+//! Compiles the C shim, and generates Rust from `shared.h`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -56,8 +56,8 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_FAULTS").is_some() {
         build.define("PGB_FAULTS", None);
     }
-    // `ci/server-tests sanitizers`. The server brings the library of the address sanitizer; that of the other is
-    // named because Rust links without the compiler's own.
+    // `ci/server-tests sanitizers`. The server links the library of the address sanitizer. That of the other one has to
+    // be named, because Rust does not link the C compiler's own libraries.
     println!("cargo:rerun-if-env-changed=PGB_SANITIZERS");
     if std::env::var_os("PGB_SANITIZERS").is_some() {
         build
@@ -76,7 +76,7 @@ fn main() {
         .expect("it can be written");
 }
 
-/// The constants of `shared.h`, and its layouts as assertions.
+/// The constants of `shared.h` as constants, and its layouts as assertions.
 fn translate(header: &str) -> String {
     without_comments(header)
         .lines()
