@@ -88,9 +88,9 @@ pub const ALL: &[Occasion] = &[
         ..occasion("retired", Scene::retired_worker)
     },
     Occasion {
-        prepare: Scene::others_have_the_only_place,
+        prepare: Scene::others_have_the_only_worker_slot,
         others_wait: true,
-        ..occasion("moved", Scene::one_job_in_a_place_of_others)
+        ..occasion("moved", Scene::one_job_in_a_worker_slot_of_others)
     },
     Occasion {
         role: REFUSED,
@@ -162,8 +162,8 @@ impl Scene {
         }
     }
 
-    /// What the session has seen. If it lives, it runs one more job, and holds nothing once it has let go of
-    /// what the user was given. It leaves.
+    /// What the session has seen. If it lives, it runs one more job, and holds nothing after it has detached
+    /// the jobs whose handles the user has. It exits.
     pub fn end(mut self) -> Story {
         if self.client.batch_execute("ROLLBACK").is_ok() {
             self.one_job();
@@ -500,7 +500,7 @@ impl Scene {
     }
 
     /// An idle worker of another lane.
-    fn others_have_the_only_place(&mut self) {
+    fn others_have_the_only_worker_slot(&mut self) {
         run(self.helper(), "SELECT 1");
         // It knows the setting when it knows the library.
         self.client
@@ -509,7 +509,7 @@ impl Scene {
         self.cap("SET pg_background.max_pool_workers = 1", "1");
     }
 
-    fn one_job_in_a_place_of_others(&mut self) {
+    fn one_job_in_a_worker_slot_of_others(&mut self) {
         self.one_job();
         self.cap("RESET pg_background.max_pool_workers", "-1");
     }

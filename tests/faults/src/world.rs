@@ -40,7 +40,7 @@ pub fn number() -> i32 {
 
 const STARTED: &str = "SELECT pg_postmaster_start_time()::text";
 
-/// The server's own segments too: each is a file, whoever made it.
+/// The server's own segments too: each is a file, whichever process made it.
 const SEGMENTS: &str = "SELECT count(*) FROM pg_ls_dir('pg_dynshmem')";
 
 const ALL_WORKERS_REST: &str =
@@ -101,7 +101,7 @@ impl World {
         lines
             .lines()
             .map(|line| {
-                let [name, side, stretch, faults, occasions] = line
+                let [name, side, section, faults, occasions] = line
                     .split(' ')
                     .collect::<Vec<_>>()
                     .try_into()
@@ -109,7 +109,7 @@ impl World {
                 Point {
                     name: String::from(name),
                     side: String::from(side),
-                    stretch: String::from(stretch),
+                    section: String::from(section),
                     faults: list(faults),
                     occasions: list(occasions),
                 }

@@ -233,7 +233,7 @@ const PARENT: &str = "DO $x$
 fn parents_that_wait_for_queued_children_in_every_worker_slot_do_not_hang() {
     const PARENTS: i32 = 3;
     let server = Server::start(
-        "places",
+        "worker-slots",
         &[&format!("pg_background.max_pool_workers={PARENTS}")],
     );
     let mut leader = server.session();

@@ -1,6 +1,6 @@
 //! Limits of the operating system and the configuration: processes, memory, disk space, slots.
 //!
-//! Limits are put on single processes of a server of the test's own, and lifted again.
+//! Limits are set for single processes of the test's own server, and lifted again.
 
 use postgres::Client;
 use session_tests::{

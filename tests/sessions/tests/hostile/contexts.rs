@@ -77,7 +77,7 @@ pub const OBJECTS: &str = r"
     CREATE FUNCTION h.on_event() RETURNS event_trigger LANGUAGE plpgsql AS $$
     BEGIN PERFORM h.launch(), h.check(); END $$;
 
-    -- How the job stands, for whoever has launched it; NULL: it runs.
+    -- The state of the job, for its launcher; NULL: it runs.
     CREATE FUNCTION h.outcome(pid int4, cookie int8) RETURNS text LANGUAGE sql SECURITY DEFINER AS $$
         SELECT concat_ws(' ', o.state, o.sqlstate, o.error_message)
         FROM public.pg_background_outcome_v2(pid, cookie) o WHERE o.completed
