@@ -2,7 +2,7 @@
 #
 #   docker build -t postgres-pg_background --build-arg PG_MAJOR=17 .
 #
-# CREATE EXTENSION pg_background is left to the databases that want it.
+# Run CREATE EXTENSION pg_background in each database that uses it.
 
 ARG PG_MAJOR=17
 
@@ -19,7 +19,7 @@ RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | \
 ENV PATH=/root/.cargo/bin:$PATH
 WORKDIR /pg_background
 COPY . .
-# The directories of the server are below /out then.
+# DESTDIR puts the directories of the server below /out.
 RUN ci/setup && DESTDIR=/out ci/install && strip --strip-unneeded "/out/usr/lib/postgresql/$PG_MAJOR/lib/pg_background.so"
 
 FROM postgres:${PG_MAJOR}-bookworm

@@ -1,6 +1,5 @@
-# Every target is a command under ci/ that can be run by itself; each of these says what else it can do when it is called
-# with -h. `make help` prints what stands behind the ## of each target, with the minutes that its first run takes on two
-# processors.
+# Every target calls a command under ci/. Each command prints its description with -h. `make help` prints the text after
+# the ## of each target, with the minutes that its first run takes on two processors.
 # PG_CONFIG=/path/to/pg_config chooses the server; the default is Debian's PostgreSQL 15.
 
 ifdef PG_CONFIG
@@ -13,7 +12,7 @@ help: ## this list
 	@sed -nE 's/^([a-z0-9 -]+):[^#]*## (.*)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS='|' read -r target does; do printf '%-20s %s\n' "$$target" "$$does"; done
 
-demo: setup ## see it at work on a throw-away server that stays up (3 min)
+demo: setup ## shows it at work on a throw-away server that stays up (3 min)
 	@ci/docs demo
 
 demo-stop: ## stops that server
@@ -34,32 +33,32 @@ test-matrix: ## the server tests on PostgreSQL 17 and 18, in chroots; needs root
 install: setup ## release build into the server of PG_CONFIG (2 min)
 	@ci/install
 
-bench: setup ## everything that is measured, beside dblink; writes docs/benchmarks (6 min)
+bench: setup ## all measurements, beside dblink; writes docs/benchmarks (6 min)
 	@ci/bench
 
-bench-engine: ## the engine's steps one by one, without a server (4 min)
+bench-engine: ## measures the engine's steps one by one, without a server (4 min)
 	@ci/bench engine
 
-bench-compare: setup ## beside another version of the extension: URL=... SCHEMA=... [LIBRARY=...] (3 min)
+bench-compare: setup ## measures beside another version of the extension: URL=... SCHEMA=... [LIBRARY=...] (3 min)
 	@ci/bench compare '$(URL)' '$(SCHEMA)' $(LIBRARY)
 
 models loom: ## the models of the engine: every interleaving, under loom (8 min)
 	@ci/engine models
 
-mutants: ## defects put into the engine one at a time: models and schedules catch them (7 min)
+mutants: ## shows that models and schedules catch defects, put into the engine one at a time (7 min)
 	@ci/engine mutants models
 	@ci/engine mutants schedules
 
 schedules: ## the whole table and pool under random schedules, with shuttle (2 min)
 	@ci/engine schedules
 
-miri: ## the engine's tests under Miri; needs a nightly toolchain, which rustup is asked for (8 min)
+miri: ## the engine's tests under Miri; needs a nightly toolchain, which rustup installs (8 min)
 	@ci/engine miri
 
-memcheck: ## the engine's tests under valgrind, which sees less and needs nothing of Rust's (1 min)
+memcheck: ## the engine's tests under valgrind, which sees less and needs no other toolchain (1 min)
 	@ci/engine memcheck
 
-chaos: setup ## many sessions doing everything at random, then a crash: SECONDS=... SEED=... (1 min)
+chaos: setup ## many sessions do everything at random, then a crash: SECONDS=... SEED=... (1 min)
 	@ci/server-tests chaos $(SECONDS) $(SEED)
 
 worst: setup ## one of four roles does its worst: SECONDS=... (12 min)
@@ -77,7 +76,7 @@ assertions: ## the server tests on a PostgreSQL that checks itself, built for it
 valgrind: ## some of the regression tests there under valgrind (10 min)
 	@ci/server-tests valgrind
 
-sanitizers: ## the server tests with the sanitizers for addresses and undefined behaviour (20 min)
+sanitizers: ## the server tests with the sanitizers for addresses and undefined behavior (20 min)
 	@ci/server-tests sanitizers
 
 lint: setup ## format, clippy, rustdoc, house rules (5 min)
@@ -86,20 +85,20 @@ lint: setup ## format, clippy, rustdoc, house rules (5 min)
 crates: ## licenses and origin of the crates (1 min)
 	@ci/lint crates
 
-package: ## what the library exports, META.json, a Debian package used in a clean chroot (4 min)
+package: ## checks the library's exports, META.json, and a Debian package in a clean chroot (4 min)
 	@ci/package check
 
 deb: setup ## a Debian package for the server of PG_CONFIG, in target/deb (2 min)
 	@ci/package deb
 
-dist: ## an archive of the last commit, as PGXN wants it (1 min)
+dist: ## an archive of the last commit for PGXN (1 min)
 	@ci/package dist
 
-image: ## the image of the Dockerfile, used in a container; needs docker (5 min)
+image: ## builds the image of the Dockerfile and uses it in a container; needs docker (5 min)
 	@ci/package image
 
-cargo-pgrx: setup ## cargo pgrx gives the same as make install; into the server of PG_CONFIG (8 min)
+cargo-pgrx: setup ## checks that cargo pgrx gives the same as make install; installs into the server of PG_CONFIG (8 min)
 	@ci/package cargo-pgrx
 
-setup: ## what is missing on this machine (the others do it themselves)
+setup: ## installs what is missing on this machine (the other targets call it)
 	@ci/setup

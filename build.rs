@@ -1,4 +1,4 @@
-//! Compiles the C shim, and tells Rust what `shared.h` says.
+//! Compiles the C shim, and generates Rust from `shared.h`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,11 +9,13 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 23] = [
     "root.c",
     "execute.c",
+    "time_limit.c",
     "session.c",
     "settings.c",
+    "placeholders.c",
     "leftovers.c",
     "signal.c",
     "comm.c",
@@ -54,8 +56,8 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_FAULTS").is_some() {
         build.define("PGB_FAULTS", None);
     }
-    // `ci/server-tests sanitizers`. The server brings the library of the address sanitizer; that of the other is
-    // named because Rust links without the compiler's own.
+    // `ci/server-tests sanitizers`. The server links the library of the address sanitizer. That of the other one has to
+    // be named, because Rust does not link the C compiler's own libraries.
     println!("cargo:rerun-if-env-changed=PGB_SANITIZERS");
     if std::env::var_os("PGB_SANITIZERS").is_some() {
         build
@@ -74,7 +76,7 @@ fn main() {
         .expect("it can be written");
 }
 
-/// The constants of `shared.h`, and its layouts as assertions.
+/// The constants of `shared.h` as constants, and its layouts as assertions.
 fn translate(header: &str) -> String {
     without_comments(header)
         .lines()

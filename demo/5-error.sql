@@ -1,4 +1,4 @@
-\echo '== 5. An error of a job arrives as itself'
+\echo '== 5. An error of a job arrives with all its fields'
 \set ECHO queries
 DO $$
 DECLARE

@@ -1,12 +1,11 @@
-# Sourced by `ci/server-tests assertions`, `valgrind` and `sanitizers`, which is $mode: the server tests on a PostgreSQL
-# that is built for it, with assertions on, freed memory overwritten and the ends of allocations watched; in the
-# extension, Rust's own assertions and overflow checks. Valgrind sees what reads memory that was never written, or is not
-# its own, in the library, C and Rust alike.
+# Sourced by `ci/server-tests assertions`, `valgrind` and `sanitizers` ($mode is the word): the server tests on a
+# PostgreSQL that is built with assertions, overwrites freed memory and checks the ends of allocations. The extension is
+# built with Rust's assertions and overflow checks. Valgrind reports reads of memory that was never written or is not
+# allocated, in C and in Rust.
 #
-# The server is built from Debian's source, and kept in target/assertions/VERSION (with sanitizers:
-# VERSION-sanitizers) with the build and the logs: remove that directory to have a newer source. A last
-# line that says SKIPPED means that something could not be downloaded, so that nothing was tested; it
-# fails then only if PGB_SKIPPED_STATUS says so.
+# The server is built from Debian's source, and kept in target/assertions/VERSION (with sanitizers: VERSION-sanitizers)
+# with the build and the logs: remove that directory to get a newer source. A last line with SKIPPED means that a
+# download failed and nothing was tested. That is a failure only if PGB_SKIPPED_STATUS says so.
 # shellcheck shell=bash
 
 source ci/lib/debian.sh
@@ -21,14 +20,14 @@ flags='-O1 -g -fno-omit-frame-pointer'
 if [ "$mode" = sanitizers ]; then
     home+=-sanitizers
     flags+=' -fsanitize=address'
-    # The server frees little before it exits, and its programs nothing. Tests preload what has psql print at once.
+    # The server frees little before it exits, and its programs nothing. Tests preload a library for psql's output.
     export ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
 fi
 log=$home/prepare.log
 mkdir -p "$home"
 : >"$log"
 
-# The server's user has to get at the programs.
+# The server's user needs access to the programs.
 server=$home/postgres
 if [ "$(id -u)" -eq 0 ] && ! (cd / && as_server_user test -x "$home") 2>/dev/null; then
     server=/var/tmp/pg_background-server-$(basename "$home")
@@ -50,9 +49,8 @@ tools() {
     }
 }
 
-# Debian's source of the server, in $home/source; without Debian's patches, which put the libraries below /usr
-# wherever the rest goes. The lists that apt needs for it are kept in $home too: nothing of this machine's own
-# configuration is changed.
+# Downloads Debian's source of the server to $home/source, without Debian's patches, which always put the libraries below
+# /usr. The lists that apt needs are kept in $home too: this machine's own configuration is not changed.
 download() {
     local apt=$home/apt from security
     from=$(mirror)
@@ -68,7 +66,7 @@ download() {
         -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt/cache" \
         -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User="$(id -un)"
     apt-get "$@" update || return
-    # The newest that can be had: a mirror may list a version before it has its files.
+    # The newest available: a mirror may list a version before it has its files.
     local versions source
     versions=$(apt-cache "$@" showsrc --only-source "postgresql-$version" | sed -n 's/^Version: //p' | sort -Vru)
     for source in $versions; do
@@ -80,8 +78,7 @@ download() {
     return 1
 }
 
-# What the tests use of it. Without optimization it would be too slow for tests that measure
-# nothing but still have to end.
+# The parts that the tests use. Without optimization it would be too slow even for tests that measure nothing.
 build() {
     cd "$home/source"
     ./configure --quiet --prefix="$server" --enable-cassert --enable-debug \
@@ -98,7 +95,7 @@ make_reports() {
     [ "$(id -u)" -ne 0 ] || chown postgres: "$reports"
 }
 
-# What is started instead of the server's program. What is known is in two lists, the server's and ours.
+# The script that is started instead of the server's program. Known reports are in two lists, the server's and ours.
 valgrind_server() {
     cp tests/valgrind.supp "$server/extension.supp"
     cat >"$server/postgres-under-valgrind" <<END
@@ -111,7 +108,7 @@ END
     chmod 755 "$server/postgres-under-valgrind"
 }
 
-# Keeps the reports beside the build. With an argument: a report counts only with that in it.
+# Keeps the reports beside the build. With an argument, only reports that contain it count.
 findings() {
     cat "$reports"/* >"$home/$mode.log" 2>/dev/null || true
     rm -rf "$reports"
@@ -130,7 +127,7 @@ if [ ! -e "$server/valgrind.supp" ]; then
     (build) >>"$log" 2>&1 || die "the server could not be built, see $log"
 fi
 export PG_CONFIG=$server/bin/pg_config CARGO_TARGET_DIR=$home PGB_CLIENTS=$target
-# Built like a release, or it would be another program; but a quick build.
+# Built like a release, so that the same code is tested, but quickly.
 export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_LTO=off \
     CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
@@ -140,7 +137,7 @@ assertions) ci/server-tests suite ;;
 valgrind)
     make_reports
     valgrind_server
-    # Those that measure no time: everything takes thirty times as long.
+    # Only tests that measure no time, because everything takes thirty times as long.
     PGB_POSTGRES=$server/postgres-under-valgrind \
         PGB_REGRESS='install v1 errors row_types params notices transactions loops plpgsql' \
         ci/server-tests suite || status=$?

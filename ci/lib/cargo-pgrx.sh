@@ -8,14 +8,14 @@ ci/setup
 find_postgres
 cargo_tool pgrx "$(cargo metadata --format-version 1 --locked | grep -oE '"name":"pgrx","version":"[0-9.]+"' | cut -d'"' -f8)"
 
-# What `cargo pgrx init` would write, which also makes a cluster, and not as root.
+# The file that `cargo pgrx init` writes. That command also creates a cluster, and does not run as root.
 export PGRX_HOME=$target/pgrx
 rm -rf "$PGRX_HOME"
 mkdir -p "$PGRX_HOME"
 printf '[configs]\npg%s = "%s"\n' "$pg_major" "$PG_CONFIG" >"$PGRX_HOME/config.toml"
 features=(--no-default-features --features "pg$pg_major")
 
-# Built for themselves: with other flags of the linker, which say what cargo pgrx finds in the library.
+# A build of its own, because cargo pgrx needs other flags of the linker to find its functions in the library.
 export CARGO_TARGET_DIR=$PGRX_HOME/build
 
 say 'cargo pgrx package'
@@ -23,8 +23,8 @@ cargo pgrx package --pg-config "$PG_CONFIG" --out-dir "$PGRX_HOME/package" "${fe
 
 say 'compared with ci/install'
 DESTDIR=$PGRX_HOME/installed CARGO_TARGET_DIR=$target ci/install
-# Of the script that installs, which cargo pgrx writes, all but its comments and empty lines. Of the library only that it
-# is there.
+# cargo pgrx generates the installation script: all of it is compared except comments and empty lines. For the library
+# only its existence is checked.
 for tree in package installed; do
     script=$PGRX_HOME/$tree$pg_extdir/pg_background--3.0.sql
     perl -0777 -i -pe 's{/\*.*?\*/}{}gs; s{^\h*--.*\n}{}gm; s{^\s*\n}{}gm; s{\h*\\echo.*\n}{}g' "$script"

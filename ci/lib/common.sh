@@ -1,5 +1,4 @@
-# Sourced by every command of ci/: where things are, how a command tells what it can do, and how to act as another
-# user.
+# Sourced by every command of ci/: paths, the description of a command, and commands as another user.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -16,14 +15,14 @@ die() {
     exit 1
 }
 
-# What the comment at the head of the command says.
+# Prints the comment at the head of the command.
 describe() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 usage() {
     describe >&2
     exit 2
 }
 
-# Leaves with the description if that is all that was asked for.
+# Prints the description and exits if the argument asks for it.
 help_if_asked() {
     case ${1:-} in -h | --help) describe && exit ;; esac
 }
@@ -40,14 +39,12 @@ as_root() {
     fi
 }
 
-# The server that everything is built for and tested with: PG_CONFIG if given, else Debian's
-# PostgreSQL of the major version PG_MAJOR.
+# The server for builds and tests: PG_CONFIG if given, otherwise Debian's PostgreSQL of the major version PG_MAJOR.
 PG_MAJOR=${PG_MAJOR:-15}
 pg_config_is_given=${PG_CONFIG:+yes}
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
 
-# Sets pg_major, pg_bindir and so on. Separate from the above because ci/setup runs before there
-# is a pg_config to ask.
+# Sets pg_major, pg_bindir and so on. A function, because ci/setup runs before there is a pg_config.
 find_postgres() {
     command -v "$PG_CONFIG" >/dev/null ||
         die "no pg_config at $PG_CONFIG" "run ci/setup, or pass PG_CONFIG=/path/to/pg_config"
@@ -59,8 +56,8 @@ find_postgres() {
     export PGRX_PG_CONFIG_PATH=$PG_CONFIG
 }
 
-# A copy of the server in this directory, which finds its files beside itself wherever it is. The programs as files,
-# because they look where they are, and what is ours; the rest as links. Needs find_postgres.
+# A copy of the server in this directory, which finds its files beside itself. The programs are copied as files, because
+# they look for the others relative to their own path, and so is our library; the rest are links. Needs find_postgres.
 copy_server() {
     local copy=$1 sharedir
     sharedir=$("$PG_CONFIG" --sharedir)
@@ -73,8 +70,8 @@ copy_server() {
     fi
 }
 
-# PostgreSQL refuses to run as root: a throw-away server belongs to the system's postgres user then, and to the
-# caller otherwise.
+# PostgreSQL refuses to run as root. So for root a throw-away server belongs to the system's postgres user, otherwise to
+# the caller.
 as_server_user() {
     if [ "$(id -u)" -eq 0 ]; then
         runuser -u postgres -- "$@"
@@ -83,7 +80,7 @@ as_server_user() {
     fi
 }
 
-# What a command needs before it can use the server of PG_CONFIG with the extension in it.
+# Prepares the server of PG_CONFIG with the extension in it.
 install_extension() {
     ci/setup
     find_postgres
@@ -94,7 +91,7 @@ install_extension() {
 start_server() {
     # shellcheck disable=SC2064
     trap "ci/server stop $1" EXIT
-    # Interrupted, a script stops with what it runs.
+    # An interrupted script stops its servers.
     trap 'exit 130' INT TERM
     ci/server start "$@"
 }

@@ -1,5 +1,5 @@
 # Sourced by `ci/package deb`: target/deb/postgresql-NN-pg-background_VERSION_ARCH.deb, named as the packages of
-# extensions are. It is for the release that it is built on, or a newer one. The maintainer's name is taken from
+# extensions are. It is for the release on which it is built, or a newer one. The maintainer's name is taken from
 # DEBFULLNAME and DEBEMAIL.
 # shellcheck shell=bash
 
@@ -16,11 +16,11 @@ doc=$tree/usr/share/doc/$package
 rm -rf "$work"
 mkdir -p "$work/debian" "$tree/DEBIAN" "$doc"
 
-# Where Debian's server has them, also when this one is a copy elsewhere.
+# The directories of Debian's server, even if this one is a copy elsewhere.
 DESTDIR=$work/installed ci/install
 # The same files make the same package.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
-# Not before the build, which some crates would begin anew for it.
+# Set after the build, because some crates would be built again.
 export SOURCE_DATE_EPOCH
 lib=$tree/usr/lib/postgresql/$pg_major/lib
 install -D -m 644 "$work/installed$pg_libdir/pg_background.so" "$lib/pg_background.so"
@@ -42,7 +42,7 @@ gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
 cp README.md SECURITY.md "$doc/"
 chmod 644 "$doc"/*
 
-# The libraries are looked up by a program that wants to see a source package.
+# The program that looks up the libraries needs a source package.
 printf 'Source: pg-background\n\nPackage: %s\nArchitecture: any\n' "$package" >"$work/debian/control"
 libraries=$(cd "$work" && dpkg-shlibdeps -O "$lib/pg_background.so" 2>/dev/null) ||
     die "the libraries that pg_background.so needs belong to no package"

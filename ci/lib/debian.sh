@@ -1,5 +1,5 @@
-# Sourced by the scripts that take more from Debian than packages for this machine: the source of a
-# server, and chroots of the releases that have a server version.
+# Sourced by the scripts that download more from Debian than packages for this machine: the source of a server, and
+# chroots of the releases that have a server version.
 # shellcheck shell=bash
 
 release_of() {
@@ -12,13 +12,13 @@ release_of() {
     esac
 }
 
-# Downloads fail now and then.
+# Downloads fail at times.
 attempt() {
     "$@" || { sleep 5 && "$@"; } || { sleep 20 && "$@"; }
 }
 
-# Where this machine gets its own Debian packages; nothing when it is no Debian, and then debootstrap
-# knows where to go. `mirror Debian-Security`: the corrections.
+# The mirror of this machine's own Debian packages; empty if it is no Debian, then debootstrap uses its default.
+# `mirror Debian-Security`: that of the security updates.
 mirror() {
     apt-get indextargets --format '$(LABEL)|$(REPO_URI)' 2>/dev/null |
         sed -n "/^${1:-Debian}|/{s/^[^|]*|//p;q}"
@@ -29,7 +29,7 @@ install_debootstrap() {
         { as_root apt-get update -qq && as_root apt-get install -y -qq debootstrap </dev/null; }
 }
 
-# Ubuntu's keys. Debian has them since 13: taken from there when this machine has none.
+# Ubuntu's keys. Debian has a package since 13, which is used if this machine has none.
 ubuntu_keyring() {
     local keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg
     if [ ! -e "$keyring" ]; then
@@ -40,8 +40,7 @@ ubuntu_keyring() {
     echo "$keyring"
 }
 
-# The scripts that know how to make a Debian and an Ubuntu serve every release of theirs, also one that
-# this debootstrap has not heard of.
+# debootstrap's scripts for Debian and Ubuntu work for every release, even one that this debootstrap does not know.
 bootstrap() {
     local version=$1 chroot=$2 release keyring security
     release=$(release_of "$version")
@@ -52,12 +51,12 @@ bootstrap() {
         keyring=$(ubuntu_keyring) || return
         "$@" --components=main,universe --keyring="$keyring" \
             "$release" "$chroot" '' /usr/share/debootstrap/scripts/gutsy &&
-            # The releases themselves have the first minor versions only.
+            # The releases themselves have only the first minor versions.
             as_root sed -i "p; s/ $release / $release-updates /" "$chroot/etc/apt/sources.list"
         ;;
     *)
         "$@" "$release" "$chroot" "$(mirror)" /usr/share/debootstrap/scripts/sid || return
-        # As this machine: a library asks for the minor version that it was built for.
+        # The same as on this machine: a library needs the minor version for which it was built.
         security=$(mirror Debian-Security)
         [ "$release" = testing ] || [ -z "$security" ] ||
             echo "deb $security $release-security main" | as_root tee -a "$chroot/etc/apt/sources.list" >/dev/null
@@ -65,24 +64,24 @@ bootstrap() {
     esac
 }
 
-# Renamed into place when it is whole, so that an interrupted run leaves nothing that looks finished.
+# Renamed into place when it is complete, so that an interrupted run leaves nothing that looks finished.
 make_chroot() {
     local version=$1 chroot=$target/chroot/$1
     [ ! -d "$chroot" ] || return 0
     mkdir -p "$target/chroot"
     as_root rm -rf "$chroot.new"
     bootstrap "$version" "$chroot.new" &&
-        # No package starts a service in there.
+        # Packages must not start services in the chroot.
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$chroot.new/usr/sbin/policy-rc.d" >/dev/null &&
         as_root chmod 755 "$chroot.new/usr/sbin/policy-rc.d" &&
-        # A mirror that is frozen, or behind, serves as well: the packages are signed all the same.
+        # A frozen or outdated mirror is accepted too, because its packages are signed.
         echo 'Acquire::Check-Valid-Until "false";' |
         as_root tee "$chroot.new/etc/apt/apt.conf.d/check-valid-until" >/dev/null &&
         as_root mv "$chroot.new" "$chroot"
 }
 
 # Runs a command in the chroot of a version, as root, with the project at its usual path. Mounts
-# and processes are in namespaces of their own: they are gone with the command, however it ends.
+# and processes are in namespaces of their own: they end with the command, however it ends.
 # The toolchain and cargo's downloads are mounted for reading only.
 inside() {
     local version=$1 chroot=$target/chroot/$1
@@ -109,8 +108,8 @@ inside() {
         /bin/bash -c 'cd "$1" && shift && exec "$@"' bash "$root" "$@"
 }
 
-# Runs a command in a copy of the chroot of a version that is gone with the command. Of this machine there is
-# nothing in it but one directory, at /given, for reading only.
+# Runs a command in a temporary copy of the chroot of a version. Of this machine it has only one directory, at /given,
+# for reading only.
 aside() {
     local version=$1 given=$2 chroot=$target/chroot/$1
     shift 2

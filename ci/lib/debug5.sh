@@ -1,7 +1,6 @@
 # Sourced by `ci/server-tests debug5`: the regression and multi-session tests again, with every message printed.
-# client_min_messages is debug5 for every session and, by that, in every job. Nothing that a process prints, at whatever
-# moment, may do harm; what the tests see must be the same, but for the DEBUG lines themselves, which are left out of the
-# comparison.
+# client_min_messages is debug5 in every session and so in every job. No message of a process, at any moment, may do harm.
+# The results of the tests must be the same, except for the DEBUG lines, which the comparison leaves out.
 # shellcheck shell=bash
 
 source ci/lib/suite.sh
@@ -21,12 +20,12 @@ work=$target/debug5
 rm -rf "$work"
 mkdir -p "$work"
 
-# Servers that tests start themselves have it too.
+# Servers that the tests start use the setting too.
 export PGB_SETTINGS='client_min_messages=debug5'
 start_server test
 
-# pg_regress compares with diff: this one leaves the DEBUG lines out. A line of context or of a statement's
-# position follows the message that it is of.
+# pg_regress compares with diff: this one leaves the DEBUG lines out, with the lines of context and of the statement's
+# position that follow them.
 filter() {
     awk '/^(DEBUG|LOG):  / { skip = 1; next }
         skip && /^(DETAIL|HINT|CONTEXT|LINE [0-9]+|QUERY|STATEMENT):  ?|^ +\^$|^background worker, pid / { next }

@@ -2,11 +2,11 @@
 # suite on each.
 #
 # A version is tested in a chroot of a release that packages it (Debian's, for 14 and 16 Ubuntu's), with this machine's
-# Rust toolchain mounted into it. target/chroot/VERSION is made on first use and kept: remove it, as root, to have it
-# made anew. target/matrix/VERSION holds the build and the logs.
+# Rust toolchain mounted into it. target/chroot/VERSION is created on first use and kept: remove it, as root, to create
+# it again. target/matrix/VERSION holds the build and the logs.
 #
-# Ends with one line a version. SKIPPED means that something could not be downloaded, so that nothing
-# was tested; only a build or a test that fails makes the script fail.
+# Ends with one line per version. SKIPPED means that a download failed and nothing was tested. The script fails only if
+# a build or a test fails.
 # shellcheck shell=bash
 
 source ci/lib/debian.sh
@@ -17,7 +17,7 @@ for version; do
     case $version in 14 | 16 | 17 | 18) ;; *) usage ;; esac
 done
 
-# What the test logs of a version say, on one line.
+# The summary of a version's test logs, on one line.
 counts() {
     find "$target/matrix/$1/test-logs" -type f -exec cat {} + | awk '
         BEGIN { regression = "no tests" }
@@ -28,7 +28,7 @@ counts() {
         END { printf "regression: %s; sessions: %d passed, %d failed\n", regression, passed, failed }'
 }
 
-# Where this machine's C library is not newer than the chroot's, the multi-session tests are built once, here.
+# If this machine's C library is not newer than the chroot's, the multi-session tests are built once, here.
 build_clients() {
     local libraries
     PGB_CLIENTS=
@@ -63,7 +63,7 @@ test_version() {
     fi
 }
 
-# Interrupted, it stops with what it runs.
+# If interrupted, it stops the commands that it runs.
 trap 'exit 130' INT TERM
 
 for version; do

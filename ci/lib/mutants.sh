@@ -23,8 +23,8 @@ check_list() {
             "$(diff <(echo "$in_source") <(echo "$in_table") || true)"
 }
 
-# Runs every test of column $1 with its mutant, or those of the mutants that are named after it, by the
-# caller's function `runs MUTANT TEST`. Fails when one passes, or does not come to an end.
+# Runs every test of column $1 with its mutant, or those of the mutants that are named after it, with the caller's
+# function `runs MUTANT TEST`. Fails if a test passes or does not end.
 catch_all() {
     local column=$1 mutant test status count=0 began=$SECONDS survivors=() output
     shift

@@ -1,10 +1,10 @@
-# Sourced by `ci/package check`: what is handed on is what it should be.
+# Sourced by `ci/package check`: checks what users install.
 #
-#   library   the built library exports what the server looks for, and looks for libraries nowhere special
-#   meta      META.json says what its specification (PGXN's, 1.0.0) asks for, and the versions agree
-#   deb       the Debian package, installed in a clean chroot with what it depends on, and used there
+#   library   the library exports exactly the names that the server looks up, and has no search path for libraries
+#   meta      META.json fulfills its specification (PGXN's, 1.0.0), and the versions agree
+#   deb       the Debian package works in a clean chroot, installed with its dependencies
 #
-# A line that says SKIPPED means that something could not be downloaded; it fails then only if PGB_SKIPPED_STATUS says so.
+# A line with SKIPPED means that a download failed. That is a failure only if PGB_SKIPPED_STATUS says so.
 # shellcheck shell=bash
 
 source ci/lib/debian.sh
@@ -17,7 +17,7 @@ done
 ci/setup
 find_postgres
 
-# The names that a script gives as the C functions of SQL functions: this version's and the old ones'.
+# The names of the C functions in the scripts of this version and of the old ones.
 c_functions() {
     cat sql/pg_background--3.0.sql tests/sessions/tests/upgrade/pg_background--*.sql |
         perl -0777 -ne 'print "$1\n" while /\x27MODULE_PATHNAME\x27,\s*\x27(\w+)\x27/g' | sort -u
@@ -25,7 +25,7 @@ c_functions() {
 
 library() {
     local file=$target/release/libpg_background.so exported wanted problems=0
-    # The name of a worker process's entry ends in the layout version of shared memory.
+    # The name of the worker's start function ends in the layout version of shared memory.
     exported=$(nm -D --defined-only "$file" | awk '{ print $3 }' |
         sed -E 's/^(pg_background_worker_layout_)[0-9]+$/\1N/' | sort -u)
     wanted=$({
@@ -33,7 +33,7 @@ library() {
         c_functions | sed 'p; s/^/pg_finfo_/'
     } | sort -u)
     diff <(echo "$wanted") <(echo "$exported") >&2 ||
-        { problems=1 && say 'above: < what it should export, > what it does'; }
+        { problems=1 && say 'above: < expected exports, > actual exports'; }
     ! readelf -d "$file" | grep -E 'RPATH|RUNPATH|TEXTREL' >&2 || problems=1
     readelf -lW "$file" | grep -E 'GNU_STACK' | grep -q 'RW ' || { problems=1 && say 'its stack is executable'; }
     return $problems
@@ -54,7 +54,7 @@ meta() {
         $must->("$is{control}.0" eq $is{package}, "the version of the control file is not that of Cargo.toml");
         while (my ($name, $what) = each %{ $meta->{provides} }) {
             $must->($what->{version} eq $is{package}, "provides another version of $name");
-            $must->($what->{$_} && -e $what->{$_}, "provides: $_ of $name is not there") for qw(file docfile);
+            $must->($what->{$_} && -e $what->{$_}, "provides: $_ of $name does not exist") for qw(file docfile);
             $must->(-e "$name.control", "provides $name, which has no control file");
         }
         print STDERR "META.json: $_\n" for @problems;

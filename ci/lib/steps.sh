@@ -1,4 +1,4 @@
-# Sourced by .ci/run and .ci/nightly: steps, every one of which is run even when one has failed.
+# Sourced by .ci/run and .ci/nightly: steps, all of which run even if one has failed.
 # shellcheck shell=bash
 
 exec </dev/null
@@ -6,7 +6,7 @@ export CI=true CARGO_TERM_COLOR=never
 
 failed=()
 
-# Says when a step begins, and how many minutes it is expected to take on two processors: step MINUTES COMMAND...
+# Prints when a step begins and its expected minutes on two processors, then runs it: step MINUTES COMMAND...
 step() {
     local minutes=$1
     shift

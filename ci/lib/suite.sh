@@ -11,7 +11,7 @@ begin_parts() {
     mkdir -p "$logs"
 }
 
-# Everything is run before the script fails; the output is kept to repeat the summary lines.
+# All parts run before the script fails. The output is kept to repeat the summary lines.
 run() {
     local name=$1
     shift
@@ -64,17 +64,17 @@ sessions() {
         --test-threads=1 ${PGB_TEST_FILTER:+"$PGB_TEST_FILTER"}
 }
 
-# What must never be in a server's log, whatever the tests say.
+# Fails if the server's log has lines that must never be there, whatever the results of the tests.
 server_log() {
     local trouble='PANIC: |TRAP: |was terminated by signal|terminating any other active server'
     ! grep -nE "$trouble" "$(ci/server log test)"
 }
 
-# The multi-session tests, which know nothing of the server's version.
+# The multi-session tests, which are the same for every server version.
 clients=(-p session_tests -p book_tests -p server_bench)
 
-# Installs the extension and runs parts of the suite on a throw-away server: on_server [regress] [sessions]. One
-# test that was chosen leaves out the other part.
+# Installs the extension and runs parts of the suite on a throw-away server: on_server [regress] [sessions]. If
+# tests of one part are chosen, the other part is left out.
 on_server() {
     local part
     say 'release build'

@@ -1,8 +1,8 @@
-# Sourced by the scripts that need a program which cargo can build.
+# Sourced by the scripts that need a program that cargo can build.
 # shellcheck shell=bash
 
-# Puts `cargo SUBCOMMAND` on the PATH: the machine's own if it has one of that version, else built, and kept in
-# target/tools. A version is exact; 'any' takes what is there.
+# Puts `cargo SUBCOMMAND` on the PATH: the machine's own if it has that version, otherwise one that is built and kept in
+# target/tools. A version has to match exactly; 'any' accepts every version.
 cargo_tool() {
     local subcommand=$1 version=$2 tools=$target/tools
     PATH=$tools/bin:$PATH

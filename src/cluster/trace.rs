@@ -87,7 +87,7 @@ pub fn step(job: Job, step: TraceStep) {
 /// A worker leaves.
 pub fn leaving(how: &CStr) {
     // SAFETY: never throws; zero-terminated.
-    unsafe { shim::pgb_trace_leaving(how.as_ptr()) };
+    unsafe { shim::pgb_trace_exit(how.as_ptr()) };
 }
 
 /// Why this process does not become a worker, in the log.

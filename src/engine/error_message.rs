@@ -119,8 +119,11 @@ pub fn sqlstate(body: &[u8]) -> Option<Sqlstate> {
 #[must_use]
 #[allow(clippy::disallowed_macros, reason = "a number")]
 pub fn lost_connection(pid: i32) -> Vec<u8> {
-    let primary = format!("lost connection to worker process with PID {pid}");
-    compose(CONNECTION_FAILURE, &primary, None)
+    compose(
+        CONNECTION_FAILURE,
+        &format!("lost connection to worker process with PID {pid}"),
+        None,
+    )
 }
 
 /// The error of a job that was canceled before it began.

@@ -90,7 +90,7 @@ pub fn insist(callback: Callback, body: impl FnOnce()) {
     // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit;
     // no lock is held for a reason by now, but an error outside a transaction may have left some.
     unsafe {
-        crate::pg::shim::pgb_ignore_doorbell();
+        crate::pg::shim::pgb_ignore_signal();
         pg_sys::LWLockReleaseAll();
     }
     let failed = ATTEMPT.get();

@@ -176,7 +176,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_idle_interrupts() -> bool;
     pub fn pgb_report_idle();
     pub fn pgb_install_signals();
-    pub fn pgb_ignore_doorbell();
+    pub fn pgb_ignore_signal();
     pub fn pgb_raise_cancel();
     pub fn pgb_is_cancel(message: *const c_char) -> bool;
     pub fn pgb_signal_worker(pid: i32, terminate: bool);
@@ -184,7 +184,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_library_is_in_place() -> bool;
     pub fn pgb_now() -> u64;
     pub fn pgb_trace(detail: bool, index: u32, generation: u64, what: *const c_char, pid: i32);
-    pub fn pgb_trace_leaving(how: *const c_char);
+    pub fn pgb_trace_exit(how: *const c_char);
     pub fn pgb_log_unattached(why: *const c_char, len: usize);
     pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
     pub fn pgb_redirect_messages();

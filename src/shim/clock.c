@@ -1,8 +1,7 @@
 /*
- * The clock by which processes judge how long something takes: common to all processes of the machine, and nobody
- * sets it.
+ * The clock by which processes measure times. All processes of the machine share it, and nobody can set it.
  *
- * In C because the monotonic clock of Rust's library (Instant) is no number that two processes could compare.
+ * In C because the monotonic clock of Rust's library (Instant) gives no number that two processes could compare.
  */
 #include "postgres.h"
 

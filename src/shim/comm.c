@@ -1,13 +1,13 @@
 /*
- * Messages for a client that is not there.
+ * The messages of a worker, which has no client.
  *
- * PostgreSQL builds an error or a notice only for a process that believes it has a client
- * (whereToSendOutput == DestRemote). A worker therefore pretends to have one; what would go to it is
- * handed to the Rust side, which puts notices into the result ring and keeps the error for the outcome.
+ * PostgreSQL builds an error or a notice only for a process that has a client (whereToSendOutput == DestRemote). So a
+ * worker pretends to have one. The messages for it go to the Rust side, which puts notices into the result ring and
+ * keeps the error for the outcome.
  *
- * In C because libpq.h offers no functions, only a table of them to be replaced, because pgrx does not bind the
- * connection's struct, and because raising such a message again with all its fields (ThrowErrorData) must not pass
- * through pgrx's guard, which keeps only some of them.
+ * In C because libpq.h has a table of functions to be replaced, because pgrx does not bind the struct of a connection,
+ * and because raising such a message again with all its fields (ThrowErrorData) must not pass through pgrx's guard,
+ * which keeps only some of them.
  */
 #include "postgres.h"
 
@@ -75,15 +75,17 @@ pgb_redirect_messages(void)
 }
 
 /*
- * A connection of which nothing is to be had: no socket, no encryption, no certificate, no address (as that of a unix
- * socket has none, so that the settings of TCP connections do nothing).
+ * An empty connection: no socket, no encryption, no certificate, no address (like a unix socket, for which the settings
+ * of TCP connections have no effect).
  *
- * A background worker has none (MyProcPort is NULL), and code that is called in statements does not always ask:
- * contrib/sslinfo, the checks of dblink and postgres_fdw before 18.2 and so on. Every user could restart the server
- * with it. The log's %u, %d and %a are filled in as for a session. Nothing waits for the socket or writes to it: the
- * functions that do are those of PqCommMethods, and what closes it is registered by pq_init, which was not called.
+ * A background worker has no connection (MyProcPort is NULL), and some code that statements can call does not check for
+ * that: contrib/sslinfo, the checks of dblink and postgres_fdw before 18.2, and others. With it every user could crash
+ * the server. The escapes %u, %d and %a of log_line_prefix are filled in as for a session. Nothing waits for the socket
+ * or writes to it: the functions that do so are those of PqCommMethods, and the callback that closes it is registered by
+ * pq_init, which is not called here.
  *
- * After the worker has connected: the server takes the options of a session from here. Outside a transaction.
+ * Called after the worker has connected, because the server takes the options of a session from the connection. Outside
+ * a transaction.
  */
 void
 pgb_port_without_client(void)
@@ -111,8 +113,8 @@ pgb_port_without_client(void)
 }
 
 /*
- * Raises a message of a job in the session that reads its result: as it was, at no more than max_level,
- * with a line of context that names the worker.
+ * Raises a message of a job in the session that reads its result: unchanged, except that its level is at most max_level
+ * and that a line of context names the worker.
  */
 void
 pgb_raise_message(const char *message, int32 len, int32 max_level, int32 pid)

@@ -1,14 +1,14 @@
 /*
- * Errors of the server on their way through Rust, with all their fields.
+ * Carries errors of the server through Rust frames with all their fields.
  *
- * An error that is thrown below Rust frames becomes a panic (pgrx's guard), so that the frames are left in order; at
- * the edge the panic becomes an error again. The panic keeps only some of the fields: no context, no schema, table,
- * column, data type and constraint, and of the SQLSTATEs only those of the server. So a copy of the error is kept
- * aside until the edge raises it again.
+ * pgrx's guard turns an error that is thrown below Rust frames into a panic, so that the frames are unwound. At the
+ * boundary the panic becomes an error again. The panic keeps only some of the fields: no context, no schema, table,
+ * column, data type and constraint, and no SQLSTATE but those of the server. So a copy of the error is kept until the
+ * boundary raises it again.
  *
- * There is also what ends errors where nothing may be thrown.
+ * This file also catches errors where nothing may be thrown.
  *
- * In C because PG_TRY and PG_CATCH are macros, and because what throws must not pass through pgrx's guard.
+ * In C because PG_TRY and PG_CATCH are macros, and because the errors must not pass through pgrx's guard.
  */
 #include "postgres.h"
 
@@ -38,7 +38,7 @@ note(void)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Calls; an error that it throws is noted, and goes on. */
+/* Calls the function. Notes an error that it throws, and rethrows it. */
 void
 pgb_noting_errors(void (*call) (void *), void *arg)
 {
@@ -48,7 +48,7 @@ pgb_noting_errors(void (*call) (void *), void *arg)
 	}
 	PG_CATCH();
 	{
-		/* Should there be no memory for the copy, that is the error that goes on. */
+		/* If there is no memory for the copy, that error is thrown instead. */
 		note();
 		PG_RE_THROW();
 	}
@@ -56,11 +56,11 @@ pgb_noting_errors(void (*call) (void *), void *arg)
 }
 
 /*
- * Calls where nothing may be thrown. False: an error ended the call and goes no further; its SQLSTATE is in code.
+ * Calls a function where nothing may be thrown. False: an error ended the call and was caught; its SQLSTATE is in code.
  *
- * What an error sets back is as it was before: memory context, resource owner, holds of interrupts. Its locks are let go
- * of, all that there are: so the caller holds none. Nothing else of what the call had begun is put right. During an exit
- * the server ends the process for any error, and this does not return then (exit.rs).
+ * After an error the memory context, the resource owner and the interrupt holdoff counts are restored. All LWLocks are
+ * released, so the caller must not hold one. Nothing else that the call has begun is undone. During an exit the server
+ * ends the process on any error, and then this does not return (exit.rs).
  */
 bool
 pgb_survives(void (*call) (void *), void *arg, int *code)
@@ -90,7 +90,7 @@ pgb_survives(void (*call) (void *), void *arg, int *code)
 	return survived;
 }
 
-/* The error that was noted last, until the next one is or it is forgotten; NULL: none. */
+/* The error that was noted last; NULL: none, or it was forgotten. */
 const ErrorData *
 pgb_noted_error(void)
 {
@@ -105,7 +105,7 @@ pgb_forget_error(void)
 		MemoryContextReset(noted_context);
 }
 
-/* Raises the noted error again, as it was: what is around it has added its lines to the context already. */
+/* Raises the noted error again, unchanged: the error context callbacks have already added their lines. */
 void
 pgb_raise_noted_error(void)
 {
@@ -122,8 +122,9 @@ pgb_raise_noted_error(void)
 }
 
 /*
- * Whether an error with the code of a cancel is that of the running statement, by its text: a RAISE and the error of a
- * canceled job have the code too. What has caught one may pass it on with words before it (PL/Python does).
+ * Whether an error with the code of a cancel cancels the running statement. Its text decides, because a RAISE and the
+ * error of a canceled job have the same code. Code that has caught the error may pass it on with words before the
+ * message (PL/Python does).
  */
 bool
 pgb_cancels_statement(const char *message)
@@ -132,7 +133,7 @@ pgb_cancels_statement(const char *message)
 		strstr(message, _("canceling statement due to statement timeout")) != NULL;
 }
 
-/* Begins a subtransaction, if there can be one now; memory goes on to come from where it does. */
+/* Begins a subtransaction, if that is possible now. The current memory context stays the same. */
 bool
 pgb_begin_attempt(PgbAttempt *attempt)
 {
@@ -145,7 +146,7 @@ pgb_begin_attempt(PgbAttempt *attempt)
 	return true;
 }
 
-/* Ends it: with what was done in it, or without. */
+/* Ends the subtransaction: commits it or rolls it back. */
 void
 pgb_end_attempt(const PgbAttempt *attempt, bool succeeded)
 {

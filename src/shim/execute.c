@@ -1,8 +1,8 @@
 /*
- * Executing a job's SQL text, and surviving what goes wrong.
+ * Runs the SQL text of a job, and recovers from its errors.
  *
- * In C because an error jumps here: Rust frames with destructors must not be in between, and the error
- * must be reported with all its fields before the transaction is aborted.
+ * In C because errors jump here: no Rust frame with destructors may be in between. An error has to be reported with
+ * all its fields before the transaction is aborted.
  */
 #include "postgres.h"
 
@@ -26,11 +26,10 @@
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
-#include "utils/timestamp.h"
 
 #include "shim.h"
 
-/* Bytes of a job's text that an error of it repeats to show where it is. */
+/* An error repeats the text of its job, to show the position, if the text has at most this many bytes. */
 #define MAX_ERROR_TEXT 8192
 
 static MemoryContext job_context;
@@ -39,19 +38,13 @@ static MemoryContext job_context;
 static volatile bool final_commit;
 static volatile bool last_committed;
 
-/* When the job's time is over; 0: it has no limit. */
-static TimestampTz job_deadline;
-
-/* What statement_timeout was when the job began. */
-static int	first_statement_timeout;
-
 /* How the job's last statement completed. */
 static QueryCompletion last_completion;
 
 static void
 after_transaction(XactEvent event, void *arg)
 {
-	/* Called with interrupts held, so the note and the fact cannot be torn apart. */
+	/* Interrupts are held here: last_committed always agrees with what has happened. */
 	if (event == XACT_EVENT_COMMIT)
 		last_committed = true;
 	else if (event == XACT_EVENT_ABORT)
@@ -59,14 +52,14 @@ after_transaction(XactEvent event, void *arg)
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_ABORT)
 		pgb_spill_end_transaction(event == XACT_EVENT_ABORT);
 	if (event == XACT_EVENT_COMMIT && !final_commit)
-		pgb_after_commit();
+		pgb_cancel_after_commit();
 	if (final_commit && event == XACT_EVENT_PRE_COMMIT)
 		PGB_FAULT("commit-begun");
 	if (final_commit && event == XACT_EVENT_COMMIT)
 		PGB_FAULT("commit-recorded");
 }
 
-/* Whether the job's work is durable, even if the process is about to fail or exit. */
+/* Whether the job's work is durable. This holds even if the process is about to fail or exit. */
 bool
 pgb_committed(void)
 {
@@ -74,9 +67,9 @@ pgb_committed(void)
 }
 
 /*
- * Back to a clean state after an error, in the order of PostgresMain. The locks come first: outside a
- * transaction AbortCurrentTransaction would leave them. EmitErrorReport hands the error to
- * pgb_on_message, which keeps it for the job's outcome.
+ * Restores a clean state after an error, in the order of PostgresMain. LWLocks are released first, because outside
+ * a transaction AbortCurrentTransaction does not release them. EmitErrorReport passes the error to pgb_on_message,
+ * which keeps it for the job's outcome.
  */
 static void
 recover(void)
@@ -84,7 +77,7 @@ recover(void)
 	error_context_stack = NULL;
 	HOLD_INTERRUPTS();
 	LWLockReleaseAll();
-	job_deadline = 0;
+	pgb_forget_time_limit();
 	disable_all_timeouts(false);
 	QueryCancelPending = false;
 	EmitErrorReport();
@@ -97,82 +90,17 @@ recover(void)
 	jit_reset_after_error();
 	MemoryContextSwitchTo(TopMemoryContext);
 	FlushErrorState();
-	/* The abort may have raised it again for a job that was canceled (signal.c). */
+	/* For a canceled job the abort may have set the flag again (signal.c). */
 	QueryCancelPending = false;
 	RESUME_INTERRUPTS();
 }
 
-/* Milliseconds that the job still has, 1 at least. */
-static int
-rest_of_time(void)
-{
-	return Max(1, (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), job_deadline));
-}
-
-/* Whether the job had a limit, and has reached it. */
-bool
-pgb_time_is_over(void)
-{
-	return job_deadline != 0 && GetCurrentTimestamp() >= job_deadline;
-}
-
 /*
- * The limit of one statement of the text, 0: none, as a session has it (enable_statement_timeout in tcop/postgres.c):
- * that of a whole transaction, if it is shorter, takes its place. A job with a limit of its own has that of the session
- * only once its text has set it.
- */
-static int
-limit_of_statement(void)
-{
-	if (job_deadline != 0 && StatementTimeout == first_statement_timeout)
-		return 0;
-#if PG_VERSION_NUM >= 170000
-	if (TransactionTimeout > 0 && TransactionTimeout <= StatementTimeout)
-		return 0;
-#endif
-	return StatementTimeout;
-}
-
-/* Has the server's timer, of which there is one, go off at whichever limit comes first; 0: no other than the job's. */
-static void
-arm_timer(int limit)
-{
-	if (job_deadline != 0)
-	{
-		int			rest = rest_of_time();
-
-		limit = limit > 0 ? Min(limit, rest) : rest;
-	}
-	if (limit > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT, limit);
-}
-
-/*
- * As the server does between the statements of a text: each has the whole of its limit, which one that has set it
- * itself leaves to the next. A timer that has gone off is heard now: whoever sets it again forgets why it did.
+ * The position of an error refers to the job's text, not to the statement with which the leader reads the result. So
+ * it is reported as the position in an internal query, with the text of the job unless that is long.
  */
 static void
-stop_timer(void)
-{
-	if (get_timeout_active(STATEMENT_TIMEOUT))
-		disable_timeout(STATEMENT_TIMEOUT, false);
-	CHECK_FOR_INTERRUPTS();
-}
-
-/* The error of a timer that has gone off was caught: the job's own limit holds all the same. */
-void
-pgb_rearm_time_limit(void)
-{
-	if (job_deadline != 0 && !get_timeout_active(STATEMENT_TIMEOUT))
-		enable_timeout_after(STATEMENT_TIMEOUT, rest_of_time());
-}
-
-/*
- * The position of an error is one in the job's text, not in the statement of whoever reads its result: so it arrives
- * as that of an internal query, with the text unless that is long.
- */
-static void
-place_error(void *text)
+set_internal_position(void *text)
 {
 	int			position = geterrposition();
 
@@ -218,7 +146,7 @@ log_duration_of(const char *sql, bool was_logged)
 }
 
 static void
-refuse_what_cannot_run(RawStmt *statement)
+check_is_supported(RawStmt *statement)
 {
 	if (IsA(statement->stmt, TransactionStmt))
 		ereport(ERROR,
@@ -235,14 +163,14 @@ refuse_what_cannot_run(RawStmt *statement)
 }
 
 /*
- * Whether the statement ends its transaction and starts others, as VACUUM does. Those are the ones that come to a
- * StartTransactionCommand by way of standard_ProcessUtility: in the sources of 14 to 18 the callers of it in
- * src/backend/commands are vacuum() and vacuum_rel, cluster(), DefineIndex, ReindexMultipleInternal,
- * ReindexRelationConcurrently, DETACH PARTITION CONCURRENTLY in tablecmds.c, and movedb; index_drop in
- * src/backend/catalog; and _SPI_commit and _SPI_rollback, which CALL and DO reach when they are not atomic. The
- * other statements that call PreventInTransactionBlock (CREATE DATABASE and TABLESPACE, ALTER SYSTEM, DISCARD ALL,
- * those of subscriptions) only do what cannot be rolled back. ANALYZE is left out: it starts others only at top
- * level. A new version of the server wants a look at the same callers.
+ * Whether the statement ends its transaction and starts others, as VACUUM does. These are the statements that reach
+ * StartTransactionCommand by way of standard_ProcessUtility. In PostgreSQL 14 to 18 its callers are: in
+ * src/backend/commands vacuum() and vacuum_rel, cluster(), DefineIndex, ReindexMultipleInternal,
+ * ReindexRelationConcurrently, DETACH PARTITION CONCURRENTLY in tablecmds.c, and movedb; in src/backend/catalog
+ * index_drop; and _SPI_commit and _SPI_rollback, which CALL and DO reach when they are not atomic. The other
+ * statements that call PreventInTransactionBlock (CREATE DATABASE and TABLESPACE, ALTER SYSTEM, DISCARD ALL, those
+ * of subscriptions) only do what cannot be rolled back. ANALYZE is not in the list: it starts transactions only at
+ * top level. For a new version of the server the same callers have to be checked.
  */
 static bool
 starts_transactions(Node *statement)
@@ -288,8 +216,8 @@ starts_transactions(Node *statement)
 }
 
 /*
- * Whether the statement can also be run atomically, without transactions of its own: ANALYZE of several tables, and
- * user code that may commit and roll back by itself.
+ * Whether the statement can also run atomically, without transactions of its own: ANALYZE of several tables, and user
+ * code that may commit and roll back.
  */
 static bool
 can_run_atomically(Node *statement)
@@ -298,13 +226,13 @@ can_run_atomically(Node *statement)
 }
 
 /*
- * Whether the job's only statement runs without the security context that the job was launched under.
+ * Whether the job's only statement runs without the security context under which the job was launched.
  *
- * A transaction must not start under a context, which every abort would return to (the server asserts so). So what
- * starts transactions would have to run without one; but while it is analysed and run it evaluates expressions of
- * users (a literal of a domain, a policy, a cast) as the current user, who could then go back to the session user
- * or the login role. Hence only if he gains nothing by that; asked before anything of the statement is looked at
- * but its kind.
+ * A transaction must not start under a security context, because every abort would return to it (the server asserts
+ * this). So a statement that starts transactions has to run without one. But its analysis and execution evaluate
+ * expressions of users (a literal of a domain, a policy, a cast) as the current user, and without the context this
+ * code could switch back to the session user or the login role. So the statement runs only if the current user gains
+ * nothing by that. This is checked before anything of the statement but its kind is looked at.
  */
 static bool
 runs_without_context(const PgbIdentity *identity, Node *statement)
@@ -313,22 +241,22 @@ runs_without_context(const PgbIdentity *identity, Node *statement)
 		return true;
 	if (!starts_transactions(statement))
 		return false;
-	if (pgb_may_go_back(identity))
+	if (pgb_may_switch_back(identity))
 		return true;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied to run %s in a background job of a security-definer function",
 					GetCommandTagName(CreateCommandTag(statement))),
-			 errdetail("The statement starts transactions of its own, in which code could go back to role \"%s\" or \"%s\", whose rights role \"%s\" does not have.",
+			 errdetail("The statement starts transactions of its own, in which code could switch back to role \"%s\" or \"%s\", whose privileges role \"%s\" does not have.",
 					   GetUserNameFromId(identity->session, false),
 					   GetUserNameFromId(identity->authenticated, false),
 					   GetUserNameFromId(identity->current, false)),
-			 errhint("Launch it outside of the function, or from a function whose owner is a superuser or has the rights of the session's users.")));
+			 errhint("Launch the job outside of the function, or from a function whose owner is a superuser or has the privileges of the session's users.")));
 }
 
 /*
- * The command tag of the last job's last statement, its name only, and how many rows it returned or changed
- * (-1: the tag says nothing of rows). NULL: there was no statement, or the job did not complete.
+ * The name of the command tag of the last job's last statement, and how many rows it returned or changed (-1: the tag
+ * has no row count). NULL: there was no statement, or the job did not complete.
  */
 const char *
 pgb_completion(int64 *row_count)
@@ -354,7 +282,7 @@ describe_completion(const QueryCompletion *completion)
 	return psprintf("%s " UINT64_FORMAT, name, completion->nprocessed);
 }
 
-/* The values that $1, $2 and so on stand for in every statement. */
+/* The values of $1, $2 and so on, the same in every statement. */
 typedef struct PgbParams
 {
 	ParamListInfo values;		/* NULL: there are none */
@@ -362,7 +290,7 @@ typedef struct PgbParams
 	int			count;
 } PgbParams;
 
-/* Runs one statement; tells how it completed, and whether it is of a kind that returns rows. */
+/* Runs one statement and sets its completion. Returns whether it is of a kind that returns rows. */
 static bool
 run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bool top_level, bool last, QueryCompletion *completion)
 {
@@ -375,7 +303,7 @@ run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bo
 	bool		returns_rows;
 
 	pgstat_report_query_id(0, true);
-	refuse_what_cannot_run(statement);
+	check_is_supported(statement);
 	set_ps_display(GetCommandTagName(tag));
 	CHECK_FOR_INTERRUPTS();
 
@@ -399,7 +327,7 @@ run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bo
 	PortalDefineQuery(portal, NULL, run->sql, tag, plans, NULL);
 	PortalStart(portal, params->values, 0, InvalidSnapshot);
 
-	/* What the portal will return is known now; the rows of any statement but the last are dropped. */
+	/* PortalStart has set the columns. Only the last statement's rows are sent. */
 	returns_rows = portal->tupDesc != NULL;
 	receiver = last && returns_rows && run->send_rows ? pgb_row_receiver() : None_Receiver;
 #if PG_VERSION_NUM >= 180000
@@ -412,7 +340,7 @@ run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bo
 	return returns_rows;
 }
 
-/* The tags of all statements are the result when the last one returns no rows. */
+/* If the last statement returns no rows, the result consists of the tags of all statements. */
 static void
 send_tags(List *tags)
 {
@@ -440,7 +368,7 @@ run_text(const PgbRun *run)
 	bool		returned_rows = false;
 	int32		sec_context = run->identity->sec_context;
 	ErrorContextCallback context = {
-		.previous = error_context_stack, .callback = place_error, .arg = (void *) run->sql
+		.previous = error_context_stack, .callback = set_internal_position, .arg = (void *) run->sql
 	};
 
 	error_context_stack = &context;
@@ -448,15 +376,13 @@ run_text(const PgbRun *run)
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, run->sql);
 
-	/* The user before the transaction: every abort in it goes back to this one, never to another. */
+	/* The user is set before the transaction begins, because every abort in it goes back to the user at its start. */
 	SetUserIdAndSecContext(run->identity->current, 0);
 
 	StartTransactionCommand();
 	pgb_check_rights(run->identity);
-	first_statement_timeout = StatementTimeout;
-	if (run->time_limit > 0)
-		job_deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), run->time_limit);
-	arm_timer(limit_of_statement());
+	pgb_begin_time_limit(run->time_limit);
+	pgb_arm_statement_timer();
 	PGB_FAULT("transaction-begun");
 
 	MemoryContextSwitchTo(job_context);
@@ -469,7 +395,7 @@ run_text(const PgbRun *run)
 	if (!single || !runs_without_context(run->identity, linitial_node(RawStmt, statements)->stmt))
 	{
 		SetUserIdAndSecContext(run->identity->current, sec_context);
-		/* After a ROLLBACK in it the next transaction would start without the context. */
+		/* After a ROLLBACK in the statement, the next transaction would start without the context. */
 		if (single && sec_context != 0)
 			atomic = can_run_atomically(linitial_node(RawStmt, statements)->stmt);
 	}
@@ -488,7 +414,7 @@ run_text(const PgbRun *run)
 		if (!single)
 			BeginImplicitTransactionBlock();
 		if (statement != linitial(statements))
-			arm_timer(limit_of_statement());
+			pgb_arm_statement_timer();
 		returned_rows = run_statement(run, &params, statement, !atomic, last, &completion);
 		PGB_FAULT("statement-done");
 		last_completion = completion;
@@ -497,23 +423,23 @@ run_text(const PgbRun *run)
 		if (!last)
 		{
 			CommandCounterIncrement();
-			stop_timer();
+			pgb_stop_timer();
 		}
 	}
 	if (run->send_rows && !returned_rows)
 		send_tags(tags);
-	/* While an error can still be an error: after the commit nothing may wait or fail. */
+	/* Before the commit, because nothing may wait or fail after it. */
 	pgb_flush_messages();
 	if (!single && statements != NIL)
 		EndImplicitTransactionBlock();
 
-	/* What is put off until the commit is no statement's, but the job's. */
-	stop_timer();
-	arm_timer(0);
+	/* Deferred triggers and constraints belong to no statement: only the job's own limit applies to them. */
+	pgb_stop_timer();
+	pgb_arm_commit_timer();
 	final_commit = true;
 	CommitTransactionCommand();
 	PGB_FAULT("committed");
-	job_deadline = 0;
+	pgb_forget_time_limit();
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	log_duration_of(run->sql, was_logged);
 	debug_query_string = NULL;
@@ -521,8 +447,8 @@ run_text(const PgbRun *run)
 }
 
 /*
- * Makes this session the leader's (session.c). False: that failed, the error was reported, and the session
- * is neither the leader's nor its own: the process must not run a job.
+ * Gives this session the leader's identity and settings (session.c). False: this failed, and the error was reported.
+ * The session is then in between, and the process must not run a job.
  */
 bool
 pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings)
@@ -531,7 +457,7 @@ pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings)
 
 	PG_TRY();
 	{
-		/* A cancel waits until the session is whole; an error lets go of the hold by itself. */
+		/* A cancel waits until the session is complete. An error releases the hold by itself. */
 		HOLD_CANCEL_INTERRUPTS();
 		SetUserIdAndSecContext(GetSessionUserId(), 0);
 		StartTransactionCommand();
@@ -549,18 +475,18 @@ pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings)
 	return succeeded;
 }
 
-/* Forgets the last job. Before the next one begins. */
+/* Forgets the last job, before the next one begins. */
 void
 pgb_forget_job(void)
 {
 	final_commit = false;
 	last_committed = false;
-	job_deadline = 0;
+	pgb_forget_time_limit();
 	pgb_forget_cancel();
 	SetQueryCompletion(&last_completion, CMDTAG_UNKNOWN, 0);
 }
 
-/* Runs one job. True: it committed. False: it failed, the error was reported, the process is clean. */
+/* Runs one job. True: it committed. False: it failed, the error was reported, and the process is in a clean state. */
 bool
 pgb_run(const PgbRun *run)
 {
@@ -583,7 +509,7 @@ pgb_run(const PgbRun *run)
 	return succeeded;
 }
 
-/* The worker's outermost loop. Never returns: step ends the process when there is no more to do. */
+/* The worker's outermost loop. Never returns: step ends the process when there is nothing left to do. */
 void
 pgb_worker_loop(void (*step) (void))
 {

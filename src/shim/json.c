@@ -1,8 +1,8 @@
 /*
  * Rows as JSON.
  *
- * In C because to_jsonb asks the expression that called it for the type of its argument, and because arrays
- * of JSON values are built with a struct that the server's headers only declare.
+ * In C because to_jsonb reads the type of its argument from the calling expression, and because arrays of JSON values
+ * are built with a struct that the server's headers only declare.
  */
 #include "postgres.h"
 
@@ -24,7 +24,7 @@ struct PgbJson
 	FmgrInfo	to_jsonb;
 };
 
-/* For rows of these columns. In the current memory context, and goes with it. */
+/* For rows with these columns. Allocated in the current memory context. */
 PgbJson *
 pgb_json(TupleDesc desc)
 {
@@ -39,7 +39,7 @@ pgb_json(TupleDesc desc)
 	return json;
 }
 
-/* A row, as to_jsonb gives it: an object by column name. */
+/* A row as an object with a key per column, made by to_jsonb. */
 Datum
 pgb_json_row(PgbJson *json, Datum *values, bool *nulls)
 {
@@ -59,7 +59,7 @@ push_string(JsonbParseState **state, JsonbIteratorToken token, const char *bytes
 	(void) pushJsonbValue(state, token, &string);
 }
 
-/* The command tag of a statement, in an object of its own. */
+/* The command tag of a statement, as an object. */
 Datum
 pgb_json_tag(const char *tag, int32 len)
 {

@@ -1,15 +1,15 @@
 /*
- * Values of types that can be gone when they are read.
+ * Converts values of types that may no longer exist when they are read.
  *
- * The row type of the worker's own temporary table goes when the job has ended, and a type that the job itself has made
- * can be dropped in its transaction. Their values are made to last before they are sent: rows become anonymous records of
- * the same column names, domains become their base types, and what is left (enums, ranges, base types) becomes text, in
- * arrays and records too. As text and as JSON they are the same as before.
+ * The row type of a worker's temporary table is dropped when the job has ended, and a type that the job itself has
+ * created can be dropped in its transaction. Their values are converted before they are sent: rows become anonymous
+ * records with the same column names, domains become their base types, and all others (enums, ranges, base types) become
+ * text, also in arrays and records. As text and as JSON the values stay the same.
  *
- * A value of a named row type in a column of type record becomes an anonymous record in any case: nobody compares the
- * shape of that type (shape.c) when it is read.
+ * A value of a named row type in a column of type record always becomes an anonymous record, because the shape of that
+ * type (shape.c) is not compared when the value is read.
  *
- * In C because it walks values with macros (as record.c).
+ * In C because it walks values with macros (as record.c does).
  */
 #include "postgres.h"
 
@@ -40,26 +40,26 @@ typedef enum Way
 	LOOK_INSIDE					/* a record, or an array of records */
 } Way;
 
-/* What becomes of the values of a type. */
+/* How the values of a type are converted. */
 typedef struct TypePlan
 {
 	Oid			from;			/* key of the table */
 	Way			way;
-	Oid			type;			/* of what they become */
+	Oid			type;			/* of the converted values */
 	int32		typmod;
 	FmgrInfo	output;			/* TO_TEXT */
 	struct RowPlan *row;		/* TO_RECORD */
 	struct TypePlan *element;	/* TO_ARRAY */
 } TypePlan;
 
-/* What becomes of the columns of a row type. */
+/* How the columns of a row type are converted. */
 typedef struct RowPlan
 {
-	int32		number;			/* of an anonymous one: key of the table */
-	Oid			named;			/* or the type, */
-	uint64		identifier;		/* and what the type cache said of its columns */
+	int32		number;			/* of an anonymous row type: key of the table */
+	Oid			named;			/* or the OID of a named one, */
+	uint64		identifier;		/* and the type cache's number for its columns */
 	TupleDesc	desc;
-	TupleDesc	into;			/* NULL: as it is, unless there are records in it that change */
+	TupleDesc	into;			/* NULL: unchanged, unless it holds records that change */
 	bool		holds_records;
 	TypePlan  **columns;		/* NULL: dropped */
 } RowPlan;
@@ -71,7 +71,7 @@ struct PgbLasting
 	HTAB	   *records;		/* RowPlan */
 };
 
-/* Empty. In the current memory context, and goes with it. */
+/* No plans yet. Allocated in the current memory context. */
 PgbLasting *
 pgb_lasting(void)
 {
@@ -93,9 +93,9 @@ static const TypePlan look_inside = {.way = LOOK_INSIDE};
 
 static TypePlan *plan_of(PgbLasting *lasting, Oid type);
 
-/* The plan for a type of which it is not known whether it lasts. */
+/* The plan for a type that may last or not. */
 static TypePlan *
-plan_if_need_be(PgbLasting *lasting, Oid type)
+plan_if_needed(PgbLasting *lasting, Oid type)
 {
 	if (pgb_may_hold_record(type))
 		return (TypePlan *) &look_inside;
@@ -117,14 +117,14 @@ to_text(TypePlan *plan)
 static void
 to_array(PgbLasting *lasting, TypePlan *plan, Oid element)
 {
-	TypePlan	   *inside = plan_of(lasting, element);
+	TypePlan   *inside = plan_of(lasting, element);
 
 	if (inside->way == KEEP && inside->type == element)
 		return;
 	plan->type = inside->type == RECORDOID ? RECORDARRAYOID : get_array_type(inside->type);
 	plan->element = inside;
 	plan->way = TO_ARRAY;
-	/* Elements that are arrays themselves, of a domain. */
+	/* There is no array type if the elements are themselves arrays, of a domain. */
 	if (!OidIsValid(plan->type))
 		to_text(plan);
 }
@@ -134,7 +134,7 @@ to_base(PgbLasting *lasting, TypePlan *plan)
 {
 	int32		typmod = -1;
 	Oid			base = getBaseTypeAndTypmod(plan->from, &typmod);
-	TypePlan	   *of_base;
+	TypePlan   *of_base;
 
 	if (pgb_type_lasts(base) == PGB_LASTS)
 	{
@@ -151,7 +151,7 @@ to_base(PgbLasting *lasting, TypePlan *plan)
 	plan->element = of_base->element;
 }
 
-/* convert: the row changes, whatever its columns are. */
+/* convert: the row has to be converted even if no column changes. */
 static void
 plan_columns(PgbLasting *lasting, RowPlan *row, bool convert)
 {
@@ -167,7 +167,7 @@ plan_columns(PgbLasting *lasting, RowPlan *row, bool convert)
 		if (attribute->attisdropped)
 			continue;
 		count++;
-		row->columns[i] = plan_if_need_be(lasting, attribute->atttypid);
+		row->columns[i] = plan_if_needed(lasting, attribute->atttypid);
 		row->holds_records |= row->columns[i]->way == LOOK_INSIDE;
 		convert |= row->columns[i]->way != KEEP && row->columns[i]->way != LOOK_INSIDE;
 		/* A domain that becomes its base type. */
@@ -196,7 +196,7 @@ plan_columns(PgbLasting *lasting, RowPlan *row, bool convert)
 static void
 to_record(PgbLasting *lasting, TypePlan *plan)
 {
-	/* Before its columns are looked at: it can be in itself, in an array. */
+	/* Set before its columns are looked at: the type can contain itself, in an array. */
 	plan->way = TO_RECORD;
 	plan->type = RECORDOID;
 	plan->row = palloc0(sizeof(RowPlan));
@@ -206,12 +206,12 @@ to_record(PgbLasting *lasting, TypePlan *plan)
 	plan_columns(lasting, plan->row, true);
 }
 
-/* The plan for a type that does not last, or is in one that does not. */
+/* The plan for a type that does not last, or is part of one that does not. */
 static TypePlan *
 plan_of(PgbLasting *lasting, Oid type)
 {
 	MemoryContext caller;
-	TypePlan	   *plan;
+	TypePlan   *plan;
 	bool		found;
 	Oid			element;
 
@@ -252,11 +252,11 @@ plan_of(PgbLasting *lasting, Oid type)
 	return plan;
 }
 
-/* What becomes of values of a type that does not last; *type, *typmod: of what they become. */
+/* The plan for values of a type that does not last; *type, *typmod: of the converted values. */
 const void *
 pgb_plan_to_last(PgbLasting *lasting, Oid from, Oid *type, int32 *typmod)
 {
-	TypePlan	   *plan = plan_of(lasting, from);
+	TypePlan   *plan = plan_of(lasting, from);
 
 	*type = plan->type;
 	*typmod = plan->typmod;
@@ -265,9 +265,9 @@ pgb_plan_to_last(PgbLasting *lasting, Oid from, Oid *type, int32 *typmod)
 
 static Datum convert(PgbLasting *lasting, const TypePlan *plan, Oid type, Datum value);
 
-/* value was made in place of original, for a part of something that has been copied. */
+/* Frees a converted value, which has been copied into a larger one, unless it is the original. */
 static void
-drop(Datum value, Datum original, bool by_value)
+free_converted(Datum value, Datum original, bool by_value)
 {
 	if (!by_value && value != original)
 		pfree(DatumGetPointer(value));
@@ -283,7 +283,7 @@ form_record(TupleDesc desc, Datum *values, bool *nulls)
 	return record;
 }
 
-/* The row with its columns converted; original, if nothing changes. */
+/* The row with its columns converted; the original if nothing changes. */
 static Datum
 convert_row(PgbLasting *lasting, const RowPlan *row, HeapTupleHeader header, Datum original)
 {
@@ -325,7 +325,7 @@ convert_row(PgbLasting *lasting, const RowPlan *row, HeapTupleHeader header, Dat
 		for (int i = 0; i < natts; i++)
 		{
 			if (row->columns[i] != NULL && !nulls[i])
-				drop(values[i], originals[i], TupleDescAttr(row->desc, i)->attbyval && row->columns[i]->way != TO_TEXT);
+				free_converted(values[i], originals[i], TupleDescAttr(row->desc, i)->attbyval && row->columns[i]->way != TO_TEXT);
 		}
 	}
 	pfree(values);
@@ -333,7 +333,7 @@ convert_row(PgbLasting *lasting, const RowPlan *row, HeapTupleHeader header, Dat
 	return record;
 }
 
-/* The array with its elements converted, which become values of the type; value, if nothing changes. */
+/* The array with its elements converted to the type; the value itself if nothing changes. */
 static Datum
 convert_array(PgbLasting *lasting, const TypePlan *plan, Oid type, Datum value)
 {
@@ -370,7 +370,7 @@ convert_array(PgbLasting *lasting, const TypePlan *plan, Oid type, Datum value)
 		for (int i = 0; i < count; i++)
 		{
 			if (!nulls[i])
-				drop(converted[i], elements[i], result_by_value);
+				free_converted(converted[i], elements[i], result_by_value);
 		}
 	}
 	pfree(converted);
@@ -381,7 +381,7 @@ convert_array(PgbLasting *lasting, const TypePlan *plan, Oid type, Datum value)
 	return result;
 }
 
-/* What becomes of anonymous records of that number. */
+/* The plan for anonymous records of that number. */
 static const RowPlan *
 plan_of_record(PgbLasting *lasting, int32 number)
 {
@@ -420,8 +420,8 @@ has_same_columns(TupleDesc one, TupleDesc other)
 }
 
 /*
- * A function in the statement can alter a type between two rows. The type cache numbers the columns anew whenever they
- * may have changed, be it that this process has fallen behind with invalidations.
+ * A function in the statement can alter a type between two rows. The type cache gives the columns a new number whenever
+ * they may have changed, even if the reason is only that this process was late to process invalidations.
  */
 static void
 check_shape(RowPlan *row)
@@ -463,7 +463,7 @@ convert_record(PgbLasting *lasting, Datum value)
 	return result;
 }
 
-/* The value made to last, in the current memory context; itself, if nothing changes. */
+/* The converted value, in the current memory context; the value itself if nothing changes. */
 static Datum
 convert(PgbLasting *lasting, const TypePlan *plan, Oid type, Datum value)
 {
@@ -499,14 +499,14 @@ convert(PgbLasting *lasting, const TypePlan *plan, Oid type, Datum value)
 	return value;
 }
 
-/* A value of a type that was planned for. */
+/* Converts a value of a type that has a plan. */
 Datum
 pgb_make_last(PgbLasting *lasting, const void *plan, Datum value)
 {
 	return convert(lasting, plan, ((const TypePlan *) plan)->from, value);
 }
 
-/* A value of type record or record[]. */
+/* Converts a value of type record or record[]. */
 Datum
 pgb_make_record_last(PgbLasting *lasting, Oid type, Datum value)
 {

@@ -1,34 +1,22 @@
 /*
- * What a job may leave in its process that no part of the server takes off: names of settings, the state of
- * libraries, the seed of random().
+ * What a job may leave in its process and no part of the server removes: names of settings, the state of libraries, the
+ * seed of random().
  *
- * In C because the structures of settings and the hooks are not bound by pgrx.
+ * In C because pgrx does not bind the hooks, and because catalog rows are read with macros.
  *
  * Names of settings
  *
- *	Whoever sets "app.user" makes it a placeholder, and the server never forgets a placeholder. Without a value it
- *	is shown as an empty text, where a session in which nobody has named it shows NULL (current_setting with
- *	missing_ok) or raises an error. So what has no value any more is hidden: it gets a name that nobody can write.
- *	It is found again by its own name when a leader has a value for it; a job that sets it makes another one. Once
- *	too many are hidden the process leaves.
- *
- *	Before 16 the server's table is sorted by name: the hidden name sorts right behind the own one, of which
- *	it is longer by a character that sorts before all others. From 16 on the table is hashed, and keeps the hash and a
- *	pointer to the name: a name that is changed where it stands is not found by its old hash, and has none
- *	of its own.
- *
- *	To look through all settings after each job would take longer than a small job does (from 16 on). So hooks tell
- *	whether the job can have named one: by a statement, by set_config(), or by a function with SET.
+ *	A job may have created placeholders (placeholders.c). From 16 on, a look at all settings takes longer than a small
+ *	job. So hooks note whether the job can have named a setting: by a statement, by set_config(), or by a function with
+ *	SET.
  *
  * Libraries
  *
- *	Some keep what their user has made until the session ends: open connections under a name, variables of a
- *	language. Nothing in the server tells them that a session is over. So the process leaves after a job for which a
- *	function of such a library was looked up, or one in such a language.
+ *	Some libraries keep what their user has created until the session ends: open connections under a name, variables of
+ *	a language. Nothing in the server tells them that a session is over. So the process exits after a job that looked up
+ *	a function of such a library, or a function in such a language.
  */
 #include "postgres.h"
-
-#include <limits.h>
 
 #include "access/htup_details.h"
 #include "access/transam.h"
@@ -43,21 +31,19 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/guc_tables.h"
-#include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "shim.h"
 
 /*
- * Libraries that keep what a session has made, as their files are called (some have a version behind it), and which
- * functions do; NULL: all. postgres_fdw is none: its connections belong to a user mapping, and nobody can name or use
- * them otherwise.
+ * Libraries that keep state of a session, by the name of the file (some have a version after it), and which of their
+ * functions do; NULL: all. postgres_fdw is not among them: its connections belong to a user mapping, and can be named
+ * and used only through it.
  */
 typedef struct Stateful
 {
 	const char *library;
-	const char *function;		/* beginning of its name in the library */
+	const char *function;		/* how its name in the library begins */
 } Stateful;
 
 static const Stateful stateful[] = {
@@ -87,9 +73,6 @@ static fmgr_hook_type next_fmgr_hook;
 
 /* The job can have named a setting. */
 static bool may_have_named;
-
-/* Placeholders can be there that have no value, or will have none without the present leader. */
-static bool has_named = true;
 
 static bool has_set_seed;
 
@@ -154,7 +137,7 @@ static bool is_stateful(Oid function);
 static bool
 is_stateful_language(Oid language)
 {
-	static Oid	harmless;		/* the last that was found to be */
+	static Oid	harmless;		/* the last one that keeps no state */
 	Oid			handler;
 
 	if (language == INTERNALlanguageId || language == SQLlanguageId || language == harmless)
@@ -184,7 +167,7 @@ is_stateful(Oid function)
 	return found;
 }
 
-/* The server's own functions are not looked at. */
+/* The server's own functions are skipped. */
 static void
 note_function(Oid function)
 {
@@ -192,7 +175,7 @@ note_function(Oid function)
 		has_kept_state = true;
 }
 
-/* Called for each function that is looked up to be called, but for those of the next hook. */
+/* Called for each function that is looked up to be called, except for those that fmgr_hook gets. */
 static bool
 watch_functions(Oid function)
 {
@@ -255,7 +238,7 @@ pgb_watch_statement(const Node *statement)
 					may_have_named = true;
 				break;
 			}
-			/* The server names the setting to check it. */
+			/* To check the setting, the server creates a placeholder. */
 		case T_AlterRoleSetStmt:
 		case T_AlterDatabaseSetStmt:
 		case T_AlterFunctionStmt:
@@ -270,7 +253,7 @@ pgb_watch_statement(const Node *statement)
 	}
 }
 
-/* In a worker, once it is connected. */
+/* Installs the hooks, in a worker that has connected. */
 void
 pgb_watch_leftovers(void)
 {
@@ -280,116 +263,6 @@ pgb_watch_leftovers(void)
 	needs_fmgr_hook = watch_functions;
 	next_fmgr_hook = fmgr_hook;
 	fmgr_hook = watch_settings_of_functions;
-}
-
-/* A process that has hidden more leaves after its job: the server's table is looked through, and sorted. */
-#define HIDDEN_LIMIT 128
-
-typedef struct Hidden
-{
-	struct Hidden *next;
-	struct config_generic *setting;
-	const char *name;			/* its own */
-	char		text[FLEXIBLE_ARRAY_MEMBER];	/* that name; before 16 the one that hides it */
-} Hidden;
-
-static Hidden *hidden;
-static int	hidden_count;
-
-/* The character that sorts before all others, in the server's order of names. */
-#define LEAST ((char) (CHAR_MIN < 0 ? CHAR_MIN : 1))
-
-/* False: there is no memory. */
-static bool
-hide(struct config_generic *setting)
-{
-	Size		len = strlen(setting->name);
-	Hidden	   *made = MemoryContextAllocExtended(TopMemoryContext, offsetof(Hidden, text) + len + 2, MCXT_ALLOC_NO_OOM);
-
-	if (made == NULL)
-		return false;
-	memcpy(made->text, setting->name, len + 1);
-	made->setting = setting;
-#if PG_VERSION_NUM >= 160000
-	made->name = made->text;
-	*unconstify(char *, setting->name) = LEAST;
-#else
-	made->name = setting->name;
-	made->text[len] = LEAST;
-	made->text[len + 1] = '\0';
-	setting->name = made->text;
-#endif
-	/* What a library does with the placeholders of its names when it is loaded is not for this one. */
-	setting->flags &= ~GUC_CUSTOM_PLACEHOLDER;
-	made->next = hidden;
-	hidden = made;
-	hidden_count++;
-	return true;
-}
-
-/* The setting is about to be made, of which there is none: one of that name that is hidden is there again. */
-void
-pgb_find_hidden(const char *name)
-{
-	has_named = true;
-	for (Hidden **at = &hidden; *at != NULL; at = &(*at)->next)
-	{
-		Hidden	   *found = *at;
-
-		if (strcmp(found->name, name) != 0)
-			continue;
-#if PG_VERSION_NUM >= 160000
-		*unconstify(char *, found->setting->name) = *found->name;
-#else
-		found->setting->name = found->name;
-#endif
-		found->setting->flags |= GUC_CUSTOM_PLACEHOLDER;
-		*at = found->next;
-		hidden_count--;
-		pfree(found);
-		return;
-	}
-}
-
-static bool
-has_no_value(const struct config_generic *setting)
-{
-	const struct config_string *string = (const struct config_string *) setting;
-
-	return setting->source == PGC_S_DEFAULT && setting->reset_source == PGC_S_DEFAULT && setting->stack == NULL &&
-		(*string->variable == NULL || **string->variable == '\0');
-}
-
-/* Hides what has no value. False: not all of it. */
-static bool
-hide_names(void)
-{
-	int			count;
-	struct config_generic **settings = pgb_all_settings(&count);
-	bool		all = true;
-
-	has_named = false;
-	for (int i = 0; i < count; i++)
-	{
-		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) == 0)
-			continue;
-		if (has_no_value(settings[i]))
-			all = hide(settings[i]) && all;
-		else if (settings[i]->source > PGC_S_ARGV)
-			has_named = true;
-	}
-#if PG_VERSION_NUM >= 160000
-	pfree(settings);
-#endif
-	return all;
-}
-
-/* A leader's settings were made: what another had and this one has not is hidden. */
-void
-pgb_hide_names(void)
-{
-	if (has_named && !hide_names())
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 }
 
 static void
@@ -402,9 +275,9 @@ forget_seed(void)
 		(void) DirectFunctionCall1(setseed, Float8GetDatum((double) bits / PG_UINT32_MAX));
 }
 
-/* Takes off what the job left of all this. False: it cannot be, the process must not run another job. */
+/* Removes what the job left. False: something cannot be removed, and the process must not run another job. */
 bool
-pgb_take_off_leftovers(void)
+pgb_remove_leftovers(void)
 {
 	bool		clean = !has_kept_state;
 
@@ -413,10 +286,7 @@ pgb_take_off_leftovers(void)
 	if (may_have_named)
 	{
 		may_have_named = false;
-		clean = hide_names() && clean;
-		has_named = true;
+		clean = pgb_hide_names_of_job() && clean;
 	}
-	if (hidden_count > HIDDEN_LIMIT)
-		clean = false;
-	return clean;
+	return clean && !pgb_has_hidden_too_many();
 }

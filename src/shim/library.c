@@ -1,10 +1,10 @@
 /*
- * The file that this library was loaded from.
+ * The file from which this library was loaded.
  *
- * A worker's process loads the library from the same path. If the file was removed or replaced since this process
- * loaded it, that explains why a worker does not come up.
+ * A worker loads the library from the same path. If the file has been removed or replaced since this process loaded it,
+ * that may be why a worker does not start.
  *
- * In C because only dladdr tells what a library was loaded from, which neither Rust's library nor pgrx has.
+ * In C because only dladdr returns the file of a library, and neither Rust's library nor pgrx binds it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE				/* dladdr */
@@ -20,7 +20,7 @@
 static char path[MAXPGPATH];
 static struct stat loaded;
 
-/* When the library is loaded; the postmaster's children inherit what it found. */
+/* Runs when the library is loaded. The postmaster's children inherit the values. */
 __attribute__((constructor)) static void
 note_library(void)
 {
@@ -32,7 +32,7 @@ note_library(void)
 		path[0] = '\0';
 }
 
-/* Whether the file is there as it was when the library was loaded. True if nothing is known. */
+/* Whether the file is still the one from which the library was loaded. True if that is unknown. */
 bool
 pgb_library_is_in_place(void)
 {

@@ -1,8 +1,8 @@
 /*
- * Ends: of a session for want of memory, of the server for want of sense in what is shared.
+ * Ends a session that has no memory, or the server when shared state is corrupted.
  *
  * In C because an error of level FATAL or PANIC, which neither returns nor jumps, must not pass through pgrx's guard:
- * that would need memory.
+ * the guard needs memory.
  */
 #include "postgres.h"
 
@@ -18,7 +18,7 @@ pgb_end_session_without_memory(Size size)
 	pg_unreachable();
 }
 
-/* A line of the log on the way may throw, a hook of somebody else's: that does not save the server. */
+/* Writing the message may throw, in a hook of another extension. The server has to end all the same. */
 void
 pgb_panic(const char *why, Size len)
 {
@@ -26,9 +26,9 @@ pgb_panic(const char *why, Size len)
 	{
 		ereport(PANIC,
 				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("the lists of background jobs are broken"),
+				 errmsg("lists of background jobs are corrupted"),
 				 errdetail("Failed under the lock of pg_background: %.*s", (int) Min(len, 1000), why),
-				 errhint("This is a defect of pg_background: report it with the server log.")));
+				 errhint("This is a defect of pg_background: please report it with the server log.")));
 	}
 	PG_CATCH();
 	{

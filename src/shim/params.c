@@ -1,11 +1,11 @@
 /*
- * Parameters of a job: values with their types, from the leader's call to the worker's statements.
+ * Parameters of a job: values with their types, sent from the leader's call to the worker's statements.
  *
- * They travel as PostgreSQL serializes parameters for parallel workers, with two differences: a value that
- * is stored out of line is fetched first (the worker has another snapshot), and the types are described in front: the
- * number of parameters, type and shape of each, length and descriptions of the anonymous row types (record.c).
+ * They are serialized as PostgreSQL does it for parallel workers, with two differences. A value that is stored out of
+ * line is fetched first, because the worker has another snapshot. And a description of the types comes first: the number
+ * of parameters, type and shape of each, length and descriptions of the anonymous row types (record.c).
  *
- * In C because it walks the call's arguments and values with macros, and throws.
+ * In C because it walks the arguments of the call and their values with macros, and throws.
  */
 #include "postgres.h"
 
@@ -22,9 +22,9 @@
 
 #include "shim.h"
 
-/* As many as the wire protocol can bind. */
+/* The limit of the wire protocol. */
 #define MAX_PARAMS 65535
-/* Bytes of all values together. */
+/* Size of all values together. */
 #define MAX_PARAMS_SIZE MaxAllocSize
 
 static void
@@ -33,11 +33,11 @@ too_large(Size size)
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("the parameters of a background job are too large"),
-			 errdetail("They have %zu bytes, of at most %zu.", size, MAX_PARAMS_SIZE),
+			 errdetail("The parameters have %zu bytes; the limit is %zu.", size, MAX_PARAMS_SIZE),
 			 errhint("Pass large values in a table.")));
 }
 
-/* size: of what was made for the parameters so far. It is looked at for each, so that it cannot become much more. */
+/* size: of the copies made so far. It is checked for each parameter, so that it cannot get much larger. */
 static void
 set_param(ParamExternData *param, Oid type, Datum value, bool isnull, Size *size)
 {
@@ -75,12 +75,12 @@ make_list(int64 count)
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_ARGUMENTS),
 				 errmsg("a background job can have at most %d parameters", MAX_PARAMS),
-				 errdetail("There are " INT64_FORMAT " of them.", count),
+				 errdetail("The call has " INT64_FORMAT " parameters.", count),
 				 errhint("Pass an array as one parameter.")));
 	return makeParamList(count);
 }
 
-/* The elements of the array of a call with VARIADIC; NULL for the array is no element. */
+/* The elements of the array in a call with VARIADIC. A null array has no elements. */
 static ParamListInfo
 from_array(FunctionCallInfo fcinfo, int first)
 {
@@ -185,7 +185,7 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	return bytes;
 }
 
-/* The types of the parameters, checked before anything is made of them. */
+/* Reads the types of the parameters, and checks them before the values are restored. */
 static const char *
 restore_types(const char *bytes, Oid **types)
 {
@@ -205,7 +205,7 @@ restore_types(const char *bytes, Oid **types)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("the type of parameter $%d does not exist", i + 1),
-					 errdetail("The job is a transaction of its own: it does not see a type that the launching transaction has made and not committed. Or the type was dropped after the launch."),
+					 errdetail("The job is a transaction of its own: it does not see a type that the launching transaction created but has not committed. Or the type was dropped after the launch."),
 					 errhint("Commit before the launch, or pass the value as text.")));
 		if (!pgb_has_shape(type.type, &type.shape))
 			ereport(ERROR,
@@ -217,7 +217,7 @@ restore_types(const char *bytes, Oid **types)
 	return bytes;
 }
 
-/* The parameters again, in the current memory context; types: one for each. */
+/* Restores the parameters in the current memory context; types: one for each. */
 ParamListInfo
 pgb_restore_params(const char *bytes, Oid **types)
 {

@@ -1,10 +1,10 @@
 /*
- * Who waits for a buffer that this process has pinned.
+ * Whether a process waits for a buffer that this process has pinned.
  *
- * VACUUM waits until it alone has pinned a page (LockBufferForCleanup). The server tells nobody for whom it waits:
- * the buffer says who waits, and each process knows its own pins only.
+ * VACUUM waits until it alone has pinned a page (LockBufferForCleanup). The server does not report for whom it waits: the
+ * buffer names the process that waits, and each process knows only its own pins.
  *
- * In C because what is looked at are macros, inline functions and a struct that pgrx does not bind.
+ * In C because it uses macros, inline functions and a struct that pgrx does not bind.
  */
 #include "postgres.h"
 
@@ -17,7 +17,7 @@
 
 #include "shim.h"
 
-/* What a process waits for is of a class; this one has one name before 17 and another since. */
+/* The class of the wait event. It has one name before 17 and another since. */
 #define WAIT_CLASS_MASK 0xFF000000U
 #define WAITS_FOR_PIN 0x04000000U
 
@@ -36,9 +36,9 @@ awaits_buffer(PGPROC *proc, BufferDesc *buffer)
 }
 
 /*
- * Whether this process has pinned the buffer. The one function of the server that tells asks about the buffer that
- * recovery waits for, which it finds in ProcGlobal; so it is shown a copy that names ours. Nobody else sees that,
- * and nothing is called but that function.
+ * Whether this process has pinned the buffer. The only function of the server that checks this is for the buffer that
+ * recovery waits for, which it finds in ProcGlobal. So for this call ProcGlobal points to a copy that names our buffer.
+ * The pointer belongs to this process, and nothing but that function runs meanwhile.
  */
 static bool
 is_pinned_here(int buffer)
@@ -55,8 +55,8 @@ is_pinned_here(int buffer)
 }
 
 /*
- * Whether that process waits for a buffer that this one has pinned. Not one moment's truth, as nothing is locked.
- * Goes through the headers of all buffers, but only while the process waits so.
+ * Whether that process waits for a buffer that this one has pinned. No consistent snapshot, because nothing is locked.
+ * Reads the headers of all buffers, but only while the process waits for a pin.
  */
 bool
 pgb_waits_for_own_pin(int32 pid)
@@ -64,7 +64,7 @@ pgb_waits_for_own_pin(int32 pid)
 	PGPROC	   *proc;
 	int			buffer;
 
-	/* There, recovery itself may wait for pins, and what cleans pages does not run. */
+	/* On a standby, recovery itself may wait for pins, and VACUUM does not run. */
 	if (RecoveryInProgress())
 		return false;
 	proc = BackendPidGetProc(pid);

@@ -1,11 +1,11 @@
 /*
- * Row types between two processes.
+ * Sends anonymous row types from one process to another.
  *
- * Anonymous records: a value of type record names its row type by a number that means something only in the
- * process that made it. The worker therefore puts, in front of the first row that needs it, a description of each such
- * row type under the worker's number; the reader registers the same row type, and in every value replaces
- * the worker's number by its own. Records can sit in records and in arrays of records; PostgreSQL allows
- * them nowhere else (no table column, domain, range or named composite can have type record).
+ * A value of type record refers to its row type by a number that is valid only in the process that has created it. So
+ * the worker sends a description of each such row type, with the worker's number, before the first row that needs it.
+ * The reader registers the same row type, and replaces the worker's number by its own in every value. Records can be
+ * inside records and arrays of records; PostgreSQL allows them nowhere else (no table column, domain, range or named
+ * composite can have type record).
  *
  * The named row types in them can be altered between writing and reading: see shape.c.
  *
@@ -28,7 +28,7 @@
 
 #include "shim.h"
 
-/* Row types known in a result: worker's number to ours (to itself on the worker's side). */
+/* The known row types of a result: from the worker's number to ours (on the worker's side, to itself). */
 typedef struct KnownRecord
 {
 	int32		number;
@@ -48,7 +48,7 @@ pgb_may_hold_record(Oid type)
 	return type == RECORDOID || type == RECORDARRAYOID;
 }
 
-/* The row types of one result: none yet. Goes with the context. */
+/* The row types of one result, none yet. Allocated in the context. */
 PgbRecords *
 pgb_records(MemoryContext context)
 {
@@ -59,7 +59,7 @@ pgb_records(MemoryContext context)
 	return records;
 }
 
-/* What is to be looked at again with each row. */
+/* The types that have to be checked again with each row. */
 PgbWatch *
 pgb_watch_of(PgbRecords *records)
 {
@@ -67,7 +67,7 @@ pgb_watch_of(PgbRecords *records)
 }
 
 static KnownRecord *
-know(PgbRecords *records, int32 number, HASHACTION action, bool *found)
+search_known(PgbRecords *records, int32 number, HASHACTION action, bool *found)
 {
 	if (records->known == NULL)
 	{
@@ -101,7 +101,7 @@ announce(int32 number, TupleDesc desc, StringInfo into)
 	}
 }
 
-/* Whether a record of these columns can have others in it. */
+/* Whether a record with these columns can contain others. */
 static bool
 can_hold_records(TupleDesc desc)
 {
@@ -113,7 +113,7 @@ can_hold_records(TupleDesc desc)
 	return false;
 }
 
-/* The values of a record, which point into it. Values and nulls are the caller's to free. */
+/* The values of a record, which point into it. The caller frees values and nulls. */
 static void
 deform(HeapTupleHeader header, TupleDesc desc, Datum **values, bool **nulls)
 {
@@ -128,7 +128,7 @@ deform(HeapTupleHeader header, TupleDesc desc, Datum **values, bool **nulls)
 	heap_deform_tuple(&tuple, desc, *values, *nulls);
 }
 
-/* The elements of an array of records, likewise. */
+/* The elements of an array of records, in the same way. */
 static int
 deform_array(ArrayType *array, Datum **values, bool **nulls)
 {
@@ -171,8 +171,8 @@ announce_columns(PgbRecords *records, HeapTupleHeader header, TupleDesc desc, St
 }
 
 /*
- * Worker: describes the row types that value needs and the reader does not know yet. What it costs is in proportion
- * to the size of the value: a record in a record lies in its bytes, and is not copied unless it is a very small one.
+ * Worker: describes the row types that the value needs and the reader does not know yet. The cost is proportional to the
+ * size of the value: a record in a record is part of its bytes, and is copied only if it is very small.
  */
 void
 pgb_announce_records(PgbRecords *records, Oid type, Datum value, StringInfo into)
@@ -192,7 +192,7 @@ pgb_announce_records(PgbRecords *records, Oid type, Datum value, StringInfo into
 	if (HeapTupleHeaderGetTypeId(header) != RECORDOID)
 		return;
 	desc = lookup_rowtype_tupdesc(RECORDOID, HeapTupleHeaderGetTypMod(header));
-	(void) know(records, HeapTupleHeaderGetTypMod(header), HASH_ENTER, &found);
+	(void) search_known(records, HeapTupleHeaderGetTypMod(header), HASH_ENTER, &found);
 	if (!found)
 		announce(HeapTupleHeaderGetTypMod(header), desc, into);
 	if (can_hold_records(desc))
@@ -209,7 +209,7 @@ take(const char *from, void *into, size_t len)
 	return from + len;
 }
 
-/* Reader: registers a row type that the worker described; returns where its description ends. */
+/* Reader: registers a row type that the worker has described. Returns the end of its description. */
 static const char *
 remember(PgbRecords *records, const char *description)
 {
@@ -240,7 +240,7 @@ remember(PgbRecords *records, const char *description)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("the type of column \"%s\" of a record does not exist", NameStr(name)),
-					 errdetail("It was dropped, or the transaction that has made it has not committed.")));
+					 errdetail("The type was dropped, or the transaction that created it has not committed.")));
 		if (!pgb_has_shape(type, &shape))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -251,12 +251,12 @@ remember(PgbRecords *records, const char *description)
 		TupleDescInitEntryCollation(desc, i + 1, collation);
 		TupleDescAttr(desc, i)->attisdropped = dropped;
 #if PG_VERSION_NUM >= 180000
-		/* The server reads its short form of the attribute, made before this change. */
+		/* The server reads its compact form of the attribute, which was made before this change. */
 		populate_compact_attribute(desc, i);
 #endif
 	}
 	BlessTupleDesc(desc);
-	know(records, number, HASH_ENTER, &found)->local = desc->tdtypmod;
+	search_known(records, number, HASH_ENTER, &found)->local = desc->tdtypmod;
 	return description;
 }
 
@@ -271,7 +271,7 @@ pgb_remember_records(PgbRecords *records, const char *descriptions, int32 len)
 
 static void localize(PgbRecords *records, Oid type, struct varlena *value);
 
-/* A value that lies in another, which is ours to write to. */
+/* Localizes a value that is part of a copy, in place. */
 static void
 localize_inside(PgbRecords *records, Oid type, Datum value)
 {
@@ -279,7 +279,7 @@ localize_inside(PgbRecords *records, Oid type, Datum value)
 
 	if (VARATT_IS_SHORT(inside))
 	{
-		/* It is not aligned there. */
+		/* A value with a short header is not aligned. */
 		struct varlena *copy = pg_detoast_datum(inside);
 
 		localize(records, type, copy);
@@ -289,7 +289,7 @@ localize_inside(PgbRecords *records, Oid type, Datum value)
 	else if (VARATT_IS_4B_U(inside))
 		localize(records, type, inside);
 	else
-		elog(ERROR, "a record in the result of a background job is not stored in line");
+		elog(ERROR, "a record in the result of a background job is not stored inline");
 }
 
 static void
@@ -324,7 +324,7 @@ localize_columns(PgbRecords *records, HeapTupleHeader header, TupleDesc desc)
 	pfree(nulls);
 }
 
-/* Replaces the worker's numbers in a value with a long header by ours, where they are. */
+/* Replaces the worker's numbers by ours in place, in a value with a long header. */
 static void
 localize(PgbRecords *records, Oid type, struct varlena *value)
 {
@@ -344,7 +344,7 @@ localize(PgbRecords *records, Oid type, struct varlena *value)
 	if (HeapTupleHeaderGetTypeId(header) != RECORDOID)
 		return;
 	number = HeapTupleHeaderGetTypMod(header);
-	record = know(records, number, HASH_FIND, &found);
+	record = search_known(records, number, HASH_FIND, &found);
 	if (record == NULL)
 		elog(ERROR, "row type %d of a background job was not described", number);
 	desc = lookup_rowtype_tupdesc(RECORDOID, record->local);
@@ -355,8 +355,8 @@ localize(PgbRecords *records, Oid type, struct varlena *value)
 }
 
 /*
- * Reader: the value with the worker's numbers replaced by ours, in the current memory context. One copy, whatever
- * is nested in it: the numbers are all that differs.
+ * Reader: a copy of the value with the worker's numbers replaced by ours, in the current memory context. One copy is
+ * enough, however deeply records are nested, because only the numbers differ.
  */
 Datum
 pgb_localize_record(PgbRecords *records, Oid type, Datum value)

@@ -1,9 +1,9 @@
 /*
- * The root in main shared memory, the arena, and segments that have one block each.
+ * The root in main shared memory, the arena, and the segments of single blocks.
  *
- * In C because AddinShmemInitLock is a macro, and since 17 dsa_create too, and because errors of the arena end here
- * where nothing may be thrown. ShmemInitStruct works without preloading: PostgreSQL keeps some slack in
- * its main segment (contrib/pg_prewarm relies on it likewise).
+ * In C because AddinShmemInitLock is a macro, and since 17 dsa_create too, and because errors of the arena are caught
+ * here where nothing may be thrown. ShmemInitStruct works without preloading: PostgreSQL reserves some slack in its main
+ * segment (contrib/pg_prewarm relies on it too).
  */
 #include "postgres.h"
 
@@ -16,7 +16,7 @@
 
 #include "shim.h"
 
-/* Finds the root, or makes it: zeroed, then initialized by init, which must not throw. */
+/* Finds the root, or creates it: zeroes it and calls init, which must not throw. */
 void *
 pgb_root(const char *name, Size size, void (*init) (void *root))
 {
@@ -37,13 +37,13 @@ pgb_root(const char *name, Size size, void (*init) (void *root))
 #if PG_VERSION_NUM < 170000
 /* Size of the first segment of an area (DSA_INITIAL_SEGMENT_SIZE of dsa.c). */
 #define FIRST_SEGMENT_SIZE ((Size) 1024 * 1024)
-/* Where an area's control structure, which begins its first segment, is looked through. */
-#define LOOKED_THROUGH ((Size) 64 * 1024)
+/* How much of an area's first segment, which begins with the control structure, is searched. */
+#define SEARCHED_SIZE ((Size) 64 * 1024)
 
 /*
- * Until 16 no function tells how large an area is. Its control structure, which is private to dsa.c, has the size
- * and, next to it, the limit: there is one place at most where the limit follows whatever it is set to, behind the
- * known size of a fresh area. 0: there is none.
+ * Until 16 no function returns the size of an area. Its control structure, which is private to dsa.c, has the size, and
+ * the limit right after it. So the size is at the one offset where the known size of a new area stands, and where the
+ * next word changes when the limit is set. 0: there is no such offset, or more than one.
  */
 static Size
 find_total_size(dsa_area *area)
@@ -54,7 +54,7 @@ find_total_size(dsa_area *area)
 	Size		found = 0;
 
 	dsa_set_size_limit(area, limits[0]);
-	for (Size at = 0; at + 2 * sizeof(Size) <= LOOKED_THROUGH; at += sizeof(Size))
+	for (Size at = 0; at + 2 * sizeof(Size) <= SEARCHED_SIZE; at += sizeof(Size))
 	{
 		const Size *words = (const Size *) (control + at);
 
@@ -73,8 +73,8 @@ find_total_size(dsa_area *area)
 #endif
 
 /*
- * A new arena, of the server's own sizes of segments and no larger than limit; total_size: what pgb_area_size
- * has to be given.
+ * A new arena, with the server's default sizes of segments and at most as large as limit; total_size: the argument for
+ * pgb_area_size.
  */
 dsa_area *
 pgb_create_area(int tranche, Size limit, Size *total_size)
@@ -90,7 +90,7 @@ pgb_create_area(int tranche, Size limit, Size *total_size)
 	return area;
 }
 
-/* Bytes of all segments of an area; 0: they are not known. */
+/* Size of all segments of an area together; 0: not known. */
 Size
 pgb_area_size(dsa_area *area, Size total_size)
 {
@@ -103,8 +103,8 @@ pgb_area_size(dsa_area *area, Size total_size)
 }
 
 /*
- * A new segment, which stays until pgb_free_segment and is mapped here until pgb_unmap_segment. 0: the server has no
- * place for another.
+ * A new segment, which exists until pgb_free_segment and is mapped here until pgb_unmap_segment. 0: the server has no
+ * slot for another segment.
  */
 uint32
 pgb_create_segment(Size size, void **address)
@@ -131,7 +131,7 @@ pgb_map_segment(uint32 handle)
 	}
 	PG_CATCH();
 	{
-		/* What could not be mapped is attached all the same: the memory would stay, and no second try succeed. */
+		/* The server keeps a segment attached that it could not map: its memory would stay, and no retry could succeed. */
 		segment = dsm_find_mapping(handle);
 		if (segment != NULL)
 			dsm_detach(segment);
@@ -141,14 +141,14 @@ pgb_map_segment(uint32 handle)
 	if (segment == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("the shared memory of a background job is not there")));
+				 errmsg("shared memory of a background job is missing")));
 	dsm_pin_mapping(segment);
 	return dsm_segment_address(segment);
 }
 
 /*
- * What can be asked of the arena and of segments where an error must not be one: not with a lock held, for the
- * server's own may be held when it throws (pgb_survives).
+ * The operations on the arena and on segments that must not throw. The caller must hold no lock, because pgb_survives
+ * releases all of them.
  */
 typedef struct Request
 {
@@ -192,7 +192,7 @@ store(void *arg)
 	Request    *request = arg;
 	dsm_segment *segment;
 
-	/* What fails half-way is nothing that the end of a transaction has to see to, or to warn of. */
+	/* If this fails half-way, the end of the transaction must neither release the segment nor warn. */
 	CurrentResourceOwner = NULL;
 	segment = dsm_create(request->size, DSM_CREATE_NULL_IF_MAXSEGMENTS);
 	request->handle = DSM_HANDLE_INVALID;
@@ -209,7 +209,7 @@ unmap(void *arg)
 {
 	dsm_segment *segment = dsm_find_mapping(((Request *) arg)->handle);
 
-	/* That it could not be unmapped is a warning, which must not let an interrupt in. */
+	/* A failure to unmap is reported as a warning, which must not process interrupts. */
 	HOLD_INTERRUPTS();
 	if (segment != NULL)
 		dsm_detach(segment);
@@ -224,7 +224,7 @@ unpin(void *arg)
 	RESUME_INTERRUPTS();
 }
 
-/* False: it failed, and the log says so, in words that need no memory. */
+/* False: the call failed. The log says so in a message that needs no memory. */
 static bool
 survives(void (*call) (void *), Request *request)
 {
@@ -235,14 +235,14 @@ survives(void (*call) (void *), Request *request)
 	HOLD_INTERRUPTS();
 	ereport(LOG,
 			(errcode(code),
-			 errmsg("pg_background could not reach shared memory of a job"),
-			 errdetail("The system's limits on memory or open files may be in the way (SQLSTATE %s).",
+			 errmsg("could not map shared memory of a background job"),
+			 errdetail("The system's limits on memory or open files may be the cause (SQLSTATE %s).",
 					   unpack_sql_state(code))));
 	RESUME_INTERRUPTS();
 	return false;
 }
 
-/* Where the memory is; NULL: this process cannot map it. */
+/* The address of the memory; NULL: this process cannot map it. */
 void *
 pgb_reach(dsa_area *area, dsa_pointer pointer)
 {
@@ -251,7 +251,7 @@ pgb_reach(dsa_area *area, dsa_pointer pointer)
 	return survives(reach, &request) ? request.address : NULL;
 }
 
-/* 0: there is none. */
+/* 0: there is no memory. */
 dsa_pointer
 pgb_try_allocate(dsa_area *area, Size size)
 {
@@ -260,7 +260,7 @@ pgb_try_allocate(dsa_area *area, Size size)
 	return survives(allocate, &request) ? request.pointer : InvalidDsaPointer;
 }
 
-/* What fails half-way is lost until the server is restarted. */
+/* If this fails half-way, the memory is lost until the server is restarted. */
 void
 pgb_free(dsa_area *area, dsa_pointer pointer)
 {
@@ -269,7 +269,7 @@ pgb_free(dsa_area *area, dsa_pointer pointer)
 	(void) survives(release, &request);
 }
 
-/* A new segment with these bytes, which stays until pgb_free_segment. 0: there is no memory, or no place for one. */
+/* A new segment with these bytes, which exists until pgb_free_segment. 0: there is no memory, or no slot for it. */
 uint32
 pgb_try_store(const char *bytes, Size size)
 {
@@ -278,7 +278,7 @@ pgb_try_store(const char *bytes, Size size)
 	return survives(store, &request) ? request.handle : 0;
 }
 
-/* Does nothing if it is not mapped here. */
+/* Does nothing if the segment is not mapped here. */
 void
 pgb_unmap_segment(uint32 handle)
 {
@@ -287,7 +287,7 @@ pgb_unmap_segment(uint32 handle)
 	(void) survives(unmap, &request);
 }
 
-/* The segment is gone when nobody has it mapped any more. */
+/* The segment is freed when no process has it mapped any more. */
 void
 pgb_free_segment(uint32 handle)
 {

@@ -1,8 +1,8 @@
 /*
- * Rows on both sides: the destination receiver, which makes frames of the rows of the last statement, and
- * what puts rows that need no conversion into the reader's tuplestore.
+ * Rows on both sides: the destination receiver of the worker, which turns the rows of the last statement into frames,
+ * and the function that puts rows without conversion into the reader's tuplestore.
  *
- * In C because it is called once per row with PostgreSQL's inline slot functions, and throws.
+ * In C because it is called for each row, uses PostgreSQL's inline slot functions, and throws.
  */
 #include "postgres.h"
 
@@ -25,9 +25,9 @@ typedef struct RowReceiver
 	PgbRecords *records;		/* NULL: no column can hold an anonymous record */
 	bool		has_varlena;
 	bool	   *may_hold_record;	/* per column that is sent */
-	PgbLasting *lasting;		/* NULL: no type can be gone when it is read */
-	const void **plans;			/* per column: how its values are made to last; NULL: they are sent as they are */
-	int		   *behind;			/* per column: where else its values are sent as they are; 0: nowhere */
+	PgbLasting *lasting;		/* NULL: all types will exist when they are read */
+	const void **plans;			/* per column: the conversion of its values; NULL: they are sent unchanged */
+	int		   *unchanged;		/* per column: the column that has its unchanged values; 0: none */
 	TupleDesc	sent;			/* with lasting: the columns that are sent */
 	Datum	   *values;			/* room for a row of them */
 	bool	   *nulls;
@@ -43,7 +43,7 @@ describe_type(StringInfo description, Oid type, int32 typmod)
 	appendBinaryStringInfo(description, (char *) &typmod, sizeof(typmod));
 }
 
-/* Plans for the columns whose types can be gone when they are read, and what is sent instead. */
+/* Plans the conversion of columns whose types may not exist when they are read. */
 static void
 plan_to_last(RowReceiver *receiver, TupleDesc desc)
 {
@@ -63,14 +63,14 @@ plan_to_last(RowReceiver *receiver, TupleDesc desc)
 		{
 			receiver->lasting = pgb_lasting();
 			receiver->plans = palloc0(sizeof(void *) * desc->natts);
-			receiver->behind = palloc0(sizeof(int) * desc->natts);
+			receiver->unchanged = palloc0(sizeof(int) * desc->natts);
 		}
 		if (lasts[i] == PGB_LASTS)
 			continue;
 		receiver->plans[i] = pgb_plan_to_last(receiver->lasting, type, &types[i], &typmods[i]);
-		/* A row that has no room for more is sent in the lasting form alone. */
+		/* If a row has no room for more columns, only the converted values are sent. */
 		if (lasts[i] == PGB_UNCOMMITTED && count < MaxTupleAttributeNumber)
-			receiver->behind[i] = count++;
+			receiver->unchanged[i] = count++;
 	}
 	if (receiver->lasting != NULL)
 	{
@@ -83,8 +83,8 @@ plan_to_last(RowReceiver *receiver, TupleDesc desc)
 			TupleDescInitEntry(receiver->sent, i + 1, NameStr(attribute->attname),
 							   planned ? types[i] : attribute->atttypid,
 							   planned ? typmods[i] : attribute->atttypmod, 0);
-			if (receiver->behind[i] > 0)
-				TupleDescInitEntry(receiver->sent, receiver->behind[i] + 1, NULL, attribute->atttypid,
+			if (receiver->unchanged[i] > 0)
+				TupleDescInitEntry(receiver->sent, receiver->unchanged[i] + 1, NULL, attribute->atttypid,
 								   attribute->atttypmod, 0);
 		}
 	}
@@ -123,7 +123,7 @@ row_startup(DestReceiver *self, int operation, TupleDesc desc)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 		Form_pg_attribute as_sent = TupleDescAttr(sent, i);
-		bool		both = receiver->lasting != NULL && receiver->behind[i] > 0;
+		bool		both = receiver->lasting != NULL && receiver->unchanged[i] > 0;
 
 		if (both)
 			describe_type(&description, attribute->atttypid, attribute->atttypmod);
@@ -149,7 +149,7 @@ form_minimal_tuple(TupleDesc desc, Datum *values, bool *isnull)
 #endif
 }
 
-/* Sends a row behind the descriptions of the row types in it that the reader does not know yet. */
+/* Sends a row after the descriptions of its row types that the reader does not know yet. */
 static void
 send_with_records(MinimalTuple tuple, StringInfo descriptions)
 {
@@ -165,7 +165,7 @@ send_with_records(MinimalTuple tuple, StringInfo descriptions)
 	pgb_send_frame(PGB_FRAME_RECORDS_ROW, frame, size);
 }
 
-/* A value that is stored out of line, fetched. (It stays compressed if it was.) */
+/* Fetches a value that is stored out of line. A compressed one stays compressed. */
 static Datum
 fetch(Datum value)
 {
@@ -175,8 +175,9 @@ fetch(Datum value)
 }
 
 /*
- * The row with every value that is stored out of line fetched: the snapshot that protects it is gone when
- * the reader looks. And made to last. NULL: it is right as it is. Describes anonymous row types on the way.
+ * The row as it is sent: values that are stored out of line are fetched, because the snapshot that protects them no
+ * longer exists when the reader looks, and the planned conversions are made. NULL: nothing changes. Also describes the
+ * anonymous row types.
  */
 static MinimalTuple
 make_tuple(RowReceiver *receiver, TupleTableSlot *slot, StringInfo descriptions)
@@ -196,14 +197,14 @@ make_tuple(RowReceiver *receiver, TupleTableSlot *slot, StringInfo descriptions)
 
 		values[i] = value;
 		nulls[i] = slot->tts_isnull[i];
-		if (plan != NULL && receiver->behind[i] > 0)
-			nulls[receiver->behind[i]] = nulls[i];
+		if (plan != NULL && receiver->unchanged[i] > 0)
+			nulls[receiver->unchanged[i]] = nulls[i];
 		if (nulls[i])
 			continue;
 		if (TupleDescAttr(desc, i)->attlen == -1)
 			values[i] = fetch(value);
-		if (plan != NULL && receiver->behind[i] > 0)
-			values[receiver->behind[i]] = values[i];
+		if (plan != NULL && receiver->unchanged[i] > 0)
+			values[receiver->unchanged[i]] = values[i];
 		if (plan != NULL)
 			values[i] = pgb_make_last(receiver->lasting, plan, values[i]);
 		else if (receiver->may_hold_record[i])
@@ -269,8 +270,8 @@ pgb_row_receiver(void)
 }
 
 /*
- * Puts MinimalTuples into a store, which copies them. It wants a heap tuple, and takes nothing of it but
- * what a minimal tuple has.
+ * Puts MinimalTuples into a store, which copies them. The function of the store takes a heap tuple, and uses only the
+ * part that a minimal tuple has.
  */
 void
 pgb_put_tuples(Tuplestorestate *store, const uint8 *const *tuples, int32 count)

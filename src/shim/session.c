@@ -1,8 +1,8 @@
 /*
- * A leader's session: put on in the worker, taken off after the job.
+ * The session of a worker: it adopts the leader's identity and settings, and is reset after the job.
  *
- * In C because most of it is in headers that pgrx does not bind (commands/sequence.h, replication/origin.h), in macros
- * and in the structs of settings, and because an error here shall reach the leader with all its fields.
+ * In C because most of it uses headers that pgrx does not bind (commands/sequence.h, replication/origin.h), macros and
+ * the structs of settings, and because an error here has to reach the leader with all its fields.
  */
 #include "postgres.h"
 
@@ -38,24 +38,24 @@
 
 static ProcessUtility_hook_type next_utility_hook;
 
-/* The running process has loaded a library, which nothing can undo. */
+/* The process has loaded a library for one job or leader, and a library cannot be unloaded. */
 static bool has_loaded;
 
-/* The login role was a superuser when the process ran its first job, and is none now; or the other way round. */
+/* The login role has become a superuser since the process ran its first job, or is no longer one. */
 static bool superuser_has_changed;
 
 static GucStringCheckHook check_authorization;
 
-/* Whether the database takes connections at all; not even a superuser's, if it does not. */
+/* Whether the database accepts connections at all. If not, it refuses those of superusers too. */
 static bool
-takes_connections(void)
+accepts_connections(void)
 {
 	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
-	bool		takes = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+	bool		accepts = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
 
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
-	return takes;
+	return accepts;
 }
 
 static bool
@@ -68,7 +68,7 @@ may_connect(Oid role)
 #endif
 }
 
-/* As SET ROLE asks: since 16 a membership may be without that right. */
+/* The check of SET ROLE. Since 16 a membership may exclude it. */
 static bool
 may_set_role(Oid member, Oid role)
 {
@@ -80,8 +80,8 @@ may_set_role(Oid member, Oid role)
 }
 
 /*
- * Whether code of the user can do no more once it has become the role. A superuser can do all; whoever inherits
- * all the role's rights, and could become it, has them already.
+ * Whether code of the user can do no more after it has become the role. A superuser can do everything. A user who
+ * inherits all privileges of the role, and may become it, has them already.
  */
 static bool
 gains_nothing_as(Oid user, Oid role)
@@ -90,18 +90,18 @@ gains_nothing_as(Oid user, Oid role)
 }
 
 /*
- * Whether the job may run without its security context: nothing would be gained by what the context forbids,
- * going back to one of the users that the session has besides the current one. By the rights as they are now.
+ * Whether the job may run without its security context. It may if its current user gains nothing by what the context
+ * forbids: switching back to another user of the session. The privileges are checked as they are now.
  */
 bool
-pgb_may_go_back(const PgbIdentity *identity)
+pgb_may_switch_back(const PgbIdentity *identity)
 {
 	return gains_nothing_as(identity->current, identity->authenticated) &&
 		gains_nothing_as(identity->current, identity->session) &&
 		gains_nothing_as(identity->current, identity->outer);
 }
 
-/* Whether the role may (still) log in to this database and play the parts that the job asks for. */
+/* Raises an error unless the login role may (still) log in to this database and become the users of the job. */
 void
 pgb_check_rights(const PgbIdentity *identity)
 {
@@ -128,11 +128,11 @@ pgb_check_rights(const PgbIdentity *identity)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("role \"%s\" is not permitted to log in", name),
-				 errdetail("A background job runs with the login rights of the session that launched it.")));
+				 errdetail("A background job runs with the login privileges of the session that launched it.")));
 	}
 	ReleaseSysCache(tuple);
 
-	if (!takes_connections())
+	if (!accepts_connections())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("database \"%s\" is not currently accepting connections",
@@ -158,14 +158,14 @@ pgb_check_rights(const PgbIdentity *identity)
 }
 
 /*
- * Loads what session_preload_libraries and local_preload_libraries name in the leader's session. The server
- * loads them for clients only; but what such a library forbids a user must be forbidden in his jobs as well.
- * A process that has loaded those of another session cannot be rid of them and leaves after the job.
+ * Loads the libraries of session_preload_libraries and local_preload_libraries of the leader's session. The server loads
+ * them for clients only, but whatever such a library forbids a user has to be forbidden in the user's jobs as well. A
+ * process that has loaded libraries for another session cannot unload them, and exits after the job.
  */
 static void
 load_preload_libraries(void)
 {
-	static char *loaded;		/* NULL: nothing was asked for yet */
+	static char *loaded;		/* NULL: no job has run yet */
 	char	   *wanted = psprintf("%s\n%s", session_preload_libraries_string, local_preload_libraries_string);
 
 	if (loaded != NULL && strcmp(loaded, wanted) == 0)
@@ -176,7 +176,7 @@ load_preload_libraries(void)
 	loaded = MemoryContextStrdup(TopMemoryContext, wanted);
 }
 
-/* Installs the role, as SET ROLE would, or none; its setting has to follow. */
+/* Sets the role as SET ROLE does, or to none. The caller sets its setting after that. */
 static void
 install_role(const PgbIdentity *identity)
 {
@@ -186,7 +186,7 @@ install_role(const PgbIdentity *identity)
 		SetCurrentRoleId(InvalidOid, false);
 }
 
-/* The users of the process's own session: who logged in, and no role. In a transaction. */
+/* Sets the users of the process's own session: the login role, and no other role. In a transaction. */
 static void
 install_own_users(void)
 {
@@ -196,7 +196,7 @@ install_own_users(void)
 	SetCurrentRoleId(InvalidOid, false);
 }
 
-/* Their settings, as a connection has them: a RESET goes back to these. */
+/* Sets their settings to the values of a new connection. A RESET goes back to these. */
 static void
 make_own_user_settings(void)
 {
@@ -206,8 +206,8 @@ make_own_user_settings(void)
 }
 
 /*
- * The role that RESET ROLE goes back to in the leader, from ALTER ROLE or ALTER DATABASE SET or the client's
- * options: tried as it would be for a connection.
+ * Sets the role that RESET ROLE goes back to in the leader, from ALTER ROLE or ALTER DATABASE SET or the client's
+ * options. As for a new connection, a role that cannot be set is skipped.
  */
 static void
 make_reset_role(const PgbSettings *settings)
@@ -226,12 +226,12 @@ make_reset_role(const PgbSettings *settings)
 }
 
 /*
- * Session user and role, each with its setting: one without the other would be undone by whatever takes the
- * setting back, the end of a function with SET, or of a transaction with SET LOCAL. Setting the session user
- * ends SET ROLE, so that the role comes after it.
+ * Sets session user and role, each with its setting. A user that does not match its setting would be lost when the
+ * setting is restored, at the end of a function with SET or of a transaction with SET LOCAL. Setting the session user
+ * ends SET ROLE, so the role is set after it.
  */
 static void
-make_users(const PgbIdentity *identity, const PgbSettings *settings)
+set_users(const PgbIdentity *identity, const PgbSettings *settings)
 {
 	make_reset_role(settings);
 	if (identity->session != identity->authenticated)
@@ -249,10 +249,10 @@ make_users(const PgbIdentity *identity, const PgbSettings *settings)
 }
 
 /*
- * Makes this session the leader's. Inside a transaction, as the authenticated user, with no security context.
+ * Gives this session the leader's identity and settings. Called inside a transaction, as the authenticated user, with no
+ * security context.
  *
- * The users come last: the settings are those of who logged in, and are made with the rights that their setters
- * had.
+ * The users come last: the settings are those of the login role, and are set with the privileges of their setters.
  */
 void
 pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings)
@@ -261,7 +261,7 @@ pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings)
 	install_own_users();
 	pgb_make_settings(settings);
 	make_own_user_settings();
-	make_users(identity, settings);
+	set_users(identity, settings);
 	load_preload_libraries();
 }
 
@@ -286,8 +286,8 @@ assign_nothing(const char *newval, void *extra)
 }
 
 /*
- * Frames and messages carry text in the server's encoding, whatever the leader's client speaks and whatever
- * a job sets: the setting shows what it was set to and has no effect, as in a parallel worker.
+ * Frames and messages carry text in the server's encoding, whatever encoding the leader's client uses or a job sets. As
+ * in a parallel worker, the setting shows the value that was set, and has no effect.
  */
 static void
 fix_client_encoding(void)
@@ -303,12 +303,12 @@ accept_any(int *newval, void **extra, GucSource source)
 }
 
 /*
- * temp_buffers cannot change once a session has used temporary tables; one that runs the jobs of many must
- * take each leader's. Buffers that are there stay as many as they are, and the process leaves after a job
- * that should have had another number of them.
+ * The server refuses to change temp_buffers after a session has used temporary tables. But a worker runs jobs of many
+ * leaders and has to accept the value of each. The number of existing buffers does not change, and the process exits
+ * after a job that should have had another number.
  */
 static void
-unfix_temp_buffers(void)
+unlock_temp_buffers(void)
 {
 	((struct config_int *) pgb_find_setting("temp_buffers"))->check_hook = accept_any;
 }
@@ -320,8 +320,8 @@ has_other_temp_buffers(void)
 }
 
 /*
- * Before 17 SET SESSION AUTHORIZATION asks whether the login role was a superuser when the process connected,
- * which is for the session to say that launches the job, and may be long ago. A job asks what it is now.
+ * Before 17 SET SESSION AUTHORIZATION checks whether the login role was a superuser when the process connected. For a
+ * worker that may have been long before the launch of the job. A job checks what the role is now.
  */
 static bool
 check_authorization_now(char **newval, void **extra, GucSource source)
@@ -339,7 +339,7 @@ check_authorization_now(char **newval, void **extra, GucSource source)
 }
 
 static void
-fix_session_authorization(void)
+replace_authorization_check(void)
 {
 	struct config_string *setting = (struct config_string *) pgb_find_setting("session_authorization");
 
@@ -347,19 +347,19 @@ fix_session_authorization(void)
 	setting->check_hook = check_authorization_now;
 }
 
-/* In a worker, once it is connected. */
+/* Called in a worker that has connected. */
 void
 pgb_session_init(void)
 {
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
 	fix_client_encoding();
-	unfix_temp_buffers();
-	fix_session_authorization();
+	unlock_temp_buffers();
+	replace_authorization_check();
 	pgb_watch_leftovers();
 }
 
-/* The session's temporary replication slots. Reads the server's table of slots, which is short. */
+/* Drops the session's temporary replication slots. Reads the server's table of slots, which is short. */
 void
 pgb_drop_replication_slots(void)
 {
@@ -371,9 +371,9 @@ pgb_drop_replication_slots(void)
 }
 
 /*
- * Takes off what the job left, as DISCARD ALL would, each part only if there is something; settings and
- * users are the next job's business, unless there is something that takes a transaction. (LISTEN is refused by
- * PostgreSQL in a background process, so there is nothing to unlisten.) Outside a transaction. False: something cannot be taken off, the
+ * Removes what the job left, as DISCARD ALL does, each part only if there is something to remove. Settings and users stay
+ * until the next job is adopted, unless the removal needs a transaction. (PostgreSQL refuses LISTEN in a background
+ * process, so there is nothing to unlisten.) Called outside a transaction. False: something cannot be removed, and the
  * process must not run another job.
  */
 bool
@@ -388,35 +388,34 @@ pgb_reset_session(void)
 	DropAllPreparedStatements();
 	ResetSequenceCaches();
 	PortalHashTableDeleteAll();
-	/* Temporary ones, which belong to the session. */
 	pgb_drop_replication_slots();
 
 	GetTempNamespaceState(&temp_namespace, &temp_toast_namespace);
 	if (OidIsValid(temp_namespace))
 	{
-		/* Not under what the job or its session has set, which says how long a transaction waits, and for whom. */
+		/* Without the settings of the job and its leader, which say how long a transaction waits, and for whom. */
 		StartTransactionCommand();
 		install_own_users();
-		pgb_own_configuration();
+		pgb_restore_configuration();
 		CommitTransactionCommand();
 		StartTransactionCommand();
 		XactIsoLevel = XACT_READ_COMMITTED;
 		XactReadOnly = false;
 		XactDeferrable = false;
-		/* Deletes rows of the catalogs, whose values may be stored out of line. */
+		/* The catalog rows that are deleted may have values that are stored out of line. */
 		PushActiveSnapshot(GetTransactionSnapshot());
 		ResetTempTableNamespace();
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
-	clean = pgb_take_off_leftovers();
+	clean = pgb_remove_leftovers();
 	return clean && !has_loaded && !superuser_has_changed && !other_buffers &&
 		replorigin_session_origin == InvalidRepOriginId && get_backup_status() == SESSION_BACKUP_NONE;
 }
 
 /*
- * What an idle backend absorbs besides CHECK_FOR_INTERRUPTS: only PostgresMain does this by itself. True:
- * the configuration was read again.
+ * Processes what an idle backend processes besides CHECK_FOR_INTERRUPTS: the server does this only in PostgresMain.
+ * True: the configuration was read again.
  */
 bool
 pgb_idle_interrupts(void)
@@ -432,7 +431,7 @@ pgb_idle_interrupts(void)
 	return false;
 }
 
-/* What is put off until the worker really sleeps. Outside a transaction. */
+/* Reports that the worker is idle, when it is about to sleep. Called outside a transaction. */
 void
 pgb_report_idle(void)
 {

@@ -1,42 +1,42 @@
 /*
- * The session's settings as they lie in memory, what of them goes with a job, and how a worker comes to them.
+ * The settings of a session: how they are compared, which of them are sent with a job, and how a worker applies them.
  *
- * In C because the settings' structures are not bound by pgrx.
+ * In C because pgrx does not bind the structures of settings.
  *
  * Words
  *
  *	configuration	values from the configuration file, command line, environment, or compiled in: sources up to
  *					PGC_S_ARGV
- *	own values		what a session has above that: from its database, role, client, or SET
+ *	own values		values of a session above that: from its database, role, client, or SET
  *
- * A job's session is the configuration as its process has read it last, and over it the leader's own values. What
- * ALTER ROLE or ALTER DATABASE have changed since the leader connected does not reach its jobs, as it does not
- * reach the leader.
+ * A job's session has the configuration as its process has read it last, and over it the own values of the leader.
+ * Changes by ALTER ROLE or ALTER DATABASE after the leader has connected do not reach its jobs, as they do not reach
+ * the leader.
  *
- * What is taken from a leader, and what is not
+ * Which values are sent
  *
- * Taken are values whose source is above PGC_S_ARGV, of settings that a session may set (in the *worker*, which
- * may know more settings than the leader did): context USERSET or SUSET, and BACKEND or SU_BACKEND, which a
- * client gives when it connects. A setting of context SIGHUP or above is never taken, nor is a value that the
- * leader has from its configuration: only a process's own configuration says that, which the process reads
- * again when it is told to. Else an administrator could not change it for jobs that launch jobs.
+ * A job gets values whose source is above PGC_S_ARGV, of settings that a session may set (in the *worker*, which may
+ * know more settings than the leader): context USERSET or SUSET, and BACKEND or SU_BACKEND, which a client sets when it
+ * connects. A job gets no setting of context SIGHUP or above, and no value that the leader has from its configuration:
+ * for these each process uses its own configuration, and reads that again when it is told to. Otherwise an administrator
+ * could not change them for jobs that launch jobs.
  *
- * Each value comes with its source, its scope (the rights of whoever set it) and the role that set it, and
- * is set with those: the same check is made as if it were set there. A leader that has not loaded a library keeps
- * a value for it unchecked, as a placeholder with the setter's scope; in a worker that has loaded it the check
- * is made when the value is set. What cannot be set is left out with a warning, as when the leader loads the
- * library; a name that this process does not admit, silently, for it can mean nothing to the job.
+ * Each value is sent with its source, its scope (the privileges of its setter) and the role that set it, and is set
+ * with these: so the same check is made as in the leader. A leader that has not loaded a library keeps a value for it
+ * unchecked, as a placeholder with the setter's scope. In a worker that has loaded the library, the check is made when
+ * the value is set. A value that cannot be set is left out with a warning, as when the leader loads the library. A name
+ * that this process does not accept is left out silently, because it can mean nothing to the job.
  *
- * A value that the leader has SET comes after what a RESET goes back to in the leader, if that is an own value
- * too; if it is the configuration's, a RESET in the job goes back to the configuration of the worker.
+ * If the leader has SET a value, and a RESET there goes back to an own value, that one is sent first. If it goes back to
+ * the configuration, a RESET in the job goes back to the configuration of the worker.
  *
- * Not taken: the characteristics of the leader's transaction. The users ("role", "session_authorization") are
- * made together with what they stand for; see session.c.
+ * The characteristics of the leader's transaction are not sent. The settings of the users ("role",
+ * "session_authorization") are set together with the users themselves; see session.c.
  *
- * Bytes
+ * Format
  *
- * What goes with a job is a sequence of settings: name and value, zero-terminated, then source, scope and role,
- * four bytes each.
+ * The settings of a job are a sequence of entries: name and value, zero-terminated, then source, scope and role, four
+ * bytes each.
  */
 #include "postgres.h"
 
@@ -94,7 +94,7 @@ put_string(Image *image, const char *text)
 	put(image, text, strlen(text) + 1);
 }
 
-/* With its terminator, behind a byte that tells whether there is one. */
+/* With its terminator, after a byte that says whether there is a text. */
 static void
 put_text(Image *image, const char *text)
 {
@@ -139,13 +139,11 @@ put_setting(Image *image, struct config_generic *setting)
 #if PG_VERSION_NUM < 160000
 
 /*
- * Before 16 the server looks at every setting it has to serialize the few that matter, twice, and prints
- * each number of theirs. Whether anything changed since the last time is told sooner by copying those few
- * as they are, and comparing the copies.
+ * Before 16 the server looks twice at every setting to serialize the few that matter, and prints the value of each
+ * number. To copy these few as they are, and to compare the copies, is a faster way to see whether anything has changed.
  *
- * Writes into `bytes`, which has room for `size`, every setting that SerializeGUCState may write, with all
- * that it writes of it. Returns how much room is needed: if that is more than `size`, the contents are of
- * no use. Does not throw.
+ * Writes to `bytes`, which has room for `size`, every setting that SerializeGUCState may write, with all the fields that
+ * it writes. Returns the size that is needed: if that is more than `size`, the contents are useless. Does not throw.
  */
 Size
 pgb_settings_image(char *bytes, Size size)
@@ -159,8 +157,8 @@ pgb_settings_image(char *bytes, Size size)
 		struct config_generic *setting = settings[i];
 
 		/*
-		 * Left out by the server too: what is at its compiled-in value, what cannot change. Which others it
-		 * leaves out differs between minor versions; one more in the image does no harm.
+		 * The server too leaves out settings at their compiled-in value and those that cannot change. Which others it
+		 * leaves out differs between minor versions. One more in the image does no harm.
 		 */
 		if (setting->source != PGC_S_DEFAULT &&
 			setting->context != PGC_POSTMASTER && setting->context != PGC_INTERNAL)
@@ -169,7 +167,7 @@ pgb_settings_image(char *bytes, Size size)
 	return image.needed;
 }
 
-/* As the server orders its table of settings: ASCII letters of either case are the same. */
+/* The server's order of settings: upper-case and lower-case ASCII letters are the same. */
 static int
 compare_names(const char *a, const char *b)
 {
@@ -185,7 +183,7 @@ compare_names(const char *a, const char *b)
 	}
 }
 
-/* The setting of that name; NULL: there is none. Does not throw. */
+/* The setting of that name; NULL if there is none. Does not throw. */
 struct config_generic *
 pgb_find_setting(const char *name)
 {
@@ -216,7 +214,7 @@ pgb_find_setting(const char *name)
 	return find_option(name, false, true, DEBUG1);
 }
 
-/* The setting "role" as in an image: some versions leave it out of the serialized state. */
+/* The setting "role" as in an image. Some versions leave it out of the serialized state. */
 Size
 pgb_role_image(char *bytes, Size size)
 {
@@ -228,19 +226,7 @@ pgb_role_image(char *bytes, Size size)
 
 #endif
 
-/* All settings that this process knows; from 16 on in memory of the caller's. */
-struct config_generic **
-pgb_all_settings(int *count)
-{
-#if PG_VERSION_NUM >= 160000
-	return get_guc_variables(count);
-#else
-	*count = GetNumConfigOptions();
-	return get_guc_variables();
-#endif
-}
-
-/* A setting as serialized, by the server or by us. */
+/* A setting as serialized, by the server or by this file. */
 typedef struct Entry
 {
 	const char *name;
@@ -265,7 +251,7 @@ read_string(Reader *from)
 	const char *end = memchr(text, '\0', from->end - text);
 
 	if (end == NULL)
-		elog(ERROR, "settings end in the middle of one");
+		elog(ERROR, "settings of a background job are truncated");
 	from->next = end + 1;
 	return text;
 }
@@ -274,7 +260,7 @@ static void
 read_bytes(Reader *from, void *into, Size size)
 {
 	if (size > from->end - from->next)
-		elog(ERROR, "settings end in the middle of one");
+		elog(ERROR, "settings of a background job are truncated");
 	memcpy(into, from->next, size);
 	from->next += size;
 }
@@ -297,7 +283,7 @@ read_entry(Reader *from, Entry *entry)
 	return true;
 }
 
-/* The same from what SerializeGUCState has written (serialize_variable of guc.c). */
+/* Reads an entry that SerializeGUCState has written (serialize_variable in guc.c). */
 static bool
 read_server_entry(Reader *from, Entry *entry)
 {
@@ -317,7 +303,7 @@ read_server_entry(Reader *from, Entry *entry)
 	return true;
 }
 
-/* Behind the word that counts the bytes which follow. */
+/* The state begins with the number of bytes that follow. */
 static Reader
 read_server_state(const char *state)
 {
@@ -343,7 +329,7 @@ put_entry(Image *image, const Entry *entry)
 /* Room for a number as text. */
 typedef char Number[64];
 
-/* A value of the setting as the server serializes it: the present one, or what a RESET goes back to. */
+/* A value of the setting as the server serializes it: the present value, or that after a RESET. */
 static const char *
 value_of(struct config_generic *setting, bool reset, char *number)
 {
@@ -400,7 +386,7 @@ setter_of(const struct config_generic *setting, bool reset)
 #endif
 }
 
-/* The present value, or what a RESET goes back to. `number` is not needed for a text. */
+/* The present value, or that after a RESET. `number` is not needed for a text. */
 static Entry
 entry_of(struct config_generic *setting, bool reset, char *number)
 {
@@ -412,7 +398,7 @@ entry_of(struct config_generic *setting, bool reset, char *number)
 	return entry;
 }
 
-/* If it is of the leader's own: with what a RESET goes back to, if that is too. */
+/* If it is an own value of the leader: after the value of a RESET, if that is an own value too. */
 static void
 put_to_send(Image *image, const Entry *entry)
 {
@@ -445,8 +431,8 @@ is_user_setting(const char *name)
 }
 
 /*
- * In a leader: writes into `bytes`, which has room for `size`, what of its settings goes with a job. `state` is
- * what SerializeGUCState has written. Returns how much room is needed, as pgb_settings_image.
+ * In a leader: writes to `bytes`, which has room for `size`, the settings that are sent with a job. `state` is the
+ * output of SerializeGUCState. Returns the size that is needed, as pgb_settings_image does.
  */
 Size
 pgb_settings_to_send(const char *state, char *bytes, Size size)
@@ -461,27 +447,27 @@ pgb_settings_to_send(const char *state, char *bytes, Size size)
 		if (strcmp(entry.name, "role") != 0 && !is_of_transaction(entry.name))
 			put_to_send(&image, &entry);
 	}
-	/* Some versions leave it out of what they serialize. */
+	/* Some versions leave it out of the serialized state. */
 	entry = entry_of(role, false, NULL);
 	put_to_send(&image, &entry);
 	return image.needed;
 }
 
-/* The configuration of a worker's process, as SerializeGUCState has written it. */
+/* The configuration of this worker, as SerializeGUCState has written it. */
 static char *configuration;
 
-/* How far the session of this worker is from its configuration. */
+/* What the session of this worker has besides its configuration. */
 typedef enum State
 {
-	CONFIGURED,					/* it has nothing else */
-	CONNECTED,					/* what a connection made now would have: no leader's session was put on yet */
-	CHANGED						/* a leader's values were made, or a job has run */
+	CONFIGURED,					/* nothing */
+	CONNECTED,					/* the values of a new connection: no leader's settings were adopted yet */
+	CHANGED						/* the settings of a leader, or of a job that has run */
 } State;
 
 static State state = CONNECTED;
 
 /*
- * Notes the configuration. When the process has nothing else: before it connects, or after it has gone back to
+ * Saves the configuration. Called while the process has no other values: before it connects, or after it has restored
  * its configuration and read it again.
  */
 void
@@ -509,12 +495,12 @@ set(const Entry *entry, const char *value, int elevel)
 }
 
 /*
- * Lets a value from a source as low as that replace the one that is there, and what a RESET goes back to: the
- * server takes a present value of a higher source to be the one that counts. Not down to PGC_S_DEFAULT, because
- * from 16 on a setting with another source is on a list.
+ * Lowers the source of the setting's values, so that a value from this source can replace them: the server keeps a
+ * value from a higher source. They are not lowered to PGC_S_DEFAULT, because from 16 on the server keeps a list of the
+ * settings with any other source.
  */
 static void
-make_way(struct config_generic *setting, GucSource source)
+lower_source(struct config_generic *setting, GucSource source)
 {
 	if (setting->source > source)
 		setting->source = PGC_S_DYNAMIC_DEFAULT;
@@ -522,9 +508,9 @@ make_way(struct config_generic *setting, GucSource source)
 		setting->reset_source = PGC_S_DYNAMIC_DEFAULT;
 }
 
-/* Where in a file the configuration has a setting, which set_config_option does not note. */
+/* Sets the file and the line of a setting, which set_config_option does not. */
 static void
-note_place(struct config_generic *setting, const Entry *entry)
+set_file_and_line(struct config_generic *setting, const Entry *entry)
 {
 	char	   *file;
 
@@ -545,15 +531,16 @@ note_place(struct config_generic *setting, const Entry *entry)
 }
 
 /*
- * Back to the configuration alone, as it was read last. With the process's own users; no setting may be changed
- * in the running transaction, if there is one. Does what RestoreGUCState does with the configuration, but for
- * what can be set no more because a library has been loaded since: that is then as the library has it.
+ * Restores the configuration as it was read last, and nothing else. The users must be the process's own, and no setting
+ * may have been changed in the running transaction, if there is one. Does what RestoreGUCState does with the
+ * configuration, except for a setting that can no longer be set because a library has been loaded since: that one stays
+ * as the library has set it.
  *
- * The reset is the server's, and ends the process if a compiled-in value is refused. On a standby that of
- * transaction_read_only would be, except while a parallel worker is set up.
+ * The server's reset ends the process if a compiled-in value is refused. On a standby that of transaction_read_only
+ * would be, except while a parallel worker is set up.
  */
 static void
-back_to_configuration(void)
+restore_configuration(void)
 {
 	Size		nothing = 0;
 	Reader		reader;
@@ -572,7 +559,7 @@ back_to_configuration(void)
 
 			if (set(&entry, entry.value, DEBUG2) && entry.file[0] != '\0' &&
 				(setting = pgb_find_setting(entry.name)) != NULL)
-				note_place(setting, &entry);
+				set_file_and_line(setting, &entry);
 		}
 	}
 	PG_FINALLY();
@@ -584,9 +571,9 @@ back_to_configuration(void)
 	state = CONFIGURED;
 }
 
-/* The present value is what the entry says, and set with the same rights. */
+/* Whether the setting has the value of the entry, set with the same privileges. */
 static bool
-is_made(struct config_generic *setting, const Entry *entry)
+is_set(struct config_generic *setting, const Entry *entry)
 {
 	Number		number;
 
@@ -597,25 +584,25 @@ is_made(struct config_generic *setting, const Entry *entry)
 }
 
 static void
-make_setting(const Entry *entry)
+set_entry(const Entry *entry)
 {
 	struct config_generic *setting = pgb_find_setting(entry->name);
 
 	if (setting == NULL)
 	{
-		pgb_find_hidden(entry->name);
+		pgb_unhide(entry->name);
 		setting = pgb_find_setting(entry->name);
 	}
 	if (setting != NULL)
 	{
-		if (setting->context < PGC_SU_BACKEND || is_made(setting, entry))
+		if (setting->context < PGC_SU_BACKEND || is_set(setting, entry))
 			return;
-		make_way(setting, entry->source);
+		lower_source(setting, entry->source);
 	}
 	(void) set(entry, entry->value, setting == NULL ? DEBUG1 : WARNING);
 }
 
-/* Whether a leader has the own value that this process has, from the same source. */
+/* Whether the leader too has a value for this own value of the process, from the same source. */
 static bool
 has_entry_like(const PgbSettings *leaders, const Entry *own)
 {
@@ -631,8 +618,8 @@ has_entry_like(const PgbSettings *leaders, const Entry *own)
 }
 
 /*
- * Whether a process that has just connected has own values that the leader has not, because ALTER ROLE or ALTER
- * DATABASE have given them since.
+ * Whether a process that has just connected has own values that the leader does not have, because ALTER ROLE or ALTER
+ * DATABASE has set them since.
  */
 static bool
 has_more_than(const PgbSettings *leaders)
@@ -653,32 +640,32 @@ has_more_than(const PgbSettings *leaders)
 }
 
 /*
- * Takes off what is not the configuration. With the process's own users, and no setting changed in the running
- * transaction.
+ * Resets all settings to the configuration. The users must be the process's own, and no setting may have been changed in
+ * the running transaction.
  */
 void
-pgb_own_configuration(void)
+pgb_restore_configuration(void)
 {
 	if (state != CONFIGURED)
-		back_to_configuration();
+		restore_configuration();
 }
 
 /*
- * Reads the configuration again. Not over what a leader or the database and the role have set: what the
- * file has below that would not be known.
+ * Reads the configuration again. Own values of a leader, the database or the role are reset first: they would hide the
+ * values of the file.
  */
 void
 pgb_reload_configuration(void)
 {
-	pgb_own_configuration();
+	pgb_restore_configuration();
 	ProcessConfigFile(PGC_SIGHUP);
 	pgb_note_configuration();
 }
 
 /*
- * Makes the settings of a job, but for its users. In a transaction, as the authenticated user, and no setting
- * changed in it. A process that has just connected mostly has the leader's own values already, from the database
- * and the role: then what is there is left alone.
+ * Sets the settings of a job, except its users. Called in a transaction that has changed no setting, as the
+ * authenticated user. A process that has just connected mostly has the leader's own values already, from the database
+ * and the role. These are then left as they are.
  */
 void
 pgb_make_settings(const PgbSettings *leaders)
@@ -687,20 +674,20 @@ pgb_make_settings(const PgbSettings *leaders)
 	Entry		entry;
 
 	if (state == CHANGED || (state == CONNECTED && has_more_than(leaders)))
-		back_to_configuration();
+		restore_configuration();
 	state = CHANGED;
 	while (read_entry(&reader, &entry))
 	{
 		if (!is_user_setting(entry.name))
-			make_setting(&entry);
+			set_entry(&entry);
 	}
-	pgb_hide_names();
+	pgb_hide_names_of_others();
 }
 
 /*
- * Makes the setting "role" or "session_authorization", with whatever rights. What it stands for is the caller's
- * to make before: the server's hooks take that for the meaning of the name while a parallel worker is set up.
- * Source and setter are those of the leader's setting, if it has one of its own, else the given source.
+ * Sets the setting "role" or "session_authorization", whatever the privileges. The caller has already changed the user
+ * itself: while a parallel worker is set up, the server's hooks take the current user as the meaning of the name. Source
+ * and setter are those of the leader's setting if that is an own value, otherwise the given source.
  */
 void
 pgb_make_user_setting(const char *name, const char *value, int source, const PgbSettings *leaders)
@@ -714,7 +701,7 @@ pgb_make_user_setting(const char *name, const char *value, int source, const Pgb
 		Reader		reader = {leaders->bytes, leaders->bytes + leaders->size};
 		Entry		entry;
 
-		/* The last of that name is the present one. */
+		/* The last entry of that name has the present value. */
 		while (read_entry(&reader, &entry))
 		{
 			if (strcmp(entry.name, name) == 0)
@@ -723,7 +710,7 @@ pgb_make_user_setting(const char *name, const char *value, int source, const Pgb
 		made.name = name;
 		made.value = value;
 	}
-	make_way(setting, made.source);
+	lower_source(setting, made.source);
 	InitializingParallelWorker = true;
 	PG_TRY();
 	{
@@ -736,7 +723,7 @@ pgb_make_user_setting(const char *name, const char *value, int source, const Pgb
 	PG_END_TRY();
 }
 
-/* What a RESET of the setting goes back to in the leader, if that is an own value; NULL: it is not. */
+/* The value after a RESET of the setting in the leader; NULL if that is no own value. */
 const char *
 pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source)
 {
@@ -754,48 +741,7 @@ pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source)
 	return NULL;
 }
 
-/* The server's names of settings are the same in upper and lower case. */
-static bool
-has_prefix(const char *name, const char *prefix)
-{
-	return pg_strncasecmp(name, prefix, strlen(prefix)) == 0;
-}
-
-/* Whether a name that begins with `prefix`, and is not defined yet, has a value from a source above that. */
-static bool
-has_placeholder_above(GucSource highest, const char *prefix)
-{
-	int			count;
-	struct config_generic **settings = pgb_all_settings(&count);
-
-	for (int i = 0; i < count; i++)
-	{
-		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0 && settings[i]->reset_source > highest &&
-			has_prefix(settings[i]->name, prefix))
-			return true;
-	}
-	return false;
-}
-
-/*
- * Whether the database, the role or the client has given a value to a name that begins with `prefix` and is not
- * defined yet. Such a value takes the place of the configuration's, of which nothing is kept: when the definition
- * then refuses it, because only the configuration may say it, the compiled-in value is what remains.
- */
-bool
-pgb_hides_configuration(const char *prefix)
-{
-	return has_placeholder_above(PGC_S_ARGV, prefix);
-}
-
-/* Whether the client has given one, which takes the place of the database's and the role's in the same way. */
-bool
-pgb_hides_catalog(const char *prefix)
-{
-	return has_placeholder_above(PGC_S_DATABASE_USER, prefix);
-}
-
-/* Where the postmaster keeps its arguments: a line with its program, then each behind a blank and in double quotes. */
+/* Where the postmaster keeps its arguments: a line with its program, then each after a blank and in double quotes. */
 #define OPTIONS_FILE "postmaster.opts"
 
 static void
@@ -805,11 +751,11 @@ take_argument(const char *assignment, const char *prefix)
 	char	   *value;
 
 	ParseLongOption(assignment, &name, &value);
-	if (value != NULL && has_prefix(name, prefix))
+	if (value != NULL && pgb_has_prefix(name, prefix))
 		(void) set_config_option(name, value, PGC_POSTMASTER, PGC_S_ARGV, GUC_ACTION_SET, true, DEBUG1, false);
 }
 
-/* Reads again what the server's command line says of settings whose name begins with `prefix`: -c or -- NAME=VALUE. */
+/* Reads settings whose name begins with `prefix` from the server's command line again: -c or -- NAME=VALUE. */
 static void
 read_command_line(const char *prefix)
 {
@@ -844,7 +790,7 @@ read_command_line(const char *prefix)
 	pfree(line.data);
 }
 
-/* Reads again what the configuration files, and the command line, say of settings whose name begins with `prefix`. */
+/* Reads settings whose name begins with `prefix` from the configuration files and the command line again. */
 void
 pgb_read_files(const char *prefix)
 {
@@ -854,10 +800,10 @@ pgb_read_files(const char *prefix)
 	if (ParseConfigFile(ConfigFileName, true, NULL, 0, 0, DEBUG1, &head, &tail) &&
 		ParseConfigFile(PG_AUTOCONF_FILENAME, false, NULL, 0, 0, DEBUG1, &head, &tail))
 	{
-		/* Of several of one name the last counts. */
+		/* If a name is there several times, the last one counts. */
 		for (ConfigVariable *item = head; item != NULL; item = item->next)
 		{
-			if (!item->ignore && has_prefix(item->name, prefix))
+			if (!item->ignore && pgb_has_prefix(item->name, prefix))
 				(void) set_config_option(item->name, item->value, PGC_SIGHUP, PGC_S_FILE,
 										 GUC_ACTION_SET, true, DEBUG1, false);
 		}
@@ -894,8 +840,8 @@ read_catalog_entry(Relation relation, Oid database, Oid role, GucSource source, 
 			char	   *setting;
 
 			ParseLongOption(TextDatumGetCString(items[i]), &name, &setting);
-			/* Who was allowed to write it there had the rights; the server takes it so too. */
-			if (setting != NULL && has_prefix(name, prefix))
+			/* Like the server: the privileges were checked when the entry was written. */
+			if (setting != NULL && pgb_has_prefix(name, prefix))
 				(void) set_config_option(name, setting, PGC_SUSET, source, GUC_ACTION_SET, true, DEBUG1, false);
 		}
 	}
@@ -903,8 +849,8 @@ read_catalog_entry(Relation relation, Oid database, Oid role, GucSource source, 
 }
 
 /*
- * Reads again what the catalog says of settings whose name begins with `prefix`, for this database and who logged
- * in, as the server does when a session begins: the entry that counts most comes first.
+ * Reads settings whose name begins with `prefix` from the catalog again, for this database and the login role, as the
+ * server does when a session begins: the entry with the highest priority comes first.
  */
 void
 pgb_read_catalog(const char *prefix)

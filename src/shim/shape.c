@@ -1,13 +1,13 @@
 /*
- * What the columns of named row types are, between two processes and between two rows.
+ * The shape of named row types: a hash of their columns, by which a reader notices that a type was altered.
  *
- * A value names its row type by OID, and its bytes are those of the columns that the type had when it was made. Taken
- * for a value of an altered type they are read beyond their end. So whoever writes values says what shape of their
- * types he saw, and whoever reads compares: before the first row, and again with each, because somebody can alter a
- * type between two fetches from a cursor. A shape is a cryptographic hash: who alters a type chooses its columns, and
- * would find some with the same hash if it were a shorter one.
+ * A value refers to its row type by OID, and its bytes are those of the columns that the type had when the value was
+ * made. If they were read as a value of the altered type, the reader would read beyond their end. So the writer sends
+ * the shape of the types with the values, and the reader compares it: before the first row, and again with each row,
+ * because a type can be altered between two fetches from a cursor. A shape is a cryptographic hash, because a user who
+ * alters a type chooses its columns, and could find others with the same hash if the hash were weaker.
  *
- * In C because it walks catalog rows and row types with macros, and looks at them again with each row.
+ * In C because it walks catalog rows and row types with macros, and checks them again with each row.
  */
 #include "postgres.h"
 
@@ -32,7 +32,7 @@
 
 #include "shim.h"
 
-/* The row types that are reached from some type, each once, in the order in which they were found. */
+/* The row types in some type, each once, in the order in which they were found. */
 typedef struct RowTypes
 {
 	HTAB	   *seen;
@@ -41,26 +41,26 @@ typedef struct RowTypes
 	int			room;
 } RowTypes;
 
-/* Whether the type will be there when the job has ended, as far as the type itself can tell. */
+/* Whether the type will exist when the job has ended, without regard to the types that it consists of. */
 static PgbLasts
 lasts_by_itself(HeapTuple tuple)
 {
 	if (isTempNamespace(((Form_pg_type) GETSTRUCT(tuple))->typnamespace))
 		return PGB_TEMPORARY;
-	/* This transaction has made it, or altered it. */
+	/* This transaction has created or altered it. */
 	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
 		return PGB_UNCOMMITTED;
 	return PGB_LASTS;
 }
 
 /*
- * The row type that values of the type consist of; InvalidOid: there is none that somebody could alter. lasts, if
- * somebody wants to know: becomes what is true of the types on the way to it, if that is worse.
+ * The row type that values of the type consist of; InvalidOid: there is none that could be altered. lasts, unless NULL,
+ * becomes worse if one of the types on the way to the row type is worse.
  */
 static Oid
 row_type_of(Oid type, PgbLasts *lasts)
 {
-	/* The server's own types stay as they are. */
+	/* The server's own types cannot be altered. */
 	while (type >= FirstNormalObjectId)
 	{
 		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
@@ -131,8 +131,8 @@ reach(RowTypes *reached, Oid type, PgbLasts *lasts)
 }
 
 /*
- * Finds all row types in a type, and describes them if somebody wants to know. One after the other: they can be
- * nested deeper than the stack allows, and one in itself by more ways than can be walked.
+ * Finds all row types in a type, and describes them unless into is NULL. They are visited without recursion and each
+ * once: they can be nested deeper than the stack allows, and a type can contain itself by too many paths to follow.
  */
 static void
 reach_all(RowTypes *reached, Oid type, StringInfo into, PgbLasts *lasts)
@@ -154,7 +154,7 @@ reach_all(RowTypes *reached, Oid type, StringInfo into, PgbLasts *lasts)
 
 			if (into != NULL)
 			{
-				/* A dropped one has no type any more, but the older rows have its bytes. */
+				/* A dropped column has no type any more, but the older rows have its bytes. */
 				appendBinaryStringInfo(into, (char *) &attribute->atttypid, sizeof(Oid));
 				appendBinaryStringInfo(into, (char *) &attribute->attlen, sizeof(int16));
 				appendBinaryStringInfo(into, (char *) &attribute->attalign, sizeof(char));
@@ -176,8 +176,8 @@ forget(RowTypes *reached)
 }
 
 /*
- * The columns of all named row types in a type, as they are now; all zero: there is none that somebody could alter,
- * or the type does not exist.
+ * The shape of a type: the present columns of all named row types in it. All zero: there is no row type that could be
+ * altered, or the type does not exist.
  */
 PgbShape
 pgb_shape(Oid type)
@@ -190,7 +190,7 @@ pgb_shape(Oid type)
 	if (!OidIsValid(row_type_of(type, NULL)))
 		return shape;
 	initStringInfo(&description);
-	/* Room for the header of a bytea. */
+	/* For the header of a bytea. */
 	appendStringInfoSpaces(&description, VARHDRSZ);
 	reach_all(&reached, type, &description, NULL);
 	SET_VARSIZE(description.data, description.len);
@@ -201,7 +201,7 @@ pgb_shape(Oid type)
 	return shape;
 }
 
-/* Whether the type, and all that its values can consist of, will be there when the job has ended. */
+/* Whether the type, and all types that its values consist of, will exist when the job has ended. */
 PgbLasts
 pgb_type_lasts(Oid type)
 {
@@ -215,7 +215,6 @@ pgb_type_lasts(Oid type)
 	return lasts;
 }
 
-/* Whether the type is there. */
 bool
 pgb_type_exists(Oid type)
 {
@@ -230,14 +229,14 @@ pgb_has_shape(Oid type, const PgbShape *expected)
 	return memcmp(&shape, expected, sizeof(shape)) == 0;
 }
 
-/* A type that values were made of, and its shape then. */
+/* A type of values, and its shape when they were made. */
 typedef struct WatchedType
 {
 	Oid			type;
 	PgbShape	shape;
 } WatchedType;
 
-/* A row type in one of those, and the number that the type cache has for its columns as they were compared. */
+/* A row type in one of those, and the type cache's number for its columns when they were compared. */
 typedef struct WatchedRow
 {
 	Oid			type;
@@ -250,10 +249,10 @@ struct PgbWatch
 	List	   *types;			/* WatchedType */
 	WatchedRow *rows;
 	int			count;
-	bool		fresh;			/* rows is of all the types */
+	bool		is_complete;	/* rows has the row types of all the types */
 };
 
-/* The types of one result: none yet. Goes with the context. */
+/* The types of one result, none yet. Allocated in the context. */
 PgbWatch *
 pgb_watch(MemoryContext context)
 {
@@ -263,7 +262,7 @@ pgb_watch(MemoryContext context)
 	return watch;
 }
 
-/* Values of the type were made while it had the shape. */
+/* Adds a type. Its values were made while it had this shape. */
 void
 pgb_watch_type(PgbWatch *watch, Oid type, const PgbShape *shape)
 {
@@ -278,7 +277,7 @@ pgb_watch_type(PgbWatch *watch, Oid type, const PgbShape *shape)
 	watched->type = type;
 	watched->shape = *shape;
 	watch->types = lappend(watch->types, watched);
-	watch->fresh = false;
+	watch->is_complete = false;
 	MemoryContextSwitchTo(caller);
 }
 
@@ -289,7 +288,7 @@ identifier_of(Oid type)
 }
 
 static bool
-rows_are_the_same(const PgbWatch *watch)
+are_rows_unchanged(const PgbWatch *watch)
 {
 	for (int i = 0; i < watch->count; i++)
 	{
@@ -315,7 +314,7 @@ compare_shapes(const PgbWatch *watch)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("a row type was altered while the result of the job was read"),
-				 errdetail("The rows that are left are of the type as it was."),
+				 errdetail("The remaining rows have the old form of the type."),
 				 errhint("Detach the job.")));
 	}
 }
@@ -338,21 +337,21 @@ note_rows(PgbWatch *watch)
 		watch->rows[i].identifier = identifier_of(reached.types[i]);
 	}
 	forget(&reached);
-	watch->fresh = true;
+	watch->is_complete = true;
 }
 
 /*
- * Raises 42804 if a type is not what it was. Cheap unless something has happened to one of them: the type cache
- * numbers the columns of row types anew whenever they may have changed.
+ * Raises 42804 if a type was altered. Cheap unless one of them may have changed: the type cache then gives the columns of
+ * the row type a new number.
  */
 void
 pgb_check_watched(PgbWatch *watch)
 {
 	if (watch->types == NIL)
 		return;
-	/* Others may have altered them; a fetch takes no lock by which we would have heard of it. */
+	/* A fetch takes no lock on the types, so nothing else makes this process receive invalidations. */
 	AcceptInvalidationMessages();
-	if (watch->fresh && rows_are_the_same(watch))
+	if (watch->is_complete && are_rows_unchanged(watch))
 		return;
 	compare_shapes(watch);
 	note_rows(watch);

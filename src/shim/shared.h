@@ -1,8 +1,8 @@
 /*
- * The numbers that C and Rust share, each written once: shim.h asserts them of the structs in C, and build.rs makes
- * constants and assertions of Rust of them (shim.rs). So what one side changes alone does not compile.
+ * The numbers that C and Rust share, each written once. shim.h asserts them for the structs in C, and build.rs turns them
+ * into constants and assertions in Rust (shim.rs). So a change on one side alone does not compile.
  *
- * build.rs understands `#define NAME VALUE` and the rows of PGB_LAYOUTS, and refuses anything else.
+ * build.rs understands `#define NAME VALUE` and the rows of PGB_LAYOUTS, and rejects anything else.
  */
 #ifndef PGB_SHARED_H
 #define PGB_SHARED_H
@@ -13,21 +13,21 @@
 #define PGB_FRAME_TAG 3			/* command tag of one statement */
 #define PGB_FRAME_NOTICE 4		/* body of a NoticeResponse message */
 
-/* What the MinimalTuple behind descriptions is aligned to. */
+/* Alignment of the MinimalTuple after the descriptions. */
 #define PGB_FRAME_ALIGNMENT 8
 
 /* Bits of pgb_current_flags. */
-#define PGB_JOB_CANCEL 1		/* a cancel of the running job is due */
+#define PGB_JOB_CANCEL 1		/* a cancel of the running job is pending */
 #define PGB_JOB_TERMINATE 2		/* its worker was asked to exit */
-#define PGB_JOB_INSISTS 4		/* the cancel is due until the job ends */
+#define PGB_JOB_INSISTS 4		/* the cancel stays pending until the job ends */
 
-/* Bytes of the hash of a type's columns (shape.c). */
+/* Size of the hash of a type's columns (shape.c). */
 #define PGB_SHAPE_SIZE 32
 
-/* What the names of the server's temporary files begin with. */
+/* The names of the server's temporary files begin with this. */
 #define PGB_TEMP_FILE_PREFIX "pgsql_tmp"
 
-/* Structs with their sizes; of each member the offset and the size. */
+/* Structs with their sizes, and their members with offset and size. */
 #define PGB_LAYOUTS(STRUCT, MEMBER) \
 	STRUCT(PgbIdentity, 24) \
 	MEMBER(PgbIdentity, authenticated, 0, 4) \

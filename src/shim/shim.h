@@ -1,9 +1,8 @@
 /*
  * What the C shim and the Rust side of the extension share.
  *
- * C is used only where Rust would be unsound (a jump over frames with destructors, a signal handler, an
- * error that must keep all its fields) or where a server header offers nothing but macros and inline
- * functions. Each file says which.
+ * C is used only where Rust would be unsound (a jump over frames with destructors, a signal handler, an error that has
+ * to keep all its fields) or where a server header offers only macros and inline functions. Each file says which.
  */
 #ifndef PGB_SHIM_H
 #define PGB_SHIM_H
@@ -12,14 +11,14 @@
 
 #include "shared.h"
 
-/* Who a session is, or a job runs as. */
+/* The users of a session. A job runs as those of its leader. */
 typedef struct PgbIdentity
 {
 	Oid			authenticated;	/* who logged in; the lane's role */
 	Oid			session;		/* SET SESSION AUTHORIZATION */
 	Oid			outer;			/* SET ROLE; equals session when no role is set */
-	Oid			current;		/* the user whose rights count now */
-	int32		sec_context;	/* SECURITY_* bits that hold now */
+	Oid			current;		/* the user whose privileges count now */
+	int32		sec_context;	/* SECURITY_* bits that are set now */
 	bool		role_active;	/* SET ROLE is in effect */
 } PgbIdentity;
 
@@ -35,7 +34,7 @@ typedef struct PgbRun
 {
 	const char *sql;
 	const PgbIdentity *identity;
-	int32		time_limit;		/* ms, of the whole job; -1: none, each statement has the session's */
+	int32		time_limit;		/* ms, of the whole job; -1: none, only statement_timeout applies */
 	bool		send_rows;		/* there is a result ring */
 	const char *params;			/* as pgb_params made them; NULL: none */
 } PgbRun;
@@ -59,14 +58,21 @@ extern const char *pgb_completion(int64 *row_count);
 extern bool pgb_committed(void);
 extern void pgb_worker_loop(void (*step) (void));
 extern void pgb_forget_job(void);
-extern bool pgb_time_is_over(void);
-extern void pgb_rearm_time_limit(void);
 extern bool pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings);
+
+/* time_limit.c */
+extern void pgb_begin_time_limit(int32 limit);
+extern void pgb_forget_time_limit(void);
+extern bool pgb_time_is_over(void);
+extern void pgb_arm_statement_timer(void);
+extern void pgb_arm_commit_timer(void);
+extern void pgb_stop_timer(void);
+extern void pgb_rearm_time_limit(void);
 
 /* session.c */
 extern void pgb_adopt_session(const PgbIdentity *identity, const PgbSettings *settings);
 extern void pgb_check_rights(const PgbIdentity *identity);
-extern bool pgb_may_go_back(const PgbIdentity *identity);
+extern bool pgb_may_switch_back(const PgbIdentity *identity);
 extern bool pgb_reset_session(void);
 extern void pgb_session_init(void);
 extern bool pgb_idle_interrupts(void);
@@ -80,34 +86,37 @@ extern Size pgb_settings_image(char *bytes, Size size); /* before 16 */
 extern Size pgb_role_image(char *bytes, Size size); /* from 16 on */
 extern Size pgb_settings_to_send(const char *state, char *bytes, Size size);
 extern struct config_generic *pgb_find_setting(const char *name);
-extern bool pgb_hides_configuration(const char *prefix);
-extern bool pgb_hides_catalog(const char *prefix);
 extern void pgb_read_files(const char *prefix);
 extern void pgb_read_catalog(const char *prefix);
 extern void pgb_note_configuration(void);
-extern void pgb_own_configuration(void);
+extern void pgb_restore_configuration(void);
 extern void pgb_reload_configuration(void);
 extern void pgb_make_settings(const PgbSettings *leaders);
 extern void pgb_make_user_setting(const char *name, const char *value, int source, const PgbSettings *leaders);
 extern const char *pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source);
 
-extern struct config_generic **pgb_all_settings(int *count);
+/* placeholders.c */
+extern void pgb_unhide(const char *name);
+extern void pgb_hide_names_of_others(void);
+extern bool pgb_hide_names_of_job(void);
+extern bool pgb_has_hidden_too_many(void);
+extern bool pgb_has_prefix(const char *name, const char *prefix);
+extern bool pgb_hides_configuration(const char *prefix);
+extern bool pgb_hides_catalog(const char *prefix);
 
 /* leftovers.c */
 struct Node;
 
 extern void pgb_watch_leftovers(void);
 extern void pgb_watch_statement(const struct Node *statement);
-extern void pgb_find_hidden(const char *name);
-extern void pgb_hide_names(void);
-extern bool pgb_take_off_leftovers(void);
+extern bool pgb_remove_leftovers(void);
 
 /* signal.c */
 extern void pgb_install_signals(void);
-extern void pgb_ignore_doorbell(void);
+extern void pgb_ignore_signal(void);
 extern void pgb_raise_cancel(void);
 extern void pgb_forget_cancel(void);
-extern void pgb_after_commit(void);
+extern void pgb_cancel_after_commit(void);
 extern bool pgb_is_cancel(const char *message);
 extern struct ErrorContextCallback pgb_cancel_watch;
 extern void pgb_signal_worker(int32 pid, bool terminate);
@@ -147,7 +156,7 @@ extern void pgb_check_domain(Oid domain, Datum row);
 extern void pgb_parse_type(const char *name, Oid *type, int32 *typmod);
 
 /* memory.c */
-/* Not the server's macro, which has another name since 18. */
+/* The attribute is spelled out because the server's macro has another name since 18. */
 extern void pgb_end_session_without_memory(Size size) __attribute__((noreturn));
 
 extern void pgb_panic(const char *why, Size len) __attribute__((noreturn));
@@ -166,11 +175,11 @@ typedef struct PgbShape
 
 typedef struct PgbWatch PgbWatch;
 
-/* From the best to the worst. */
+/* How long a type exists, from the best case to the worst. */
 typedef enum PgbLasts
 {
 	PGB_LASTS,
-	PGB_UNCOMMITTED,			/* of this transaction: who reads can know it, when that has committed */
+	PGB_UNCOMMITTED,			/* of this transaction: the reader finds it if that has committed */
 	PGB_TEMPORARY				/* of this process */
 } PgbLasts;
 
@@ -231,22 +240,22 @@ extern bool pgb_waits_for_own_pin(int32 pid);
 
 /* trace.c */
 extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid);
-extern void pgb_trace_leaving(const char *how);
+extern void pgb_trace_exit(const char *how);
 extern void pgb_log_unattached(const char *why, Size len);
 
 /*
  * Provided by the Rust side.
  *
- * They are found by name when the library is linked, and by nobody after that: the strictest visibility of
- * all that mention a name holds, so that these here keep them out of the library's exports.
+ * They are found by name when the library is linked, and are not exported: of all declarations of a name the one with
+ * the strictest visibility counts, and these here hide it.
  */
 #pragma GCC visibility push(hidden)
 
 /*
- * The columns: int32 count, then of each: oid, shape (pgb_shape), int32 typmod, a byte, zero-terminated name. The byte is
- * 1 for a column whose type the reader may not find: oid, shape and typmod of another follow it. Values of that one are
- * in the column's place in each row then, and values of the first, column after column, behind the last column.
- * May throw.
+ * The columns: int32 count, then for each: oid, shape (pgb_shape), int32 typmod, a byte, zero-terminated name. The byte
+ * is 1 for a column whose type the reader may not find: oid, shape and typmod of another type follow it. Then each row
+ * has the value of that other type in the column, and the values of the first type, in the order of the columns, after
+ * the last column. May throw.
  */
 extern void pgb_describe(const char *description, size_t len);
 extern void pgb_send_frame(uint8 kind, const char *bytes, size_t len);	/* may wait, may throw */

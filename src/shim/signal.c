@@ -1,13 +1,13 @@
 /*
- * Signals: the worker's doorbell, SIGUSR2, and those that are sent.
+ * Signals: the worker's handler of SIGUSR2, and the signals that are sent to workers and to the postmaster.
  *
- * In C because a signal handler may touch only atomics and the server's volatile flags, because signals have their
- * names here (Rust's library has none, and pgrx binds neither kill nor pmsignal.h), and because what a cancel is
- * reported with is noted while an error is being thrown.
+ * In C because a signal handler may touch only atomics and the server's volatile flags, because the names of signals
+ * are defined here (Rust's library has none, and pgrx binds neither kill nor pmsignal.h), and because the message of a
+ * cancel is noted while the error is being thrown.
  *
- * The doorbell carries nothing. It looks at the word of the job this process runs at this moment, and only if that
- * job was asked to be canceled (or its worker to exit) raises the flags that PostgreSQL's own handlers
- * raise. A doorbell meant for a job that has ended finds nothing to do.
+ * SIGUSR2 carries no information. Its handler looks at the word of the job that this process runs at the moment. Only
+ * if that job was canceled (or its worker was asked to exit) does it set the flags that PostgreSQL's own handlers set.
+ * A signal that was meant for a job which has ended has no effect.
  */
 #include "postgres.h"
 
@@ -23,18 +23,18 @@
 
 #include "shim.h"
 
-/* What the server reports a cancel with, in the language of the source (tcop/postgres.c). */
+/* The server's messages for a cancel, untranslated (tcop/postgres.c). */
 #define CANCEL_MESSAGE "canceling statement due to user request"
 #define TIMEOUT_MESSAGE "canceling statement due to statement timeout"
 
-/* As the last cancel of the running job was reported; empty: none was, or somebody else's after it. */
+/* The message of the running job's last cancel; empty: there was none, or another cancel of a statement came after it. */
 static char reported[256];
 
-/* How often what goes on until the job ends was thrown: an insistent cancel, the end of the job's time. */
+/* How often an error was thrown that stays pending until the job ends: an insistent cancel, the end of its time. */
 static int	times_thrown;
 
 static void
-raise_what_is_asked(void)
+raise_pending(void)
 {
 	uint32		flags = pgb_current_flags();
 
@@ -51,20 +51,20 @@ raise_what_is_asked(void)
 }
 
 static void
-doorbell(SIGNAL_ARGS)
+handle_signal(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	raise_what_is_asked();
+	raise_pending();
 	SetLatch(MyLatch);
 	errno = save_errno;
 }
 
 /*
- * Called for every message, as the lowest of the error context callbacks: an error with the code of a cancel is being
- * thrown. Whose it is nothing but its text tells: a statement timeout and a RAISE have the same code, and a lock
- * timeout that comes at the same moment uses up what the signal handler had raised and is reported instead. Here the
- * text is still to be had as it is in the source, which no user can give an error.
+ * Called for every message, as the outermost error context callback. Notes an error with the code of a cancel that is
+ * being thrown. Only its text shows where it comes from: a statement timeout and a RAISE have the same code, and a lock
+ * timeout at the same moment clears the flag of the signal handler and is reported instead. Here the untranslated
+ * message of the source is still available, and no user can give an error such a message.
  */
 static void
 note_cancel(void *arg)
@@ -94,12 +94,12 @@ note_cancel(void *arg)
 	MemoryContextSwitchTo(context);
 }
 
-/* For the bottom of the stack. */
+/* Belongs at the bottom of error_context_stack. */
 ErrorContextCallback pgb_cancel_watch = {.callback = note_cancel};
 
 /*
- * Whether an error that ended the running job, by its code that of a cancel, is the job's cancel, as it was thrown or
- * as code that has caught it passes it on (PL/Python, say, puts the name of an exception before it).
+ * Whether an error that ended the running job, and has the code of a cancel, is the job's cancel. Code that catches the
+ * error may pass it on with words before the message (PL/Python adds the name of an exception).
  */
 bool
 pgb_is_cancel(const char *message)
@@ -108,9 +108,9 @@ pgb_is_cancel(const char *message)
 }
 
 /*
- * A subtransaction has been cleaned up behind an error: what is still due is raised again. That is an insistent
- * cancel, and any whose flag something else has used up. A job that has caught an insistent one twice goes on with
- * its process no more.
+ * A subtransaction has been cleaned up after an error: a cancel that is still pending is raised again. It is an
+ * insistent one, or one whose flag something else has cleared. A job that has caught an insistent cancel twice ends
+ * with its process.
  */
 static void
 after_cleanup(void *arg)
@@ -127,16 +127,17 @@ after_cleanup(void *arg)
 		ProcDiePending = true;
 		return;
 	}
-	raise_what_is_asked();
+	raise_pending();
 	pgb_rearm_time_limit();
 }
 
 /*
- * Not at once: between a subtransaction's abort and its cleanup DEBUG lines look for interrupts, and an error there
- * has the server warn of the state that it finds. The last thing that the cleanup does is to delete this context. One
- * callback is enough: contexts of subtransactions are deleted from the innermost on, before anything else can happen.
+ * Defers after_cleanup to the end of the cleanup. Between the abort of a subtransaction and its cleanup, messages of
+ * level DEBUG process interrupts, and an error there makes the server warn about the state that it finds. The last
+ * step of the cleanup deletes this context. One callback is enough: contexts of subtransactions are deleted from the
+ * innermost outward, before anything else can happen.
  *
- * Called during the abort of the whole transaction as well: the worker clears the flags after that.
+ * This is also called during the abort of the whole transaction. The worker clears the flags after that.
  */
 static void
 after_subtransaction(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
@@ -151,24 +152,24 @@ after_subtransaction(SubXactEvent event, SubTransactionId mySubid, SubTransactio
 }
 
 /*
- * A transaction in the middle of the job has committed. The wait for a synchronous standby uses a cancel up and only
- * warns, because the commit cannot be undone; the job is canceled behind it.
+ * A transaction in the middle of the job has committed. The wait for a synchronous standby clears a cancel and only
+ * warns, because the commit cannot be undone. Raises the cancel again, so that it ends the job after the commit.
  */
 void
-pgb_after_commit(void)
+pgb_cancel_after_commit(void)
 {
 	if (!QueryCancelPending && !ProcDiePending)
-		raise_what_is_asked();
+		raise_pending();
 }
 
-/* Looks at the word, as the signal handler does: behind a cancel that was thrown there may be another. */
+/* Looks at the word, as the signal handler does: another cancel may have followed the one that was thrown. */
 void
 pgb_raise_cancel(void)
 {
-	raise_what_is_asked();
+	raise_pending();
 }
 
-/* Forgets what was thrown in the last job. Before the next one begins. */
+/* Forgets what was thrown in the last job, before the next one begins. */
 void
 pgb_forget_cancel(void)
 {
@@ -176,20 +177,20 @@ pgb_forget_cancel(void)
 	times_thrown = 0;
 }
 
-/* Installs the worker's handlers, then lets signals in. Before the process's pid is published. */
+/* Installs the worker's handlers, then unblocks signals. Called before the process publishes its pid. */
 void
 pgb_install_signals(void)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
-	pqsignal(SIGUSR2, doorbell);
+	pqsignal(SIGUSR2, handle_signal);
 	BackgroundWorkerUnblockSignals();
 	RegisterSubXactCallback(after_subtransaction, NULL);
 }
 
 /*
- * Rings the doorbell of a worker, or has it exit, as pg_terminate_backend does. The caller sees to it that the pid is
- * still the worker's.
+ * Makes a worker look at its job's word, or exit, as pg_terminate_backend does. The caller guarantees that the pid is
+ * still that of the worker.
  */
 void
 pgb_signal_worker(int32 pid, bool terminate)
@@ -198,9 +199,10 @@ pgb_signal_worker(int32 pid, bool terminate)
 }
 
 /*
- * Has the postmaster look whether workers are to be started. It does so by itself when one is registered or
- * ends; but before 16 a child's end that is noticed just before the postmaster begins to sleep does not wake
- * it, and the place of that child waits for whatever wakes it next. Costs nothing when there is nothing to do.
+ * Makes the postmaster check whether it has to start workers. It does so by itself when a worker is registered or
+ * ends. But before 16 the end of a child does not wake the postmaster if it comes just before the postmaster begins to
+ * sleep, and the background worker slot of that child stays in use until something else wakes it. Costs nothing when
+ * there is nothing to do.
  */
 void
 pgb_nudge_postmaster(void)
@@ -208,9 +210,9 @@ pgb_nudge_postmaster(void)
 	SendPostmasterSignal(PMSIGNAL_BACKGROUND_WORKER_CHANGE);
 }
 
-/* The first thing at exit: the memory that the handler reads is about to be unmapped. */
+/* The first step of an exit: the memory that the handler reads is about to be unmapped. */
 void
-pgb_ignore_doorbell(void)
+pgb_ignore_signal(void)
 {
 	pqsignal(SIGUSR2, SIG_IGN);
 }

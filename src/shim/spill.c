@@ -1,6 +1,6 @@
 /*
- * Spill files, as far as they are written and read through fd.c: by the worker in the job's transaction, so that
- * temp_file_limit counts, and by the reader. For what is done to them otherwise see spill.rs.
+ * Writing and reading spill files through fd.c: the worker writes in the job's transaction, so that temp_file_limit
+ * applies, and the leader reads. All other operations on spill files are in spill.rs.
  *
  * In C because fd.c throws, and because resource owners are switched around it.
  */
@@ -18,12 +18,12 @@
 
 #include "shim.h"
 
-/* The worker's: of the job it runs. Closed by the end of the transaction at the latest. */
+/* The worker's file, of the job that it runs. Closed by the end of the transaction at the latest. */
 static File writing = -1;
-/* Made in an earlier transaction of the job: fd.c does not count what is added to it. */
+/* The file was created in an earlier transaction of the job: fd.c does not count what is added to it. */
 static bool reopened;
 
-/* Where the next spill file of this process belongs. */
+/* The tablespace of the next spill file of this process. */
 Oid
 pgb_spill_tablespace(void)
 {
@@ -37,13 +37,13 @@ pgb_spill_tablespace(void)
 StaticAssertDecl(__builtin_strcmp(PGB_TEMP_FILE_PREFIX, PG_TEMP_FILE_PREFIX) == 0,
 				 "the server's temporary files are called otherwise than shared.h says");
 
-/* directory: where the file is to be made; NULL: it is there. */
+/* directory: where to create the file; NULL: it exists. */
 static void
 open_for_writing(const char *path, const char *directory)
 {
 	ResourceOwner owner = CurrentResourceOwner;
 
-	/* The row that is sent may belong to a portal, or to a subtransaction, that ends before the job. */
+	/* The current owner may be that of a portal or a subtransaction, which ends before the job. */
 	CurrentResourceOwner = TopTransactionResourceOwner;
 	if (directory != NULL)
 	{
@@ -67,7 +67,7 @@ open_for_writing(const char *path, const char *directory)
 	}
 }
 
-/* Writes at the end of the file of the job that runs. directory: where to make it; NULL: it is there. */
+/* Writes at the end of the running job's file. directory: where to create it; NULL: it exists. */
 void
 pgb_spill_write(const char *path, const char *directory, int64 offset, const char *bytes, int32 len)
 {
@@ -89,7 +89,7 @@ pgb_spill_write(const char *path, const char *directory, int64 offset, const cha
 	}
 }
 
-/* Empties the file of the job that runs, which may be closed: it was written in an earlier transaction then. */
+/* Empties the running job's file. The file may be closed, if it was written in an earlier transaction. */
 void
 pgb_spill_empty(const char *path)
 {
@@ -101,7 +101,7 @@ pgb_spill_empty(const char *path)
 				 errmsg("could not truncate the result file of a background job: %m")));
 }
 
-/* The transaction ends: aborted, it closes the file itself. */
+/* The transaction ends. An abort closes the file by itself. */
 void
 pgb_spill_end_transaction(bool is_abort)
 {
@@ -110,7 +110,7 @@ pgb_spill_end_transaction(bool is_abort)
 	writing = -1;
 }
 
-/* The reader's: opened outside of any transaction's care, because a cursor may outlive that. */
+/* The reader's file. No resource owner closes it, because a cursor may outlive the transaction. */
 int32
 pgb_spill_open(const char *path)
 {

@@ -1,8 +1,8 @@
 /*
- * Lines for the log that are written where nothing may be thrown and no interrupt processed: between two steps
- * of a job's end, in an exit callback.
+ * Writes log messages where nothing may be thrown and no interrupt may be processed: between two steps of a job's end,
+ * and in an exit callback.
  *
- * In C because an ereport of any level can do both, and is a macro.
+ * In C because ereport is a macro, and can throw and process interrupts at any level.
  */
 #include "postgres.h"
 
@@ -12,8 +12,8 @@
 #include "shim.h"
 
 /*
- * A line is being written. While the process exits an error in it (no memory, a hook of somebody else's) is another
- * exit, which does not come back here: then it stays true, and the rest of the exit is silent.
+ * A line is being written. While the process exits, an error in it (no memory, or in a hook of another extension) starts
+ * another exit and does not return here. Then this stays true, and the rest of the exit writes no lines.
  */
 static bool is_writing;
 
@@ -33,9 +33,9 @@ report(void *arg)
 }
 
 /*
- * Writes the line, if somebody reads the level; after an error it is missing. Never throws; interrupts wait. It may end
- * the process, though, as any line may: a hook can raise a FATAL, and see above. So the callers write when whatever they
- * have done is noted for the exit callbacks.
+ * Writes the line. If that fails the line is missing. Never throws; interrupts are held. But it may end the process, as
+ * any message may: a hook can raise a FATAL error, and see above. So the callers first note for the exit callbacks what
+ * they have done.
  */
 static void
 write_line(int level, const char *text)
@@ -48,7 +48,7 @@ write_line(int level, const char *text)
 		return;
 	is_writing = true;
 	HOLD_INTERRUPTS();
-	/* What runs at this moment has nothing to do with it. */
+	/* The line has nothing to do with the running statement. */
 	error_context_stack = NULL;
 	(void) pgb_survives(report, &line, &code);
 	error_context_stack = callbacks;
@@ -56,7 +56,7 @@ write_line(int level, const char *text)
 	is_writing = false;
 }
 
-/* With fault points each line is one, whoever reads it. */
+/* Whether somebody reads the level. With fault points every line is written, because each is a fault point. */
 static bool
 is_read(int level)
 {
@@ -68,8 +68,8 @@ is_read(int level)
 }
 
 /*
- * Says in the log (and to the client, if it asked for that) what has become of a job. pid: the worker it is
- * about; 0: none. Formats nothing unless somebody reads the level.
+ * Reports a transition of a job in the log (and to the client, if it asked for that level). pid: the worker that the line
+ * names; 0: none. Formats nothing unless somebody reads the level.
  */
 void
 pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid)
@@ -86,19 +86,19 @@ pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 
 	write_line(level, line);
 }
 
-/* DEBUG1: a worker leaves. */
+/* DEBUG1: a worker exits. */
 void
-pgb_trace_leaving(const char *how)
+pgb_trace_exit(const char *how)
 {
 	char		line[80];
 
 	if (!is_read(DEBUG1))
 		return;
-	snprintf(line, sizeof(line), "pg_background: worker leaves: %s", how);
+	snprintf(line, sizeof(line), "pg_background: worker exits: %s", how);
 	write_line(DEBUG1, line);
 }
 
-/* LOG: why this process does not become a worker. */
+/* LOG: why this process cannot be a worker. */
 void
 pgb_log_unattached(const char *why, Size len)
 {

@@ -1,4 +1,4 @@
--- What an installed package has to do: the extension is made, runs a job, and takes over from an old version.
+-- The use of an installed package: the extension is created, runs a job, and updates an old version.
 \set ON_ERROR_STOP on
 \set VERBOSITY terse
 

@@ -12,7 +12,7 @@ use crate::server::Server;
 /// Launch a job and read its row.
 pub const OURS: &str = "SELECT r.n FROM pg_background_launch_v2($$SELECT 1$$) h, \
      pg_background_result_v2(h.pid, h.cookie) AS r (n int4);\n";
-/// The same by the functions of version 1, in which it is a statement of one function: quicker to plan.
+/// The same with the functions of version 1: a statement with one function, which is quicker to plan.
 pub const OURS_V1: &str =
     "SELECT n FROM pg_background_result(pg_background_launch($$SELECT 1$$)) AS r (n int4);\n";
 /// The statement itself.
@@ -55,13 +55,13 @@ impl PgBench<'_> {
             .arg(&self.server.url)
             .env("PGOPTIONS", self.server.options())
             .output()?;
-        // Sessions that have just ended still occupy their places for a moment.
+        // Sessions that have just ended still count as connections for a moment.
         db.execute("SELECT pg_sleep(0.1)", &[])?;
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
-        // A client that gave up counts too: the others' rate would look the better for it.
+        // A client that gave up counts too: otherwise the others' rate would look better.
         if !output.status.success() || errors.contains("aborted") {
-            // The server's own words, without pgbench's about where it was.
+            // The server's own message, without pgbench's position.
             let reason = errors
                 .lines()
                 .find_map(|line| line.find("ERROR:").map(|at| &line[at..]));

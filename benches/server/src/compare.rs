@@ -37,7 +37,7 @@ CREATE FUNCTION {schema}.pg_background_detach_v2(int4, int8)
 ";
 
 impl Other {
-    /// Makes what the measures need there; with nothing but what `remove` drops again.
+    /// Creates what the measures need; `remove` drops all of it again.
     pub fn prepare(&self) -> Outcome<Client> {
         let mut db = self.server.connect()?;
         if let (Some(library), Some(schema)) = (&self.library, &self.server.schema) {

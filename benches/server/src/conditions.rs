@@ -1,11 +1,11 @@
-//! What the figures were taken on: without it they say nothing.
+//! The conditions of the measurements, without which the figures have no meaning.
 
 use std::{env, fs};
 
 use postgres::Client;
 
 use crate::Outcome;
-use crate::report::table;
+use crate::markdown::table;
 
 /// Name and value of each.
 pub struct Conditions(Vec<(String, String)>);

@@ -1,11 +1,12 @@
-//! The pictures, and the measures behind them that are no line of the table.
+//! The pictures, and those of their measures that have no line in the table.
 
 use postgres::Client;
 
 use crate::clients::{self, PgBench};
+use crate::markdown::table;
 use crate::measure::call;
 use crate::plot::{Axis, Chart, DBLINK, Dash, Line, OURS, OURS_TOO, PLAIN, Point};
-use crate::report::{Picture, Row, Target, table};
+use crate::report::{Picture, Row, Target};
 use crate::series::{Series, alternate, figure, quantile};
 use crate::volume;
 
@@ -111,7 +112,7 @@ fn curves_of(row: &Row) -> Option<(&'static str, &'static str, Dash)> {
     }
 }
 
-/// Of each round how long it took: the share of rounds that took so long or less. From the rows T1 and
+/// The distribution of the rounds' times: the part of the rounds that took at most so long. From the rows T1 and
 /// T10; `None` when they were not measured.
 pub fn latency(rows: &[Row]) -> Option<Picture> {
     let head = heads(["µs", "10 %", "50 %", "90 %", "99 %", "rounds"]);

@@ -21,6 +21,7 @@ mod clients;
 mod compare;
 mod conditions;
 mod figures;
+mod markdown;
 mod measure;
 mod plot;
 mod report;

@@ -14,8 +14,8 @@ pub struct Measure {
     pub ours: &'static str,
     pub peer: &'static str,
     pub batches: usize,
-    /// Whether each batch must find no worker. The peer's too: it shall meet the same machine, with
-    /// the same pause before and no worker of ours about.
+    /// Whether each batch must find no worker. The peer's too, so that it has the same conditions:
+    /// the same pause before, and no worker of ours.
     pub cold: bool,
     /// What one unit of the function's result counts for.
     pub unit: f64,
@@ -24,7 +24,7 @@ pub struct Measure {
     pub for_any_version: bool,
 }
 
-/// Enough batches for figures that move with the scheduler.
+/// Enough batches for figures that depend on the scheduler.
 const MANY: usize = 25;
 
 const DEFAULT: Measure = Measure {

@@ -124,7 +124,7 @@ impl Scale {
         }
     }
 
-    fn place(&self, value: f64) -> f64 {
+    fn position(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.logarithmic { value.ln() } else { value };
         let (low, high) = (scale(self.limits.0), scale(self.limits.1));
         (scale(value) - low) / (high - low)
@@ -162,7 +162,7 @@ impl Ranged for Scale {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
-        from + (self.place(*value) * f64::from(to - from)).round() as i32
+        from + (self.position(*value) * f64::from(to - from)).round() as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
@@ -310,9 +310,9 @@ mod tests {
             format: figure,
         };
         let scale = Scale::new(&axis(true), [1.0, 100.0].into_iter());
-        assert!((scale.place(10.0) - 0.5).abs() < 1e-9);
+        assert!((scale.position(10.0) - 0.5).abs() < 1e-9);
         let scale = Scale::new(&axis(false), [9.5].into_iter());
-        assert!((scale.place(5.0) - 0.5).abs() < 1e-9);
+        assert!((scale.position(5.0) - 0.5).abs() < 1e-9);
     }
 
     #[test]

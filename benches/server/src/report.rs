@@ -1,4 +1,4 @@
-//! What comes out: the table on the terminal, the page and its pictures, the raw figures.
+//! The output: the table on the terminal, the page and its pictures, the raw figures.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::Outcome;
 use crate::conditions::Conditions;
+use crate::markdown::table;
 use crate::plot::Chart;
 use crate::series::{Series, figure};
 
@@ -96,18 +97,6 @@ pub fn print_cells(cells: &[String]) {
     println!("{}", line.join(" ").trim_end());
 }
 
-/// A table in Markdown: the first line is the head.
-pub fn table(lines: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut text = String::new();
-    for (index, cells) in lines.into_iter().enumerate() {
-        let _ = writeln!(text, "| {} |", cells.join(" | ").replace('\n', " "));
-        if index == 0 {
-            let _ = writeln!(text, "|{}", "---|".repeat(cells.len()));
-        }
-    }
-    text.trim_end().to_owned()
-}
-
 /// The rows as a table in Markdown; without targets it needs no columns for them.
 pub fn rows(heads: Vec<String>, rows: &[Row]) -> String {
     let has_targets = rows.iter().any(|row| !matches!(row.target, Target::None));
@@ -122,7 +111,7 @@ pub fn rows(heads: Vec<String>, rows: &[Row]) -> String {
 
 /// A picture of one question, with the figures that it shows.
 pub struct Picture {
-    /// Of its file, and of its place in the page.
+    /// Name of its file, and of its placeholder in the page.
     pub name: &'static str,
     pub chart: Chart,
     /// In Markdown.
@@ -141,9 +130,9 @@ pub fn compared(conditions: &Conditions, rows_: &[Row]) -> String {
         .replace("{{rows}}", &rows(heads("ours", "other"), rows_))
 }
 
-/// The page is a text with a place `{{name}}` for each of these.
+/// The page is a text with a placeholder `{{name}}` for each of these.
 const PAGE: &str = include_str!("page.md");
-const PLACES: [&str; 5] = ["latency", "parallel", "clients", "width", "queue"];
+const PLACEHOLDERS: [&str; 5] = ["latency", "parallel", "clients", "width", "queue"];
 
 /// Writes page and pictures into `pages`, the raw figures into `raw`.
 pub fn write(
@@ -159,16 +148,16 @@ pub fn write(
         "{{targets}}",
         &rows(heads("pg_background", "dblink"), rows_),
     );
-    for place in PLACES {
-        let content = match pictures.iter().find(|picture| picture.name == place) {
+    for name in PLACEHOLDERS {
+        let content = match pictures.iter().find(|picture| picture.name == name) {
             None => "Not measured in this run.".to_owned(),
             Some(picture) => {
-                fs::write(pages.join(format!("{place}.svg")), picture.chart.to_svg()?)?;
+                fs::write(pages.join(format!("{name}.svg")), picture.chart.to_svg()?)?;
                 let alt = picture.chart.title;
-                format!("![{alt}]({place}.svg)\n\n{}", picture.table)
+                format!("![{alt}]({name}.svg)\n\n{}", picture.table)
             }
         };
-        page = page.replace(&format!("{{{{{place}}}}}"), &content);
+        page = page.replace(&format!("{{{{{name}}}}}"), &content);
     }
     let compared = match pages.join(COMPARED).exists() {
         true => "The C extension: [beside another version](compared.md).",
@@ -243,10 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_a_place_for_everything() {
-        for place in PLACES.iter().chain(&["conditions", "targets", "compared"]) {
-            assert!(PAGE.contains(&format!("{{{{{place}}}}}")), "{place}");
+    fn the_page_has_a_placeholder_for_everything() {
+        for name in PLACEHOLDERS
+            .iter()
+            .chain(&["conditions", "targets", "compared"])
+        {
+            assert!(PAGE.contains(&format!("{{{{{name}}}}}")), "{name}");
         }
-        assert_eq!(PAGE.matches("{{").count(), PLACES.len() + 3);
+        assert_eq!(PAGE.matches("{{").count(), PLACEHOLDERS.len() + 3);
     }
 }

@@ -66,8 +66,8 @@ impl Series {
     }
 }
 
-/// Takes a batch of each of `N` sides by turns, so that whatever else the machine does meets all. A
-/// side that fails is not asked again, and says why in its place of the table.
+/// Takes a batch of each of `N` sides in turn, so that other load on the machine affects all. A
+/// side that fails is not measured again, and the table says why in its column.
 pub fn alternate<const N: usize>(
     batches: usize,
     mut batch: impl FnMut(usize) -> Outcome<Vec<f64>>,
@@ -116,7 +116,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// A figure with as many digits as mean something, in groups of three.
+/// A figure with its significant digits, in groups of three.
 pub fn figure(value: f64) -> String {
     let digits = match value.abs() {
         size if value.fract() == 0.0 || size >= 100.0 => 0,

@@ -22,7 +22,7 @@ fn per_job(taken: Duration, jobs: i32) -> f64 {
     taken.as_secs_f64() * 1e6 / f64::from(jobs)
 }
 
-/// Queues so many jobs behind a lock, then lets them go.
+/// Queues so many jobs behind a lock, then releases the lock.
 pub fn cost_at(db: &mut Client, jobs: i32) -> Outcome<Cost> {
     db.batch_execute(
         "CREATE TABLE IF NOT EXISTS pgbackground_bench.gate (); LOAD 'pg_background';
@@ -79,7 +79,7 @@ BEGIN
     END LOOP;
 END $$";
 
-/// What a hundred thousand jobs have left: slots, arena bytes, segments, spill files; waits until that does not
+/// What a hundred thousand jobs have left: slots, arena bytes, segments, spill files. Waits until that does not
 /// change any more.
 pub fn left_over(server: &Server) -> Outcome<f64> {
     for _ in 0..11 {

@@ -1,4 +1,4 @@
-//! How often processes wake that have nothing to do.
+//! How often idle processes wake.
 
 use std::fs;
 use std::sync::mpsc;
@@ -44,7 +44,7 @@ fn of_waiting_leader(server: &Server) -> Outcome<f64> {
     let waiter = thread::spawn(move || -> Result<(), postgres::Error> {
         let job = leader.query_one(LAUNCH, &[&"SELECT pg_sleep(60)"])?;
         let (pid, cookie): (i32, i64) = (job.get(0), job.get(1));
-        // The other side has gone only if it has failed, and then says so itself.
+        // The other side has ended only if it has failed, and then reports that itself.
         let _ = launched.send(pid);
         leader.execute(WAIT, &[&pid, &cookie])?;
         leader.execute(DETACH, &[&pid, &cookie])?;

@@ -1,4 +1,4 @@
-//! What the tests of the documentation share.
+//! Helpers of the tests of the documentation.
 //!
 //! Every page under `docs/`, and those at the root, are read with a Markdown parser ([`page`]). Its examples run in
 //! order, through psql, in a database of their own ([`run`]).

@@ -34,11 +34,11 @@ pub struct Heading {
     pub text: String,
     /// What a link to it says behind the `#`.
     pub anchor: String,
-    /// What stands between it and the next one.
+    /// The text between it and the next one.
     pub section: Section,
 }
 
-/// What stands below a heading, up to the next one.
+/// The text below a heading, up to the next one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Section {
     /// Its prose, code spans included, a space between blocks.
@@ -68,7 +68,7 @@ pub struct Page {
     pub rows: Vec<Vec<String>>,
     /// All of the prose, code spans included.
     pub text: String,
-    /// What is wrong with it by itself.
+    /// Errors in the page itself.
     pub faults: Vec<String>,
 }
 

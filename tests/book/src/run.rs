@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What psql says of a command of its own that it does not take.
+/// psql's message for a backslash command that it does not accept.
 const COMPLAINTS: [&str; 6] = [
     "ERROR: ",
     "FATAL: ",
@@ -43,7 +43,7 @@ struct Home<'a> {
     database: String,
 }
 
-/// The catalogs of the older versions, where the server finds them; taken away at the end.
+/// The catalogs of the older versions, where the server finds them; removed at the end.
 struct OldVersions;
 
 impl OldVersions {

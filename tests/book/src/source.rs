@@ -172,10 +172,10 @@ fn in_rust(file: &TokenStream, tokens: TokenStream, out: &mut BTreeSet<Raised>) 
                 ("mismatch", _) => texts
                     .first()
                     .map(|text| (pattern(text), String::from("42804"))),
-                // The SQLSTATE is the first literal.
-                ("compose", _) => texts
-                    .get(1)
-                    .map(|text| (pattern(text), texts[0].trim_matches('"').to_owned())),
+                // The engine names its SQLSTATEs like the server, without the prefix.
+                ("compose", _) => first_name(&group.stream())
+                    .zip(texts.first())
+                    .map(|(name, text)| (pattern(text), code(&name))),
                 _ => None,
             };
             if group.delimiter() == Delimiter::Parenthesis {

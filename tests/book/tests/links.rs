@@ -183,7 +183,7 @@ fn every_file_that_is_named_exists() {
     ];
     let mut wrong = Vec::new();
     for page in pages() {
-        // What has changed is told with the names of then.
+        // The changelog uses the names of its time.
         if page.name == "CHANGELOG.md" {
             continue;
         }

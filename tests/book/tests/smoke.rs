@@ -1,4 +1,4 @@
-//! The smoke test that administrators are given says yes when all is well, and no when it is not.
+//! The administrators' smoke test succeeds on a good server, and fails on a bad one.
 
 use book_tests::root;
 use session_tests::Server;

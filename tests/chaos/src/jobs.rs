@@ -13,7 +13,7 @@ pub struct Kind {
     pub errors: &'static [&'static str],
 }
 
-/// One of every kind that there is. `entry` is a number that no other job has.
+/// A job of a random kind. `entry` is a number that no other job has.
 pub fn draw(rng: &mut SmallRng, entry: i64) -> Kind {
     let number = rng.random_range(0..1000);
     let plain = |sql: String| Kind {
@@ -103,7 +103,7 @@ pub fn draw(rng: &mut SmallRng, entry: i64) -> Kind {
     }
 }
 
-/// A name that no job finds, whatever the one before it in the process has left.
+/// A name that no job finds, whatever the previous job of the process has left.
 fn leaves_settings(number: u32) -> Kind {
     let (name, local) = (number % 5, number.is_multiple_of(2));
     let sets = match number % 4 {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// What is known of an insert.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// Its job was accepted; nobody has looked how it ended.
+    /// Its job was accepted; its end was not seen.
     Unknown,
     /// Its job was reported as completed.
     Committed,
@@ -17,7 +17,7 @@ pub enum Fate {
     Aborted,
 }
 
-/// What is known of all.
+/// What is known of all inserts.
 #[derive(Default)]
 pub struct Ledger {
     next: AtomicI64,
@@ -55,7 +55,7 @@ impl Ledger {
                 run.fail(&format!("insert {entry}, {fate:?}, is there {count} times"));
             }
         }
-        // What was launched by a session that was ended before it had the handle: at most once.
+        // Launched by a session that ended before it had the handle: at most once.
         for (entry, count) in found {
             if count > 1 {
                 run.fail(&format!("insert {entry} is there {count} times"));

@@ -1,4 +1,4 @@
-//! Chaos: many sessions do everything at random on one server while others take away what they use.
+//! Chaos: many sessions do everything at random on one server, while others take away what they use.
 //!
 //! ```text
 //! chaos SECONDS [SEED]     with PGB_TEST_URL and PGB_TEST_LOG, as `ci/server-tests chaos` sets them
@@ -7,19 +7,19 @@
 //! | part | does |
 //! |---|---|
 //! | [`session`] | one session of many: launches, reads, waits, cancels, detaches, wrong handles, transactions, timeouts |
-//! | [`jobs`] | the SQL that is launched, and what may become of it |
+//! | [`jobs`] | the SQL that is launched, and how it may end |
 //! | [`trouble`] | terminates and cancels workers and sessions, changes the configuration, drops databases |
 //! | [`ledger`] | which inserts must have happened exactly once, and which never |
 //!
 //! Each session draws from a generator of its own that is seeded from the run's seed, which is printed: a
-//! session does the same things again with the same seed. How the sessions' steps fall together in time is
-//! the scheduler's and not repeated.
+//! session does the same things again with the same seed. How the sessions' steps interleave is
+//! up to the scheduler, and is not repeated.
 //!
 //! What must hold: an operation fails only with the SQLSTATEs that it may fail with; a job that was reported
 //! as completed has happened once, one that was reported as failed or canceled not at all, any other at
-//! most once; the counts of a session's jobs add up; a session that asks for it has one process for each job, and no job
-//! finds what another has left in its process; a witness connection is never dropped; in the end nothing is left. A last phase crashes the
-//! server, after which jobs must run again.
+//! most once; the counts of a session's jobs add up; a session that asks for it has one process for each job, and no
+//! job finds what another has left in its process; a witness connection is never dropped; in the end nothing is left.
+//! A last phase crashes the server, after which jobs must run again.
 
 mod crash;
 mod jobs;

@@ -14,14 +14,14 @@ use session_tests::{Handle, config, pause};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// What the trouble may do to any statement: the statement was canceled, the session or the worker
+/// How the trouble may affect any statement: the statement was canceled, the session or the worker
 /// terminated, the database dropped, the role's login revoked, launches disabled.
 const TROUBLE: &[&str] = &[
     "57014", "57P01", "08006", "3D000", "28000", "42501", "53300",
 ];
-/// What a database that is not furnished yet may answer.
+/// The errors of a database that is not set up yet.
 const UNFURNISHED: &[&str] = &["42883", "42P01", "42704", "3F000", "42846"];
-/// What a launch may answer.
+/// The errors of a launch.
 const LAUNCH: &[&str] = &["53000", "53200", "53400", "55000"];
 
 struct Job {
@@ -36,11 +36,11 @@ struct Job {
 
 /// How a step ended.
 enum Step {
-    /// As it should.
+    /// As expected.
     Done,
     /// The session is gone.
     Disconnected,
-    /// As it must not.
+    /// With an error that must not happen.
     Wrong(String),
 }
 
@@ -121,7 +121,7 @@ impl Session<'_> {
         }
     }
 
-    /// What became of a statement: `allowed` are the SQLSTATEs that it may fail with.
+    /// How a statement ended: `allowed` are the SQLSTATEs with which it may fail.
     fn judge<T>(&self, what: &str, result: Result<T, postgres::Error>, allowed: &[&str]) -> Step {
         let operation = what.split(' ').next().unwrap_or(what);
         let Err(error) = result else {
@@ -261,8 +261,8 @@ impl Session<'_> {
 
     fn forget(&mut self, job: &Job) -> Step {
         let Handle { pid, cookie } = job.handle;
-        // A read that was interrupted may have let go of the job. Then the pid alone means another one that this
-        // session has on the same process, or that was queued and came to it.
+        // A read that was interrupted may have detached the job. Then the pid alone names another job that this
+        // session has on the same process, or that was queued and got that process.
         let means_another = |other: &Job| other.handle.pid == pid || other.handle.pid == 0;
         if job.by_pid && self.jobs.iter().any(means_another) {
             return Step::Done;
@@ -401,7 +401,7 @@ impl Session<'_> {
         self.judge("reuse", result, &[])
     }
 
-    /// Handles that name nothing, and what does not fit.
+    /// Handles that name no job, and wrong arguments.
     fn misuse(&mut self) -> Step {
         let Some(index) = self.any() else {
             let result = self
@@ -506,7 +506,7 @@ impl Session<'_> {
         step
     }
 
-    /// Something that is interrupted by its own timeout, wherever it is by then.
+    /// A step that its own timeout interrupts, at any point.
     fn hurried(&mut self) -> Step {
         let limit = self.rng.random_range(1..12);
         let result = self

@@ -1,4 +1,4 @@
-//! What takes away what the sessions use.
+//! Takes away what the sessions use.
 
 use crate::{Run, connect};
 use postgres::{Client, NoTls};
@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use session_tests::{config, pause};
 use std::time::Duration;
 
-/// A database that comes and goes.
+/// A database that is created and dropped again and again.
 pub const VOLATILE: &str = "chaos_volatile";
 /// Roles that the sessions log in as, beside the superuser.
 pub const ROLES: [&str; 2] = ["chaos_one", "chaos_two"];
@@ -138,7 +138,7 @@ fn one(rng: &mut SmallRng, client: &mut Client) -> Result<(), postgres::Error> {
         _ => {
             client.batch_execute(&format!("DROP DATABASE {VOLATILE} WITH (FORCE)"))?;
             client.batch_execute(&format!("CREATE DATABASE {VOLATILE}"))?;
-            // A session that was quicker may be in its way; then the next round furnishes it.
+            // A session that was quicker may block it; then the next round sets it up.
             if let Ok(mut fresh) = config().dbname(VOLATILE).connect(NoTls) {
                 furnish(&mut fresh);
             }

@@ -4,20 +4,20 @@
 //! faults [POINT ...]     with a PG_CONFIG whose server has the build with fault points; see `ci/server-tests faults`
 //! ```
 //!
-//! The points, the faults that each admits and the occasions in which it is passed are the library's own list
+//! The points, the faults that each allows and the occasions in which it is passed are in the library's own list
 //! (`src/pg/fault/points.rs`); a point that its occasion does not pass is a failure. A stall ends in every way
-//! that it can: lifted, lifted after the process was told to go, and, where interrupts are processed, by a
-//! cancel and by a termination; meanwhile others go on.
+//! that it can: lifted, lifted after the process was asked to exit, and, where interrupts are processed, by a
+//! cancel and by a termination. Meanwhile others go on.
 //!
 //! | part | does |
 //! |---|---|
-//! | [`world`] | the server, the roles, the ledger, who looks on |
-//! | [`occasion`] | what leads past the points |
-//! | [`story`] | what a session has seen of its jobs, and what must therefore be in the ledger |
+//! | [`world`] | the server, the roles, the ledger, the observers |
+//! | [`occasion`] | the actions that pass the points |
+//! | [`story`] | what a session has seen of its jobs, and what must be in the ledger because of that |
 //!
 //! After each: the server was not restarted; every job that was accepted was done once, or was reported as
 //! failed and left nothing; no slot, no byte of the arena, no segment, no file is left, and no worker is
-//! counted that is not there; the next job of the same session, if that lives, and of another runs.
+//! counted that does not exist; the next job of the same session, if it lives, and of another one runs.
 
 mod occasion;
 mod story;
@@ -31,7 +31,7 @@ use std::time::Instant;
 use story::Story;
 use world::World;
 
-/// Not a point: what must never happen.
+/// Not a point, but a failure that must never happen.
 const UNDER_LOCK: &str = "under-lock";
 
 /// A line of the library's list.
@@ -39,7 +39,7 @@ const UNDER_LOCK: &str = "under-lock";
 pub struct Point {
     name: String,
     side: String,
-    stretch: String,
+    section: String,
     faults: Vec<String>,
     occasions: Vec<String>,
 }
@@ -53,7 +53,7 @@ enum End {
     Terminated,
 }
 
-/// One thing to be tried.
+/// One case of the test.
 #[derive(Clone, Debug)]
 struct Case {
     point: Point,
@@ -61,7 +61,7 @@ struct Case {
     /// Of a stall.
     end: Option<End>,
     occasion: String,
-    /// It strikes at this passing, from 1.
+    /// The fault happens at this passing, counted from 1.
     passing: i32,
 }
 
@@ -74,7 +74,7 @@ impl Case {
     }
 
     fn all_of(point: &Point) -> Vec<Self> {
-        let ends = |fault: &str| match (fault, point.stretch.as_str()) {
+        let ends = |fault: &str| match (fault, point.section.as_str()) {
             ("stall", "open") => vec![
                 Some(End::Lifted),
                 Some(End::ToldToGo),
@@ -136,7 +136,7 @@ fn main() -> ExitCode {
                 passed += 1;
             } else {
                 failed.push(case.title());
-                // What it left would fail the next ones too.
+                // What it has left would fail the next ones too.
                 world = World::new();
             }
         }
@@ -172,7 +172,7 @@ fn during_stall(world: &mut World, case: &Case, end: End) {
     let occasion = occasion::named(&case.occasion);
     let others_wait = occasion.needs_fresh_server
         || occasion.others_wait
-        || matches!(case.point.stretch.as_str(), "failing" | "locked");
+        || matches!(case.point.section.as_str(), "failing" | "locked");
     if !others_wait {
         world.others_go_on();
     }

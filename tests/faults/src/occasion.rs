@@ -1,7 +1,7 @@
-//! What leads past the points: sessions that launch, read, wait, cancel and leave.
+//! The occasions, which pass the points: sessions that launch, read, wait, cancel and exit.
 //!
-//! A session goes on after an error as a user would: what was launched and can still be named is read or let go
-//! of when the session ends.
+//! A session goes on after an error as a user would: jobs that were launched and can still be named are read or
+//! detached when the session ends.
 
 use crate::story::{Fate, Story};
 use crate::world::{LEADER, REFUSED, SLOTS, number};
@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 pub struct Occasion {
     /// As in the library's list of points.
     pub name: &'static str,
-    /// Whose session it is.
+    /// The role of the session.
     pub role: &'static str,
     /// Before the fault is armed.
     pub prepare: fn(&mut Scene),
-    /// What leads past the point.
+    /// The actions that pass the point.
     pub act: fn(&mut Scene),
-    /// Nothing in it keeps an accepted job from being done, whatever becomes of the session.
+    /// Every accepted job is done, even if the session fails.
     pub lets_jobs_run: bool,
-    /// Others wait meanwhile: for a slot, or for a place.
+    /// Others wait meanwhile: for a slot, or for a worker slot.
     pub others_wait: bool,
     /// It happens once in the life of a server.
     pub needs_fresh_server: bool,
@@ -88,9 +88,9 @@ pub const ALL: &[Occasion] = &[
         ..occasion("retired", Scene::retired_worker)
     },
     Occasion {
-        prepare: Scene::others_have_the_only_place,
+        prepare: Scene::others_have_the_only_worker_slot,
         others_wait: true,
-        ..occasion("moved", Scene::one_job_in_a_place_of_others)
+        ..occasion("moved", Scene::one_job_in_a_worker_slot_of_others)
     },
     Occasion {
         role: REFUSED,
@@ -119,7 +119,7 @@ pub fn named(name: &str) -> &'static Occasion {
         .unwrap_or_else(|| panic!("no occasion is called {name}"))
 }
 
-/// A session, and another that does what it cannot.
+/// A session, and a second one that helps it.
 pub struct Scene {
     client: Client,
     /// `None` while it is at work elsewhere.
@@ -134,7 +134,7 @@ const MANY: i32 = 5000;
 /// Enough that some are in the lane when a worker has failed, however the two sides fall together.
 const REFUSED_JOBS: usize = 10;
 
-/// What is the occasion's own doing, and no trouble.
+/// SQLSTATEs that belong to the occasion itself.
 const NOTHING: &[&str] = &[];
 
 fn one_row(number: i32) -> String {
@@ -162,8 +162,8 @@ impl Scene {
         }
     }
 
-    /// What the session has seen. If it lives, it runs one more job, and holds nothing once it has let go of
-    /// what the user was given. It leaves.
+    /// What the session has seen. If it lives, it runs one more job, and holds nothing after it has detached
+    /// the jobs whose handles the user has. It exits.
     pub fn end(mut self) -> Story {
         if self.client.batch_execute("ROLLBACK").is_ok() {
             self.one_job();
@@ -398,7 +398,7 @@ impl Scene {
         }
     }
 
-    /// The session leaves, and is the last to hold its job.
+    /// The session exits, and is the last to hold its job.
     fn left(&mut self) {
         if let Some((_, handle)) = self.launch(one_row) {
             self.call("pg_background_wait_v2", handle);
@@ -429,7 +429,7 @@ impl Scene {
         }
     }
 
-    /// It may not have begun.
+    /// The job may not have begun.
     fn ended_v1_worker(&mut self) {
         self.v1_job(long, Self::terminate, &["57P01", "08006"]);
     }
@@ -500,7 +500,7 @@ impl Scene {
     }
 
     /// An idle worker of another lane.
-    fn others_have_the_only_place(&mut self) {
+    fn others_have_the_only_worker_slot(&mut self) {
         run(self.helper(), "SELECT 1");
         // It knows the setting when it knows the library.
         self.client
@@ -509,7 +509,7 @@ impl Scene {
         self.cap("SET pg_background.max_pool_workers = 1", "1");
     }
 
-    fn one_job_in_a_place_of_others(&mut self) {
+    fn one_job_in_a_worker_slot_of_others(&mut self) {
         self.one_job();
         self.cap("RESET pg_background.max_pool_workers", "-1");
     }
@@ -537,7 +537,7 @@ impl Scene {
         self.helper = Some(makes_room.join().expect("the helper lives"));
     }
 
-    /// What its process prints goes to the session, at every level.
+    /// Messages of its process go to the session, at every level.
     fn chatty_job(&mut self) {
         self.set("SET client_min_messages = debug5");
         self.one_job();

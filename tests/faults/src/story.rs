@@ -1,4 +1,4 @@
-//! What a session has seen of its jobs, and what must therefore be in the ledger.
+//! What a session has seen of its jobs, and what must be in the ledger because of that.
 
 use postgres::Client;
 use postgres::error::SqlState;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 pub enum Fate {
     /// Its launch has failed, or not returned: at most once.
     NotAccepted,
-    /// Its handle was given out; nobody has looked how it ended.
+    /// Its handle was returned; its end was not seen.
     Accepted,
     /// It was reported as completed: once.
     Done,
@@ -24,7 +24,7 @@ pub struct Story {
     errors: Vec<String>,
 }
 
-/// Errors that a fault may lead to: its own, a cancel, a termination, and what becomes of the worker's job.
+/// Errors that a fault may lead to: its own, a cancel, a termination, and the end of the worker's job.
 const MAY_HAPPEN: [&str; 5] = ["58000", "57014", "57P01", "08006", "closed"];
 
 impl Story {
@@ -41,7 +41,7 @@ impl Story {
         }
     }
 
-    /// Nothing has failed but what fails on purpose.
+    /// Only what fails on purpose has failed.
     pub fn is_plain(&self) -> bool {
         self.errors.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The server, the roles, the ledger, and who looks on.
+//! The server, the roles, the ledger, and the observers.
 
 use crate::Point;
 use crate::occasion::{Occasion, Scene};
@@ -18,10 +18,10 @@ pub const REFUSED: &str = "refused";
 /// As few as there can be: a full table is one of the occasions.
 pub const SLOTS: usize = 16;
 
-/// A server, and who looks on.
+/// A server, and the observers.
 pub struct World {
     server: Server,
-    /// Arms and lifts; is spared by the faults that it arms.
+    /// Arms and lifts faults, which never happen to this session.
     control: Client,
     /// Works all the time, in another lane.
     bystander: Client,
@@ -40,7 +40,7 @@ pub fn number() -> i32 {
 
 const STARTED: &str = "SELECT pg_postmaster_start_time()::text";
 
-/// The server's own segments too: each is a file, whoever made it.
+/// The server's own segments too: each is a file, whichever process made it.
 const SEGMENTS: &str = "SELECT count(*) FROM pg_ls_dir('pg_dynshmem')";
 
 const ALL_WORKERS_REST: &str =
@@ -101,7 +101,7 @@ impl World {
         lines
             .lines()
             .map(|line| {
-                let [name, side, stretch, faults, occasions] = line
+                let [name, side, section, faults, occasions] = line
                     .split(' ')
                     .collect::<Vec<_>>()
                     .try_into()
@@ -109,7 +109,7 @@ impl World {
                 Point {
                     name: String::from(name),
                     side: String::from(side),
-                    stretch: String::from(stretch),
+                    section: String::from(section),
                     faults: list(faults),
                     occasions: list(occasions),
                 }
@@ -124,7 +124,7 @@ impl World {
         Scene::new(client, helper)
     }
 
-    /// Until no worker is left: the next job needs a new process.
+    /// Waits until no worker is left: the next job needs a new process.
     pub fn all_workers_leave(&mut self) {
         eventually(&mut self.control, ALL_WORKERS_REST);
         self.control
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// # Panics
-    /// When the fault has struck nobody.
+    /// When the fault has not happened.
     pub fn assert_passed(&mut self, point: &Point) {
         let start = Instant::now();
         // A process that exits passes its points after its session is closed.
@@ -194,7 +194,7 @@ impl World {
 
     /// Until a process that was canceled does not sleep any more.
     pub fn await_end_of_stall(&mut self, pid: i32) {
-        // It may sleep again at once, for something else: then this looks in vain, and lifting comes later.
+        // It may sleep again at once, for something else: then this gives up, and the stall is lifted later.
         let start = Instant::now();
         let query = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'Extension'"
@@ -257,7 +257,7 @@ impl World {
     }
 }
 
-/// As an error it would leave lists that are half changed to everybody.
+/// An error would leave half-changed lists to all processes.
 ///
 /// # Panics
 /// When the server goes on, or does not come back.
@@ -276,7 +276,7 @@ pub fn an_assertion_that_fails_under_the_lock_restarts_the_server() {
     assert!(result.is_err());
     let log = server.log();
     assert!(
-        log.contains("PANIC:  the lists of background jobs are broken")
+        log.contains("PANIC:  lists of background jobs are corrupted")
             && log.contains("an assertion fails on purpose"),
         "{log}"
     );

@@ -1,4 +1,4 @@
--- Cancel, in the phases that one session can bring about.
+-- Cancel, in the phases that one session can reach.
 \set VERBOSITY sqlstate
 SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
 SELECT eventually(format('(SELECT state FROM jobs WHERE pid = %s) = ''running''', :pid));
@@ -40,7 +40,7 @@ SELECT pg_background_wait_v2_timeout(:pid2, :cookie2, 50);
 SELECT pg_background_cancel_v2(:pid2, :cookie2);
 SELECT state, last_error FROM jobs WHERE cookie = :cookie2;
 SELECT * FROM pg_background_result_v2(:pid2, :cookie2) AS (tag text);
--- What waits runs when the worker is free; its handle is good all the time.
+-- A queued job runs when the worker is free; its handle is valid all the time.
 SELECT pid AS pid3, cookie AS cookie3 FROM pg_background_launch_v2('INSERT INTO cancel_t VALUES (2)') \gset
 SELECT pid AS pid4, cookie AS cookie4 FROM pg_background_launch_v2('INSERT INTO cancel_t VALUES (3)') \gset
 SELECT pg_background_detach_v2(:pid4, :cookie4);
@@ -48,7 +48,7 @@ SELECT pg_background_cancel_v2(pid, :cookie1) FROM jobs WHERE cookie = :cookie1;
 SELECT * FROM pg_background_result_v2(:pid3, :cookie3) AS (tag text);
 SELECT eventually('(SELECT count(*) = 2 FROM cancel_t)');
 SELECT pg_background_detach_v2(pid, cookie) FROM jobs WHERE cookie = :cookie1;
--- No worker to be had: at once, or when the time is over; the job never runs.
+-- No worker is available: an error at once, or at the time limit; the job never runs.
 RESET pg_background.on_exhaustion;
 SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
 SET pg_background.on_exhaustion = error;
@@ -70,7 +70,7 @@ ALTER SYSTEM RESET pg_background.max_pool_workers;
 SELECT pg_reload_conf();
 SELECT FROM pg_sleep(0.3);
 SELECT n FROM cancel_t ORDER BY n;
--- With grace: a job that heeds the cancel, one that catches it and goes on.
+-- With grace: a job that ends at the cancel, and one that catches it and goes on.
 SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
 SELECT pg_background_cancel_v2_grace(:pid, :cookie, 10000);
 SELECT state FROM jobs WHERE cookie = :cookie;
@@ -87,7 +87,7 @@ SELECT pg_background_cancel_v2_grace(:pid, :cookie, 10000);
 SELECT state FROM jobs WHERE cookie = :cookie;
 SELECT pg_background_detach_v2(:pid, :cookie);
 SELECT n FROM cancel_t WHERE n >= 200;
--- Another cancel is another one.
+-- The next cancel is thrown again.
 CREATE SEQUENCE caught;
 SELECT * FROM pg_background_launch_v2($$DO 'BEGIN BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN PERFORM nextval(''caught''); PERFORM pg_sleep(600); END; END'$$) \gset
 SELECT eventually(format('(SELECT wait_event FROM pg_stat_activity WHERE pid = %s) = ''PgSleep''', :pid));

@@ -17,7 +17,7 @@ FROM unnest(ARRAY[
     'pg_background_wait_v2(0, 0)'
 ]) WITH ORDINALITY AS c (call, i) ORDER BY i;
 
--- It has, but the cookie is another: 42704 from result_v2, 55000 with a hint from the others.
+-- There is one, but with another cookie: 42704 from result_v2, 55000 with a hint from the others.
 SELECT name, sqlstate_of(format('SELECT %s', format(call, :pid, :cookie + 1)))
 FROM (VALUES
     (1, 'result', '* FROM pg_background_result_v2(%s, %s) AS (n int4)'),
@@ -43,13 +43,13 @@ $$;
 SELECT hint_of(format('SELECT pg_background_detach_v2(%s, %s)', :pid, :cookie + 1)) <> '' AS detach_hint,
        hint_of(format('SELECT pg_background_cancel_v2(%s, %s)', :pid, :cookie + 1)) <> '' AS cancel_hint,
        hint_of(format('SELECT pg_background_wait_v2(%s, %s)', :pid, :cookie + 1)) <> '' AS wait_hint;
--- Forged cookies that are near the real one, or the real one with another pid, do no harm.
+-- Forged cookies close to the real one, or the real one with another pid, do no harm.
 SELECT DISTINCT sqlstate_of(format('SELECT pg_background_detach_v2(%s, %s)', :pid, :cookie # (1::int8 << b)))
 FROM generate_series(0, 63) b;
 SELECT sqlstate_of(format('SELECT pg_background_detach_v2(%s, %s)', :pid + 1, :cookie)) IN ('42704', '55000') AS refused;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (n int4);
 
--- Sizes of the queue.
+-- Queue sizes.
 SELECT min_val::int4 AS least, max_val::int4 AS most FROM pg_settings WHERE name = 'pg_background.default_queue_size' \gset
 SELECT :most AS most;
 SELECT what, sqlstate_of(format('SELECT pg_background_submit_v2(%L, %s)', 'SELECT 1', size))
@@ -72,7 +72,7 @@ SELECT pg_background_launch_v2('SELECT 4') IS NULL;
 SELECT pg_background_submit_v2('SELECT 4') IS NULL;
 SELECT pg_background_launch('SELECT 4') IS NULL;
 SELECT hint_of($$SELECT pg_background_launch('SELECT 4')$$) ~ 'pg_background\.max_workers' AS names_the_setting;
--- One less, and there is room for one again.
+-- With one less, there is room for one again.
 SELECT pg_background_detach_v2(:pid2, :cookie2);
 SELECT r.* FROM pg_background_launch_v2('SELECT 4') h, pg_background_result_v2(h.pid, h.cookie) AS r (n int4);
 SELECT * FROM pg_background_result_v2(:pid1, :cookie1) AS (n int4);
@@ -80,7 +80,7 @@ SELECT * FROM pg_background_result(:pid3) AS (n int4);
 RESET pg_background.max_workers;
 SELECT count(*) FROM jobs;
 
--- A list of columns that does not fit: 42804, and the result is still there.
+-- A column list that does not fit: 42804, and the result is kept.
 SELECT * FROM pg_background_launch_v2('SELECT 1, ''a''::text') \gset
 SELECT name, sqlstate_of(format('SELECT * FROM pg_background_result_v2(%s, %s) AS %s', :pid, :cookie, list))
 FROM (VALUES (1, 'too few', '(a int4)'), (2, 'too many', '(a int4, b text, c text)'),
@@ -98,7 +98,7 @@ SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (a int4);
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (a text, b text);
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (a text);
 
--- No list of columns.
+-- No column list.
 SELECT * FROM pg_background_launch_v2('SELECT 1') \gset
 SELECT pg_background_result_v2(:pid, :cookie);
 SELECT pg_background_list_v2();
@@ -119,15 +119,15 @@ ORDER BY i;
 SELECT outcome_of('INSERT INTO errors_t VALUES (1); COMMIT; INSERT INTO errors_t VALUES (2)');
 SELECT count(*) FROM errors_t;
 
--- Errors of the job's own.
+-- Errors of the job itself.
 SELECT sql, outcome_of(sql)
 FROM unnest(ARRAY['SELEC 1', 'SELECT * FROM no_such_table', 'SELECT no_such_column', 'SELECT 1 / 0', 'SELECT ''x''::int4',
     'INSERT INTO errors_t SELECT ''x''', 'DO $d$ BEGIN RAISE ''mine'' USING ERRCODE = ''AB123''; END $d$', 'SELECT $1']) WITH ORDINALITY AS c (sql, i)
 ORDER BY i;
--- Those that come after rows were sent, too.
+-- Also after rows were sent.
 SELECT * FROM pg_background_launch_v2('SELECT 10 / (5000 - n) FROM generate_series(1, 10000) n', 4096) \gset
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (n int4);
--- An error leaves nothing of the job behind, the statements before it included.
+-- After an error nothing of the job remains, the statements before it included.
 SELECT outcome_of('INSERT INTO errors_t VALUES (1); INSERT INTO errors_t VALUES (2); SELECT 1 / 0');
 SELECT count(*) FROM errors_t;
 
@@ -136,7 +136,7 @@ SELECT pg_background_progress(1);
 SELECT pg_background_progress(NULL);
 SELECT pg_background_progress(1, 'x');
 
--- The position of an error is one in the job's text; in a long one it is not shown.
+-- The position of an error is one in the job's text; for a long text it is not shown.
 \set VERBOSITY default
 \set SHOW_CONTEXT never
 SELECT * FROM pg_background_launch_v2('SELECT 1; SELECT no_such_column FROM errors_t') \gset

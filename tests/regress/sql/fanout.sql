@@ -4,7 +4,7 @@
 CREATE FUNCTION nothing_is_left() RETURNS bool LANGUAGE sql AS
 $$ SELECT eventually('(SELECT slots_used = 0 AND arena_bytes = 0 AND jobs_queued = 0 FROM pg_background_resources())') $$;
 
--- A row for each, whatever became of it.
+-- A row for each, however it ended.
 CREATE TABLE fanned (n int4 PRIMARY KEY);
 SELECT idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us >= 0 AS ran
 FROM pg_background_fanout(ARRAY[
@@ -82,7 +82,7 @@ DECLARE c CURSOR FOR SELECT (pg_background_fanout(ARRAY['SELECT pg_sleep(600)', 
 FETCH 1 FROM c;
 ROLLBACK TO s;
 SELECT nothing_is_left();
--- A cursor that outlives it does not pass off what it has for all.
+-- A cursor that outlives it does not present a part of the rows as all of them.
 DECLARE c CURSOR FOR SELECT (pg_background_fanout(ARRAY['SELECT pg_sleep(600)', 'SELECT 1'])).idx;
 SAVEPOINT s;
 FETCH 1 FROM c;
@@ -134,7 +134,7 @@ SELECT idx, ok FROM pg_background_fanout(ARRAY['SELECT 1'], timeout_ms => 60000)
 SELECT count(*) FROM pg_background_fanout(ARRAY['SELECT pg_sleep(600)'], fail_fast => true, timeout_ms => 100);
 SELECT nothing_is_left();
 
--- A result that cannot be given back (its type is gone by then) does not end the others, nor undo its statement.
+-- A result that cannot be returned (its type no longer exists) does not end the others, nor undo its statement.
 CREATE TYPE gone AS (a int4);
 CREATE FUNCTION drop_gone() RETURNS int4 LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DROP TYPE gone'; RETURN 1; END $$;
 SELECT idx, ok, row_count, command_tag, result, sqlstate, error_message IS NOT NULL AS said
@@ -143,7 +143,7 @@ SELECT to_regtype('gone') IS NULL AS gone;
 DROP FUNCTION drop_gone;
 SELECT nothing_is_left();
 
--- A result that was given out is not kept.
+-- A result that was returned is not kept.
 DO $$
 DECLARE
     row record;

@@ -1,9 +1,9 @@
--- Rows of types that only the job has can be read as text and as JSON at any time, also when they are gone.
+-- Rows of types that only the job has can be read as text and as JSON at any time, even if the types no longer exist.
 SET client_min_messages = warning;
 CREATE TYPE gt_mood AS ENUM ('sad', 'very happy');
 CREATE TYPE gt_pair AS (a int4, b text);
--- What is to be run first, and a query: its rows as text and as JSON, read at once and after the end of the job, and
--- what the same gives here.
+-- Statements to run first, and a query: its rows as text and as JSON, read at once and after the end of the job, and
+-- the result of the same here.
 CREATE TABLE gt_cases (i int GENERATED ALWAYS AS IDENTITY, before text, query text);
 INSERT INTO gt_cases (before, query) VALUES
     ('CREATE TEMP TABLE t AS SELECT 1 AS a, ''x y''::text AS b', 'SELECT t AS v FROM t'),
@@ -33,7 +33,7 @@ DECLARE
 BEGIN
     IF wait THEN
         PERFORM pg_background_wait_v2(h.pid, h.cookie);
-        -- The worker has cleaned up when it runs the next job, or another when it has ended.
+        -- The worker has cleaned up when it, or another one after its exit, runs the next job.
         PERFORM * FROM pg_background_run_query('SELECT 1') AS (n int4);
     END IF;
     RETURN ARRAY(SELECT r FROM pg_background_result_v2(h.pid, h.cookie) AS (r text));
@@ -69,7 +69,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || SQLERRM;
 END $$;
 SELECT i, query, said FROM gt_cases, gt_check(before, query) AS said WHERE said <> '';
--- The same types in the schema, where they stay until the transaction is over: dropped as it commits.
+-- The same types in the schema, where they exist until the transaction ends: dropped by its commit.
 CREATE TABLE gt_dropper (what text);
 CREATE FUNCTION gt_drop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE NEW.what; RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER gt_drop AFTER INSERT ON gt_dropper DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gt_drop();
@@ -79,13 +79,13 @@ FROM gt_cases, replace(replace(before, 'pg_temp', 'gt_here'), 'TEMP TABLE ', 'TA
               || '; INSERT INTO gt_dropper VALUES (''DROP SCHEMA gt_here CASCADE'')', q) AS said
 WHERE said <> '';
 SELECT to_regnamespace('gt_here') IS NULL AS dropped;
--- A table that goes at the commit.
+-- A table that is dropped at the commit.
 SELECT gt_check('CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1 AS a', 'SELECT t AS v FROM t') AS said;
 -- A type that stays can be read as itself.
 SELECT * FROM pg_background_launch_v2($$CREATE TYPE gt_stays AS (a int4, b text); SELECT 0 AS n, ROW(1, 'x')::gt_stays AS s, ARRAY[ROW(2, 'y')::gt_stays] AS ss, 'z'::text AS z$$) \gset
 SELECT pg_background_wait_v2(:pid, :cookie);
 SELECT n, (s).b, (ss[1]).b AS bs, z, pg_typeof(s) AS type FROM pg_background_result_v2(:pid, :cookie) AS (n int4, s gt_stays, ss gt_stays[], z text);
--- When it is dropped later, the values are still there as text and JSON, and an error says of the others.
+-- If it is dropped later, the values can still be read as text and JSON; any other way is an error.
 DROP TYPE gt_stays;
 SELECT * FROM pg_background_launch_v2($$CREATE TYPE gt_stays AS (a int4, b text); SELECT 0 AS n, ROW(1, 'x')::gt_stays AS s, 'z'::text AS z$$) \gset
 SELECT pg_background_wait_v2(:pid, :cookie);
@@ -98,7 +98,7 @@ CREATE TYPE gt_stays AS (a int4, b text);
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (n int4, s gt_stays, z text);
 SELECT pg_background_result_json(:pid, :cookie);
 DROP TYPE gt_stays;
--- One that was there before the job, and is dropped before it is read, is an error with a clear text.
+-- A type that existed before the job, and is dropped before the result is read, is an error with a clear text.
 CREATE TYPE gt_before AS ENUM ('x');
 SELECT * FROM pg_background_launch_v2($$SELECT 'x'::gt_before AS v$$) \gset
 SELECT pg_background_wait_v2(:pid, :cookie);
@@ -112,7 +112,7 @@ SELECT * FROM pg_background_launch_v2('SELECT gt_record() AS v, ARRAY[gt_record(
 SELECT pg_background_wait_v2(:pid, :cookie);
 ALTER TYPE gt_named ALTER ATTRIBUTE a TYPE text;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (v text, w text);
--- A type that a function of the statement changes between two rows; or something else about it.
+-- A function of the statement alters a type between two rows; or changes something else around it.
 CREATE FUNCTION gt_meddle(n int4, sql text) RETURNS int4 LANGUAGE plpgsql AS $$ BEGIN IF n = 2 THEN EXECUTE sql; END IF; RETURN n; END $$;
 SELECT count(r) FROM pg_background_run_query($$CREATE TYPE pg_temp.p AS (a int4, b int4);
     SELECT gt_meddle(g, 'COMMENT ON TYPE pg_temp.p IS ''x''; ALTER TYPE pg_temp.p RENAME ATTRIBUTE a TO c'), ROW(g, 1)::pg_temp.p FROM generate_series(1, 4) g$$) AS (n int4, r text);
@@ -131,7 +131,7 @@ SELECT count(*) FROM pg_background_result_json(:pid, :cookie) r, jsonb_each_text
 -- A fan-out does the same every time.
 SELECT count(*), count(DISTINCT result) FROM pg_background_fanout(array_fill('CREATE TEMP TABLE t AS SELECT 1 AS a; SELECT t FROM t'::text, ARRAY[40]));
 
--- Parameters of types that the job cannot see: an error of the user's that says so, whatever is made of the type.
+-- Parameters of types that the job cannot see: an error that says so, for every kind of type.
 CREATE FUNCTION gt_outcome(h pg_background_handle) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_background_wait_v2(h.pid, h.cookie);
@@ -149,17 +149,17 @@ SELECT gt_outcome(pg_background_launch_params('SELECT 1', ARRAY['a'::gt_new])) A
 SELECT gt_outcome(pg_background_launch_params('SELECT 1', VARIADIC ARRAY['a'::gt_new])) AS elements;
 SELECT gt_outcome(pg_background_launch_params('SELECT 1', 1::gt_new_domain)) AS domain;
 SELECT gt_outcome(pg_background_launch_params('SELECT 1', '[1,2)'::gt_new_range)) AS range;
--- In a record it is what it would be as text; a name is a number to others.
+-- In a record the value is sent as text.
 SELECT r FROM pg_background_launch_params('SELECT $1', ROW(1, 'a'::gt_new, ROW(1, 'q')::gt_new_pair)) h, pg_background_result(h.pid, h.cookie, NULL::text) r;
 SELECT r FROM pg_background_launch_params('SELECT $1 = 0, $2 = 0', 'gt_new'::regtype, 'gt_new_pair'::regclass) h, pg_background_result(h.pid, h.cookie, NULL::record) AS r (a bool, b bool);
--- A column list of such a type does not fit, and one of the job's text is not found there.
+-- A column list with such a type does not fit, and such a type in the job's text is not found.
 SELECT pid, cookie FROM pg_background_launch_v2('SELECT ''a''::text') \gset
 SAVEPOINT s;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (v gt_new);
 ROLLBACK TO s;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (v text);
 SELECT split_part(gt_outcome(pg_background_launch_v2('SELECT ''a''::gt_new')), ' | ', 1) AS in_the_text;
--- Rows of a type that is not committed, as which they are read.
+-- Rows read as a type that is not committed.
 SELECT * FROM pg_background_launch_v2('SELECT 1, ''q''::text') \gset
 SELECT * FROM pg_background_result(:pid, :cookie, NULL::gt_new_pair);
 ROLLBACK;

@@ -1,4 +1,4 @@
--- What CREATE EXTENSION makes and who may use it. The other tests need what this one leaves
+-- What CREATE EXTENSION creates and who may use it. The other tests need what this one leaves
 -- behind: the extension, and the helpers at the end.
 \set VERBOSITY terse
 CREATE EXTENSION pg_background;
@@ -28,7 +28,7 @@ JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.de
 JOIN pg_extension e ON d.refobjid = e.oid AND e.extname = 'pg_background'
 ORDER BY 1;
 
--- PUBLIC has nothing; the role has all but the helpers and what is for administrators.
+-- PUBLIC has no privileges; the role has all except the helpers and the functions for administrators.
 SELECT rolcanlogin, rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = 'pgbackground_role';
 
 CREATE VIEW member_rights AS
@@ -105,7 +105,7 @@ SELECT count(*) FROM pg_proc WHERE proname ~ 'pg_background' AND pronamespace <>
 DROP EXTENSION pg_background;
 SELECT rolname FROM pg_roles WHERE rolname = 'pgbackground_role';
 CREATE EXTENSION pg_background;
--- Rights on other things stand in the way, and stay.
+-- Privileges on other objects prevent it, and stay.
 CREATE TABLE not_of_the_extension ();
 GRANT SELECT ON not_of_the_extension TO pgbackground_role;
 SELECT pg_background_drop_executor_role();
@@ -155,7 +155,7 @@ SELECT *
 FROM pg_background_list_v2() AS (pid int4, cookie int8, launched_at timestamptz, user_id oid,
     queue_size int4, state text, sql_preview text, last_error text, consumed bool);
 
--- What a job ends with, whatever it returns: 00000 or the SQLSTATE of its error. Takes the result.
+-- The SQLSTATE with which a job ends, 00000 without an error. Reads the result.
 CREATE FUNCTION outcome_of(pid int4, cookie int8) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM * FROM pg_background_result_v2(pid, cookie) AS (r text);

@@ -10,7 +10,7 @@ FROM jobs;
 -- Ten columns when the caller asks for ten.
 SELECT state, label FROM pg_background_list_v2() AS (pid int4, cookie int8, launched_at timestamptz, user_id oid,
     queue_size int4, state text, sql_preview text, last_error text, consumed bool, label text);
--- A list that does not fit.
+-- A column list that does not fit.
 SELECT * FROM pg_background_list_v2() AS (pid int4, cookie int8);
 SELECT * FROM pg_background_list_v2() AS (pid int8, cookie int8, launched_at timestamptz, user_id oid,
     queue_size int4, state text, sql_preview text, last_error text, consumed bool);

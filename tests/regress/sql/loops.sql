@@ -56,7 +56,7 @@ INSERT INTO loops_handles SELECT n, pg_background_launch_v2(format('SELECT %s', 
 SELECT n, r.square FROM loops_handles, pg_background_result_v2((h).pid, (h).cookie) AS r (square int4) ORDER BY n;
 DROP TABLE loops_handles;
 
--- Waves, as large as max_workers lets them be.
+-- Waves, as large as max_workers allows.
 CREATE TABLE loops_work (n int4);
 DO $$
 DECLARE
@@ -78,7 +78,7 @@ $$;
 SELECT count(*), count(DISTINCT n) FROM loops_work;
 DROP TABLE loops_work;
 
--- Wait with a limit, cancel what is late, tidy up over the list.
+-- Wait with a limit, cancel what is late, clean up with the list.
 DO $$
 DECLARE
     h pg_background_handle;

@@ -1,4 +1,4 @@
--- Waiting for many jobs, and doing something with all of them.
+-- Waiting for many jobs, and functions on all of them.
 \c -
 \set VERBOSITY sqlstate
 CREATE FUNCTION launch_many(sql text, VARIADIC labels text[]) RETURNS pg_background_handle[] LANGUAGE sql AS
@@ -18,7 +18,7 @@ SELECT clock_timestamp() AS before \gset
 SELECT pg_background_wait_all(:'handles', 300);
 SELECT clock_timestamp() - :'before' BETWEEN '0.3 s' AND '10 s' AS once;
 
--- Any: the one that has finished, wherever it is; NULL at the time limit.
+-- Any: the one that has finished, at any position; NULL at the time limit.
 SELECT (pg_background_wait_any(:'handles')).cookie = ((:'handles')::pg_background_handle[])[3].cookie AS the_fast_one;
 SELECT pg_background_wait_any((:'handles'::pg_background_handle[])[1:2], 100) IS NULL AS none;
 SELECT pg_background_wait_any(ARRAY[]::pg_background_handle[]) IS NULL AS nothing_to_wait_for;

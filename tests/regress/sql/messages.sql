@@ -1,4 +1,4 @@
--- When and where the messages of a job are heard.
+-- When and where the messages of a job arrive.
 \set VERBOSITY terse
 SELECT * FROM pg_background_launch_v2($job$DO $d$ BEGIN
     RAISE NOTICE 'first'; RAISE WARNING 'second'; RAISE INFO 'third'; RAISE DEBUG 'unseen'; RAISE LOG 'unseen';
@@ -18,7 +18,7 @@ END
 $$;
 SELECT r.* FROM pg_background_launch_v2('SELECT messages_chatty(n) FROM generate_series(1, 3) n') h,
     pg_background_result_v2(h.pid, h.cookie) AS r (n int4);
--- What the reader does not want to see it does not.
+-- The reader does not get messages below its level.
 SELECT * FROM pg_background_launch_v2($job$DO $d$ BEGIN RAISE NOTICE 'hidden'; RAISE WARNING 'shown'; END $d$$job$) \gset
 SET client_min_messages = warning;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (tag text);

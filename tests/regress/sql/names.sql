@@ -24,7 +24,7 @@ SELECT count(*) FROM pg_background_list l JOIN pg_background_list() AS f (pid in
 SELECT pg_background_wait_all(array_agg((pid, cookie)::pg_background_handle)) FROM pg_background_list;
 SELECT pg_background_detach_all(), pg_background_detach_all();
 
--- What is known of a job that runs, has ended, has failed, was canceled. Nothing is used up.
+-- The information about a job that runs, has ended, has failed, was canceled. Reading it changes nothing.
 SELECT * FROM pg_background_launch('SELECT pg_sleep(600)', 0, 'sleeper') \gset
 SELECT eventually('(SELECT wait_event = ''PgSleep'' FROM pg_background_activity)');
 SELECT pgbg_state, label, backend_state, wait_event, query, xact_start = query_start AS began FROM pg_background_activity;
@@ -97,7 +97,7 @@ SELECT pg_typeof(pg_background_get_progress(:pid, :cookie));
 SELECT pg_background_detach(:pid, :cookie);
 SELECT pg_background_report_progress(1);
 
--- From launch to end in one call: what became of it, not its rows.
+-- From launch to end in one call: its outcome, not its rows.
 SELECT state, consumed, completed, has_error, row_count, command_tag, sqlstate, error_message, label, timed_out, elapsed_ms < 10000 AS soon
 FROM pg_background_run('SELECT repeat(''x'', 1000) FROM generate_series(1, 1000)', label => 'big');
 SELECT state, has_error, sqlstate, error_message, timed_out FROM pg_background_run('SELECT 1 / 0');
@@ -125,7 +125,7 @@ SELECT * FROM pg_background_run_query('SELECT 1, 2') AS (a int4);
 SELECT * FROM pg_background_run_query('SELECT pg_sleep(600)', timeout_ms => 100) AS (a text);
 SELECT * FROM pg_background_run_query(NULL) AS (a text);
 SELECT count(*) FROM pg_background_list;
--- A call that is interrupted takes its job with it.
+-- A call that is interrupted cancels its job.
 SET statement_timeout = '200ms';
 SELECT pg_background_run('SET statement_timeout = 0; SELECT pg_sleep(600)');
 RESET statement_timeout;

@@ -14,7 +14,7 @@ FROM pg_background_launch_params('SELECT pg_typeof($1)::text, pg_typeof($2)::tex
                                  1::int2, 'bare', 1.5, NULL, NULL::date) h,
      pg_background_result(h.pid, h.cookie, NULL::record) AS r (a text, b text, c text, d text, e text);
 SELECT text_of(pg_background_launch_params('SELECT format(''%s %s %s'', $1, $2 IS NULL, $3)', NULL::text, NULL::int4, true));
--- What is given arrives: every kind of value.
+-- Every kind of value arrives unchanged.
 CREATE FUNCTION there_and_back(value anyelement) RETURNS bool LANGUAGE plpgsql AS $$
 DECLARE
     h pg_background_handle := pg_background_launch_params('SELECT $1', value);

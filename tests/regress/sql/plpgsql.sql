@@ -18,7 +18,7 @@ BEGIN
     RAISE NOTICE 'total %', total;
 END
 $$;
--- An audit row that survives the rollback of what it is about.
+-- An audit row that survives the rollback of the change that it records.
 CREATE TABLE audit (what text);
 CREATE TABLE work (n int4);
 CREATE FUNCTION log_it(what text) RETURNS void LANGUAGE plpgsql AS $$

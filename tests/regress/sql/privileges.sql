@@ -1,4 +1,4 @@
--- Rights: who may launch, whose jobs one may manage, and what a job may do.
+-- Privileges: who may launch, whose jobs one may manage, and what a job may do.
 \set VERBOSITY sqlstate
 CREATE ROLE regress_pgb_user;
 CREATE ROLE regress_pgb_other;
@@ -32,7 +32,7 @@ RESET ROLE;
 REVOKE regress_pgb_user FROM regress_pgb_other;
 SELECT pg_background_wait_v2(:pid, :cookie);
 SELECT pg_background_detach_v2(:pid, :cookie);
--- SECURITY DEFINER: the job is the definer, and stays it.
+-- SECURITY DEFINER: the job runs as the definer to its end.
 SET ROLE regress_pgb_other;
 CREATE TABLE others (n int4);
 CREATE FUNCTION as_other(sql text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -51,7 +51,7 @@ SELECT sqlstate_of($$SELECT as_other('SELECT * FROM secret')$$);
 SELECT sqlstate_of($$SELECT as_other('SET ROLE postgres')$$), sqlstate_of($$SELECT as_other('RESET ROLE')$$),
        sqlstate_of($$SELECT as_other('SET SESSION AUTHORIZATION postgres')$$), sqlstate_of($$SELECT as_other('RESET SESSION AUTHORIZATION')$$);
 SELECT as_other('SELECT set_config(''role'', ''none'', false)') IS NULL;
--- A procedure's ROLLBACK must not bring the superuser back who called that function.
+-- A procedure's ROLLBACK must not switch back to the superuser that has called the function.
 SET ROLE regress_pgb_other;
 CREATE PROCEDURE evil() LANGUAGE plpgsql AS $$
 BEGIN
@@ -74,7 +74,7 @@ SET ROLE regress_pgb_other;
 SELECT outcome_of('CALL evil()'), outcome_of('CALL evil_commit()');
 RESET ROLE;
 SELECT count(*) FROM pg_roles WHERE rolname = 'regress_pgb_evil';
--- What starts transactions of its own only runs where there is nothing to go back to.
+-- A statement that starts transactions of its own runs only where there is no other user to switch back to.
 SELECT sqlstate_of($$SELECT as_other('VACUUM others')$$);
 CREATE FUNCTION as_superuser(sql text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
@@ -89,7 +89,7 @@ SET ROLE regress_pgb_other;
 SELECT as_superuser('VACUUM others');
 RESET ROLE;
 DROP FUNCTION as_superuser;
--- Maintenance is no way out to the session's rights: what it calls runs as the owner of the table, restricted.
+-- Maintenance gives no access to the session's privileges: functions run as the owner of the table, restricted.
 SET ROLE regress_pgb_other;
 CREATE FUNCTION evil_index(n int4) RETURNS int4 IMMUTABLE LANGUAGE sql AS 'SELECT n';
 CREATE INDEX ON others (evil_index(n));
@@ -101,9 +101,9 @@ END
 $$;
 RESET ROLE;
 SELECT sqlstate_of($$SELECT as_other('ANALYZE others')$$);
--- The next job of the session has the session's own rights again.
+-- The next job of the session has the session's own privileges again.
 SELECT r.* FROM pg_background_launch_v2('SELECT current_user, session_user') h, pg_background_result_v2(h.pid, h.cookie) AS r (c text, s text);
--- SET SESSION AUTHORIZATION and SET ROLE come along, and do not stay.
+-- SET SESSION AUTHORIZATION and SET ROLE hold in the job, and not after it.
 SET SESSION AUTHORIZATION regress_pgb_user;
 SELECT r.* FROM pg_background_launch_v2('SELECT current_user, session_user') h, pg_background_result_v2(h.pid, h.cookie) AS r (c text, s text);
 RESET SESSION AUTHORIZATION;

@@ -1,4 +1,4 @@
--- Jobs that wait in the queue, and the session's share of the pool.
+-- Jobs that wait in the queue, and the session's quota.
 \c -
 \set VERBOSITY sqlstate
 SET pg_background.on_exhaustion = queue;
@@ -36,7 +36,7 @@ SELECT label, state FROM pg_background_drain((SELECT array_agg((pid, cookie)::pg
 SELECT eventually('(SELECT count(*) = 9 FROM queued)');
 SELECT array_agg(n ORDER BY n) FROM queued;
 
--- The other ways count handles, as ever.
+-- The other ways count handles.
 SET pg_background.max_workers = 3;
 SELECT count(pg_background_launch_v2('SELECT 1')) FROM generate_series(1, 5);
 SET pg_background.on_exhaustion = wait;

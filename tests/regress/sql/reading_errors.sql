@@ -1,4 +1,4 @@
--- Code of users that runs while a result is read raises errors as it does anywhere else: all fields arrive. In a
+-- User code that runs while a result is read raises errors as it does anywhere else: all fields arrive. In a
 -- fan-out such an error belongs to the statement whose rows are converted.
 SET client_min_messages = warning;
 CREATE FUNCTION re_fail(what text) RETURNS void LANGUAGE plpgsql AS $$
@@ -32,13 +32,13 @@ BEGIN
     RETURN $1;
 END $$;
 CREATE CAST (re_sized AS re_sized) WITH FUNCTION re_resize(re_sized, int4, bool) AS ASSIGNMENT;
--- An output function that raises: of a type whose input takes what it cannot print.
+-- An output function that raises an error: of a type whose input accepts a value that it cannot print.
 CREATE TYPE re_hollow;
 CREATE FUNCTION re_hollow_in(cstring) RETURNS re_hollow LANGUAGE internal IMMUTABLE STRICT AS 'textin';
 CREATE FUNCTION re_hollow_out(re_hollow) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'range_out';
 CREATE TYPE re_hollow (INPUT = re_hollow_in, OUTPUT = re_hollow_out, INTERNALLENGTH = VARIABLE, STORAGE = extended);
 
--- What an error says, but for the lines of context that the caller adds.
+-- The fields of an error, without the lines of context that the caller adds.
 CREATE FUNCTION re_fields(sql text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     said text; detail text; hint text; context text; s text; t text; c text; d text; n text;
@@ -48,7 +48,7 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT,
         s = SCHEMA_NAME, t = TABLE_NAME, c = COLUMN_NAME, d = PG_DATATYPE_NAME, n = CONSTRAINT_NAME;
-    -- The number of the line, and what follows the function that raised it.
+    -- Without line numbers, and without the lines after the function that raised it.
     context := (regexp_match(context, '^PL/pgSQL function (re_fail|re_json|re_good|re_resize)'))[1];
     RETURN concat_ws(' | ', SQLSTATE, said, detail, hint, s, t, c, d, n, context);
 END $$;
@@ -67,7 +67,7 @@ INSERT INTO re_ways VALUES
 SELECT name, regexp_replace(re_fields(plain), '\d{6,}', 'N') AS plain FROM re_ways ORDER BY way;
 SELECT name, re_fields(plain) = re_fields(format(read, h.pid, h.cookie)) AS same
 FROM re_ways, LATERAL (SELECT * FROM pg_background_launch_v2(job) h WHERE way > 0) h ORDER BY way;
--- Handles of those that failed are gone, as after any reading that was given up.
+-- Jobs whose reading failed are detached, as after any read that was given up.
 SELECT count(*) FROM pg_background_list_v2() AS (pid int4, cookie int8, launched_at timestamptz, user_id oid, queue_size int4, state text, sql_preview text, last_error text, consumed bool);
 -- The same by run_query, and by a fan-out that the first error ends.
 SELECT re_fields($$SELECT 'x'::re_sized::re_sized(1)$$)
@@ -81,7 +81,7 @@ BEGIN
 EXCEPTION WHEN SQLSTATE 'XY123' THEN
     RAISE WARNING 'caught';
 END $$;
--- An error that a function of users has caught is nobody's.
+-- An error that a user's function has caught is not reported.
 CREATE FUNCTION re_calm(re_pair) RETURNS bool LANGUAGE plpgsql AS $$
 BEGIN
     BEGIN PERFORM re_fail('caught'); EXCEPTION WHEN OTHERS THEN NULL; END;
@@ -104,7 +104,7 @@ FROM pg_background_fanout(ARRAY[
     $$SELECT g AS n, CASE WHEN g = 50 THEN 'bad' ELSE 'good' END::re_mood AS m FROM generate_series(1, 100) g$$,
     $$SELECT 'last' AS l$$]) ORDER BY idx;
 SELECT count(*) FROM re_done;
--- Nothing of a conversion that failed is left: no lock, no row.
+-- A conversion that failed leaves nothing: no lock, no row.
 CREATE FUNCTION re_json_with_traces(re_mood) RETURNS json LANGUAGE plpgsql AS $$
 BEGIN
     LOCK TABLE re_done IN SHARE MODE;
@@ -128,7 +128,7 @@ RELEASE s;
 FETCH 1 FROM c;
 FETCH 1 FROM c;
 COMMIT;
--- A cancel is the caller's, wherever it is raised.
+-- A cancel belongs to the caller, wherever it is raised.
 DROP CAST (re_mood AS json);
 CREATE OR REPLACE FUNCTION re_json(re_mood) RETURNS json LANGUAGE plpgsql AS $$
 BEGIN

@@ -5,11 +5,11 @@ CREATE TYPE pair AS (a int4, b text);
 CREATE DOMAIN positive AS int4 CHECK (VALUE > 0);
 CREATE DOMAIN pairs AS pair;
 CREATE TYPE floatrange AS RANGE (subtype = float8);
--- Launched and read in one call, as text: what the type's output function makes of it.
+-- Launched and read in one call, as text: the output of the type's output function.
 CREATE FUNCTION as_text(sql text) RETURNS SETOF text LANGUAGE sql VOLATILE AS $$
     SELECT r.t FROM pg_background_launch_v2(sql) h, pg_background_result_v2(h.pid, h.cookie) AS r (t text)
 $$;
--- The same value the query gives directly, through its output function; an empty text for NULL.
+-- The value that the query returns directly, through the output function; an empty text for NULL.
 CREATE TABLE expressions (n int4 GENERATED ALWAYS AS IDENTITY, expression text);
 INSERT INTO expressions (expression) VALUES
     ('1::int2'), ('1::int4'), ('1::int8'), ('1.5::float4'), ('1.5::float8'), ('123.450::numeric'), ('''NaN''::numeric'),
@@ -52,7 +52,7 @@ FROM pg_background_launch_v2($$SELECT x FROM (SELECT 1 AS a, 'b' AS b, (SELECT y
      pg_background_result_v2(h.pid, h.cookie) AS r (one record);
 -- Rows of different row types in one column.
 SELECT r.* FROM pg_background_launch_v2($$SELECT ROW(1) UNION ALL SELECT ROW(2)$$) h, pg_background_result_v2(h.pid, h.cookie) AS r (one record);
--- A domain may be declared as itself or as what it is over; a length may be left out, or asked for.
+-- A domain may be declared as itself or as its base type; a length may be left out, or given.
 SELECT r.* FROM pg_background_launch_v2('SELECT 5::positive') h, pg_background_result_v2(h.pid, h.cookie) AS r (p int4);
 SELECT r.* FROM pg_background_launch_v2($$SELECT (1, 'x')::pairs$$) h, pg_background_result_v2(h.pid, h.cookie) AS r (p pair);
 SELECT r.* FROM pg_background_launch_v2($$SELECT 'abc'::varchar(10), 'd'::char(3), 1.25::numeric(5, 2)$$) h,
@@ -64,7 +64,7 @@ SELECT r.* FROM pg_background_launch_v2($$SELECT 'abcdef'::varchar$$) h,
 -- text accepts any type, several at once.
 SELECT r.* FROM pg_background_launch_v2($$SELECT 1, 2.5, 'ok'::mood, ARRAY[1], ROW(1, ROW(2)), NULL::int4, 'plain'$$) h,
                 pg_background_result_v2(h.pid, h.cookie) AS r (a text, b text, c text, d text, e text, f text, g text);
--- What does not fit is said before anything is taken: the result can be read again.
+-- A column list that does not fit is an error before anything is read: the result can be read again.
 SELECT * FROM pg_background_launch_v2('SELECT g, g::text FROM generate_series(1, 3) g') \gset
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (a int4);
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (a int4, b text, c text);
@@ -117,7 +117,7 @@ SELECT r.* FROM pg_background_launch_v2('EXPLAIN (COSTS off) SELECT 1') h, pg_ba
 SELECT r.* FROM pg_background_launch_v2('VALUES (1, ''a''), (2, ''b'')') h, pg_background_result_v2(h.pid, h.cookie) AS r (n int4, t text);
 CREATE PROCEDURE twice(INOUT n int4) LANGUAGE plpgsql AS $$ BEGIN n := n * 2; END $$;
 SELECT r.* FROM pg_background_launch_v2('CALL twice(21)') h, pg_background_result_v2(h.pid, h.cookie) AS r (n int4);
--- What needs the top level runs there; in company it is refused.
+-- A statement that needs the top level runs there; among others it is refused.
 SELECT as_text('VACUUM steps');
 SELECT * FROM pg_background_launch_v2('CREATE INDEX CONCURRENTLY ON steps (n)') \gset
 -- It waits for every snapshot older than its own, that of a statement which waits for it included: here
@@ -138,9 +138,9 @@ CREATE PROCEDURE in_two() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO steps VALUES 
 SELECT as_text('CALL in_two()');
 SELECT outcome_of('SELECT 1; CALL in_two()');
 SELECT n FROM steps WHERE n >= 100;
--- What has no place in a job.
+-- Statements that a job may not contain.
 SELECT outcome_of(s) FROM unnest(ARRAY['BEGIN', 'COMMIT', 'SELECT 1; ROLLBACK', 'SAVEPOINT s', 'COPY steps TO STDOUT', 'COPY steps FROM STDIN', 'PREPARE TRANSACTION ''x''']) s;
--- A result that was begun and not read to the end is gone; one that was not begun is kept.
+-- A result that was read in part is dropped; one that was not read at all is kept.
 SELECT consumed, state, sql_preview FROM jobs ORDER BY launched_at;
 SELECT count(pg_background_detach_v2(pid, cookie)) FROM jobs;
 DROP TABLE expressions, big, steps;

@@ -34,7 +34,7 @@ SELECT r FROM run($$SELECT 10, 'no'$$) h, pg_background_result(h.pid, h.cookie, 
 SELECT pg_background_result(h.pid, h.cookie, NULL::ordered) FROM run($$SELECT 10, 'no'$$) h;
 -- With a column list too.
 SELECT r.* FROM run($$SELECT 1, 'x'$$) h, pg_background_result(h.pid, h.cookie, NULL::record) AS r (a int4, b text);
--- What does not fit is said before anything is taken.
+-- A column list that does not fit is an error before anything is read.
 SELECT * FROM run($$SELECT g, 'x' || g FROM generate_series(1, 2) g$$) \gset
 SELECT * FROM pg_background_result(:pid, :cookie, NULL::int4);
 SELECT pg_background_result(:pid, :cookie, NULL::int4);
@@ -87,7 +87,7 @@ SELECT pg_background_result_json(h.pid, h.cookie) FROM run('SELECT g AS n FROM g
 SELECT pg_background_result_json(h.pid, h.cookie) -> 'n' AS n FROM run('SELECT g AS n FROM generate_series(1, 3) g') h;
 SELECT sqlstate_of($$SELECT json_of('SELECT 1 / 0')$$);
 
--- One by one: a LIMIT takes what it takes, the rest is dropped, and the job is let go of.
+-- One by one: a LIMIT takes its rows, the rest is dropped, and the job is detached.
 SELECT pg_background_result(h.pid, h.cookie, NULL::int4) FROM run('SELECT g FROM generate_series(1, 1000000) g') h LIMIT 3;
 SELECT count(*) FROM jobs;
 -- A cursor, and two of them by turns.
@@ -100,7 +100,7 @@ FETCH 2 FROM c1;
 FETCH 2 FROM c2;
 FETCH 2 FROM c1;
 FETCH 2 FROM c2;
--- Nobody else reads meanwhile; a detach is as good as the end.
+-- Only one may read at a time; a detach ends the reading.
 SAVEPOINT s;
 SELECT * FROM pg_background_result_v2(:pid1, :cookie1) AS (n int4);
 ROLLBACK TO s;
@@ -127,7 +127,7 @@ $$;
 CREATE DOMAIN meddling AS pair CHECK (detaching((VALUE).a));
 SELECT sqlstate_of(format('SELECT * FROM pg_background_result(%s, %s, NULL::meddling)', h.pid, h.cookie)) FROM run($$SELECT g, 'x' FROM generate_series(1, 100000) g$$) h;
 SELECT count(*) FROM jobs;
--- A type that was dropped since is an error like any other, and the job is still there.
+-- A type that was dropped since then is an error like any other, and the job is kept.
 CREATE TYPE mood AS ENUM ('well');
 SELECT * FROM run($$SELECT 1, 'well'::mood, ARRAY['well'::mood]$$) \gset
 SELECT pg_background_wait_v2(:pid, :cookie);

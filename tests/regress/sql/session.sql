@@ -49,7 +49,7 @@ SELECT job('SELECT pg_advisory_lock(4711)'), pg_try_advisory_lock(4711), pg_advi
 SELECT sqlstate_of($$SELECT job('SET work_mem = ''13MB''; CREATE TEMP TABLE left_over (n int4); SELECT 1 / 0')$$);
 SELECT job('SHOW work_mem') = current_setting('work_mem') AS as_the_leader;
 SELECT job('SELECT pg_backend_pid()') = :'pid' AS still_the_same_process;
--- A worker that cannot be put right is replaced.
+-- A worker that cannot be reset is replaced.
 SELECT job('LOAD ''auto_explain''');
 SELECT eventually(format('NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)', :pid));
 SELECT job('SELECT pg_backend_pid()') <> :'pid' AS another_process;

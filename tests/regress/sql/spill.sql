@@ -13,7 +13,7 @@ BEGIN
 END
 $$;
 
--- Jobs of another test that nobody wants any more may have files yet.
+-- Detached jobs of another test may still have files.
 SELECT eventually('(SELECT slots_used = 0 FROM pg_background_resources())');
 -- Not read, it finishes; read later, it is whole.
 SELECT * FROM run($$SELECT g, repeat('x', g % 300) FROM generate_series(1, 200000) g$$) \gset
@@ -25,7 +25,7 @@ SELECT count(*), sum(length(t)), bool_and(g = n) AS in_order
 FROM (SELECT r.*, row_number() OVER () AS n FROM pg_background_result_v2(:pid, :cookie) AS r (g int4, t text)) s;
 SELECT spill_files();
 
--- Nor of a result whose first row is larger than the queue, behind a notice that is so too; in the queue
+-- Nor of a result whose first row is larger than the queue, after a notice that is so too; in the queue
 -- and in the file.
 SELECT * FROM run($$DO $do$ BEGIN RAISE NOTICE '%', repeat('n', 100000); END $do$; SELECT repeat('x', 200000) FROM generate_series(1, 2)$$) \gset
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (g int4);
@@ -35,7 +35,7 @@ SELECT consumed FROM pg_background_outcome(:pid, :cookie);
 SELECT sum(length(t)) FROM pg_background_result_v2(:pid, :cookie) AS r (t text);
 SELECT spill_files();
 
--- Read while it runs, it needs no file: the least limit would not let it have one. (It begins when the
+-- Read while it runs, it needs no file: the lowest limit would not allow one. (It begins when the
 -- reader is there.)
 SET work_mem = '100MB';
 SET temp_file_limit = 0;
@@ -44,7 +44,7 @@ RESET temp_file_limit;
 SELECT count(*), sum(length(t)), bool_and(g = n) AS in_order
 FROM (SELECT r.*, row_number() OVER () AS n FROM pg_background_result_v2(:pid, :cookie) AS r (g int4, t text)) s;
 RESET work_mem;
--- Not read, it does, and fails.
+-- Not read, it needs one, and fails.
 SET temp_file_limit = '1MB';
 SELECT * FROM run($$SELECT g, repeat('x', g % 300) FROM (SELECT generate_series(1, 200000) AS g) s$$) \gset
 RESET temp_file_limit;
@@ -109,7 +109,7 @@ SELECT read_in_steps('SELECT g FROM generate_series(1, 300000) g', 0.02);
 SELECT read_in_steps('SELECT g FROM (SELECT generate_series(1, 100000) AS g) s, LATERAL (SELECT CASE WHEN g % 5000 = 0 THEN pg_sleep(0.01) END OFFSET 0) p', 0.01);
 SELECT spill_files();
 
--- Detached while it spills: the job goes on, the file goes with it.
+-- Detached while it spills: the job goes on, the file is deleted with it.
 SELECT * FROM run('SELECT g, repeat(''x'', 100) FROM (SELECT generate_series(1, 10000000) AS g) s') \gset
 CALL wait_until_spilled();
 SELECT pg_background_cancel_v2(:pid, :cookie);

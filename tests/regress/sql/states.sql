@@ -30,7 +30,7 @@ SELECT outcome_of('SELECT ''x''::text'), outcome_of('SELECT 1 / 0');
 SELECT workers_launched, workers_completed, workers_failed, workers_canceled, workers_active FROM pg_background_stats_v2();
 SELECT r.* FROM pg_background_launch_v2('SELECT pg_sleep(0.3)::text') h, pg_background_result_v2(h.pid, h.cookie) AS r (s text);
 SELECT avg_execution_ms * (workers_completed + workers_failed + workers_canceled) >= 300 AS counted_the_time FROM pg_background_stats_v2();
--- A launch that was refused is none.
+-- A launch that was refused does not count.
 SELECT pg_background_launch_v2('SELECT 1', 1);
 SELECT workers_launched FROM pg_background_stats_v2();
 SET pg_background.max_workers = 5;
@@ -55,7 +55,7 @@ FROM unnest(ARRAY[512, 513, 5000]) n, last_error_of(format($job$DO $d$ BEGIN RAI
 SELECT n, octet_length(e), right(e, 4) AS tail
 FROM unnest(ARRAY[256, 257]) n, last_error_of(format($job$DO $d$ BEGIN RAISE EXCEPTION '%%', repeat('é', %s); END $d$$job$, n)) e ORDER BY n;
 
--- What the whole cluster holds, seen by one who has jobs there.
+-- The resources of the whole cluster, seen by a role that has jobs there.
 SELECT h.* FROM pg_background_launch_v2('SELECT pg_sleep(600)') h \gset
 SELECT eventually('(SELECT workers_busy >= 1 FROM pg_background_resources())');
 SELECT slots_total > 0 AS slots_total, slots_used >= 1 AS slots_used, arena_bytes > 0 AS arena_bytes, dsm_segments >= 1 AS dsm_segments,

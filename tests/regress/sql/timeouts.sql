@@ -1,6 +1,6 @@
 -- The time that a job may take.
 \set VERBOSITY sqlstate
--- worker_timeout bounds it, and what comes of it is the job's error, not a cancel.
+-- worker_timeout limits it, and ends it with an error of the job, not a cancel.
 SET pg_background.worker_timeout = '100ms';
 SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
 RESET pg_background.worker_timeout;
@@ -31,7 +31,7 @@ SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (late text);
 SELECT outcome_of(:long_pid, :long_cookie);
 SELECT outcome_of(:all_pid, :all_cookie);
 -- A job that catches it has the rest of the statement without one, as a session; one that catches the limit of the
--- whole is given it again.
+-- whole job gets it again.
 SELECT outcome_of($$SET statement_timeout = '100ms'; DO 'BEGIN BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; PERFORM pg_sleep(0.3); END'$$);
 SET pg_background.worker_timeout = '100ms';
 SELECT outcome_of($$DO 'BEGIN BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; PERFORM pg_sleep(600); END'$$);

@@ -1,6 +1,6 @@
--- Jobs and the transactions of their leader: what each sees of the other, and what survives whose end.
+-- Jobs and the transactions of their leader: what each sees of the other, and what survives the end of which.
 \set VERBOSITY terse
--- An audit row that survives the rollback of what it tells about.
+-- An audit row that survives the rollback of the change that it records.
 CREATE TABLE tx_audit (id serial PRIMARY KEY, what text NOT NULL, who text NOT NULL DEFAULT current_user);
 CREATE TABLE tx_account (id int4 PRIMARY KEY, balance int4 CHECK (balance >= 0));
 INSERT INTO tx_account VALUES (1, 100);

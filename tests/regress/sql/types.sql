@@ -1,4 +1,4 @@
--- Every type comes back as the same query gives it directly.
+-- Every type arrives as the same query returns it directly.
 SET client_min_messages = warning;
 CREATE TYPE rt_mood AS ENUM ('sad', 'ok', 'happy');
 CREATE TYPE rt_pair AS (a int4, b text);

@@ -1,11 +1,11 @@
--- The functions that know a job by its pid alone.
+-- The functions that name a job by its pid alone.
 \set VERBOSITY sqlstate
 CREATE TABLE v1_t (id int4);
 
 SELECT pg_background_launch('INSERT INTO v1_t SELECT generate_series(1, 3)') AS pid \gset
 SELECT * FROM pg_background_result(:pid) AS (tag text);
 SELECT * FROM v1_t ORDER BY id;
--- Read to the end: gone.
+-- Read to the end: no longer tracked.
 SELECT * FROM pg_background_result(:pid) AS (tag text);
 SELECT pg_background_detach(:pid);
 

@@ -1,4 +1,4 @@
--- The functions that know a job by pid and cookie.
+-- The functions that name a job by pid and cookie.
 \set VERBOSITY sqlstate
 CREATE TABLE v2_t (id int4);
 
@@ -58,7 +58,7 @@ SELECT state FROM jobs WHERE pid = :pid AND cookie = :cookie;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (tag text);
 SELECT pg_background_detach_v2(:pid, :cookie);
 SELECT * FROM v2_t ORDER BY id;
--- Its rows go nowhere, however many they are; its error is recorded.
+-- Its rows are dropped, however many they are; its error is recorded.
 SELECT * FROM pg_background_submit_v2('SELECT generate_series(1, 100000)', 4096) \gset
 SELECT pg_background_wait_v2_timeout(:pid, :cookie, 60000);
 SELECT state FROM jobs WHERE pid = :pid AND cookie = :cookie;

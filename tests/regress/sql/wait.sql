@@ -4,7 +4,7 @@ SELECT * FROM pg_background_launch_v2('SELECT pg_sleep(600)') \gset
 SELECT pg_background_wait_v2_timeout(:pid, :cookie, 0);
 SELECT pg_background_wait_v2_timeout(:pid, :cookie, -1);
 SELECT pg_background_wait_v2_timeout(:pid, :cookie, 20);
--- Every wait can be interrupted, and the job is none the worse for it.
+-- Every wait can be interrupted, and the job is not affected.
 SET statement_timeout = 50;
 SELECT pg_background_wait_v2(:pid, :cookie);
 SELECT pg_background_wait_v2_timeout(:pid, :cookie, 60000);

@@ -1,8 +1,8 @@
-//! What the tests of several sessions share.
+//! Helpers of the multi-session tests.
 //!
 //! They run against the server that `PGB_TEST_URL` names, with the extension installed; `make test` starts
 //! one. One at a time: they count workers and slots, which the whole server shares. Each test makes the
-//! roles and databases it needs and drops them. A [`Witness`] sees to it that no test makes the server
+//! roles and databases it needs and drops them. A [`Witness`] checks that no test makes the server
 //! restart. A test that needs settings of its own, or looks at the log, starts its own [`Server`].
 
 mod limit;
@@ -15,7 +15,7 @@ pub use server::Server;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes.
+/// A time limit: nothing here takes as long.
 pub const LONG: Duration = Duration::from_secs(30);
 
 /// The server under test.
@@ -87,7 +87,7 @@ impl Default for Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Workers of the database leave within their idle limit; WITH FORCE does not wait for that.
+        // Workers of the database exit within their idle limit; WITH FORCE does not wait for that.
         let Ok(mut client) = config().connect(NoTls) else {
             return;
         };
@@ -132,7 +132,7 @@ impl Drop for Role {
     }
 }
 
-/// A connection that stands by, and the moment the server started: a crash restart would change both.
+/// An idle connection, and the start time of the server: a crash restart would change both.
 pub struct Witness {
     client: Client,
     started: String,
@@ -236,7 +236,7 @@ pub fn run(client: &mut Client, sql: &str) -> Option<String> {
     try_run(client, sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"))
 }
 
-/// Calls a function of a handle that returns nothing worth looking at.
+/// Calls a function of a handle and ignores what it returns.
 ///
 /// # Errors
 /// The server's.
@@ -272,7 +272,7 @@ pub fn value<T: for<'a> postgres::types::FromSql<'a>>(client: &mut Client, sql: 
         .get(0)
 }
 
-/// Lets time pass. A client has no latch: it can only ask the server again after a while.
+/// Sleeps. A client has no latch: it can only ask the server again after a while.
 #[expect(clippy::disallowed_methods, reason = "the rule is for the extension")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
@@ -297,7 +297,7 @@ pub fn assert_state<T: std::fmt::Debug>(result: Result<T, postgres::Error>, expe
     assert_eq!(error.code(), Some(expected), "{error:?}");
 }
 
-/// A setting of the server, put back at the end.
+/// A setting of the server, restored at the end.
 pub struct Setting {
     name: String,
 }
@@ -350,7 +350,7 @@ fn reload(client: &mut Client) {
 /// No job is left anywhere: no slot, no arena byte, no file.
 pub const NOTHING_IS_LEFT: &str = "(SELECT slots_used = 0 AND arena_bytes = 0 AND dsm_segments = 0 AND jobs_queued = 0 AND spill_files = 0 AND spill_bytes = 0 FROM pg_background_resources())";
 
-/// [`NOTHING_IS_LEFT`], now or in a moment.
+/// Checks [`NOTHING_IS_LEFT`], for some time.
 ///
 /// # Panics
 /// When something is left.

@@ -1,4 +1,4 @@
-//! What the operating system refuses to a process of a server of the test's own.
+//! Limits of the operating system for a process of the test's own server.
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -30,7 +30,7 @@ impl Limit {
     }
 }
 
-/// As the user that the server runs as: without particular rights only that one may.
+/// Runs as the server's user: nobody else may without special privileges.
 fn prlimit(pid: i32) -> Command {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     let mut command = if is_root {

@@ -31,7 +31,7 @@ struct Copied {
 }
 
 impl Copied {
-    /// `None`: this server's programs (Debian's of 14) know one place for their files, wherever they are themselves.
+    /// `None`: this server's programs (Debian's of 14) use a fixed directory for their files.
     fn new(name: &str) -> Option<(Self, String)> {
         let directory = std::env::temp_dir().join(name);
         let path = directory.to_str().expect("a path in UTF-8");
@@ -90,7 +90,7 @@ impl Server {
         Self::start_with(name, settings, &[])
     }
 
-    /// Likewise, with `NAME=VALUE` (several, between spaces) in the environment of its processes.
+    /// Starts one with `NAME=VALUE` (several, between spaces) in the environment of its processes.
     ///
     /// # Panics
     /// When it does not start.
@@ -98,7 +98,7 @@ impl Server {
         Self::start_with(name, settings, &[("PGB_ENVIRONMENT", environment)])
     }
 
-    /// Likewise, with these arguments on the command line of the server.
+    /// Starts one with these arguments on the command line of the server.
     ///
     /// # Panics
     /// When it does not start.
@@ -106,8 +106,8 @@ impl Server {
         Self::start_with(name, &[], &[("PGB_ARGUMENTS", arguments)])
     }
 
-    /// Likewise, a copy of the server's files of its own, in which the library can be removed or replaced. `None`: a
-    /// copy of this server would use the files of the server itself; it is said so.
+    /// Starts one from a copy of the server's files, in which the library can be removed or replaced. `None`: a
+    /// copy of this server would use the files of the server itself; the test prints this.
     ///
     /// # Panics
     /// As [`Server::start`].
@@ -127,7 +127,7 @@ impl Server {
             .expect("it was started with files of its own")
     }
 
-    /// The library is not there any more.
+    /// Removes the library.
     ///
     /// # Panics
     /// When it cannot be moved, or the files are not the server's own.
@@ -136,7 +136,7 @@ impl Server {
         std::fs::rename(&copy.library, copy.aside()).expect("the library is there");
     }
 
-    /// It is one of another layout: what a worker is started with is called otherwise.
+    /// Replaces it by one with another layout: the worker's start function has another name.
     ///
     /// # Panics
     /// As [`Server::remove_library`].
@@ -155,7 +155,7 @@ impl Server {
         assert!(status.success(), "the library is replaced");
     }
 
-    /// It is there again, as it was.
+    /// Restores it.
     ///
     /// # Panics
     /// As [`Server::remove_library`].
@@ -165,7 +165,7 @@ impl Server {
     }
 
     fn start_with(name: &str, settings: &[&str], environment: &[(&str, &str)]) -> Self {
-        // Two runs at the same time must not take each other's.
+        // Two runs at the same time must not use each other's server.
         let name = unique(&format!("test-{name}"));
         let mut arguments = vec!["start", &name];
         arguments.extend(settings);
@@ -204,7 +204,7 @@ impl Server {
     /// A session as the superuser.
     ///
     /// # Panics
-    /// When there is no connection to be had within [`LONG`] (a server may be restarting).
+    /// When no connection can be made within [`LONG`] (a server may be restarting).
     pub fn session(&self) -> Client {
         self.session_as("postgres")
     }

@@ -1,4 +1,4 @@
-//! Cancel against everything else that can happen at that moment.
+//! Cancel, together with everything else that can happen at the same time.
 
 use postgres::error::SqlState;
 use session_tests::*;
@@ -37,7 +37,7 @@ fn a_cancel_is_never_lost() {
     for round in 0..1000 {
         let victim = launch(&mut leader, "SELECT pg_sleep(600)");
         if round % 3 == 0 {
-            // Let it get somewhere in between.
+            // So that the cancel comes at any step.
             pause(Duration::from_micros(round % 200));
         }
         call(&mut leader, "pg_background_cancel_v2", victim).expect("canceled");
@@ -116,7 +116,7 @@ fn a_cancel_while_rows_go_on_into_a_file_ends_the_job() {
         );
         call(&mut leader, "pg_background_cancel_v2", handle).expect("canceled");
         assert_state(try_result(&mut leader, handle), &SqlState::QUERY_CANCELED);
-        // The worker lives, and half a frame confuses nobody.
+        // The worker lives, and the incomplete frame does no harm.
         assert_eq!(run(&mut leader, "SELECT 3"), Some(String::from("3")));
     }
     nothing_is_left(&mut leader);
@@ -171,7 +171,7 @@ fn is_interruptible(statement: impl Fn(Handle) -> String) {
             );
         } else {
             assert_state(result, &SqlState::QUERY_CANCELED);
-            // The job is none the worse for it.
+            // The job is not affected.
             leader
                 .batch_execute("RESET statement_timeout")
                 .expect("a setting");

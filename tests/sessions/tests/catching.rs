@@ -1,6 +1,6 @@
-//! A job that catches its cancel: what it is given, how often, and how it ended then.
+//! A job that catches its cancel: how often the cancel is thrown, and how the job ends.
 //!
-//! What a job does is seen from outside, at once, by sequences (`caught` and others): they do not wait for its commit.
+//! Sequences (`caught` and others) show at once, without a commit, what a job has done.
 
 use postgres::Client;
 use session_tests::*;
@@ -43,7 +43,7 @@ fn cancel(client: &mut Client, handle: Handle) {
     call(client, "pg_background_cancel_v2", handle).expect("canceled");
 }
 
-/// State, SQLSTATE and message of a job that has ended or ends; forgets it.
+/// State, SQLSTATE and message of a job that has ended or will end; detaches it.
 fn end_of(client: &mut Client, handle: Handle) -> (String, String, String) {
     call(client, "pg_background_wait_v2", handle).expect("waited for");
     let row = client
@@ -133,7 +133,7 @@ fn a_handler_cleans_up_and_commits() {
 }
 
 #[test]
-fn one_cancel_is_given_once_and_another_again() {
+fn one_cancel_is_thrown_once_and_another_again() {
     let database = Database::new();
     let mut leader = session(&database);
     let handle = launch(&mut leader, COUNTS);
@@ -154,7 +154,7 @@ fn one_cancel_is_given_once_and_another_again() {
 }
 
 #[test]
-fn cancels_that_come_before_the_first_is_given_are_one() {
+fn cancels_that_come_before_the_first_is_thrown_are_one() {
     let database = Database::new();
     let mut leader = session(&database);
     let handle = launch(&mut leader, COUNTS);
@@ -191,7 +191,7 @@ fn a_storm_of_cancels_is_neither_lost_nor_multiplied() {
         }
         let before = times(&mut leader, "caught");
         assert!(before <= asked, "{before} of {asked}");
-        // The last one meets it asleep; unless one before has met it where it does not catch it.
+        // The last one comes while the job sleeps, unless one before came where the job does not catch it.
         if state(&mut leader, handle) == "running" {
             pause(Duration::from_millis(1));
             cancel(&mut leader, handle);
@@ -240,7 +240,7 @@ fn what_ends_the_job_decides_how_it_ended() {
             "DO 'BEGIN RAISE EXCEPTION ''mine'' USING ERRCODE = ''query_canceled''; END'",
             "error 57014",
         ),
-        // Somebody else's cancel, which has the same text.
+        // A cancel from another session, which has the same text.
         (
             "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(600)",
             "error 57014",
@@ -301,7 +301,7 @@ fn a_handler_is_canceled_by_the_next_cancel_only() {
     assert_eq!(rows(&mut leader), 0);
 }
 
-/// A limit of time of the job is reached, and it is canceled, while its process stands still.
+/// While its process is stopped, the job reaches a time limit and is canceled.
 #[test]
 fn a_limit_that_is_reached_in_the_moment_of_a_cancel_does_not_hide_it() {
     let database = Database::new();
@@ -310,7 +310,7 @@ fn a_limit_that_is_reached_in_the_moment_of_a_cancel_does_not_hide_it() {
     let mut locks = other.transaction().expect("a transaction");
     locks.batch_execute("LOCK TABLE locked").expect("a lock");
     let cases = [
-        // The limit is caught, and the cancel meets the handler.
+        // The job catches the limit, and the cancel comes in the handler.
         (
             "SET lock_timeout = 300; DO $$ BEGIN BEGIN LOCK TABLE locked; EXCEPTION WHEN lock_not_available THEN
                 PERFORM pg_sleep(600); END; END $$",
@@ -389,7 +389,7 @@ fn a_procedure_that_commits_is_canceled_between_its_transactions() {
                 stopped += 1;
                 assert_eq!(value::<i64>(&mut leader, cleaned), 1);
             }
-            // It met the job outside of the block.
+            // The cancel came outside of the block.
             "canceled 57014" => assert_eq!(value::<i64>(&mut leader, cleaned), 0),
             other => panic!("{other}"),
         }
@@ -399,7 +399,7 @@ fn a_procedure_that_commits_is_canceled_between_its_transactions() {
 }
 
 #[test]
-fn what_is_put_off_until_the_commit_is_canceled_or_catches() {
+fn work_deferred_until_the_commit_is_canceled_or_catches() {
     let database = Database::new();
     let mut leader = session(&database);
     leader
@@ -456,7 +456,7 @@ fn the_end_of_the_grace_ends_the_process_of_a_job_that_goes_on() {
         1,
         "given twice within the grace"
     );
-    // Terminated by somebody else, long after it has caught its cancel.
+    // Terminated by another session, long after it has caught its cancel.
     let handle = launch(&mut leader, COUNTS);
     asleep(&mut leader, handle);
     cancel(&mut leader, handle);
@@ -482,7 +482,7 @@ fn a_job_that_has_caught_its_cancel_goes_on_without_its_session() {
 }
 
 #[test]
-fn a_cancel_that_nobody_waits_for_is_given_until_the_job_ends() {
+fn an_insistent_cancel_is_thrown_until_the_job_ends() {
     let server = Server::start("insists", &[]);
     server.role("culprit");
     let mut admin = server.session();
@@ -569,7 +569,7 @@ fn the_limit_of_a_job_ends_one_that_catches_it() {
     );
     let (_, _, message) = end_of(&mut leader, handle);
     assert_eq!(message, "canceling statement due to statement timeout");
-    // It is over the commit, which a statement's is not.
+    // It applies to the commit too; a statement's limit does not.
     leader
         .batch_execute(
             "CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END $$;
@@ -596,7 +596,7 @@ fn the_limit_of_a_job_ends_one_that_catches_it() {
 }
 
 #[test]
-fn a_cancel_while_subtransactions_abort_is_given_once() {
+fn a_cancel_while_subtransactions_abort_is_thrown_once() {
     let database = Database::new();
     let mut leader = session(&database);
     let aborts = "DO $$ BEGIN LOOP
@@ -628,7 +628,7 @@ fn a_cancel_while_subtransactions_abort_is_given_once() {
         cancel(&mut leader, handle);
         given = round;
         let told = format!("(SELECT last_value = {round} AND is_called FROM caught)");
-        // It may have met the job outside of the block.
+        // The cancel may have come outside of the block.
         eventually(
             &mut leader,
             &format!(
@@ -651,7 +651,7 @@ fn a_cancel_while_subtransactions_abort_is_given_once() {
     nothing_is_left(&mut leader);
 }
 
-/// The server's own state is whole whenever an error is raised again.
+/// The server's own state is consistent whenever an error is raised again.
 #[test]
 fn a_cancel_that_is_raised_again_finds_no_half_aborted_subtransaction() {
     let server = Server::start("raised-again", &["log_min_messages=warning"]);
@@ -675,7 +675,7 @@ fn a_cancel_that_is_raised_again_finds_no_half_aborted_subtransaction() {
     );
 }
 
-/// A worker that a lock keeps from connecting.
+/// A lock blocks the connection of the worker.
 #[test]
 fn a_job_whose_worker_is_connecting_is_canceled() {
     let server = Server::start("connecting", &["pg_background.worker_idle_timeout=0"]);

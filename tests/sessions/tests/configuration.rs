@@ -1,4 +1,4 @@
-//! What a job has from the configuration, from its leader's session, and to what it goes back.
+//! What a job gets from the configuration and from its leader's session, and what a RESET in it goes back to.
 
 use postgres::{Client, NoTls};
 use session_tests::*;
@@ -26,7 +26,7 @@ fn pid(leader: &mut Client) -> String {
     run(leader, "SELECT pg_backend_pid()::text").expect("a pid")
 }
 
-/// Changes the configuration; the session and the server's next processes have read it.
+/// Changes the configuration, and waits until the session and new processes have it.
 fn configure(session: &mut Client, settings: &[(&str, &str)]) {
     do_it(session, "LOAD 'pg_background'");
     for (name, value) in settings {
@@ -425,7 +425,7 @@ fn a_setting_that_its_worker_does_not_admit_fails_no_job() {
             "{set}: {said}"
         );
         assert!(warns || said.is_empty(), "{set}: {said}");
-        // Another session on that worker hears nothing of it.
+        // Another session on that worker gets no message.
         let (mut other, messages) = listening(&server, "someone");
         assert_eq!(pid(&mut other), warm);
         assert_eq!(
@@ -436,11 +436,11 @@ fn a_setting_that_its_worker_does_not_admit_fails_no_job() {
 }
 
 #[test]
-fn what_a_job_has_set_does_not_hold_up_the_cleanup_after_it() {
+fn settings_of_a_job_do_not_delay_the_cleanup_after_it() {
     let server = one_worker("cleanup");
     let mut leader = server.session();
     do_it(&mut leader, "CREATE TABLE t (n int4)");
-    // Its end is what a deferrable serializable transaction waits for.
+    // A deferrable serializable transaction waits for its end.
     let mut third = server.session();
     do_it(
         &mut third,
@@ -578,7 +578,7 @@ fn limits_hold_in_a_parallel_operation() {
         assert_eq!(plan.as_deref(), Some("t"));
         do_it(&mut leader, "DROP FUNCTION plan()");
         assert_eq!(sqlstate(leader.simple_query(&query)), "25000", "{safety}");
-        // The session is as any other then.
+        // After that the session is like any other.
         assert_eq!(sqlstate(try_run(&mut leader, "SELECT 1")), "55000");
         let limit = here(&mut leader, "SHOW pg_background.role_max_jobs");
         assert_eq!(limit.as_deref(), Some("2"));

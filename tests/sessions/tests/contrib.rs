@@ -1,12 +1,12 @@
-//! What the contrib modules of the server offer, called in jobs: a background worker has no client, and nothing that
-//! relies on one may take the server with it.
+//! The functions of the server's contrib modules, called in jobs: a background worker has no client, and no function
+//! that relies on one may crash the server.
 //!
-//! On a server of its own, which is seen not to crash when it stops.
+//! On a server of its own, whose log is checked for crashes when it stops.
 
 use postgres::Client;
 use session_tests::*;
 
-/// Extensions that make something which others do not get along with, or cannot be made alone.
+/// Extensions that conflict with others, or need another one.
 const NOT_THESE: &str = "'pg_background', 'plpgsql'";
 
 /// Functions that wreck a table on purpose, in a session as in a job.
@@ -25,7 +25,7 @@ fn install(client: &mut Client) -> Vec<String> {
         .expect("a list");
     rows.iter()
         .map(|row| row.get::<_, String>(0))
-        // What cannot be installed here (another language's library is missing) is not offered.
+        // Modules that cannot be installed here (another language's library is missing) are skipped.
         .filter(|name| {
             client
                 .batch_execute(&format!(
@@ -36,7 +36,7 @@ fn install(client: &mut Client) -> Vec<String> {
         .collect()
 }
 
-/// Calls of every function of the modules, with each of three sets of arguments: NULL, ordinary values, and little ones.
+/// Calls of every function of the modules, with each of three sets of arguments: NULL, ordinary and small values.
 const CALLS: &str = "
     SELECT coalesce(string_agg(format('SELECT count(*) FROM %s(%s)', p.oid::regproc, arguments), E'\\n'), '')
     FROM pg_depend d
@@ -96,7 +96,7 @@ fn what_the_contrib_modules_offer_can_be_called_in_a_job() {
         calls += statements.len();
     }
     assert!(calls > 500, "only {calls} calls");
-    // What needs a connection finds one of which nothing is to be had.
+    // Code that needs a connection finds an empty one.
     assert_eq!(
         run(
             &mut control,
@@ -106,7 +106,7 @@ fn what_the_contrib_modules_offer_can_be_called_in_a_job() {
         .as_deref(),
         Some("f,f,t,t,t")
     );
-    // Settings of connections can be changed as in a session over a unix socket, and do nothing.
+    // Settings of connections can be changed as in a session over a unix socket, and have no effect.
     assert_eq!(
         run(
             &mut control,

@@ -1,5 +1,5 @@
-//! What happens to types and to sessions while rows are converted: nobody's server stops, and what is not the row's
-//! does not become the row's.
+//! Types that change and sessions that are canceled while rows are converted: the server goes on, and an error of
+//! something else is not reported as the row's.
 
 use session_tests::*;
 
@@ -7,7 +7,7 @@ const CAST_THAT_WAITS: &str = "CREATE TYPE mood AS ENUM ('bad');
      CREATE FUNCTION mood_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(600); END $$;
      CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood)";
 
-/// A cancel that finds the session in the conversion of a row is the session's, and not an error in that row.
+/// A cancel that comes during the conversion of a row is the session's, not an error of that row.
 #[test]
 fn a_cancel_in_the_conversion_of_a_row_ends_the_fanout() {
     let witness = Witness::new();

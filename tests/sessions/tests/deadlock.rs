@@ -1,4 +1,4 @@
-//! Waits that would come back to the waiter.
+//! Deadlocks: chains of waits that lead back to the waiter.
 
 use postgres::error::SqlState;
 use session_tests::*;
@@ -40,7 +40,7 @@ fn an_index_built_concurrently_and_awaited_in_one_statement_is_a_deadlock() {
 }
 
 #[test]
-fn a_reader_that_waits_for_a_lock_of_its_job_does_not_hold_it_back() {
+fn a_reader_that_waits_for_a_lock_of_its_job_does_not_block_it() {
     let database = Database::new();
     database
         .session()
@@ -48,7 +48,7 @@ fn a_reader_that_waits_for_a_lock_of_its_job_does_not_hold_it_back() {
             "CREATE TABLE t AS SELECT g, repeat('x', 100) AS x FROM generate_series(1, 20000) g",
         )
         .expect("a table");
-    // It has not looked at the table's row type yet, which it needs for the first row.
+    // It has not yet looked up the row type of the table, which it needs for the first row.
     let mut leader = database.session();
     leader
         .batch_execute("SET deadlock_timeout = '50ms'; SET statement_timeout = '20s'")
@@ -230,10 +230,10 @@ const PARENT: &str = "DO $x$
     END $x$";
 
 #[test]
-fn parents_that_wait_for_queued_children_in_every_place_do_not_hang() {
+fn parents_that_wait_for_queued_children_in_every_worker_slot_do_not_hang() {
     const PARENTS: i32 = 3;
     let server = Server::start(
-        "places",
+        "worker-slots",
         &[&format!("pg_background.max_pool_workers={PARENTS}")],
     );
     let mut leader = server.session();
@@ -256,7 +256,7 @@ fn parents_that_wait_for_queued_children_in_every_place_do_not_hang() {
     nothing_is_left(&mut leader);
 }
 
-/// In another place a job runs that waits for nothing; but that place cannot serve this lane.
+/// In another worker slot a job runs that waits for nothing, but that slot cannot serve this lane.
 #[test]
 fn a_parent_that_waits_for_a_queued_child_in_a_lane_at_its_limit_does_not_hang() {
     let server = Server::start(
@@ -283,7 +283,7 @@ fn a_parent_that_waits_for_a_queued_child_in_a_lane_at_its_limit_does_not_hang()
 }
 
 #[test]
-fn a_parent_beside_a_place_that_will_be_free_waits() {
+fn a_parent_waits_if_a_worker_slot_will_become_vacant() {
     let server = Server::start("place", &["pg_background.max_pool_workers=2"]);
     let mut leader = server.session();
     let other = launch(&mut leader, "SELECT pg_sleep(2)");
@@ -294,7 +294,7 @@ fn a_parent_beside_a_place_that_will_be_free_waits() {
 }
 
 #[test]
-fn a_wait_for_a_job_held_back_behind_ones_own_lock_is_a_deadlock() {
+fn a_wait_for_a_job_throttled_behind_ones_own_lock_is_a_deadlock() {
     let database = Database::new();
     let mut leader = database.session();
     leader

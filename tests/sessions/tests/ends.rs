@@ -1,11 +1,11 @@
-//! What a process still holds when a job ends: nothing that it prints then may reach memory of a job.
+//! A process that prints while its job ends must not write into memory that is no longer the job's.
 //!
-//! Each test has a server of its own, which is seen not to crash when it stops.
+//! Each test has a server of its own, whose log is checked for crashes when it stops.
 
 use postgres::Client;
 use session_tests::*;
 
-/// Whether notices are printed at every level, in the session and so in its jobs.
+/// Prints notices of every level, in the session and so in its jobs.
 fn verbose(client: &mut Client, level: &str) {
     client
         .batch_execute(&format!("SET client_min_messages = {level}"))
@@ -165,7 +165,7 @@ fn a_worker_whose_job_was_refused_writes_into_nobody_elses_block() {
             let detail = error.as_db_error().and_then(|error| error.detail());
             refused += i32::from(detail == Some("The job was canceled before it began."));
         }
-        // The failed reading has kept it, or let go of it.
+        // The failed read has kept the job or detached it.
         let _ = call(&mut leader, "pg_background_detach_v2", handle);
         let text = "x".repeat(65_000);
         let row = leader
@@ -217,7 +217,7 @@ fn a_session_that_ends_while_it_reads_prints_nothing_into_memory_that_is_gone() 
             .expect("a cursor");
     };
     for level in ["debug5", "debug2"] {
-        // Its end, in order and not; with a cursor that has taken a row.
+        // The session ends, orderly or not, with a cursor that has taken a row.
         let mut leader = server.session_as("chatty");
         verbose(&mut leader, level);
         open_cursor(&mut leader);
@@ -234,7 +234,7 @@ fn a_session_that_ends_while_it_reads_prints_nothing_into_memory_that_is_gone() 
             .expect("terminated");
         gone(&mut control, pid);
 
-        // The job is let go of in the middle, its rest is dropped, and the session goes on.
+        // The job is detached in the middle, the rest of its result is dropped, and the session goes on.
         let mut leader = server.session_as("chatty");
         verbose(&mut leader, level);
         open_cursor(&mut leader);

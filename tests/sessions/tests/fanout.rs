@@ -52,7 +52,7 @@ fn a_fanout_in_an_aborted_block_ends_before_its_rollback() {
         .expect("a function");
     leader.batch_execute("BEGIN").expect("a block");
     assert!(leader.batch_execute("SELECT fail_after_one()").is_err());
-    // The block waits for its ROLLBACK, and holds the memory of the query as long.
+    // The block waits for its ROLLBACK, and keeps the memory of the query until then.
     nothing_is_left(&mut observer);
     leader.batch_execute("ROLLBACK").expect("the block ends");
 }
@@ -153,7 +153,7 @@ fn a_fanout_whose_job_waits_for_its_own_transaction_is_a_deadlock() {
 }
 
 #[test]
-fn a_fanout_without_a_place_for_a_worker_says_so() {
+fn a_fanout_without_background_worker_slots_is_an_error_that_says_so() {
     let database = Database::new();
     let setting = Setting::new("pg_background.max_pool_workers", "0");
     let mut leader = database.session();
@@ -169,7 +169,7 @@ fn a_fanout_waits_for_a_worker_as_long_as_a_launch_does() {
     let database = Database::new();
     let (mut leader, role) = (database.session(), Role::new());
     let setting = Setting::new("pg_background.max_pool_workers", "1");
-    // Another lane's job has the only place.
+    // A job of another lane has the only worker slot.
     let mut other = database.session_as(&role.name);
     let handle = launch(&mut other, "SELECT pg_sleep(600)");
     leader

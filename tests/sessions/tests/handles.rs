@@ -1,4 +1,4 @@
-//! Handles that are guessed or forged find nothing and touch nothing, whichever function they are given to.
+//! Guessed or forged handles find nothing and change nothing, in every function.
 //!
 //! The job table belongs to the whole cluster, and a cookie names a slot of it; so the forger here knows
 //! everything but the random bits: pids, slots, generations of jobs that live.

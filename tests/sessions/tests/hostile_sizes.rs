@@ -1,13 +1,13 @@
-//! Values that are nested as deeply, and are as long, as a user likes.
+//! Values that are nested very deeply, or are very long.
 //!
-//! What a user may not do is end a process: the server answers that by ending everybody's session.
+//! No user may crash a process: the server would then end all sessions.
 
 use session_tests::*;
 
 const DEEP: &str = "CREATE FUNCTION deep(n int) RETURNS record LANGUAGE plpgsql AS $$
     DECLARE r record; BEGIN r := ROW(1); FOR i IN 1..n LOOP r := ROW(r); END LOOP; RETURN r; END $$";
 
-/// Levels of nesting that need more than the least of `max_stack_depth`.
+/// Levels of nesting that need more than the minimum of `max_stack_depth`.
 const LEVELS: i32 = 4000;
 
 fn session_with_deep(database: &Database) -> postgres::Client {
@@ -129,8 +129,8 @@ fn a_row_type_is_looked_at_once_however_often_it_occurs_in_a_type() {
     assert!(read.expect("it is read").get::<_, bool>(0));
 }
 
-/// Lets a process have so much more memory than it has. The server's user does it: only that one and the
-/// administrator may.
+/// Limits a process to so much memory more than it has now. Runs as the server's user: only that one and the
+/// administrator may do it.
 fn limit_memory(server: &mut postgres::Client, pid: i32, megabytes: u64) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("a process");
     let pages: u64 = status

@@ -1,4 +1,4 @@
-//! Leaders that come, go, and share the server.
+//! Several leaders on one server, and leaders that exit.
 
 use postgres::error::SqlState;
 use session_tests::*;

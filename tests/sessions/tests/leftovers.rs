@@ -1,4 +1,4 @@
-//! What a job leaves in its process is not there for the next one: names of settings, connections and variables of
+//! What a job leaves in its process is removed before the next one: names of settings, connections and variables of
 //! libraries, the seed.
 
 use postgres::Client;
@@ -12,7 +12,7 @@ fn run_in(client: &mut Client, sql: &str) -> (i32, Option<String>) {
     (handle.pid, rows.last().cloned().flatten())
 }
 
-/// What a job sees of a setting: nothing, if nobody has named it.
+/// What a job sees of a setting: nothing, if it was never set.
 fn seen(client: &mut Client, name: &str) -> (i32, Option<String>) {
     run_in(client, &format!("SELECT current_setting('{name}', true)"))
 }
@@ -68,7 +68,7 @@ fn a_setting_that_a_job_named_is_not_there_for_the_next() {
             );
         }
     }
-    // Neither listed, nor in the way of a parallel worker, nor of a library with settings of these names.
+    // Not listed, and no obstacle to a parallel worker or to a library with settings of these names.
     let names = "SELECT count(*) FROM pg_settings WHERE name LIKE 'app.%'";
     assert_eq!(run(&mut client, names).as_deref(), Some("0"));
     let force = if value::<i32>(

@@ -1,6 +1,6 @@
-//! What the operating system and the configuration refuse: processes, memory, disk space, slots.
+//! Limits of the operating system and the configuration: processes, memory, disk space, slots.
 //!
-//! Limits are put on single processes of a server of the test's own, and lifted again.
+//! Limits are set for single processes of the test's own server, and lifted again.
 
 use postgres::Client;
 use session_tests::{
@@ -35,7 +35,7 @@ fn occupy_a_process(server: &Server, seconds: &str) -> std::thread::JoinHandle<(
 }
 
 #[test]
-fn launches_come_to_terms_with_processes_that_others_have_taken() {
+fn launches_succeed_although_others_have_taken_processes() {
     // One for the launcher of logical replication, one for the other query.
     let server = Server::start("taken", &["max_worker_processes=2"]);
     let mut client = server.session();
@@ -56,7 +56,7 @@ fn launches_come_to_terms_with_processes_that_others_have_taken() {
     set(&mut client, "SET pg_background.on_exhaustion = queue");
     let queued = launch(&mut client, "INSERT INTO done VALUES ('queued')");
     assert_eq!(queued.pid, 0);
-    // One that waits gets a place when the others have done with it.
+    // One that waits gets a worker slot when the others have ended.
     set(
         &mut client,
         "SET pg_background.on_exhaustion = wait; RESET pg_background.launch_timeout",
@@ -76,7 +76,7 @@ fn a_fork_that_fails_loses_no_job() {
     let server = Server::start("no-fork", &[]);
     let mut client = server.session();
     set(&mut client, "CREATE TABLE done (t text)");
-    // Makes the segments, and a worker that leaves.
+    // Creates the segments, and a worker that exits.
     run(&mut client, "SELECT 1");
     set(&mut client, "SELECT pg_background_retire_idle()");
     eventually(
@@ -125,7 +125,7 @@ fn a_fork_that_fails_loses_no_queued_job_whose_leader_has_left() {
     drop(client);
     pause(Duration::from_millis(100));
     drop(limit);
-    // Nobody is left but those who come.
+    // Only sessions that come later are left.
     assert_eq!(run(&mut observer, "SELECT 'next'").as_deref(), Some("next"));
     eventually(&mut observer, "(SELECT count(*) = 1 FROM done)");
     nothing_is_left(&mut observer);
@@ -158,7 +158,7 @@ fn an_arena_at_its_limit_refuses_launches_and_recovers() {
     nothing_is_left(&mut client);
 }
 
-/// A session that keeps those behind the gate waiting, until it is opened.
+/// A session with a lock that the others wait for: the closed gate.
 fn closed_gate(server: &Server) -> Client {
     let mut gate = server.session();
     set(&mut gate, "SELECT pg_advisory_lock(7)");

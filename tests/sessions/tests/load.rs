@@ -63,7 +63,7 @@ fn work(database_client: impl Fn() -> postgres::Client, seed: i32) {
             _ => {
                 launch(&mut leader, "INSERT INTO t VALUES (1)");
                 if number % 50 == seed % 50 {
-                    // The leader leaves with jobs unread, and another takes its place.
+                    // The leader exits with unread jobs, and another session replaces it.
                     leader = database_client();
                 } else {
                     leader

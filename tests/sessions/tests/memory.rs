@@ -1,4 +1,4 @@
-//! When shared memory is used up, and that it is given back.
+//! Shared memory that is used up, and its release.
 //!
 //! The servers here keep dynamic segments as files of their data directory, so that those of others do not count.
 
@@ -6,7 +6,7 @@ use postgres::Client;
 use session_tests::*;
 use std::sync::Barrier;
 
-/// As much of it as a job's result queue may have.
+/// The maximum of a job's result queue.
 const LARGE: i32 = 1 << 20;
 
 #[test]
@@ -46,7 +46,7 @@ fn a_launch_without_memory_fails_and_takes_nothing_from_those_before_it() {
         };
         assert_eq!(sqlstate::<()>(Err(refused)), "53200");
         assert!(accepted.len() >= 4, "{}", accepted.len());
-        // What fails in a job is told all the same, however long it is: its room was set aside.
+        // The error of a job is reported all the same, however long it is: its room is reserved.
         let failing = launch(
             &mut leader,
             "DO $$ BEGIN RAISE EXCEPTION 'long %', repeat('x', 5000000); END $$",
@@ -73,7 +73,7 @@ fn a_launch_without_memory_fails_and_takes_nothing_from_those_before_it() {
 /// A queue that is too large for the arena.
 const OWN_SEGMENT: i32 = 32 << 20;
 
-/// No segment of such a size is there, not even one that only some process still has mapped.
+/// No segment of that size exists, not even one that a process still has mapped.
 const NO_LARGE_SEGMENT: &str = "(NOT EXISTS (SELECT FROM pg_ls_dir('pg_dynshmem') AS file
     WHERE (pg_stat_file('pg_dynshmem/' || file, true)).size >= 4 << 20))";
 
@@ -111,7 +111,7 @@ fn own_pid(client: &mut Client) -> i32 {
     value(client, "SELECT pg_backend_pid()")
 }
 
-/// What the arena has grown to, before and after, is all that stays.
+/// Only the size to which the arena has grown stays.
 fn all_is_back(observer: &mut Client, what: &str) {
     let start = std::time::Instant::now();
     let back = format!(
@@ -135,7 +135,7 @@ const ENDINGS: &[(&str, Ending)] = &[
     ("read to the end", |mut leader, _| {
         let handle = launch_large(&mut leader, ROWS);
         assert_eq!(try_result(&mut leader, handle).expect("rows").len(), 20000);
-        // The session stays: it must not keep what it has read.
+        // The session stays, and must not keep the memory of what it has read.
         std::mem::forget(leader);
     }),
     ("detached unread", |mut leader, _| {
@@ -246,7 +246,7 @@ const ENDINGS: &[(&str, Ending)] = &[
             terminate(observer, own_pid(&mut leader));
         },
     ),
-    ("let go of while it is read", |mut leader, _| {
+    ("detached while it is read", |mut leader, _| {
         let handle = launch_large(&mut leader, ROWS);
         leader
             .batch_execute(&format!(

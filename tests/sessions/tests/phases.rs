@@ -44,7 +44,7 @@ fn a_queued_job_is_canceled_without_a_worker() {
     call(&mut leader, "pg_background_wait_v2", queued).expect("at once");
     assert_eq!(state(&mut leader, queued), "canceled");
     assert_state(try_result(&mut leader, queued), &SqlState::QUERY_CANCELED);
-    // Nobody else was hit.
+    // No other job was canceled.
     assert_eq!(state(&mut leader, busy), "running");
     assert_eq!(state(&mut leader, other), "queued");
     assert_eq!(cancel_and_forget(&mut leader, busy), "canceled");
@@ -298,7 +298,7 @@ fn a_launch_that_finds_no_worker_fails_as_it_was_asked_to() {
 }
 
 #[test]
-fn a_launch_that_is_interrupted_takes_its_job_back() {
+fn a_launch_that_is_interrupted_withdraws_its_job() {
     let server = Server::start("withdrawn", &[ONE_WORKER]);
     let (mut busy_leader, mut leader) = (server.session(), server.session());
     leader
@@ -331,7 +331,7 @@ fn a_launch_that_is_interrupted_takes_its_job_back() {
 }
 
 #[test]
-fn a_launch_whose_session_is_terminated_takes_its_job_back() {
+fn a_launch_whose_session_is_terminated_withdraws_its_job() {
     let server = Server::start("withdrawn-terminated", &[ONE_WORKER]);
     let (mut busy_leader, mut leader) = (server.session(), server.session());
     leader
@@ -417,7 +417,7 @@ fn an_interrupted_read_leaves_the_job_to_commit() {
         holder
             .batch_execute("SELECT pg_advisory_unlock(1)")
             .expect("unlocked");
-        // It was let go of with its first row.
+        // It was detached after its first row.
         assert_state(
             call(&mut leader, "pg_background_wait_v2", handle),
             &SqlState::UNDEFINED_OBJECT,

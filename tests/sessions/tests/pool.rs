@@ -80,7 +80,7 @@ fn no_process_serves_two_login_roles() {
 }
 
 #[test]
-fn idle_workers_leave_at_their_limit_and_not_before() {
+fn idle_workers_exit_at_their_limit_and_not_before() {
     let database = Database::new();
     let mut leader = database.session();
     let start = Instant::now();
@@ -99,7 +99,7 @@ fn idle_workers_leave_at_their_limit_and_not_before() {
 }
 
 #[test]
-fn idle_workers_can_be_sent_home_at_once() {
+fn idle_workers_can_be_retired_at_once() {
     let database = Database::new();
     let mut leader = database.session();
     let start = Instant::now();

@@ -22,7 +22,7 @@ fn every_accepted_job_of_a_leader_that_is_ended_in_the_middle_commits_once() {
         .expect("tables");
     leader.batch_execute(QUEUE).expect("settings");
     let pid = pid_of(&mut leader);
-    // The first half in a transaction that commits, so that what was accepted is known; then more and more
+    // The first half in a transaction that commits, so that the accepted jobs are known; then more and more
     // until the session is ended. More jobs than slots: the launches wait for room.
     leader
         .batch_execute(
@@ -139,12 +139,12 @@ fn a_full_table_is_an_error_at_once_or_after_the_time_limit() {
             "{mode}: {taken:?}"
         );
     }
-    // A fan-out waits likewise when nothing of its own is in flight.
+    // A fan-out waits too when none of its own jobs is in flight.
     assert_eq!(
         sqlstate(leader.batch_execute("SELECT pg_background_fanout(ARRAY['SELECT 1'])")),
         "53000"
     );
-    // A waiter that is told to go leaves the queue; the one behind it gets the slot.
+    // A waiter that is terminated leaves the queue; the one behind it gets the slot.
     leader
         .batch_execute("SET pg_background.launch_timeout = '60s'")
         .expect("a setting");
@@ -191,14 +191,14 @@ fn ten_thousand_handles_are_waited_for_without_quadratic_work() {
         "SELECT count(*) FROM pg_background_drain((SELECT array_agg((pid, cookie)::pg_background_handle) FROM pg_background_list)) WHERE state = 'stopped'",
     );
     assert_eq!(drained, 10_000);
-    // Ten thousand times ten thousand steps of anything would take longer.
+    // Ten thousand times ten thousand steps would take longer.
     let taken = start.elapsed();
     assert!(taken < Duration::from_secs(20), "{taken:?}");
     nothing_is_left(&mut leader);
 }
 
 #[test]
-fn a_share_is_given_back_by_workers_that_die() {
+fn permits_are_given_back_when_workers_die() {
     let database = Database::new();
     let mut leader = database.session();
     leader

@@ -1,4 +1,4 @@
-//! Readers that are interrupted, come late, or leave; results that are large.
+//! Readers that are interrupted, come late, or exit; large results.
 
 use postgres::Client;
 use postgres::error::SqlState;
@@ -55,9 +55,9 @@ fn a_read_that_is_interrupted_before_the_first_row_can_be_repeated() {
     nothing_is_left(&mut observer);
 }
 
-/// A row that rings nobody, because one just before it did or the reader was awake, and nothing after it.
+/// A row that wakes nobody, because one just before it did or the reader was awake, and nothing follows it.
 #[test]
-fn rows_are_seen_as_they_come_though_no_other_follows() {
+fn rows_are_seen_as_they_come_even_if_no_other_follows() {
     let database = Database::new();
     let (mut leader, mut observer) = (database.session(), database.session());
     let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
@@ -65,7 +65,7 @@ fn rows_are_seen_as_they_come_though_no_other_follows() {
         let mut transaction = leader.transaction().expect("a transaction");
         transaction
             .batch_execute(&format!(
-                // No look for deadlocks either, which would find rows as well.
+                // No deadlock check either, because that would find rows as well.
                 "SET LOCAL statement_timeout = '20s';
                  SET LOCAL deadlock_timeout = '1h';
                  DECLARE c CURSOR FOR SELECT pg_background_result({}, {}, NULL::int4)",
@@ -76,7 +76,7 @@ fn rows_are_seen_as_they_come_though_no_other_follows() {
         let rows = rows.expect("they are there, and the fourth is not waited for");
         rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
     };
-    // Given up after it was begun, the session has let go of it.
+    // The read was given up after it had begun, so the session has detached the job.
     let end = |observer: &mut Client, handle: Handle| {
         let worker = format!(
             "FROM pg_stat_activity WHERE pid = {} AND state = 'active'",
@@ -86,7 +86,7 @@ fn rows_are_seen_as_they_come_though_no_other_follows() {
         observer.execute(&canceled, &[]).expect("canceled");
         eventually(observer, &format!("NOT EXISTS (SELECT {worker})"));
     };
-    // The third row so much counting after the second.
+    // The third row comes so much counting after the second.
     let job = |count: u32| {
         format!(
             "SELECT CASE WHEN g = 1 THEN (SELECT 1 FROM pg_advisory_lock(1))
@@ -173,7 +173,7 @@ fn a_value_is_not_taken_for_one_of_a_row_type_that_was_altered() {
     for (handle, _) in jobs {
         call(&mut leader, "pg_background_wait_v2", handle).expect("waited for");
     }
-    // The last job of those that wait for a place gets a parameter.
+    // The last of the jobs that wait for a worker slot gets a parameter.
     leader
         .batch_execute("SET pg_background.max_workers = 1")
         .expect("a setting");
@@ -235,7 +235,7 @@ fn a_read_that_is_interrupted_after_the_first_row_leaves_nothing_and_its_worker_
     let code = interrupt(&mut leader, &mut observer, &statement, &taken);
     assert_eq!(code, "57014");
     assert_state(try_result(&mut leader, handle), &SqlState::UNDEFINED_OBJECT);
-    // The job itself was not canceled; it is nobody's now.
+    // The job itself was not canceled, and has no leader now.
     let pid: i32 = handle.pid;
     observer
         .execute("SELECT pg_cancel_backend($1)", &[&pid])
@@ -300,7 +300,7 @@ fn a_worker_that_spilled_takes_its_next_job_while_the_result_waits() {
     nothing_is_left(&mut leader);
 }
 
-/// Kilobytes of memory of its own that a process has.
+/// Private memory of a process, in kilobytes.
 fn own_memory(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 const OFF: &str = "SET pg_background.worker_reuse = off";
 
-/// Notes processes, none of which may have been there before.
+/// Notes processes. None of them may have been noted before.
 #[derive(Default)]
 struct Seen(HashSet<i32>);
 
@@ -56,11 +56,11 @@ fn each_job_of_the_session_has_a_process_of_its_own() {
         }
         client
             .batch_execute("SELECT pg_background_detach_all()")
-            .expect("let go of");
+            .expect("detached");
     }
     assert!(seen.0.len() > 100, "{}", seen.0.len());
     nothing_is_left(&mut client);
-    // They end with their jobs; the other's is there.
+    // They end with their jobs; the other session's process is still there.
     let mut others = HashSet::new();
     others.insert(run(&mut warm, own));
     eventually(

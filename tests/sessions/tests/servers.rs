@@ -44,7 +44,7 @@ fn sixteen_sessions_are_served_with_a_process_for_each_job() {
 }
 
 #[test]
-fn sixteen_sessions_are_served_with_places_for_all() {
+fn sixteen_sessions_are_served_with_worker_slots_for_all() {
     let server = Server::start("sixteen-wide", &["max_worker_processes=64"]);
     sixteen_sessions(&server, 100, &["postgres"]);
 }
@@ -326,7 +326,7 @@ fn a_start_that_fails_for_good_is_tried_a_few_times_at_most() {
             .expect("granted again");
     }
     nothing_is_left(&mut admin);
-    // Another lane is none the worse for it.
+    // Another lane is not affected.
     assert_eq!(run(&mut admin, "SELECT 1"), Some(String::from("1")));
 }
 
@@ -351,7 +351,7 @@ fn a_fast_shutdown_does_not_wait_for_jobs() {
     let start = Instant::now();
     server.stop();
     assert!(start.elapsed() < Duration::from_secs(10));
-    // By the end of the session; or by that of the job, if its worker was quicker to leave.
+    // The connection ends with the session, or with the job if its worker exits earlier.
     if let Err(error) = waiter.join().expect("the wait has ended") {
         let ended = error.code() == Some(&SqlState::ADMIN_SHUTDOWN);
         assert!(ended || error.is_closed(), "{error:?}");

@@ -1,4 +1,4 @@
-//! Processes that do not come up: the postmaster starts a bounded number of them, whoever is there to see.
+//! Processes that fail to start: the postmaster starts a bounded number of them, whether or not a session is there.
 //!
 //! Each test has a copy of the server, whose library it removes or replaces, or a server that may not fork.
 
@@ -18,14 +18,14 @@ fn starts(server: &Server) -> usize {
         .count()
 }
 
-/// So many in a moment is a storm; what is right is one or two for each place, and a few more tries when a fork fails.
+/// So many in a moment are a storm; one or two for each worker slot are right, and a few more when a fork fails.
 const FEW: usize = 15;
 
 fn no_storm(server: &Server, before: usize) {
     pause(Duration::from_millis(2500));
     let started = starts(server) - before;
     assert!(started <= FEW, "{started} processes were started");
-    // Nor does it go on.
+    // And no more come.
     let now = starts(server);
     pause(Duration::from_millis(1000));
     let more = starts(server) - now;
@@ -46,7 +46,7 @@ fn server(name: &str, settings: &[&str]) -> Option<Server> {
     Some(server)
 }
 
-/// How the library goes.
+/// How the library becomes unusable.
 type Spoil = fn(&Server);
 const WAYS: [(&str, Spoil); 2] = [
     ("removed", Server::remove_library),
@@ -134,7 +134,7 @@ fn the_session_that_has_registered_a_process_has_gone() {
 }
 
 #[test]
-fn a_place_is_given_on_after_the_number_of_jobs_of_its_worker() {
+fn a_worker_respawns_after_its_number_of_jobs() {
     for (way, spoil) in WAYS {
         let Some(server) = server(
             &format!("jobs-{way}"),
@@ -160,7 +160,7 @@ fn a_place_is_given_on_after_the_number_of_jobs_of_its_worker() {
 }
 
 #[test]
-fn a_place_is_given_on_to_another_lane() {
+fn a_worker_respawns_for_another_lane() {
     for (way, spoil) in WAYS {
         let Some(server) = server(
             &format!("lane-{way}"),
@@ -185,8 +185,8 @@ fn a_place_is_given_on_to_another_lane() {
 }
 
 #[test]
-fn a_place_is_given_on_with_nobody_there_and_the_jobs_run() {
-    // With room for the next process beside the one that leaves.
+fn a_worker_respawns_with_no_session_there_and_the_jobs_run() {
+    // With room for the next process beside the one that exits.
     let Some(server) = server(
         "given-on",
         &[
@@ -212,7 +212,7 @@ fn a_place_is_given_on_with_nobody_there_and_the_jobs_run() {
 }
 
 #[test]
-fn a_place_in_a_full_table_is_given_on_to_who_waits() {
+fn a_worker_respawns_for_a_waiting_job_when_the_servers_slots_are_used_up() {
     // One entry is the server's own, for logical replication.
     let Some(server) = server(
         "full-table",
@@ -227,7 +227,7 @@ fn a_place_in_a_full_table_is_given_on_to_who_waits() {
         let client = &mut sessions[number % 2];
         assert_eq!(run(client, "SELECT 'x'").as_deref(), Some("x"));
     }
-    // Each within milliseconds, not at the interval of the liveness net.
+    // Each within milliseconds, not at the interval of the periodic check.
     assert!(
         start.elapsed() < Duration::from_secs(8),
         "{:?}",
@@ -237,7 +237,7 @@ fn a_place_in_a_full_table_is_given_on_to_who_waits() {
 }
 
 #[test]
-fn a_fork_that_is_refused_is_tried_a_few_times_and_its_job_runs_later() {
+fn a_fork_that_fails_is_retried_a_few_times_and_its_job_runs_later() {
     let Some(server) = server("refused", &[]) else {
         return;
     };
@@ -253,7 +253,7 @@ fn a_fork_that_is_refused_is_tried_a_few_times_and_its_job_runs_later() {
 }
 
 #[test]
-fn a_fork_that_is_refused_when_a_place_is_given_on_is_tried_a_few_times() {
+fn a_fork_that_fails_at_a_respawn_is_retried_a_few_times() {
     let Some(server) = server(
         "refused-given-on",
         &[
@@ -280,7 +280,7 @@ fn a_fork_that_is_refused_when_a_place_is_given_on_is_tried_a_few_times() {
 }
 
 #[test]
-fn a_login_that_is_refused_when_a_place_is_given_on_is_tried_a_few_times() {
+fn a_login_that_is_refused_at_a_respawn_is_retried_a_few_times() {
     let Some(server) = server("login", &["pg_background.max_pool_workers=1"]) else {
         return;
     };
@@ -311,7 +311,7 @@ fn a_session_whose_library_was_replaced_is_told_to_reconnect() {
             return;
         };
         let mut client = used(&server);
-        // Known to the session: a function that is not fails for want of the file.
+        // Functions that the session has already called: others would fail because the file is missing.
         let calls = [
             "SELECT pg_background_run('INSERT INTO done VALUES (''x'')')",
             "SELECT * FROM pg_background_run_query('SELECT 1') AS (a int4)",

@@ -1,4 +1,4 @@
-//! What a session has launched is what has completed, failed, was canceled or is active, whoever saw it end.
+//! A session's launched jobs are those that have completed, failed, were canceled or are active, whoever saw them end.
 
 use postgres::Client;
 use session_tests::{
@@ -26,7 +26,7 @@ fn counts(client: &mut Client) -> [i64; 4] {
 const NONE_IS_ACTIVE: &str = "workers_active = 0 FROM pg_background_stats()";
 
 #[test]
-fn a_job_that_was_let_go_of_is_counted_when_it_ends() {
+fn a_detached_job_is_counted_when_it_ends() {
     let database = Database::new();
     let mut client = database.session();
     for sql in [
@@ -57,7 +57,7 @@ fn a_job_that_was_let_go_of_is_counted_when_it_ends() {
 }
 
 #[test]
-fn jobs_that_end_while_they_are_let_go_of_are_counted_once() {
+fn jobs_that_end_while_they_are_detached_are_counted_once() {
     let database = Database::new();
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -111,7 +111,7 @@ fn jobs_that_others_end_or_purge_are_counted() {
     let purge = format!("SELECT pg_background_purge_role('{}')", role.name);
     assert_eq!(value::<i32>(&mut admin, &purge), 2);
     assert_eq!(counts(&mut client), [1, 1, 0, 0]);
-    // Running, and queued; let go of, and not.
+    // Running and queued; detached and not.
     for round in 0..4 {
         let job = launch(&mut client, "SELECT pg_sleep(100)");
         if round % 2 == 0 {
@@ -132,7 +132,7 @@ fn jobs_that_others_end_or_purge_are_counted() {
         .expect("terminated");
     eventually(&mut client, NONE_IS_ACTIVE);
     assert_eq!(counts(&mut client), [1, 2, 4, 0]);
-    // Nobody was given the handle of these.
+    // The handles of these were never returned.
     client
         .batch_execute("SELECT pg_background_fanout(ARRAY['SELECT 1', 'SELECT 2'])")
         .expect("fanned out");
@@ -148,7 +148,7 @@ fn jobs_that_others_end_or_purge_are_counted() {
     assert_eq!((completed, failed + canceled + active), (1, 7));
     client
         .batch_execute("SELECT pg_background_cancel_all(), pg_background_detach_all()")
-        .expect("let go of");
+        .expect("detached");
     eventually(&mut client, NONE_IS_ACTIVE);
 }
 

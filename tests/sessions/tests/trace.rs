@@ -1,10 +1,10 @@
-//! At DEBUG1 and DEBUG2 the log tells the life of a job.
+//! At DEBUG1 and DEBUG2 the log has the transitions of a job.
 
 use postgres::Client;
 use session_tests::*;
 use std::process::Command;
 
-/// What the log says of jobs, each line as `INDEX/GENERATION words`, without pids.
+/// The log's lines about jobs, each as `INDEX/GENERATION words`, without pids.
 fn lines(server: &Server) -> Vec<String> {
     const MARK: &str = "DEBUG:  pg_background: job ";
     server
@@ -38,8 +38,8 @@ fn signal(name: &str, pid: i32) {
     assert!(status.success(), "{name} to {pid}");
 }
 
-/// What the leader says, in order, and what the worker says. Which comes first in the log is chance: each writes
-/// its line after it has told the other.
+/// The lines of the leader, in order, and those of the worker. Which come first in the log is chance: each writes
+/// its line after it has changed the job's word.
 fn sides<S: AsRef<str>>(life: Vec<S>) -> (Vec<S>, Vec<S>) {
     const OF_THE_WORKER: [&str; 5] = [
         "is starting in the worker",

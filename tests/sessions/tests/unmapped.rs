@@ -21,7 +21,7 @@ impl Drop for Closed {
     }
 }
 
-/// What the first process cannot map another may be able to; but not one after the other for ever.
+/// Another process may be able to map what the first one could not; but the number of tries is limited.
 #[test]
 fn a_job_whose_memory_no_process_can_map_fails() {
     let server = Server::start(

@@ -1,4 +1,4 @@
-//! What newer servers have, and jobs must respect.
+//! Features of newer servers that jobs must respect.
 
 use postgres::Client;
 use session_tests::*;

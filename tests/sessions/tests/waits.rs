@@ -1,4 +1,4 @@
-//! Waits of which the lock manager knows nothing: for a reader, for a safe snapshot, for a page that is pinned.
+//! Waits that the lock manager does not know: for a reader, for a safe snapshot, for a pinned page.
 
 use postgres::error::SqlState;
 use session_tests::*;
@@ -19,7 +19,7 @@ fn cast_that(client: &mut postgres::Client, does: &str) {
         .expect("a cast");
 }
 
-/// More than the ring has room for, with a `b` near the beginning.
+/// More than fits into the ring, with a `b` near the beginning.
 const ROWS: &str = "SELECT (CASE n WHEN 5 THEN 'b' ELSE 'a' END)::kind, repeat('x', 100)
     FROM generate_series(1, 20000) n";
 
@@ -34,7 +34,7 @@ fn count_json(client: &mut postgres::Client, handle: Handle) -> i64 {
 }
 
 #[test]
-fn a_reader_that_waits_for_a_job_which_needs_the_workers_place_is_not_waited_for() {
+fn a_reader_that_waits_for_a_job_which_needs_the_workers_slot_is_not_waited_for() {
     let server = Server::start(
         "one-place",
         &[

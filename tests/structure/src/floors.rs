@@ -1,4 +1,4 @@
-//! The floors of the house, and the check that no file uses one above its own.
+//! The floors of the source, and the check that no file uses one above its own.
 
 use crate::graph::{Graph, Use};
 

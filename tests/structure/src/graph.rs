@@ -4,7 +4,7 @@ use crate::resolve;
 use crate::tree::{FileId, Kind, Tree};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-/// One place at which a file uses another.
+/// A position at which a file uses another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Use {
     pub line: usize,
@@ -32,7 +32,7 @@ impl Graph {
         let mut gone_through = HashSet::new();
         for mention in &tree.mentions {
             let user = tree.modules[mention.module].file;
-            let place = Use {
+            let at = Use {
                 line: mention.line,
                 path: mention.path.join("::"),
             };
@@ -41,28 +41,28 @@ impl Graph {
             }
             let used = resolve::files(tree, mention);
             for file in used.items {
-                graph.add(user, file, place.clone());
+                graph.add(user, file, at.clone());
             }
             for file in used.modules {
                 match &mention.kind {
                     Kind::Use(name) => {
-                        modules.push((user, file, place.clone(), (mention.module, name.as_str())))
+                        modules.push((user, file, at.clone(), (mention.module, name.as_str())))
                     }
-                    _ => graph.add(user, file, place.clone()),
+                    _ => graph.add(user, file, at.clone()),
                 }
             }
         }
-        for (user, file, place, name) in modules {
+        for (user, file, at, name) in modules {
             if graph.edges.contains_key(&(user, file)) || !gone_through.contains(&name) {
-                graph.add(user, file, place);
+                graph.add(user, file, at);
             }
         }
         graph
     }
 
-    fn add(&mut self, user: FileId, used: FileId, place: Use) {
+    fn add(&mut self, user: FileId, used: FileId, at: Use) {
         if user != used {
-            self.edges.entry((user, used)).or_default().insert(place);
+            self.edges.entry((user, used)).or_default().insert(at);
         }
     }
 

@@ -6,7 +6,7 @@
 //! defines the thing. What only tests need (`#[cfg(test)]`) does not count, nor does `mod child;`.
 //!
 //! Not seen: a method that is called on a value (its file is known only to who knows the value's type), and what comes
-//! out of a macro and is written nowhere.
+//! out of a macro and is not in the source.
 
 pub mod floors;
 pub mod graph;

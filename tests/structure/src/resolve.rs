@@ -118,7 +118,7 @@ impl<'a> Search<'a> {
                         self.once((module, name, number), |search| search.path(module, path));
                     match imported {
                         None => {}
-                        // What another crate has is this file's, if it gives it on.
+                        // An item of another crate counts as this file's, if the file re-exports it.
                         Some(things) if things.is_empty() && *public => {
                             found.push(Thing::Type(here.file))
                         }

@@ -33,14 +33,14 @@ fn uses(files: &[(&str, &str)]) -> Vec<String> {
     let graph = graph(files);
     let short = |file| graph.file(file).strip_prefix("src/").unwrap();
     let mut uses = Vec::new();
-    for (&(user, used), places) in &graph.edges {
-        for place in places {
+    for (&(user, used), positions) in &graph.edges {
+        for at in positions {
             uses.push(format!(
                 "{}:{} {} {}",
                 short(user),
-                place.line,
+                at.line,
                 short(used),
-                place.path
+                at.path
             ));
         }
     }

@@ -144,7 +144,7 @@ impl Session<'_> {
         self.judge("fan-out", result, &allowed)
     }
 
-    /// What is wrong with the rows of a fan-out.
+    /// The errors in the rows of a fan-out.
     fn check_rows(
         &self,
         kinds: &[Kind],

@@ -1,4 +1,4 @@
-//! A row type that is altered between two rows of a result is noticed, whoever alters it: values of it would be read
+//! A row type that is altered between two rows of a result is noticed, whoever alters it: its values would be read
 //! beyond their end.
 
 use postgres::Client;
@@ -104,7 +104,7 @@ fn a_type_that_is_altered_between_two_fetches_is_noticed() {
                 ))
                 .expect("types");
         }
-        // What has to do with it otherwise is no alteration.
+        // Other changes around the type are no alteration.
         let state = fetches(
             &mut session,
             &mut |session| {

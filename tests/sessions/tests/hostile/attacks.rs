@@ -5,7 +5,7 @@ use postgres::Client;
 use postgres::error::SqlState;
 use session_tests::*;
 
-/// What evil wants evaluated in a session of somebody else: it goes back to that session's rights if it can.
+/// Evil's payload for the session of another user: it takes that session's privileges if it can.
 const EVIL: &str = "
     CREATE SCHEMA evil AUTHORIZATION evil;
     SET ROLE evil;
@@ -42,7 +42,7 @@ const EVIL: &str = "
     CREATE POLICY p ON evil.fk USING (NOT evil.payload(n));
     RESET ROLE";
 
-/// Launches evil's job from an index expression once somebody else maintains the table.
+/// Launches evil's job from an index expression when another user maintains the table.
 const TRAP: &str = "
     SET ROLE evil;
     CREATE FUNCTION evil.trap(n int4) RETURNS int4 LANGUAGE plpgsql IMMUTABLE AS $$
@@ -118,7 +118,7 @@ fn autovacuum_launches_nothing() {
         .batch_execute("ALTER TABLE evil.bait SET (autovacuum_vacuum_threshold = 1000000)")
         .expect("altered");
     drop(admin);
-    // Whoever writes to it need not even be somebody else.
+    // The user that writes to it can even be evil itself.
     let mut owner = server.session_as("evil");
     owner
         .batch_execute("INSERT INTO evil.bait SELECT generate_series(1001, 3000)")
@@ -157,7 +157,7 @@ const BY_DOMAIN: &str = "SET SESSION AUTHORIZATION evil;
      RESET SESSION AUTHORIZATION";
 
 #[test]
-fn statements_that_start_transactions_do_not_leave_a_definer_functions_rights() {
+fn statements_that_start_transactions_do_not_escape_a_definer_functions_privileges() {
     let server = Server::start("starting", &[]);
     server.role("login");
     let mut admin = evil(&server);

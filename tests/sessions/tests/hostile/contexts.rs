@@ -1,4 +1,4 @@
-//! The places from which a job can be launched, and what they need.
+//! The contexts from which a job can be launched, and what they need.
 
 /// Roles, functions and tables of the role `plain`.
 pub const OBJECTS: &str = r"
@@ -77,7 +77,7 @@ pub const OBJECTS: &str = r"
     CREATE FUNCTION h.on_event() RETURNS event_trigger LANGUAGE plpgsql AS $$
     BEGIN PERFORM h.launch(), h.check(); END $$;
 
-    -- How the job stands, for whoever has launched it; NULL: it runs.
+    -- The state of the job, for its launcher; NULL: it runs.
     CREATE FUNCTION h.outcome(pid int4, cookie int8) RETURNS text LANGUAGE sql SECURITY DEFINER AS $$
         SELECT concat_ws(' ', o.state, o.sqlstate, o.error_message)
         FROM public.pg_background_outcome_v2(pid, cookie) o WHERE o.completed
@@ -171,7 +171,7 @@ pub const OBJECTS: &str = r"
         EXECUTE FUNCTION h.on_event();
 ";
 
-/// A place from which a job is launched.
+/// A context from which a job is launched.
 pub struct Context {
     pub name: &'static str,
     /// Who has connected, and what the session does first.
@@ -181,7 +181,7 @@ pub struct Context {
     pub launch: &'static str,
     /// Whom the job runs as.
     pub user: &'static str,
-    /// It can go back to no other.
+    /// It cannot switch back to another user.
     pub confined: bool,
     /// Nothing is launched.
     pub refused: bool,

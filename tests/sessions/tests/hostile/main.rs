@@ -1,16 +1,16 @@
-//! What a hostile user can do: nothing that his rights do not allow.
+//! A hostile user can do nothing that its privileges do not allow.
 
 mod altered;
 mod attacks;
 mod contexts;
-mod letting_go;
+mod detaching;
 mod matrix;
 mod statements;
 mod transactions;
 
 use postgres::Client;
 
-/// A function of `owner` that runs any statement with the owner's rights.
+/// A function of `owner` that runs any statement with the owner's privileges.
 fn create_as_owner(admin: &mut Client, owner: &str) {
     admin
         .batch_execute(&format!(
@@ -33,14 +33,14 @@ fn create_as_owner(admin: &mut Client, owner: &str) {
         .expect("functions");
 }
 
-/// The tag of a job that a function with the owner's rights launches.
+/// The tag of a job that a function with the owner's privileges launches.
 fn job_of(client: &mut Client, owner: &str, sql: &str) -> Result<String, postgres::Error> {
     client
         .query_one(&format!("SELECT job_of_{owner}($1)"), &[&sql])
         .map(|row| row.get(0))
 }
 
-/// The superusers that somebody has made; they are dropped again.
+/// The superusers that were created; they are dropped again.
 fn gained(admin: &mut Client) -> Vec<String> {
     let made: Vec<String> = admin
         .query(
@@ -60,7 +60,7 @@ fn gained(admin: &mut Client) -> Vec<String> {
 }
 
 /// # Panics
-/// When somebody has made himself a superuser.
+/// When a user has become a superuser.
 fn nobody_has_gained(admin: &mut Client) {
     assert_eq!(gained(admin), Vec::<String>::new());
 }

@@ -1,5 +1,5 @@
-//! Every kind of statement as a job from every context: whoever it was launched by runs it, its next statement, and
-//! the worker's next job is the next user's.
+//! Every kind of statement as a job from every context: it and the next statement of the job run as the user that has
+//! launched the job, and the next job of the worker runs as the next user.
 
 use crate::contexts::{CONTEXTS, Context, OBJECTS};
 use crate::statements::{KINDS, STATEMENTS, Statement};
@@ -63,7 +63,7 @@ impl Run<'_> {
                 .execute("SELECT h.wait($1, $2)", &[&pid, &cookie])
                 .expect("waited for");
         }
-        // What waits for every snapshot would wait for that of a wait.
+        // A statement that waits for all snapshots would wait for that of a waiting statement.
         let outcome = loop {
             let row = session
                 .query_one("SELECT h.outcome($1, $2)", &[&pid, &cookie])
@@ -73,7 +73,7 @@ impl Run<'_> {
             }
             pause(Duration::from_millis(1));
         };
-        call(session, "pg_background_detach_v2", Handle { pid, cookie }).expect("let go of");
+        call(session, "pg_background_detach_v2", Handle { pid, cookie }).expect("detached");
         Some(outcome)
     }
 
@@ -117,11 +117,11 @@ impl Run<'_> {
         if statement.users && self.context.confined && state != "42501" {
             self.tell(statement, sql, outcome);
         }
-        // As a superuser's job each does what it is there for.
+        // As a superuser's job each succeeds.
         if self.context.name == "a superuser" && !in_several && state != statement.fails {
             self.tell(statement, sql, outcome);
         }
-        // And in any the server's own mistakes are none.
+        // And in no context is there an internal error.
         if state.starts_with("XX") || state == "57014" || state == "40P01" {
             self.tell(statement, sql, outcome);
         }
@@ -160,7 +160,7 @@ fn no_statement_from_anywhere_is_run_by_somebody_else() {
         session
             .batch_execute(context.first)
             .expect("the context's own");
-        // A superuser gains nothing by leaving; then what starts transactions runs unconfined.
+        // A superuser gains nothing by switching back, so statements that start transactions run without a context.
         if context.confined && context.user != "postgres" {
             session
                 .batch_execute("SET h.confined = on")
@@ -174,7 +174,7 @@ fn no_statement_from_anywhere_is_run_by_somebody_else() {
         };
         for statement in STATEMENTS.iter().filter(|each| each.since <= version) {
             run.run(statement, false);
-            // Who has become another on purpose, and may, is another in the next statement.
+            // A user that has become another one on purpose, and may, is that one in the next statement.
             let changes = statement.users && !context.confined;
             if !statement.alone && !changes && !context.refused && !statement.sql.is_empty() {
                 run.run(statement, true);

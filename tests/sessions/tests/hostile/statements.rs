@@ -11,7 +11,7 @@ pub struct Statement {
     /// Made before by a superuser, and taken away by one.
     pub admin: &'static str,
     pub after: &'static str,
-    /// What it fails with even as a superuser's job; empty: it succeeds.
+    /// The SQLSTATE with which it fails even as a superuser's job; empty: it succeeds.
     pub fails: &'static str,
     /// It cannot be one of several.
     pub alone: bool,
@@ -94,7 +94,7 @@ const EVENT_TRIGGER: &str =
     EXECUTE FUNCTION h.on_event()";
 const NO_EVENT_TRIGGER: &str = "DROP EVENT TRIGGER IF EXISTS e{n}";
 
-/// What the rule `stmt` of the grammar has, besides nothing.
+/// The alternatives of the rule `stmt` of the grammar, without the empty one.
 pub const KINDS: &[&str] = &[
     "AlterEventTrigStmt",
     "AlterCollationStmt",

@@ -15,7 +15,7 @@ const STARTING: [&str; 7] = [
 ];
 
 /// Functions of `owner` for the jobs of others. The wait is not in the function that launches, nor in one statement
-/// at all: its snapshot would hold up who waits for all snapshots.
+/// at all: its snapshot would block a statement that waits for all snapshots.
 fn create_helper(admin: &mut Client, owner: &str) {
     admin
         .batch_execute(&format!(
@@ -64,7 +64,7 @@ fn outcome_as(caller: &mut Client, owner: &str, handle: Handle) -> String {
     let outcome = format!("outcome_as_{owner}({}, {})", handle.pid, handle.cookie);
     eventually(caller, &format!("{outcome} IS NOT NULL"));
     let outcome = value(caller, &format!("SELECT {outcome}"));
-    call(caller, "pg_background_detach_v2", handle).expect("let go of");
+    call(caller, "pg_background_detach_v2", handle).expect("detached");
     outcome
 }
 
@@ -110,7 +110,7 @@ fn a_helper_that_can_be_its_caller_works_and_another_does_not() {
         .batch_execute("GRANT caller TO helper")
         .expect("granted");
     assert_eq!(outcomes(&mut caller, "helper"), ["stopped"]);
-    // Who is called by a superuser gains all by going back, whomever the superuser has become.
+    // A function that a superuser calls would gain everything by switching back, even if the superuser has set a role.
     create_tables(&mut admin, "helper");
     for become_user in [
         "SELECT 1",
@@ -127,11 +127,11 @@ fn a_helper_that_can_be_its_caller_works_and_another_does_not() {
             .batch_execute("RESET SESSION AUTHORIZATION; RESET ROLE")
             .expect("back");
     }
-    // A caller's own function has nothing to go back to.
+    // A caller's own function has no other user to switch back to.
     create_helper(&mut admin, "caller");
     create_tables(&mut admin, "caller");
     assert_eq!(outcomes(&mut caller, "caller"), ["stopped"]);
-    // Rights that are there, but not by themselves.
+    // Privileges that are not inherited.
     create_tables(&mut admin, "helper");
     let grants: &[&str] = if value::<i32>(
         &mut admin,
@@ -152,7 +152,7 @@ fn a_helper_that_can_be_its_caller_works_and_another_does_not() {
 }
 
 #[test]
-fn the_rights_are_those_of_the_moment_in_which_the_statement_runs() {
+fn privileges_are_checked_when_the_statement_runs() {
     let (server, mut admin) = server("moment", &["pg_background.max_pool_workers=1"]);
     let mut caller = server.session_as("caller");
     create_tables(&mut admin, "helper");

@@ -1,6 +1,6 @@
-//! What a job can leave, and how the next one would see it.
+//! What a job can leave in its process, and how the next one would see it.
 
-/// Runs `dirt`, whatever becomes of it, then `probe`, and wants the leader's own answer to it.
+/// Runs `dirt`, ignores its outcome, then runs `probe`, which must answer as in the leader.
 pub struct Case {
     pub what: &'static str,
     pub dirt: &'static str,

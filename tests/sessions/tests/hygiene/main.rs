@@ -48,7 +48,7 @@ fn second_sees_nothing_of_first(server: &Server, first: &str, second: &str) {
             Ok(found) => seen.push(format!("{what}: {found:?} instead of {expected:?}")),
             Err(error) => seen.push(format!("{what}: {error:?}")),
         }
-        // A second round, when nothing has changed since the settings were put on.
+        // A second round, when nothing has changed since the settings were adopted.
         let again = try_run(&mut leader, probe).expect("once more");
         if again != expected {
             seen.push(format!("{what}, second time: {again:?}"));
@@ -354,7 +354,7 @@ fn a_process_in_a_state_that_cannot_be_reset_runs_no_other_job() {
     };
     let both = format!("SELECT {start}; SELECT {stop}::text");
     assert!(run(&mut leader, &both).is_some());
-    // And a process that has been put right by the job itself goes on.
+    // And a process that the job itself has cleaned up goes on.
     let before = pid(&mut leader);
     run(&mut leader, &both);
     run(
@@ -423,7 +423,7 @@ fn the_first_job_of_a_worker_has_its_leaders_settings_those_of_the_extension_too
         current_setting('pg_background.launch_timeout'), current_setting('work_mem'),
         current_setting('application_name'))";
     for placeholder in [true, false] {
-        // A lane of its own, so that its worker is a fresh process.
+        // A lane of its own, so that its worker is a new process.
         let database = Database::new();
         let mut leader = database.session();
         if !placeholder {
@@ -461,7 +461,7 @@ fn the_first_job_of_a_worker_sees_settings_that_nobody_has_set() {
         ("SELECT current_setting('Pg_Background.max_workers')", "16"),
         (COUNT, all.as_str()),
     ] {
-        // A lane of its own, so that its worker is a fresh process.
+        // A lane of its own, so that its worker is a new process.
         let database = Database::new();
         let shown = run(&mut database.session(), sql);
         assert_eq!(shown, Some(String::from(expected)), "{sql}");

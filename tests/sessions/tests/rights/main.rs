@@ -1,6 +1,6 @@
-//! Rights: here, that a job never has rights that its launching user did not have; in the modules, who may call what
-//! ([`surface`]), what becomes of rights that are taken away ([`revoked`]), what is not allowed within a
-//! security-restricted operation ([`restricted`]), what others learn of a job ([`secrecy`]), and what a role may have
+//! Privileges: here, that a job never has more than its launching user had; in the modules, who may call what
+//! ([`surface`]), the effect of revoked privileges ([`revoked`]), what is not allowed within a
+//! security-restricted operation ([`restricted`]), what others learn of a job ([`secrecy`]), and the limits of a role
 //! ([`roles`]).
 
 mod restricted;
@@ -13,7 +13,7 @@ use postgres::Client;
 use postgres::error::SqlState;
 use session_tests::*;
 
-/// Functions of a handle that need rights, with what follows the handle among their arguments.
+/// Functions of a handle that need privileges, with their arguments after the handle.
 const OF_A_HANDLE: [(&str, &str); 4] = [
     ("pg_background_wait_v2", ""),
     ("pg_background_wait_v2_timeout", ", 1"),
@@ -21,7 +21,7 @@ const OF_A_HANDLE: [(&str, &str); 4] = [
     ("pg_background_cancel_v2_grace", ", 1"),
 ];
 
-/// A function of `owner` that launches a job with the owner's rights and reads its one value, if any.
+/// A function of `owner` that launches a job with the owner's privileges and reads its one value, if any.
 fn create_definer(admin: &mut Client, owner: &str) {
     admin
         .batch_execute(&format!(
@@ -52,8 +52,8 @@ fn call_definer(
         .map(|row| row.get(0))
 }
 
-/// Procedures of `owner` that try, each in its way, to become more than they are after the transaction
-/// that they were called in.
+/// Procedures of `owner` that try, each in its way, to get more privileges after the transaction
+/// in which they were called.
 fn create_escalations(admin: &mut Client, owner: &str) {
     let attempts = [
         ("rollback", "ROLLBACK"),
@@ -229,7 +229,7 @@ fn a_job_launched_by_a_definer_function_runs_as_its_owner() {
             call_definer(&mut caller, "owner", "SELECT t FROM of_owner").expect("a value"),
             Some(String::from("seen"))
         );
-        // And the session is what it was.
+        // And the session's users are unchanged.
         assert_eq!(
             run(&mut caller, "SELECT current_user::text").as_deref(),
             Some(role)
@@ -238,7 +238,7 @@ fn a_job_launched_by_a_definer_function_runs_as_its_owner() {
 }
 
 #[test]
-fn a_definer_functions_job_cannot_leave_its_owners_rights() {
+fn a_definer_functions_job_cannot_escape_its_owners_privileges() {
     let server = Server::start("confined", &[]);
     server.role("owner");
     let mut admin = server.session();

@@ -22,7 +22,7 @@ const LAUNCHES: [&str; 21] = [
     "SELECT * FROM pg_background_fanout(ARRAY['SELECT 1'])",
     "SELECT pg_background_fanout(ARRAY['SELECT 1'])",
     "SELECT pg_background_prewarm(1)",
-    // Through a function of somebody else, and after attempts to leave the operation.
+    // Through a function of another user, and after attempts to leave the operation.
     "SELECT definer('SELECT pg_background_launch_v2(''SELECT 1'')')",
     "DO $$ BEGIN PERFORM pg_background_launch_v2('SELECT 1'); END $$",
     "SELECT with_settings('SELECT pg_background_launch_v2(''SELECT 1'')')",
@@ -89,7 +89,7 @@ fn no_function_launches_within_a_security_restricted_operation() {
 }
 
 #[test]
-fn what_a_session_holds_is_not_let_go_of_within_a_restricted_operation() {
+fn nothing_is_detached_within_a_restricted_operation() {
     let server = Server::start("restricted-hold", &[]);
     server.role("plain");
     let mut admin = server.session();

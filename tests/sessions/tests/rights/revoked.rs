@@ -1,5 +1,5 @@
-//! What an administrator takes away reaches processes that are warm, and what watches over a session watches
-//! over its jobs.
+//! Privileges that an administrator revokes are revoked in warm processes too, and libraries that watch a session
+//! watch its jobs.
 
 use postgres::Client;
 use session_tests::*;
@@ -7,7 +7,7 @@ use session_tests::*;
 /// A database with a lane of its own, whose worker stays while a test goes on.
 struct Scene {
     admin: Client,
-    // In the order in which they have to go.
+    // In the order in which they have to be dropped.
     database: Database,
     leader: Role,
     other: Role,
@@ -73,7 +73,7 @@ fn pid(session: &mut Client) -> Option<String> {
     run(session, "SELECT pg_backend_pid()::text")
 }
 
-/// A job of the session that runs, and behind it one that is held back until it has ended.
+/// A job of the session that runs, and behind it one that is throttled until the first has ended.
 fn one_behind_another(session: &mut Client, sql: &str) -> [Handle; 2] {
     do_it(
         session,
@@ -104,7 +104,7 @@ fn a_warm_worker_runs_nothing_for_a_role_that_could_not_connect() {
             "42501",
         ),
         (CLOSE, OPEN, "55000"),
-        // The use of the extension is asked for at the launch.
+        // The privilege to use the extension is checked at the launch.
         (
             "REVOKE pgbackground_role FROM $leader",
             "GRANT pgbackground_role TO $leader",
@@ -117,7 +117,7 @@ fn a_warm_worker_runs_nothing_for_a_role_that_could_not_connect() {
         scene.take(give);
         assert_eq!(run(&mut leader, "SELECT 'run'").as_deref(), Some("run"));
     }
-    // Not even a superuser's job runs in a database that takes no connections.
+    // Not even a superuser's job runs in a database that accepts no connections.
     let mut master = scene.database.session();
     run(&mut master, "SELECT 1");
     scene.take(CLOSE);
@@ -153,7 +153,7 @@ fn a_job_that_was_queued_before_the_revocation_does_not_run_after_it() {
 }
 
 #[test]
-fn a_role_that_was_taken_away_or_dropped_is_not_played_by_a_job() {
+fn a_role_that_was_revoked_or_dropped_is_not_used_by_a_job() {
     let mut scene = Scene::new();
     scene.take("GRANT $other TO $leader");
     let mut leader = scene.warm();
@@ -165,7 +165,7 @@ fn a_role_that_was_taken_away_or_dropped_is_not_played_by_a_job() {
     assert_eq!(scene.refused(&mut leader, whom), "42501");
     scene.take("GRANT $other TO $leader");
     assert_eq!(run(&mut leader, whom), other);
-    // A role that is gone when the job begins, which a superuser's session has launched in that role.
+    // A superuser's session has launched the job in a role that is dropped before the job begins.
     scene.take("GRANT CREATE ON SCHEMA public TO PUBLIC");
     let mut master = scene.database.session();
     let [busy, _] = one_behind_another(&mut master, "SELECT 1");

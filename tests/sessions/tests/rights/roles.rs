@@ -1,4 +1,4 @@
-//! What a login role may have, who waits for it, and what an administrator sees and does about it.
+//! The limits of a login role, how its sessions wait, and what an administrator sees and does.
 
 use postgres::error::DbError;
 use postgres::{Client, NoTls};
@@ -53,7 +53,7 @@ fn database(server: &Server, name: &str) {
     );
 }
 
-/// What the server says of an error.
+/// The server's message of an error.
 fn reported<T: Debug>(result: Result<T, postgres::Error>) -> DbError {
     let error = result.expect_err("it fails");
     let reported = error.as_db_error().cloned();
@@ -80,7 +80,7 @@ fn active(role: &str) -> String {
 const AT_ONCE: &str = "SET pg_background.on_exhaustion = error";
 
 #[test]
-fn a_role_has_as_many_jobs_as_it_may_have_and_others_are_not_concerned() {
+fn a_role_has_as_many_jobs_as_it_may_have_and_others_are_not_affected() {
     let server = with_roles("role-jobs", &[], &["culprit", "other"]);
     let mut admin = server.session();
     do_it(
@@ -123,7 +123,7 @@ fn a_role_has_as_many_jobs_as_it_may_have_and_others_are_not_concerned() {
         [Some(String::from("not concerned"))]
     );
 
-    // Somebody who waits gets what another session of the role gives up.
+    // A waiting session gets the slot that another session of the role frees.
     do_it(&mut two, "SET pg_background.launch_timeout = '60s'");
     let waiting = std::thread::spawn(move || {
         let handle = launch(&mut two, "SELECT 'waited'");
@@ -135,7 +135,7 @@ fn a_role_has_as_many_jobs_as_it_may_have_and_others_are_not_concerned() {
             AND query LIKE '%launch_v2%' AND wait_event_type IS NOT NULL)",
     );
     assert_eq!(slots_of(&mut admin, "culprit"), 3);
-    call(&mut one, "pg_background_detach_v2", first).expect("let go of");
+    call(&mut one, "pg_background_detach_v2", first).expect("detached");
     let rows = waiting.join().expect("the session's thread");
     assert_eq!(rows.expect("it got a slot"), 1);
     call(&mut one, "pg_background_cancel_v2", second).expect("canceled");
@@ -280,7 +280,7 @@ fn a_limit_of_a_role_is_not_evaded() {
 }
 
 #[test]
-fn limits_are_where_a_superuser_has_put_them_whatever_the_client_says() {
+fn limits_are_those_that_a_superuser_has_set_whatever_the_client_says() {
     const NAMES: [&str; 4] = [
         "role_max_jobs",
         "role_max_memory",
@@ -421,9 +421,9 @@ fn the_memory_of_a_roles_jobs_has_a_limit() {
     }
     let (pid, cookie) = (first.get(0), first.get(1));
     call(&mut one, "pg_background_wait_v2", Handle { pid, cookie }).expect("finished");
-    call(&mut one, "pg_background_detach_v2", Handle { pid, cookie }).expect("let go of");
+    call(&mut one, "pg_background_detach_v2", Handle { pid, cookie }).expect("detached");
     two.query_one(launch_big, &[]).expect("there is room again");
-    // What is too large for it alone, whoever asks.
+    // A request that alone exceeds the limit, of any role.
     let huge = "SELECT pg_background_launch_v2('SELECT 1 -- ' || repeat('x', 3000000))";
     assert_eq!(sqlstate(one.query_one(huge, &[])), "53200");
     for session in [&mut one, &mut two, &mut other] {
@@ -432,7 +432,7 @@ fn the_memory_of_a_roles_jobs_has_a_limit() {
     nothing_is_left(&mut admin);
 }
 
-/// Result of 1.5 MB, of which most goes into a file.
+/// A result of 1.5 MB, most of which goes into a file.
 const LONG_RESULT: &str = "SELECT repeat('x', 1000) FROM generate_series(1, 1500)";
 
 fn file_bytes(admin: &mut Client, role: &str) -> i64 {
@@ -485,7 +485,7 @@ fn the_files_of_a_roles_results_have_a_limit_together() {
             }
         }
         assert_eq!(complete, expected, "{role}");
-        // What was read counts no more.
+        // What was read no longer counts.
         let session = &mut sessions[0];
         assert_eq!(file_bytes(&mut admin, role), 0);
         let handle = launch(session, LONG_RESULT);
@@ -609,7 +609,7 @@ fn jobs_that_wait_for_jobs_of_a_lane_at_its_limit_are_a_deadlock() {
         &["u", "other"],
     );
     let mut admin = server.session();
-    // There are places, and an idle worker of another lane.
+    // There are vacant worker slots, and an idle worker of another lane.
     assert_eq!(
         run(&mut server.session_as("other"), "SELECT 'warm'").as_deref(),
         Some("warm")
@@ -677,7 +677,7 @@ fn jobs_that_wait_for_jobs_of_a_lane_at_its_limit_are_a_deadlock() {
     let hint = errors[0].hint().expect("a hint");
     assert!(hint.contains("pg_background.lane_max_workers"), "{hint}");
 
-    // A worker of the lane that does something else comes free: nothing is wrong.
+    // A worker of the lane that does something else becomes idle: no deadlock.
     let slow = launch(&mut session, "SELECT pg_sleep(1)");
     let waits = launch(
         &mut session,
@@ -732,7 +732,7 @@ fn a_superuser_has_no_limit_and_finds_a_slot_in_a_table_that_others_have_filled(
     };
     assert_eq!(refused, "53000");
     assert!(launched > 230, "{launched}");
-    // To be a superuser for the moment is not enough.
+    // The login role has to be a superuser; a superuser by SET ROLE is not enough.
     assert_eq!(
         sqlstate(session.batch_execute("SELECT definers('SELECT 1')")),
         "53000"
@@ -750,7 +750,7 @@ fn a_superuser_has_no_limit_and_finds_a_slot_in_a_table_that_others_have_filled(
     for handle in handles {
         call(&mut admin, "pg_background_cancel_v2", handle).expect("canceled");
         call(&mut admin, "pg_background_wait_v2", handle).expect("it has ended");
-        call(&mut admin, "pg_background_detach_v2", handle).expect("let go of");
+        call(&mut admin, "pg_background_detach_v2", handle).expect("detached");
     }
     let ended: i32 = value(&mut admin, "SELECT pg_background_cancel_role('culprit')");
     assert_eq!(i64::from(ended), launched);
@@ -797,7 +797,7 @@ fn a_pool_becomes_as_small_as_the_configuration_says() {
     );
     do_it(&mut session, "SELECT pg_background_detach_all()");
 
-    // One with nothing to do.
+    // An idle one.
     configure(&mut admin, "pg_background.max_pool_workers", "5");
     eventually(
         &mut session,
@@ -868,7 +868,7 @@ fn an_administrator_ends_all_jobs_of_a_role() {
         "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 2",
     );
     let stubborn = launch(&mut here, STUBBORN);
-    // The second runs, the third is held back.
+    // The second runs, the third is throttled.
     let others: Vec<Handle> = (0..2)
         .map(|_| launch(&mut here, "SELECT pg_sleep(100)"))
         .collect();
@@ -923,7 +923,7 @@ fn an_administrator_ends_all_jobs_of_a_role() {
 }
 
 #[test]
-fn jobs_that_launch_their_successors_end_and_stay_ended() {
+fn jobs_that_launch_their_successors_end_and_do_not_come_back() {
     let server = with_roles("chain", &["pg_background.max_pool_workers=6"], &["culprit"]);
     let mut admin = server.session();
     do_it(&mut admin, CHAIN);
@@ -956,7 +956,7 @@ fn jobs_that_launch_their_successors_end_and_stay_ended() {
     nothing_is_left(&mut admin);
 }
 
-/// Stops a process of the server, so that it heeds nothing, or lets it go on.
+/// Stops a process of the server, so that it reacts to nothing, or resumes it.
 fn signal(pid: i32, signal: &str) {
     let status = Command::new("kill")
         .args([signal, &pid.to_string()])
@@ -1042,7 +1042,7 @@ fn while_a_roles_jobs_are_being_ended_it_launches_none() {
 }
 
 #[test]
-fn who_has_a_roles_privileges_ends_its_jobs_and_sees_them() {
+fn a_member_with_a_roles_privileges_ends_its_jobs_and_sees_them() {
     let server = with_roles(
         "cancel-rights",
         &[],
@@ -1112,7 +1112,7 @@ const SUMS: &str = "SELECT slots_used = n AND r.jobs_queued = q AND workers_busy
          FROM pg_background_resources_by_role()) s";
 
 #[test]
-fn what_roles_have_is_what_there_is_and_an_administrator_lets_go_of_it() {
+fn resources_by_role_are_complete_and_an_administrator_releases_them() {
     let server = with_roles(
         "purge",
         &["pg_background.max_pool_workers=4"],
@@ -1205,7 +1205,7 @@ fn what_roles_have_is_what_there_is_and_an_administrator_lets_go_of_it() {
         value::<i32>(&mut admin, "SELECT pg_background_purge_role('culprit')"),
         2
     );
-    // The session that is within lets go of its own when it leaves; a cursor's is left.
+    // The session in the call releases its own job when the call ends; the cursor's job stays.
     assert_eq!(slots_of(&mut admin, "culprit"), 4);
     assert!(
         value::<i64>(

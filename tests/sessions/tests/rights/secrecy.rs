@@ -1,6 +1,6 @@
-//! What a job is and says is hidden from those who may not manage it.
+//! A job and its text are hidden from users that may not manage it.
 //!
-//! Every function and view is called by somebody without rights on the jobs that the session has, with their
+//! Every function and view is called by a role without privileges on the session's jobs, with their
 //! true handles, and nothing that comes back, the fields of errors included, may hold any of their secrets.
 
 use postgres::{Client, SimpleQueryMessage};
@@ -10,7 +10,7 @@ use session_tests::*;
 const SECRET: &str = "secret";
 
 /// What can be asked about jobs: views, and functions but those that launch one, are for administrators, end the jobs
-/// of a whole role for whoever has its rights, or let go of what the session holds, for which nobody needs any.
+/// of a whole role for anyone with its privileges, or detach the session's jobs, which needs no privileges.
 const ASKING: &str = "
     SELECT p.proname::text, oidvectortypes(p.proargtypes), pg_get_function_result(p.oid)
     FROM pg_extension e
@@ -56,7 +56,7 @@ fn questions(admin: &mut Client, job: Handle) -> Vec<String> {
     questions
 }
 
-/// Whatever comes back. Not to have the right, and not to be in a job, are the only refusals.
+/// The answer. The only errors may be a missing privilege, and that the call is not in a job.
 fn answer(client: &mut Client, question: &str) -> String {
     match client.simple_query(question) {
         Ok(messages) => messages
@@ -115,7 +115,7 @@ fn launch_secrets(client: &mut Client) -> [Handle; 3] {
     jobs
 }
 
-/// That the session's current role learns nothing of these jobs, nor does anything to them.
+/// Checks that the session's current role learns nothing of these jobs, and changes nothing.
 fn learns_nothing(client: &mut Client, admin: &mut Client, jobs: &[Handle], who: &str) {
     for job in jobs {
         for question in questions(admin, *job) {
@@ -166,7 +166,7 @@ fn those_without_rights_on_a_job_learn_nothing_of_it() {
         become_role(&mut session, role);
         learns_nothing(&mut session, &mut admin, &jobs, &role.name);
     }
-    // The questions are such as would be answered.
+    // A role with the privileges does get answers.
     become_role(&mut session, &alice);
     assert_eq!(
         states(&mut session, &jobs),

@@ -1,4 +1,4 @@
-//! Everything that SQL can call: who may, and that it is described.
+//! Every function that SQL can call: who may call it, and that it is described.
 //!
 //! What there is comes from the catalog, and a call of it that does no harm from the names of its arguments. So a new
 //! function is looked at without being named here, unless it is for administrators, or does something else than others
@@ -21,7 +21,7 @@ const ADMINISTRATORS: [&str; 8] = [
     "pg_background_retire_idle",
 ];
 
-/// Those that have nothing to say of a job that nobody knows; with the others that is an error.
+/// Those that return nothing for an unknown job; the others raise an error.
 const MEET_UNKNOWN_JOBS: [&str; 6] = [
     "pg_background_outcome",
     "pg_background_outcome_v2",
@@ -38,7 +38,7 @@ const COLUMNS: &str =
     "pid int4, cookie int8, launched_at timestamptz, user_id oid, queue_size int4, state text,
     sql_preview text, last_error text, consumed bool";
 
-/// What becomes of a call that is allowed.
+/// How a call that is allowed ends.
 const DONE: &str = "00000";
 const UNKNOWN: &str = "42704";
 const NOT_HERE: &str = "0A000";
@@ -135,7 +135,7 @@ fn texts(client: &mut Client, sql: &str) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Uses a member, undoes it, and lets go of what was launched; the SQLSTATE.
+/// Uses a member, undoes it, and detaches what was launched; the SQLSTATE.
 fn attempt(client: &mut Client, sql: &str) -> String {
     client.batch_execute("BEGIN").expect("begun");
     let done = match client.batch_execute(sql) {

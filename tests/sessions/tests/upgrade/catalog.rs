@@ -1,4 +1,4 @@
-//! What the catalog says of the extension.
+//! The extension in the catalog.
 
 use session_tests::*;
 use std::collections::BTreeMap;

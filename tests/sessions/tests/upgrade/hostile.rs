@@ -19,7 +19,7 @@ const FUNCTIONS: &str = "format to_regrole to_regclass set_config current_settin
     aclexplode acldefault pg_get_function_arguments format_type quote_ident quote_literal unnest \
     current_database current_schema has_function_privilege concat";
 
-/// What the user `mallory` puts into `public`.
+/// The objects that the user `mallory` creates in `public`.
 fn plant(admin: &mut Client, mallory: &str) {
     let words = |words: &str| {
         let quoted: Vec<_> = words
@@ -64,7 +64,7 @@ fn plant(admin: &mut Client, mallory: &str) {
             operators = words(OPERATORS),
         ))
         .expect("mallory may create all that");
-    // It does what it is for.
+    // They work.
     let error = admin
         .batch_execute("SELECT 'pg_proc'::regclass = 1::oid")
         .expect_err("hostile");

@@ -36,7 +36,7 @@ fn old_versions(what: &str) -> Command {
     command
 }
 
-/// The scripts of the older versions, where the server finds them; taken away at the end.
+/// The scripts of the older versions, where the server finds them; removed at the end.
 struct OldVersions;
 
 impl OldVersions {

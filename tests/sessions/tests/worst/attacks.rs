@@ -1,4 +1,4 @@
-//! What the culprit does.
+//! The attacks of the culprit.
 
 use crate::{CULPRIT, DATABASES, Run};
 use postgres::{Client, NoTls};
@@ -281,7 +281,7 @@ pub fn furnish(client: &mut Client) {
         .expect("the culprit's functions");
 }
 
-/// A session of the culprit's, which asks for everything that it can ask for.
+/// A session of the culprit, with every setting at the highest value that it can set.
 fn session(run: &Run, database: &str, more: &str) -> Option<Client> {
     let mut config = run.server.config().clone();
     config.dbname(database).user(CULPRIT).options(&format!(
@@ -292,10 +292,10 @@ fn session(run: &Run, database: &str, more: &str) -> Option<Client> {
     run.note("connect", config.connect(NoTls))
 }
 
-/// Attacks until the end, keeping some of its sessions.
+/// Attacks until the end, and keeps some of its sessions.
 pub fn attack(run: &Run, number: usize) {
     let mut kept = VecDeque::new();
-    // Each begins elsewhere and has a stride of its own, so that everything meets everything.
+    // Each begins at another attack and has another stride, so that all combinations occur.
     let mut next = number * 4;
     while run.goes_on() {
         let (name, statements) = ATTACKS[next % ATTACKS.len()];
@@ -310,7 +310,7 @@ pub fn attack(run: &Run, number: usize) {
             continue;
         };
         if next.is_multiple_of(3) {
-            // Else nothing but floods would find slots.
+            // Otherwise only floods would find slots.
             run.note("making room", client.batch_execute(MAKE_ROOM));
         }
         for statement in statements.iter().take_while(|_| run.goes_on()) {
@@ -388,7 +388,7 @@ pub fn come_and_go(run: &Run) {
     }
 }
 
-/// Leaves a long queue and chains, or jobs that sleep and do not heed a cancel; and results in memory and in files that
+/// Leaves a long queue and chains, or jobs that sleep and ignore a cancel; and results in memory and in files that
 /// nobody reads.
 pub fn leave_running(client: &mut Client, chains: bool) {
     let jobs = if chains {
@@ -398,7 +398,7 @@ pub fn leave_running(client: &mut Client, chains: bool) {
         "SELECT pg_background_launch_v2('SELECT worst.heedless()');
          SELECT pg_background_launch_v2('SELECT pg_sleep(100)') FROM generate_series(1, 200)"
     };
-    // A job of the attack that did not heed its cancel may run still: until it has ended, new ones are refused.
+    // A job of the attack that ignored its cancel may still run: until it has ended, new ones are refused.
     let start = Instant::now();
     while let Err(error) = client.batch_execute("SELECT pg_background_submit_v2('SELECT 1')") {
         assert_eq!(sqlstate(Err::<(), _>(error)), "55000");

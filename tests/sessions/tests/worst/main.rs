@@ -153,7 +153,7 @@ fn culprits(column: &str) -> String {
 
 const ACTIVE: &str = "jobs_queued + jobs_held_back + jobs_running";
 
-/// Jobs that sleep keep all workers that the culprit can have. Those of the others have left, and come all the same.
+/// Sleeping jobs occupy all workers that the culprit can have. The others' workers have exited, and start all the same.
 fn others_start_beside_sleepers(run: &Run, admin: &mut Client, holders: &mut [Client]) {
     for holder in holders {
         holder
@@ -181,8 +181,8 @@ fn others_start_beside_sleepers(run: &Run, admin: &mut Client, holders: &mut [Cl
     );
 }
 
-/// The attackers have left chains behind that start themselves anew, and sessions that hold results: an administrator
-/// ends them.
+/// The attackers have left chains of jobs that launch themselves again, and sessions that hold results. An
+/// administrator ends them.
 fn stop(run: &Run) {
     let server = &run.server;
     let mut holders: Vec<Client> = DATABASES
@@ -219,12 +219,12 @@ fn stop(run: &Run) {
         &mut admin,
         &format!("SELECT pg_background_purge_role('{CULPRIT}')"),
     );
-    println!("worst: purge_role let go of {purged}");
+    println!("worst: purge_role released {purged}");
     assert!(canceled > 100 && purged > 20);
     // With the culprit's sessions still there.
     eventually(&mut admin, NOTHING_IS_LEFT);
     let stopped: i64 = value(&mut admin, "SELECT last_value FROM worst.jobs");
-    // It may go on, within its limits.
+    // The culprit may go on, within its limits.
     for holder in &mut holders {
         let again: i32 = value(
             holder,

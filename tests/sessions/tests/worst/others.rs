@@ -80,7 +80,7 @@ pub fn work(run: &Run, role: &'static str) -> Vec<f64> {
             }
         }
         if starts.len().is_multiple_of(200) {
-            // Its workers leave: the next job needs a new process.
+            // Its workers exit: the next job needs a new process.
             pause(Duration::from_millis(3500));
         }
     }
@@ -100,7 +100,7 @@ pub fn serve(run: &Run) {
     let before: i64 = value(&mut client, vacuums);
     let begun = Instant::now();
     while run.goes_on() {
-        // Processes that have left, and are still to be reaped, can have the server's last worker slots for a moment.
+        // Processes that have exited but are not yet reaped can occupy the server's last worker slots for a moment.
         let asked = Instant::now();
         while run.goes_on() && !finds_workers(run, &mut client) {
             if asked.elapsed() > Duration::from_secs(1) {

@@ -1,7 +1,7 @@
 //! The dynamic shared memory segments of a server, from the outside.
 //!
-//! The server notes them in a control segment, which every process of its maps; the segments are files. (By themselves
-//! the files do not tell whose they are.)
+//! The server lists them in a control segment, which each of its processes maps; the segments are files. (The files
+//! alone do not show to whom they belong.)
 
 use postgres::Client;
 use session_tests::value;
@@ -12,7 +12,7 @@ const MAGIC: u32 = 0x9a50_3d32;
 const HEADER: usize = 16;
 const ENTRY: usize = 40;
 
-/// What there is at a moment without other jobs and parallel queries.
+/// The segments at a moment without other jobs and parallel queries.
 #[derive(Debug)]
 pub struct Segments {
     /// Their number.

@@ -55,8 +55,8 @@ pub struct Seen {
     highest: Vec<(&'static str, i64)>,
 }
 
-/// Looks until the end. A process that leaves is seen for a moment after it has given its worker slot away, and a job
-/// that takes another one's worker may be seen beside it; so what counts is what three looks in a row have seen.
+/// Looks until the end. A process that exits is seen for a moment after it has given up its worker slot, and a job
+/// that takes another job's worker may be seen beside it. So a value counts if three looks in a row have seen it.
 pub fn watch(run: &Run) -> Seen {
     let mut monitor = run.server.session();
     let mut highest: Vec<_> = LOOKS.map(|(what, ..)| (what, 0)).into();

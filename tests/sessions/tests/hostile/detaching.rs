@@ -1,8 +1,8 @@
-//! What a session holds, and who may do what with it after the session has become somebody else.
+//! The jobs of a session, and what may be done with them after the session has become another user.
 
 use session_tests::*;
 
-/// A pooler's login role: a member of its tenants that has none of their rights by itself.
+/// A pooler's login role: a member of its tenants that does not inherit their privileges.
 fn pooler(name: &str) -> Server {
     let server = Server::start(name, &["pg_background.max_workers=3"]);
     server.role("login");
@@ -21,7 +21,7 @@ fn pooler(name: &str) -> Server {
 }
 
 #[test]
-fn a_poolers_reset_query_lets_go_of_what_a_tenant_has_left() {
+fn a_poolers_reset_query_detaches_the_jobs_of_a_tenant() {
     let server = pooler("pooler");
     let mut session = server.session_as("login");
     for reset in [
@@ -47,7 +47,7 @@ fn a_poolers_reset_query_lets_go_of_what_a_tenant_has_left() {
 }
 
 #[test]
-fn a_session_lets_go_of_a_job_whatever_its_role_is_and_does_nothing_else_with_it() {
+fn a_session_detaches_a_job_whatever_its_role_is_and_does_nothing_else_with_it() {
     let server = pooler("let-go");
     let mut session = server.session_as("login");
     session.batch_execute("SET ROLE tenant").expect("a tenant");
@@ -89,20 +89,20 @@ fn a_session_lets_go_of_a_job_whatever_its_role_is_and_does_nothing_else_with_it
         "SELECT pg_background_detach_v2({}, {})",
         running.pid, running.cookie
     );
-    session.batch_execute(&one).expect("let go of");
+    session.batch_execute(&one).expect("detached");
     assert_eq!(sqlstate(session.batch_execute(&one)), "42704");
     session
         .batch_execute(&format!(
             "DO $$ BEGIN PERFORM pg_background_detach({by_pid});
                                  EXCEPTION WHEN undefined_object THEN NULL; END $$"
         ))
-        .expect("let go of, or purged");
+        .expect("detached, or purged");
     session.batch_execute("SET ROLE tenant").expect("a tenant");
     assert_eq!(
         value::<i32>(&mut session, "SELECT pg_background_detach_all()"),
         0
     );
-    // The job goes on: letting go stops nothing.
+    // The job goes on: a detach stops nothing.
     let mut admin = server.session();
     eventually(
         &mut admin,
@@ -147,7 +147,7 @@ fn a_fanouts_cursor_is_for_the_user_of_its_first_row() {
         .expect("back");
     assert_eq!(row(&mut session).expect("a row"), tenant);
     session.batch_execute("COMMIT").expect("ended");
-    // A function of somebody else that is given the cursor.
+    // A function of another user that gets the cursor.
     server
         .session()
         .batch_execute(
