@@ -139,8 +139,8 @@ pub const VERSIONS: [Version; 6] = [
             (
                 "function pg_background_get_progress_v2(integer, bigint): comment",
                 Some(
-                    "What the job last said with pg_background_report_progress; NULL when it said nothing or there \
-                     is no such job.",
+                    "The last progress that the job reported with pg_background_report_progress; NULL if it \
+                     reported none, or there is no such job.",
                 ),
             ),
             (
