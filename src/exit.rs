@@ -13,7 +13,7 @@ use pgrx::{pg_guard, pg_sys};
 
 /// Names the callbacks, and what a worker does at the end of a job's session. When the library is loaded; the
 /// postmaster's children inherit that.
-pub fn provide() {
+pub fn register() {
     worker::session::provide(session::exit::release_all);
     // The last in is the first out.
     exit::provide([leave_pool, end_session]);

@@ -33,7 +33,7 @@ pgrx::pg_module_magic!(name, version);
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn _PG_init() {
     without_backtraces();
-    exit::provide();
+    exit::register();
     settings::loaded();
 }
 

@@ -81,7 +81,7 @@ sql_function!(
 );
 
 /// The arguments that `run` and `run_query` begin with: sql, queue_size, timeout_ms, label.
-fn asked(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
+fn launch_of(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
     let launch = Launch {
         sql,
         params: &[],
@@ -119,7 +119,7 @@ sql_function!(
         let Some(sql) = arguments.text(0) else {
             return Ok(arguments.null());
         };
-        let (launch, timeout) = asked(arguments, sql, true);
+        let (launch, timeout) = launch_of(arguments, sql, true);
         let ran = oneshot::run(&launch, timeout)?;
         let mut row = [Value::NULL; 14];
         row[..12].copy_from_slice(&ran.outcome);
@@ -141,7 +141,7 @@ sql_function!(
         if let Some(definition) = arguments.text(4) {
             columns::check_definition(definition, caller.columns())?;
         }
-        let (launch, timeout) = asked(arguments, sql, false);
+        let (launch, timeout) = launch_of(arguments, sql, false);
         oneshot::run_query(&launch, timeout, &caller)?;
         Ok(arguments.null())
     }

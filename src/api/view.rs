@@ -61,7 +61,7 @@ sql_function!(
     pg_background_record_timeout,
     pg_finfo_pg_background_record_timeout,
     |_arguments| {
-        jobs::timed_out();
+        jobs::note_timeout();
         Ok(VOID)
     }
 );

@@ -59,7 +59,7 @@ pub fn escalate(jobs: &[Job], grace_ms: i32) {
         let remaining = memory::try_collect(jobs.iter().copied().filter(still_runs))
             .unwrap_or_else(|_| Error::out_of_memory().raise());
         for job in jobs {
-            jobs::notice(*job);
+            jobs::observe(*job);
         }
         remaining
     };
@@ -116,7 +116,7 @@ fn tracked_where(may: fn(&Tracked) -> bool) -> Vec<Tracked> {
 
 fn detach_where(wanted: impl Fn(Phase) -> bool) -> i32 {
     let mut jobs = tracked_where(Tracked::may_detach);
-    jobs.retain(|tracked| wanted(jobs::notice(tracked.job).phase()));
+    jobs.retain(|tracked| wanted(jobs::observe(tracked.job).phase()));
     for tracked in &jobs {
         jobs::detach(tracked.job);
     }

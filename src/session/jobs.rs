@@ -96,7 +96,7 @@ impl Statistics {
 struct BeingRead {
     job: Job,
     /// It was let go of meanwhile.
-    detach: bool,
+    detached: bool,
 }
 
 struct Session {
@@ -131,7 +131,7 @@ static SESSION: Local<Session> = Local::new(Session {
 static CALLS: Local<u32> = Local::new(0);
 
 /// The session is within its gate ([`engine::pool::gate`]).
-static WITHIN: Local<bool> = Local::new(false);
+static IN_GATE: Local<bool> = Local::new(false);
 
 /// Purges of this session's jobs that it knows of.
 static PURGES: Local<u32> = Local::new(0);
@@ -167,7 +167,7 @@ fn own_entry(cluster: &'static Cluster) -> Option<&'static Leader> {
 
 /// A session that has no entry yet has no jobs.
 fn enter(cluster: &'static Cluster) {
-    if WITHIN.get() {
+    if IN_GATE.get() {
         return;
     }
     let Some(entry) = own_entry(cluster) else {
@@ -182,7 +182,7 @@ fn enter(cluster: &'static Cluster) {
             &mut condition(arm, || entry.enter().then_some(())),
         );
     }
-    WITHIN.set(true);
+    IN_GATE.set(true);
     let purges = entry.purges();
     if purges != PURGES.get() {
         PURGES.set(purges);
@@ -192,7 +192,7 @@ fn enter(cluster: &'static Cluster) {
 
 /// The session is about to have its first job.
 pub fn enter_first(cluster: &'static Cluster) {
-    if !WITHIN.get() {
+    if !IN_GATE.get() {
         let own = process::own_proc();
         cluster.pool().locked(|scheduler| scheduler.enrol(own));
         enter(cluster);
@@ -201,7 +201,7 @@ pub fn enter_first(cluster: &'static Cluster) {
 
 fn leave() {
     segment::unmap_where(|job| holds(job) && !is_being_read(job));
-    if !WITHIN.get() {
+    if !IN_GATE.get() {
         return;
     }
     if let Some(entry) = attached().and_then(own_entry) {
@@ -209,7 +209,7 @@ fn leave() {
             purge_own();
         }
     }
-    WITHIN.set(false);
+    IN_GATE.set(false);
 }
 
 /// Somebody else let go of jobs of this session.
@@ -227,7 +227,7 @@ pub fn purge_own() -> i32 {
     let mut count = 0;
     for tracked in each_held() {
         let is_read = is_being_read(tracked.job);
-        if tracked.given && !is_read && notice(tracked.job).phase().is_finished() {
+        if tracked.given && !is_read && observe(tracked.job).phase().is_finished() {
             detach(tracked.job);
             count += 1;
         }
@@ -240,7 +240,7 @@ pub fn abandon_gate(cluster: &'static Cluster) {
     if let Some(entry) = own_entry(cluster) {
         entry.abandon_gate();
     }
-    WITHIN.set(false);
+    IN_GATE.set(false);
 }
 
 /// Which functions a handle was given to; they answer a wrong cookie differently.
@@ -324,7 +324,7 @@ impl Session {
 }
 
 /// The handle is about to be given to the user.
-pub fn launched(job: Job, pid: u32) {
+pub fn note_launched(job: Job, pid: u32) {
     if let Some(entry) = own_entry(job.cluster) {
         job.slot().belongs_to(entry);
     }
@@ -339,7 +339,7 @@ pub fn launched(job: Job, pid: u32) {
 }
 
 /// The first row of the result, or its error, is about to be taken.
-pub fn consumed(job: Job) {
+pub fn note_consumed(job: Job) {
     SESSION.with(|session| {
         if let Some(tracked) = session.find(job) {
             tracked.consumed = true;
@@ -348,7 +348,7 @@ pub fn consumed(job: Job) {
 }
 
 /// A call gave a job up at its time limit.
-pub fn timed_out() {
+pub fn note_timeout() {
     SESSION.with(|session| session.statistics.timed_out += 1);
 }
 
@@ -375,14 +375,14 @@ pub fn abandon(job: Job) {
 /// Lets go of a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds
 /// it. A worker that waits for room in the ring is told that nobody will read.
 pub fn detach(job: Job) {
-    notice(job);
+    observe(job);
     forget(job);
     fault!("job-forgotten");
-    let later = SESSION.with(|session| {
+    let is_read = SESSION.with(|session| {
         let reading = session.being_read.iter_mut().find(|read| read.job == job);
-        reading.map(|read| read.detach = true).is_some()
+        reading.map(|read| read.detached = true).is_some()
     });
-    if !later {
+    if !is_read {
         drop_hold(job);
     }
 }
@@ -403,7 +403,10 @@ pub fn begin_read(job: Job) -> Result<(), Error> {
             clippy::disallowed_methods,
             reason = "one for each reading that is open"
         )]
-        session.being_read.push(BeingRead { job, detach: false });
+        session.being_read.push(BeingRead {
+            job,
+            detached: false,
+        });
         Ok(())
     })?;
     job.slot().set_being_read(true);
@@ -414,7 +417,7 @@ pub fn begin_read(job: Job) -> Result<(), Error> {
 pub fn was_detached(job: Job) -> bool {
     SESSION.with(|session| {
         let reading = session.being_read.iter().find(|read| read.job == job);
-        reading.is_none_or(|read| read.detach)
+        reading.is_none_or(|read| read.detached)
     })
 }
 
@@ -425,14 +428,14 @@ pub fn is_being_read(job: Job) -> bool {
 
 /// Ends the reading of a job; gives up the session's hold if it was let go of meanwhile.
 pub fn end_read(job: Job) {
-    let detach = SESSION.with(|session| {
+    let detached = SESSION.with(|session| {
         let index = session.being_read.iter().position(|read| read.job == job)?;
-        Some(session.being_read.swap_remove(index).detach)
+        Some(session.being_read.swap_remove(index).detached)
     });
-    if detach.is_some() {
+    if detached.is_some() {
         job.slot().set_being_read(false);
     }
-    if detach == Some(true) {
+    if detached == Some(true) {
         drop_hold(job);
     }
 }
@@ -442,7 +445,7 @@ pub fn end_read(job: Job) {
 pub fn end_all_reads() {
     while let Some(read) = SESSION.with(|session| session.being_read.pop()) {
         read.job.slot().set_being_read(false);
-        if read.detach {
+        if read.detached {
             drop_hold(read.job);
         }
     }
@@ -468,8 +471,8 @@ pub fn drop_hold(job: Job) {
         }
         Release::Held { .. } => {
             let pool = job.cluster.pool();
-            let doorbell = pool.locked(|scheduler| scheduler.proc_to_wake(job.id));
-            if let Some(worker) = doorbell {
+            let worker = pool.locked(|scheduler| scheduler.proc_to_wake(job.id));
+            if let Some(worker) = worker {
                 process::wake(worker);
             }
             trace::step(job, TraceStep::Detached);
@@ -479,7 +482,7 @@ pub fn drop_hold(job: Job) {
 }
 
 /// Counts a job in the statistics if it has finished and was not counted. Returns its word.
-pub fn notice(job: Job) -> Snapshot {
+pub fn observe(job: Job) -> Snapshot {
     let slot = job.slot();
     let now = slot.word.load();
     let is_held = now.generation() == job.id.generation && now.leader();
@@ -527,7 +530,7 @@ pub fn statistics() -> Statistics {
     let mut statistics = SESSION.with(|session| session.statistics);
     if let Some(cluster) = attached() {
         for tracked in each_held() {
-            notice(tracked.job);
+            observe(tracked.job);
         }
         let own = process::own_proc();
         let unseen = cluster.pool().locked(|scheduler| scheduler.ends_of(own));
@@ -561,7 +564,7 @@ pub fn find(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
     if found.may_manage() {
         return Ok(found);
     }
-    Err(no_rights(&found))
+    Err(permission_denied(&found))
 }
 
 /// As [`find`], for letting go of it.
@@ -573,7 +576,7 @@ pub fn find_to_detach(name: JobName) -> Result<Tracked, Error> {
     if found.may_detach() {
         return Ok(found);
     }
-    Err(no_rights(&found))
+    Err(permission_denied(&found))
 }
 
 fn find_held(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
@@ -637,7 +640,7 @@ fn no_such_handle(pid: i32, purpose: Purpose) -> Error {
     }
 }
 
-fn no_rights(tracked: &Tracked) -> Error {
+fn permission_denied(tracked: &Tracked) -> Error {
     Error::new(
         ERRCODE_INSUFFICIENT_PRIVILEGE,
         format_args!(
@@ -665,7 +668,7 @@ pub fn pids_in_use() -> SmallVec<[u32; 16]> {
 }
 
 /// `pg_background.max_workers` is used up.
-pub fn too_many() -> Error {
+pub fn too_many_jobs() -> Error {
     Error::new(
         pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
         format_args!(

@@ -66,7 +66,7 @@ fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = JobView> {
 }
 
 /// The current user may end the jobs of this login role: as for pg_terminate_backend.
-fn check_rights(role: pg_sys::Oid) -> Result<(), Error> {
+fn check_privileges(role: pg_sys::Oid) -> Result<(), Error> {
     // SAFETY: catalog lookups, in the transaction of the calling function.
     let (is_super, may) = unsafe {
         let user = pg_sys::GetUserId();
@@ -132,7 +132,7 @@ fn is_active(cluster: &'static Cluster, role: u32) -> bool {
 }
 
 /// A reserved job was refused: whether it need not be any more, because all jobs of its role have ended.
-pub fn may_launch_again(job: Job) -> bool {
+pub fn try_lift_refusal(job: Job) -> bool {
     let (pool, usage) = (job.cluster.pool(), job.slot().usage());
     let refusal = pool.refusal(usage);
     let may = !is_active(job.cluster, pool.usage(usage).role());
@@ -149,7 +149,7 @@ pub fn may_launch_again(job: Job) -> bool {
 /// # Errors
 /// 42501 the current user has not the role's privileges, or it is a superuser's.
 pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
-    check_rights(role)?;
+    check_privileges(role)?;
     let cluster = cluster()?;
     let role = role.to_u32();
     let Some(refusal) = Refusal::begin(cluster, role) else {
@@ -202,12 +202,13 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<Job>, grace_m
 /// # Errors
 /// As [`fn@cancel`].
 pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
-    check_rights(role)?;
+    check_privileges(role)?;
     let cluster = cluster()?;
     let own = own_proc();
     let mut count = 0;
-    let is_its = |seen: &JobView| seen.login_role == role.to_u32() && seen.phase.is_finished();
-    for seen in jobs(cluster).filter(is_its) {
+    let is_finished_of_role =
+        |seen: &JobView| seen.login_role == role.to_u32() && seen.phase.is_finished();
+    for seen in jobs(cluster).filter(is_finished_of_role) {
         pgrx::check_for_interrupts!();
         let slot = seen.job.slot();
         // The jobs of a fan-out go with their call; this session's own are within its gate.
@@ -321,10 +322,10 @@ pub fn resources() -> Result<Vec<RoleRow>, Error> {
             row.file_bytes += seen.file_bytes;
         })?;
     }
-    for place in 0..cluster.worker_slots() as u32 {
+    for worker_slot in 0..cluster.worker_slots() as u32 {
         let idle = cluster
             .pool()
-            .locked(|scheduler| scheduler.without_job(place));
+            .locked(|scheduler| scheduler.without_job(worker_slot));
         if let Some(key) = idle {
             row_of(key.database, key.role, key.role, &|row| row.workers += 1)?;
         }

@@ -62,7 +62,7 @@ use std::fmt::Write;
 
 /// In flight for each place in the pool when the caller names no number: one that runs, and enough behind it
 /// that no worker goes idle while the leader is busy with others. Measured; see `docs/architecture.md`.
-const PER_PLACE: usize = 4;
+const PER_WORKER_SLOT: usize = 4;
 
 /// How long canceled jobs have to end after the time limit, before their workers are asked to exit and their
 /// rows are made without them, microseconds.
@@ -83,7 +83,7 @@ pub struct FanoutRequest {
 /// One row: idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us.
 pub type FanoutRow = [Value; 8];
 
-struct Flight {
+struct InFlight {
     hold: Hold,
     /// Of the statement, from 0.
     index: usize,
@@ -92,7 +92,7 @@ struct Flight {
 /// See the module documentation.
 pub struct Fanout {
     cluster: &'static Cluster,
-    session: Context,
+    context: Context,
     statements: Vec<pg_sys::Datum>,
     /// The next to be launched.
     next: usize,
@@ -103,10 +103,10 @@ pub struct Fanout {
     /// Set once the call has expired: until when the canceled ones may take.
     grace_until: Option<Micros>,
     /// Set while none in flight has a worker: until when the call waits for one.
-    starves_until: Option<Micros>,
+    worker_deadline: Option<Micros>,
     /// Its (sub)transaction was rolled back.
     rolled_back: bool,
-    flights: Vec<Flight>,
+    in_flight: Vec<InFlight>,
     memory: pg_sys::MemoryContext,
 }
 
@@ -138,7 +138,7 @@ fn statements_of(
 
 /// The rows of a job that has completed, as a JSON array; `None`: its statement returns none. Memory for the reading
 /// comes from `memory`.
-fn result_of(job: Job, memory: pg_sys::MemoryContext) -> Result<Option<pg_sys::Datum>, Failure> {
+fn read_as_json(job: Job, memory: pg_sys::MemoryContext) -> Result<Option<pg_sys::Datum>, Failure> {
     let pid = job.pid();
     // SAFETY: the context lives as long as the call.
     let mut rows = unsafe { JsonArray::begin(job, pid, memory)? };
@@ -160,7 +160,7 @@ impl Fanout {
     /// # Errors
     /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive; 53000 the
     /// pool may have no worker at all.
-    pub fn new(asked: &FanoutRequest, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
+    pub fn new(request: &FanoutRequest, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
         check_enabled()?;
         let cluster = cluster()?;
         if cluster.worker_cap() == 0 {
@@ -172,8 +172,8 @@ impl Fanout {
             .hint("Raise max_worker_processes or pg_background.max_pool_workers.")
             .into());
         }
-        let max_parallel = match asked.max_parallel {
-            None => cluster.worker_cap() as usize * PER_PLACE,
+        let max_parallel = match request.max_parallel {
+            None => cluster.worker_cap() as usize * PER_WORKER_SLOT,
             Some(limit) if limit > 0 => limit as usize,
             Some(_) => {
                 return Err(Error::new(
@@ -186,17 +186,17 @@ impl Fanout {
         };
         Ok(Self {
             cluster,
-            session: Context::capture(cluster),
-            statements: statements_of(asked.statements, memory)?,
+            context: Context::capture(cluster),
+            statements: statements_of(request.statements, memory)?,
             next: 0,
             max_parallel,
-            fail_fast: asked.fail_fast,
-            timeout_ms: asked.timeout_ms,
-            deadline: until::deadline(asked.timeout_ms),
+            fail_fast: request.fail_fast,
+            timeout_ms: request.timeout_ms,
+            deadline: until::deadline(request.timeout_ms),
             grace_until: None,
-            starves_until: None,
+            worker_deadline: None,
             rolled_back: false,
-            flights: Vec::new(),
+            in_flight: Vec::new(),
             memory,
         })
     }
@@ -225,17 +225,17 @@ impl Fanout {
             .detail("Its statements in flight were canceled, and no more were launched.")
             .into());
         }
-        self.session.check_users()?;
+        self.context.check_users()?;
         loop {
             if self.has_expired() {
                 self.expire()?;
             }
             self.launch()?;
-            if self.flights.is_empty() {
-                return Ok(self.unlaunched());
+            if self.in_flight.is_empty() {
+                return Ok(self.row_of_unlaunched());
             }
             if let Some(at) = self.first_finished() {
-                return self.land(at).map(Some);
+                return self.finish_statement(at).map(Some);
             }
             if !self.wait()?
                 && let Some(row) = self.give_up_one()
@@ -256,7 +256,7 @@ impl Fanout {
     fn expire(&mut self) -> Result<(), Failure> {
         if self.fail_fast {
             self.abandon();
-            return Err(Error::new(ERRCODE_QUERY_CANCELED, self.expiry())
+            return Err(Error::new(ERRCODE_QUERY_CANCELED, self.expiry_message())
                 .detail(format_args!(
                     "Of {} statements {} had not been launched.",
                     self.statements.len(),
@@ -271,7 +271,7 @@ impl Fanout {
         Ok(())
     }
 
-    fn expiry(&self) -> ArrayString<80> {
+    fn expiry_message(&self) -> ArrayString<80> {
         let mut words = ArrayString::new();
         let _ = write!(
             words,
@@ -283,28 +283,28 @@ impl Fanout {
 
     fn launch(&mut self) -> Result<(), Error> {
         while self.grace_until.is_none()
-            && self.flights.len() < self.max_parallel
+            && self.in_flight.len() < self.max_parallel
             && self.next < self.statements.len()
         {
             // SAFETY: elements of an array of text.
             let sql = unsafe { array::text_bytes(self.statements[self.next]) };
-            let alone = self.flights.is_empty();
+            let alone = self.in_flight.is_empty();
             // Before the job is there: it is in the list from then on.
-            memory::try_reserve(&mut self.flights, 1)?;
-            let Some(hold) = launch_for_fanout(self.cluster, &self.session, sql, alone)? else {
+            memory::try_reserve(&mut self.in_flight, 1)?;
+            let Some(hold) = launch_for_fanout(self.cluster, &self.context, sql, alone)? else {
                 // The table is full: when one of ours has landed, its slot is free.
                 return Ok(());
             };
             fault!("statement-launched");
             let index = self.next;
-            memory::try_push(&mut self.flights, Flight { hold, index })?;
+            memory::try_push(&mut self.in_flight, InFlight { hold, index })?;
             self.next += 1;
         }
         Ok(())
     }
 
     /// The row of a statement that was not launched before the call expired; `None`: all were.
-    fn unlaunched(&mut self) -> Option<FanoutRow> {
+    fn row_of_unlaunched(&mut self) -> Option<FanoutRow> {
         let index = self.next;
         (index < self.statements.len()).then(|| {
             self.next += 1;
@@ -313,13 +313,13 @@ impl Fanout {
     }
 
     fn expired_row(&self, index: usize) -> FanoutRow {
-        let message = Value::text(self.expiry().as_bytes());
+        let message = Value::text(self.expiry_message().as_bytes());
         failed(index, Value::text(&QUERY_CANCELED), message, Value::NULL)
     }
 
-    /// The jobs in flight.
+    /// The jobs in statement.
     fn jobs(&self) -> impl Iterator<Item = Job> + Clone {
-        self.flights.iter().map(|flight| flight.hold.job())
+        self.in_flight.iter().map(|statement| statement.hold.job())
     }
 
     /// Of those that have finished the one that did first.
@@ -337,15 +337,17 @@ impl Fanout {
     /// there is something else to be looked at.
     fn wait(&mut self) -> Result<bool, Error> {
         let deadline = self.grace_until.or(self.deadline);
-        let starves_until = self.starves();
-        let until = match (deadline, starves_until) {
+        let worker_deadline = self.update_worker_deadline();
+        let until = match (deadline, worker_deadline) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
         if until::first_finished(self.jobs(), until).is_some() {
             return Ok(true);
         }
-        if starves_until.is_some_and(|limit| limit <= process::now()) && self.starves().is_some() {
+        if worker_deadline.is_some_and(|limit| limit <= process::now())
+            && self.update_worker_deadline().is_some()
+        {
             self.abandon();
             return Err(no_worker(settings::launch_timeout()));
         }
@@ -354,21 +356,21 @@ impl Fanout {
 
     /// As a launch, the call does not wait for ever for a worker: when none of its jobs has one, and the session
     /// does not want them to queue, until when it does.
-    fn starves(&mut self) -> Option<Micros> {
+    fn update_worker_deadline(&mut self) -> Option<Micros> {
         let is_queued = |job: Job| job.word().load().phase() == Phase::Queued;
-        let starves = settings::on_exhaustion() != OnExhaustion::Queue
+        let lacks_worker = settings::on_exhaustion() != OnExhaustion::Queue
             && self.grace_until.is_none()
             && self.jobs().all(is_queued);
         let limit = || process::now() + settings::launch_timeout() as Micros * 1000;
-        self.starves_until = starves.then(|| self.starves_until.unwrap_or_else(limit));
-        self.starves_until
+        self.worker_deadline = lacks_worker.then(|| self.worker_deadline.unwrap_or_else(limit));
+        self.worker_deadline
     }
 
     /// After the grace: asks the worker of one that has not ended to exit, and does not wait for it.
     fn give_up_one(&mut self) -> Option<FanoutRow> {
         self.grace_until.filter(|until| *until <= process::now())?;
-        let at = self.flights.len().checked_sub(1)?;
-        let Flight { hold, index } = &self.flights[at];
+        let at = self.in_flight.len().checked_sub(1)?;
+        let InFlight { hold, index } = &self.in_flight[at];
         let _ = cancel::request(hold.job(), Demand::Terminate);
         let row = self.expired_row(*index);
         self.remove(at);
@@ -376,8 +378,8 @@ impl Fanout {
     }
 
     /// Makes the row of a job that has finished.
-    fn land(&mut self, at: usize) -> Result<FanoutRow, Failure> {
-        let Flight { hold, index } = &self.flights[at];
+    fn finish_statement(&mut self, at: usize) -> Result<FanoutRow, Failure> {
+        let InFlight { hold, index } = &self.in_flight[at];
         let (job, index) = (hold.job(), *index);
         let slot = job.slot();
         let phase = slot.word.load().phase();
@@ -423,7 +425,7 @@ impl Fanout {
             return Err(Failure::Job { message, pid });
         }
         let message = if phase == Phase::Canceled && self.grace_until.is_some() {
-            Value::text(self.expiry().as_bytes())
+            Value::text(self.expiry_message().as_bytes())
         } else {
             error.message()
         };
@@ -436,7 +438,7 @@ impl Fanout {
     /// or of the server raises while they are converted is the statement's error, unless the first error ends the call.
     fn result_of(&self, job: Job) -> Result<Option<pg_sys::Datum>, Unread> {
         let memory = self.memory;
-        let read = || result_of(job, memory);
+        let read = || read_as_json(job, memory);
         // Tags alone are not converted.
         let has_rows = Block::of(job).description().is_some();
         let outcome = if self.fail_fast || !has_rows {
@@ -460,13 +462,13 @@ impl Fanout {
 
     /// Lets go of a job whose row was made.
     fn remove(&mut self, at: usize) {
-        self.flights.swap_remove(at).hold.detach();
+        self.in_flight.swap_remove(at).hold.detach();
     }
 
     /// Cancels what is in flight and lets go of it. Does not throw.
     fn abandon(&mut self) {
         self.next = self.statements.len();
-        self.flights.clear();
+        self.in_flight.clear();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::session::{cancel, jobs, outcome};
 use engine::job::Demand;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{ERRCODE_DATATYPE_MISMATCH, ERRCODE_QUERY_CANCELED};
 
-/// How long a job has to end after it was canceled at the time limit, milliseconds; then its worker is asked
+/// How long a job has to end after it was canceled at the time limit, milliseconds; then its worker is request
 /// to exit.
 const GRACE: i32 = 1000;
 
@@ -36,7 +36,7 @@ fn wait_or_cancel(hold: &Hold, timeout_ms: i32) -> bool {
     if until::first_finished([job].into_iter(), deadline).is_some() {
         return false;
     }
-    jobs::timed_out();
+    jobs::note_timeout();
     let _ = cancel::request(job, Demand::Insist);
     cancel::escalate(&[job], GRACE);
     true
@@ -46,9 +46,9 @@ fn wait_or_cancel(hold: &Hold, timeout_ms: i32) -> bool {
 ///
 /// # Errors
 /// As [`launch`]; that the job fails is part of the outcome.
-pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<RunResult, Failure> {
+pub fn run(request: &Launch<'_>, timeout_ms: i32) -> Result<RunResult, Failure> {
     let started = process::now();
-    let (hold, name) = launch(asked)?.lend();
+    let (hold, name) = launch(request)?.lend();
     let timed_out = wait_or_cancel(&hold, timeout_ms);
     let tracked = jobs::find(name, Purpose::ForControl)?;
     Ok(RunResult {
@@ -62,8 +62,8 @@ pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<RunResult, Failure> {
 ///
 /// # Errors
 /// As [`launch`] and [`rows::read_into_store`]; 57014 at the time limit.
-pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result<(), Failure> {
-    let (hold, name) = launch(asked)?.lend();
+pub fn run_query(request: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result<(), Failure> {
+    let (hold, name) = launch(request)?.lend();
     if timeout_ms > 0 && wait_or_cancel(&hold, timeout_ms) {
         return Err(Error::new(
             ERRCODE_QUERY_CANCELED,

@@ -190,20 +190,20 @@ impl Launched {
     /// The job is the user's from now on. Returns its pid (0 while it is queued) and cookie.
     pub fn give(self) -> (u32, Cookie) {
         let Self { hold, pid, cookie } = self;
-        handed_out(hold.keep(), pid);
+        note_given(hold.keep(), pid);
         (pid, cookie)
     }
 
     /// As [`give`](Self::give), for as long as the hold lasts.
     pub fn lend(self) -> (Hold, JobName) {
         let Self { hold, pid, cookie } = self;
-        handed_out(hold.job(), pid);
+        note_given(hold.job(), pid);
         (hold, JobName::Handle(pid.cast_signed(), cookie))
     }
 }
 
-fn handed_out(job: Job, pid: u32) {
-    jobs::launched(job, pid);
+fn note_given(job: Job, pid: u32) {
+    jobs::note_launched(job, pid);
     fault!("handle-given");
 }
 
@@ -222,7 +222,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
     };
     let queues = on_exhaustion == OnExhaustion::Queue;
     if !queues && jobs::count() >= settings::max_workers() {
-        return Err(jobs::too_many().into());
+        return Err(jobs::too_many_jobs().into());
     }
     let cluster = cluster()?;
     let context = Context::capture(cluster);
@@ -359,7 +359,7 @@ fn reserve(
 fn publish(
     job: Job,
     context: &Context,
-    soon: bool,
+    prefer_awake: bool,
 ) -> Result<(Dispatched, u32, Option<SpawnDecision>), Error> {
     let cluster = job.cluster;
     fault!("request-filled");
@@ -369,17 +369,17 @@ fn publish(
         lane_workers: context.limits.lane_workers,
     };
     let (dispatched, lane, decision) = loop {
-        let placed = if soon {
-            dispatch_soon(job, key, limit)
+        let dispatched = if prefer_awake {
+            dispatch_to_awake(job, key, limit)
         } else {
             let (hint, now) = (LANE_HINT.get(), process::now());
             cluster
                 .pool()
                 .locked(|scheduler| spawn::dispatch(scheduler, job, key, hint, limit, now))
         };
-        let is_refused = placed.0 == Dispatched::Refused;
-        if !is_refused || !roles::may_launch_again(job) {
-            break placed;
+        let is_refused = dispatched.0 == Dispatched::Refused;
+        if !is_refused || !roles::try_lift_refusal(job) {
+            break dispatched;
         }
     };
     LANE_HINT.set(lane);
@@ -421,7 +421,7 @@ pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
 
 /// Places a job, with an idle worker that is awake if there is one or will be in a moment
 /// ([`engine::pool::handoff`]). The wait for that is a spin, in which nothing can be thrown.
-fn dispatch_soon(
+fn dispatch_to_awake(
     job: Job,
     key: LaneKey,
     limit: Limits,
@@ -430,25 +430,25 @@ fn dispatch_soon(
     let pool = cluster.pool();
     let mut may_linger = true;
     loop {
-        let placed = pool.locked(|scheduler| {
+        let dispatched = pool.locked(|scheduler| {
             match scheduler.dispatch_awake(job.id, key, hint, limit, process::is_awake) {
                 Awake::Handed(worker, lane) => {
                     fault!("job-placed");
                     Ok((Dispatched::Handed(worker), lane, None))
                 }
-                Awake::Soon(soon) if may_linger => Err(soon),
+                Awake::Soon(expected) if may_linger => Err(expected),
                 Awake::Soon(_) | Awake::None => {
                     Ok(spawn::dispatch(scheduler, job, key, hint, limit, now))
                 }
             }
         });
-        match placed {
-            Ok(placed) => return placed,
-            Err(soon) => {
-                let word = &pool.worker(soon.worker).word;
-                let is_free = || (word.load().activity() != soon.busy).then_some(());
+        match dispatched {
+            Ok(dispatched) => return dispatched,
+            Err(expected) => {
+                let word = &pool.worker(expected.worker).word;
+                let is_free = || (word.load().activity() != expected.busy).then_some(());
                 may_linger = false;
-                let _ = linger(&ProcessLatch::new(cluster), soon.within, is_free);
+                let _ = linger(&ProcessLatch::new(cluster), expected.within, is_free);
             }
         }
     }
@@ -464,7 +464,7 @@ fn await_worker(job: Job, on_exhaustion: OnExhaustion, spawned: Spawned) -> Resu
         OnExhaustion::Error if spawned == Spawned::Full => 0,
         OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
     };
-    let bound = until::until(job, timeout, || {
+    let bound = until::found(job, timeout, || {
         // The postmaster rings when a process starts or ends.
         let _ = spawn::check_own_registrations(job.cluster);
         Some(job.word().load()).filter(|now| is_bound(job, *now))

@@ -49,11 +49,11 @@ impl RoleLimits {
         let role = identity.authenticated.to_u32();
         let capacity = cluster.jobs().capacity() as u32;
         // SAFETY: a catalog lookup, in the transaction of the calling function.
-        let is_free = unsafe {
+        let is_unlimited = unsafe {
             pg_sys::superuser_arg(identity.authenticated)
                 && (identity.sec_context == 0 || pg_sys::superuser_arg(identity.current))
         };
-        if is_free {
+        if is_unlimited {
             return Self {
                 role,
                 slots: u32::MAX,
@@ -156,7 +156,7 @@ pub fn claim(
     let unfinished = WaiterGuard(cluster);
     let deadline =
         timeout_ms.map(|timeout_ms| ProcessLatch::new(cluster).now() + timeout_ms as Micros * 1000);
-    let usage = claim_of_role(cluster, limits, deadline)?;
+    let usage = claim_role_slot(cluster, limits, deadline)?;
     let job = wait(cluster, Resource::Slots, limits.table, deadline, || {
         let job = cluster.job(cluster.pool().claim(usage, limits.table)?);
         ROLE_SLOT.set(None);
@@ -167,7 +167,7 @@ pub fn claim(
     job.ok_or(NoSlot::TableFull)
 }
 
-fn claim_of_role(
+fn claim_role_slot(
     cluster: &'static Cluster,
     limits: &RoleLimits,
     deadline: Option<Micros>,

@@ -35,12 +35,12 @@ pub struct JobColumn<'a> {
     /// Where its values are in a row that is sent.
     source: usize,
     /// What its values were made into, for a reader who does not find the type.
-    lasting: Option<Lasting<'a>>,
+    fallback: Option<Fallback<'a>>,
 }
 
 /// A type that values are of when theirs is gone.
 #[derive(Clone, Copy, Debug)]
-struct Lasting<'a> {
+struct Fallback<'a> {
     type_oid: pg_sys::Oid,
     shape: &'a Shape,
     typmod: i32,
@@ -101,25 +101,25 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
         let (shape, tail) = rest.split_first_chunk::<SHAPE_SIZE>().expect("a shape");
         *rest = tail;
         let typmod = i32::from_ne_bytes(word(rest));
-        Lasting {
+        Fallback {
             type_oid,
             shape,
             typmod,
         }
     };
     let count = i32::from_ne_bytes(word(&mut rest));
-    let mut behind = count as usize;
+    let mut appended = count as usize;
     (0..count as usize)
         .map(|index| {
             let first = described(&mut rest);
-            let (twice, tail) = rest.split_first().expect("a byte");
+            let (has_fallback, tail) = rest.split_first().expect("a byte");
             rest = tail;
-            let lasting = (*twice != 0).then(|| described(&mut rest));
-            let source = match lasting {
+            let fallback = (*has_fallback != 0).then(|| described(&mut rest));
+            let source = match fallback {
                 None => index,
                 Some(_) => {
-                    behind += 1;
-                    behind - 1
+                    appended += 1;
+                    appended - 1
                 }
             };
             let name = CStr::from_bytes_until_nul(rest).expect("a zero-terminated name");
@@ -130,7 +130,7 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
                 typmod: first.typmod,
                 name,
                 source,
-                lasting,
+                fallback,
             }
         })
         .collect()
@@ -138,18 +138,18 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
 
 /// The columns as the reader can have them: when one of those types that the job has made is gone, all such values are
 /// taken as what they were made into.
-pub fn settle(columns: &mut [JobColumn<'_>]) {
+pub fn use_fallbacks(columns: &mut [JobColumn<'_>]) {
     let is_gone = |column: &JobColumn<'_>| {
-        column.lasting.is_some() && (is_missing(column) || is_altered(column))
+        column.fallback.is_some() && (is_missing(column) || is_altered(column))
     };
     if !columns.iter().any(is_gone) {
         return;
     }
     for (index, column) in columns.iter_mut().enumerate() {
-        if let Some(lasting) = column.lasting.take() {
-            column.type_oid = lasting.type_oid;
-            column.shape = lasting.shape;
-            column.typmod = lasting.typmod;
+        if let Some(fallback) = column.fallback.take() {
+            column.type_oid = fallback.type_oid;
+            column.shape = fallback.shape;
+            column.typmod = fallback.typmod;
             column.source = index;
         }
     }
@@ -160,14 +160,14 @@ pub fn settle(columns: &mut [JobColumn<'_>]) {
     clippy::disallowed_methods,
     reason = "at most as many as a row has columns"
 )]
-pub fn sent(columns: &[JobColumn<'_>]) -> SmallVec<[(pg_sys::Oid, i32); 8]> {
-    let in_place = columns.iter().map(|column| match column.lasting {
-        Some(lasting) => (lasting.type_oid, lasting.typmod),
+pub fn sent_types(columns: &[JobColumn<'_>]) -> SmallVec<[(pg_sys::Oid, i32); 8]> {
+    let in_place = columns.iter().map(|column| match column.fallback {
+        Some(fallback) => (fallback.type_oid, fallback.typmod),
         None => (column.type_oid, column.typmod),
     });
-    let behind = columns.iter().filter(|column| column.lasting.is_some());
+    let appended = columns.iter().filter(|column| column.fallback.is_some());
     in_place
-        .chain(behind.map(|column| (column.type_oid, column.typmod)))
+        .chain(appended.map(|column| (column.type_oid, column.typmod)))
         .collect()
 }
 

@@ -89,7 +89,7 @@ unsafe fn descriptor<'a>(
 /// # Safety
 /// In a memory context that lives as long as the slot.
 unsafe fn slot_for(job: &columns::JobColumns) -> *mut pg_sys::TupleTableSlot {
-    let sent = columns::sent(job);
+    let sent = columns::sent_types(job);
     // SAFETY: by the caller.
     unsafe {
         let columns = sent
@@ -155,7 +155,7 @@ impl Converter {
             return Ok(converter);
         };
         let mut job = columns::parse_description(description);
-        columns::settle(&mut job);
+        columns::use_fallbacks(&mut job);
         columns::check_types(&job)?;
         converter.watches |= columns::has_alterable_types(&job);
         // SAFETY: just made.
@@ -196,7 +196,7 @@ impl Converter {
     }
 
     /// Whether rows cannot be handed on unchanged, but only as values.
-    fn as_is(&self) -> bool {
+    fn is_identity(&self) -> bool {
         matches!(&self.plan, Plan::Columns(conversions) if conversions.is_identity())
     }
 
@@ -216,7 +216,7 @@ impl Converter {
             }
             let tuple = self.tuple(found);
             pg_sys::ExecStoreMinimalTuple(tuple.cast_mut().cast(), self.slot, false);
-            if self.as_is() && !values {
+            if self.is_identity() && !values {
                 return ResultRow::AsIs(self.slot);
             }
             self.convert();

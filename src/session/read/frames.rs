@@ -6,7 +6,7 @@
 //! A reading of everything at once holds the worker back when it is slower (so that it needs no file); one
 //! that takes a row now and then does so only while it waits ([`Pace`]).
 //!
-//! Nothing is used up until the caller says that it takes something ([`Reading::take`]): a reading that ends
+//! Nothing is used up until the caller says that it takes something ([`Reading::begin_taking`]): a reading that ends
 //! before leaves the result to be read again. (What a notice said was said.) A reading that is given up
 //! after it cannot give back what it took: it lets go of the job, whose rest is dropped. A frame in several
 //! chunks is put together in this process's memory, so its first chunk counts as taken; the caller is told
@@ -88,7 +88,7 @@ impl Piece {
     }
 }
 
-/// A whole frame, where it lies: until the next one is asked for, or [`Reading::done`].
+/// A whole frame, where it lies: until the next one is asked for, or [`Reading::release`].
 #[derive(Clone, Copy)]
 pub struct Frame {
     /// What it is about.
@@ -103,7 +103,7 @@ pub struct Frame {
 pub enum NextFrame {
     /// A frame.
     Frame(Frame),
-    /// A row whose pieces can be put together only once the caller takes ([`Reading::take`]); nothing of it
+    /// A row whose pieces can be put together only once the caller takes ([`Reading::begin_taking`]); nothing of it
     /// was taken. The next look gives the row.
     Long,
     /// None now; there can be more.
@@ -173,7 +173,7 @@ impl Reading {
     /// 42704 when the session has let go of the job meanwhile.
     pub fn next(&mut self, wait: bool) -> Result<NextFrame, Error> {
         loop {
-            self.done();
+            self.release();
             if jobs::was_detached(self.job) {
                 return Err(Error::new(
                     ERRCODE_UNDEFINED_OBJECT,
@@ -189,7 +189,7 @@ impl Reading {
                     pg_sys::MemoryContextReset(self.per_frame);
                 }
             }
-            match self.whole(wait) {
+            match self.whole_frame(wait) {
                 NextFrame::Frame(found) if found.kind == frame::NOTICE => self.deliver(found),
                 next => return Ok(next),
             }
@@ -197,7 +197,7 @@ impl Reading {
     }
 
     /// The caller has done with the frame.
-    pub fn done(&mut self) {
+    pub fn release(&mut self) {
         if let Some(piece) = self.current.take() {
             self.consume(piece);
         }
@@ -207,7 +207,7 @@ impl Reading {
     /// fit into a batch; then lets the worker have their room. `false`: there was none. The caller is taking,
     /// and has done with the last frame.
     pub fn put_following(&mut self, put: impl FnOnce(&[*const u8])) -> bool {
-        self.done();
+        self.release();
         let mut batch = ArrayVec::<*const u8, BATCH>::new();
         while !batch.is_full()
             && self.assembly.is_idle()
@@ -248,25 +248,25 @@ impl Reading {
     }
 
     /// The caller is about to take what cannot be given back.
-    pub fn take(&mut self) {
+    pub fn begin_taking(&mut self) {
         if !self.taking {
             self.taking = true;
-            jobs::consumed(self.job);
+            jobs::note_consumed(self.job);
         }
     }
 
     /// Everything was read: the job is not let go of when the reading ends.
     pub fn complete(&mut self) {
-        self.done();
+        self.release();
         self.taking = false;
     }
 
-    fn whole(&mut self, wait: bool) -> NextFrame {
+    fn whole_frame(&mut self, wait: bool) -> NextFrame {
         if self.assembly.is_complete() {
             self.assembly.clear();
         }
         loop {
-            let piece = match self.piece(wait) {
+            let piece = match self.next_piece(wait) {
                 NextPiece::Piece(piece) => piece,
                 NextPiece::NotYet => return NextFrame::NotYet,
                 NextPiece::End => {
@@ -338,7 +338,7 @@ impl Reading {
     }
 
     /// The chunk at the front.
-    fn piece(&mut self, wait: bool) -> NextPiece {
+    fn next_piece(&mut self, wait: bool) -> NextPiece {
         let front = match self.receiver.peek() {
             Some(front) => Some(front),
             None => {
@@ -386,7 +386,7 @@ impl Reading {
                 Bytes::copy(std::slice::from_raw_parts(notice.start, notice.len))
             })
         };
-        self.done();
+        self.release();
         self.give_back();
         let (start, len) = (bytes.start().cast(), bytes.len() as i32);
         let (level, pid) = (PgLogLevel::WARNING as i32, self.pid.cast_signed());

@@ -25,7 +25,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
 /// Rows between two looks at pending interrupts.
 const ROWS_PER_CHECK: u32 = 64;
 
-fn no_result(tracked: &Tracked, detail: &str) -> Error {
+fn already_consumed(tracked: &Tracked, detail: &str) -> Error {
     Error::new(
         ERRCODE_UNDEFINED_OBJECT,
         format_args!("results for PID {} have already been consumed", tracked.pid),
@@ -48,7 +48,7 @@ pub fn find(name: JobName) -> Result<Tracked, Failure> {
         .into());
     }
     if tracked.consumed && !jobs::is_being_read(tracked.job) {
-        return Err(no_result(
+        return Err(already_consumed(
             &tracked,
             "Reading was interrupted after the first row; the rest was dropped.",
         )
@@ -135,11 +135,11 @@ impl Rows {
                 }
                 NextFrame::Long => {
                     self.check_columns(wanted)?;
-                    self.reading.take();
+                    self.reading.begin_taking();
                 }
                 NextFrame::Frame(frame) => {
                     self.check_columns(wanted)?;
-                    self.reading.take();
+                    self.reading.begin_taking();
                     fault!("row-taken");
                     let converter = self.converter.as_mut().expect("just made");
                     // SAFETY: the frame stays until the next one is asked for.
@@ -166,8 +166,8 @@ impl Rows {
     }
 
     /// Lets the worker have the room of the row that was returned last.
-    pub fn done(&mut self) {
-        self.reading.done();
+    pub fn release_row(&mut self) {
+        self.reading.release();
     }
 
     /// What lives as long as the reading: until [`free`](Self::free).
@@ -239,7 +239,7 @@ impl Rows {
 /// The job's own; 08006 when its worker was lost.
 pub fn conclude(job: Job) -> Result<(), Failure> {
     debug_assert!(jobs::holds(job));
-    let phase = jobs::notice(job).phase();
+    let phase = jobs::observe(job).phase();
     let pid = job.pid().cast_signed();
     let failure = match phase {
         Phase::Completed => None,

@@ -80,7 +80,7 @@ pub unsafe fn next(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Datum>, Fa
         match stream.rows.next(wanted, true, true)? {
             RowStep::Row(ResultRow::Values(values, nulls)) => {
                 let value = caller.value(values, nulls);
-                stream.rows.done();
+                stream.rows.release_row();
                 caller.answer(false);
                 Ok(value)
             }

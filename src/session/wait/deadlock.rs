@@ -25,7 +25,7 @@
 //!
 //! What is read is not one moment's truth; but a circle of real waits does not go away by itself, so it is
 //! looked for twice. Of several leaders in a circle only the one with the highest pid raises the error at
-//! once; the others have the [`Patience`] to look once more.
+//! once; the others have the [`CirclesSeen`] to look once more.
 
 #![allow(
     clippy::disallowed_methods,
@@ -62,8 +62,8 @@ const SAFE_SNAPSHOT_BLOCKING_PIDS: u32 = 3376;
 
 /// How often a circle was found in the present wait.
 #[derive(Default)]
-pub struct Patience {
-    found: u32,
+pub struct CirclesSeen {
+    count: u32,
 }
 
 /// Of whom the process needs something that it waits for, but for jobs.
@@ -104,10 +104,10 @@ struct Jobs {
     watched: BTreeMap<Pid, Vec<Job>>,
     /// By the leader's pid: the processes that run its jobs, and whether one of its jobs is in its lane.
     admitted: BTreeMap<Pid, (BTreeSet<Pid>, bool)>,
-    /// The processes in the places of the pool, by lane, once somebody asked: `None`: a place is to be had.
-    places: BTreeMap<u32, Option<Rc<BTreeSet<Pid>>>>,
+    /// The processes in the in_worker_slots of the pool, by lane, once somebody asked: `None`: a place is to be had.
+    in_worker_slots: BTreeMap<u32, Option<Rc<BTreeSet<Pid>>>>,
     /// What a job over the share of a leader waits for, by the leader's pid, once somebody asked.
-    shares: BTreeMap<Pid, Option<Rc<BTreeSet<Pid>>>>,
+    quotas: BTreeMap<Pid, Option<Rc<BTreeSet<Pid>>>>,
 }
 
 impl Jobs {
@@ -115,8 +115,8 @@ impl Jobs {
         let mut jobs = Self {
             watched: BTreeMap::new(),
             admitted: BTreeMap::new(),
-            places: BTreeMap::new(),
-            shares: BTreeMap::new(),
+            in_worker_slots: BTreeMap::new(),
+            quotas: BTreeMap::new(),
         };
         for (index, slot) in cluster.jobs().iter() {
             let now = slot.word.load();
@@ -189,11 +189,11 @@ fn processes(jobs: &mut Jobs, job: Job, over_worker_slots: &mut bool) -> Option<
             pid => Some(Rc::new(BTreeSet::from([pid]))),
         },
         Awaited::WorkerSlot => worker_slots(cluster, jobs, slot.lane(), over_worker_slots),
-        Awaited::Share(leader) => match jobs.shares.get(&leader.pid()) {
+        Awaited::Share(leader) => match jobs.quotas.get(&leader.pid()) {
             Some(known) => known.clone(),
             None => {
-                let found = share(cluster, jobs, leader.pid(), slot.lane(), over_worker_slots);
-                jobs.shares.insert(leader.pid(), found.clone());
+                let found = quota(cluster, jobs, leader.pid(), slot.lane(), over_worker_slots);
+                jobs.quotas.insert(leader.pid(), found.clone());
                 found
             }
         },
@@ -202,7 +202,7 @@ fn processes(jobs: &mut Jobs, job: Job, over_worker_slots: &mut bool) -> Option<
 
 /// The processes of which one has to go on for the session `leader`, whose jobs are all of one lane, to be admitted
 /// another job.
-fn share(
+fn quota(
     cluster: &'static Cluster,
     jobs: &mut Jobs,
     leader: Pid,
@@ -223,11 +223,11 @@ fn worker_slots(
     lane: u32,
     over_worker_slots: &mut bool,
 ) -> Option<Rc<BTreeSet<Pid>>> {
-    match jobs.places.get(&lane) {
+    match jobs.in_worker_slots.get(&lane) {
         Some(known) => known.clone(),
         None => {
             let found = processes_in_worker_slots(cluster, lane, over_worker_slots).map(Rc::new);
-            jobs.places.insert(lane, found.clone());
+            jobs.in_worker_slots.insert(lane, found.clone());
             found
         }
     }
@@ -253,7 +253,7 @@ fn processes_in_worker_slots(
 }
 
 /// Raises 40P01 if this session, which sleeps on `jobs`, waits through whatever chain for itself.
-pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, patience: &mut Patience) {
+pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, seen: &mut CirclesSeen) {
     // SAFETY: a plain global of this process.
     let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
     // Outside a transaction (during exit) there is nothing to ask the lock manager with.
@@ -271,8 +271,8 @@ pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, patienc
     let Some(circle) = explored().circle(own) else {
         return;
     };
-    patience.found += 1;
-    if patience.found == 1 && circle.first_to_give_up != own {
+    seen.count += 1;
+    if seen.count == 1 && circle.first_to_give_up != own {
         return;
     }
     let worker = jobs.map(Job::pid).find(|&pid| pid != 0);

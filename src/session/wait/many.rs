@@ -60,14 +60,14 @@ pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<Handle>, E
     let jobs = find_all(handles)?;
     let found = until::first_finished(jobs.iter().copied(), deadline);
     Ok(found.map(|index| {
-        jobs::notice(jobs[index]);
+        jobs::observe(jobs[index]);
         handles[index]
     }))
 }
 
-fn wait_for(job: Job, deadline: Option<Micros>) -> bool {
+fn wait_for_one(job: Job, deadline: Option<Micros>) -> bool {
     let finished = until::first_finished([job].into_iter(), deadline).is_some();
-    jobs::notice(job);
+    jobs::observe(job);
     finished
 }
 
@@ -80,7 +80,7 @@ pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
     let jobs = find_all(handles)?;
     let is_finished = |job: &&Job| {
         pgrx::check_for_interrupts!();
-        wait_for(**job, deadline)
+        wait_for_one(**job, deadline)
     };
     let finished = jobs.iter().filter(is_finished).count();
     Ok(finished as i32)
@@ -104,7 +104,7 @@ pub fn drain(
     for handle in handles {
         pgrx::check_for_interrupts!();
         if let Some(tracked) = jobs::find_known(handle.pid, handle.cookie)
-            && wait_for(tracked.job, deadline)
+            && wait_for_one(tracked.job, deadline)
         {
             memory::try_push(&mut finished, tracked.job)?;
         }

@@ -2,7 +2,7 @@
 //!
 //! All waits of a session for jobs are a [`Wait`]: for one to be bound to a worker, to finish, to have rows; for
 //! the first of many to finish. Meanwhile it checks, at growing intervals, for a deadlock that comes back to this
-//! session, and while a job has no worker, at intervals of [`LIVENESS_NET`] at most, whether one is really on its
+//! session, and while a job has no worker, at intervals of [`SPAWN_CHECK_MAX`] at most, whether one is really on its
 //! way. Who waits for rows looks for them once more after [`PROMPT`].
 
 use crate::cluster::attach::Cluster;
@@ -18,15 +18,15 @@ use engine::channel::PROMPT;
 use engine::job::Phase;
 use engine::wait::{Condition, Micros, condition, timeout, wait_for};
 
-/// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
+/// A job that waits for a worker has its lane looked at again, after [`SPAWN_CHECK_FIRST`], then at doubling intervals
 /// up to this: a process may have failed to start after it was registered, or the postmaster may have missed
 /// that a place waits for its next process ([`spawn::nudge`]). The one place where time stands in for
 /// an event; everything else works without.
-const LIVENESS_NET: Micros = 1_000_000;
+const SPAWN_CHECK_MAX: Micros = 1_000_000;
 /// Several times what starting a process takes.
-const NET_FIRST: Micros = 16_000;
+const SPAWN_CHECK_FIRST: Micros = 16_000;
 /// About what the exit of a process takes.
-const NET_AFTER_ONE_HAS_LEFT: Micros = 1_000;
+const SPAWN_CHECK_AFTER_EXIT: Micros = 1_000;
 
 /// Whether the wait loop is to look once more soon after it went to sleep.
 #[derive(Clone, Copy)]
@@ -39,14 +39,14 @@ enum SecondLook {
 
 /// What a waiting session checks from time to time; see the module documentation.
 struct PeriodicCheck {
-    interval: Micros,
-    deadlock_due: Micros,
-    net_interval: Micros,
-    net_due: Micros,
+    deadlock_check_interval: Micros,
+    deadlock_check_at: Micros,
+    spawn_check_interval: Micros,
+    spawn_check_at: Micros,
     second_look: SecondLook,
     /// [`engine::pool::Pool::passed_on`] as it was last seen.
     passed_on: u32,
-    patience: deadlock::Patience,
+    circles: deadlock::CirclesSeen,
 }
 
 /// What a session sleeps for; says which changes of its jobs' words ring its doorbell.
@@ -80,13 +80,13 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
             until,
             watching: false,
             periodic: PeriodicCheck {
-                interval,
-                deadlock_due: now + interval,
-                net_interval: NET_FIRST,
-                net_due: now + NET_FIRST,
+                deadlock_check_interval: interval,
+                deadlock_check_at: now + interval,
+                spawn_check_interval: SPAWN_CHECK_FIRST,
+                spawn_check_at: now + SPAWN_CHECK_FIRST,
                 second_look: SecondLook::No,
                 passed_on: cluster.pool().passed_on(),
-                patience: deadlock::Patience::default(),
+                circles: deadlock::CirclesSeen::default(),
             },
             condition,
         })
@@ -98,13 +98,13 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
 
     /// A worker that leaves has found the server's table full, because of its own entry in it, and left the lane to
     /// who waits: the entry is free within milliseconds.
-    fn look_soon_if_passed_on(&mut self) {
+    fn check_sooner_if_passed_on(&mut self) {
         let passed_on = self.cluster.pool().passed_on();
         let periodic = &mut self.periodic;
         if std::mem::replace(&mut periodic.passed_on, passed_on) != passed_on {
-            periodic.net_interval = NET_AFTER_ONE_HAS_LEFT;
-            let soon = process::now() + NET_AFTER_ONE_HAS_LEFT;
-            periodic.net_due = periodic.net_due.min(soon);
+            periodic.spawn_check_interval = SPAWN_CHECK_AFTER_EXIT;
+            let sooner = process::now() + SPAWN_CHECK_AFTER_EXIT;
+            periodic.spawn_check_at = periodic.spawn_check_at.min(sooner);
         }
     }
 
@@ -138,19 +138,21 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
     }
 
     fn next_check(&mut self) -> Option<Micros> {
-        let due = if self.without_worker().is_some() {
-            self.look_soon_if_passed_on();
-            self.periodic.net_due.min(self.periodic.deadlock_due)
+        let next = if self.without_worker().is_some() {
+            self.check_sooner_if_passed_on();
+            self.periodic
+                .spawn_check_at
+                .min(self.periodic.deadlock_check_at)
         } else {
-            self.periodic.deadlock_due
+            self.periodic.deadlock_check_at
         };
         let second_look = &mut self.periodic.second_look;
         if matches!(second_look, SecondLook::Wanted) {
             *second_look = SecondLook::At(process::now() + PROMPT);
         }
         Some(match *second_look {
-            SecondLook::At(moment) => moment.min(due),
-            SecondLook::No | SecondLook::Wanted => due,
+            SecondLook::At(moment) => moment.min(next),
+            SecondLook::No | SecondLook::Wanted => next,
         })
     }
 
@@ -160,9 +162,10 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
         if matches!(periodic.second_look, SecondLook::At(moment) if moment <= now) {
             periodic.second_look = SecondLook::No;
         }
-        if periodic.net_due <= now {
-            periodic.net_interval = (2 * periodic.net_interval).min(LIVENESS_NET);
-            periodic.net_due = now + periodic.net_interval;
+        if periodic.spawn_check_at <= now {
+            periodic.spawn_check_interval =
+                (2 * periodic.spawn_check_interval).min(SPAWN_CHECK_MAX);
+            periodic.spawn_check_at = now + periodic.spawn_check_interval;
             if let Some(job) = self.without_worker() {
                 let lane = job.slot().lane();
                 let _ = spawn::spawn_workers(self.cluster, lane, None);
@@ -170,10 +173,10 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
             }
         }
         let periodic = &mut self.periodic;
-        if periodic.deadlock_due <= now {
-            periodic.interval = periodic.interval.saturating_mul(2);
-            periodic.deadlock_due = now.saturating_add(periodic.interval);
-            deadlock::check(self.cluster, self.jobs.clone(), &mut periodic.patience);
+        if periodic.deadlock_check_at <= now {
+            periodic.deadlock_check_interval = periodic.deadlock_check_interval.saturating_mul(2);
+            periodic.deadlock_check_at = now.saturating_add(periodic.deadlock_check_interval);
+            deadlock::check(self.cluster, self.jobs.clone(), &mut periodic.circles);
         }
     }
 }
@@ -201,7 +204,7 @@ pub fn for_rows<C: Condition>(job: Job, condition: C) -> Option<C::Found> {
 }
 
 /// Waits until `look` finds what it looks for, so long at most. It looks whenever the job's word changes.
-pub fn until<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn found<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = process::now() + timeout_ms as Micros * 1000;
     let condition = condition(|| {}, look);
     Wait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
@@ -221,7 +224,7 @@ pub fn first_finished(
 fn finished(job: Job, timeout_ms: Option<i32>) -> bool {
     let deadline = timeout_ms.map(|limit| process::now() + limit as Micros * 1000);
     let found = first_finished([job].into_iter(), deadline);
-    jobs::notice(job);
+    jobs::observe(job);
     found.is_some()
 }
 
