@@ -1,9 +1,9 @@
-//! Waiting for jobs, and what is looked at meanwhile.
+//! A session's waits for jobs, and what it checks meanwhile.
 //!
-//! All waits of a session for jobs are a [`Wait`]: for one to be bound to a worker, to finish, to have rows; for
-//! the first of many to finish. Meanwhile it checks, at growing intervals, for a deadlock that comes back to this
-//! session, and while a job has no worker, at intervals of [`SPAWN_CHECK_MAX`] at most, whether one is really on its
-//! way. Who waits for rows looks for them once more after [`PROMPT`].
+//! Every wait of a session for jobs is a [`Wait`]: until a job is bound to a worker, has finished or has rows, or until
+//! the first of many has finished. Meanwhile the session checks, at growing intervals, for a deadlock that leads back
+//! to itself. While a job has no worker, it also checks whether a worker is really starting, at intervals of at most
+//! [`SPAWN_CHECK_MAX`]. A wait for rows looks for them once more after [`PROMPT`].
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
@@ -18,48 +18,48 @@ use engine::channel::PROMPT;
 use engine::job::Phase;
 use engine::wait::{Condition, Micros, condition, timeout, wait_for};
 
-/// A job that waits for a worker has its lane looked at again, after [`SPAWN_CHECK_FIRST`], then at doubling intervals
-/// up to this: a process may have failed to start after it was registered, or the postmaster may have missed
-/// that a place waits for its next process ([`spawn::nudge`]). The one place where time stands in for
-/// an event; everything else works without.
+/// A session that waits for a worker spawns again for the job's lane after [`SPAWN_CHECK_FIRST`], then at doubling
+/// intervals up to this. A process may have failed to start after it was registered, or the postmaster may have missed
+/// that a worker slot waits for its next process ([`spawn::nudge`]). This is the only place where time replaces an
+/// event; all other waits rely on events.
 const SPAWN_CHECK_MAX: Micros = 1_000_000;
-/// Several times what starting a process takes.
+/// Several times what it takes to start a process.
 const SPAWN_CHECK_FIRST: Micros = 16_000;
-/// About what the exit of a process takes.
+/// About what it takes a process to exit.
 const SPAWN_CHECK_AFTER_EXIT: Micros = 1_000;
 
-/// Whether the wait loop is to look once more soon after it went to sleep.
+/// Whether the wait loop looks once more a short time after it went to sleep.
 #[derive(Clone, Copy)]
 enum SecondLook {
     No,
-    /// [`PROMPT`] after the first sleep begins.
+    /// [`PROMPT`] after the first sleep begins
     Wanted,
     At(Micros),
 }
 
-/// What a waiting session checks from time to time; see the module documentation.
+/// What a waiting session checks periodically; see the module documentation.
 struct PeriodicCheck {
     deadlock_check_interval: Micros,
     deadlock_check_at: Micros,
     spawn_check_interval: Micros,
     spawn_check_at: Micros,
     second_look: SecondLook,
-    /// [`engine::pool::Pool::passed_on`] as it was last seen.
+    /// The value of [`engine::pool::Pool::passed_on`] when last read.
     passed_on: u32,
     circles: deadlock::CirclesSeen,
 }
 
-/// What a session sleeps for; says which changes of its jobs' words ring its doorbell.
+/// What a session sleeps for: which changes of its jobs' words set its latch.
 #[derive(Clone, Copy)]
 enum Until {
-    /// The next change of one of them.
+    /// The next change of one of the words.
     Change,
-    /// The end of one of them.
+    /// The end of one of the jobs.
     End,
 }
 
-/// A wait for jobs. It says in their words that it sleeps; unsaid when it ends, by an interrupt too, because
-/// [`deadlock`] takes a watched job for one whose leader waits.
+/// A wait for jobs. The jobs' words say that the leader sleeps. That is withdrawn when the wait ends, also by an
+/// interrupt, because [`deadlock`] takes a watched job for one whose leader waits.
 struct Wait<J: Iterator<Item = Job> + Clone, C> {
     cluster: &'static Cluster,
     jobs: J,
@@ -96,8 +96,8 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
         wait_for(&ProcessLatch::new(self.cluster), deadline, &mut self)
     }
 
-    /// A worker that leaves has found the server's table full, because of its own entry in it, and left the lane to
-    /// who waits: the entry is free within milliseconds.
+    /// A worker that exits may find the server's table of background workers full because of its own entry. It then
+    /// leaves its lane to the waiting sessions; the entry becomes free within milliseconds.
     fn check_sooner_if_passed_on(&mut self) {
         let passed_on = self.cluster.pool().passed_on();
         let periodic = &mut self.periodic;
@@ -108,7 +108,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
         }
     }
 
-    /// A job that waits for a worker. All jobs of a session are of one lane.
+    /// A job that waits for a worker. All jobs of a session are of one lane, so one job is enough.
     fn without_worker(&self) -> Option<Job> {
         let waits = |job: &Job| {
             let phase = job.word().load().phase();
@@ -158,7 +158,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
 
     fn check(&mut self, now: Micros) {
         let periodic = &mut self.periodic;
-        // The look itself is the wait loop's, which has just had it.
+        // The wait loop itself has just looked.
         if matches!(periodic.second_look, SecondLook::At(moment) if moment <= now) {
             periodic.second_look = SecondLook::No;
         }
@@ -191,27 +191,27 @@ impl<J: Iterator<Item = Job> + Clone, C> Drop for Wait<J, C> {
     }
 }
 
-/// When a time limit in milliseconds is over; 0 or less: never.
+/// When a time limit in milliseconds ends; 0 or less: never.
 pub fn deadline(timeout_ms: i32) -> Option<Micros> {
     (timeout_ms > 0).then(|| process::now() + timeout(timeout_ms) as Micros * 1000)
 }
 
-/// Waits for rows of a job: until the condition finds some. Arming it says that the worker shall ring for them.
+/// Waits until the condition finds rows of a job. Arming it asks the worker to wake this session for them.
 pub fn for_rows<C: Condition>(job: Job, condition: C) -> Option<C::Found> {
     let mut wait = Wait::new([job].into_iter(), Until::Change, condition)?;
     wait.periodic.second_look = SecondLook::Wanted;
     wait.wait(None)
 }
 
-/// Waits until `look` finds what it looks for, so long at most. It looks whenever the job's word changes.
+/// Waits up to `timeout_ms` until `look` finds something. It looks whenever the job's word changes.
 pub fn found<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = process::now() + timeout_ms as Micros * 1000;
     let condition = condition(|| {}, look);
     Wait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
 }
 
-/// Waits until the first of several jobs has finished, and tells its position; `None`: none until `deadline`, or there
-/// are none. The session waits for *any* of them: it is not taken for deadlocked while one can go on.
+/// Waits until the first of several jobs has finished and returns its position. `None`: none finished before
+/// `deadline`, or there are no jobs. The session waits for *any* of them: it is not deadlocked while one can go on.
 pub fn first_finished(
     jobs: impl Iterator<Item = Job> + Clone,
     deadline: Option<Micros>,
@@ -220,7 +220,7 @@ pub fn first_finished(
     Wait::new(jobs.clone(), Until::End, condition(|| {}, look))?.wait(deadline)
 }
 
-/// Waits until the job has finished. `false`: not within the timeout.
+/// Waits until the job has finished. `false`: it did not within the timeout.
 fn finished(job: Job, timeout_ms: Option<i32>) -> bool {
     let deadline = timeout_ms.map(|limit| process::now() + limit as Micros * 1000);
     let found = first_finished([job].into_iter(), deadline);
