@@ -1,4 +1,4 @@
-//! Results, and jobs run from launch to end in one call.
+//! Results, and jobs that run from launch to end in one call.
 
 use super::{Arguments, Result, sql_function};
 use crate::pg::rows::Store;
@@ -8,7 +8,7 @@ use crate::session::launch::oneshot;
 use crate::session::launch::request::Launch;
 use crate::session::read::{columns, rows, stream};
 
-/// Reads a result the way in which the caller wants it: all at once, or a row per call.
+/// Reads a result the way the caller wants it: all at once, or one row per call.
 fn read(arguments: Arguments, name: JobName, json: bool) -> Result {
     let call = arguments.call_info();
     // SAFETY: declared to return a set.
@@ -40,7 +40,7 @@ fn read_nothing(arguments: Arguments) -> Result {
 }
 
 sql_function!(
-    /// `pg_background_result(pid)`, `(pid, cookie)`: the rows of a job, once.
+    /// `pg_background_result(pid)`, `(pid, cookie)`: the rows of a job. They can be read once.
     pg_background_result,
     pg_finfo_pg_background_result,
     |arguments| {
@@ -55,14 +55,14 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_result_v2(pid, cookie)`: the rows of a job, once.
+    /// `pg_background_result_v2(pid, cookie)`: the rows of a job. They can be read once.
     pg_background_result_v2,
     pg_finfo_pg_background_result_v2,
     |arguments| read(arguments, arguments.handle(), false)
 );
 
 sql_function!(
-    /// `pg_background_result(pid, cookie, row_type)`: likewise, as rows of an existing type.
+    /// `pg_background_result(pid, cookie, row_type)`: the rows of a job as rows of an existing type.
     pg_background_result_as,
     pg_finfo_pg_background_result_as,
     |arguments| {
@@ -74,13 +74,13 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_result_json(pid, cookie)`: likewise, as JSON.
+    /// `pg_background_result_json(pid, cookie)`: the rows of a job as JSON.
     pg_background_result_json,
     pg_finfo_pg_background_result_json,
     |arguments| read(arguments, arguments.handle(), true)
 );
 
-/// The arguments that `run` and `run_query` begin with: sql, queue_size, timeout_ms, label.
+/// The first arguments of `run` and `run_query`: sql, queue_size, timeout_ms, label.
 fn launch_of(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
     let launch = Launch {
         sql,
