@@ -200,7 +200,7 @@ pub type Result = std::result::Result<Datum, Failure>;
 
 /// How the body of a function ended. Has no destructors, because it is handled after all other frames have returned.
 #[derive(Clone, Copy)]
-enum Returned {
+enum CallEnd {
     Value(Datum),
     JobFailed {
         message: *const std::ffi::c_char,
@@ -226,9 +226,9 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
                 settings::define();
                 let _call = jobs::SessionCall::begin();
                 match body(Arguments(fcinfo)) {
-                    Ok(value) => Returned::Value(value),
+                    Ok(value) => CallEnd::Value(value),
                     Err(Failure::Own(error)) => error.raise(),
-                    Err(Failure::Job { message, pid }) => Returned::JobFailed {
+                    Err(Failure::Job { message, pid }) => CallEnd::JobFailed {
                         message: message.start().cast(),
                         len: message.len() as i32,
                         pid,
@@ -236,20 +236,20 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
                 }
             }));
             outcome.unwrap_or_else(|payload| match error::caught(&*payload) {
-                Caught::Noted(_) => Returned::Threw,
+                Caught::Noted(_) => CallEnd::Threw,
                 _ => resume_unwind(payload),
             })
         })
     };
     match outcome {
-        Returned::Value(value) => value,
+        CallEnd::Value(value) => value,
         // SAFETY: jumps out of this frame and that of the SQL function, which hold nothing to drop.
-        Returned::JobFailed { message, len, pid } => unsafe {
+        CallEnd::JobFailed { message, len, pid } => unsafe {
             shim::pgb_raise_message(message, len, ERROR_LEVEL, pid);
             unreachable!("an error was raised")
         },
         // SAFETY: as above.
-        Returned::Threw => unsafe { shim::pgb_raise_noted_error() },
+        CallEnd::Threw => unsafe { shim::pgb_raise_noted_error() },
     }
 }
 

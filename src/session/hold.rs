@@ -8,7 +8,7 @@ use crate::session::{cancel, jobs};
 pub struct Hold(Job);
 
 impl Hold {
-    /// The job's slot was claimed and tracked in the same section without interrupts.
+    /// The job's slot was claimed and is tracked, and no interrupt was processed since.
     pub fn new(job: Job) -> Self {
         Self(job)
     }

@@ -1,9 +1,9 @@
 //! The jobs that this session tracks, and its statistics.
 //!
-//! A session starts to track a job when it claims the slot, in the same section without interrupts. It stops when the
-//! job is detached or its result has been read to the end. While it tracks a job it holds LEADER. The exit callback
-//! gives up the tracked jobs. A slot has one job at a time and the session holds it, so the slot's index identifies the
-//! job. A cookie names the slot, which makes finding a job cheap however many there are.
+//! A session starts to track a job when it claims the slot, before it can process an interrupt. It stops when the job
+//! is detached or its result has been read to the end. While it tracks a job it holds LEADER. The exit callback gives
+//! up the tracked jobs. A slot has one job at a time and the session holds it, so the slot's index identifies the job.
+//! A cookie names the slot, which makes finding a job cheap however many there are.
 //!
 //! A job is **given** when the user has its handle. A launch that still waits for a worker has not given its handle,
 //! and the jobs of a fan-out are never given. Such jobs are in no list, count against no limit and in no statistics,
@@ -293,7 +293,7 @@ pub fn count() -> usize {
     SESSION.with(|session| session.given)
 }
 
-/// Starts to track a job. Called in the section without interrupts that claimed its slot.
+/// Starts to track a job. Called when its slot was claimed, before the session can process an interrupt.
 pub fn track(job: Job, cookie: Cookie, by_pid: bool, submit: bool) {
     SESSION.with(|session| {
         session.launches += 1;
@@ -398,10 +398,7 @@ pub fn begin_read(job: Job) -> Result<(), Error> {
                 "the result of this background job is already being read",
             ));
         }
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "one for each reading that is open"
-        )]
+        #[allow(clippy::disallowed_methods, reason = "one for each open read")]
         session.being_read.push(BeingRead {
             job,
             detached: false,

@@ -40,7 +40,7 @@ use crate::pg::tuple::Value;
 use crate::pg::{array, process, subtransaction};
 use crate::session::cancel;
 use crate::session::hold::Hold;
-use crate::session::launch::request::{Context, check_enabled, launch_for_fanout, no_worker};
+use crate::session::launch::request::{LaunchContext, check_enabled, launch_for_fanout, no_worker};
 use crate::session::outcome::JobError;
 use crate::session::read::json_array::JsonArray;
 use crate::session::wait::until;
@@ -92,7 +92,7 @@ struct InFlight {
 /// A fan-out; see the module documentation.
 pub struct Fanout {
     cluster: &'static Cluster,
-    context: Context,
+    context: LaunchContext,
     statements: Vec<pg_sys::Datum>,
     /// Index of the next statement to launch.
     next: usize,
@@ -186,7 +186,7 @@ impl Fanout {
         };
         Ok(Self {
             cluster,
-            context: Context::capture(cluster),
+            context: LaunchContext::capture(cluster),
             statements: statements_of(request.statements, memory)?,
             next: 0,
             max_parallel,
@@ -354,8 +354,8 @@ impl Fanout {
         Ok(false)
     }
 
-    /// Like a launch, the call does not wait for a worker forever. If none of its jobs has a worker, and the session
-    /// does not want them queued, this returns when the wait ends.
+    /// Sets and returns the time at which the call stops waiting for a worker. Like a launch, it does not wait forever
+    /// if none of its jobs has a worker and the session does not want them queued. `None`: there is no such limit now.
     fn update_worker_deadline(&mut self) -> Option<Micros> {
         let is_queued = |job: Job| job.word().load().phase() == Phase::Queued;
         let lacks_worker = settings::on_exhaustion() != OnExhaustion::Queue

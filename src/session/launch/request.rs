@@ -12,7 +12,7 @@
 //! Until the handle is given out, a [`Hold`] guards the job: an error, or an interrupt of the wait, withdraws it.
 //!
 //! A fan-out ([`crate::session::launch::fanout`]) launches the same way through [`launch_for_fanout`], but gives no
-//! handle, does not wait for a worker and uses one [`Context`] for all its jobs.
+//! handle, does not wait for a worker and uses one [`LaunchContext`] for all its jobs.
 
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::block::{Block, Request};
@@ -66,7 +66,7 @@ pub struct Launch<'a> {
 }
 
 /// What a job takes over from its session. Capturing some of it costs microseconds, so a fan-out does it once.
-pub struct Context {
+pub struct LaunchContext {
     identity: Identity,
     guc_state: Rc<Vec<u8>>,
     /// Milliseconds; -1 for none.
@@ -74,7 +74,7 @@ pub struct Context {
     limits: RoleLimits,
 }
 
-impl Context {
+impl LaunchContext {
     /// Captures the session as it is now.
     ///
     /// Raises 42501 in a security-restricted operation.
@@ -224,7 +224,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
         return Err(jobs::too_many_jobs().into());
     }
     let cluster = cluster()?;
-    let context = Context::capture(cluster);
+    let context = LaunchContext::capture(cluster);
     let options = Options {
         by_pid: launch.by_pid,
         submit: launch.submit,
@@ -246,7 +246,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
 /// 55000 launches are disabled by now; 53000 no slot; 53200 shared memory exhausted
 pub fn launch_for_fanout(
     cluster: &'static Cluster,
-    context: &Context,
+    context: &LaunchContext,
     sql: &[u8],
     may_wait: bool,
 ) -> Result<Option<Hold>, Error> {
@@ -287,7 +287,7 @@ pub fn launch_for_fanout(
 
 fn reserve(
     cluster: &'static Cluster,
-    context: &Context,
+    context: &LaunchContext,
     launch: &Launch<'_>,
     options: Options,
     queue_size: i32,
@@ -357,7 +357,7 @@ fn reserve(
 /// Publishes a reserved job in its lane. `prefer_awake`: to a worker that need not be woken, if that is worth a moment.
 fn publish(
     job: Job,
-    context: &Context,
+    context: &LaunchContext,
     prefer_awake: bool,
 ) -> Result<(Dispatched, u32, Option<SpawnDecision>), Error> {
     let cluster = job.cluster;
@@ -398,7 +398,11 @@ fn publish(
 
 /// Dispatches a reserved job and waits for its worker as the session's settings say. Returns the worker's pid; 0:
 /// queued.
-fn dispatch(job: Job, context: &Context, on_exhaustion: OnExhaustion) -> Result<u32, Failure> {
+fn dispatch(
+    job: Job,
+    context: &LaunchContext,
+    on_exhaustion: OnExhaustion,
+) -> Result<u32, Failure> {
     let (dispatched, lane, decision) = publish(job, context, true)?;
     fault!("job-enqueued");
     if let Dispatched::Handed(worker) = dispatched {

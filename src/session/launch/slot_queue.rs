@@ -142,7 +142,7 @@ impl Drop for WaiterGuard {
     }
 }
 
-/// Claims a slot and passes the job to `claimed` in the same section without interrupts. Waits up to `timeout_ms`;
+/// Claims a slot and passes the job to `claimed` before an interrupt can be processed. Waits up to `timeout_ms`;
 /// `None`: not at all.
 ///
 /// # Errors

@@ -375,7 +375,7 @@ fn type_of(name: &[u8]) -> Result<(pg_sys::Oid, i32), Error> {
     }
     text.extend(name.iter().copied().chain([0]));
     // A text value of the server contains no zero byte.
-    let name = CStr::from_bytes_until_nul(&text).expect("its end was put");
+    let name = CStr::from_bytes_until_nul(&text).expect("a zero byte was appended");
     Ok(crate::pg::text::parse_type(name))
 }
 

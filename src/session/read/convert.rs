@@ -290,14 +290,14 @@ unsafe fn tag(frame: Frame, json: bool) -> Datum {
 }
 
 /// The two memory contexts of a read.
-pub struct Contexts {
+pub struct ReadContexts {
     /// Lives as long as the read.
     pub reading: pg_sys::MemoryContext,
     /// Emptied for each row.
     pub row: pg_sys::MemoryContext,
 }
 
-impl Contexts {
+impl ReadContexts {
     /// Creates them under `parent`.
     ///
     /// # Safety

@@ -14,7 +14,7 @@ use crate::session::jobs;
 use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::outcome::error_of;
 use crate::session::read::columns;
-use crate::session::read::convert::{Contexts, Converter, ResultRow, Wanted};
+use crate::session::read::convert::{Converter, ReadContexts, ResultRow, Wanted};
 use crate::session::read::frames::{NextFrame, Pace, Reading};
 use engine::job::Phase;
 use pgrx::pg_sys;
@@ -60,7 +60,7 @@ pub fn find(name: JobName) -> Result<Tracked, Failure> {
 /// The rows of a job that is being read.
 pub struct Rows {
     job: Job,
-    contexts: Contexts,
+    contexts: ReadContexts,
     reading: Reading,
     converter: Option<Converter>,
     since_check: u32,
@@ -92,7 +92,7 @@ impl Rows {
         parent: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
         // SAFETY: by the caller.
-        let contexts = unsafe { Contexts::under(parent) };
+        let contexts = unsafe { ReadContexts::under(parent) };
         let reading = Reading::begin(job, pid, pace, contexts.reading, contexts.row)?;
         fault!("reading-begun");
         Ok(Self {

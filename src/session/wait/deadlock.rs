@@ -65,7 +65,7 @@ pub struct CirclesSeen {
     count: u32,
 }
 
-/// The processes that block `pid`, and what it needs of them. Jobs are not among that.
+/// The processes that block `pid`, and what it needs of them. Does not include jobs.
 fn blockers(pid: Pid, own: Pid) -> Vec<(Pid, Needs)> {
     let mut blockers = Vec::new();
     for (function, needs) in [
@@ -98,7 +98,7 @@ fn pids_by(function: u32, pid: Pid) -> impl Iterator<Item = Pid> {
 }
 
 /// The jobs of the whole cluster on which a leader or a deadlock may depend.
-struct Jobs {
+struct JobsByLeader {
     /// The watched jobs, by the pid of the leader that sleeps on them.
     watched: BTreeMap<Pid, Vec<Job>>,
     /// By the leader's pid: the processes that run its jobs, and whether one of its jobs is queued in its lane.
@@ -110,7 +110,7 @@ struct Jobs {
     quotas: BTreeMap<Pid, Option<Rc<BTreeSet<Pid>>>>,
 }
 
-impl Jobs {
+impl JobsByLeader {
     fn look(cluster: &'static Cluster) -> Result<Self, OutOfMemory> {
         let mut jobs = Self {
             watched: BTreeMap::new(),
@@ -150,7 +150,7 @@ impl Jobs {
 
 /// All waits on which the wait of the process `own` depends.
 fn explore(cluster: &'static Cluster, own: Pid) -> Result<Graph, OutOfMemory> {
-    let mut jobs = Jobs::look(cluster)?;
+    let mut jobs = JobsByLeader::look(cluster)?;
     let mut graph = Graph::default();
     let mut open = vec![own];
     while let Some(pid) = open.pop() {
@@ -178,7 +178,11 @@ fn explore(cluster: &'static Cluster, own: Pid) -> Result<Graph, OutOfMemory> {
 }
 
 /// The processes of which one has to go on for the job to do so; `None`: the job needs none.
-fn processes(jobs: &mut Jobs, job: Job, over_worker_slots: &mut bool) -> Option<Rc<BTreeSet<Pid>>> {
+fn processes(
+    jobs: &mut JobsByLeader,
+    job: Job,
+    over_worker_slots: &mut bool,
+) -> Option<Rc<BTreeSet<Pid>>> {
     let (slot, cluster) = (job.slot(), job.cluster);
     let awaited = cluster
         .pool()
@@ -204,7 +208,7 @@ fn processes(jobs: &mut Jobs, job: Job, over_worker_slots: &mut bool) -> Option<
 /// are of one lane.
 fn quota(
     cluster: &'static Cluster,
-    jobs: &mut Jobs,
+    jobs: &mut JobsByLeader,
     leader: Pid,
     lane: u32,
     over_worker_slots: &mut bool,
@@ -220,7 +224,7 @@ fn quota(
 /// starting.
 fn worker_slots(
     cluster: &'static Cluster,
-    jobs: &mut Jobs,
+    jobs: &mut JobsByLeader,
     lane: u32,
     over_worker_slots: &mut bool,
 ) -> Option<Rc<BTreeSet<Pid>>> {

@@ -1,9 +1,9 @@
 //! A session's waits for jobs, and what it checks meanwhile.
 //!
-//! Every wait of a session for jobs is a [`Wait`]: until a job is bound to a worker, has finished or has rows, or until
-//! the first of many has finished. Meanwhile the session checks, at growing intervals, for a deadlock that leads back
-//! to itself. While a job has no worker, it also checks whether a worker is really starting, at intervals of at most
-//! [`SPAWN_CHECK_MAX`]. A wait for rows looks for them once more after [`PROMPT`].
+//! Every wait of a session for jobs is a [`JobWait`]: until a job is bound to a worker, has finished or has rows, or
+//! until the first of many has finished. Meanwhile the session checks, at growing intervals, for a deadlock that leads
+//! back to itself. While a job has no worker, it also checks whether a worker is really starting, at intervals of at
+//! most [`SPAWN_CHECK_MAX`]. A wait for rows looks for them once more after [`PROMPT`].
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
@@ -38,7 +38,7 @@ enum SecondLook {
 }
 
 /// What a waiting session checks periodically; see the module documentation.
-struct PeriodicCheck {
+struct WaitChecks {
     deadlock_check_interval: Micros,
     deadlock_check_at: Micros,
     spawn_check_interval: Micros,
@@ -60,16 +60,16 @@ enum Until {
 
 /// A wait for jobs. The jobs' words say that the leader sleeps. That is withdrawn when the wait ends, also by an
 /// interrupt, because [`deadlock`] takes a watched job for one whose leader waits.
-struct Wait<J: Iterator<Item = Job> + Clone, C> {
+struct JobWait<J: Iterator<Item = Job> + Clone, C> {
     cluster: &'static Cluster,
     jobs: J,
     until: Until,
     watching: bool,
-    periodic: PeriodicCheck,
+    checks: WaitChecks,
     condition: C,
 }
 
-impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
+impl<J: Iterator<Item = Job> + Clone, C: Condition> JobWait<J, C> {
     /// `None`: there are no jobs to wait for.
     fn new(jobs: J, until: Until, condition: C) -> Option<Self> {
         let cluster = jobs.clone().next()?.cluster;
@@ -79,7 +79,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
             jobs,
             until,
             watching: false,
-            periodic: PeriodicCheck {
+            checks: WaitChecks {
                 deadlock_check_interval: interval,
                 deadlock_check_at: now + interval,
                 spawn_check_interval: SPAWN_CHECK_FIRST,
@@ -100,11 +100,11 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
     /// leaves its lane to the waiting sessions; the entry becomes free within milliseconds.
     fn check_sooner_if_passed_on(&mut self) {
         let passed_on = self.cluster.pool().passed_on();
-        let periodic = &mut self.periodic;
-        if std::mem::replace(&mut periodic.passed_on, passed_on) != passed_on {
-            periodic.spawn_check_interval = SPAWN_CHECK_AFTER_EXIT;
+        let checks = &mut self.checks;
+        if std::mem::replace(&mut checks.passed_on, passed_on) != passed_on {
+            checks.spawn_check_interval = SPAWN_CHECK_AFTER_EXIT;
             let sooner = process::now() + SPAWN_CHECK_AFTER_EXIT;
-            periodic.spawn_check_at = periodic.spawn_check_at.min(sooner);
+            checks.spawn_check_at = checks.spawn_check_at.min(sooner);
         }
     }
 
@@ -118,7 +118,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
     }
 }
 
-impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
+impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> {
     type Found = C::Found;
 
     fn arm(&mut self) {
@@ -140,13 +140,13 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
     fn next_check(&mut self) -> Option<Micros> {
         let next = if self.without_worker().is_some() {
             self.check_sooner_if_passed_on();
-            self.periodic
+            self.checks
                 .spawn_check_at
-                .min(self.periodic.deadlock_check_at)
+                .min(self.checks.deadlock_check_at)
         } else {
-            self.periodic.deadlock_check_at
+            self.checks.deadlock_check_at
         };
-        let second_look = &mut self.periodic.second_look;
+        let second_look = &mut self.checks.second_look;
         if matches!(second_look, SecondLook::Wanted) {
             *second_look = SecondLook::At(process::now() + PROMPT);
         }
@@ -157,31 +157,30 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
     }
 
     fn check(&mut self, now: Micros) {
-        let periodic = &mut self.periodic;
+        let checks = &mut self.checks;
         // The wait loop itself has just looked.
-        if matches!(periodic.second_look, SecondLook::At(moment) if moment <= now) {
-            periodic.second_look = SecondLook::No;
+        if matches!(checks.second_look, SecondLook::At(moment) if moment <= now) {
+            checks.second_look = SecondLook::No;
         }
-        if periodic.spawn_check_at <= now {
-            periodic.spawn_check_interval =
-                (2 * periodic.spawn_check_interval).min(SPAWN_CHECK_MAX);
-            periodic.spawn_check_at = now + periodic.spawn_check_interval;
+        if checks.spawn_check_at <= now {
+            checks.spawn_check_interval = (2 * checks.spawn_check_interval).min(SPAWN_CHECK_MAX);
+            checks.spawn_check_at = now + checks.spawn_check_interval;
             if let Some(job) = self.without_worker() {
                 let lane = job.slot().lane();
                 let _ = spawn::spawn_workers(self.cluster, lane, None);
                 spawn::nudge();
             }
         }
-        let periodic = &mut self.periodic;
-        if periodic.deadlock_check_at <= now {
-            periodic.deadlock_check_interval = periodic.deadlock_check_interval.saturating_mul(2);
-            periodic.deadlock_check_at = now.saturating_add(periodic.deadlock_check_interval);
-            deadlock::check(self.cluster, self.jobs.clone(), &mut periodic.circles);
+        let checks = &mut self.checks;
+        if checks.deadlock_check_at <= now {
+            checks.deadlock_check_interval = checks.deadlock_check_interval.saturating_mul(2);
+            checks.deadlock_check_at = now.saturating_add(checks.deadlock_check_interval);
+            deadlock::check(self.cluster, self.jobs.clone(), &mut checks.circles);
         }
     }
 }
 
-impl<J: Iterator<Item = Job> + Clone, C> Drop for Wait<J, C> {
+impl<J: Iterator<Item = Job> + Clone, C> Drop for JobWait<J, C> {
     fn drop(&mut self) {
         if self.watching {
             for job in self.jobs.clone() {
@@ -198,8 +197,8 @@ pub fn deadline(timeout_ms: i32) -> Option<Micros> {
 
 /// Waits until the condition finds rows of a job. Arming it asks the worker to wake this session for them.
 pub fn for_rows<C: Condition>(job: Job, condition: C) -> Option<C::Found> {
-    let mut wait = Wait::new([job].into_iter(), Until::Change, condition)?;
-    wait.periodic.second_look = SecondLook::Wanted;
+    let mut wait = JobWait::new([job].into_iter(), Until::Change, condition)?;
+    wait.checks.second_look = SecondLook::Wanted;
     wait.wait(None)
 }
 
@@ -207,7 +206,7 @@ pub fn for_rows<C: Condition>(job: Job, condition: C) -> Option<C::Found> {
 pub fn found<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = process::now() + timeout_ms as Micros * 1000;
     let condition = condition(|| {}, look);
-    Wait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
+    JobWait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
 }
 
 /// Waits until the first of several jobs has finished and returns its position. `None`: none finished before
@@ -217,7 +216,7 @@ pub fn first_finished(
     deadline: Option<Micros>,
 ) -> Option<usize> {
     let look = || jobs.clone().position(Job::is_finished);
-    Wait::new(jobs.clone(), Until::End, condition(|| {}, look))?.wait(deadline)
+    JobWait::new(jobs.clone(), Until::End, condition(|| {}, look))?.wait(deadline)
 }
 
 /// Waits until the job has finished. `false`: it did not within the timeout.
