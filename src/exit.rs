@@ -1,9 +1,10 @@
-//! The ends of processes and sessions: the only place that knows both sides.
+//! What happens at the end of a process or session. This is the only place that knows both sides.
 //!
-//! At the exit of a process two callbacks run. First the session's jobs are given back, then a worker's job and worker slot. A process registers them when it
-//! attaches to shared memory, before it can hold anything; in a worker that is before it connects. So they run after the
-//! transaction was aborted and its locks were released (callbacks run last in, first out), and nobody sees a job
-//! finished while its locks are held. [`crate::pg::exit`] says what may go wrong on the way.
+//! At the exit of a process two callbacks run. The first gives up the session's jobs, the second the worker's job and
+//! worker slot. A process registers them when it attaches to shared memory, before it can hold anything; a worker does
+//! that before it connects. The last callback registered runs first, so both run after the server has aborted the
+//! transaction and released its locks. Nobody sees a job finished while its locks are held. [`crate::pg::exit`] says
+//! which errors a callback has to survive.
 
 use crate::cluster::attach::attached;
 use crate::cluster::{job_end, spawn};
@@ -11,11 +12,11 @@ use crate::pg::exit::{self, insist};
 use crate::{session, worker};
 use pgrx::{pg_guard, pg_sys};
 
-/// Names the callbacks, and what a worker does at the end of a job's session. When the library is loaded; the
-/// postmaster's children inherit that.
-pub fn provide() {
+/// Registers the callbacks, and what a worker does at the end of a job's session. Runs when the library is loaded; the
+/// postmaster's children inherit the registration.
+pub fn register() {
     worker::session::provide(session::exit::release_all);
-    // The last in is the first out.
+    // The last one runs first.
     exit::provide([leave_pool, end_session]);
 }
 
@@ -26,7 +27,7 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
         let Some(cluster) = attached() else {
             return;
         };
-        // What it was at when it was cut short.
+        // A release that the exit may have interrupted.
         let _ = job_end::finish_release();
         session::exit::release_all();
         spawn::await_registrations(cluster);
@@ -35,7 +36,7 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
-    // However the rest goes: memory that messages go into is unmapped soon.
+    // First of all, because the memory that messages go into is about to be unmapped.
     worker::exit::mute();
     insist(leave_pool, || {
         worker::exit::leave_pool(code);

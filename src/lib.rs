@@ -1,18 +1,18 @@
 //! Runs SQL in PostgreSQL background workers.
 //!
-//! Floors, each of which uses only those below it (`ci/lint` checks that):
+//! The modules are floors. Each uses only those below it (`ci/lint` checks that):
 //!
 //! | module | subject |
 //! |---|---|
 //! | [`mod@api`] | the SQL-callable functions |
-//! | [`mod@exit`] | the exit callbacks of a process: the one place that knows both sides |
+//! | [`mod@exit`] | the exit callbacks of a process: the only place that knows both sides |
 //! | [`mod@session`], [`mod@worker`] | the two sides: a session that launches jobs, a process that runs them |
 //! | [`mod@cluster`] | what the processes share: shared memory, a job's block, starting workers |
 //! | [`mod@settings`] | the extension's own settings |
 //! | [`mod@pg`] | PostgreSQL's facilities, each wrapped once |
-//! | [`mod@engine`] | the state machines, a crate of its own: no PostgreSQL, checked by the models in `loom_tests/` |
+//! | [`mod@engine`] | the state machines: a crate of its own without PostgreSQL, checked by models in `loom_tests/` |
 //!
-//! `docs/architecture.md` tells how they fit together.
+//! `docs/architecture.md` explains how they fit together.
 
 #[macro_use]
 mod pg;
@@ -29,17 +29,17 @@ pgrx::pg_module_magic!(name, version);
 /// Called by the server when it loads the library.
 ///
 /// # Safety
-/// By the server, once per process.
+/// Only the server calls this, once per process.
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn _PG_init() {
     without_backtraces();
-    exit::provide();
+    exit::register();
     settings::loaded();
 }
 
 /// With `RUST_BACKTRACE` in the server's environment pgrx adds a backtrace to the DETAIL of errors, which any client
-/// reads. This library's copy of the standard library looks at the environment once, when a backtrace is asked for the
-/// first time: now, with another answer.
+/// can read. This library's copy of the standard library reads the environment once, when it first captures a
+/// backtrace. So one is captured here while the environment says no.
 fn without_backtraces() {
     const NAME: &str = "RUST_LIB_BACKTRACE";
     let before = std::env::var_os(NAME);

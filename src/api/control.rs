@@ -26,34 +26,35 @@ sql_function!(
     |arguments| cancel::detach(arguments.handle()).map(|()| VOID)
 );
 
-/// Cancels a job; the grace is the third argument, if there is one.
+/// Cancels a job. The grace is the third argument, if there is one.
 fn cancel(arguments: Arguments) -> Result {
     let grace = arguments.int4(2).unwrap_or(0);
     cancel::cancel(arguments.handle(), grace).map(|()| VOID)
 }
 
 sql_function!(
-    /// `pg_background_cancel(pid, cookie, grace_ms)`: cancels a job; with a grace waits, then escalates.
+    /// `pg_background_cancel(pid, cookie, grace_ms)`: cancels a job. With a grace, waits and then terminates its
+    /// worker.
     pg_background_cancel,
     pg_finfo_pg_background_cancel,
     |arguments| cancel(arguments)
 );
 
 sql_function!(
-    /// `pg_background_cancel_v2(pid, cookie [, grace_ms])`: likewise.
+    /// `pg_background_cancel_v2(pid, cookie [, grace_ms])`: cancels a job.
     pg_background_cancel_v2,
     pg_finfo_pg_background_cancel_v2,
     |arguments| cancel(arguments)
 );
 
 sql_function!(
-    /// `pg_background_cancel_v2_grace(pid, cookie, grace_ms)`: likewise.
+    /// `pg_background_cancel_v2_grace(pid, cookie, grace_ms)`: cancels a job, with a grace.
     pg_background_cancel_v2_grace,
     pg_finfo_pg_background_cancel_v2_grace,
     |arguments| cancel(arguments)
 );
 
-/// Waits for a job; 0 or less: for ever.
+/// Waits for a job; 0 or less for no limit.
 fn wait_up_to(arguments: Arguments) -> Result {
     let timeout = arguments.int4(2).expect(STRICT);
     let timeout = (timeout > 0).then_some(timeout);
@@ -61,14 +62,14 @@ fn wait_up_to(arguments: Arguments) -> Result {
 }
 
 sql_function!(
-    /// `pg_background_wait(pid, cookie, timeout_ms)`: waits until a job has finished; 0: for ever.
+    /// `pg_background_wait(pid, cookie, timeout_ms)`: waits until a job has finished; 0 for no limit.
     pg_background_wait,
     pg_finfo_pg_background_wait,
     |arguments| wait_up_to(arguments)
 );
 
 sql_function!(
-    /// `pg_background_wait_v2(pid, cookie)`: waits until a job has finished; with a third argument as
+    /// `pg_background_wait_v2(pid, cookie)`: waits until a job has finished. A third argument works as in
     /// `pg_background_wait`.
     pg_background_wait_v2,
     pg_finfo_pg_background_wait_v2,
@@ -81,7 +82,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_wait_v2_timeout(pid, cookie, timeout_ms)`: likewise, with a limit.
+    /// `pg_background_wait_v2_timeout(pid, cookie, timeout_ms)`: waits until a job has finished, with a limit.
     pg_background_wait_v2_timeout,
     pg_finfo_pg_background_wait_v2_timeout,
     |arguments| {
@@ -98,21 +99,21 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_purge()`: stops tracking those that have finished.
+    /// `pg_background_purge()`: stops tracking the jobs that have finished.
     pg_background_purge,
     pg_finfo_pg_background_purge,
     |_arguments| Ok(Datum::from(cancel::purge()))
 );
 
 sql_function!(
-    /// `pg_background_cancel_all()`: cancels every job.
+    /// `pg_background_cancel_all()`: cancels every job that has not finished.
     pg_background_cancel_all,
     pg_finfo_pg_background_cancel_all,
     |_arguments| Ok(Datum::from(cancel::cancel_all()))
 );
 
 sql_function!(
-    /// `pg_background_cancel_by_label(pattern, grace_ms)`: cancels the jobs whose label is like the pattern.
+    /// `pg_background_cancel_by_label(pattern, grace_ms)`: cancels the jobs whose label is LIKE the pattern.
     pg_background_cancel_by_label,
     pg_finfo_pg_background_cancel_by_label,
     |arguments| {

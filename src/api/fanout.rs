@@ -35,7 +35,7 @@ fn next(arguments: Arguments) -> Result {
                     Fanout::new(&asked, memory)
                 })?
             };
-            // SAFETY: it stays where it is until it is dropped with the memory of the calling query.
+            // SAFETY: the fan-out does not move until it is dropped with the memory of the calling query.
             unsafe { kept.value().watch_transaction() };
             kept
         }

@@ -1,4 +1,4 @@
-//! Arming fault points ([`crate::pg::fault`]), in builds for tests only. No script names these functions: a test
+//! Functions that arm fault points ([`crate::pg::fault`]), in builds for tests only. No script declares them: a test
 //! declares them itself.
 
 #![allow(
@@ -28,8 +28,8 @@ fn text(text: &str) -> super::Result {
 }
 
 sql_function!(
-    /// `pgb_fault_points() text`: a line for each point and side that passes it: name, side, stretch, the faults that
-    /// it admits and the occasions that lead past it, the last two as lists.
+    /// `pgb_fault_points() text`: a line for each point and each side that passes it: name, side, section, the faults
+    /// that it admits and the occasions that pass it, the last two as lists.
     pgb_fault_points,
     pg_finfo_pgb_fault_points,
     |_arguments| {

@@ -52,14 +52,14 @@ fn start_with_params(arguments: Arguments, submit: bool) -> Result {
 fn start_with_handle(arguments: Arguments, submit: bool) -> Result {
     match arguments.text(0) {
         Some(sql) => start(arguments, sql, false, submit),
-        // Those that take a label, which may be NULL, are not strict.
+        // The functions that take a label are not strict, because it may be NULL.
         None => Ok(arguments.null()),
     }
 }
 
 sql_function!(
-    /// `pg_background_launch(sql, queue_size)`: launches a job, returns its pid; or, where it is declared to
-    /// return a handle, `(sql, queue_size, label)`.
+    /// `pg_background_launch(sql, queue_size)`: launches a job, returns its pid. Where it is declared to return a
+    /// handle: `(sql, queue_size, label)`.
     pg_background_launch,
     pg_finfo_pg_background_launch,
     |arguments| {
@@ -85,7 +85,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_submit_v2(sql, queue_size [, label])`: likewise.
+    /// `pg_background_submit_v2(sql, queue_size [, label])`: launches a job without a result.
     pg_background_submit_v2,
     pg_finfo_pg_background_submit_v2,
     |arguments| start_with_handle(arguments, true)
@@ -99,7 +99,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_submit_params(sql, VARIADIC params)`: likewise, without a result.
+    /// `pg_background_submit_params(sql, VARIADIC params)`: launches a job with parameters and without a result.
     pg_background_submit_params,
     pg_finfo_pg_background_submit_params,
     |arguments| start_with_params(arguments, true)

@@ -1,4 +1,4 @@
-//! Waiting for many.
+//! Waiting for many jobs.
 
 use super::{STRICT, sql_function};
 use crate::pg::rows::Store;
@@ -7,7 +7,7 @@ use crate::session::wait::many;
 use pgrx::pg_sys::Datum;
 
 sql_function!(
-    /// `pg_background_wait_any(handles, timeout_ms)`: the first that has finished.
+    /// `pg_background_wait_any(handles, timeout_ms)`: the first job that has finished.
     pg_background_wait_any,
     pg_finfo_pg_background_wait_any,
     |arguments| {
@@ -24,7 +24,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_wait_all(handles, timeout_ms)`: how many have finished.
+    /// `pg_background_wait_all(handles, timeout_ms)`: how many jobs have finished.
     pg_background_wait_all,
     pg_finfo_pg_background_wait_all,
     |arguments| {
@@ -35,7 +35,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_drain(handles, timeout_ms)`: the outcome of each.
+    /// `pg_background_drain(handles, timeout_ms)`: the outcome of each job.
     pg_background_drain,
     pg_finfo_pg_background_drain,
     |arguments| {

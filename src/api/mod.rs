@@ -1,29 +1,28 @@
-//! The SQL-callable functions: decode arguments, check, call the leader, encode.
+//! The SQL-callable functions: they decode arguments, call [`crate::session`] and encode the result.
 //!
-//! The scripts in `sql/` name these functions; nothing is generated (`cargo pgrx` insists on writing the
-//! installing script itself: what it writes is ours, see below). Each is a C function of PostgreSQL's
-//! version 1 calling convention, made by [`sql_function!`]. An error of our own becomes an `ereport` in
-//! [`call`], and nowhere else. An error of a *job* is raised there too, by the shim, after every Rust frame
-//! with something to destroy has been left: so it keeps all its fields. So does an error of the server, or of users'
-//! code that a function called (their casts, domains, output functions).
+//! The scripts in `sql/` name these functions; they are not generated (`cargo pgrx` writes the installing script
+//! itself, from ours, see below). Each function is a C function of PostgreSQL's version 1 calling convention, made by
+//! [`sql_function!`]. [`call`] is the only place where an error of the extension becomes an `ereport`. The shim raises
+//! a *job's* error there too, after all Rust frames with destructors have returned, so the error keeps all its fields.
+//! Errors of the server, and of users' code that a function calls (casts, domains, output functions), are raised in the
+//! same way.
 //!
-//! Several SQL functions share a C function: the spellings of different versions, and overloads. Where they
-//! differ, the C function looks at how many arguments the call has and at the declared result. Composite types
-//! that differ between versions (an upgrade keeps the type that the database has) are filled by the names of
-//! their attributes.
+//! Several SQL functions share a C function: names of different versions, and overloads. Where they differ, the C
+//! function checks the number of arguments and the declared result type. Some composite types differ between versions,
+//! and an upgrade keeps the type that the database has. They are filled by attribute name.
 //!
 //! | module | subject |
 //! |---|---|
 //! | [`launch`] | launch and submit |
 //! | [`result`] | results, and jobs run from launch to end in one call |
 //! | [`control`] | detach, cancel, wait |
-//! | [`many`] | waiting for many |
+//! | [`many`] | waiting for many jobs |
 //! | [`fanout`] | fan-out |
 //! | [`view`] | lists, statistics, progress, outcomes |
-//! | [`roles`] | what login roles have, and ending their jobs |
-//! | [`pool`] | the workers and resources of the cluster; loading the library |
+//! | [`roles`] | the jobs of login roles, for administrators |
+//! | [`pool`] | the workers and resources of the cluster |
 //! | `fault` | arming fault points, in builds for tests |
-//! | [`old_names`] | C functions that only the catalogs of older versions name |
+//! | [`old_names`] | C functions that only catalogs of older versions name |
 
 mod control;
 mod fanout;
@@ -53,8 +52,8 @@ use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::{PgLogLevel, pg_sys};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-// `cargo pgrx install` and `package` do not copy the script that installs: they write one from what they find
-// in a section of the library, where this puts ours. (50 kB of the file that no process ever looks at.)
+// `cargo pgrx install` and `package` do not copy the installing script. They write one from a section of the library,
+// into which this puts ours. (These 50 kB of the file are never read by a process.)
 pgrx::extension_sql_file!(
     "../../sql/pg_background--3.0.sql",
     name = "pg_background",
@@ -64,7 +63,7 @@ pgrx::extension_sql_file!(
 /// What a function of type void returns.
 const VOID: Datum = Datum::null();
 
-/// Most functions are strict, so that their arguments are there.
+/// Most functions are strict, so their arguments are not NULL.
 const STRICT: &str = "declared strict";
 
 /// The arguments of a call.
@@ -110,7 +109,7 @@ impl Arguments {
         Some(unsafe { array::text_bytes(datum) })
     }
 
-    /// How many arguments the call has.
+    /// The number of arguments.
     pub fn count(self) -> usize {
         // SAFETY: a field of the call.
         unsafe { (*self.0).nargs as usize }
@@ -122,12 +121,12 @@ impl Arguments {
         unsafe { pg_sys::get_func_rettype((*(*self.0).flinfo).fn_oid) }
     }
 
-    /// The job that a version 1 function means: its one argument, a pid.
+    /// The job that a version 1 function names: its only argument is a pid.
     pub fn pid(self) -> JobName {
         JobName::Pid(self.int4(0).expect(STRICT))
     }
 
-    /// The job that a function with pid and cookie means: its first two arguments.
+    /// The job that a function with pid and cookie names: its first two arguments.
     pub fn handle(self) -> JobName {
         JobName::Handle(self.int4(0).expect(STRICT), self.cookie(1).expect(STRICT))
     }
@@ -135,7 +134,7 @@ impl Arguments {
     /// The elements of an array of handles.
     ///
     /// # Errors
-    /// 22004 when one is NULL, or a part of it.
+    /// 22004 one of them is NULL or has a NULL part
     pub fn handles(self, index: usize) -> std::result::Result<Vec<Handle>, Error> {
         let Some(array) = self.raw(index) else {
             return Ok(Vec::new());
@@ -161,23 +160,23 @@ impl Arguments {
         Ok(found)
     }
 
-    /// A row of the function's declared result type.
+    /// A row of the declared result type.
     pub fn row<const N: usize>(self, values: [Value; N]) -> Datum {
         // SAFETY: the script declares the result as a composite type of these attributes.
         unsafe { composite(self.0, values) }
     }
 
-    /// A row of the function's declared result type, where versions declare that type differently: each value
-    /// goes into the attribute of its name.
+    /// A row of the declared result type, where that type differs between versions: each value goes into the attribute
+    /// of its name.
     pub fn row_by_name<const N: usize>(self, names: [&str; N], values: [Value; N]) -> Datum {
         // SAFETY: the scripts declare the result as a composite type in which these names have these types.
         unsafe { composite_by_name(self.0, names, values) }
     }
 
-    /// What the calling query wants of a set-returning function.
+    /// What the calling query expects of a set-returning function.
     ///
     /// # Errors
-    /// 0A000 when it cannot take a set, or has no column list.
+    /// 0A000 it cannot take a set, or has no column list
     pub fn caller(self) -> std::result::Result<Caller, Error> {
         // SAFETY: the script declares that the function returns a set.
         unsafe { Caller::of(self.0) }
@@ -196,19 +195,19 @@ impl Arguments {
     }
 }
 
-/// What the body of a function returns.
+/// The result of a function body.
 pub type Result = std::result::Result<Datum, Failure>;
 
-/// What a function came to. No destructors: it is looked at after everything else was left.
+/// How the body of a function ended. Has no destructors, because it is handled after all other frames have returned.
 #[derive(Clone, Copy)]
-enum Returned {
+enum CallEnd {
     Value(Datum),
     JobFailed {
         message: *const std::ffi::c_char,
         len: i32,
         pid: i32,
     },
-    /// With an error that the shim has noted.
+    /// The body raised an error that the shim has noted.
     Threw,
 }
 
@@ -220,16 +219,16 @@ const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
 /// # Safety
 /// `fcinfo` is the argument of a call by the server.
 pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Result) -> Datum {
-    // SAFETY: nothing above this frame but the server. The guard turns a panic into an error.
+    // SAFETY: only the server is above this frame. The guard turns a panic into an error.
     let outcome = unsafe {
         pgrx_extern_c_guard(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 settings::define();
                 let _call = jobs::SessionCall::begin();
                 match body(Arguments(fcinfo)) {
-                    Ok(value) => Returned::Value(value),
+                    Ok(value) => CallEnd::Value(value),
                     Err(Failure::Own(error)) => error.raise(),
-                    Err(Failure::Job { message, pid }) => Returned::JobFailed {
+                    Err(Failure::Job { message, pid }) => CallEnd::JobFailed {
                         message: message.start().cast(),
                         len: message.len() as i32,
                         pid,
@@ -237,24 +236,24 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
                 }
             }));
             outcome.unwrap_or_else(|payload| match error::caught(&*payload) {
-                Caught::Noted(_) => Returned::Threw,
+                Caught::Noted(_) => CallEnd::Threw,
                 _ => resume_unwind(payload),
             })
         })
     };
     match outcome {
-        Returned::Value(value) => value,
-        // SAFETY: jumps out of this frame and that of the SQL function, which hold nothing to destroy.
-        Returned::JobFailed { message, len, pid } => unsafe {
+        CallEnd::Value(value) => value,
+        // SAFETY: jumps out of this frame and that of the SQL function, which hold nothing to drop.
+        CallEnd::JobFailed { message, len, pid } => unsafe {
             shim::pgb_raise_message(message, len, ERROR_LEVEL, pid);
             unreachable!("an error was raised")
         },
         // SAFETY: as above.
-        Returned::Threw => unsafe { shim::pgb_raise_noted_error() },
+        CallEnd::Threw => unsafe { shim::pgb_raise_noted_error() },
     }
 }
 
-/// Tells the server, for the function of that name, which calling convention it has.
+/// Tells the server which calling convention the function of that name has.
 macro_rules! function_record {
     ($info:ident) => {
         #[doc(hidden)]

@@ -1,8 +1,8 @@
-//! C functions that only the catalogs of older versions name.
+//! C functions that only catalogs of older versions name.
 //!
-//! A database goes on with the catalog of the C extension from the moment in which the library is replaced
-//! until `ALTER EXTENSION pg_background UPDATE`; what that catalog names must be there. Versions 1.9 and 1.10
-//! name C functions with `_v2` that the scripts of this version name without, 2.0 the other way round.
+//! From the moment the library is replaced until `ALTER EXTENSION pg_background UPDATE`, a database uses the catalog of
+//! the C extension. The functions that it names must exist. Versions 1.9 and 1.10 name C functions with `_v2` that this
+//! version's scripts name without; 2.0 is the other way round.
 
 use super::{control, function_record, view};
 

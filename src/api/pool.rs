@@ -9,7 +9,7 @@ use engine::sync::Ordering;
 use pgrx::pg_sys::Datum;
 
 sql_function!(
-    /// `pg_background_resources()`: what the jobs and workers of the cluster occupy.
+    /// `pg_background_resources()`: what the jobs and workers of the cluster use.
     pg_background_resources,
     pg_finfo_pg_background_resources,
     |arguments| {
@@ -39,7 +39,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_prewarm(n)`: starts workers of this session's lane until `n` are idle.
+    /// `pg_background_prewarm(n)`: spawns workers of this session's lane until `n` are idle.
     pg_background_prewarm,
     pg_finfo_pg_background_prewarm,
     |arguments| {
@@ -51,7 +51,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_retire_idle()`: sends every idle worker home.
+    /// `pg_background_retire_idle()`: ends every idle worker.
     pg_background_retire_idle,
     pg_finfo_pg_background_retire_idle,
     |_arguments| {

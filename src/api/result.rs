@@ -1,4 +1,4 @@
-//! Results, and jobs run from launch to end in one call.
+//! Results, and jobs that run from launch to end in one call.
 
 use super::{Arguments, Result, sql_function};
 use crate::pg::rows::Store;
@@ -8,7 +8,7 @@ use crate::session::launch::oneshot;
 use crate::session::launch::request::Launch;
 use crate::session::read::{columns, rows, stream};
 
-/// Reads a result the way in which the caller wants it: all at once, or a row per call.
+/// Reads a result the way the caller wants it: all at once, or one row per call.
 fn read(arguments: Arguments, name: JobName, json: bool) -> Result {
     let call = arguments.call_info();
     // SAFETY: declared to return a set.
@@ -40,7 +40,7 @@ fn read_nothing(arguments: Arguments) -> Result {
 }
 
 sql_function!(
-    /// `pg_background_result(pid)`, `(pid, cookie)`: the rows of a job, once.
+    /// `pg_background_result(pid)`, `(pid, cookie)`: the rows of a job. They can be read once.
     pg_background_result,
     pg_finfo_pg_background_result,
     |arguments| {
@@ -55,14 +55,14 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_result_v2(pid, cookie)`: the rows of a job, once.
+    /// `pg_background_result_v2(pid, cookie)`: the rows of a job. They can be read once.
     pg_background_result_v2,
     pg_finfo_pg_background_result_v2,
     |arguments| read(arguments, arguments.handle(), false)
 );
 
 sql_function!(
-    /// `pg_background_result(pid, cookie, row_type)`: likewise, as rows of an existing type.
+    /// `pg_background_result(pid, cookie, row_type)`: the rows of a job as rows of an existing type.
     pg_background_result_as,
     pg_finfo_pg_background_result_as,
     |arguments| {
@@ -74,14 +74,14 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_result_json(pid, cookie)`: likewise, as JSON.
+    /// `pg_background_result_json(pid, cookie)`: the rows of a job as JSON.
     pg_background_result_json,
     pg_finfo_pg_background_result_json,
     |arguments| read(arguments, arguments.handle(), true)
 );
 
-/// The arguments that `run` and `run_query` begin with: sql, queue_size, timeout_ms, label.
-fn asked(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
+/// The first arguments of `run` and `run_query`: sql, queue_size, timeout_ms, label.
+fn launch_of(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
     let launch = Launch {
         sql,
         params: &[],
@@ -119,7 +119,7 @@ sql_function!(
         let Some(sql) = arguments.text(0) else {
             return Ok(arguments.null());
         };
-        let (launch, timeout) = asked(arguments, sql, true);
+        let (launch, timeout) = launch_of(arguments, sql, true);
         let ran = oneshot::run(&launch, timeout)?;
         let mut row = [Value::NULL; 14];
         row[..12].copy_from_slice(&ran.outcome);
@@ -141,7 +141,7 @@ sql_function!(
         if let Some(definition) = arguments.text(4) {
             columns::check_definition(definition, caller.columns())?;
         }
-        let (launch, timeout) = asked(arguments, sql, false);
+        let (launch, timeout) = launch_of(arguments, sql, false);
         oneshot::run_query(&launch, timeout, &caller)?;
         Ok(arguments.null())
     }

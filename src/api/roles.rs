@@ -1,4 +1,4 @@
-//! What the jobs of login roles have, and ending them: for administrators.
+//! The jobs of login roles, for administrators: showing them and ending them.
 
 use super::{Arguments, STRICT, sql_function};
 use crate::pg::rows::Store;
@@ -24,14 +24,14 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_purge_role(role)`: lets go of the unread jobs of a login role.
+    /// `pg_background_purge_role(role)`: detaches the finished jobs of a login role.
     pg_background_purge_role,
     pg_finfo_pg_background_purge_role,
     |arguments| Ok(Datum::from(roles::purge(role(arguments))?))
 );
 
 sql_function!(
-    /// `pg_background_resources_by_role()`: what the jobs of each database, login role and user have.
+    /// `pg_background_resources_by_role()`: what the jobs of each database, login role and user use.
     pg_background_resources_by_role,
     pg_finfo_pg_background_resources_by_role,
     |arguments| {

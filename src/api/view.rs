@@ -61,7 +61,7 @@ sql_function!(
     pg_background_record_timeout,
     pg_finfo_pg_background_record_timeout,
     |_arguments| {
-        jobs::timed_out();
+        jobs::note_timeout();
         Ok(VOID)
     }
 );
@@ -74,7 +74,7 @@ sql_function!(
         let Some(job) = held::job() else {
             return Err(Error::new(
                 ERRCODE_FEATURE_NOT_SUPPORTED,
-                "progress can be reported from within a background job only",
+                "progress can be reported only from within a background job",
             )
             .into());
         };
@@ -111,7 +111,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_outcome(pid, cookie)`: how a job stands or ended; never fails.
+    /// `pg_background_outcome(pid, cookie)`: the state or outcome of a job; never fails.
     pg_background_outcome,
     pg_finfo_pg_background_outcome,
     |arguments| Ok(arguments.row(outcome::by_handle(arguments.int4(0), arguments.cookie(1))))
@@ -128,7 +128,7 @@ const RESULT_INFO: [&str; 6] = [
 ];
 
 sql_function!(
-    /// `pg_background_result_info(pid, cookie)`: how a job completed, without using up its result.
+    /// `pg_background_result_info(pid, cookie)`: how a job completed, without consuming its result.
     pg_background_result_info,
     pg_finfo_pg_background_result_info,
     |arguments| Ok(arguments.row_by_name(RESULT_INFO, outcome::result_info(arguments.handle())?))
@@ -148,7 +148,7 @@ const ERROR: [&str; 9] = [
 ];
 
 sql_function!(
-    /// `pg_background_error_info(pid, cookie)`: the error of a job, NULL if it has none.
+    /// `pg_background_error_info(pid, cookie)`: the error of a job; NULL if it has none.
     pg_background_error_info,
     pg_finfo_pg_background_error_info,
     |arguments| {
@@ -160,14 +160,14 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_full_sql(pid, cookie)`: the whole text of a job.
+    /// `pg_background_full_sql(pid, cookie)`: the whole SQL text of a job.
     pg_background_full_sql,
     pg_finfo_pg_background_full_sql,
     |arguments| Ok(outcome::full_sql(arguments.handle())?.datum())
 );
 
 sql_function!(
-    /// `pg_background_spilled(pid, cookie)`: bytes of a job's result that are in a file.
+    /// `pg_background_spilled(pid, cookie)`: bytes of a job's result in its spill file.
     pg_background_spilled,
     pg_finfo_pg_background_spilled,
     |arguments| Ok(Datum::from(outcome::spilled(arguments.handle())?))

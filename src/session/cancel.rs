@@ -15,22 +15,22 @@ use engine::pool::Canceling;
 use engine::wait::grace;
 use pgrx::warning;
 
-/// Asks a job to be canceled, and signals its worker.
+/// Requests the cancel of a job and signals its worker.
 ///
-/// The signal is sent under the pool lock, under which a worker that exits takes itself off the table
-/// first: so it never reaches a recycled pid.
+/// The signal is sent under the pool lock. A worker that exits removes itself from the table under the same lock, so
+/// the signal never reaches a recycled pid.
 pub fn request(job: Job, demand: Demand) -> Canceling {
     let slot = job.slot();
     let usage = slot.usage();
     let pool = job.cluster.pool();
     let canceling = pool.cancel(job.id, demand, |worker| {
         fault!("cancel-flagged");
-        // One that has not begun never will, and its process has no ears for it while it connects, which a lock may
-        // hold up: it goes, as any process that is told to. If it is beyond that it has no other job, which
-        // it is given under the lock.
+        // A worker whose job has not begun may still be connecting. It handles no cancel then, and a lock may hold up
+        // its connection. So it is terminated; the job will never begin. If the worker has begun meanwhile, it still
+        // has no other job, because jobs are given out under the lock.
         let has_begun = slot.word.load().phase() != Phase::Starting;
         let terminate = demand == Demand::Terminate && !has_begun;
-        // SAFETY: the process exists, see above; the call only sends a signal.
+        // SAFETY: the process exists, as said above; the call only sends a signal.
         unsafe { shim::pgb_signal_worker(worker.pid().cast_signed(), terminate) };
     });
     if let Canceling::Finished(release) = canceling {
@@ -50,8 +50,8 @@ pub fn request(job: Job, demand: Demand) -> Canceling {
     canceling
 }
 
-/// Waits for canceled jobs to end, `grace_ms` at most; then asks the workers of those that have not to exit,
-/// waits as long again at most, and warns of each that runs even then.
+/// Waits up to `grace_ms` for canceled jobs to end. Then asks the workers of the remaining jobs to exit, waits up to
+/// `grace_ms` again, and warns of each job that still runs.
 pub fn escalate(jobs: &[Job], grace_ms: i32) {
     let await_end = |jobs: &[Job]| {
         let deadline = until::deadline(grace_ms);
@@ -59,7 +59,7 @@ pub fn escalate(jobs: &[Job], grace_ms: i32) {
         let remaining = memory::try_collect(jobs.iter().copied().filter(still_runs))
             .unwrap_or_else(|_| Error::out_of_memory().raise());
         for job in jobs {
-            jobs::notice(*job);
+            jobs::observe(*job);
         }
         remaining
     };
@@ -73,8 +73,8 @@ pub fn escalate(jobs: &[Job], grace_ms: i32) {
     }
 }
 
-/// Cancels a job. With a grace above 0 waits that long for it to end, then asks its worker to exit, waits
-/// as long again at most, and warns if the job runs even then.
+/// Cancels a job. With a positive grace, waits that long for the job to end; then asks its worker to exit, waits up to
+/// the same time again, and warns if the job still runs.
 ///
 /// # Errors
 /// As [`jobs::find`].
@@ -89,7 +89,7 @@ pub fn cancel(name: JobName, grace_ms: i32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Stops tracking a job, which goes on.
+/// Stops tracking a job. The job goes on.
 ///
 /// # Errors
 /// As [`jobs::find_to_detach`].
@@ -98,8 +98,7 @@ pub fn detach(name: JobName) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes back a job whose handle was not given out: if it has not begun it never will, else it is
-/// canceled.
+/// Ends a job whose handle nobody was given. A job that has not begun never begins; others are canceled.
 pub fn withdraw(job: Job) {
     if job.slot().word.load().phase() != Phase::Reserved {
         let _ = request(job, Demand::Insist);
@@ -107,7 +106,7 @@ pub fn withdraw(job: Job) {
     jobs::detach(job);
 }
 
-/// The jobs of this session with which the current user may do something.
+/// The tracked jobs for which `may` allows the current user an action.
 fn tracked_where(may: fn(&Tracked) -> bool) -> Vec<Tracked> {
     let mut jobs = jobs::tracked();
     jobs.retain(may);
@@ -116,19 +115,19 @@ fn tracked_where(may: fn(&Tracked) -> bool) -> Vec<Tracked> {
 
 fn detach_where(wanted: impl Fn(Phase) -> bool) -> i32 {
     let mut jobs = tracked_where(Tracked::may_detach);
-    jobs.retain(|tracked| wanted(jobs::notice(tracked.job).phase()));
+    jobs.retain(|tracked| wanted(jobs::observe(tracked.job).phase()));
     for tracked in &jobs {
         jobs::detach(tracked.job);
     }
     jobs.len() as i32
 }
 
-/// Stops tracking every job. How many there were.
+/// Stops tracking every job. Returns their number.
 pub fn detach_all() -> i32 {
     detach_where(|_| true)
 }
 
-/// Stops tracking the jobs that have finished. How many there were.
+/// Stops tracking the jobs that have finished. Returns their number.
 pub fn purge() -> i32 {
     detach_where(Phase::is_finished)
 }
@@ -146,13 +145,13 @@ fn cancel_where(grace_ms: i32, wanted: impl Fn(&Tracked) -> bool) -> i32 {
     jobs.len() as i32
 }
 
-/// Cancels every job that has not finished. How many there were.
+/// Cancels every job that has not finished. Returns their number.
 pub fn cancel_all() -> i32 {
     cancel_where(0, |_| true)
 }
 
-/// Cancels every job that has not finished and whose label is LIKE the pattern; with a grace above 0 as
-/// [`cancel`] does. How many there were.
+/// Cancels every job that has not finished and whose label is LIKE the pattern; a positive grace works as in
+/// [`cancel`]. Returns their number.
 pub fn cancel_by_label(pattern: &[u8], grace_ms: i32) -> i32 {
     let pattern = Value::text(pattern);
     cancel_where(grace_ms, |tracked| {

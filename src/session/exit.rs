@@ -1,26 +1,25 @@
-//! What happens when the session ends: every job it tracks is let go of. Jobs that run or wait go on.
+//! The end of a session: it detaches every job it tracks. Queued and running jobs go on.
 //!
-//! In a worker a session ends with the job that launched from it.
+//! In a worker a session ends with the job that runs in it.
 
 use crate::cluster::{attach, job_end, spawn};
 use crate::pg::process::own_proc;
 use crate::session::launch::slot_queue;
 use crate::session::{cancel, jobs};
 
-/// Ends the session, as far as its jobs go. Does not throw.
+/// Gives up all that the session holds of jobs. Does not throw.
 pub fn release_all() {
     let Some(cluster) = attach::attached() else {
         return;
     };
     slot_queue::give_up(cluster);
     jobs::end_all_reads();
-    // One after the other: an exit must not need memory.
+    // One after another, because an exit must not need memory.
     while let Some(tracked) = jobs::each_held().next() {
         if tracked.is_given() {
             jobs::detach(tracked.job);
         } else {
-            // Ended in the middle of a launch or a fan-out: nobody has the handle, so the job was never
-            // accepted, or is nobody's any more.
+            // The session ended in the middle of a launch or fan-out. Nobody has the handle, so nobody can use the job.
             cancel::withdraw(tracked.job);
         }
     }

@@ -1,31 +1,31 @@
-//! A hold that is given up once, however its launch, call or fan-out ends.
+//! A guard for a job whose handle the user does not have yet, or only during a call.
 
 use crate::cluster::job::Job;
 use crate::session::{cancel, jobs};
 
-/// A job that this session tracks, and whose handle the user does not have, or not for longer than this lasts. When
-/// dropped the job is withdrawn, unless the session has let go of it already.
+/// A job that this session tracks and whose handle the user has at most as long as this guard lives. When dropped, it
+/// withdraws the job unless the session has already detached it.
 pub struct Hold(Job);
 
 impl Hold {
-    /// Of a job whose slot was claimed in the same stretch without interrupts, and is tracked.
+    /// The job's slot was claimed and is tracked, and no interrupt was processed since.
     pub fn new(job: Job) -> Self {
         Self(job)
     }
 
-    /// The job.
+    /// The guarded job.
     pub fn job(&self) -> Job {
         self.0
     }
 
-    /// The session goes on with the job.
+    /// Gives up the guard. The session keeps the job.
     pub fn keep(self) -> Job {
         let job = self.0;
         std::mem::forget(self);
         job
     }
 
-    /// Lets go of the job, which goes on or has ended.
+    /// Detaches the job, which goes on or has ended.
     pub fn detach(self) {
         let job = self.keep();
         if jobs::holds(job) {

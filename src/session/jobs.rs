@@ -1,26 +1,25 @@
-//! The jobs this session tracks, and its statistics.
+//! The jobs that this session tracks, and its statistics.
 //!
-//! A job is tracked from the moment its slot is claimed, in the same stretch without interrupts, until it
-//! is detached or its result was read to the end; while it is tracked this session holds LEADER. What is
-//! tracked is what the exit callback goes by. A slot has one job at a time and the session holds it, so the
-//! slot's index finds the job, however many there are; a cookie names the slot.
+//! A session starts to track a job when it claims the slot, before it can process an interrupt. It stops when the job
+//! is detached or its result has been read to the end. While it tracks a job it holds LEADER. The exit callback gives
+//! up the tracked jobs. A slot has one job at a time and the session holds it, so the slot's index identifies the job.
+//! A cookie names the slot, which makes finding a job cheap however many there are.
 //!
-//! A job is **given** when the user has its handle. A launch that still waits for a worker has not given it
-//! out, and the jobs of a fan-out never are: they are in no list, count against no limit and in no
-//! statistics, and end with this session.
+//! A job is **given** when the user has its handle. A launch that still waits for a worker has not given its handle,
+//! and the jobs of a fan-out are never given. Such jobs are in no list, count against no limit and in no statistics,
+//! and end with this session.
 //!
-//! A job whose result is being read ([`begin_read`]) may be let go of in the middle: by code that the
-//! reading itself calls (a cast to JSON, the check of a domain), by another statement while a cursor is open,
-//! by the end of the session. Its memory must outlive the reading, so the hold is then given up by whoever
-//! ends the reading ([`end_read`]). The exit callback gives up everything; a reading that is ended after
-//! it is told that the job is gone.
+//! A job can be detached while its result is being read ([`begin_read`]): by code that the read itself calls (a cast to
+//! JSON, the check of a domain), by another statement while a cursor is open, or by the end of the session. Its memory
+//! must outlive the read, so the hold is given up when the read ends ([`end_read`]). The exit callback gives up
+//! everything; a read that ends after it finds that the job is gone.
 //!
-//! An administrator may let go of a session's finished jobs. The session does not find that in the middle of a call:
-//! each call of a function of the extension is a [`SessionCall`], and has the session's gate
-//! ([`engine::pool::gate`]); the next one forgets what is gone.
+//! An administrator may purge a session's finished jobs. This never happens in the middle of a call: each call of one
+//! of the extension's functions is a [`SessionCall`] and holds the session's gate ([`engine::pool::gate`]). The next
+//! call forgets the purged jobs.
 //!
-//! Statistics count a job when it has finished and this session has noticed; one that it let go of before is counted by
-//! the last one out ([`engine::pool::ends`]).
+//! The statistics count a job when this session observes that it has finished. If the session has detached the job
+//! before, the last one out counts it ([`engine::pool::ends`]).
 
 use crate::cluster::attach::{Cluster, attached, cluster};
 use crate::cluster::job::Job;
@@ -45,45 +44,45 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-/// A job that this session holds.
+/// A job that this session tracks.
 #[derive(Clone, Copy, Debug)]
 pub struct Tracked {
-    /// The job.
+    /// The job itself.
     pub job: Job,
     /// Its cookie.
     pub cookie: Cookie,
-    /// The pid in the handle that the user was given; 0 if it was still queued.
+    /// The pid in the handle that the user was given; 0 if the job was still queued then.
     pub pid: u32,
-    /// Launched through version 1.
+    /// Launched by a version 1 function.
     pub by_pid: bool,
-    /// Fire and forget.
+    /// Submitted: it has no result.
     pub submit: bool,
-    /// A row of the result, or its error, was taken.
+    /// A row of the result or its error was taken.
     pub consumed: bool,
-    /// The user has its handle.
+    /// Whether the user has its handle.
     given: bool,
-    /// Its place in the order of the launches.
+    /// Its position in the order of launches.
     order: u64,
 }
 
-/// What this session has launched so far, by how it ended.
+/// What this session has launched, and how it ended.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Statistics {
     /// Handles given out.
     pub launched: u64,
-    /// Those of them that have ended.
+    /// How those jobs ended that have ended.
     pub ends: Ends,
-    /// Given up at the time limit of a call that ran them.
+    /// Jobs that a call gave up at its time limit.
     pub timed_out: u64,
 }
 
 impl Statistics {
-    /// Those that have not ended.
+    /// Jobs that have not ended.
     pub fn active(&self) -> u64 {
         self.launched.saturating_sub(self.ends.total())
     }
 
-    /// Mean run time in milliseconds; 0 when nothing has ended.
+    /// Mean run time in milliseconds; 0 if none has ended.
     pub fn average_ms(&self) -> f64 {
         match self.ends.total() {
             0 => 0.0,
@@ -95,16 +94,16 @@ impl Statistics {
 /// A job whose result is being read.
 struct BeingRead {
     job: Job,
-    /// It was let go of meanwhile.
-    detach: bool,
+    /// Whether it was detached meanwhile.
+    detached: bool,
 }
 
 struct Session {
-    /// By the index of the slot.
+    /// By the slot's index.
     jobs: BTreeMap<u32, Tracked>,
-    /// How many of them were given out.
+    /// How many of them are given.
     given: usize,
-    /// Launches so far, failed ones included.
+    /// Launches so far, including failed ones.
     launches: u64,
     being_read: Vec<BeingRead>,
     statistics: Statistics,
@@ -127,20 +126,20 @@ static SESSION: Local<Session> = Local::new(Session {
     },
 });
 
-/// How many calls of the extension's functions are under way, one within the other.
+/// How many calls of the extension's functions are active, one inside another.
 static CALLS: Local<u32> = Local::new(0);
 
-/// The session is within its gate ([`engine::pool::gate`]).
-static WITHIN: Local<bool> = Local::new(false);
+/// Whether the session is in its gate ([`engine::pool::gate`]).
+static IN_GATE: Local<bool> = Local::new(false);
 
-/// Purges of this session's jobs that it knows of.
+/// How many purges of this session's jobs it has noticed.
 static PURGES: Local<u32> = Local::new(0);
 
-/// A call of one of the extension's functions: nobody else lets go of this session's jobs meanwhile. Ends when dropped.
+/// A call of one of the extension's functions, until dropped. Nobody else purges this session's jobs meanwhile.
 pub struct SessionCall(());
 
 impl SessionCall {
-    /// Begins. Waits for a purge that is under way; that is short.
+    /// Begins the call. Waits for a purge in progress, which is short.
     pub fn begin() -> Self {
         CALLS.set(CALLS.get() + 1);
         let call = Self(());
@@ -165,9 +164,9 @@ fn own_entry(cluster: &'static Cluster) -> Option<&'static Leader> {
     cluster.pool().leader(own).filter(|entry| entry.is_of(own))
 }
 
-/// A session that has no entry yet has no jobs.
+/// Enters the gate. A session without an entry has no jobs.
 fn enter(cluster: &'static Cluster) {
-    if WITHIN.get() {
+    if IN_GATE.get() {
         return;
     }
     let Some(entry) = own_entry(cluster) else {
@@ -182,7 +181,7 @@ fn enter(cluster: &'static Cluster) {
             &mut condition(arm, || entry.enter().then_some(())),
         );
     }
-    WITHIN.set(true);
+    IN_GATE.set(true);
     let purges = entry.purges();
     if purges != PURGES.get() {
         PURGES.set(purges);
@@ -190,9 +189,9 @@ fn enter(cluster: &'static Cluster) {
     }
 }
 
-/// The session is about to have its first job.
+/// Enters the gate when the session is about to have its first job.
 pub fn enter_first(cluster: &'static Cluster) {
-    if !WITHIN.get() {
+    if !IN_GATE.get() {
         let own = process::own_proc();
         cluster.pool().locked(|scheduler| scheduler.enroll(own));
         enter(cluster);
@@ -201,7 +200,7 @@ pub fn enter_first(cluster: &'static Cluster) {
 
 fn leave() {
     segment::unmap_where(|job| holds(job) && !is_being_read(job));
-    if !WITHIN.get() {
+    if !IN_GATE.get() {
         return;
     }
     if let Some(entry) = attached().and_then(own_entry) {
@@ -209,10 +208,10 @@ fn leave() {
             purge_own();
         }
     }
-    WITHIN.set(false);
+    IN_GATE.set(false);
 }
 
-/// Somebody else let go of jobs of this session.
+/// Forgets the jobs that another process has detached from this session.
 fn forget_purged() {
     for tracked in each_held() {
         if !tracked.job.load().is_some_and(|now| now.has_leader()) {
@@ -222,12 +221,12 @@ fn forget_purged() {
     }
 }
 
-/// Lets go of the finished jobs of this session whose results nobody is reading. How many there were. Does not throw.
+/// Detaches the finished jobs of this session that are not being read. Returns their number. Does not throw.
 pub fn purge_own() -> i32 {
     let mut count = 0;
     for tracked in each_held() {
         let is_read = is_being_read(tracked.job);
-        if tracked.given && !is_read && notice(tracked.job).phase().is_finished() {
+        if tracked.given && !is_read && observe(tracked.job).phase().is_finished() {
             detach(tracked.job);
             count += 1;
         }
@@ -235,34 +234,34 @@ pub fn purge_own() -> i32 {
     count
 }
 
-/// The session ends: the gate is not its own any more.
+/// Gives up the gate at the end of the session.
 pub fn abandon_gate(cluster: &'static Cluster) {
     if let Some(entry) = own_entry(cluster) {
         entry.abandon_gate();
     }
-    WITHIN.set(false);
+    IN_GATE.set(false);
 }
 
-/// Which functions a handle was given to; they answer a wrong cookie differently.
+/// The kind of function that a handle was given to. A wrong cookie is a different error for each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// `result_v2`: 42704.
+    /// `result_v2`: 42704
     ForResult,
-    /// All others: 55000 with a hint.
+    /// All others: 55000 with a hint
     ForControl,
 }
 
 /// How a user names a job.
 #[derive(Clone, Copy, Debug)]
 pub enum JobName {
-    /// Version 1.
+    /// As version 1 does.
     Pid(i32),
-    /// Version 2.
+    /// As version 2 does.
     Handle(i32, Cookie),
 }
 
-/// The jobs whose handles the user has, in the order of their launch. Raises 53200: there are as many as the job
-/// table has slots.
+/// The jobs whose handles the user has, in the order of their launch. Raises 53200, because there may be as many as the
+/// job table has slots.
 pub fn tracked() -> Vec<Tracked> {
     let jobs = SESSION.with(|session| {
         let given = session.jobs.values().filter(|tracked| tracked.given);
@@ -273,7 +272,7 @@ pub fn tracked() -> Vec<Tracked> {
     jobs
 }
 
-/// The jobs that this session holds, one after the other, which may be let go of meanwhile. Needs no memory.
+/// The jobs that this session holds, one after another. They may be detached meanwhile. Needs no memory.
 pub fn each_held() -> impl Iterator<Item = Tracked> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -294,7 +293,7 @@ pub fn count() -> usize {
     SESSION.with(|session| session.given)
 }
 
-/// Begins to track a job. In the same stretch without interrupts that claimed it.
+/// Starts to track a job. Called when its slot was claimed, before the session can process an interrupt.
 pub fn track(job: Job, cookie: Cookie, by_pid: bool, submit: bool) {
     SESSION.with(|session| {
         session.launches += 1;
@@ -323,8 +322,8 @@ impl Session {
     }
 }
 
-/// The handle is about to be given to the user.
-pub fn launched(job: Job, pid: u32) {
+/// Called before the handle is given to the user.
+pub fn note_launched(job: Job, pid: u32) {
     if let Some(entry) = own_entry(job.cluster) {
         job.slot().set_account(entry);
     }
@@ -338,8 +337,8 @@ pub fn launched(job: Job, pid: u32) {
     });
 }
 
-/// The first row of the result, or its error, is about to be taken.
-pub fn consumed(job: Job) {
+/// Called before the first row of the result, or its error, is taken.
+pub fn note_consumed(job: Job) {
     SESSION.with(|session| {
         if let Some(tracked) = session.find(job) {
             tracked.consumed = true;
@@ -347,12 +346,12 @@ pub fn consumed(job: Job) {
     });
 }
 
-/// A call gave a job up at its time limit.
-pub fn timed_out() {
+/// Counts a job that a call gave up at its time limit.
+pub fn note_timeout() {
     SESSION.with(|session| session.statistics.timed_out += 1);
 }
 
-/// Stops tracking a job without letting go of it.
+/// Stops tracking a job without giving up the hold.
 fn forget(job: Job) {
     SESSION.with(|session| {
         if session.find(job).is_some()
@@ -364,7 +363,7 @@ fn forget(job: Job) {
     });
 }
 
-/// Stops tracking a reservation that could not be filled in, and gives the slot back.
+/// Stops tracking a reservation that could not be filled in, and frees the slot.
 pub fn abandon(job: Job) {
     forget(job);
     job_end::release_reserved(job);
@@ -372,87 +371,87 @@ pub fn abandon(job: Job) {
     trace::step(job, TraceStep::Abandoned);
 }
 
-/// Lets go of a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds
-/// it. A worker that waits for room in the ring is told that nobody will read.
+/// Detaches a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds it. A worker that
+/// waits for room in the ring learns that nobody will read.
 pub fn detach(job: Job) {
-    notice(job);
+    observe(job);
     forget(job);
     fault!("job-forgotten");
-    let later = SESSION.with(|session| {
+    let is_read = SESSION.with(|session| {
         let reading = session.being_read.iter_mut().find(|read| read.job == job);
-        reading.map(|read| read.detach = true).is_some()
+        reading.map(|read| read.detached = true).is_some()
     });
-    if !later {
+    if !is_read {
         drop_hold(job);
     }
 }
 
-/// Begins to read the result of a job that this session holds.
+/// Starts to read the result of a job that this session holds.
 ///
 /// # Errors
-/// 55006 when it is being read already.
+/// 55006 if it is already being read.
 pub fn begin_read(job: Job) -> Result<(), Error> {
     SESSION.with(|session| {
         if session.being_read.iter().any(|read| read.job == job) {
             return Err(Error::new(
                 ERRCODE_OBJECT_IN_USE,
-                "the result of this background job is being read already",
+                "the result of this background job is already being read",
             ));
         }
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "one for each reading that is open"
-        )]
-        session.being_read.push(BeingRead { job, detach: false });
+        #[allow(clippy::disallowed_methods, reason = "one for each open read")]
+        session.being_read.push(BeingRead {
+            job,
+            detached: false,
+        });
         Ok(())
     })?;
     job.slot().set_being_read(true);
     Ok(())
 }
 
-/// Whether a job that is being read was let go of.
+/// Whether a job was detached while it was being read.
 pub fn was_detached(job: Job) -> bool {
     SESSION.with(|session| {
         let reading = session.being_read.iter().find(|read| read.job == job);
-        reading.is_none_or(|read| read.detach)
+        reading.is_none_or(|read| read.detached)
     })
 }
 
-/// Whether a reading may still look at its job's memory: not once the session's end has let go of it.
+/// Whether a read may still access its job's memory. It may not once the end of the session has detached the job.
 pub fn is_being_read(job: Job) -> bool {
     SESSION.with(|session| session.being_read.iter().any(|read| read.job == job))
 }
 
-/// Ends the reading of a job; gives up the session's hold if it was let go of meanwhile.
+/// Ends the read of a job. Gives up the hold if the job was detached meanwhile.
 pub fn end_read(job: Job) {
-    let detach = SESSION.with(|session| {
+    let detached = SESSION.with(|session| {
         let index = session.being_read.iter().position(|read| read.job == job)?;
-        Some(session.being_read.swap_remove(index).detach)
+        Some(session.being_read.swap_remove(index).detached)
     });
-    if detach.is_some() {
+    if detached.is_some() {
         job.slot().set_being_read(false);
     }
-    if detach == Some(true) {
+    if detached == Some(true) {
         drop_hold(job);
     }
 }
 
-/// Ends every reading: what was let go of meanwhile is given up now. A reading that finds itself ended does
-/// not touch the job any more.
+/// Ends every read and gives up the jobs that were detached meanwhile. A read that finds itself ended no longer
+/// accesses the job.
 pub fn end_all_reads() {
     while let Some(read) = SESSION.with(|session| session.being_read.pop()) {
         read.job.slot().set_being_read(false);
-        if read.detach {
+        if read.detached {
             drop_hold(read.job);
         }
     }
 }
 
-/// The part of [`detach`] that concerns shared memory.
+/// The part of [`detach`] that changes shared memory.
 pub fn drop_hold(job: Job) {
     let slot = job.slot();
     let now = slot.word.load();
-    // The generation too: a job that was let go of before may have left its slot to somebody's reservation.
+    // The generation is compared too: a job that was detached before may have left its slot to another reservation.
     if now.phase() == Phase::Reserved && now.generation() == job.id.generation {
         abandon(job);
         return;
@@ -468,8 +467,8 @@ pub fn drop_hold(job: Job) {
         }
         Release::Held { .. } => {
             let pool = job.cluster.pool();
-            let doorbell = pool.locked(|scheduler| scheduler.proc_to_wake(job.id));
-            if let Some(worker) = doorbell {
+            let worker = pool.locked(|scheduler| scheduler.proc_to_wake(job.id));
+            if let Some(worker) = worker {
                 process::wake(worker);
             }
             trace::step(job, TraceStep::Detached);
@@ -478,8 +477,8 @@ pub fn drop_hold(job: Job) {
     }
 }
 
-/// Counts a job in the statistics if it has finished and was not counted. Returns its word.
-pub fn notice(job: Job) -> Snapshot {
+/// Counts a finished job in the statistics unless it was counted before. Returns the job's word.
+pub fn observe(job: Job) -> Snapshot {
     let slot = job.slot();
     let now = slot.word.load();
     let is_held = now.generation() == job.id.generation && now.has_leader();
@@ -496,7 +495,7 @@ impl Tracked {
         self.given
     }
 
-    /// The cookie as the user sees it: version 1 jobs have none, which is shown as 0.
+    /// The cookie as SQL shows it. Version 1 jobs have none; it shows 0.
     pub fn shown_cookie(&self) -> i64 {
         if self.by_pid { 0 } else { self.cookie.to_sql() }
     }
@@ -506,28 +505,27 @@ impl Tracked {
         pid == self.pid || pid == self.job.pid()
     }
 
-    /// Superusers, and members of the role that launched the job.
+    /// Superusers and members of the role that launched the job may.
     pub fn may_manage(&self) -> bool {
         let owner = pg_sys::Oid::from(self.job.slot().user.load(Ordering::Relaxed));
         // SAFETY: catalog lookups, in the transaction of the calling function.
         unsafe { pg_sys::superuser() || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
     }
 
-    /// What a session holds is its own, as its cursors and prepared statements are: it can always let go of it,
-    /// whatever role it has taken on, and learns and stops nothing by that. But not on the word of code that the
-    /// server restricts to its operation.
+    /// A session's jobs are its own, as its cursors and prepared statements are. It can detach them under any current
+    /// role; that reveals and stops nothing. Code in a security-restricted operation may not.
     pub fn may_detach(&self) -> bool {
         // SAFETY: looks at a flag of this process.
         !unsafe { pg_sys::InSecurityRestrictedOperation() } || self.may_manage()
     }
 }
 
-/// The statistics, with everything that has ended by now.
+/// The statistics, including everything that has ended by now.
 pub fn statistics() -> Statistics {
     let mut statistics = SESSION.with(|session| session.statistics);
     if let Some(cluster) = attached() {
         for tracked in each_held() {
-            notice(tracked.job);
+            observe(tracked.job);
         }
         let own = process::own_proc();
         let unseen = cluster.pool().locked(|scheduler| scheduler.ends_of(own));
@@ -537,7 +535,7 @@ pub fn statistics() -> Statistics {
     statistics
 }
 
-/// The session has ended.
+/// Resets the statistics at the end of a session.
 pub fn forget_statistics() {
     SESSION.with(|session| session.statistics = Statistics::default());
 }
@@ -547,37 +545,37 @@ fn no_such_job(pid: i32) -> Error {
         ERRCODE_UNDEFINED_OBJECT,
         format_args!("PID {pid} is not attached to this session"),
     )
-    .hint("A job is forgotten once its result was read to the end or it was detached.")
+    .hint("A session stops tracking a job when its result has been read to the end or it is detached.")
 }
 
-/// Finds the job that `name` means among those this session tracks, and checks that the current user may
-/// manage it.
+/// Finds the job that `name` means among those that this session tracks, and checks that the current user may manage
+/// it.
 ///
 /// # Errors
-/// 42704 no such job (or, for a result, another cookie); 55000 another cookie; 42P09 several jobs of one
-/// pid; 42501 no rights.
+/// 42704 no such job (for a result, also a wrong cookie); 55000 wrong cookie; 42P09 several jobs with one pid; 42501
+/// missing privileges.
 pub fn find(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
     let found = find_held(name, purpose)?;
     if found.may_manage() {
         return Ok(found);
     }
-    Err(no_rights(&found))
+    Err(permission_denied(&found))
 }
 
-/// As [`find`], for letting go of it.
+/// Finds a job in order to detach it.
 ///
 /// # Errors
-/// As [`find`]; 42501 only within a security-restricted operation.
+/// As [`find`]; 42501 only in a security-restricted operation.
 pub fn find_to_detach(name: JobName) -> Result<Tracked, Error> {
     let found = find_held(name, Purpose::ForControl)?;
     if found.may_detach() {
         return Ok(found);
     }
-    Err(no_rights(&found))
+    Err(permission_denied(&found))
 }
 
 fn find_held(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
-    // Attaches, if it can: an error of that is told rather than that there is no job.
+    // Attaches to shared memory if possible. If that fails, its error says more than that there is no such job.
     let _ = cluster()?;
     match name {
         JobName::Pid(pid) => find_by_pid(pid),
@@ -587,7 +585,7 @@ fn find_held(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
     }
 }
 
-/// As [`find`], for who does not ask why there is none: costs the same whatever the session tracks.
+/// As [`find`], without a reason when there is none. Costs the same however many jobs the session tracks.
 pub fn find_known(pid: i32, cookie: Cookie) -> Option<Tracked> {
     with_handle(pid, cookie).filter(Tracked::may_manage)
 }
@@ -616,7 +614,7 @@ fn with_handle(pid: i32, cookie: Cookie) -> Option<Tracked> {
     };
     SESSION.with(|session| {
         if cookie.to_sql() == 0 {
-            // A version 1 job by the cookie it is listed with, which does not name its slot.
+            // The cookie that a version 1 job is listed with does not name its slot.
             return session.jobs.values().copied().find(is_it);
         }
         session.jobs.get(&cookie.index()).copied().filter(is_it)
@@ -628,16 +626,16 @@ fn no_such_handle(pid: i32, purpose: Purpose) -> Error {
         return no_such_job(pid);
     }
     match purpose {
-        Purpose::ForResult => no_such_job(pid).detail("The cookie is not the one of that job."),
+        Purpose::ForResult => no_such_job(pid).detail("The cookie does not belong to that job."),
         Purpose::ForControl => Error::new(
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format_args!("cookie mismatch for PID {pid}"),
         )
-        .hint("The job of this handle has ended and its process runs another one, or the handle is not from this session."),
+        .hint("The job of this handle has ended and its process runs another job, or the handle belongs to another session."),
     }
 }
 
-fn no_rights(tracked: &Tracked) -> Error {
+fn permission_denied(tracked: &Tracked) -> Error {
     Error::new(
         ERRCODE_INSUFFICIENT_PRIVILEGE,
         format_args!(
@@ -648,7 +646,7 @@ fn no_rights(tracked: &Tracked) -> Error {
     .detail("Only a superuser or a member of the role that launched the job may manage it.")
 }
 
-/// The pids of the version 1 jobs that are tracked: the next one must not get the same.
+/// The pids of the tracked version 1 jobs. The next such job must have another pid.
 #[allow(
     clippy::disallowed_methods,
     reason = "at most `pg_background.max_workers`"
@@ -664,8 +662,8 @@ pub fn pids_in_use() -> SmallVec<[u32; 16]> {
     })
 }
 
-/// `pg_background.max_workers` is used up.
-pub fn too_many() -> Error {
+/// The session tracks `pg_background.max_workers` jobs.
+pub fn too_many_jobs() -> Error {
     Error::new(
         pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
         format_args!(

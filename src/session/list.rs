@@ -1,4 +1,4 @@
-//! List, statistics, progress: what a session sees of its jobs.
+//! List, last error, progress: what a session sees of its jobs.
 
 use crate::cluster::block::Block;
 use crate::pg::error::Error;
@@ -17,7 +17,7 @@ use engine::sync::Ordering;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 
-/// Bytes of `last_error`.
+/// Maximum length of `last_error` in bytes.
 const LAST_ERROR_LIMIT: usize = 512;
 
 fn last_error(tracked: &Tracked, phase: Phase) -> Value {
@@ -30,7 +30,7 @@ fn last_error(tracked: &Tracked, phase: Phase) -> Value {
     Value::text(&text::cut_marked::<LAST_ERROR_LIMIT>(primary))
 }
 
-/// Types of the list's columns; the last, the label, may be left out.
+/// Types of the list's columns. The last, the label, may be omitted.
 const LIST_TYPES: [pg_sys::Oid; 10] = [
     pg_sys::INT4OID,
     pg_sys::INT8OID,
@@ -44,10 +44,10 @@ const LIST_TYPES: [pg_sys::Oid; 10] = [
     pg_sys::TEXTOID,
 ];
 
-/// The caller's column list must be the list's.
+/// Checks that the caller's column list is the list's.
 ///
 /// # Errors
-/// 42804 otherwise.
+/// 42804 otherwise
 pub fn check_list(caller: &Caller) -> Result<(), Error> {
     columns::check_fixed(&LIST_TYPES, LIST_TYPES.len() - 1, caller.columns())
 }
@@ -58,7 +58,7 @@ pub fn list(store: &mut Store) {
         if !tracked.may_manage() {
             continue;
         }
-        let now = jobs::notice(tracked.job);
+        let now = jobs::observe(tracked.job);
         let slot = tracked.job.slot();
         let (values, nulls) = split([
             Value::int4(tracked.job.pid().cast_signed()),
@@ -76,10 +76,10 @@ pub fn list(store: &mut Store) {
     }
 }
 
-/// What a job of this session reported of itself; `None` for an unknown handle.
+/// What a job of this session reported last; `None` for an unknown handle.
 ///
 /// # Errors
-/// 42501 no rights.
+/// 42501 missing privileges
 pub fn progress(pid: i32, cookie: Cookie) -> Result<Option<Report>, Error> {
     let name = jobs::JobName::Handle(pid, cookie);
     match jobs::find(name, jobs::Purpose::ForControl) {

@@ -3,15 +3,15 @@
 //! | module | subject |
 //! |---|---|
 //! | [`jobs`] | the jobs this session tracks, and its statistics |
-//! | [`hold`] | a hold that is given up once, however its call ends |
-//! | [`launch`] | from a request to a handle, and calls that launch and wait |
-//! | [`mod@wait`] | waiting for jobs, and what is looked at meanwhile |
+//! | [`hold`] | a guard for a job whose handle the user does not have |
+//! | [`launch`] | from a request to a handle, and calls that both launch and wait |
+//! | [`mod@wait`] | waiting for jobs, and the checks during a wait |
 //! | [`read`] | results |
 //! | [`cancel`] | cancel and detach |
 //! | [`outcome`] | how a job ended |
-//! | [`list`] | list, statistics, progress |
-//! | [`roles`] | what an administrator sees of the roles that have jobs, and does about them |
-//! | [`exit`] | what happens when the session ends |
+//! | [`list`] | list, last error, progress |
+//! | [`roles`] | the jobs of login roles, for administrators |
+//! | [`exit`] | the end of a session |
 
 pub mod cancel;
 pub mod exit;

@@ -1,4 +1,4 @@
-//! How a job ended: what a session can learn of it without using up its result.
+//! How a job ended: what a session can learn without consuming the result.
 
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
@@ -16,7 +16,7 @@ use std::borrow::Cow;
 pub struct JobError(Cow<'static, [u8]>);
 
 impl JobError {
-    /// Of a finished job; `None`: it committed.
+    /// The error of a finished job; `None` if the job completed.
     pub fn of(tracked: &Tracked, phase: Phase) -> Option<Self> {
         matches!(phase, Phase::Failed | Phase::Canceled).then(|| {
             let pid = tracked.job.pid().cast_signed();
@@ -24,12 +24,12 @@ impl JobError {
         })
     }
 
-    /// Of a job that has failed or was canceled, in the process `pid`.
+    /// The error of a failed or canceled job that ran in the process `pid`.
     pub fn of_job(job: Job, pid: i32, phase: Phase) -> Self {
         Self(error_of(phase, Block::of(job).error(), pid))
     }
 
-    /// The whole of it.
+    /// The whole message body.
     pub fn body(&self) -> &[u8] {
         &self.0
     }
@@ -48,7 +48,7 @@ impl JobError {
         self.field(error_message::PRIMARY)
     }
 
-    /// The attributes of `pg_background_error`. Field types as in the wire protocol.
+    /// The attributes of `pg_background_error`. The field types are those of the wire protocol.
     pub fn row(&self) -> [Value; 9] {
         [
             error_message::SQLSTATE,
@@ -69,7 +69,7 @@ fn int8_or_null(value: Option<i64>) -> Value {
     value.map_or(Value::NULL, Value::int8)
 }
 
-/// A moment in a slot; 0 means that it has not come.
+/// A time in a slot. 0 means that it has not come.
 fn moment(micros: u64) -> Value {
     match micros {
         0 => Value::NULL,
@@ -77,7 +77,7 @@ fn moment(micros: u64) -> Value {
     }
 }
 
-/// How the last statement completed: tag and row count. NULLs unless the job committed.
+/// How the last statement completed: tag and row count. NULLs unless the job completed.
 fn completion(tracked: &Tracked, phase: Phase) -> (Value, Value) {
     if phase != Phase::Completed {
         return (Value::NULL, Value::NULL);
@@ -89,7 +89,7 @@ fn completion(tracked: &Tracked, phase: Phase) -> (Value, Value) {
 /// The attributes of `pg_background_outcome`.
 pub type OutcomeRow = [Value; 12];
 
-/// That of a handle which names no job of this session, or none that the current user may manage.
+/// The outcome for a handle that names no job of this session, or none that the current user may manage.
 fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
     let mut row = [Value::NULL; 12];
     row[0] = pid.map_or(Value::NULL, Value::int4);
@@ -97,9 +97,9 @@ fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
     row
 }
 
-/// That of a job that this session tracks.
+/// The outcome of a job that this session tracks.
 pub fn of(tracked: &Tracked) -> OutcomeRow {
-    let now = jobs::notice(tracked.job);
+    let now = jobs::observe(tracked.job);
     let slot = tracked.job.slot();
     let error = JobError::of(tracked, now.phase());
     let (tag, row_count) = completion(tracked, now.phase());
@@ -119,7 +119,7 @@ pub fn of(tracked: &Tracked) -> OutcomeRow {
     ]
 }
 
-/// That of a handle, whatever it is: never fails.
+/// The outcome for any handle. Never fails.
 pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
     let found = pid
         .zip(cookie)
@@ -133,7 +133,7 @@ pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
 /// As [`jobs::find`].
 pub fn result_info(name: JobName) -> Result<[Value; 6], Error> {
     let tracked = jobs::find(name, Purpose::ForControl)?;
-    let phase = jobs::notice(tracked.job).phase();
+    let phase = jobs::observe(tracked.job).phase();
     let slot = tracked.job.slot();
     let (tag, row_count) = completion(&tracked, phase);
     let finished = phase.is_finished();
@@ -152,13 +152,13 @@ pub fn result_info(name: JobName) -> Result<[Value; 6], Error> {
     ])
 }
 
-/// The error of a job; `None`: it has none (yet).
+/// The error of a job; `None` if it has none (yet).
 ///
 /// # Errors
 /// As [`jobs::find`].
 pub fn error_info(name: JobName) -> Result<Option<JobError>, Error> {
     let tracked = jobs::find(name, Purpose::ForControl)?;
-    let phase = jobs::notice(tracked.job).phase();
+    let phase = jobs::observe(tracked.job).phase();
     Ok(JobError::of(&tracked, phase))
 }
 
@@ -171,7 +171,7 @@ pub fn full_sql(name: JobName) -> Result<Value, Error> {
     Ok(Value::text(Block::of(tracked.job).sql()))
 }
 
-/// Bytes of a job's result that are in a file.
+/// Bytes of a job's result in the spill file.
 ///
 /// # Errors
 /// As [`jobs::find`].
@@ -181,7 +181,7 @@ pub fn spilled(name: JobName) -> Result<i64, Error> {
     Ok(bytes.cast_signed())
 }
 
-/// The error of a job that did not complete: the one that was noted, if any.
+/// The error of a job that did not complete: the one it recorded, or else the one that its phase implies.
 pub fn error_of(phase: Phase, noted: &[u8], pid: i32) -> Cow<'_, [u8]> {
     if !noted.is_empty() {
         return Cow::Borrowed(noted);

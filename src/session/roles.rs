@@ -1,8 +1,8 @@
-//! What an administrator sees of the roles that have jobs, and does about them.
+//! The jobs of login roles, for administrators: showing them and ending them.
 //!
-//! Everything here goes by the login role: who is the current user of a session, and in which database it is, makes
-//! no difference. It looks through the job table from outside: a slot's fields count only if its word is the same
-//! before and after they were read ([`look`]).
+//! Everything here goes by the login role. The current user of a session and its database make no difference. This
+//! module reads slots that it does not hold: the fields of a slot count only if its word is the same before and after
+//! they were read ([`look`]).
 
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::job::Job;
@@ -25,10 +25,10 @@ use engine::wait::{condition, grace, wait_for};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 use pgrx::{pg_sys, warning};
 
-/// Predefined role that sees what there is.
+/// `pg_monitor`, which may see all roles.
 const PG_MONITOR: u32 = 3373;
 
-/// A job, as it was at one moment.
+/// A job at one moment.
 #[derive(Clone, Copy)]
 pub struct JobView {
     job: Job,
@@ -41,7 +41,7 @@ pub struct JobView {
     file_bytes: u64,
 }
 
-/// Looks at a slot of which nothing is held. `None`: there is no published job, or it changed meanwhile.
+/// Reads a slot that this process does not hold. `None`: there is no published job, or it changed meanwhile.
 fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<JobView> {
     let number = |word: &AtomicU32| word.load(Ordering::Relaxed);
     slot.look(|now| JobView {
@@ -53,7 +53,7 @@ fn look(cluster: &'static Cluster, index: u32, slot: &Slot) -> Option<JobView> {
         throttled: now.phase() == Phase::Queued && slot.is_throttled(),
         database: number(&slot.database),
         user: number(&slot.user),
-        // Who takes a usage over for another role finds no slot of this one's, so this job has ended by then.
+        // A usage entry goes to another role only when the first role has no slots. So this job has ended by then.
         login_role: cluster.pool().usage(slot.usage()).role(),
         bytes: slot.bytes.load(Ordering::Relaxed),
         file_bytes: slot.file_bytes.load(Ordering::Relaxed),
@@ -65,8 +65,8 @@ fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = JobView> {
     jobs.filter_map(move |(index, slot)| look(cluster, index, slot))
 }
 
-/// The current user may end the jobs of this login role: as for pg_terminate_backend.
-fn check_rights(role: pg_sys::Oid) -> Result<(), Error> {
+/// Checks that the current user may end the jobs of a login role: the rules of `pg_terminate_backend`.
+fn check_privileges(role: pg_sys::Oid) -> Result<(), Error> {
     // SAFETY: catalog lookups, in the transaction of the calling function.
     let (is_super, may) = unsafe {
         let user = pg_sys::GetUserId();
@@ -86,11 +86,13 @@ fn check_rights(role: pg_sys::Oid) -> Result<(), Error> {
     Err(if is_super {
         error.detail("Only superusers may end the jobs of a superuser.")
     } else {
-        error.detail("Only roles that have the privileges of that role may.")
+        error.detail(format_args!(
+            "Only roles with the privileges of role {name} may end its jobs."
+        ))
     })
 }
 
-/// New jobs of a role are refused until this is dropped.
+/// Refuses new jobs of a role until dropped.
 struct Refusal {
     cluster: &'static Cluster,
     role: u32,
@@ -103,7 +105,7 @@ impl Refusal {
     fn begin(cluster: &'static Cluster, role: u32) -> Option<Self> {
         loop {
             let usage = cluster.pool().find_usage(role)?;
-            // An entry that has gone to another role meanwhile says that this one had no jobs for a moment.
+            // If the entry went to another role meanwhile, this role had no jobs for a moment.
             if let Some(number) = cluster.pool().refuse(usage, role) {
                 return Some(Self {
                     cluster,
@@ -120,7 +122,7 @@ impl Drop for Refusal {
     fn drop(&mut self) {
         let usage = self.cluster.pool().usage(self.usage);
         usage.unwatch(own_proc());
-        // While one of them goes on its successor is refused; the next launch of the role looks again.
+        // A job that still runs might launch a successor, which is refused. The role's next launch checks again.
         if !is_active(self.cluster, self.role) {
             self.cluster.pool().accept_again(self.usage, self.number);
         }
@@ -131,8 +133,9 @@ fn is_active(cluster: &'static Cluster, role: u32) -> bool {
     jobs(cluster).any(|seen| seen.login_role == role && seen.phase.is_active())
 }
 
-/// A reserved job was refused: whether it need not be any more, because all jobs of its role have ended.
-pub fn may_launch_again(job: Job) -> bool {
+/// Called for a reserved job that was refused. Lifts the refusal if all jobs of its role have ended; returns whether it
+/// did.
+pub fn try_lift_refusal(job: Job) -> bool {
     let (pool, usage) = (job.cluster.pool(), job.slot().usage());
     let refusal = pool.refusal(usage);
     let may = !is_active(job.cluster, pool.usage(usage).role());
@@ -142,14 +145,14 @@ pub fn may_launch_again(job: Job) -> bool {
     may
 }
 
-/// Ends all queued and running jobs of a login role, in all databases, and refuses its new ones meanwhile. Those that
-/// have not ended after `grace_ms` are terminated; a WARNING tells of each that runs even then, as long again later.
-/// How many there were.
+/// Ends all queued and running jobs of a login role in all databases, and refuses new ones meanwhile. Jobs that have
+/// not ended after `grace_ms` are terminated. After the same time again, a WARNING names each that still runs. Returns
+/// how many jobs there were.
 ///
 /// # Errors
-/// 42501 the current user has not the role's privileges, or it is a superuser's.
+/// 42501 the current user lacks the role's privileges, or the role is a superuser
 pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
-    check_rights(role)?;
+    check_privileges(role)?;
     let cluster = cluster()?;
     let role = role.to_u32();
     let Some(refusal) = Refusal::begin(cluster, role) else {
@@ -176,7 +179,7 @@ pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     Ok(count as i32)
 }
 
-/// Waits until these jobs have ended, for so long at most; those that have not are left in the list.
+/// Waits up to `grace_ms` until these jobs have ended. Those that have not stay in the list.
 fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<Job>, grace_ms: i32) {
     if jobs.is_empty() || grace_ms == 0 {
         return;
@@ -196,21 +199,22 @@ fn await_end(cluster: &'static Cluster, usage: u32, jobs: &mut Vec<Job>, grace_m
     usage.unwatch(own_proc());
 }
 
-/// Lets go of the finished jobs of a login role, in all sessions and databases, whose results nobody is reading at this
-/// moment. How many there were.
+/// Detaches the finished jobs of a login role, in all sessions and databases, whose results nobody is reading at this
+/// moment. Returns their number.
 ///
 /// # Errors
 /// As [`fn@cancel`].
 pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
-    check_rights(role)?;
+    check_privileges(role)?;
     let cluster = cluster()?;
     let own = own_proc();
     let mut count = 0;
-    let is_its = |seen: &JobView| seen.login_role == role.to_u32() && seen.phase.is_finished();
-    for seen in jobs(cluster).filter(is_its) {
+    let is_finished_of_role =
+        |seen: &JobView| seen.login_role == role.to_u32() && seen.phase.is_finished();
+    for seen in jobs(cluster).filter(is_finished_of_role) {
         pgrx::check_for_interrupts!();
         let slot = seen.job.slot();
-        // The jobs of a fan-out go with their call; this session's own are within its gate.
+        // The jobs of a fan-out end with their call. This session's own jobs are in its gate.
         if !slot.options().uncounted && slot.leader() != Some(own) {
             count += i32::from(purge_one(seen.job));
         }
@@ -225,8 +229,8 @@ fn own_lane_role() -> pg_sys::Oid {
 }
 
 fn purge_one(job: Job) -> bool {
-    // A warning of the server on the way would let an interrupt through.
-    // SAFETY: a counter of this process, taken back below; nothing in between throws.
+    // A warning that the server raises on the way would let an interrupt through.
+    // SAFETY: a counter of this process, restored below; nothing in between throws.
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
     let purged = job.cluster.pool().purge_one(job.id);
     if let Purged::Detached(release) = purged {
@@ -236,37 +240,37 @@ fn purge_one(job: Job) -> bool {
         trace::step(job, TraceStep::Detached);
         let _ = job_end::finish_release();
     }
-    // SAFETY: raised above.
+    // SAFETY: as above.
     unsafe { pg_sys::InterruptHoldoffCount -= 1 };
     matches!(purged, Purged::Detached(_))
 }
 
-/// What the jobs of one user have, of those of one login role in one database.
+/// What the jobs of one user use, for one login role in one database.
 #[derive(Clone, Copy, Default)]
 pub struct RoleRow {
-    /// Object ids: database, login role, and the user as whom the jobs run.
+    /// Object id of the database.
     pub database: u32,
-    /// See above.
+    /// Object id of the login role.
     pub login_role: u32,
-    /// See above.
+    /// Object id of the user as whom the jobs run.
     pub user: u32,
-    /// Jobs in their queue.
+    /// Jobs queued in their lane.
     pub queued: i32,
-    /// Jobs over their session's share, not in their queue yet.
+    /// Jobs beyond their session's quota, not yet in their lane.
     pub throttled: i32,
-    /// Jobs that a worker has.
+    /// Jobs on a worker.
     pub running: i32,
-    /// Jobs that have finished, and are unread.
+    /// Finished jobs with unread results.
     pub finished: i32,
-    /// Workers; those without a job are counted with the login role itself.
+    /// Workers. Those without a job count for the login role itself.
     pub workers: i32,
-    /// Bytes of blocks.
+    /// Bytes of blocks in shared memory.
     pub bytes: u64,
-    /// Bytes of files.
+    /// Bytes of spill files.
     pub file_bytes: u64,
 }
 
-/// Whether the current user may see what the jobs of a login role have.
+/// Whether the current user may see what the jobs of a login role use.
 fn may_see(login_role: u32) -> bool {
     // SAFETY: catalog lookups, in the transaction of the calling function.
     unsafe {
@@ -277,10 +281,10 @@ fn may_see(login_role: u32) -> bool {
     }
 }
 
-/// One row for each database, login role and user that have jobs or workers, as far as the current user may see them.
+/// One row for each database, login role and user with jobs or workers that the current user may see.
 ///
 /// # Errors
-/// 53200
+/// 53200 out of memory
 pub fn resources() -> Result<Vec<RoleRow>, Error> {
     let mut rows: Vec<RoleRow> = Vec::new();
     let cluster = cluster()?;
@@ -321,10 +325,10 @@ pub fn resources() -> Result<Vec<RoleRow>, Error> {
             row.file_bytes += seen.file_bytes;
         })?;
     }
-    for place in 0..cluster.worker_slots() as u32 {
+    for worker_slot in 0..cluster.worker_slots() as u32 {
         let idle = cluster
             .pool()
-            .locked(|scheduler| scheduler.lane_of_jobless(place));
+            .locked(|scheduler| scheduler.lane_of_jobless(worker_slot));
         if let Some(key) = idle {
             row_of(key.database, key.role, key.role, &|row| row.workers += 1)?;
         }

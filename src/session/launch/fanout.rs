@@ -1,33 +1,33 @@
-//! Fan-out: many statements, a bounded number of them in flight, one wait over all.
+//! Fan-out: runs many statements, a bounded number at a time, and waits for all of them.
 //!
 //! # Words
 //!
-//! * A statement is **in flight** from its launch until its row was made: queued, running, or finished and
-//!   not yet looked at. It is a job like any other, but nobody is given its handle: it is in no list and
-//!   counts against no limit of the session.
-//! * The call **expires** at its time limit: what is in flight is canceled, what is not will not be launched.
+//! * A statement is **in flight** from its launch until its row is made: queued, running, or finished and not yet
+//!   looked at. It is a job like any other, but nobody is given its handle. So it is in no list and counts against no
+//!   limit of the session.
+//! * The call **expires** at its time limit. Statements in flight are canceled, and no more are launched.
 //!
-//! # The way of the call
+//! # One call for a row
 //!
-//! Each call for a row ([`Fanout::next`]) launches as many as may be in flight, takes the one that finished
-//! first among those that have, and makes its row. When none has, it sleeps on all of them. Results are read
-//! when their jobs have finished; what does not fit into a job's ring meanwhile is in its spill file.
+//! Each call for a row ([`Fanout::next`]) launches as many statements as may be in flight. Of those that have finished
+//! it takes the one that finished first and makes its row. If none has finished, it sleeps on all of them. Results are
+//! read after their jobs have finished; until then, what does not fit into a job's ring goes to its spill file.
 //!
 //! # Users
 //!
-//! All statements run as the user who asked for the first row. A cursor can be fetched from by another user later on
-//! (SET ROLE, a function of somebody else): he is refused. To go on as the first would give him rights that he does
-//! not have; to go on as he is would run statements that he has not written with his rights.
+//! All statements run as the user who fetched the first row. Another user may fetch from the same cursor later (after
+//! SET ROLE, or in a function of somebody else). That fetch is an error. Running the statements as the first user would
+//! give the other one rights that he does not have. Running them as the other user would execute statements that he has
+//! not written with his rights.
 //!
 //! # Ends
 //!
-//! However the call ends, its jobs in flight are canceled and let go of ([`Fanout::abandon`]): it is what
-//! dropping it does, and it is dropped with the memory of the calling query. That memory can outlive the
-//! (sub)transaction in which it was made by some time (an aborted transaction block waits for its
-//! ROLLBACK), so the end of the (sub)transaction does it too ([`crate::pg::transaction`]). A cursor can outlive the
-//! subtransaction in which its first row was fetched: the next fetch is then told so, and does not take the
-//! call for complete. The end of the session
-//! takes the jobs with it because nobody has their handles ([`crate::session::exit`]).
+//! However the call ends, its jobs in flight are canceled and detached ([`Fanout::abandon`]). Dropping the fan-out does
+//! this, and it is dropped with the memory of the calling query. That memory may outlive the (sub)transaction in which
+//! it was made: an aborted transaction block waits for its ROLLBACK. So the end of the (sub)transaction abandons the
+//! fan-out too ([`crate::pg::transaction`]). A cursor may outlive the subtransaction in which its first row was
+//! fetched. The next fetch is then an error, not the end of the rows. The end of the session takes the jobs with it
+//! because nobody has their handles ([`crate::session::exit`]).
 
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::block::Block;
@@ -40,7 +40,7 @@ use crate::pg::tuple::Value;
 use crate::pg::{array, process, subtransaction};
 use crate::session::cancel;
 use crate::session::hold::Hold;
-use crate::session::launch::request::{Context, check_enabled, launch_for_fanout, no_worker};
+use crate::session::launch::request::{LaunchContext, check_enabled, launch_for_fanout, no_worker};
 use crate::session::outcome::JobError;
 use crate::session::read::json_array::JsonArray;
 use crate::session::wait::until;
@@ -60,53 +60,53 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
 };
 use std::fmt::Write;
 
-/// In flight for each place in the pool when the caller names no number: one that runs, and enough behind it
-/// that no worker goes idle while the leader is busy with others. Measured; see `docs/architecture.md`.
-const PER_PLACE: usize = 4;
+/// Statements in flight for each worker slot if the caller gives no number: one that runs, and enough behind it that no
+/// worker goes idle while the leader is busy with others. Measured; see `docs/architecture.md`.
+const PER_WORKER_SLOT: usize = 4;
 
-/// How long canceled jobs have to end after the time limit, before their workers are asked to exit and their
-/// rows are made without them, microseconds.
+/// How long canceled jobs may take to end after the time limit, in microseconds. Then their workers are asked to exit
+/// and their rows are made without them.
 const GRACE: Micros = 1_000_000;
 
-/// What is asked for.
+/// The arguments of a fan-out.
 pub struct FanoutRequest {
     /// An array of SQL texts.
     pub statements: pg_sys::Datum,
-    /// In flight at most; `None`: what the pool gives.
+    /// Maximum number in flight; `None`: as the size of the pool suggests.
     pub max_parallel: Option<i32>,
-    /// The first error ends the call.
+    /// Whether the first error ends the call.
     pub fail_fast: bool,
-    /// Milliseconds for the whole call; 0 or less: no limit.
+    /// Milliseconds for the whole call; 0 or less for no limit.
     pub timeout_ms: i32,
 }
 
 /// One row: idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us.
 pub type FanoutRow = [Value; 8];
 
-struct Flight {
+struct InFlight {
     hold: Hold,
-    /// Of the statement, from 0.
+    /// Index of the statement, from 0.
     index: usize,
 }
 
-/// See the module documentation.
+/// A fan-out; see the module documentation.
 pub struct Fanout {
     cluster: &'static Cluster,
-    session: Context,
+    context: LaunchContext,
     statements: Vec<pg_sys::Datum>,
-    /// The next to be launched.
+    /// Index of the next statement to launch.
     next: usize,
     max_parallel: usize,
     fail_fast: bool,
     timeout_ms: i32,
     deadline: Option<Micros>,
-    /// Set once the call has expired: until when the canceled ones may take.
+    /// Set once the call has expired: when the grace of the canceled jobs ends.
     grace_until: Option<Micros>,
-    /// Set while none in flight has a worker: until when the call waits for one.
-    starves_until: Option<Micros>,
-    /// Its (sub)transaction was rolled back.
+    /// Set while no job in flight has a worker: when the call stops waiting for one.
+    worker_deadline: Option<Micros>,
+    /// Whether its (sub)transaction was rolled back.
     rolled_back: bool,
-    flights: Vec<Flight>,
+    in_flight: Vec<InFlight>,
     memory: pg_sys::MemoryContext,
 }
 
@@ -114,7 +114,7 @@ fn statements_of(
     array: pg_sys::Datum,
     memory: pg_sys::MemoryContext,
 ) -> Result<Vec<pg_sys::Datum>, Error> {
-    // SAFETY: declared as an array of text; copied to where it lives as long as the call.
+    // SAFETY: declared as an array of text; the copy lives as long as the call.
     let elements = unsafe {
         let caller = pg_sys::MemoryContextSwitchTo(memory);
         let copy = pg_sys::pg_detoast_datum_copy(array.cast_mut_ptr());
@@ -136,9 +136,9 @@ fn statements_of(
     Ok(statements)
 }
 
-/// The rows of a job that has completed, as a JSON array; `None`: its statement returns none. Memory for the reading
-/// comes from `memory`.
-fn result_of(job: Job, memory: pg_sys::MemoryContext) -> Result<Option<pg_sys::Datum>, Failure> {
+/// The rows of a completed job as a JSON array; `None` if its statement returns no rows. The read takes its memory from
+/// `memory`.
+fn read_as_json(job: Job, memory: pg_sys::MemoryContext) -> Result<Option<pg_sys::Datum>, Failure> {
     let pid = job.pid();
     // SAFETY: the context lives as long as the call.
     let mut rows = unsafe { JsonArray::begin(job, pid, memory)? };
@@ -146,21 +146,21 @@ fn result_of(job: Job, memory: pg_sys::MemoryContext) -> Result<Option<pg_sys::D
     Ok(rows.finish().map(|(array, _)| array))
 }
 
-/// Why there is no result.
+/// Why a result could not be read.
 enum Unread {
-    /// That is what the statement's row says.
+    /// The row of the statement reports this error.
     Refused(Refused),
-    /// It ends the call.
+    /// This error ends the call.
     Failed(Failure),
 }
 
 impl Fanout {
-    /// Checks what is asked for. Nothing is launched yet. `memory` has to live as long.
+    /// Checks the arguments. Launches nothing yet. `memory` must live as long as the fan-out.
     ///
     /// # Errors
-    /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive; 53000 the
-    /// pool may have no worker at all.
-    pub fn new(asked: &FanoutRequest, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
+    /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive; 53000 the pool has
+    /// no worker slots
+    pub fn new(request: &FanoutRequest, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
         check_enabled()?;
         let cluster = cluster()?;
         if cluster.worker_cap() == 0 {
@@ -168,74 +168,74 @@ impl Fanout {
                 ERRCODE_INSUFFICIENT_RESOURCES,
                 "no background worker is available",
             )
-            .detail("There are no places for background workers.")
+            .detail("There are no background worker slots for pg_background.")
             .hint("Raise max_worker_processes or pg_background.max_pool_workers.")
             .into());
         }
-        let max_parallel = match asked.max_parallel {
-            None => cluster.worker_cap() as usize * PER_PLACE,
+        let max_parallel = match request.max_parallel {
+            None => cluster.worker_cap() as usize * PER_WORKER_SLOT,
             Some(limit) if limit > 0 => limit as usize,
             Some(_) => {
                 return Err(Error::new(
                     ERRCODE_INVALID_PARAMETER_VALUE,
                     "max_parallel must be positive",
                 )
-                .hint("NULL means what the pool of workers gives.")
+                .hint("NULL means a number that suits the size of the worker pool.")
                 .into());
             }
         };
         Ok(Self {
             cluster,
-            session: Context::capture(cluster),
-            statements: statements_of(asked.statements, memory)?,
+            context: LaunchContext::capture(cluster),
+            statements: statements_of(request.statements, memory)?,
             next: 0,
             max_parallel,
-            fail_fast: asked.fail_fast,
-            timeout_ms: asked.timeout_ms,
-            deadline: until::deadline(asked.timeout_ms),
+            fail_fast: request.fail_fast,
+            timeout_ms: request.timeout_ms,
+            deadline: until::deadline(request.timeout_ms),
             grace_until: None,
-            starves_until: None,
+            worker_deadline: None,
             rolled_back: false,
-            flights: Vec::new(),
+            in_flight: Vec::new(),
             memory,
         })
     }
 
-    /// From now on the end of the (sub)transaction ends it.
+    /// Lets the end of the (sub)transaction end the fan-out.
     ///
     /// # Safety
-    /// It stays where it is until it is dropped.
+    /// The fan-out must not move until it is dropped.
     pub unsafe fn watch_transaction(&mut self) {
-        // SAFETY: by the caller; a call for a row has returned before a (sub)transaction ends.
+        // SAFETY: by the caller; a call for a row returns before a (sub)transaction ends.
         unsafe { transaction::tie(self) };
     }
 
-    /// The next row; `None`: there was one for every statement.
+    /// The next row; `None` once there was one for every statement.
     ///
     /// # Errors
-    /// With `fail_fast`, that of the first statement that failed, or 57014 at the time limit; 53000 no slot to
-    /// be had; 53200 shared memory exhausted; 55000 the subtransaction in which it began was rolled back; 42501 the
-    /// session's user is another than for the first row.
+    /// With `fail_fast`, the error of the first statement that failed, or 57014 at the time limit; 53000 no slot; 53200
+    /// shared memory exhausted; 55000 the subtransaction in which it started was rolled back; 42501 the session's user
+    /// is not the one who fetched the first row
     pub fn next(&mut self) -> Result<Option<FanoutRow>, Failure> {
         if self.rolled_back {
             return Err(Error::new(
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                "the fan-out has ended with the subtransaction in which it began",
+                "the fan-out ended with the subtransaction in which it started",
             )
             .detail("Its statements in flight were canceled, and no more were launched.")
             .into());
         }
-        self.session.check_users()?;
+        self.context.check_users()?;
         loop {
             if self.has_expired() {
                 self.expire()?;
             }
             self.launch()?;
-            if self.flights.is_empty() {
-                return Ok(self.unlaunched());
+            if self.in_flight.is_empty() {
+                return Ok(self.row_of_unlaunched());
             }
             if let Some(at) = self.first_finished() {
-                return self.land(at).map(Some);
+                return self.finish_statement(at).map(Some);
             }
             if !self.wait()?
                 && let Some(row) = self.give_up_one()
@@ -252,15 +252,15 @@ impl Fanout {
                 .is_some_and(|deadline| deadline <= process::now())
     }
 
-    /// The time limit has come.
+    /// Handles the end of the time limit.
     fn expire(&mut self) -> Result<(), Failure> {
         if self.fail_fast {
             self.abandon();
-            return Err(Error::new(ERRCODE_QUERY_CANCELED, self.expiry())
+            return Err(Error::new(ERRCODE_QUERY_CANCELED, self.expiry_message())
                 .detail(format_args!(
-                    "Of {} statements {} had not been launched.",
-                    self.statements.len(),
-                    self.statements.len() - self.next
+                    "{} of {} statements had not been launched.",
+                    self.statements.len() - self.next,
+                    self.statements.len()
                 ))
                 .into());
         }
@@ -271,7 +271,7 @@ impl Fanout {
         Ok(())
     }
 
-    fn expiry(&self) -> ArrayString<80> {
+    fn expiry_message(&self) -> ArrayString<80> {
         let mut words = ArrayString::new();
         let _ = write!(
             words,
@@ -283,28 +283,28 @@ impl Fanout {
 
     fn launch(&mut self) -> Result<(), Error> {
         while self.grace_until.is_none()
-            && self.flights.len() < self.max_parallel
+            && self.in_flight.len() < self.max_parallel
             && self.next < self.statements.len()
         {
             // SAFETY: elements of an array of text.
             let sql = unsafe { array::text_bytes(self.statements[self.next]) };
-            let alone = self.flights.is_empty();
-            // Before the job is there: it is in the list from then on.
-            memory::try_reserve(&mut self.flights, 1)?;
-            let Some(hold) = launch_for_fanout(self.cluster, &self.session, sql, alone)? else {
-                // The table is full: when one of ours has landed, its slot is free.
+            let alone = self.in_flight.is_empty();
+            // Before the launch: once launched, the job must get into the list.
+            memory::try_reserve(&mut self.in_flight, 1)?;
+            let Some(hold) = launch_for_fanout(self.cluster, &self.context, sql, alone)? else {
+                // The table is full. A slot becomes free when the row of one of our statements is made.
                 return Ok(());
             };
             fault!("statement-launched");
             let index = self.next;
-            memory::try_push(&mut self.flights, Flight { hold, index })?;
+            memory::try_push(&mut self.in_flight, InFlight { hold, index })?;
             self.next += 1;
         }
         Ok(())
     }
 
-    /// The row of a statement that was not launched before the call expired; `None`: all were.
-    fn unlaunched(&mut self) -> Option<FanoutRow> {
+    /// The row of a statement that was not launched before the call expired; `None` if all were launched.
+    fn row_of_unlaunched(&mut self) -> Option<FanoutRow> {
         let index = self.next;
         (index < self.statements.len()).then(|| {
             self.next += 1;
@@ -313,16 +313,16 @@ impl Fanout {
     }
 
     fn expired_row(&self, index: usize) -> FanoutRow {
-        let message = Value::text(self.expiry().as_bytes());
+        let message = Value::text(self.expiry_message().as_bytes());
         failed(index, Value::text(&QUERY_CANCELED), message, Value::NULL)
     }
 
     /// The jobs in flight.
     fn jobs(&self) -> impl Iterator<Item = Job> + Clone {
-        self.flights.iter().map(|flight| flight.hold.job())
+        self.in_flight.iter().map(|statement| statement.hold.job())
     }
 
-    /// Of those that have finished the one that did first.
+    /// Of the finished jobs, the position of the one that finished first.
     fn first_finished(&self) -> Option<usize> {
         let finished_at = |(at, job): (usize, Job)| {
             let finished_at = &job.slot().finished_at;
@@ -333,51 +333,53 @@ impl Fanout {
         finished.min().map(|(_, at)| at)
     }
 
-    /// Sleeps until one has finished. `false`: not before the time limit, or the end of the grace after it, or
-    /// there is something else to be looked at.
+    /// Sleeps until a job has finished. `false`: none finished before the time limit or the end of the grace, or there
+    /// is something else to check.
     fn wait(&mut self) -> Result<bool, Error> {
         let deadline = self.grace_until.or(self.deadline);
-        let starves_until = self.starves();
-        let until = match (deadline, starves_until) {
+        let worker_deadline = self.update_worker_deadline();
+        let until = match (deadline, worker_deadline) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
         if until::first_finished(self.jobs(), until).is_some() {
             return Ok(true);
         }
-        if starves_until.is_some_and(|limit| limit <= process::now()) && self.starves().is_some() {
+        if worker_deadline.is_some_and(|limit| limit <= process::now())
+            && self.update_worker_deadline().is_some()
+        {
             self.abandon();
             return Err(no_worker(settings::launch_timeout()));
         }
         Ok(false)
     }
 
-    /// As a launch, the call does not wait for ever for a worker: when none of its jobs has one, and the session
-    /// does not want them to queue, until when it does.
-    fn starves(&mut self) -> Option<Micros> {
+    /// Sets and returns the time at which the call stops waiting for a worker. Like a launch, it does not wait forever
+    /// if none of its jobs has a worker and the session does not want them queued. `None`: there is no such limit now.
+    fn update_worker_deadline(&mut self) -> Option<Micros> {
         let is_queued = |job: Job| job.word().load().phase() == Phase::Queued;
-        let starves = settings::on_exhaustion() != OnExhaustion::Queue
+        let lacks_worker = settings::on_exhaustion() != OnExhaustion::Queue
             && self.grace_until.is_none()
             && self.jobs().all(is_queued);
         let limit = || process::now() + settings::launch_timeout() as Micros * 1000;
-        self.starves_until = starves.then(|| self.starves_until.unwrap_or_else(limit));
-        self.starves_until
+        self.worker_deadline = lacks_worker.then(|| self.worker_deadline.unwrap_or_else(limit));
+        self.worker_deadline
     }
 
-    /// After the grace: asks the worker of one that has not ended to exit, and does not wait for it.
+    /// After the grace: asks the worker of a job that has not ended to exit, and does not wait for it.
     fn give_up_one(&mut self) -> Option<FanoutRow> {
         self.grace_until.filter(|until| *until <= process::now())?;
-        let at = self.flights.len().checked_sub(1)?;
-        let Flight { hold, index } = &self.flights[at];
+        let at = self.in_flight.len().checked_sub(1)?;
+        let InFlight { hold, index } = &self.in_flight[at];
         let _ = cancel::request(hold.job(), Demand::Terminate);
         let row = self.expired_row(*index);
         self.remove(at);
         Some(row)
     }
 
-    /// Makes the row of a job that has finished.
-    fn land(&mut self, at: usize) -> Result<FanoutRow, Failure> {
-        let Flight { hold, index } = &self.flights[at];
+    /// Makes the row of a finished job.
+    fn finish_statement(&mut self, at: usize) -> Result<FanoutRow, Failure> {
+        let InFlight { hold, index } = &self.in_flight[at];
         let (job, index) = (hold.job(), *index);
         let slot = job.slot();
         let phase = slot.word.load().phase();
@@ -389,10 +391,10 @@ impl Fanout {
             }
         };
         if phase == Phase::Completed {
-            // Before it is read: a reading that fails half-way lets go of the job.
+            // Read the completion before the result: a read that fails halfway detaches the job.
             let (tag, row_count) = Block::of(job).completion();
-            // A result that cannot be given back (a type that was dropped, a cast that raises, a value that JSON
-            // cannot have) does not undo its statement, nor end the others.
+            // A result may be unreadable: a type was dropped, a cast raises, JSON cannot have the value. The statement
+            // has run all the same, and the other statements go on.
             let (result, sqlstate, message) = match self.result_of(job) {
                 Ok(result) => (
                     result.map_or(Value::NULL, Value::of),
@@ -423,7 +425,7 @@ impl Fanout {
             return Err(Failure::Job { message, pid });
         }
         let message = if phase == Phase::Canceled && self.grace_until.is_some() {
-            Value::text(self.expiry().as_bytes())
+            Value::text(self.expiry_message().as_bytes())
         } else {
             error.message()
         };
@@ -432,12 +434,12 @@ impl Fanout {
         Ok(row)
     }
 
-    /// The rows of a job that has completed, as a JSON array; `None`: its statement returns none. What code of users
-    /// or of the server raises while they are converted is the statement's error, unless the first error ends the call.
+    /// The rows of a completed job as a JSON array; `None` if its statement returns no rows. An error that users' code
+    /// or the server raises during the conversion is the statement's error. With `fail_fast` it ends the call.
     fn result_of(&self, job: Job) -> Result<Option<pg_sys::Datum>, Unread> {
         let memory = self.memory;
-        let read = || result_of(job, memory);
-        // Tags alone are not converted.
+        let read = || read_as_json(job, memory);
+        // Command tags alone need no conversion.
         let has_rows = Block::of(job).description().is_some();
         let outcome = if self.fail_fast || !has_rows {
             Ok(read())
@@ -453,20 +455,20 @@ impl Fanout {
             Ok(Err(failure)) => return Err(Unread::Failed(failure)),
             Err(refused) => refused,
         };
-        // SAFETY: the reading that has failed is the only one.
+        // SAFETY: no other read than the failed one uses the context.
         unsafe { pg_sys::MemoryContextDeleteChildren(memory) };
         Err(Unread::Refused(refused))
     }
 
-    /// Lets go of a job whose row was made.
+    /// Detaches a job whose row was made.
     fn remove(&mut self, at: usize) {
-        self.flights.swap_remove(at).hold.detach();
+        self.in_flight.swap_remove(at).hold.detach();
     }
 
-    /// Cancels what is in flight and lets go of it. Does not throw.
+    /// Cancels and detaches the jobs in flight. Does not throw.
     fn abandon(&mut self) {
         self.next = self.statements.len();
-        self.flights.clear();
+        self.in_flight.clear();
     }
 }
 

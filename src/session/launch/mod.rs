@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`request`] | from a request to a handle |
 //! | [`slot_queue`] | claiming a slot of the job table, and waiting for one |
-//! | [`fanout`] | many statements, a bounded number in flight |
-//! | [`oneshot`] | a job from its launch to its end in one call |
+//! | [`fanout`] | many statements, a bounded number of them in flight |
+//! | [`oneshot`] | a job from launch to end in one call |
 
 pub mod fanout;
 pub mod oneshot;

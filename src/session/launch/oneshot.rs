@@ -1,6 +1,6 @@
-//! A job from its launch to its end in one call.
+//! A job from launch to end in one call.
 //!
-//! The user is never given a handle, so a call that is interrupted takes its job with it ([`Hold`]).
+//! The user never gets a handle that outlives the call. So an interrupted call ends its job ([`Hold`]).
 
 use crate::pg::error::{Error, Failure};
 use crate::pg::process;
@@ -15,40 +15,40 @@ use crate::session::{cancel, jobs, outcome};
 use engine::job::Demand;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{ERRCODE_DATATYPE_MISMATCH, ERRCODE_QUERY_CANCELED};
 
-/// How long a job has to end after it was canceled at the time limit, milliseconds; then its worker is asked
-/// to exit.
+/// How long a job may take to end after it was canceled at the time limit, in milliseconds. Then its worker is asked to
+/// exit.
 const GRACE: i32 = 1000;
 
-/// What came of a job that was run.
+/// How a job that was run ended.
 pub struct RunResult {
     /// Its outcome.
     pub outcome: OutcomeRow,
-    /// It was canceled at the time limit.
+    /// Whether it was canceled at the time limit.
     pub timed_out: bool,
-    /// Milliseconds from the launch to its end.
+    /// Milliseconds from launch to end.
     pub elapsed_ms: i64,
 }
 
-/// Waits for the job, and cancels it at the time limit (0 or less: none). Whether it was.
+/// Waits for the job and cancels it at the time limit (0 or less for none). Returns whether it did.
 fn wait_or_cancel(hold: &Hold, timeout_ms: i32) -> bool {
     let job = hold.job();
     let deadline = until::deadline(timeout_ms);
     if until::first_finished([job].into_iter(), deadline).is_some() {
         return false;
     }
-    jobs::timed_out();
+    jobs::note_timeout();
     let _ = cancel::request(job, Demand::Insist);
     cancel::escalate(&[job], GRACE);
     true
 }
 
-/// Runs a job for its outcome; its rows are dropped.
+/// Runs a job for its outcome and drops its rows.
 ///
 /// # Errors
-/// As [`launch`]; that the job fails is part of the outcome.
-pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<RunResult, Failure> {
+/// As [`launch`]. An error of the job itself is part of the outcome.
+pub fn run(request: &Launch<'_>, timeout_ms: i32) -> Result<RunResult, Failure> {
     let started = process::now();
-    let (hold, name) = launch(asked)?.lend();
+    let (hold, name) = launch(request)?.lend();
     let timed_out = wait_or_cancel(&hold, timeout_ms);
     let tracked = jobs::find(name, Purpose::ForControl)?;
     Ok(RunResult {
@@ -58,24 +58,26 @@ pub fn run(asked: &Launch<'_>, timeout_ms: i32) -> Result<RunResult, Failure> {
     })
 }
 
-/// Runs a job and gives its rows to the caller, all at once.
+/// Runs a job and returns all its rows to the caller.
 ///
 /// # Errors
 /// As [`launch`] and [`rows::read_into_store`]; 57014 at the time limit.
-pub fn run_query(asked: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result<(), Failure> {
-    let (hold, name) = launch(asked)?.lend();
+pub fn run_query(request: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result<(), Failure> {
+    let (hold, name) = launch(request)?.lend();
     if timeout_ms > 0 && wait_or_cancel(&hold, timeout_ms) {
         return Err(Error::new(
             ERRCODE_QUERY_CANCELED,
             "canceling background job due to timeout",
         )
-        .detail(format_args!("It did not end within {timeout_ms} ms."))
+        .detail(format_args!("The job did not end within {timeout_ms} ms."))
         .into());
     }
     rows::read_into_store(name, caller, false).map_err(|failure| match failure {
-        // A result that does not fit is kept for whoever has a handle; here nobody has.
+        // The server keeps a result that does not fit for the owner of the handle. Here nobody has the handle.
         Failure::Own(error) if error.code == ERRCODE_DATATYPE_MISMATCH => error
-            .hint("The job has run; its result is dropped. Columns of type text take any type.")
+            .hint(
+                "The job has run and its result was dropped. Columns of type text accept any type.",
+            )
             .into(),
         other => other,
     })

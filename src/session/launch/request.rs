@@ -1,18 +1,18 @@
 //! From a request to a handle.
 //!
-//! 1. The settings, the users and the text are put together; nothing is shared yet.
-//! 2. A slot is claimed and tracked; the request goes into an arena block. When the login role is at its limit, or the
-//!    job table full, the launch waits for a slot first ([`slot_queue`]).
-//! 3. Under the pool lock the job is published, and handed to an idle worker or put at the end of its
-//!    lane. If it has to wait, workers are started as far as there are places. With
-//!    `on_exhaustion = queue` a job over its session's share is held back instead.
-//! 4. The launch returns when the job is bound to a process, whose pid is then in the handle. It does not
-//!    wait for the process to connect or begin.
+//! 1. The launch collects settings, users and SQL text. Nothing is shared yet.
+//! 2. It claims and tracks a slot and writes the request into a block of the arena. If the login role is at its limit
+//!    or the job table is full, it waits for a slot first ([`slot_queue`]).
+//! 3. Under the pool lock it publishes the job, which goes to an idle worker or to the end of its lane. If the job has
+//!    to wait, workers are spawned as far as there are vacant worker slots. With `on_exhaustion = queue` a job beyond
+//!    its session's quota is throttled instead.
+//! 4. It returns when the job is bound to a process, whose pid is part of the handle. It does not wait for that process
+//!    to connect or to begin the job.
 //!
-//! Until the handle is given out a [`Hold`] has the job: an error, or an interrupt of the wait, takes it back.
+//! Until the handle is given out, a [`Hold`] guards the job: an error, or an interrupt of the wait, withdraws it.
 //!
-//! A fan-out ([`crate::session::launch::fanout`]) takes the same way with [`launch_for_fanout`]: no handle, no waiting for
-//! a worker, and one [`Context`] for all its jobs.
+//! A fan-out ([`crate::session::launch::fanout`]) launches the same way through [`launch_for_fanout`], but gives no
+//! handle, does not wait for a worker and uses one [`LaunchContext`] for all its jobs.
 
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::block::{Block, Request};
@@ -49,35 +49,35 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
 };
 use std::rc::Rc;
 
-/// What is to be launched.
+/// What to launch.
 pub struct Launch<'a> {
     /// SQL text.
     pub sql: &'a [u8],
-    /// Its parameters, as the shim serialized them; empty: none.
+    /// Its parameters as the shim serialized them; empty if there are none.
     pub params: &'a [u8],
-    /// Bytes of result ring; 0 or less: the default.
+    /// Size of the result ring in bytes; 0 or less for the default.
     pub queue_size: i32,
-    /// Through version 1: known by pid alone.
+    /// Launched by a version 1 function: known by pid alone.
     pub by_pid: bool,
-    /// Fire and forget: no result.
+    /// Submitted: has no result.
     pub submit: bool,
-    /// What the user calls it; beyond 63 bytes it is cut.
+    /// The user's label, cut at 63 bytes.
     pub label: Option<&'a [u8]>,
 }
 
-/// The session as a job takes it over. BlockParts of it cost microseconds, so a fan-out takes it once.
-pub struct Context {
+/// What a job takes over from its session. Capturing some of it costs microseconds, so a fan-out does it once.
+pub struct LaunchContext {
     identity: Identity,
     guc_state: Rc<Vec<u8>>,
-    /// Milliseconds; -1: none.
+    /// Milliseconds; -1 for none.
     time_limit: i32,
     limits: RoleLimits,
 }
 
-impl Context {
-    /// The session as it is now.
+impl LaunchContext {
+    /// Captures the session as it is now.
     ///
-    /// Raises 42501 within a security-restricted operation.
+    /// Raises 42501 in a security-restricted operation.
     pub fn capture(cluster: &'static Cluster) -> Self {
         let identity = Identity::capture();
         Self {
@@ -91,27 +91,27 @@ impl Context {
         }
     }
 
-    /// The session's users must be those that it was captured with.
+    /// Checks that the session's users are still those of the capture.
     ///
     /// # Errors
-    /// 42501 then, and within a security-restricted operation.
+    /// 42501 if they are not, and in a security-restricted operation
     pub fn check_users(&self) -> Result<(), Error> {
         if Identity::capture() == self.identity {
             return Ok(());
         }
         Err(Error::new(
             ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "the fan-out was begun by another user",
+            "the fan-out was started by another user",
         )
-        .detail("Its statements run as the user of its first row, and only while the session is that user.")
+        .detail("Its statements run as the user who fetched the first row, and only while that user is current.")
         .hint("Fetch all of its rows as one user."))
     }
 }
 
-/// The lane this session launched in last: looked at first.
+/// The lane of this session's last launch, which the next one tries first.
 static LANE_HINT: Local<u32> = Local::new(0);
 
-/// Random bits at hand; a call of the server's generator costs as much for many as for few.
+/// Unused random bits. One call of the server's generator costs about the same for many bits as for few.
 static RANDOM: Local<ArrayVec<u32, 32>> = Local::new(ArrayVec::new_const());
 
 fn random() -> Result<u32, Error> {
@@ -119,7 +119,7 @@ fn random() -> Result<u32, Error> {
         return Ok(bits);
     }
     let mut fresh = [0_u32; 32];
-    // SAFETY: the buffer has the size that is named.
+    // SAFETY: the buffer has the size that is passed.
     if !unsafe { pg_sys::pg_strong_random(fresh.as_mut_ptr().cast(), size_of_val(&fresh)) } {
         return Err(Error::new(
             ERRCODE_INTERNAL_ERROR,
@@ -163,10 +163,10 @@ fn own_lane(identity: &Identity) -> LaneKey {
     }
 }
 
-/// Launches are allowed.
+/// Checks that launches are allowed.
 ///
 /// # Errors
-/// 55000 otherwise.
+/// 55000 otherwise
 pub fn check_enabled() -> Result<(), Error> {
     if settings::enabled() {
         return Ok(());
@@ -178,41 +178,40 @@ pub fn check_enabled() -> Result<(), Error> {
     .hint("Set pg_background.enabled to on and reload the configuration."))
 }
 
-/// A job that was accepted, and whose handle the user has not yet: it is given, or ends with its hold.
+/// An accepted job whose handle the user does not have yet. It is given, or ends when this is dropped.
 pub struct Launched {
     hold: Hold,
-    /// Its worker; 0 while it is queued.
+    /// Pid of its worker; 0 while queued.
     pid: u32,
     cookie: Cookie,
 }
 
 impl Launched {
-    /// The job is the user's from now on. Returns its pid (0 while it is queued) and cookie.
+    /// Gives the job to the user. Returns its pid (0 while queued) and cookie.
     pub fn give(self) -> (u32, Cookie) {
         let Self { hold, pid, cookie } = self;
-        handed_out(hold.keep(), pid);
+        note_given(hold.keep(), pid);
         (pid, cookie)
     }
 
-    /// As [`give`](Self::give), for as long as the hold lasts.
+    /// As [`give`](Self::give), but only for as long as the hold lives.
     pub fn lend(self) -> (Hold, JobName) {
         let Self { hold, pid, cookie } = self;
-        handed_out(hold.job(), pid);
+        note_given(hold.job(), pid);
         (hold, JobName::Handle(pid.cast_signed(), cookie))
     }
 }
 
-fn handed_out(job: Job, pid: u32) {
-    jobs::launched(job, pid);
+fn note_given(job: Job, pid: u32) {
+    jobs::note_launched(job, pid);
     fault!("handle-given");
 }
 
-/// Launches a job. What the caller does next with it cannot fail: it gives the job, or sees to it that the job ends
-/// with its own call.
+/// Launches a job. The caller must not fail before it has given the job, or made sure that the job ends with the call.
 ///
 /// # Errors
-/// 42501 within a security-restricted operation; 55000 launches are disabled; 22023 bad queue size; 53400 too many jobs in this session; 53000 no worker
-/// or no slot to be had; 53200 shared memory exhausted.
+/// 42501 in a security-restricted operation; 55000 launches are disabled; 22023 bad queue size; 53400 too many jobs in
+/// this session; 53000 no worker or no slot; 53200 shared memory exhausted
 pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
     check_enabled()?;
     let queue_size = checked_queue_size(launch.queue_size)?;
@@ -222,10 +221,10 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
     };
     let queues = on_exhaustion == OnExhaustion::Queue;
     if !queues && jobs::count() >= settings::max_workers() {
-        return Err(jobs::too_many().into());
+        return Err(jobs::too_many_jobs().into());
     }
     let cluster = cluster()?;
-    let context = Context::capture(cluster);
+    let context = LaunchContext::capture(cluster);
     let options = Options {
         by_pid: launch.by_pid,
         submit: launch.submit,
@@ -240,14 +239,14 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
     Ok(Launched { hold, pid, cookie })
 }
 
-/// Launches a job of a fan-out: nobody is given its handle, and it counts against no limit of the session.
-/// `None`: there is no free slot, and `may_wait` is false.
+/// Launches a job of a fan-out. Nobody is given its handle, and it counts against no limit of the session. `None`:
+/// there is no free slot and `may_wait` is false.
 ///
 /// # Errors
-/// 55000 launches are disabled by now; 53000 no slot to be had; 53200 shared memory exhausted.
+/// 55000 launches are disabled by now; 53000 no slot; 53200 shared memory exhausted
 pub fn launch_for_fanout(
     cluster: &'static Cluster,
-    context: &Context,
+    context: &LaunchContext,
     sql: &[u8],
     may_wait: bool,
 ) -> Result<Option<Hold>, Error> {
@@ -288,7 +287,7 @@ pub fn launch_for_fanout(
 
 fn reserve(
     cluster: &'static Cluster,
-    context: &Context,
+    context: &LaunchContext,
     launch: &Launch<'_>,
     options: Options,
     queue_size: i32,
@@ -355,11 +354,11 @@ fn reserve(
     Ok(Ok((hold, cookie)))
 }
 
-/// Publishes a reserved job in its lane; `soon`: with a worker that need not be woken, if that is worth a moment.
+/// Publishes a reserved job in its lane. `prefer_awake`: to a worker that need not be woken, if that is worth a moment.
 fn publish(
     job: Job,
-    context: &Context,
-    soon: bool,
+    context: &LaunchContext,
+    prefer_awake: bool,
 ) -> Result<(Dispatched, u32, Option<SpawnDecision>), Error> {
     let cluster = job.cluster;
     fault!("request-filled");
@@ -369,17 +368,17 @@ fn publish(
         lane_workers: context.limits.lane_workers,
     };
     let (dispatched, lane, decision) = loop {
-        let placed = if soon {
-            dispatch_soon(job, key, limit)
+        let dispatched = if prefer_awake {
+            dispatch_to_awake(job, key, limit)
         } else {
             let (hint, now) = (LANE_HINT.get(), process::now());
             cluster
                 .pool()
                 .locked(|scheduler| spawn::dispatch(scheduler, job, key, hint, limit, now))
         };
-        let is_refused = placed.0 == Dispatched::Refused;
-        if !is_refused || !roles::may_launch_again(job) {
-            break placed;
+        let is_refused = dispatched.0 == Dispatched::Refused;
+        if !is_refused || !roles::try_lift_refusal(job) {
+            break dispatched;
         }
     };
     LANE_HINT.set(lane);
@@ -397,8 +396,13 @@ fn publish(
     Ok((dispatched, lane, decision))
 }
 
-/// Places a reserved job, and waits for its worker as the session wants it. Returns the worker's pid; 0: it is queued.
-fn dispatch(job: Job, context: &Context, on_exhaustion: OnExhaustion) -> Result<u32, Failure> {
+/// Dispatches a reserved job and waits for its worker as the session's settings say. Returns the worker's pid; 0:
+/// queued.
+fn dispatch(
+    job: Job,
+    context: &LaunchContext,
+    on_exhaustion: OnExhaustion,
+) -> Result<u32, Failure> {
     let (dispatched, lane, decision) = publish(job, context, true)?;
     fault!("job-enqueued");
     if let Dispatched::Handed(worker) = dispatched {
@@ -412,16 +416,16 @@ fn dispatch(job: Job, context: &Context, on_exhaustion: OnExhaustion) -> Result<
     Ok(job.pid())
 }
 
-/// Starts workers of this session's lane until `wanted` are idle or on their way, as far as may be. How many there are.
+/// Spawns workers of this session's lane until `wanted` are idle or starting, as far as allowed. Returns how many are.
 pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
     let identity = Identity::capture();
     let limits = RoleLimits::capture(cluster, &identity);
     spawn::prewarm(cluster, own_lane(&identity), wanted, limits.lane_workers)
 }
 
-/// Places a job, with an idle worker that is awake if there is one or will be in a moment
-/// ([`engine::pool::handoff`]). The wait for that is a spin, in which nothing can be thrown.
-fn dispatch_soon(
+/// Dispatches a job, preferably to an idle worker that is awake or will be in a moment ([`engine::pool::handoff`]).
+/// Waiting for that moment is a spin, which throws nothing.
+fn dispatch_to_awake(
     job: Job,
     key: LaneKey,
     limit: Limits,
@@ -430,25 +434,25 @@ fn dispatch_soon(
     let pool = cluster.pool();
     let mut may_linger = true;
     loop {
-        let placed = pool.locked(|scheduler| {
+        let dispatched = pool.locked(|scheduler| {
             match scheduler.dispatch_awake(job.id, key, hint, limit, process::is_awake) {
                 Awake::Handed(worker, lane) => {
                     fault!("job-placed");
                     Ok((Dispatched::Handed(worker), lane, None))
                 }
-                Awake::Wait(soon) if may_linger => Err(soon),
+                Awake::Wait(expected) if may_linger => Err(expected),
                 Awake::Wait(_) | Awake::None => {
                     Ok(spawn::dispatch(scheduler, job, key, hint, limit, now))
                 }
             }
         });
-        match placed {
-            Ok(placed) => return placed,
-            Err(soon) => {
-                let word = &pool.worker(soon.worker).word;
-                let is_free = || (word.load().activity() != soon.busy).then_some(());
+        match dispatched {
+            Ok(dispatched) => return dispatched,
+            Err(expected) => {
+                let word = &pool.worker(expected.worker).word;
+                let is_free = || (word.load().activity() != expected.busy).then_some(());
                 may_linger = false;
-                let _ = linger(&ProcessLatch::new(cluster), soon.within, is_free);
+                let _ = linger(&ProcessLatch::new(cluster), expected.within, is_free);
             }
         }
     }
@@ -464,8 +468,8 @@ fn await_worker(job: Job, on_exhaustion: OnExhaustion, spawned: Spawned) -> Resu
         OnExhaustion::Error if spawned == Spawned::Full => 0,
         OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
     };
-    let bound = until::until(job, timeout, || {
-        // The postmaster rings when a process starts or ends.
+    let bound = until::found(job, timeout, || {
+        // The postmaster sets the latch when a process starts or ends.
         let _ = spawn::check_own_registrations(job.cluster);
         Some(job.word().load()).filter(|now| is_bound(job, *now))
     });
@@ -476,7 +480,7 @@ fn await_worker(job: Job, on_exhaustion: OnExhaustion, spawned: Spawned) -> Resu
     }
 }
 
-/// An administrator ends the jobs of this session's login role.
+/// An administrator is ending the jobs of this session's login role.
 fn refused() -> Error {
     Error::new(
         ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -494,7 +498,7 @@ pub fn no_worker(timeout: i32) -> Error {
     );
     let error = match timeout {
         0 => error.detail("All background worker slots are taken, or the role has as many workers in this database as it may have."),
-        _ => error.detail(format_args!("None became free within {timeout} ms.")),
+        _ => error.detail(format_args!("No worker became free within {timeout} ms.")),
     };
     error.hint("Raise max_worker_processes, pg_background.max_pool_workers, pg_background.lane_max_workers or pg_background.launch_timeout, or set pg_background.on_exhaustion to queue.")
 }

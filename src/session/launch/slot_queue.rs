@@ -1,9 +1,9 @@
 //! Claiming a slot of the job table, and waiting for one.
 //!
-//! A launch claims twice: one of the slots that its login role may have, then one of the table. It may have to wait
-//! for either; the queues, and why nobody is forgotten in them, are the engine's (`src/engine/pool/waiters.rs`). Here
-//! is the session's side: it joins, sleeps, and leaves, however its wait ends. An exit does not unwind, so the exit
-//! callback gives up for it ([`give_up`]).
+//! A launch claims twice: first one of the slots that its login role may have, then one of the table. It may have to
+//! wait for either. The engine has the queues, and says why no waiter is forgotten (`src/engine/pool/slot_waiters.rs`).
+//! This module is the session's side: it joins, sleeps, and leaves however the wait ends. An exit does not unwind the
+//! stack, so the exit callback leaves the queue for it ([`give_up`]).
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
@@ -25,35 +25,35 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,
 };
 
-/// What this session's login role may have: by the session's settings, which a superuser sets.
+/// Limits of this session's login role, from the session's settings, which only a superuser can set.
 #[derive(Clone, Copy)]
 pub struct RoleLimits {
     role: u32,
     /// Slots of the job table.
     slots: u32,
-    /// Slots that may be in use in all for this session to claim one more.
+    /// Maximum number of slots in use in all, at which this session may still claim one.
     table: u32,
-    /// Bytes of blocks.
+    /// Bytes of blocks in shared memory.
     memory: u64,
-    /// Bytes of files.
+    /// Bytes of spill files.
     files: u64,
-    /// Workers of the lane; 0: any number.
+    /// Workers of the lane; 0 for any number.
     pub lane_workers: u32,
 }
 
 impl RoleLimits {
-    /// Of this session, now. Who logged in as a superuser has no limit; to be one for the moment (in a function, by
-    /// SET ROLE) is not enough. Nor has a function of somebody else that a superuser calls, whose jobs could launch
-    /// others for ever.
+    /// The limits of this session now. A session that logged in as a superuser has none. Being a superuser for a moment
+    /// (in a function, by SET ROLE) does not count. Neither does somebody else's function that a superuser calls: its
+    /// jobs could launch others forever.
     pub fn capture(cluster: &'static Cluster, identity: &Identity) -> Self {
         let role = identity.authenticated.to_u32();
         let capacity = cluster.jobs().capacity() as u32;
         // SAFETY: a catalog lookup, in the transaction of the calling function.
-        let is_free = unsafe {
+        let is_unlimited = unsafe {
             pg_sys::superuser_arg(identity.authenticated)
                 && (identity.sec_context == 0 || pg_sys::superuser_arg(identity.current))
         };
-        if is_free {
+        if is_unlimited {
             return Self {
                 role,
                 slots: u32::MAX,
@@ -73,7 +73,7 @@ impl RoleLimits {
         }
     }
 
-    /// Notes in a reserved slot what is looked at later.
+    /// Stores in a reserved slot the limits that apply later.
     pub fn note(&self, slot: &Slot) {
         slot.memory_limit.store(self.memory, Ordering::Relaxed);
         slot.file_limit.store(self.files, Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl RoleLimits {
 /// Why there is no slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoSlot {
-    /// The role has as many as it may have.
+    /// The role has reached its limit.
     RoleLimit(RoleSlots),
     /// The table is full.
     TableFull,
@@ -91,7 +91,7 @@ pub enum NoSlot {
     TooManyRoles,
 }
 
-/// How many a role may have.
+/// The limit that a role has reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RoleSlots {
     role: u32,
@@ -99,7 +99,7 @@ pub struct RoleSlots {
 }
 
 impl NoSlot {
-    /// As the user sees it.
+    /// The error that the user sees.
     pub fn error(self) -> Error {
         match self {
             Self::TableFull => no_slot(),
@@ -114,7 +114,7 @@ impl NoSlot {
                     format_args!("too many background jobs of role {role}"),
                 )
                 .detail(format_args!(
-                    "It may have {limit} in all sessions and databases: queued, running and unread ones."
+                    "The limit is {limit} jobs in all sessions and databases, counting queued, running and unread jobs."
                 ))
                 .hint(format_args!(
                     "Read or detach finished jobs, or have a superuser raise pg_background.role_max_jobs (ALTER ROLE {role} SET ...)."
@@ -124,16 +124,16 @@ impl NoSlot {
     }
 }
 
-/// What this session is in the queue for, or was called for and has not answered.
+/// What this session is queued for, or was woken for and has not yet claimed or left.
 static WAITING: Local<Option<Resource>> = Local::new(None);
 
-/// The usage of which this session has claimed a slot that it has none of the table for.
+/// The usage of which this session has claimed a slot without having one of the table yet.
 static ROLE_SLOT: Local<Option<u32>> = Local::new(None);
 
-/// Where the usage of this session's login role was last.
+/// Index of the usage that this session's login role had last.
 static USAGE: Local<Option<u32>> = Local::new(None);
 
-/// Gives up what was not finished, when dropped.
+/// Gives up an unfinished claim when dropped.
 struct WaiterGuard(&'static Cluster);
 
 impl Drop for WaiterGuard {
@@ -142,8 +142,8 @@ impl Drop for WaiterGuard {
     }
 }
 
-/// Claims a slot, and tells `claimed` in the same stretch without interrupts. Waits for `timeout_ms` at most; `None`:
-/// not at all.
+/// Claims a slot and passes the job to `claimed` before an interrupt can be processed. Waits up to `timeout_ms`;
+/// `None`: not at all.
 ///
 /// # Errors
 /// [`NoSlot`] says why there was none.
@@ -156,7 +156,7 @@ pub fn claim(
     let unfinished = WaiterGuard(cluster);
     let deadline =
         timeout_ms.map(|timeout_ms| ProcessLatch::new(cluster).now() + timeout_ms as Micros * 1000);
-    let usage = claim_of_role(cluster, limits, deadline)?;
+    let usage = claim_role_slot(cluster, limits, deadline)?;
     let job = wait(cluster, Resource::Slots, limits.table, deadline, || {
         let job = cluster.job(cluster.pool().claim(usage, limits.table)?);
         ROLE_SLOT.set(None);
@@ -167,7 +167,7 @@ pub fn claim(
     job.ok_or(NoSlot::TableFull)
 }
 
-fn claim_of_role(
+fn claim_role_slot(
     cluster: &'static Cluster,
     limits: &RoleLimits,
     deadline: Option<Micros>,
@@ -190,7 +190,7 @@ fn claim_of_role(
         });
         match claimed {
             Some(true) => return Ok(usage),
-            // Its entry serves another role by now: nobody of this one had a job.
+            // The entry serves another role by now: this role had no jobs for a moment.
             Some(false) => USAGE.set(None),
             None => return Err(NoSlot::RoleLimit(RoleSlots { role, limit: slots })),
         }
@@ -220,7 +220,7 @@ fn wait<T>(
         &latch,
         deadline,
         &mut condition(arm, || {
-            // The slot that is waited for may be one of these.
+            // One of these frees may release the slot that this session waits for.
             job_end::release_deferred(cluster);
             look()
         }),
@@ -236,7 +236,7 @@ fn stop_waiting(cluster: &'static Cluster) {
     }
 }
 
-/// The session ends, or its launch has failed.
+/// Gives up what this session waits for or has half claimed: the session ends, or its launch failed.
 pub fn give_up(cluster: &'static Cluster) {
     stop_waiting(cluster);
     if let Some(usage) = ROLE_SLOT.get() {

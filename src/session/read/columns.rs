@@ -1,12 +1,12 @@
-//! Fitting the rows of a job to what the caller wants.
+//! Fits the rows of a job to the columns that the caller wants.
 //!
-//! Types are compared by OID, before the first row is taken. A column of the job fits the caller's when
+//! Types are compared by OID, before the first row is taken. A column of the job fits the caller's column if
 //!
-//! * the types are the same, or the job's is a domain over the caller's;
+//! * the types are the same, or the job's type is a domain over the caller's;
 //! * the caller asks for `text`: any type fits, through its output function.
 //!
-//! A length or precision in the caller's list that the job's column does not have is applied as an
-//! assignment would. Dropped columns of a table's row type are NULL and count for nothing.
+//! If the caller's list has a length or precision that the job's column does not have, it is applied as in an
+//! assignment. Dropped columns of a table's row type become NULL and do not count.
 
 use crate::pg::error::Error;
 use crate::pg::shim;
@@ -26,33 +26,33 @@ use std::fmt::{Display, Formatter};
 pub struct JobColumn<'a> {
     /// Type.
     pub type_oid: pg_sys::Oid,
-    /// What the worker saw of the row types in it.
+    /// Shape of the row types in it, as the worker saw them.
     shape: &'a Shape,
-    /// Type modifier; -1: none.
+    /// Type modifier; -1 for none.
     pub typmod: i32,
-    /// JobName.
+    /// Column name.
     pub name: &'a CStr,
-    /// Where its values are in a row that is sent.
+    /// Index of its values in a row as sent.
     source: usize,
-    /// What its values were made into, for a reader who does not find the type.
-    lasting: Option<Lasting<'a>>,
+    /// How its values are sent a second time, for a reader that does not find the type.
+    fallback: Option<Fallback<'a>>,
 }
 
-/// A type that values are of when theirs is gone.
+/// A type that stands in for a column's own type when that is gone.
 #[derive(Clone, Copy, Debug)]
-struct Lasting<'a> {
+struct Fallback<'a> {
     type_oid: pg_sys::Oid,
     shape: &'a Shape,
     typmod: i32,
 }
 
-/// What has to be done with the values of a column.
+/// How the values of a column are converted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Conversion {
     Keep,
-    /// A record or an array of records: name its row types as this process does.
+    /// A record or an array of records: give its row types this process's typmods.
     Localize,
-    /// Through this output function; `record`: localize first.
+    /// Through this output function. `record`: localize first.
     ToText {
         function: pg_sys::Oid,
         record: bool,
@@ -64,27 +64,27 @@ enum Conversion {
     },
 }
 
-/// What becomes of one column of the job.
+/// Where the values of a job's column come from and go to.
 #[derive(Clone, Copy, Debug)]
 struct ColumnStep {
     conversion: Conversion,
     type_oid: pg_sys::Oid,
-    /// Where the value is in a row that is sent.
+    /// Index of the value in a row as sent.
     source: usize,
-    /// The caller's column that it goes to.
+    /// Index of the caller's column that it goes to.
     target: usize,
 }
 
-/// The plan for all columns.
+/// The conversions of all columns.
 pub struct Conversions {
     steps: SmallVec<[ColumnStep; 8]>,
     identity: bool,
 }
 
-/// Columns of a job's result.
+/// The columns of a job's result.
 pub type JobColumns = SmallVec<[JobColumn<'static>; 8]>;
 
-/// Reads a description (`shim.h`).
+/// Parses a description (`shim.h`).
 #[allow(
     clippy::disallowed_methods,
     reason = "at most as many as a row has columns"
@@ -101,25 +101,25 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
         let (shape, tail) = rest.split_first_chunk::<SHAPE_SIZE>().expect("a shape");
         *rest = tail;
         let typmod = i32::from_ne_bytes(word(rest));
-        Lasting {
+        Fallback {
             type_oid,
             shape,
             typmod,
         }
     };
     let count = i32::from_ne_bytes(word(&mut rest));
-    let mut behind = count as usize;
+    let mut appended = count as usize;
     (0..count as usize)
         .map(|index| {
             let first = described(&mut rest);
-            let (twice, tail) = rest.split_first().expect("a byte");
+            let (has_fallback, tail) = rest.split_first().expect("a byte");
             rest = tail;
-            let lasting = (*twice != 0).then(|| described(&mut rest));
-            let source = match lasting {
+            let fallback = (*has_fallback != 0).then(|| described(&mut rest));
+            let source = match fallback {
                 None => index,
                 Some(_) => {
-                    behind += 1;
-                    behind - 1
+                    appended += 1;
+                    appended - 1
                 }
             };
             let name = CStr::from_bytes_until_nul(rest).expect("a zero-terminated name");
@@ -130,48 +130,47 @@ pub fn parse_description(description: &'static [u8]) -> JobColumns {
                 typmod: first.typmod,
                 name,
                 source,
-                lasting,
+                fallback,
             }
         })
         .collect()
 }
 
-/// The columns as the reader can have them: when one of those types that the job has made is gone, all such values are
-/// taken as what they were made into.
-pub fn settle(columns: &mut [JobColumn<'_>]) {
+/// If a type that the job itself has made is gone, makes all columns of such types use their fallbacks.
+pub fn use_fallbacks(columns: &mut [JobColumn<'_>]) {
     let is_gone = |column: &JobColumn<'_>| {
-        column.lasting.is_some() && (is_missing(column) || is_altered(column))
+        column.fallback.is_some() && (is_missing(column) || is_altered(column))
     };
     if !columns.iter().any(is_gone) {
         return;
     }
     for (index, column) in columns.iter_mut().enumerate() {
-        if let Some(lasting) = column.lasting.take() {
-            column.type_oid = lasting.type_oid;
-            column.shape = lasting.shape;
-            column.typmod = lasting.typmod;
+        if let Some(fallback) = column.fallback.take() {
+            column.type_oid = fallback.type_oid;
+            column.shape = fallback.shape;
+            column.typmod = fallback.typmod;
             column.source = index;
         }
     }
 }
 
-/// Types and modifiers of the values in a row that is sent, in their order.
+/// Types and modifiers of the values in a row as sent, in their order.
 #[allow(
     clippy::disallowed_methods,
     reason = "at most as many as a row has columns"
 )]
-pub fn sent(columns: &[JobColumn<'_>]) -> SmallVec<[(pg_sys::Oid, i32); 8]> {
-    let in_place = columns.iter().map(|column| match column.lasting {
-        Some(lasting) => (lasting.type_oid, lasting.typmod),
+pub fn sent_types(columns: &[JobColumn<'_>]) -> SmallVec<[(pg_sys::Oid, i32); 8]> {
+    let in_place = columns.iter().map(|column| match column.fallback {
+        Some(fallback) => (fallback.type_oid, fallback.typmod),
         None => (column.type_oid, column.typmod),
     });
-    let behind = columns.iter().filter(|column| column.lasting.is_some());
+    let appended = columns.iter().filter(|column| column.fallback.is_some());
     in_place
-        .chain(behind.map(|column| (column.type_oid, column.typmod)))
+        .chain(appended.map(|column| (column.type_oid, column.typmod)))
         .collect()
 }
 
-/// A type of the server's own, which nobody drops or alters.
+/// A type of the server itself, which nobody drops or alters.
 fn is_built_in(column: &JobColumn<'_>) -> bool {
     column.type_oid.to_u32() < pg_sys::FirstNormalObjectId
 }
@@ -187,17 +186,17 @@ fn is_altered(column: &JobColumn<'_>) -> bool {
         && !unsafe { guarded(|| shim::pgb_has_shape(column.type_oid, column.shape)) }
 }
 
-/// Somebody could alter a row type in it.
+/// Whether somebody could alter a row type in the column.
 fn is_alterable(column: &JobColumn<'_>) -> bool {
     column.shape.iter().any(|byte| *byte != 0)
 }
 
-/// Whether somebody could alter a type of the job's columns.
+/// Whether somebody could alter a type of one of the job's columns.
 pub fn has_alterable_types(job: &[JobColumn<'_>]) -> bool {
     job.iter().any(is_alterable)
 }
 
-/// Has the types of the job's columns looked at again with each row.
+/// Makes the shim check the types of the job's columns again with each row.
 ///
 /// # Safety
 /// `watch` must be valid.
@@ -209,12 +208,12 @@ pub unsafe fn watch_types(job: &[JobColumn<'_>], watch: *mut TypeWatch) {
     }
 }
 
-/// Whether the types of the job's columns are not there, or not as the job has seen them: it may have created or
-/// altered them and not yet committed.
+/// Whether a type of the job's columns does not exist, or is not as the job saw it. The job may have created or altered
+/// it without having committed yet.
 pub fn has_unknown_types(description: &'static [u8]) -> bool {
     let columns = parse_description(description);
     if has_alterable_types(&columns) {
-        // Others may have altered them.
+        // Other processes may have altered them.
         // SAFETY: in a transaction.
         unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
     }
@@ -223,18 +222,16 @@ pub fn has_unknown_types(description: &'static [u8]) -> bool {
         .any(|column| is_missing(column) || is_altered(column))
 }
 
-/// The types of the job's columns may have been dropped or altered since it ran.
+/// Checks whether a type of the job's columns was dropped or altered since the job ran.
 ///
 /// # Errors
-/// 42704 when one was dropped; 42804 when a row type was altered.
+/// 42704 a type was dropped; 42804 a row type was altered
 pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
     for (number, column) in (1..).zip(job) {
         let error = if is_missing(column) {
             Error::new(
                 ERRCODE_UNDEFINED_OBJECT,
-                format_args!(
-                    "the type of column {number} of the job's result does not exist any more"
-                ),
+                format_args!("the type of column {number} of the job's result no longer exists"),
             )
         } else if is_altered(column) {
             Error::new(
@@ -251,13 +248,13 @@ pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A type as messages name it.
+/// A type as messages show it.
 #[derive(Clone, Copy)]
 struct TypeName(pg_sys::Oid, i32);
 
 impl Display for TypeName {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        // SAFETY: returns a palloc'ed, zero-terminated text.
+        // SAFETY: returns a palloc'ed, null-terminated text.
         let name = unsafe { CStr::from_ptr(pg_sys::format_type_with_typemod(self.0, self.1)) };
         name.to_bytes()
             .utf8_chunks()
@@ -265,7 +262,7 @@ impl Display for TypeName {
     }
 }
 
-/// Types, separated by commas.
+/// Type names, separated by commas.
 struct TypeNames<I>(I);
 
 impl<I: Iterator<Item = TypeName> + Clone> Display for TypeNames<I> {
@@ -284,10 +281,10 @@ fn mismatch(message: &str, detail: impl Display) -> Error {
         .hint("The result is kept: call again with a column list that fits, or ask for text.")
 }
 
-/// The list must be one column of type text, for command tags.
+/// Checks that the caller's list fits command tags: one column of type text.
 ///
 /// # Errors
-/// 42804 otherwise.
+/// 42804 otherwise
 pub fn check_tags(expected: &[pg_sys::FormData_pg_attribute]) -> Result<(), Error> {
     match expected {
         [column] if column.atttypid == pg_sys::TEXTOID => Ok(()),
@@ -298,10 +295,10 @@ pub fn check_tags(expected: &[pg_sys::FormData_pg_attribute]) -> Result<(), Erro
     }
 }
 
-/// The list must be these types, or the first of them at least as many as `least`.
+/// Checks that the caller's list has these types, or at least the first `least` of them.
 ///
 /// # Errors
-/// 42804 otherwise.
+/// 42804 otherwise
 pub fn check_fixed(
     types: &[pg_sys::Oid],
     least: usize,
@@ -323,16 +320,16 @@ pub fn check_fixed(
     .detail(format_args!("It returns columns of these types: {names}.")))
 }
 
-/// A column definition list in words, as somebody passes it beside the real one: its types must be those of
-/// the caller's columns. Nothing is executed: the server's parser for type names is asked.
+/// Checks a column definition list that was passed as text beside the real one: its types must be those of the caller's
+/// columns. Nothing is executed; the server's parser reads the type names.
 ///
 /// # Errors
-/// 42804 when they are not; 54000 when a name is too long for a type's; the parser's own error for what is no type.
+/// 42804 the types differ; 54000 a type name is too long; the parser's own error for an invalid type name
 pub fn check_definition(
     definition: &[u8],
     expected: &[pg_sys::FormData_pg_attribute],
 ) -> Result<(), Error> {
-    // As long as its caller likes: looked at column by column, and no further than the first that does not fit.
+    // The caller decides how long the text is. So it is read column by column, and no further than needed.
     let mut columns = columns_of(definition);
     let mut fits = true;
     for attribute in expected {
@@ -359,7 +356,7 @@ pub fn check_definition(
     )))
 }
 
-/// Bytes of a type's name at most, with schema, quotes, modifiers and brackets: many times what one can need.
+/// Maximum length in bytes of a type name with schema, quotes, modifiers and brackets: far more than one needs.
 const TYPE_NAME_LIMIT: usize = 1024;
 
 #[allow(clippy::disallowed_methods, reason = "an array of its own size")]
@@ -377,15 +374,15 @@ fn type_of(name: &[u8]) -> Result<(pg_sys::Oid, i32), Error> {
         .hint("col_def is a column definition list, as in the FROM clause."));
     }
     text.extend(name.iter().copied().chain([0]));
-    // A text of the server's has no zero byte.
-    let name = CStr::from_bytes_until_nul(&text).expect("its end was put");
+    // A text value of the server contains no zero byte.
+    let name = CStr::from_bytes_until_nul(&text).expect("a zero byte was appended");
     Ok(crate::pg::text::parse_type(name))
 }
 
 /// Compares the columns and plans the conversions.
 ///
 /// # Errors
-/// 42804 when they do not fit.
+/// 42804 the columns do not fit
 #[allow(
     clippy::disallowed_methods,
     reason = "at most as many as a row has columns"
@@ -434,14 +431,14 @@ pub fn plan(
     Ok(Conversions { steps, identity })
 }
 
-/// The plan for rows as they are, but for records.
+/// Plans rows that stay as they are, except that records are localized.
 #[allow(
     clippy::disallowed_methods,
     reason = "at most as many as a row has columns"
 )]
 pub fn plan_as_is(job: &[JobColumn<'_>]) -> Conversions {
     let steps = job.iter().enumerate().map(|(target, column)| ColumnStep {
-        // SAFETY: looks at the type's OID.
+        // SAFETY: looks only at the type's OID.
         conversion: match unsafe { shim::pgb_may_hold_record(column.type_oid) } {
             true => Conversion::Localize,
             false => Conversion::Keep,
@@ -501,7 +498,7 @@ unsafe fn length_coercion(
 }
 
 impl Conversions {
-    /// Rows can be taken as they are.
+    /// Whether rows can be used as sent.
     pub fn is_identity(&self) -> bool {
         self.identity
     }
@@ -509,7 +506,7 @@ impl Conversions {
     /// Converts the values of one row, in the current memory context.
     ///
     /// # Safety
-    /// `values` and `nulls` are a row as it was sent; `records` knows the row types in it.
+    /// `values` and `nulls` are a row as sent; `records` knows the row types in it.
     pub unsafe fn apply(
         &self,
         records: *mut Records,
@@ -521,7 +518,7 @@ impl Conversions {
             if nulls[step.source] {
                 continue;
             }
-            // SAFETY: the functions were looked up for the type that the value has.
+            // SAFETY: the functions were looked up for the value's type.
             into[step.target] = unsafe { convert(*step, records, values[step.source]) };
             into_nulls[step.target] = false;
         }

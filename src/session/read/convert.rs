@@ -1,4 +1,4 @@
-//! From the rows of a job to the rows that the caller wants.
+//! Converts the rows of a job to the rows that the caller wants.
 
 use crate::pg::error::Error;
 use crate::pg::memory::{child_of, within};
@@ -12,29 +12,29 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::CStr;
 
-/// What rows shall become.
+/// What rows are converted to.
 #[derive(Clone, Copy)]
 pub enum Wanted<'a> {
     /// Rows of the caller's columns.
     Columns(&'a Caller),
-    /// One JSON value each.
+    /// One JSON value for each row.
     Json,
 }
 
-/// Converts the rows of one result. Made when its columns are known; types are checked then.
+/// Converts the rows of one result. It is made, and checks the types, when the columns are known.
 pub struct Converter {
     records: *mut Records,
     /// The types in the rows that somebody may alter meanwhile.
     watch: *mut TypeWatch,
-    /// There are some.
+    /// Whether there are any.
     watches: bool,
-    /// For tuples of the job's columns.
+    /// Holds tuples of the job's columns.
     slot: *mut pg_sys::TupleTableSlot,
     plan: Plan,
-    /// A row of what is wanted.
+    /// A converted row.
     values: Vec<Datum>,
     nulls: Vec<bool>,
-    /// For a row of the job's columns, before it becomes JSON.
+    /// A row of the job's columns before it becomes JSON.
     localized: (Vec<Datum>, Vec<bool>),
 }
 
@@ -47,16 +47,16 @@ enum Plan {
     },
 }
 
-/// A row as it is wanted. Until the next one.
+/// A converted row, valid until the next one.
 pub enum ResultRow<'a> {
-    /// The slot's, unchanged.
+    /// The row in the slot, unchanged.
     AsIs(*mut pg_sys::TupleTableSlot),
     /// These values.
     Values(&'a [Datum], &'a [bool]),
 }
 
 impl ResultRow<'_> {
-    /// Puts it into a store.
+    /// Puts the row into a store.
     pub fn put(self, store: &mut Store) {
         match self {
             // SAFETY: the columns were compared with the caller's.
@@ -66,14 +66,14 @@ impl ResultRow<'_> {
     }
 }
 
-/// The columns of a row.
+/// A descriptor for a row of these columns.
 ///
 /// # Safety
-/// In a memory context that lives as long as it is used.
+/// The current memory context lives as long as the descriptor is used.
 unsafe fn descriptor<'a>(
     columns: impl ExactSizeIterator<Item = (pg_sys::Oid, i32, Option<&'a CStr>)>,
 ) -> pg_sys::TupleDesc {
-    // SAFETY: by the caller; types that are there.
+    // SAFETY: by the caller; the types exist.
     unsafe {
         let desc = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
         for (number, (type_oid, typmod, name)) in (1..).zip(columns) {
@@ -84,12 +84,12 @@ unsafe fn descriptor<'a>(
     }
 }
 
-/// For rows as they are sent.
+/// A slot for rows as sent.
 ///
 /// # Safety
-/// In a memory context that lives as long as the slot.
+/// The current memory context lives as long as the slot.
 unsafe fn slot_for(job: &columns::JobColumns) -> *mut pg_sys::TupleTableSlot {
-    let sent = columns::sent(job);
+    let sent = columns::sent_types(job);
     // SAFETY: by the caller.
     unsafe {
         let columns = sent
@@ -101,11 +101,11 @@ unsafe fn slot_for(job: &columns::JobColumns) -> *mut pg_sys::TupleTableSlot {
 }
 
 impl Converter {
-    /// For a result with these columns (as the job describes them; `None`: command tags). Memory comes from
-    /// `context`, which has to live as long.
+    /// A converter for a result with these columns, as the job describes them (`None`: command tags). Memory comes from
+    /// `context`, which must live as long.
     ///
     /// # Errors
-    /// 42804 when they do not fit; 42704 when a type of theirs was dropped.
+    /// 42804 the columns do not fit; 42704 one of their types was dropped
     ///
     /// # Safety
     /// The context must be valid.
@@ -145,7 +145,7 @@ impl Converter {
             converter.watches = true;
             // SAFETY: just made.
             unsafe { guarded(|| shim::pgb_watch_type(watch, *type_oid, shape)) };
-            // It was altered while the first row was waited for.
+            // The row type may have been altered while the session waited for the first row.
             converter.check_types();
         }
         let Some(description) = description else {
@@ -155,7 +155,7 @@ impl Converter {
             return Ok(converter);
         };
         let mut job = columns::parse_description(description);
-        columns::settle(&mut job);
+        columns::use_fallbacks(&mut job);
         columns::check_types(&job)?;
         converter.watches |= columns::has_alterable_types(&job);
         // SAFETY: just made.
@@ -181,7 +181,7 @@ impl Converter {
         Ok(converter)
     }
 
-    /// Raises 42804 when a row type was altered since the row before, as it can be between two fetches.
+    /// Raises 42804 if a row type was altered since the previous row, as may happen between two fetches.
     pub fn check_types(&self) {
         if self.watches {
             let watch = self.watch;
@@ -190,21 +190,21 @@ impl Converter {
         }
     }
 
-    /// Whether [`check_types`](Self::check_types) has something to look at.
+    /// Whether [`check_types`](Self::check_types) has anything to check.
     pub fn watches(&self) -> bool {
         self.watches
     }
 
-    /// Whether rows cannot be handed on unchanged, but only as values.
-    fn as_is(&self) -> bool {
+    /// Whether rows can be returned as sent.
+    fn is_identity(&self) -> bool {
         matches!(&self.plan, Plan::Columns(conversions) if conversions.is_identity())
     }
 
-    /// Converts a frame with a row or a tag. New values are made in the current memory context. `values`: as
-    /// values in any case.
+    /// Converts a frame with a row or a tag. New values are made in the current memory context. `values`: return values
+    /// even if the row is unchanged.
     ///
     /// # Safety
-    /// It is one of the result's, and stays while the row is used.
+    /// The frame belongs to this result and stays valid while the row is used.
     pub unsafe fn row(&mut self, found: Frame, values: bool) -> ResultRow<'_> {
         // SAFETY: by the caller.
         unsafe {
@@ -216,7 +216,7 @@ impl Converter {
             }
             let tuple = self.tuple(found);
             pg_sys::ExecStoreMinimalTuple(tuple.cast_mut().cast(), self.slot, false);
-            if self.as_is() && !values {
+            if self.is_identity() && !values {
                 return ResultRow::AsIs(self.slot);
             }
             self.convert();
@@ -224,7 +224,7 @@ impl Converter {
         }
     }
 
-    /// The tuple in a frame; what is before it is noted.
+    /// The tuple in a frame. Registers the row types that precede it.
     unsafe fn tuple(&mut self, found: Frame) -> *const u8 {
         if found.kind == frame::ROW {
             return found.start;
@@ -235,7 +235,7 @@ impl Converter {
             found.kind
         );
         const LENGTH: usize = size_of::<i32>();
-        // SAFETY: laid out by the worker (rows.c).
+        // SAFETY: the worker has written the frame in this layout (rows.c).
         unsafe {
             let len = found.start.cast::<i32>().read();
             let (records, descriptions) = (self.records, found.start.add(LENGTH).cast());
@@ -289,16 +289,16 @@ unsafe fn tag(frame: Frame, json: bool) -> Datum {
     }
 }
 
-/// The two memory contexts of a reading: one for all of it, one for each row.
-pub struct Contexts {
-    /// For all of it.
+/// The two memory contexts of a read.
+pub struct ReadContexts {
+    /// Lives as long as the read.
     pub reading: pg_sys::MemoryContext,
-    /// For what lives no longer than a row.
+    /// Emptied for each row.
     pub row: pg_sys::MemoryContext,
 }
 
-impl Contexts {
-    /// Under `parent`.
+impl ReadContexts {
+    /// Creates them under `parent`.
     ///
     /// # Safety
     /// `parent` must be valid.

@@ -1,20 +1,19 @@
-//! The frames of a job, one after another, as its reader sees them.
+//! The frames of a job in order, as its reader sees them.
 //!
-//! Rows come out of the ring and out of the file that the result may have gone on into; once the job has
-//! finished and both are empty there are no more. Notices are raised on the way and not shown to the caller.
+//! Rows come from the ring and from the spill file, if there is one. The result ends when the job has finished and both
+//! are empty. Notices are raised on the way and not returned to the caller.
 //!
-//! A reading of everything at once holds the worker back when it is slower (so that it needs no file); one
-//! that takes a row now and then does so only while it waits ([`Pace`]).
+//! A read of everything at once makes a faster worker wait for room, so that it needs no file. A read of a row now and
+//! then does so only while it waits itself ([`Pace`]).
 //!
-//! Nothing is used up until the caller says that it takes something ([`Reading::take`]): a reading that ends
-//! before leaves the result to be read again. (What a notice said was said.) A reading that is given up
-//! after it cannot give back what it took: it lets go of the job, whose rest is dropped. A frame in several
-//! chunks is put together in this process's memory, so its first chunk counts as taken; the caller is told
-//! before that ([`NextFrame::Long`]). A notice in several chunks cannot be given back half-way either, but once it is
-//! whole the result behind it is as it was.
+//! Nothing is consumed until the caller says so ([`Reading::begin_taking`]). A read that ends before leaves the result
+//! to be read again, except that its notices were raised. A read that is given up afterwards cannot give back what it
+//! took: it detaches the job and the rest of the result is dropped. A frame of several chunks is assembled in this
+//! process's memory, so its first chunk counts as taken; the caller learns that before ([`NextFrame::Long`]). An
+//! incomplete notice of several chunks cannot be given back either. Once it is complete, the result behind it is
+//! intact.
 //!
-//! The job's memory may be gone when a reading ends after the session: see
-//! [`jobs::begin_read`].
+//! The job's memory may be gone when a read ends after its session, see [`jobs::begin_read`].
 
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
@@ -34,38 +33,38 @@ use engine::wait::Condition;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
 use pgrx::{PgLogLevel, pg_sys};
 
-/// Rows of a batch: enough that what is paid once per batch does not count.
+/// Rows of a batch: enough to make the cost per batch negligible.
 const BATCH: usize = 64;
 
-/// A result while it is read.
+/// A result that is being read.
 pub struct Reading {
     job: Job,
-    /// Shown with notices.
+    /// The pid that notices show.
     pid: u32,
     shared: &'static ChannelShared,
     receiver: ResultReceiver<'static, MappedBuffer>,
     file: FileReader,
     pace: Pace,
-    /// Chunks of a frame that came in several.
+    /// Chunks of an incomplete frame.
     assembly: Assembly,
-    /// The chunk of the frame that was returned last, if it is not put together.
+    /// The chunk of the last returned frame, if that frame was not assembled.
     current: Option<Piece>,
-    /// The caller has taken something that cannot be given back.
+    /// Whether the caller has taken something that cannot be given back.
     taking: bool,
-    /// For what lives no longer than a frame.
+    /// Emptied for each frame.
     per_frame: pg_sys::MemoryContext,
 }
 
 /// How a result is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
-    /// Everything at once.
+    /// Everything at once
     Whole,
-    /// A row now and then.
+    /// A row now and then
     Stepwise,
 }
 
-/// A chunk, in the ring or out of the file.
+/// A chunk in the ring or from the file.
 #[derive(Clone, Copy)]
 enum Piece {
     Ring(Chunk),
@@ -88,27 +87,27 @@ impl Piece {
     }
 }
 
-/// A whole frame, where it lies: until the next one is asked for, or [`Reading::done`].
+/// A complete frame in place. Valid until the next frame is requested or [`Reading::release`] is called.
 #[derive(Clone, Copy)]
 pub struct Frame {
-    /// What it is about.
+    /// What the frame contains.
     pub kind: u8,
-    /// 8-byte aligned.
+    /// Aligned to 8 bytes.
     pub start: *const u8,
-    /// Bytes.
+    /// Length in bytes.
     pub len: usize,
 }
 
-/// What a look for the next frame found.
+/// The result of a look for the next frame.
 pub enum NextFrame {
     /// A frame.
     Frame(Frame),
-    /// A row whose pieces can be put together only once the caller takes ([`Reading::take`]); nothing of it
-    /// was taken. The next look gives the row.
+    /// A row of several chunks. It can be assembled only once the caller takes ([`Reading::begin_taking`]); none of it
+    /// is taken yet. The next look returns the row.
     Long,
-    /// None now; there can be more.
+    /// None yet
     NotYet,
-    /// The job has finished and there is no other.
+    /// None: the job has finished and everything was returned
     End,
 }
 
@@ -119,7 +118,7 @@ impl Drop for Reading {
         }
         self.receiver.ring.disarm();
         if self.taking || !self.assembly.is_idle() {
-            // Given up half-way: what was taken cannot be given back, so the job is let go of.
+            // What was taken cannot be given back, so the job is detached.
             self.shared.ring.discard();
             jobs::detach(self.job);
         } else {
@@ -131,12 +130,11 @@ impl Drop for Reading {
 }
 
 impl Reading {
-    /// Begins to read the result of a job that this session holds and that has one. `pid` is shown with its
-    /// notices. Memory comes from `context`, which has to live as long; what the caller puts into
-    /// `per_frame` itself stays until the next frame is asked for.
+    /// Starts to read the result of a job that this session holds and that has a result. Notices show `pid`. Memory
+    /// comes from `context`, which must live as long. `per_frame` is emptied when the next frame is requested.
     ///
     /// # Errors
-    /// 55006 when it is being read already.
+    /// 55006 the result is already being read
     pub fn begin(
         job: Job,
         pid: u32,
@@ -167,47 +165,47 @@ impl Reading {
         })
     }
 
-    /// The next frame. `wait`: until there is one, or the end.
+    /// The next frame. `wait`: sleep until there is one or the result ends.
     ///
     /// # Errors
-    /// 42704 when the session has let go of the job meanwhile.
+    /// 42704 the session has detached the job meanwhile
     pub fn next(&mut self, wait: bool) -> Result<NextFrame, Error> {
         loop {
-            self.done();
+            self.release();
             if jobs::was_detached(self.job) {
                 return Err(Error::new(
                     ERRCODE_UNDEFINED_OBJECT,
                     format_args!(
-                        "job with PID {} was detached while its result was read",
+                        "job with PID {} was detached while its result was being read",
                         self.pid
                     ),
                 ));
             }
-            // SAFETY: what was made for the last frame is not used any more. Mostly there is nothing.
+            // SAFETY: nothing made for the previous frame is still used. The check saves most resets.
             unsafe {
                 if !(*self.per_frame).isReset {
                     pg_sys::MemoryContextReset(self.per_frame);
                 }
             }
-            match self.whole(wait) {
+            match self.whole_frame(wait) {
                 NextFrame::Frame(found) if found.kind == frame::NOTICE => self.deliver(found),
                 next => return Ok(next),
             }
         }
     }
 
-    /// The caller has done with the frame.
-    pub fn done(&mut self) {
+    /// Releases the last returned frame.
+    pub fn release(&mut self) {
         if let Some(piece) = self.current.take() {
             self.consume(piece);
         }
     }
 
-    /// Shows `put` the rows that follow in the ring and lie there in one piece, as many as there are now and
-    /// fit into a batch; then lets the worker have their room. `false`: there was none. The caller is taking,
-    /// and has done with the last frame.
+    /// Passes to `put` the rows that are next in the ring, each in one chunk, as many as are there and fit into a
+    /// batch. Then frees their room for the worker. `false`: there was none. The caller is taking and no longer uses
+    /// the last frame.
     pub fn put_following(&mut self, put: impl FnOnce(&[*const u8])) -> bool {
-        self.done();
+        self.release();
         let mut batch = ArrayVec::<*const u8, BATCH>::new();
         while !batch.is_full()
             && self.assembly.is_idle()
@@ -228,15 +226,15 @@ impl Reading {
         true
     }
 
-    /// The worker need not wait for this reader.
+    /// Tells the worker that it need not wait for this reader.
     fn leave(&self) {
         if let Some(worker) = self.receiver.leave() {
             wake(worker);
         }
     }
 
-    /// Waits until the job has ended, and its changes of the catalogs can be seen. The frame that was returned last
-    /// stays. The worker goes on into the file meanwhile.
+    /// Waits until the job has ended and its catalog changes are visible. The last returned frame stays valid. The
+    /// worker continues in the file meanwhile.
     pub fn await_commit(&mut self) {
         self.leave();
         let _ = until::first_finished([self.job].into_iter(), None);
@@ -247,30 +245,30 @@ impl Reading {
         unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
     }
 
-    /// The caller is about to take what cannot be given back.
-    pub fn take(&mut self) {
+    /// Called before the caller takes what cannot be given back.
+    pub fn begin_taking(&mut self) {
         if !self.taking {
             self.taking = true;
-            jobs::consumed(self.job);
+            jobs::note_consumed(self.job);
         }
     }
 
-    /// Everything was read: the job is not let go of when the reading ends.
+    /// Everything was read: the end of the read does not detach the job.
     pub fn complete(&mut self) {
-        self.done();
+        self.release();
         self.taking = false;
     }
 
-    fn whole(&mut self, wait: bool) -> NextFrame {
+    fn whole_frame(&mut self, wait: bool) -> NextFrame {
         if self.assembly.is_complete() {
             self.assembly.clear();
         }
         loop {
-            let piece = match self.piece(wait) {
+            let piece = match self.next_piece(wait) {
                 NextPiece::Piece(piece) => piece,
                 NextPiece::NotYet => return NextFrame::NotYet,
                 NextPiece::End => {
-                    // The worker failed in the middle of a frame: its beginning is nothing that anybody takes.
+                    // The worker failed in the middle of a frame. Nobody takes its beginning.
                     self.assembly.clear();
                     return NextFrame::End;
                 }
@@ -322,7 +320,7 @@ impl Reading {
             Piece::File(chunk) => {
                 self.file.consume(chunk);
                 self.receiver.take(chunk.size);
-                // In batches, as from the ring: when what was read from the file is used up.
+                // In batches, as in the ring: when everything read from the file so far is consumed.
                 if self.file.is_drained() {
                     self.give_back();
                 }
@@ -337,8 +335,8 @@ impl Reading {
         }
     }
 
-    /// The chunk at the front.
-    fn piece(&mut self, wait: bool) -> NextPiece {
+    /// The next chunk.
+    fn next_piece(&mut self, wait: bool) -> NextPiece {
         let front = match self.receiver.peek() {
             Some(front) => Some(front),
             None => {
@@ -358,7 +356,7 @@ impl Reading {
         }
     }
 
-    /// Looks for what comes next, while it is not there or the job has finished; `Some(None)`: the end.
+    /// Looks for the next chunk and, with `wait`, waits for it. `Some(None)`: the result has ended.
     fn look(&mut self, wait: bool) -> Option<Option<Front>> {
         let stepwise = self.pace == Pace::Stepwise;
         let mut more = More {
@@ -379,18 +377,17 @@ impl Reading {
 
     /// Raises a notice.
     fn deliver(&mut self, notice: Frame) {
-        // SAFETY: copied before the frame is consumed; consumed before it is raised, because raising may
-        // throw.
+        // SAFETY: copied before the frame is consumed, and consumed before it is raised, because raising may throw.
         let bytes = unsafe {
             within(self.per_frame, || {
                 Bytes::copy(std::slice::from_raw_parts(notice.start, notice.len))
             })
         };
-        self.done();
+        self.release();
         self.give_back();
         let (start, len) = (bytes.start().cast(), bytes.len() as i32);
         let (level, pid) = (PgLogLevel::WARNING as i32, self.pid.cast_signed());
-        // SAFETY: the bytes stay until the next frame is asked for.
+        // SAFETY: the bytes stay valid until the next frame is requested.
         unsafe {
             within(self.per_frame, || {
                 guarded(|| shim::pgb_raise_message(start, len, level, pid));
@@ -399,7 +396,7 @@ impl Reading {
     }
 }
 
-/// More of a result, or its end.
+/// Waits for more of a result, or for its end.
 struct More<'a> {
     word: &'a JobWord,
     receiver: &'a mut ResultReceiver<'static, MappedBuffer>,
@@ -407,7 +404,7 @@ struct More<'a> {
 }
 
 impl Condition for More<'_> {
-    /// `None`: the end.
+    /// `None`: the end
     type Found = Option<Front>;
 
     fn arm(&mut self) {

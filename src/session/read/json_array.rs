@@ -1,5 +1,4 @@
-//! The rows of a job as one JSON array, for whoever holds the job: tracked by a handle or not, finished or
-//! still running.
+//! The rows of a job as one JSON array. The job may be given or not, finished or running.
 
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
@@ -13,7 +12,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::c_void;
 
-/// The rows of a job as one JSON array, for whoever holds the job.
+/// The rows of a job as one JSON array.
 pub struct JsonArray {
     rows: Rows,
     state: *mut c_void,
@@ -22,11 +21,11 @@ pub struct JsonArray {
 }
 
 impl JsonArray {
-    /// Begins to read the result of a job that this session holds (tracked or not) and that has one. Memory
-    /// comes from `context`, which has to live as long.
+    /// Starts to read the result of a job that this session holds (given or not) and that has a result. Memory comes
+    /// from `context`, which must live as long.
     ///
     /// # Errors
-    /// 55006 when it is being read already.
+    /// 55006 the result is already being read
     ///
     /// # Safety
     /// The context must be valid.
@@ -40,17 +39,17 @@ impl JsonArray {
         })
     }
 
-    /// Takes the rows that are there. `true`: that was all, and the job has finished. `wait`: until then.
+    /// Takes the available rows. `true`: the result is complete and the job has finished. `wait`: sleep until then.
     ///
     /// # Errors
-    /// 42704 when the session has let go of the job meanwhile.
+    /// 42704 the session has detached the job meanwhile
     pub fn take(&mut self, wait: bool) -> Result<bool, Error> {
         while !self.ended {
             match self.rows.next(Wanted::Json, wait, true)? {
                 RowStep::Row(ResultRow::Values(values, _)) => {
                     let element = values[0];
                     let state = self.state;
-                    // SAFETY: the array refers to a copy of the element, in a context that lives as long.
+                    // SAFETY: the array refers to a copy of the element, in a context that lives as long as the array.
                     self.state = unsafe {
                         within(self.rows.context(), || {
                             guarded(|| shim::pgb_json_array_push(state, element))
@@ -66,8 +65,8 @@ impl JsonArray {
         Ok(true)
     }
 
-    /// The array, in the current memory context, and the number of rows; `None`: the statement is of a kind
-    /// that returns no rows. Once [`take`](Self::take) has said that it is complete. The job is still held.
+    /// The array, in the current memory context, and the number of rows; `None` if the statement returns no rows. Call
+    /// it once [`take`](Self::take) has returned `true`. The job is still held.
     pub fn finish(self) -> Option<(Datum, u64)> {
         assert!(self.ended, "the result was read to its end");
         let has_rows = self.rows.has_columns();

@@ -2,12 +2,12 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`rows`] | reading a result, for everyone who wants rows |
+//! | [`rows`] | the rows of a result, for all that need them |
 //! | [`stream`] | a result in a select list: one row per call |
 //! | [`json_array`] | a result as one JSON array |
-//! | [`frames`] | the frames of a job, one after another |
-//! | [`convert`] | from the rows of a job to the rows that the caller wants |
-//! | [`columns`] | comparing the columns of a job with the caller's |
+//! | [`frames`] | the frames of a job in order |
+//! | [`convert`] | converting the rows of a job to the rows that the caller wants |
+//! | [`columns`] | comparing the columns of a job with the caller's columns |
 
 pub mod columns;
 pub mod convert;

@@ -1,9 +1,9 @@
-//! Reading a result, for everyone who wants rows: a tuplestore here, one row at a time in [`super::stream`],
-//! a JSON array in [`super::json_array`].
+//! The rows of a result, for all that need them: a tuplestore here, one row at a time in [`super::stream`], a JSON
+//! array in [`super::json_array`].
 //!
-//! First the rows, then the outcome out of the block once the job has finished. Types are compared when the
-//! first row is seen, before it is taken, so a column list that does not fit, or an interrupt before the
-//! first row, leaves the result to be read again.
+//! The rows come first; the outcome is read from the block once the job has finished. Types are compared when the first
+//! row is seen, before it is taken. So a column list that does not fit, or an interrupt before the first row, leaves
+//! the result to be read again.
 
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
@@ -14,7 +14,7 @@ use crate::session::jobs;
 use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::outcome::error_of;
 use crate::session::read::columns;
-use crate::session::read::convert::{Contexts, Converter, ResultRow, Wanted};
+use crate::session::read::convert::{Converter, ReadContexts, ResultRow, Wanted};
 use crate::session::read::frames::{NextFrame, Pace, Reading};
 use engine::job::Phase;
 use pgrx::pg_sys;
@@ -22,10 +22,10 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_FEATURE_NOT_SUPPORTED, ERRCODE_UNDEFINED_OBJECT,
 };
 
-/// Rows between two looks at pending interrupts.
+/// Rows between two checks for interrupts.
 const ROWS_PER_CHECK: u32 = 64;
 
-fn no_result(tracked: &Tracked, detail: &str) -> Error {
+fn already_consumed(tracked: &Tracked, detail: &str) -> Error {
     Error::new(
         ERRCODE_UNDEFINED_OBJECT,
         format_args!("results for PID {} have already been consumed", tracked.pid),
@@ -36,7 +36,7 @@ fn no_result(tracked: &Tracked, detail: &str) -> Error {
 /// Finds a job whose result can be read.
 ///
 /// # Errors
-/// As [`jobs::find`]; 0A000 for a submitted job; 42704 when it was read before.
+/// As [`jobs::find`]; 0A000 a submitted job; 42704 it was read before
 pub fn find(name: JobName) -> Result<Tracked, Failure> {
     let tracked = jobs::find(name, Purpose::ForResult)?;
     if tracked.submit {
@@ -44,11 +44,11 @@ pub fn find(name: JobName) -> Result<Tracked, Failure> {
             ERRCODE_FEATURE_NOT_SUPPORTED,
             "a submitted job has no result",
         )
-        .hint("Use pg_background_launch_v2 for a job whose result is to be read.")
+        .hint("Use pg_background_launch_v2 for a job whose result you want to read.")
         .into());
     }
     if tracked.consumed && !jobs::is_being_read(tracked.job) {
-        return Err(no_result(
+        return Err(already_consumed(
             &tracked,
             "Reading was interrupted after the first row; the rest was dropped.",
         )
@@ -57,31 +57,31 @@ pub fn find(name: JobName) -> Result<Tracked, Failure> {
     Ok(tracked)
 }
 
-/// The rows of a job.
+/// The rows of a job that is being read.
 pub struct Rows {
     job: Job,
-    contexts: Contexts,
+    contexts: ReadContexts,
     reading: Reading,
     converter: Option<Converter>,
     since_check: u32,
 }
 
-/// What a look for the next row found.
+/// The result of a look for the next row.
 pub enum RowStep<'a> {
     /// A row.
     Row(ResultRow<'a>),
-    /// None now; there can be more.
+    /// None yet
     NotYet,
-    /// The job has finished and there is no other.
+    /// None: the job has finished and everything was returned
     End,
 }
 
 impl Rows {
-    /// Begins to read the result of a job that this session holds and that has one. Memory comes from a
-    /// context under `parent`, which has to live as long.
+    /// Starts to read the result of a job that this session holds and that has a result. Memory comes from a context
+    /// under `parent`, which must live as long.
     ///
     /// # Errors
-    /// 55006 when it is being read already.
+    /// 55006 the result is already being read
     ///
     /// # Safety
     /// `parent` must be valid.
@@ -92,7 +92,7 @@ impl Rows {
         parent: pg_sys::MemoryContext,
     ) -> Result<Self, Error> {
         // SAFETY: by the caller.
-        let contexts = unsafe { Contexts::under(parent) };
+        let contexts = unsafe { ReadContexts::under(parent) };
         let reading = Reading::begin(job, pid, pace, contexts.reading, contexts.row)?;
         fault!("reading-begun");
         Ok(Self {
@@ -104,11 +104,11 @@ impl Rows {
         })
     }
 
-    /// The next row as it is wanted, the same each time; stays until the next is asked for. `wait`: until
-    /// there is one, or the end. `values`: as values in any case.
+    /// The next row, converted as `wanted`, which must be the same in each call. Valid until the next row is requested.
+    /// `wait`: sleep until there is one or the result ends. `values`: return values even if the row is unchanged.
     ///
     /// # Errors
-    /// 42804 when the columns do not fit; 42704 when the session has let go of the job meanwhile.
+    /// 42804 the columns do not fit; 42704 the session has detached the job meanwhile
     pub fn next(
         &mut self,
         wanted: Wanted<'_>,
@@ -135,14 +135,14 @@ impl Rows {
                 }
                 NextFrame::Long => {
                     self.check_columns(wanted)?;
-                    self.reading.take();
+                    self.reading.begin_taking();
                 }
                 NextFrame::Frame(frame) => {
                     self.check_columns(wanted)?;
-                    self.reading.take();
+                    self.reading.begin_taking();
                     fault!("row-taken");
                     let converter = self.converter.as_mut().expect("just made");
-                    // SAFETY: the frame stays until the next one is asked for.
+                    // SAFETY: the frame stays valid until the next one is requested.
                     let row = unsafe { within(self.contexts.row, || converter.row(frame, values)) };
                     return Ok(RowStep::Row(row));
                 }
@@ -150,14 +150,14 @@ impl Rows {
         }
     }
 
-    /// Puts the rows that follow and are there now into a store, when they need no conversion. After a row
-    /// that was put unchanged.
+    /// Puts the available rows that follow into a store if they need no conversion. Called after a row that was put
+    /// unchanged.
     pub fn put_following(&mut self, store: &mut Store) {
         if self.converter.as_ref().is_some_and(Converter::watches) {
             return;
         }
         let put = |tuples: &[*const u8], store: &mut Store| {
-            // SAFETY: the columns were compared with the caller's; the tuples stay during the call.
+            // SAFETY: the columns were compared with the caller's; the tuples stay valid during the call.
             unsafe { store.put_tuples(tuples) };
         };
         while self.reading.put_following(|tuples| put(tuples, store)) {
@@ -165,23 +165,23 @@ impl Rows {
         }
     }
 
-    /// Lets the worker have the room of the row that was returned last.
-    pub fn done(&mut self) {
-        self.reading.done();
+    /// Frees the room of the last returned row for the worker.
+    pub fn release_row(&mut self) {
+        self.reading.release();
     }
 
-    /// What lives as long as the reading: until [`free`](Self::free).
+    /// A context that lives as long as the read: until [`free`](Self::free).
     pub fn context(&self) -> pg_sys::MemoryContext {
         self.contexts.reading
     }
 
-    /// The context of the row that was returned last.
+    /// The context of the last returned row.
     pub fn row_context(&self) -> pg_sys::MemoryContext {
         self.contexts.row
     }
 
-    /// Waits for the commit of a job whose rows are of types that it has created. `false`: it did not commit; nobody can
-    /// read them, and its error is what there is to say.
+    /// If the rows have types that the job itself has created, waits for its commit. `false`: it did not commit. Nobody
+    /// can read the rows then; the job's error is the result.
     fn await_types(&mut self) -> bool {
         if self.converter.is_some() {
             return true;
@@ -196,8 +196,8 @@ impl Rows {
         phase == Phase::Completed || known()
     }
 
-    /// Compares the columns with the caller's, once a row was seen or the end was found; before anything is
-    /// taken. And with what they were for the row before.
+    /// The first time, compares the columns with the caller's, before anything is taken. Later, checks that the types
+    /// are as they were for the previous row.
     fn check_columns(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
         if let Some(converter) = &self.converter {
             converter.check_types();
@@ -210,8 +210,8 @@ impl Rows {
         Ok(())
     }
 
-    /// A result without rows has columns all the same; without columns and tags (empty SQL, or an error
-    /// before them) it fits everything.
+    /// A result without rows has columns all the same. Without columns and tags (empty SQL, or an error before them) it
+    /// fits every list.
     fn check_end(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
         if self.converter.is_none() && self.has_columns() {
             self.check_columns(wanted)?;
@@ -219,27 +219,27 @@ impl Rows {
         Ok(())
     }
 
-    /// Whether the statement is of a kind that returns rows. Once the end was found.
+    /// Whether the statement returns rows. Known once the end was found.
     pub fn has_columns(&self) -> bool {
         Block::of(self.job).description().is_some()
     }
 
-    /// Frees what the reading has used. (A reading that is given up leaves it to the parent context.)
+    /// Frees the memory of the read. (If a read is given up, its parent context frees it.)
     pub fn free(self) {
         let context = self.contexts.reading;
         drop(self);
-        // SAFETY: nothing refers to it any more.
+        // SAFETY: nothing refers to it now.
         unsafe { pg_sys::MemoryContextDelete(context) };
     }
 }
 
-/// Every row was taken: raises the job's error if it has one, and lets go of it.
+/// Detaches a job whose rows were all taken, and raises its error if it has one.
 ///
 /// # Errors
-/// The job's own; 08006 when its worker was lost.
+/// The job's own; 08006 its worker was lost
 pub fn conclude(job: Job) -> Result<(), Failure> {
     debug_assert!(jobs::holds(job));
-    let phase = jobs::notice(job).phase();
+    let phase = jobs::observe(job).phase();
     let pid = job.pid().cast_signed();
     let failure = match phase {
         Phase::Completed => None,
@@ -253,11 +253,10 @@ pub fn conclude(job: Job) -> Result<(), Failure> {
     }
 }
 
-/// Reads the result of a job to its end, waiting as long as need be.
+/// Reads the result of a job to its end, however long that takes.
 ///
 /// # Errors
-/// As [`find`]; 42804 when the caller's columns do not fit; the job's own error; 08006 when its worker was
-/// lost.
+/// As [`find`]; 42804 the caller's columns do not fit; the job's own error; 08006 its worker was lost
 pub fn read_into_store(name: JobName, caller: &Caller, json: bool) -> Result<(), Failure> {
     let tracked = find(name)?;
     let wanted = if json {
@@ -279,7 +278,7 @@ pub fn read_into_store(name: JobName, caller: &Caller, json: bool) -> Result<(),
     let values = caller.is_particular();
     while let RowStep::Row(row) = rows.next(wanted, true, values)? {
         let unchanged = matches!(row, ResultRow::AsIs(_));
-        // SAFETY: the row's context is valid while it is read.
+        // SAFETY: the row's context is valid during the read.
         unsafe { within(row_context, || row.put(&mut store)) };
         if unchanged {
             rows.put_following(&mut store);

@@ -1,8 +1,7 @@
 //! A result in a select list: one row per call.
 //!
-//! What is kept between the calls is a [`Stream`]; how it is kept, and how it ends with the calling query, is
-//! [`PerCall`]'s. Dropping it ends the reading: it looks at shared memory only, since what its rows refer to
-//! in memory contexts may be freed by then.
+//! A [`Stream`] is kept between the calls. [`PerCall`] keeps it and ends it with the calling query. Dropping it ends
+//! the read. The drop accesses shared memory only, because the memory contexts of its rows may be freed by then.
 
 use crate::cluster::job::Job;
 use crate::pg::error::Failure;
@@ -21,7 +20,7 @@ struct Stream {
     rows: Rows,
 }
 
-/// Whether this is a call for a further row.
+/// Whether this is a call for another row.
 ///
 /// # Safety
 /// `fcinfo` is the argument of a function that streams.
@@ -30,13 +29,13 @@ pub unsafe fn is_open(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     unsafe { !(*(*fcinfo).flinfo).fn_extra.is_null() }
 }
 
-/// Opens a stream and returns its first row; `None`: there is none, or it is NULL.
+/// Opens a stream and returns its first row; `None`: there is no row, or it is NULL.
 ///
 /// # Errors
 /// As [`find`] and [`next`].
 ///
 /// # Safety
-/// `fcinfo` is the argument of a function that streams, `caller` whoever called it.
+/// `fcinfo` is the argument of a function that streams; `caller` describes its call.
 pub unsafe fn open(
     fcinfo: pg_sys::FunctionCallInfo,
     name: JobName,
@@ -58,14 +57,13 @@ pub unsafe fn open(
     }
 }
 
-/// The next row; `None`: there is none, or it is NULL.
+/// The next row; `None`: there is no row, or it is NULL.
 ///
 /// # Errors
-/// 42804 when the caller's columns do not fit; the job's own error, after its rows; 08006 when its worker
-/// was lost.
+/// 42804 the caller's columns do not fit; the job's own error, after its rows; 08006 its worker was lost
 ///
 /// # Safety
-/// `fcinfo` is the argument of a call for which [`is_open`].
+/// `fcinfo` is the argument of a call for which [`is_open`] is true.
 pub unsafe fn next(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Datum>, Failure> {
     // SAFETY: by the caller; not used after `finish`. The value is made in the call's context.
     unsafe {
@@ -80,7 +78,7 @@ pub unsafe fn next(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Datum>, Fa
         match stream.rows.next(wanted, true, true)? {
             RowStep::Row(ResultRow::Values(values, nulls)) => {
                 let value = caller.value(values, nulls);
-                stream.rows.done();
+                stream.rows.release_row();
                 caller.answer(false);
                 Ok(value)
             }

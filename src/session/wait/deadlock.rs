@@ -1,31 +1,30 @@
-//! Waits that come back to the waiter.
+//! Deadlocks: waits that lead back to the waiter.
 //!
-//! A session that waits for a job sleeps on its latch, which PostgreSQL's deadlock detector does not see.
-//! If the job waits for a lock that this session holds, or for a worker when all of them wait in their turn,
-//! neither would ever go on. So a waiting leader looks, after `deadlock_timeout` and then at doubling
-//! intervals, who waits for whom:
+//! A session that waits for a job sleeps on its latch, which PostgreSQL's deadlock detector does not see. The job may
+//! wait for a lock that this session holds, or for a worker while all workers wait for jobs. Then neither would ever go
+//! on. So a waiting leader explores who waits for whom, after `deadlock_timeout` and then at doubling intervals:
 //!
 //! | who | waits for | goes on when |
 //! |---|---|---|
-//! | a process that is blocked in the lock manager | those that block it (`pg_blocking_pids`) | all of them can |
-//! | a process that needs a safe snapshot | the transactions that keep it from one (`pg_safe_snapshot_blocking_pids`) | all of them can |
-//! | a process that needs a page for itself alone (VACUUM) | this session, if it has the page pinned (`shim/pin.c`) | that can |
+//! | a process that is blocked in the lock manager | the processes that block it (`pg_blocking_pids`) | all of them can |
+//! | a process that needs a safe snapshot | the transactions that prevent one (`pg_safe_snapshot_blocking_pids`) | all of them can |
+//! | a process that needs a page for itself alone (VACUUM) | this session, if it has pinned the page (`shim/pin.c`) | this session can |
 //! | a leader that sleeps on jobs (their words say WATCHED) | these jobs | any of them can |
-//! | a job that a worker has | that process | it can |
-//! | a job in its lane | a place in the pool, when there is none to be had | a process in any place can; of a lane that may have no more workers, in any of its own |
-//! | a job held back over its session's share | the jobs that are admitted | any of them can |
+//! | a job on a worker | the worker's process | that process can |
+//! | a queued job | a worker slot, if none can be had | a process in any worker slot can; if its lane may have no more workers, a process in one of the lane's |
+//! | a throttled job | the session's jobs that have a permit | any of them can |
 //!
-//! A worker that waits for the reader of its rows is not among them: it does not wait for one that sleeps
-//! (`engine/channel.rs`), so such a wait ends by itself. Nor is what cannot be seen from here: a page that another
-//! process of the circle has pinned (each knows its own pins only, and looks itself if it waits for a job), a wait
-//! through a connection to a server, code that asks again and again.
+//! A worker that waits for the reader of its rows is not part of this: it does not wait for a reader that sleeps
+//! (`engine/channel.rs`), so such a wait ends by itself. Neither are waits that cannot be seen from here: for a page
+//! that another process of the circle has pinned (a process knows only its own pins, and checks for itself if it waits
+//! for a job), through a connection to a server, and by code that polls.
 //!
-//! What follows from that is the engine's to say ([`engine::deadlock`]). A leader that is stuck and whose wait leads
-//! back to itself raises 40P01.
+//! [`engine::deadlock`] decides from this who is stuck. A leader that is stuck and whose wait leads back to itself
+//! raises 40P01.
 //!
-//! What is read is not one moment's truth; but a circle of real waits does not go away by itself, so it is
-//! looked for twice. Of several leaders in a circle only the one with the highest pid raises the error at
-//! once; the others have the [`Patience`] to look once more.
+//! What this module reads is not of one moment. But a circle of real waits does not go away by itself, so it is looked
+//! for twice. Of several leaders in a circle, the one with the highest pid raises the error at once. The others raise
+//! it if their next check still finds a circle ([`CirclesSeen`]).
 
 #![allow(
     clippy::disallowed_methods,
@@ -51,7 +50,7 @@ use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// More processes than this are not followed.
+/// Limit on the number of processes that are followed.
 const LIMIT: usize = 1000;
 
 /// `pg_blocking_pids(int4)`.
@@ -60,13 +59,13 @@ const BLOCKING_PIDS: u32 = 2561;
 /// `pg_safe_snapshot_blocking_pids(int4)`.
 const SAFE_SNAPSHOT_BLOCKING_PIDS: u32 = 3376;
 
-/// How often a circle was found in the present wait.
+/// How many checks of the present wait have found a circle.
 #[derive(Default)]
-pub struct Patience {
-    found: u32,
+pub struct CirclesSeen {
+    count: u32,
 }
 
-/// Of whom the process needs something that it waits for, but for jobs.
+/// The processes that block `pid`, and what it needs of them. Does not include jobs.
 fn blockers(pid: Pid, own: Pid) -> Vec<(Pid, Needs)> {
     let mut blockers = Vec::new();
     for (function, needs) in [
@@ -75,7 +74,7 @@ fn blockers(pid: Pid, own: Pid) -> Vec<(Pid, Needs)> {
     ] {
         blockers.extend(pids_by(function, pid).map(|pid| (pid, needs)));
     }
-    // SAFETY: looks at the process and at buffers; throws nothing.
+    // SAFETY: reads process and buffer state; throws nothing.
     if pid != own && unsafe { shim::pgb_waits_for_own_pin(pid.cast_signed()) } {
         blockers.push((own, Needs::Page));
     }
@@ -98,25 +97,26 @@ fn pids_by(function: u32, pid: Pid) -> impl Iterator<Item = Pid> {
         .map(i32::cast_unsigned)
 }
 
-/// The jobs of the whole cluster, as far as a leader or a deadlock may depend on them.
-struct Jobs {
-    /// By the pid of the leader that sleeps on them.
+/// The jobs of the whole cluster on which a leader or a deadlock may depend.
+struct JobsByLeader {
+    /// The watched jobs, by the pid of the leader that sleeps on them.
     watched: BTreeMap<Pid, Vec<Job>>,
-    /// By the leader's pid: the processes that run its jobs, and whether one of its jobs is in its lane.
+    /// By the leader's pid: the processes that run its jobs, and whether one of its jobs is queued in its lane.
     admitted: BTreeMap<Pid, (BTreeSet<Pid>, bool)>,
-    /// The processes in the places of the pool, by lane, once somebody asked: `None`: a place is to be had.
-    places: BTreeMap<u32, Option<Rc<BTreeSet<Pid>>>>,
-    /// What a job over the share of a leader waits for, by the leader's pid, once somebody asked.
-    shares: BTreeMap<Pid, Option<Rc<BTreeSet<Pid>>>>,
+    /// The processes in the worker slots that could serve a lane, by lane, filled on demand. `None`: a worker slot can
+    /// be had.
+    in_worker_slots: BTreeMap<u32, Option<Rc<BTreeSet<Pid>>>>,
+    /// What a leader's throttled jobs wait for, by the leader's pid, filled on demand.
+    quotas: BTreeMap<Pid, Option<Rc<BTreeSet<Pid>>>>,
 }
 
-impl Jobs {
+impl JobsByLeader {
     fn look(cluster: &'static Cluster) -> Result<Self, OutOfMemory> {
         let mut jobs = Self {
             watched: BTreeMap::new(),
             admitted: BTreeMap::new(),
-            places: BTreeMap::new(),
-            shares: BTreeMap::new(),
+            in_worker_slots: BTreeMap::new(),
+            quotas: BTreeMap::new(),
         };
         for (index, slot) in cluster.jobs().iter() {
             let now = slot.word.load();
@@ -148,9 +148,9 @@ impl Jobs {
     }
 }
 
-/// Everything that the wait of the process `own` depends on.
+/// All waits on which the wait of the process `own` depends.
 fn explore(cluster: &'static Cluster, own: Pid) -> Result<Graph, OutOfMemory> {
-    let mut jobs = Jobs::look(cluster)?;
+    let mut jobs = JobsByLeader::look(cluster)?;
     let mut graph = Graph::default();
     let mut open = vec![own];
     while let Some(pid) = open.pop() {
@@ -168,7 +168,7 @@ fn explore(cluster: &'static Cluster, own: Pid) -> Result<Graph, OutOfMemory> {
                 None => wait.served = true,
             }
         }
-        // Of those that are looked at already none comes in again.
+        // The loop skips those it has already explored.
         for next in wait.all().filter(|next| !graph.waits.contains_key(next)) {
             memory::try_push(&mut open, next)?;
         }
@@ -177,8 +177,12 @@ fn explore(cluster: &'static Cluster, own: Pid) -> Result<Graph, OutOfMemory> {
     Ok(graph)
 }
 
-/// The processes of which one has to go on for the job to do so; `None`: it can by itself.
-fn processes(jobs: &mut Jobs, job: Job, over_worker_slots: &mut bool) -> Option<Rc<BTreeSet<Pid>>> {
+/// The processes of which one has to go on for the job to do so; `None`: the job needs none.
+fn processes(
+    jobs: &mut JobsByLeader,
+    job: Job,
+    over_worker_slots: &mut bool,
+) -> Option<Rc<BTreeSet<Pid>>> {
     let (slot, cluster) = (job.slot(), job.cluster);
     let awaited = cluster
         .pool()
@@ -189,22 +193,22 @@ fn processes(jobs: &mut Jobs, job: Job, over_worker_slots: &mut bool) -> Option<
             pid => Some(Rc::new(BTreeSet::from([pid]))),
         },
         Awaited::WorkerSlot => worker_slots(cluster, jobs, slot.lane(), over_worker_slots),
-        Awaited::Permit(leader) => match jobs.shares.get(&leader.pid()) {
+        Awaited::Permit(leader) => match jobs.quotas.get(&leader.pid()) {
             Some(known) => known.clone(),
             None => {
-                let found = share(cluster, jobs, leader.pid(), slot.lane(), over_worker_slots);
-                jobs.shares.insert(leader.pid(), found.clone());
+                let found = quota(cluster, jobs, leader.pid(), slot.lane(), over_worker_slots);
+                jobs.quotas.insert(leader.pid(), found.clone());
                 found
             }
         },
     }
 }
 
-/// The processes of which one has to go on for the session `leader`, whose jobs are all of one lane, to be admitted
-/// another job.
-fn share(
+/// The processes of which one has to go on before a throttled job of the session `leader` gets a permit. All its jobs
+/// are of one lane.
+fn quota(
     cluster: &'static Cluster,
-    jobs: &mut Jobs,
+    jobs: &mut JobsByLeader,
     leader: Pid,
     lane: u32,
     over_worker_slots: &mut bool,
@@ -216,18 +220,19 @@ fn share(
     Some(Rc::new(pids))
 }
 
-/// The processes in the places that could serve the lane; `None`: one is to be had, or on its way.
+/// The processes in the worker slots that could serve the lane; `None`: a worker slot can be had, or a worker is
+/// starting.
 fn worker_slots(
     cluster: &'static Cluster,
-    jobs: &mut Jobs,
+    jobs: &mut JobsByLeader,
     lane: u32,
     over_worker_slots: &mut bool,
 ) -> Option<Rc<BTreeSet<Pid>>> {
-    match jobs.places.get(&lane) {
+    match jobs.in_worker_slots.get(&lane) {
         Some(known) => known.clone(),
         None => {
             let found = processes_in_worker_slots(cluster, lane, over_worker_slots).map(Rc::new);
-            jobs.places.insert(lane, found.clone());
+            jobs.in_worker_slots.insert(lane, found.clone());
             found
         }
     }
@@ -252,11 +257,11 @@ fn processes_in_worker_slots(
     all_busy.then(|| pids.into_iter().collect())
 }
 
-/// Raises 40P01 if this session, which sleeps on `jobs`, waits through whatever chain for itself.
-pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, patience: &mut Patience) {
+/// Raises 40P01 if this session, which sleeps on `jobs`, waits for itself through any chain of waits.
+pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, seen: &mut CirclesSeen) {
     // SAFETY: a plain global of this process.
     let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
-    // Outside a transaction (during exit) there is nothing to ask the lock manager with.
+    // Outside a transaction (during exit) the lock manager cannot be asked.
     // SAFETY: looks at the state of this process.
     if !unsafe { pg_sys::IsTransactionState() } {
         return;
@@ -271,8 +276,8 @@ pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, patienc
     let Some(circle) = explored().circle(own) else {
         return;
     };
-    patience.found += 1;
-    if patience.found == 1 && circle.first_to_give_up != own {
+    seen.count += 1;
+    if seen.count == 1 && circle.first_to_give_up != own {
         return;
     }
     let worker = jobs.map(Job::pid).find(|&pid| pid != 0);

@@ -1,7 +1,7 @@
-//! Waiting for many jobs, and what is done with all of a session's.
+//! Waiting for many jobs.
 //!
-//! Waiting for all is waiting for one after the other with one deadline: when the first has finished, most
-//! of the others have too, and each job is looked at once. Waiting for any watches all of them at once.
+//! Waiting for all jobs means waiting for one after another with a common deadline. When the first has finished, most
+//! of the others have too, and each job is looked at once. Waiting for any job watches all of them at once.
 
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
@@ -25,7 +25,7 @@ pub struct Handle {
     pub cookie: Cookie,
 }
 
-/// An element of an array of handles must not be NULL, nor a part of it.
+/// The error for an array element that is NULL or has a NULL part.
 pub fn null_handle() -> Error {
     Error::new(
         ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -50,47 +50,47 @@ fn find_all(handles: &[Handle]) -> Result<Vec<Job>, Error> {
     Ok(jobs)
 }
 
-/// Waits until the first of these jobs has finished, and tells which; `None`: none within `timeout_ms` (0 or
-/// less: for ever), or there are none.
+/// Waits until the first of these jobs has finished and returns its handle. `None`: none finished within `timeout_ms`
+/// (0 or less for no limit), or there are no jobs.
 ///
 /// # Errors
-/// As [`jobs::find`], for any of them.
+/// As [`jobs::find`] for each of them.
 pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<Handle>, Error> {
     let deadline = until::deadline(timeout_ms);
     let jobs = find_all(handles)?;
     let found = until::first_finished(jobs.iter().copied(), deadline);
     Ok(found.map(|index| {
-        jobs::notice(jobs[index]);
+        jobs::observe(jobs[index]);
         handles[index]
     }))
 }
 
-fn wait_for(job: Job, deadline: Option<Micros>) -> bool {
+fn wait_for_one(job: Job, deadline: Option<Micros>) -> bool {
     let finished = until::first_finished([job].into_iter(), deadline).is_some();
-    jobs::notice(job);
+    jobs::observe(job);
     finished
 }
 
-/// Waits until all of these jobs have finished, for `timeout_ms` at most (0 or less: for ever). How many have.
+/// Waits up to `timeout_ms` (0 or less for no limit) until all of these jobs have finished. Returns how many have.
 ///
 /// # Errors
-/// As [`jobs::find`], for any of them.
+/// As [`jobs::find`] for each of them.
 pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
     let deadline = until::deadline(timeout_ms);
     let jobs = find_all(handles)?;
     let is_finished = |job: &&Job| {
         pgrx::check_for_interrupts!();
-        wait_for(**job, deadline)
+        wait_for_one(**job, deadline)
     };
     let finished = jobs.iter().filter(is_finished).count();
     Ok(finished as i32)
 }
 
-/// Waits as [`wait_all`] does, gives the outcome of each to `put`, in order, and detaches those that have
-/// finished. Handles that name no job have an outcome of NULLs.
+/// Waits as [`wait_all`] does, passes the outcome of each handle to `put` in order, and detaches the finished jobs. A
+/// handle that names no job has an outcome of NULLs.
 ///
 /// # Errors
-/// 53200
+/// 53200 out of memory
 pub fn drain(
     handles: &[Handle],
     timeout_ms: i32,
@@ -99,12 +99,13 @@ pub fn drain(
     let deadline = until::deadline(timeout_ms);
     let mut finished = Vec::new();
     memory::try_reserve_exact(&mut finished, handles.len())?;
-    // SAFETY: of this call; its own is emptied after each row, for the texts of an outcome are as long as the job's.
+    // SAFETY: a context under that of the call. It is emptied after each row, because an outcome's texts are as long as
+    // the job's.
     let row = unsafe { child_of(pg_sys::CurrentMemoryContext, c"pg_background outcome") };
     for handle in handles {
         pgrx::check_for_interrupts!();
         if let Some(tracked) = jobs::find_known(handle.pid, handle.cookie)
-            && wait_for(tracked.job, deadline)
+            && wait_for_one(tracked.job, deadline)
         {
             memory::try_push(&mut finished, tracked.job)?;
         }
@@ -119,7 +120,7 @@ pub fn drain(
     // SAFETY: made above.
     unsafe { pg_sys::MemoryContextDelete(row) };
     for job in finished {
-        // A handle may be there twice.
+        // The array may contain a handle twice.
         if jobs::holds(job) {
             jobs::detach(job);
         }

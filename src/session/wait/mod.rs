@@ -2,9 +2,9 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`until`] | the session's wait, and what is looked at meanwhile |
+//! | [`until`] | a session's wait loop and its periodic checks |
 //! | [`many`] | waiting for many jobs |
-//! | [`deadlock`] | waits that come back to the waiter |
+//! | [`deadlock`] | waits that lead back to the waiter |
 
 pub mod deadlock;
 pub mod many;

@@ -1,9 +1,9 @@
-//! Waiting for jobs, and what is looked at meanwhile.
+//! A session's waits for jobs, and what it checks meanwhile.
 //!
-//! All waits of a session for jobs are a [`Wait`]: for one to be bound to a worker, to finish, to have rows; for
-//! the first of many to finish. Meanwhile it checks, at growing intervals, for a deadlock that comes back to this
-//! session, and while a job has no worker, at intervals of [`LIVENESS_NET`] at most, whether one is really on its
-//! way. Who waits for rows looks for them once more after [`PROMPT`].
+//! Every wait of a session for jobs is a [`JobWait`]: until a job is bound to a worker, has finished or has rows, or
+//! until the first of many has finished. Meanwhile the session checks, at growing intervals, for a deadlock that leads
+//! back to itself. While a job has no worker, it also checks whether a worker is really starting, at intervals of at
+//! most [`SPAWN_CHECK_MAX`]. A wait for rows looks for them once more after [`PROMPT`].
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
@@ -18,58 +18,58 @@ use engine::channel::PROMPT;
 use engine::job::Phase;
 use engine::wait::{Condition, Micros, condition, timeout, wait_for};
 
-/// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
-/// up to this: a process may have failed to start after it was registered, or the postmaster may have missed
-/// that a place waits for its next process ([`spawn::nudge`]). The one place where time stands in for
-/// an event; everything else works without.
-const LIVENESS_NET: Micros = 1_000_000;
-/// Several times what starting a process takes.
-const NET_FIRST: Micros = 16_000;
-/// About what the exit of a process takes.
-const NET_AFTER_ONE_HAS_LEFT: Micros = 1_000;
+/// A session that waits for a worker spawns again for the job's lane after [`SPAWN_CHECK_FIRST`], then at doubling
+/// intervals up to this. A process may have failed to start after it was registered, or the postmaster may have missed
+/// that a worker slot waits for its next process ([`spawn::nudge`]). This is the only place where time replaces an
+/// event; all other waits rely on events.
+const SPAWN_CHECK_MAX: Micros = 1_000_000;
+/// Several times what it takes to start a process.
+const SPAWN_CHECK_FIRST: Micros = 16_000;
+/// About what it takes a process to exit.
+const SPAWN_CHECK_AFTER_EXIT: Micros = 1_000;
 
-/// Whether the wait loop is to look once more soon after it went to sleep.
+/// Whether the wait loop looks once more a short time after it went to sleep.
 #[derive(Clone, Copy)]
 enum SecondLook {
     No,
-    /// [`PROMPT`] after the first sleep begins.
+    /// [`PROMPT`] after the first sleep begins
     Wanted,
     At(Micros),
 }
 
-/// What a waiting session checks from time to time; see the module documentation.
-struct PeriodicCheck {
-    interval: Micros,
-    deadlock_due: Micros,
-    net_interval: Micros,
-    net_due: Micros,
+/// What a waiting session checks periodically; see the module documentation.
+struct WaitChecks {
+    deadlock_check_interval: Micros,
+    deadlock_check_at: Micros,
+    spawn_check_interval: Micros,
+    spawn_check_at: Micros,
     second_look: SecondLook,
-    /// [`engine::pool::Pool::passed_on`] as it was last seen.
+    /// The value of [`engine::pool::Pool::passed_on`] when last read.
     passed_on: u32,
-    patience: deadlock::Patience,
+    circles: deadlock::CirclesSeen,
 }
 
-/// What a session sleeps for; says which changes of its jobs' words ring its doorbell.
+/// What a session sleeps for: which changes of its jobs' words set its latch.
 #[derive(Clone, Copy)]
 enum Until {
-    /// The next change of one of them.
+    /// The next change of one of the words.
     Change,
-    /// The end of one of them.
+    /// The end of one of the jobs.
     End,
 }
 
-/// A wait for jobs. It says in their words that it sleeps; unsaid when it ends, by an interrupt too, because
-/// [`deadlock`] takes a watched job for one whose leader waits.
-struct Wait<J: Iterator<Item = Job> + Clone, C> {
+/// A wait for jobs. The jobs' words say that the leader sleeps. That is withdrawn when the wait ends, also by an
+/// interrupt, because [`deadlock`] takes a watched job for one whose leader waits.
+struct JobWait<J: Iterator<Item = Job> + Clone, C> {
     cluster: &'static Cluster,
     jobs: J,
     until: Until,
     watching: bool,
-    periodic: PeriodicCheck,
+    checks: WaitChecks,
     condition: C,
 }
 
-impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
+impl<J: Iterator<Item = Job> + Clone, C: Condition> JobWait<J, C> {
     /// `None`: there are no jobs to wait for.
     fn new(jobs: J, until: Until, condition: C) -> Option<Self> {
         let cluster = jobs.clone().next()?.cluster;
@@ -79,14 +79,14 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
             jobs,
             until,
             watching: false,
-            periodic: PeriodicCheck {
-                interval,
-                deadlock_due: now + interval,
-                net_interval: NET_FIRST,
-                net_due: now + NET_FIRST,
+            checks: WaitChecks {
+                deadlock_check_interval: interval,
+                deadlock_check_at: now + interval,
+                spawn_check_interval: SPAWN_CHECK_FIRST,
+                spawn_check_at: now + SPAWN_CHECK_FIRST,
                 second_look: SecondLook::No,
                 passed_on: cluster.pool().passed_on(),
-                patience: deadlock::Patience::default(),
+                circles: deadlock::CirclesSeen::default(),
             },
             condition,
         })
@@ -96,19 +96,19 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
         wait_for(&ProcessLatch::new(self.cluster), deadline, &mut self)
     }
 
-    /// A worker that leaves has found the server's table full, because of its own entry in it, and left the lane to
-    /// who waits: the entry is free within milliseconds.
-    fn look_soon_if_passed_on(&mut self) {
+    /// A worker that exits may find the server's table of background workers full because of its own entry. It then
+    /// leaves its lane to the waiting sessions; the entry becomes free within milliseconds.
+    fn check_sooner_if_passed_on(&mut self) {
         let passed_on = self.cluster.pool().passed_on();
-        let periodic = &mut self.periodic;
-        if std::mem::replace(&mut periodic.passed_on, passed_on) != passed_on {
-            periodic.net_interval = NET_AFTER_ONE_HAS_LEFT;
-            let soon = process::now() + NET_AFTER_ONE_HAS_LEFT;
-            periodic.net_due = periodic.net_due.min(soon);
+        let checks = &mut self.checks;
+        if std::mem::replace(&mut checks.passed_on, passed_on) != passed_on {
+            checks.spawn_check_interval = SPAWN_CHECK_AFTER_EXIT;
+            let sooner = process::now() + SPAWN_CHECK_AFTER_EXIT;
+            checks.spawn_check_at = checks.spawn_check_at.min(sooner);
         }
     }
 
-    /// A job that waits for a worker. All jobs of a session are of one lane.
+    /// A job that waits for a worker. All jobs of a session are of one lane, so one job is enough.
     fn without_worker(&self) -> Option<Job> {
         let waits = |job: &Job| {
             let phase = job.word().load().phase();
@@ -118,7 +118,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Wait<J, C> {
     }
 }
 
-impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
+impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> {
     type Found = C::Found;
 
     fn arm(&mut self) {
@@ -138,47 +138,49 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
     }
 
     fn next_check(&mut self) -> Option<Micros> {
-        let due = if self.without_worker().is_some() {
-            self.look_soon_if_passed_on();
-            self.periodic.net_due.min(self.periodic.deadlock_due)
+        let next = if self.without_worker().is_some() {
+            self.check_sooner_if_passed_on();
+            self.checks
+                .spawn_check_at
+                .min(self.checks.deadlock_check_at)
         } else {
-            self.periodic.deadlock_due
+            self.checks.deadlock_check_at
         };
-        let second_look = &mut self.periodic.second_look;
+        let second_look = &mut self.checks.second_look;
         if matches!(second_look, SecondLook::Wanted) {
             *second_look = SecondLook::At(process::now() + PROMPT);
         }
         Some(match *second_look {
-            SecondLook::At(moment) => moment.min(due),
-            SecondLook::No | SecondLook::Wanted => due,
+            SecondLook::At(moment) => moment.min(next),
+            SecondLook::No | SecondLook::Wanted => next,
         })
     }
 
     fn check(&mut self, now: Micros) {
-        let periodic = &mut self.periodic;
-        // The look itself is the wait loop's, which has just had it.
-        if matches!(periodic.second_look, SecondLook::At(moment) if moment <= now) {
-            periodic.second_look = SecondLook::No;
+        let checks = &mut self.checks;
+        // The wait loop itself has just looked.
+        if matches!(checks.second_look, SecondLook::At(moment) if moment <= now) {
+            checks.second_look = SecondLook::No;
         }
-        if periodic.net_due <= now {
-            periodic.net_interval = (2 * periodic.net_interval).min(LIVENESS_NET);
-            periodic.net_due = now + periodic.net_interval;
+        if checks.spawn_check_at <= now {
+            checks.spawn_check_interval = (2 * checks.spawn_check_interval).min(SPAWN_CHECK_MAX);
+            checks.spawn_check_at = now + checks.spawn_check_interval;
             if let Some(job) = self.without_worker() {
                 let lane = job.slot().lane();
                 let _ = spawn::spawn_workers(self.cluster, lane, None);
                 spawn::nudge();
             }
         }
-        let periodic = &mut self.periodic;
-        if periodic.deadlock_due <= now {
-            periodic.interval = periodic.interval.saturating_mul(2);
-            periodic.deadlock_due = now.saturating_add(periodic.interval);
-            deadlock::check(self.cluster, self.jobs.clone(), &mut periodic.patience);
+        let checks = &mut self.checks;
+        if checks.deadlock_check_at <= now {
+            checks.deadlock_check_interval = checks.deadlock_check_interval.saturating_mul(2);
+            checks.deadlock_check_at = now.saturating_add(checks.deadlock_check_interval);
+            deadlock::check(self.cluster, self.jobs.clone(), &mut checks.circles);
         }
     }
 }
 
-impl<J: Iterator<Item = Job> + Clone, C> Drop for Wait<J, C> {
+impl<J: Iterator<Item = Job> + Clone, C> Drop for JobWait<J, C> {
     fn drop(&mut self) {
         if self.watching {
             for job in self.jobs.clone() {
@@ -188,40 +190,40 @@ impl<J: Iterator<Item = Job> + Clone, C> Drop for Wait<J, C> {
     }
 }
 
-/// When a time limit in milliseconds is over; 0 or less: never.
+/// When a time limit in milliseconds ends; 0 or less: never.
 pub fn deadline(timeout_ms: i32) -> Option<Micros> {
     (timeout_ms > 0).then(|| process::now() + timeout(timeout_ms) as Micros * 1000)
 }
 
-/// Waits for rows of a job: until the condition finds some. Arming it says that the worker shall ring for them.
+/// Waits until the condition finds rows of a job. Arming it asks the worker to wake this session for them.
 pub fn for_rows<C: Condition>(job: Job, condition: C) -> Option<C::Found> {
-    let mut wait = Wait::new([job].into_iter(), Until::Change, condition)?;
-    wait.periodic.second_look = SecondLook::Wanted;
+    let mut wait = JobWait::new([job].into_iter(), Until::Change, condition)?;
+    wait.checks.second_look = SecondLook::Wanted;
     wait.wait(None)
 }
 
-/// Waits until `look` finds what it looks for, so long at most. It looks whenever the job's word changes.
-pub fn until<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
+/// Waits up to `timeout_ms` until `look` finds something. It looks whenever the job's word changes.
+pub fn found<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = process::now() + timeout_ms as Micros * 1000;
     let condition = condition(|| {}, look);
-    Wait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
+    JobWait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
 }
 
-/// Waits until the first of several jobs has finished, and tells its position; `None`: none until `deadline`, or there
-/// are none. The session waits for *any* of them: it is not taken for deadlocked while one can go on.
+/// Waits until the first of several jobs has finished and returns its position. `None`: none finished before
+/// `deadline`, or there are no jobs. The session waits for *any* of them: it is not deadlocked while one can go on.
 pub fn first_finished(
     jobs: impl Iterator<Item = Job> + Clone,
     deadline: Option<Micros>,
 ) -> Option<usize> {
     let look = || jobs.clone().position(Job::is_finished);
-    Wait::new(jobs.clone(), Until::End, condition(|| {}, look))?.wait(deadline)
+    JobWait::new(jobs.clone(), Until::End, condition(|| {}, look))?.wait(deadline)
 }
 
-/// Waits until the job has finished. `false`: not within the timeout.
+/// Waits until the job has finished. `false`: it did not within the timeout.
 fn finished(job: Job, timeout_ms: Option<i32>) -> bool {
     let deadline = timeout_ms.map(|limit| process::now() + limit as Micros * 1000);
     let found = first_finished([job].into_iter(), deadline);
-    jobs::notice(job);
+    jobs::observe(job);
     found.is_some()
 }
 
