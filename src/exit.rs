@@ -7,7 +7,7 @@
 
 use crate::cluster::attach::attached;
 use crate::cluster::{job_end, spawn};
-use crate::pg::exit::{self, insist};
+use crate::pg::exit::{self, run_to_completion};
 use crate::{session, worker};
 use pgrx::{pg_guard, pg_sys};
 
@@ -21,7 +21,7 @@ pub fn provide() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
-    insist(end_session, || {
+    run_to_completion(end_session, || {
         fault!("session-ends");
         let Some(cluster) = attached() else {
             return;
@@ -37,7 +37,7 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
 unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
     // However the rest goes: memory that messages go into is unmapped soon.
     worker::exit::mute();
-    insist(leave_pool, || {
+    run_to_completion(leave_pool, || {
         worker::exit::leave_pool(code);
     });
 }

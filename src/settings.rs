@@ -6,7 +6,7 @@
 //!
 //! Before 16 the server sorts its table of settings after each definition: a dozen take as long as a
 //! sixth of a process's start, which the first job of a lane waits for. A worker itself needs a few of
-//! them, so when the library was not preloaded it defines none at its start ([`loaded`]). It reads those
+//! them, so when the library was not preloaded it defines none at its start ([`define_at_load`]). It reads those
 //! few as they are configured ([`read_configured`]), once, before it connects, and what the database and the
 //! role may say otherwise when it has ([`read_defaults`]), before any job could have changed it. All are defined
 //! ([`define`])
@@ -55,7 +55,7 @@ pub const MAX_QUEUE_SIZE: i32 = 256 * 1024 * 1024;
 const DEFAULT_SPIN: i32 = 200;
 
 /// The largest job table.
-const MOST_JOBS: i32 = engine::cookie::MAX_JOBS as i32;
+const MAX_TABLE_SIZE: i32 = engine::cookie::MAX_JOBS as i32;
 
 /// When a worker needs a setting, if that is before all are defined.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -308,7 +308,7 @@ settings! {
         c"pg_background.max_pool_workers",
         c"Workers in the whole cluster at most.",
         c"-1 means three quarters of max_worker_processes.";
-    MAX_JOBS: Number(4096, || 16..=MOST_JOBS, NO_UNIT), Sighup, Later,
+    MAX_JOBS: Number(4096, || 16..=MAX_TABLE_SIZE, NO_UNIT), Sighup, Later,
         c"pg_background.max_jobs",
         c"Capacity of the job table, for the whole cluster.",
         c"Takes effect when the first job after a server start is launched.";
@@ -316,7 +316,7 @@ settings! {
         c"pg_background.max_memory",
         c"Shared memory for requests, outcomes and result queues at most.",
         c"One half is for what is larger than 4 MB. -1 means 160 kB for each job of max_jobs, at least 640 MB.";
-    ROLE_MAX_JOBS: Number(-1, || -1..=MOST_JOBS, NO_UNIT), Suset, Later,
+    ROLE_MAX_JOBS: Number(-1, || -1..=MAX_TABLE_SIZE, NO_UNIT), Suset, Later,
         c"pg_background.role_max_jobs",
         c"Background jobs that the login role may have at a time, in all sessions and databases.",
         c"Queued, running and unread ones. -1 means half of max_jobs. Superusers who log in have no limit.";
@@ -375,12 +375,12 @@ pub fn worker_timeout() -> i32 {
 }
 
 /// `pg_background.enabled`, as it is configured now.
-pub fn enabled() -> bool {
-    published::now(Published::Enabled, own(Published::Enabled)) != 0
+pub fn is_enabled() -> bool {
+    published::current(Published::Enabled, own_value(Published::Enabled)) != 0
 }
 
 /// What this process has read of a setting that is looked at as it is configured now.
-fn own(which: Published) -> i32 {
+fn own_value(which: Published) -> i32 {
     match which {
         Published::Enabled => ENABLED.get().into(),
         Published::MaxPoolWorkers => MAX_POOL_WORKERS.get(),
@@ -390,12 +390,12 @@ fn own(which: Published) -> i32 {
 
 /// Publishes what this process has read. In a worker, before a job.
 pub fn publish() {
-    published::publish(own);
+    published::publish(own_value);
 }
 
-/// In a worker that has just started; see [`published::started`].
+/// In a worker that has just started; see [`published::publish_at_start`].
 pub fn publish_at_start() {
-    published::started(own);
+    published::publish_at_start(own_value);
 }
 
 /// `pg_background.worker_idle_timeout`, milliseconds; 0: one process per job.
@@ -410,9 +410,9 @@ pub fn worker_max_jobs() -> u32 {
 
 /// `pg_background.max_pool_workers` as it is configured now; `None`: the default.
 pub fn max_pool_workers() -> Option<u32> {
-    u32::try_from(published::now(
+    u32::try_from(published::current(
         Published::MaxPoolWorkers,
-        own(Published::MaxPoolWorkers),
+        own_value(Published::MaxPoolWorkers),
     ))
     .ok()
 }
@@ -424,7 +424,7 @@ pub fn max_jobs() -> usize {
 
 /// `pg_background.max_memory` as it is configured now, bytes; `None`: the default, see [`crate::cluster::attach`].
 pub fn max_memory() -> Option<usize> {
-    match published::now(Published::MaxMemory, own(Published::MaxMemory)) {
+    match published::current(Published::MaxMemory, own_value(Published::MaxMemory)) {
         -1 => None,
         kilobytes => Some(kilobytes as usize * 1024),
     }
@@ -481,7 +481,7 @@ pub fn spin() -> u64 {
 }
 
 /// The library was loaded: everyone but a worker of ours defines the settings now.
-pub fn loaded() {
+pub fn define_at_load() {
     if !library::is_own_worker() {
         define();
     }
@@ -498,11 +498,11 @@ pub fn read_defaults() {
     read_where(|needed| needed == Needed::Connected);
 }
 
-fn read_where(is_pending: impl Fn(Needed) -> bool) {
+fn read_where(is_wanted: impl Fn(Needed) -> bool) {
     if !DEFINED.get() {
         TABLE
             .iter()
-            .filter(|setting| is_pending(setting.needed()))
+            .filter(|setting| is_wanted(setting.needed()))
             .for_each(|setting| setting.read());
     }
 }
@@ -511,7 +511,7 @@ fn read_where(is_pending: impl Fn(Needed) -> bool) {
 const PREFIX: &CStr = c"pg_background.";
 
 /// Whether `state`, settings as bytes, names one of ours.
-pub fn are_named_in(state: &[u8]) -> bool {
+pub fn names_own_setting(state: &[u8]) -> bool {
     let prefix = PREFIX.to_bytes();
     state.windows(prefix.len()).any(|window| window == prefix)
 }
@@ -536,7 +536,7 @@ pub fn define() -> bool {
     }
     // An interrupt may have cut that short the last time: until it is done, no function goes on.
     if HIDDEN.get() != Hidden::default() {
-        read_what_was_hidden();
+        read_hidden();
     }
     fresh
 }
@@ -553,7 +553,7 @@ static HIDDEN: Local<Hidden> = Local::new(Hidden {
     catalog: false,
 });
 
-fn read_what_was_hidden() {
+fn read_hidden() {
     // SAFETY: one call of the shim each, with a zero-terminated constant.
     unsafe {
         if HIDDEN.get().configuration {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const RESERVE: usize = 256 * 1024;
 
 /// More than so many bytes at a time it does not give.
-const LARGEST: usize = 16 * 1024;
+const MAX_PIECE: usize = 16 * 1024;
 
 #[repr(align(64))]
 struct Reserve(UnsafeCell<[u8; RESERVE]>);
@@ -51,7 +51,7 @@ impl ServerAllocator {
     }
 
     fn take_reserve(&self, layout: Layout) -> Option<*mut u8> {
-        if layout.size() > LARGEST || layout.align() > align_of::<Reserve>() {
+        if layout.size() > MAX_PIECE || layout.align() > align_of::<Reserve>() {
             return None;
         }
         let end_of = |used: usize| {
@@ -66,7 +66,7 @@ impl ServerAllocator {
     }
 
     /// There is no memory for `layout`.
-    fn refused(&self, layout: Layout) -> *mut u8 {
+    fn handle_failure(&self, layout: Layout) -> *mut u8 {
         if memory::may_fail() {
             return null_mut();
         }
@@ -83,7 +83,7 @@ unsafe impl GlobalAlloc for ServerAllocator {
         // SAFETY: by the caller.
         let block = unsafe { System.alloc(layout) };
         if block.is_null() {
-            return self.refused(layout);
+            return self.handle_failure(layout);
         }
         block
     }
@@ -93,7 +93,7 @@ unsafe impl GlobalAlloc for ServerAllocator {
         let block = unsafe { System.alloc_zeroed(layout) };
         if block.is_null() {
             // What the reserve gives was never written.
-            return self.refused(layout);
+            return self.handle_failure(layout);
         }
         block
     }
@@ -119,7 +119,7 @@ unsafe impl GlobalAlloc for ServerAllocator {
             let fresh = if self.owns(block) {
                 self.alloc(wanted)
             } else {
-                self.refused(wanted)
+                self.handle_failure(wanted)
             };
             if !fresh.is_null() {
                 fresh.copy_from_nonoverlapping(block, layout.size().min(size));

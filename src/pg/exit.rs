@@ -10,7 +10,7 @@
 //! this process has not looked into yet has to be mapped, and the operating system may refuse. So a callback
 //! *insists*: it registers itself again before it begins and takes that back at its end. If it is cut short it is
 //! called once more, goes by the process's memory, from which what was done is gone, and does without the memory
-//! that could not be reached ([`attempt`]).
+//! that could not be reached ([`try_map`]).
 
 use crate::pg::local::Local;
 use pgrx::pg_sys;
@@ -18,16 +18,16 @@ use pgrx::pg_sys;
 static REGISTERED: Local<bool> = Local::new(false);
 
 /// Memory that an exit callback tries to reach; 0: none.
-static ATTEMPT: Local<pg_sys::dsa_pointer> = Local::new(0);
+static MAPPING: Local<pg_sys::dsa_pointer> = Local::new(0);
 
 /// Memory that could not be reached.
-static OUT_OF_REACH: Local<Vec<pg_sys::dsa_pointer>> = Local::new(Vec::new());
+static UNREACHABLE: Local<Vec<pg_sys::dsa_pointer>> = Local::new(Vec::new());
 
 /// How often a callback was begun.
-static BEGUN: Local<u32> = Local::new(0);
+static RUNS: Local<u32> = Local::new(0);
 
 /// A callback that was cut short so often is given up: each time the stack grows.
-const BEGUN_LIMIT: u32 = 100;
+const MAX_RUNS: u32 = 100;
 
 /// An exit callback of the server.
 pub type Callback = unsafe extern "C-unwind" fn(i32, pg_sys::Datum);
@@ -56,7 +56,7 @@ fn push(callback: Callback) {
 }
 
 /// The ordinary way out of a PostgreSQL process: runs the exit callbacks, unwinds nothing.
-pub fn leave(code: i32) -> ! {
+pub fn exit_process(code: i32) -> ! {
     // SAFETY: on the main thread, as everything here.
     unsafe { pg_sys::proc_exit(code) };
     // The bindings of 18 do not say that it does not return.
@@ -72,38 +72,38 @@ pub fn in_progress() -> bool {
 
 /// Runs `map`, which reaches for the memory at `pointer` and returns null when it cannot. During an exit it may
 /// not return at all; it is not tried again then.
-pub fn attempt(pointer: pg_sys::dsa_pointer, map: impl FnOnce() -> *mut u8) -> *mut u8 {
+pub fn try_map(pointer: pg_sys::dsa_pointer, map: impl FnOnce() -> *mut u8) -> *mut u8 {
     if !in_progress() {
         return map();
     }
-    if OUT_OF_REACH.with(|memory| memory.contains(&pointer)) {
+    if UNREACHABLE.with(|memory| memory.contains(&pointer)) {
         return std::ptr::null_mut();
     }
-    ATTEMPT.set(pointer);
+    MAPPING.set(pointer);
     let address = map();
-    ATTEMPT.set(0);
+    MAPPING.set(0);
     address
 }
 
 /// Runs `body`, from the beginning as often as it is cut short.
-pub fn insist(callback: Callback, body: impl FnOnce()) {
+pub fn run_to_completion(callback: Callback, body: impl FnOnce()) {
     // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit;
     // no lock is held for a reason by now, but an error outside a transaction may have left some.
     unsafe {
         crate::pg::shim::pgb_ignore_doorbell();
         pg_sys::LWLockReleaseAll();
     }
-    let failed = ATTEMPT.get();
-    if failed != 0 {
-        ATTEMPT.set(0);
+    let unreachable = MAPPING.get();
+    if unreachable != 0 {
+        MAPPING.set(0);
         #[allow(
             clippy::disallowed_methods,
             reason = "one for each time that an exit is cut short"
         )]
-        OUT_OF_REACH.with(|memory| memory.push(failed));
+        UNREACHABLE.with(|memory| memory.push(unreachable));
     }
-    BEGUN.set(BEGUN.get() + 1);
-    if BEGUN.get() > BEGUN_LIMIT {
+    RUNS.set(RUNS.get() + 1);
+    if RUNS.get() > MAX_RUNS {
         return;
     }
     push(callback);

@@ -10,7 +10,7 @@
 //! | `exit` | a FATAL: the process runs its exit callbacks, nothing is unwound |
 //! | `stall` | the process sleeps until the test lifts the fault, or an interrupt ends the wait, where one can |
 //!
-//! A point admits what can happen in its stretch of code, and nothing else: an error raised where the code relies
+//! A point admits what can happen in its section of code, and nothing else: an error raised where the code relies
 //! on there being none shows nothing. The table of all points is `fault/points.rs`; it says for each what the code
 //! around it does, and in which occasion of the driver (`tests/faults`) either side passes it. The driver goes
 //! through that table, so a point cannot be forgotten; one that is not in it does not compile (or, in C, raises an
@@ -109,10 +109,10 @@ mod armed {
         fault: AtomicU32,
         sides: AtomicU32,
         /// Passings until it strikes.
-        left: AtomicU32,
+        passings_left: AtomicU32,
         /// Who armed it, and is spared.
         armed_by: AtomicU64,
-        who: AtomicU64,
+        struck: AtomicU64,
     }
 
     #[repr(C)]
@@ -152,14 +152,14 @@ mod armed {
         if entry.state.load(Ordering::Acquire) != ARMED
             || !Sides::from_bits(entry.sides.load(Ordering::Relaxed)).include(own_side())
             || entry.armed_by.load(Ordering::Relaxed) == own_proc().to_bits()
-            || entry.left.fetch_sub(1, Ordering::AcqRel) != 1
+            || entry.passings_left.fetch_sub(1, Ordering::AcqRel) != 1
         {
             return;
         }
-        entry.who.store(own_proc().to_bits(), Ordering::Relaxed);
+        entry.struck.store(own_proc().to_bits(), Ordering::Relaxed);
         let name = POINTS[point].name;
         match Fault::ALL[entry.fault.load(Ordering::Relaxed) as usize] {
-            Fault::Stall => stall(entry, POINTS[point].stretch),
+            Fault::Stall => stall(entry, POINTS[point].section),
             Fault::Error if !exit::in_progress() => {
                 entry.state.store(STRUCK, Ordering::Release);
                 Error::new(ERRCODE_SYSTEM_ERROR, format!("fault at \"{name}\"")).raise();
@@ -178,9 +178,9 @@ mod armed {
     }
 
     /// Sleeps on the process's latch, wherever it is: there may be no cluster yet.
-    struct Asleep;
+    struct FaultLatch;
 
-    impl Latch for Asleep {
+    impl Latch for FaultLatch {
         fn now(&self) -> Micros {
             process::now()
         }
@@ -198,13 +198,13 @@ mod armed {
         }
     }
 
-    fn stall(entry: &Entry, stretch: Section) {
-        let uninterruptible = u32::from(!stretch.processes_interrupts());
+    fn stall(entry: &Entry, section: Section) {
+        let uninterruptible = u32::from(!section.processes_interrupts());
         // SAFETY: the server's count of holds; given back below, since nothing is thrown while it is held.
         unsafe { pg_sys::InterruptHoldoffCount += uninterruptible };
         entry.state.store(STALLED, Ordering::Release);
         let look = || (entry.state.load(Ordering::Acquire) != STALLED).then_some(());
-        let _ = wait_for(&Asleep, None, &mut condition(|| {}, look));
+        let _ = wait_for(&FaultLatch, None, &mut condition(|| {}, look));
         // SAFETY: as above.
         unsafe { pg_sys::InterruptHoldoffCount -= uninterruptible };
     }
@@ -215,7 +215,7 @@ mod armed {
         let entry = entry(point);
         entry.sides.store(sides.to_bits(), Ordering::Relaxed);
         entry.fault.store(fault as u32, Ordering::Relaxed);
-        entry.left.store(passing, Ordering::Relaxed);
+        entry.passings_left.store(passing, Ordering::Relaxed);
         entry
             .armed_by
             .store(own_proc().to_bits(), Ordering::Relaxed);
@@ -226,20 +226,20 @@ mod armed {
     pub fn lift(point: usize) {
         let entry = entry(point);
         if entry.state.swap(IDLE, Ordering::AcqRel) == STALLED
-            && let Some(who) = ProcRef::from_bits(entry.who.load(Ordering::Relaxed))
+            && let Some(stalled) = ProcRef::from_bits(entry.struck.load(Ordering::Relaxed))
         {
-            wake(who);
+            wake(stalled);
         }
     }
 
     /// What became of a fault, and the process that it struck, if it has.
     pub fn state(point: usize) -> (&'static str, Option<u32>) {
         let entry = entry(point);
-        let who = || ProcRef::from_bits(entry.who.load(Ordering::Relaxed)).map(ProcRef::pid);
+        let pid = || ProcRef::from_bits(entry.struck.load(Ordering::Relaxed)).map(ProcRef::pid);
         match entry.state.load(Ordering::Acquire) {
             ARMED => ("armed", None),
-            STRUCK => ("struck", who()),
-            STALLED => ("stalled", who()),
+            STRUCK => ("struck", pid()),
+            STALLED => ("stalled", pid()),
             _ => ("idle", None),
         }
     }

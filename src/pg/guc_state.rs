@@ -18,7 +18,7 @@ use pgrx::pg_sys;
 use std::rc::Rc;
 
 /// Settings whose image is larger are serialized each time, rather than kept twice by every session.
-const KEPT: usize = 64 * 1024;
+const MAX_KEPT: usize = 64 * 1024;
 
 /// Room for so many bytes, none of them used.
 ///
@@ -74,8 +74,8 @@ impl Image {
     }
 
     /// Not needed any more: its memory serves for the next.
-    pub fn give_back(self) {
-        if self.0.capacity() <= KEPT {
+    pub fn recycle(self) {
+        if self.0.capacity() <= MAX_KEPT {
             SPARE.with(|spare| *spare = self);
         }
     }
@@ -113,7 +113,7 @@ impl Image {
 }
 
 /// What of this session's settings goes with a job.
-fn to_send() -> Vec<u8> {
+fn settings_to_send() -> Vec<u8> {
     let state = serialize();
     let state = state.as_ptr().cast();
     // SAFETY: the server has written the state; nothing that the shim throws on is in it. What it says it
@@ -151,12 +151,12 @@ pub fn current() -> Rc<Vec<u8>> {
             .map(|known| Rc::clone(&known.state))
     });
     if let Some(state) = known {
-        image.give_back();
+        image.recycle();
         return state;
     }
-    let state = Rc::new(to_send());
+    let state = Rc::new(settings_to_send());
     KNOWN.with(|known| {
-        *known = (image.0.len() <= KEPT).then(|| Known {
+        *known = (image.0.len() <= MAX_KEPT).then(|| Known {
             image,
             state: Rc::clone(&state),
         });

@@ -7,7 +7,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 
 /// What a job takes over of `SECURITY_*`: it goes on being code of a user that must not change. That a foreign key's
 /// check overlooks the policies of a table ends with that check.
-const TAKEN_OVER: i32 = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+const INHERITED_BITS: i32 = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
 
 impl Identity {
     /// This session's: for every function that makes a job or starts a worker, so that what is refused is refused to
@@ -35,18 +35,18 @@ impl Identity {
                 &raw mut identity.current,
                 &raw mut identity.sec_context,
             );
-            identity.sec_context &= TAKEN_OVER;
+            identity.sec_context &= INHERITED_BITS;
             // Somebody else's code that changed the user without saying so: treated as the security-definer function
             // that it must be, so that the job cannot go back to the session's own rights.
             if identity.current != identity.outer {
-                identity.sec_context |= TAKEN_OVER;
+                identity.sec_context |= INHERITED_BITS;
             }
             identity
         }
     }
 
     /// Whether this worker's session is the one that was made for this identity, as far as the users go.
-    pub fn is_played(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         // SAFETY: look at variables of the process.
         unsafe {
             pg_sys::GetSessionUserId() == self.session

@@ -126,7 +126,7 @@ impl Assembly {
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
-    /// Makes room for `more` bytes behind the contents and returns it; [`grew`](Self::grew) says how much of
+    /// Makes room for `more` bytes behind the contents and returns it; [`add_filled`](Self::add_filled) says how much of
     /// it was filled.
     pub fn room(&mut self, more: usize) -> *mut u8 {
         let needed = self.len + more;
@@ -148,7 +148,7 @@ impl Assembly {
     }
 
     /// So many bytes of the room were filled.
-    pub fn grew(&mut self, by: usize) {
+    pub fn add_filled(&mut self, by: usize) {
         debug_assert!(self.len + by <= self.capacity);
         self.len += by;
     }
@@ -158,7 +158,7 @@ impl Assembly {
         let room = self.room(bytes.len());
         // SAFETY: `room` has made room for them.
         unsafe { room.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        self.grew(bytes.len());
+        self.add_filled(bytes.len());
     }
 }
 

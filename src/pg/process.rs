@@ -80,7 +80,7 @@ pub fn timestamp() -> pg_sys::TimestampTz {
 
 /// Absorbs what a process may absorb between two statements only: invalidations that it is behind with, a
 /// reload of the configuration. `true`: the configuration was read again.
-pub fn absorb() -> bool {
+pub fn absorb_idle_interrupts() -> bool {
     // SAFETY: one call of the shim, outside a transaction.
     unsafe { guarded(|| shim::pgb_idle_interrupts()) }
 }

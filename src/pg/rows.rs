@@ -117,7 +117,7 @@ impl Caller {
     }
 
     /// Rows need more than the right types.
-    pub fn is_particular(&self) -> bool {
+    pub fn has_domain(&self) -> bool {
         self.domain != pg_sys::InvalidOid
     }
 
@@ -175,7 +175,7 @@ impl Caller {
             let (values, nulls) = (values.as_ptr().cast_mut(), nulls.as_ptr().cast_mut());
             let tuple = pg_sys::heap_form_tuple(desc, values, nulls);
             let row = pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data);
-            if self.is_particular() {
+            if self.has_domain() {
                 let domain = self.domain;
                 guarded(|| shim::pgb_check_domain(domain, row));
             }
@@ -258,7 +258,7 @@ impl Store {
         assert!(nulls.len() >= self.caller.columns().len());
         // SAFETY: the server reads as many of each as the descriptor has columns.
         unsafe {
-            if self.caller.is_particular() {
+            if self.caller.has_domain() {
                 self.caller.row(values, nulls);
             }
             pg_sys::tuplestore_putvalues(

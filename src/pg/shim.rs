@@ -282,11 +282,11 @@ pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
         result: MaybeUninit::uninit(),
     };
     let perform = performer(&call);
-    let place = (&raw mut call).cast();
+    let argument = (&raw mut call).cast();
     // SAFETY: on the main thread, and by the caller's promise there is nothing to be destroyed. It returns when there
     // is a result.
     unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| pgb_noting_errors(perform, place));
+        pg_sys::ffi::pg_guard_ffi_boundary(|| pgb_noting_errors(perform, argument));
         call.result.assume_init()
     }
 }

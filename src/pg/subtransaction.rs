@@ -24,16 +24,16 @@ pub struct Refused {
 /// # Errors
 /// Whatever error of the server `body` raises. Its texts are in the current memory context.
 pub fn attempt<T>(body: impl FnOnce() -> T) -> Result<T, Refused> {
-    let mut place = MaybeUninit::<Attempt>::uninit();
-    let into = place.as_mut_ptr();
+    let mut entered = MaybeUninit::<Attempt>::uninit();
+    let into = entered.as_mut_ptr();
     // SAFETY: in a transaction; it says whether it has written there.
     if !unsafe { guarded(|| shim::pgb_begin_attempt(into)) } {
         return Ok(body());
     }
-    let place = place.as_ptr();
+    let entered = entered.as_ptr();
     let end = |succeeded| {
         // SAFETY: what was begun here; all that was begun in it has ended, or ends with it.
-        unsafe { guarded(|| shim::pgb_end_attempt(place, succeeded)) };
+        unsafe { guarded(|| shim::pgb_end_attempt(entered, succeeded)) };
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let value = body();

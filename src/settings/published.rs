@@ -51,12 +51,12 @@ const ALL: [Published; 3] = [
 
 /// What is published, in the root. 0: nothing yet.
 #[repr(C)]
-pub struct Board([AtomicU64; ALL.len()]);
+pub struct PublishedValues([AtomicU64; ALL.len()]);
 
 /// Set in a word that says something.
 const KNOWN: u64 = 1 << 32;
 
-impl Board {
+impl PublishedValues {
     fn read(&self, which: Published) -> Option<i32> {
         let word = self.0[which as usize].load(Ordering::Relaxed);
         (word & KNOWN != 0).then_some(word as u32 as i32)
@@ -73,15 +73,15 @@ impl Board {
 }
 
 /// Where the board is, once this process is attached to shared memory.
-static BOARD: Local<Option<&'static Board>> = Local::new(None);
+static VALUES: Local<Option<&'static PublishedValues>> = Local::new(None);
 
 /// This process has attached to shared memory, and this is the board there.
-pub fn attached(board: &'static Board) {
-    BOARD.set(Some(board));
+pub fn attach(values: &'static PublishedValues) {
+    VALUES.set(Some(values));
 }
 
 /// This process notes each signal to read the configuration again, and does so as soon as it may.
-fn keeps_up() -> bool {
+fn notes_reloads() -> bool {
     // SAFETY: plain globals of this process.
     let is_client = unsafe { pg_sys::MyBackendType == pg_sys::BackendType::B_BACKEND };
     is_client || library::is_own_worker()
@@ -90,40 +90,40 @@ fn keeps_up() -> bool {
 /// This process knows that its configuration is old, or cannot know it.
 fn is_behind() -> bool {
     // SAFETY: a volatile flag that a signal handler sets.
-    !keeps_up() || unsafe { (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 }
+    !notes_reloads() || unsafe { (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 }
 }
 
 /// What the configuration says now. `own`: what this process has read of it.
-pub fn now(which: Published, own: i32) -> i32 {
-    let Some(board) = BOARD.get() else {
+pub fn current(which: Published, own: i32) -> i32 {
+    let Some(values) = VALUES.get() else {
         return own;
     };
     if is_behind() {
-        return board.read(which).unwrap_or(own);
+        return values.read(which).unwrap_or(own);
     }
-    board.write(which, own);
+    values.write(which, own);
     own
 }
 
 /// Publishes what this process has read, which `own` tells. In a worker, before a job.
-pub fn publish(own: fn(Published) -> i32) {
-    if let Some(board) = BOARD.get()
+pub fn publish(own_value: fn(Published) -> i32) {
+    if let Some(values) = VALUES.get()
         && !is_behind()
     {
         for which in ALL {
-            board.write(which, own(which));
+            values.write(which, own_value(which));
         }
     }
 }
 
 /// In a worker that has just started: publishes what nobody has; reads the configuration again if it differs from
 /// what `own` tells.
-pub fn started(own: fn(Published) -> i32) {
-    let Some(board) = BOARD.get() else { return };
+pub fn publish_at_start(own_value: fn(Published) -> i32) {
+    let Some(values) = VALUES.get() else { return };
     for which in ALL {
-        match board.read(which) {
-            None => board.write(which, own(which)),
-            Some(published) if published == own(which) => {}
+        match values.read(which) {
+            None => values.write(which, own_value(which)),
+            Some(published) if published == own_value(which) => {}
             // SAFETY: the flag that a signal handler sets, and that an idle worker looks at.
             Some(_) => unsafe { (&raw mut pg_sys::ConfigReloadPending).write_volatile(1) },
         }

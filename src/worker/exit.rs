@@ -16,7 +16,7 @@ use crate::cluster::job::Job;
 use crate::cluster::trace::TraceStep;
 use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::process::{own_proc, wake};
-use crate::worker::state::{WorkerState, give_up_worker_slot, state};
+use crate::worker::state::{WorkerState, forget_worker_slot, state};
 use crate::worker::{run, send};
 use engine::error_message;
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
@@ -32,12 +32,12 @@ pub fn leave_pool(code: i32) {
         return;
     };
     let error = send::final_error();
-    fault!("worker-quits");
+    fault!("worker-exit-begun");
     let _ = job_end::finish_release();
     run::exit(cluster);
     leave_worker_slot(cluster, state, code, &error);
-    fault!("worker-slot-left");
-    give_up_worker_slot();
+    fault!("worker-slot-vacated");
+    forget_worker_slot();
 }
 
 fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, error: &[u8]) {
@@ -53,7 +53,7 @@ fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, e
     fault!("exit-announced");
     let interrupted =
         error_message::sqlstate(error).is_some_and(|state| INTERRUPTIONS.contains(&state));
-    let failed_start = !state.connected && !interrupted && code != 0;
+    let failed_start = !state.is_connected && !interrupted && code != 0;
     let (lane, key, lane_works) = cluster.pool().locked(|scheduler| {
         let lane = scheduler.lane_index(worker);
         (lane, scheduler.lane_key(worker), scheduler.lane_works(lane))
@@ -110,7 +110,7 @@ fn give_back(job: Job) {
         Returned::Handed(worker) => wake(worker),
         Returned::Canceled(release) => {
             pool.job_ended(usage);
-            job_end::note_end(job, leader, release);
+            job_end::notify_end(job, leader, release);
         }
     }
     trace::step(

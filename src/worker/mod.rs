@@ -6,7 +6,7 @@
 //! | [`state`] | what this process knows of itself as a worker |
 //! | [`run`] | one job, from bound to finished |
 //! | [`session`] | putting on the leader's session, taking off what the job left |
-//! | [`held`] | what the process holds of the job that it runs, as one value |
+//! | [`running_job`] | what the process holds of the job that it runs, as one value |
 //! | [`sink`] | where the rows and messages of the running job go |
 //! | [`send`] | rows and messages into the result ring |
 //! | [`current`] | the job this process runs now, as its signal handler sees it |
@@ -17,9 +17,9 @@
 
 pub mod current;
 pub mod exit;
-pub mod held;
 pub mod process;
 pub mod run;
+pub mod running_job;
 pub mod send;
 pub mod session;
 pub mod sink;

@@ -14,14 +14,14 @@ use crate::cluster::layout::worker_entry;
 use crate::cluster::spawn::WorkerSlotRef;
 use crate::cluster::trace::TraceStep;
 use crate::cluster::{spawn, trace};
-use crate::pg::exit::leave;
+use crate::pg::exit::exit_process;
 use crate::pg::process::{own_proc, wake};
 use crate::pg::shim::guarded;
 use crate::pg::{process, shim};
 use crate::settings;
-use crate::worker::run::After;
+use crate::worker::run::AfterJob;
 use crate::worker::state::{
-    NEXT, STATE, WorkerLimits, WorkerState, give_up_worker_slot, state, update,
+    NEXT, STATE, WorkerLimits, WorkerState, forget_worker_slot, state, update,
 };
 use crate::worker::{exit, run, send, session};
 use engine::pool::NextStep;
@@ -48,8 +48,8 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     let cluster = match attached {
         Ok(cluster) => cluster,
         Err(message) => {
-            trace::unattached(&message);
-            leave(0);
+            trace::not_attached(&message);
+            exit_process(0);
         }
     };
     // SAFETY: installs handlers and lets signals in.
@@ -67,15 +67,15 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
             .then(|| (scheduler.lane_key(worker), scheduler.take_registrar(worker)))
     });
     let Some((key, registrar)) = known else {
-        leave(0);
+        exit_process(0);
     };
     fault!("worker-reported");
     STATE.set(Some(WorkerState {
         worker_slot,
-        connected: false,
-        resting: false,
-        rests_since: 0,
-        unfit: false,
+        is_connected: false,
+        is_idle: false,
+        idle_since: 0,
+        is_unfit: false,
         jobs: 0,
         limits: WorkerLimits::read(),
     }));
@@ -85,7 +85,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         wake(registrar);
     }
     if let Some(next @ (NextStep::Restart | NextStep::Retire)) = NEXT.get() {
-        go(next);
+        leave(next);
     }
     fault!("worker-connects");
     // SAFETY: throws when the role may not log in, or the database is gone: that ends the process, and the
@@ -103,7 +103,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         .pool()
         .locked(|scheduler| scheduler.connected(worker));
     settings::read_defaults();
-    update(|state| state.connected = true);
+    update(|state| state.is_connected = true);
     fault!("worker-connected");
     // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
     unsafe {
@@ -119,9 +119,9 @@ fn look_for_next(cluster: &'static Cluster) {
 
 /// As [`look_for_next`], after a job that took so long.
 fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
-    let Some(now) = state() else { leave(0) };
+    let Some(now) = state() else { exit_process(0) };
     let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
-    let leaving = now.unfit || one_job || now.jobs >= now.limits.max_jobs;
+    let leaving = now.is_unfit || one_job || now.jobs >= now.limits.max_jobs;
     let (worker, cap) = (now.worker_slot.worker, cluster.worker_cap());
     let next = cluster.pool().locked(|scheduler| {
         if let Some(took) = took {
@@ -130,16 +130,16 @@ fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
         let shrunk = scheduler.shrink(worker, cap);
         shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))
     });
-    note(cluster, next);
+    note_next_step(cluster, next);
 }
 
-fn note(cluster: &'static Cluster, next: NextStep) {
+fn note_next_step(cluster: &'static Cluster, next: NextStep) {
     update(|state| {
         let rests = next == NextStep::Idle;
-        if rests && !state.resting {
-            state.rests_since = process::now();
+        if rests && !state.is_idle {
+            state.idle_since = process::now();
         }
-        state.resting = rests;
+        state.is_idle = rests;
     });
     NEXT.set(Some(next));
     if let NextStep::Run { job, leader } = next {
@@ -153,8 +153,10 @@ fn note(cluster: &'static Cluster, next: NextStep) {
 /// One round of the main loop. Called again after an error, with the process clean.
 #[pg_guard]
 unsafe extern "C-unwind" fn step() {
-    let Some(cluster) = attached() else { leave(0) };
-    let has_reloaded = process::absorb();
+    let Some(cluster) = attached() else {
+        exit_process(0)
+    };
+    let has_reloaded = process::absorb_idle_interrupts();
     if has_reloaded {
         reloaded();
     }
@@ -168,29 +170,29 @@ unsafe extern "C-unwind" fn step() {
             // Unfit until the job has been taken off again: taking off may throw.
             update(|state| {
                 state.jobs += 1;
-                state.unfit = true;
+                state.is_unfit = true;
             });
             // Who wants a process in which nothing ran before has nothing run after, either.
-            let is_alone = job.slot().options().fresh_only;
+            let is_fresh_only = job.slot().options().fresh_only;
             let began = process::now();
-            if run::run(job) == After::Clean && !is_alone {
-                update(|state| state.unfit = false);
+            if run::run(job) == AfterJob::Clean && !is_fresh_only {
+                update(|state| state.is_unfit = false);
             }
             let took = process::now() - began;
             look_for_next_after(cluster, Some(took));
         }
         Some(NextStep::Idle) => sleep(cluster, has_reloaded),
-        Some(next @ (NextStep::Restart | NextStep::Retire)) => go(next),
-        None if state().is_some_and(|state| state.resting) => sleep(cluster, has_reloaded),
+        Some(next @ (NextStep::Restart | NextStep::Retire)) => leave(next),
+        None if state().is_some_and(|state| state.is_idle) => sleep(cluster, has_reloaded),
         None => {
             // The last round threw.
-            let Some(now) = state() else { leave(0) };
+            let Some(now) = state() else { exit_process(0) };
             let assigned = cluster
                 .pool()
                 .locked(|scheduler| scheduler.assigned(now.worker_slot.worker));
             if let Some(job) = assigned {
-                update(|state| state.unfit = true);
-                could_not_begin(cluster.job(job), now.jobs);
+                update(|state| state.is_unfit = true);
+                end_unbegun_job(cluster.job(job), now.jobs);
             }
             look_for_next(cluster);
         }
@@ -203,7 +205,7 @@ unsafe extern "C-unwind" fn step() {
 /// Another may be able to, which has mapped less. But a process whose first job it is has mapped as little as any; what
 /// it cannot, the next could not either, and the job would go from process to process for ever. So the job fails
 /// then. All others leave after they have returned a job, so each of them has returned it once at most.
-fn could_not_begin(job: Job, jobs: u32) {
+fn end_unbegun_job(job: Job, jobs: u32) {
     if jobs > 1 {
         exit::return_job(job);
     } else {
@@ -212,11 +214,11 @@ fn could_not_begin(job: Job, jobs: u32) {
 }
 
 /// Leaves, as the pool has decided: for a fresh process in the place, or for good.
-fn go(next: NextStep) -> ! {
+fn leave(next: NextStep) -> ! {
     // An error on the way does not make it forget: it is what the next round finds.
     NEXT.set(Some(next));
     fault!("worker-leaves");
-    trace::leaving(if next == NextStep::Restart {
+    trace::worker_exits(if next == NextStep::Restart {
         c"Restart"
     } else {
         c"Retire"
@@ -224,8 +226,8 @@ fn go(next: NextStep) -> ! {
     if let (NextStep::Restart, Some(state), Some(cluster)) = (next, state(), attached()) {
         spawn::respawn(cluster, state.worker_slot);
     }
-    give_up_worker_slot();
-    leave(0)
+    forget_worker_slot();
+    exit_process(0)
 }
 
 /// The configuration was read again.
@@ -239,15 +241,15 @@ fn reloaded() {
 /// `already`, or meanwhile. That may have another limit, and the pool may have to be smaller now; nobody wakes an idle
 /// worker to tell it.
 fn sleep(cluster: &'static Cluster, already: bool) {
-    let Some(now) = state() else { leave(0) };
-    fault!("worker-rests");
+    let Some(now) = state() else { exit_process(0) };
+    fault!("worker-idle");
     let WorkerSlotRef { worker, generation } = now.worker_slot;
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
     let limit = now.limits.idle_timeout as u64 * 1000;
-    let deadline = Some(now.rests_since + limit);
-    let told = wait_for(
+    let deadline = Some(now.idle_since + limit);
+    let woken = wait_for(
         &latch,
         deadline,
         &mut condition(report_idle, || {
@@ -259,7 +261,7 @@ fn sleep(cluster: &'static Cluster, already: bool) {
         reloaded();
     }
     let cap = cluster.worker_cap();
-    let next = cluster.pool().locked(|scheduler| match told {
+    let next = cluster.pool().locked(|scheduler| match woken {
         Some(()) => scheduler
             .shrink_idle(worker, generation, cap)
             .or_else(|| scheduler.awakened(worker, generation)),
@@ -267,7 +269,7 @@ fn sleep(cluster: &'static Cluster, already: bool) {
             .idle_limit(worker, generation)
             .or_else(|| scheduler.awakened(worker, generation)),
     });
-    note(cluster, next.unwrap_or(NextStep::Idle));
+    note_next_step(cluster, next.unwrap_or(NextStep::Idle));
 }
 
 /// What is put off until the process really sleeps.

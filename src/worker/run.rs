@@ -13,7 +13,7 @@ use crate::pg::shim;
 use crate::pg::shim::Run;
 use crate::settings;
 use crate::worker::sink::Sink;
-use crate::worker::{held, send, session};
+use crate::worker::{running_job, send, session};
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED};
 use engine::job::{Delivery, End, JobWord, Release};
 use engine::steps::{Process, Watchers};
@@ -25,7 +25,7 @@ use pgrx::pg_sys;
 /// Whether the process can run another job.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum After {
+pub enum AfterJob {
     /// Yes.
     Clean,
     /// No: it cannot be put right.
@@ -33,7 +33,7 @@ pub enum After {
 }
 
 /// Runs a job that this process is bound to.
-pub fn run(job: Job) -> After {
+pub fn run(job: Job) -> AfterJob {
     fault!("job-taken");
     // A process that was told to go in the moment in which it was given the job goes now: the job has not
     // begun, so that another can run it.
@@ -41,18 +41,18 @@ pub fn run(job: Job) -> After {
     if unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() } != 0 {
         pgrx::check_for_interrupts!();
     }
-    // An error here finds a job that was not noted, and that another may run (`process::could_not_begin`).
+    // An error here finds a job that was not noted, and that another may run (`process::end_unbegun_job`).
     Block::of(job).map();
     let Some(performed) = steps::run(&RunHost(job.cluster), job.id) else {
-        return After::Clean;
+        return AfterJob::Clean;
     };
-    fault!("job-over");
+    fault!("job-done");
     let clean = session::reset();
-    fault!("session-taken-off");
-    if performed.adopt && clean {
-        After::Clean
+    fault!("session-reset");
+    if performed.adopted && clean {
+        AfterJob::Clean
     } else {
-        After::Unfit
+        AfterJob::Unfit
     }
 }
 
@@ -62,7 +62,7 @@ struct RunHost(&'static Cluster);
 /// How far a job came.
 struct Performed {
     /// The session was the leader's.
-    adopt: bool,
+    adopted: bool,
     /// The job's work is durable.
     committed: bool,
 }
@@ -87,12 +87,12 @@ impl Process for RunHost {
         // What the shim knows is of the job before.
         // SAFETY: clears notes of the shim.
         unsafe { shim::pgb_forget_job() };
-        held::note(job);
+        running_job::note(job);
         fault!("job-noted");
     }
 
     fn noted(&self) -> Option<JobId> {
-        held::job().map(|job| job.id)
+        running_job::job().map(|job| job.id)
     }
 
     fn begun(&self, id: JobId, _watched: bool) {
@@ -105,7 +105,7 @@ impl Process for RunHost {
     fn open(&self, id: JobId) {
         let job = self.0.job(id);
         if let Some(sink) = Sink::of(job, &Block::of(job)) {
-            held::open(sink);
+            running_job::open(sink);
         }
     }
 
@@ -118,18 +118,18 @@ impl Process for RunHost {
         let job = self.0.job(id);
         let block = Block::of(job);
         settings::define_for(block.sql());
-        let adopt = session::adopt(&block);
-        fault!("session-put-on");
-        let committed = adopt && execute(&block);
+        let adopted = session::adopt(&block);
+        fault!("session-adopted");
+        let committed = adopted && execute(&block);
         fault!("job-executed");
         // Session-level advisory locks, before anyone sees the job finished: whoever waits for it may want them.
         // SAFETY: outside a transaction; the server knows the kind of lock.
         unsafe { pg_sys::LockReleaseAll(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID, true) };
-        Performed { adopt, committed }
+        Performed { adopted, committed }
     }
 
     fn close(&self, _job: JobId) {
-        if let Some(sink) = held::close() {
+        if let Some(sink) = running_job::close() {
             sink.end();
         }
     }
@@ -166,18 +166,18 @@ impl Process for RunHost {
     }
 
     fn take(&self) {
-        held::take();
+        running_job::take();
     }
 
     fn ending(&self, id: JobId, end: End) -> Watchers {
         let job = self.0.job(id);
         block::unmap(job);
-        job_end::ending(job, end)
+        job_end::prepare_end(job, end)
     }
 
     fn ended(&self, id: JobId, watchers: Watchers, release: Release) {
         let job = self.0.job(id);
-        job_end::ended(job, watchers, release);
+        job_end::complete_end(job, watchers, release);
     }
 }
 
@@ -224,16 +224,16 @@ pub fn exit(cluster: &'static Cluster) {
 /// whatever `client_min_messages`. The exit prints after it has unmapped the memory that messages went into.
 /// Does not throw.
 pub fn mute() {
-    drop(held::close());
+    drop(running_job::close());
     // SAFETY: a plain global of this process.
     unsafe { pg_sys::whereToSendOutput = pg_sys::CommandDest::DestNone };
 }
 
 /// Ends a job that this process was bound to, and that was canceled before it could begin. Does not throw.
 pub fn refuse(job: Job) {
-    let here = RunHost(job.cluster);
-    here.note_refusal(job.id);
-    steps::finish(&here, job.id, End::Canceled);
+    let host = RunHost(job.cluster);
+    host.note_refusal(job.id);
+    steps::finish(&host, job.id, End::Canceled);
 }
 
 /// Fails a job that this process was bound to and has not begun, with an error (the body of a message; empty: the
@@ -247,7 +247,7 @@ pub fn fail(job: Job, error: &[u8]) {
 fn note_failure(job: Job, error: &[u8]) -> End {
     let block = Block::reach(job);
     // SAFETY: looks at notes of the shim.
-    if held::job() == Some(job) && unsafe { shim::pgb_committed() } {
+    if running_job::job() == Some(job) && unsafe { shim::pgb_committed() } {
         if let Some(block) = block {
             note_completion(&block);
         }

@@ -7,7 +7,7 @@
 //! the commit), like the rows before an error that are still on their way to the file, goes into it when the
 //! transaction has ended ([`sink`](super::sink)). An error is never sent: it is kept for the outcome.
 //!
-//! There is somewhere to go only while the process holds a job that has begun ([`held`]): what is printed at any other
+//! There is somewhere to go only while the process holds a job that has begun ([`running_job`]): what is printed at any other
 //! moment, at whatever level, is dropped here, but for an error, of which a copy is kept.
 //!
 //! Rows that nobody will read (the leader let go, or its reader gave up) are dropped: the job goes on.
@@ -24,7 +24,7 @@ use crate::pg::local::Local;
 use crate::pg::process::{deadlock_timeout, now, own_proc, waits_for_others, wake};
 use crate::pg::shim::frame;
 use crate::pg::text;
-use crate::worker::held;
+use crate::worker::running_job;
 use crate::worker::sink::Sender;
 use engine::channel::{ResultSender, SenderHost};
 use engine::process_ref::ProcRef;
@@ -51,20 +51,20 @@ pub fn forget_error() {
 }
 
 /// A sender out of its place; put back when dropped, unless its job has ended.
-struct Borrowed(Option<Box<Sender>>);
+struct BorrowedSender(Option<Box<Sender>>);
 
-impl Borrowed {
+impl BorrowedSender {
     fn take() -> Self {
-        Self(held::with_sink(|sink| sink.sender.take()).flatten())
+        Self(running_job::with_sink(|sink| sink.sender.take()).flatten())
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for BorrowedSender {
     fn drop(&mut self) {
         if let Some(sender) = self.0.take()
-            && held::job() == Some(sender.job)
+            && running_job::job() == Some(sender.job)
         {
-            held::with_sink(|sink| sink.sender = Some(sender));
+            running_job::with_sink(|sink| sink.sender = Some(sender));
         }
     }
 }
@@ -122,20 +122,20 @@ impl SenderHost for SendHost {
 
 /// Lends the sender, out of its place. Nothing when there is no job with a result.
 fn with_sender(body: impl FnOnce(&mut ResultSender<'static, MappedBuffer>, &mut SendHost)) {
-    let mut borrowed = Borrowed::take();
+    let mut borrowed = BorrowedSender::take();
     if let Some(sender) = borrowed.0.as_mut() {
-        let mut here = SendHost {
+        let mut host = SendHost {
             job: sender.job,
             spill: sender.spill,
             latch: ProcessLatch::for_sending(sender.job.cluster),
         };
-        body(&mut sender.results, &mut here);
+        body(&mut sender.results, &mut host);
     }
 }
 
-fn send_kept(sender: &mut ResultSender<'static, MappedBuffer>, here: &mut SendHost) {
-    while let Some((kind, bytes)) = held::with_sink(|sink| sink.kept.next()).flatten() {
-        sender.send(here, kind, &bytes);
+fn send_kept(sender: &mut ResultSender<'static, MappedBuffer>, host: &mut SendHost) {
+    while let Some((kind, bytes)) = running_job::with_sink(|sink| sink.kept.next()).flatten() {
+        sender.send(host, kind, &bytes);
     }
 }
 
@@ -146,8 +146,8 @@ fn send_kept(sender: &mut ResultSender<'static, MappedBuffer>, here: &mut SendHo
 unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    let has_result = held::with_sink(|sink| sink.sender.is_some()) == Some(true);
-    if let Some(job) = held::job().filter(|_| has_result)
+    let has_result = running_job::with_sink(|sink| sink.sender.is_some()) == Some(true);
+    if let Some(job) = running_job::job().filter(|_| has_result)
         && let Err(error) = Block::of(job).describe(bytes)
     {
         error.raise();
@@ -162,13 +162,14 @@ unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: 
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
     fault!("frame-made");
-    let sent = held::with_sink(|sink| sink.unhindered()?.results.send_at_once(kind, bytes, now));
+    let sent =
+        running_job::with_sink(|sink| sink.ready_sender()?.results.send_at_once(kind, bytes, now));
     match sent.flatten() {
         Some(None) => {}
         Some(Some(reader)) => wake(reader),
-        None => with_sender(|sender, here| {
-            send_kept(sender, here);
-            sender.send(here, kind, bytes);
+        None => with_sender(|sender, host| {
+            send_kept(sender, host);
+            sender.send(host, kind, bytes);
         }),
     }
     fault!("frame-sent");
@@ -178,9 +179,9 @@ unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: 
 #[pg_guard]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pgb_flush_messages() {
-    with_sender(|sender, here| {
-        send_kept(sender, here);
-        sender.finish(here);
+    with_sender(|sender, host| {
+        send_kept(sender, host);
+        sender.finish(host);
     });
     fault!("frames-flushed");
 }
@@ -193,7 +194,7 @@ unsafe extern "C" fn pgb_on_message(kind: c_char, bytes: *const c_char, len: usi
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
     match kind as u8 {
         b'E' => note_error(bytes),
-        b'N' => take_notice(bytes),
+        b'N' => send_or_keep_notice(bytes),
         _ => {}
     }
 }
@@ -214,10 +215,10 @@ fn note_error(bytes: &[u8]) {
     });
 }
 
-fn take_notice(bytes: &[u8]) {
-    let woken = held::with_sink(|sink| {
+fn send_or_keep_notice(bytes: &[u8]) {
+    let woken = running_job::with_sink(|sink| {
         let taken = sink
-            .unhindered()
+            .ready_sender()
             .and_then(|sender| sender.results.take_message(frame::NOTICE, bytes));
         taken.unwrap_or_else(|| {
             sink.kept.keep(frame::NOTICE, bytes);

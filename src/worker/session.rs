@@ -21,18 +21,18 @@ use crate::pg::{guc_state, shim};
 use crate::settings;
 
 struct AdoptedSession {
-    incoming: Vec<u8>,
+    leader_settings: Vec<u8>,
     own: Image,
     identity: Identity,
 }
 
 impl AdoptedSession {
-    fn is(&self, identity: &Identity, incoming: &[u8]) -> bool {
+    fn matches(&self, identity: &Identity, leader_settings: &[u8]) -> bool {
         let known = &self.identity;
         known.session == identity.session
             && known.outer == identity.outer
             && known.role_active == identity.role_active
-            && self.incoming == incoming
+            && self.leader_settings == leader_settings
     }
 }
 
@@ -49,44 +49,44 @@ static ADOPTED: Local<Option<AdoptedSession>> = Local::new(None);
 
 /// Forgets what was put on: the next job puts everything on again.
 pub fn forget() {
-    ADOPTED.with(|adopt| *adopt = None);
+    ADOPTED.with(|adopted| *adopted = None);
 }
 
 /// Makes this session the leader's. `false`: that failed, the error was reported, and the process must not
 /// run another job.
 pub fn adopt(block: &Block) -> bool {
     let identity = block.identity();
-    let incoming = block.guc_state();
-    let right = ADOPTED.with(|adopt| {
-        adopt
+    let leader_settings = block.guc_state();
+    let is_adopted = ADOPTED.with(|adopted| {
+        adopted
             .as_ref()
-            .is_some_and(|adopt| adopt.is(&identity, incoming))
+            .is_some_and(|adopted| adopted.matches(&identity, leader_settings))
     });
-    if right {
+    if is_adopted {
         return true;
     }
     forget();
-    if !switch_to(&identity, incoming) {
+    if !switch_to(&identity, leader_settings) {
         return false;
     }
     let own = Image::take();
     let fresh = AdoptedSession {
-        incoming: guc_state::copy(incoming),
+        leader_settings: guc_state::copy(leader_settings),
         own,
         identity,
     };
-    ADOPTED.with(|adopt| *adopt = Some(fresh));
+    ADOPTED.with(|adopted| *adopted = Some(fresh));
     true
 }
 
-fn switch_to(identity: &Identity, incoming: &[u8]) -> bool {
-    if settings::are_named_in(incoming) {
+fn switch_to(identity: &Identity, leader_settings: &[u8]) -> bool {
+    if settings::names_own_setting(leader_settings) {
         // Checked here, as in a leader that knows them.
         settings::define();
     }
     let leaders = Settings {
-        bytes: incoming.as_ptr().cast(),
-        size: incoming.len(),
+        bytes: leader_settings.as_ptr().cast(),
+        size: leader_settings.len(),
     };
     // SAFETY: everything named outlives the call, which catches every error itself.
     unsafe { shim::pgb_adopt(std::ptr::from_ref(identity), &raw const leaders) }
@@ -100,13 +100,13 @@ pub fn reset() -> bool {
     // SAFETY: one call of the shim.
     let clean = unsafe { guarded(|| shim::pgb_reset_session()) };
     let now = Image::take();
-    let same = ADOPTED.with(|adopt| {
-        adopt
+    let is_unchanged = ADOPTED.with(|adopted| {
+        adopted
             .as_ref()
-            .is_some_and(|adopt| adopt.own == now && adopt.identity.is_played())
+            .is_some_and(|adopted| adopted.own == now && adopted.identity.is_current())
     });
-    now.give_back();
-    if !same {
+    now.recycle();
+    if !is_unchanged {
         forget();
     }
     clean

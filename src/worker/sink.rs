@@ -12,11 +12,11 @@ use std::collections::VecDeque;
 /// Messages kept for want of room take up at most this many bytes; later ones are dropped.
 const KEPT_LIMIT: usize = 1 << 20;
 
-/// Where the rows and messages of the job go that this process runs (see [`held`](super::held)).
+/// Where the rows and messages of the job go that this process runs (see [`running_job`]).
 pub struct Sink {
     /// `None`: a frame is being sent.
     pub(super) sender: Option<Box<Sender>>,
-    pub(super) kept: Kept,
+    pub(super) kept: KeptMessages,
 }
 
 pub(super) struct Sender {
@@ -26,7 +26,7 @@ pub(super) struct Sender {
 }
 
 /// Messages for which there was no room.
-pub(super) struct Kept {
+pub(super) struct KeptMessages {
     pub(super) messages: VecDeque<(Kind, Vec<u8>)>,
     pub(super) bytes: usize,
 }
@@ -40,7 +40,7 @@ impl Sink {
                 results: ResultSender::new(shared, buffer),
                 spill: block.spill(),
             })),
-            kept: Kept {
+            kept: KeptMessages {
                 messages: VecDeque::new(),
                 bytes: 0,
             },
@@ -48,7 +48,7 @@ impl Sink {
     }
 
     /// The sender, if nothing has to be sent before.
-    pub(super) fn unhindered(&mut self) -> Option<&mut Sender> {
+    pub(super) fn ready_sender(&mut self) -> Option<&mut Sender> {
         let nothing_kept = self.kept.messages.is_empty();
         self.sender.as_deref_mut().filter(|_| nothing_kept)
     }
@@ -70,7 +70,7 @@ impl Sink {
     }
 }
 
-impl Kept {
+impl KeptMessages {
     pub(super) fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
         let (kind, bytes) = self.messages.pop_front()?;
         self.bytes -= bytes.len();

@@ -12,13 +12,13 @@ pub struct WorkerState {
     /// Its place.
     pub worker_slot: WorkerSlotRef,
     /// It has connected to its lane's database.
-    pub connected: bool,
+    pub is_connected: bool,
     /// It has published `Idle` and not yet seen what came of it.
-    pub(super) resting: bool,
+    pub(super) is_idle: bool,
     /// When it began to rest.
-    pub(super) rests_since: Micros,
+    pub(super) idle_since: Micros,
     /// It must not run another job.
-    pub(super) unfit: bool,
+    pub(super) is_unfit: bool,
     pub(super) jobs: u32,
     pub(super) limits: WorkerLimits,
 }
@@ -50,7 +50,7 @@ pub fn state() -> Option<WorkerState> {
 }
 
 /// This process is no worker any more: its place is given up.
-pub fn give_up_worker_slot() {
+pub fn forget_worker_slot() {
     STATE.set(None);
 }
 

@@ -17,7 +17,7 @@ pub enum Section {
     /// Likewise, with a lock held for which everybody else waits.
     Locked,
     /// An exit callback, which the server calls on after any error: `exit` and `stall`.
-    Leaving,
+    Exiting,
 }
 
 impl Section {
@@ -32,7 +32,7 @@ impl Section {
             Self::Open => &["error", "exit", "stall"],
             Self::Failing => &["error", "stall"],
             Self::Closed | Self::Locked => &["stall"],
-            Self::Leaving => &["exit", "stall"],
+            Self::Exiting => &["exit", "stall"],
         }
     }
 
@@ -43,7 +43,7 @@ impl Section {
             Self::Failing => "failing",
             Self::Closed => "closed",
             Self::Locked => "locked",
-            Self::Leaving => "leaving",
+            Self::Exiting => "exiting",
         }
     }
 }
@@ -99,7 +99,7 @@ pub struct Point {
     /// As in the source.
     pub name: &'static str,
     /// What it admits.
-    pub stretch: Section,
+    pub section: Section,
     /// The occasions in which sessions pass it.
     pub leader: &'static [&'static str],
     /// The occasions in which workers do.
@@ -108,23 +108,23 @@ pub struct Point {
 
 type Occasions = &'static [&'static str];
 
-const fn leader(name: &'static str, stretch: Section, occasions: Occasions) -> Point {
-    either(name, stretch, occasions, &[])
+const fn leader(name: &'static str, section: Section, occasions: Occasions) -> Point {
+    either(name, section, occasions, &[])
 }
 
-const fn worker(name: &'static str, stretch: Section, occasions: Occasions) -> Point {
-    either(name, stretch, &[], occasions)
+const fn worker(name: &'static str, section: Section, occasions: Occasions) -> Point {
+    either(name, section, &[], occasions)
 }
 
 const fn either(
     name: &'static str,
-    stretch: Section,
+    section: Section,
     leader: Occasions,
     worker: Occasions,
 ) -> Point {
     Point {
         name,
-        stretch,
+        section,
         leader,
         worker,
     }
@@ -132,7 +132,7 @@ const fn either(
 
 /// All of them, in the order of a job's life.
 pub const POINTS: &[Point] = {
-    use Section::{Closed, Failing, Leaving, Locked, Open};
+    use Section::{Closed, Exiting, Failing, Locked, Open};
     &[
         // The first use of the cluster makes the segments, and every process maps them, under a lock that an error
         // lets go of.
@@ -146,7 +146,7 @@ pub const POINTS: &[Point] = {
         leader("block-allocated", Closed, &["job"]),
         leader("request-filled", Open, &["job", "fanout"]),
         // Published; the worker that has it is told next.
-        leader("job-placed", Locked, &["job", "warm"]),
+        leader("job-dispatched", Locked, &["job", "warm"]),
         leader("job-enqueued", Closed, &["job", "warm", "fanout"]),
         // A claimed place is given back by unwinding only.
         leader("worker-slot-claimed", Failing, &["job"]),
@@ -154,9 +154,9 @@ pub const POINTS: &[Point] = {
         leader("job-spawned", Open, &["job", "fanout"]),
         leader("job-bound", Open, &["job"]),
         leader("handle-given", Open, &["job", "warm", "oneshot"]),
-        leader("slot-awaited", Open, &["room"]),
+        leader("slot-waiter-listed", Open, &["room"]),
         leader("statement-launched", Closed, &["fanout@3"]),
-        leader("statement-landed", Open, &["fanout", "fanout@3"]),
+        leader("statement-collected", Open, &["fanout", "fanout@3"]),
         // A process of the pool.
         worker("worker-started", Open, &["job"]),
         worker("worker-attached", Open, &["job"]),
@@ -164,13 +164,13 @@ pub const POINTS: &[Point] = {
         worker("worker-reported", Closed, &["job"]),
         worker("worker-connects", Open, &["job"]),
         worker("worker-connected", Open, &["job"]),
-        worker("worker-rests", Open, &["warm"]),
+        worker("worker-idle", Open, &["warm"]),
         worker("worker-leaves", Open, &["retired", "moved", "fresh"]),
         // One job.
         worker("job-taken", Open, &["job", "warm", "v1"]),
         worker("job-noted", Open, &["job", "chatty"]),
         worker("job-begun", Open, &["job"]),
-        worker("session-put-on", Open, &["job", "leaves@2"]),
+        worker("session-adopted", Open, &["job", "leaves@2"]),
         worker("transaction-begun", Open, &["job"]),
         // Memory that only this process knows until the block names it.
         worker("description-allocated", Closed, &["wide"]),
@@ -189,8 +189,8 @@ pub const POINTS: &[Point] = {
         worker("outcome-noted", Open, &["job", "wide", "cancel"]),
         // Published; the leader that sleeps is told next.
         worker("job-finished", Closed, &["job", "detach", "cancel"]),
-        worker("job-over", Open, &["job", "fresh", "leaves"]),
-        worker("session-taken-off", Open, &["job", "chatty", "leaves"]),
+        worker("job-done", Open, &["job", "fresh", "leaves"]),
+        worker("session-reset", Open, &["job", "chatty", "leaves"]),
         // Reading.
         leader("reading-begun", Open, &["job", "rows", "cursor"]),
         // Also passed while the stack unwinds.
@@ -199,7 +199,7 @@ pub const POINTS: &[Point] = {
         leader("result-read", Open, &["job", "rows", "spill", "cursor"]),
         // Canceling.
         leader("cancel-flagged", Locked, &["cancel"]),
-        leader("cancel-asked", Open, &["cancel"]),
+        leader("cancel-requested", Open, &["cancel"]),
         // Letting go, also while the stack unwinds, and at exit.
         leader("job-forgotten", Closed, &["job", "detach", "left"]),
         leader("hold-given-up", Closed, &["job", "detach", "left"]),
@@ -213,10 +213,10 @@ pub const POINTS: &[Point] = {
             &["detach", "ended", "v1-ended"],
         ),
         // Exits.
-        either("session-ends", Leaving, &["left"], &["ended", "retired"]),
-        worker("worker-quits", Leaving, &["ended", "refused"]),
-        worker("exit-announced", Leaving, &["ended", "refused"]),
-        worker("worker-slot-left", Leaving, &["ended", "refused"]),
+        either("session-ends", Exiting, &["left"], &["ended", "retired"]),
+        worker("worker-exit-begun", Exiting, &["ended", "refused"]),
+        worker("exit-announced", Exiting, &["ended", "refused"]),
+        worker("worker-slot-vacated", Exiting, &["ended", "refused"]),
         worker("job-taken-to-fail", Closed, &["refused"]),
         // A line of the log for each transition, in the middle of everything. Caught, but at exit.
         either(

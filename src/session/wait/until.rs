@@ -20,7 +20,7 @@ use engine::wait::{Condition, Micros, condition, timeout, wait_for};
 
 /// A job that waits for a worker has its lane looked at again, after [`NET_FIRST`], then at doubling intervals
 /// up to this: a process may have failed to start after it was registered, or the postmaster may have missed
-/// that a place waits for its next process ([`spawn::nudge`]). The one place where time stands in for
+/// that a place waits for its next process ([`spawn::nudge_postmaster`]). The one place where time stands in for
 /// an event; everything else works without.
 const LIVENESS_NET: Micros = 1_000_000;
 /// Several times what starting a process takes.
@@ -166,7 +166,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for Wait<J, C> {
             if let Some(job) = self.without_worker() {
                 let lane = job.slot().lane();
                 let _ = spawn::spawn_workers(self.cluster, lane, None);
-                spawn::nudge();
+                spawn::nudge_postmaster();
             }
         }
         let periodic = &mut self.periodic;

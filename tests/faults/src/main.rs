@@ -39,7 +39,7 @@ const UNDER_LOCK: &str = "under-lock";
 pub struct Point {
     name: String,
     side: String,
-    stretch: String,
+    section: String,
     faults: Vec<String>,
     occasions: Vec<String>,
 }
@@ -74,7 +74,7 @@ impl Case {
     }
 
     fn all_of(point: &Point) -> Vec<Self> {
-        let ends = |fault: &str| match (fault, point.stretch.as_str()) {
+        let ends = |fault: &str| match (fault, point.section.as_str()) {
             ("stall", "open") => vec![
                 Some(End::Lifted),
                 Some(End::ToldToGo),
@@ -172,7 +172,7 @@ fn during_stall(world: &mut World, case: &Case, end: End) {
     let occasion = occasion::named(&case.occasion);
     let others_wait = occasion.needs_fresh_server
         || occasion.others_wait
-        || matches!(case.point.stretch.as_str(), "failing" | "locked");
+        || matches!(case.point.section.as_str(), "failing" | "locked");
     if !others_wait {
         world.others_go_on();
     }

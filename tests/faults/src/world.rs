@@ -101,7 +101,7 @@ impl World {
         lines
             .lines()
             .map(|line| {
-                let [name, side, stretch, faults, occasions] = line
+                let [name, side, section, faults, occasions] = line
                     .split(' ')
                     .collect::<Vec<_>>()
                     .try_into()
@@ -109,7 +109,7 @@ impl World {
                 Point {
                     name: String::from(name),
                     side: String::from(side),
-                    stretch: String::from(stretch),
+                    section: String::from(section),
                     faults: list(faults),
                     occasions: list(occasions),
                 }

@@ -9,46 +9,46 @@ use crate::pg::local::Local;
 use crate::worker::current;
 use crate::worker::sink::Sink;
 
-struct Held {
+struct RunningJob {
     job: Job,
     /// `None`: the job has no result, has not begun, or has nothing more to say.
     sink: Option<Sink>,
 }
 
-static HELD: Local<Option<Held>> = Local::new(None);
+static RUNNING: Local<Option<RunningJob>> = Local::new(None);
 
 /// The job is this process's to end, and the signal handler's to look at.
 pub fn note(job: Job) {
-    HELD.with(|held| *held = Some(Held { job, sink: None }));
+    RUNNING.with(|running| *running = Some(RunningJob { job, sink: None }));
     current::note(job.word(), job.id.generation);
 }
 
 /// The job that is noted.
 pub fn job() -> Option<Job> {
-    HELD.with(|held| held.as_ref().map(|held| held.job))
+    RUNNING.with(|running| running.as_ref().map(|running| running.job))
 }
 
 /// Rows and messages go there from now on.
 pub fn open(sink: Sink) {
-    HELD.with(|held| {
-        if let Some(held) = held {
-            held.sink = Some(sink);
+    RUNNING.with(|running| {
+        if let Some(running) = running {
+            running.sink = Some(sink);
         }
     });
 }
 
 /// Rows and messages have nowhere to go any more. Returns where they went.
 pub fn close() -> Option<Sink> {
-    HELD.with(|held| held.as_mut()?.sink.take())
+    RUNNING.with(|running| running.as_mut()?.sink.take())
 }
 
 /// Lends the sink, if there is one, to `body`, which must not call the server: that may print.
 pub fn with_sink<R>(body: impl FnOnce(&mut Sink) -> R) -> Option<R> {
-    HELD.with(|held| held.as_mut()?.sink.as_mut().map(body))
+    RUNNING.with(|running| running.as_mut()?.sink.as_mut().map(body))
 }
 
 /// Gives up all of it.
 pub fn take() {
     current::forget();
-    drop(HELD.with(Option::take));
+    drop(RUNNING.with(Option::take));
 }
