@@ -1,11 +1,11 @@
 //! From the postmaster's fork to the exit: report in, connect, run or sleep, leave.
 //!
-//! 1. Messages are redirected, shared memory is attached (with that the exit callback is in place), the
-//!    signal handlers are installed. Only then the process reports in, and its pid can be seen.
-//! 2. It takes its first job before it connects, so that the leader that waits for a pid need not wait for
-//!    the connection. If connecting fails, the exit callback fails that job with the error.
-//! 3. [`step`] repeats: absorb what the server asks of every process between two statements, run the job,
-//!    look for the next, sleep when there is none, leave when it is time.
+//! 1. The process redirects its messages, attaches shared memory (which registers the exit callback), and installs its
+//!    signal handlers. Only then it reports in, and others can see its pid.
+//! 2. It takes its first job before it connects, so a leader that waits for a pid need not wait for the connection. If
+//!    connecting fails, the exit callback fails that job with the error.
+//! 3. [`step`] repeats: process the interrupts that the server allows between two statements, run the job, look for the
+//!    next, sleep if there is none, leave when it is time.
 
 use crate::cluster::attach::{Cluster, attached, cluster};
 use crate::cluster::job::Job;
@@ -33,14 +33,14 @@ use std::cell::Cell;
 /// The workers' entry function, under the name of [`worker_entry`].
 ///
 /// # Safety
-/// Called by the postmaster's child with the argument of the registration.
+/// Only for the server, in the worker's process, with the argument of the registration.
 #[pg_guard]
 #[unsafe(export_name = worker_entry!())]
 #[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
 pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     let worker_slot = WorkerSlotRef::from_datum(argument);
     fault!("worker-started");
-    // SAFETY: one call of the shim; nothing is sent yet.
+    // SAFETY: one call of the shim, before any message is sent.
     unsafe { shim::pgb_redirect_messages() };
     let attached = PgTryBuilder::new(|| cluster().map_err(|error| error.message))
         .catch_others(|cause| Err(format!("{cause:?}")))
@@ -52,9 +52,9 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
             exit_process(0);
         }
     };
-    // SAFETY: installs handlers and lets signals in.
+    // SAFETY: installs handlers and unblocks signals.
     unsafe { shim::pgb_install_signals() };
-    // Before it connects, which adds what the database and the role say.
+    // Before the process connects: connecting adds the settings of the database and the role.
     // SAFETY: one call of the shim.
     unsafe { guarded(|| shim::pgb_note_configuration()) };
     settings::read_configured();
@@ -80,7 +80,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         limits: WorkerLimits::read(),
     }));
     look_for_next(cluster);
-    // After its first job has woken its leader, who may have registered this process.
+    // The leader of the first job, which was woken just now, may also have registered this process: it comes first.
     if let Some(registrar) = registrar {
         wake(registrar);
     }
@@ -88,8 +88,8 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         leave(next);
     }
     fault!("worker-connects");
-    // SAFETY: throws when the role may not log in, or the database is gone: that ends the process, and the
-    // exit callback takes care of the lane.
+    // SAFETY: on the main thread, once. An error (the role may not log in, or the database is gone) ends the process, and
+    // the exit callback handles the lane.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
             pg_sys::Oid::from(key.database),
@@ -97,7 +97,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
             0,
         );
     }
-    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process as one of connecting.
+    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process, as an error while connecting.
     unsafe { guarded(|| shim::pgb_port_without_client()) };
     cluster
         .pool()
@@ -112,12 +112,12 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     }
 }
 
-/// Asks the pool what to do next, and notes it.
+/// Asks the pool for the next step, and notes it.
 fn look_for_next(cluster: &'static Cluster) {
     look_for_next_after(cluster, None);
 }
 
-/// As [`look_for_next`], after a job that took so long.
+/// As [`look_for_next`], after a job that took `took`.
 fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
     let Some(now) = state() else { exit_process(0) };
     let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
@@ -150,7 +150,7 @@ fn note_next_step(cluster: &'static Cluster, next: NextStep) {
     }
 }
 
-/// One round of the main loop. Called again after an error, with the process clean.
+/// One iteration of the main loop. After an error the shim cleans the process up and calls this again.
 #[pg_guard]
 unsafe extern "C-unwind" fn step() {
     let Some(cluster) = attached() else {
@@ -161,18 +161,18 @@ unsafe extern "C-unwind" fn step() {
         reloaded();
     }
     settings::publish();
-    // The last round may have thrown while it had a job.
+    // The last iteration may have thrown while it had a job.
     run::fail_noted(cluster);
     let next = NEXT.with(Option::take);
     match next {
         Some(NextStep::Run { job, .. }) => {
             let job = cluster.job(job);
-            // Unfit until the job has been taken off again: taking off may throw.
+            // Unfit until the session has been reset: the reset may throw.
             update(|state| {
                 state.jobs += 1;
                 state.is_unfit = true;
             });
-            // Who wants a process in which nothing ran before has nothing run after, either.
+            // A job that needs a fresh process also has no other job run after it.
             let is_fresh_only = job.slot().options().fresh_only;
             let began = process::now();
             if run::run(job) == AfterJob::Clean && !is_fresh_only {
@@ -185,7 +185,7 @@ unsafe extern "C-unwind" fn step() {
         Some(next @ (NextStep::Restart | NextStep::Retire)) => leave(next),
         None if state().is_some_and(|state| state.is_idle) => sleep(cluster, has_reloaded),
         None => {
-            // The last round threw.
+            // The last iteration has thrown.
             let Some(now) = state() else { exit_process(0) };
             let assigned = cluster
                 .pool()
@@ -199,12 +199,13 @@ unsafe extern "C-unwind" fn step() {
     }
 }
 
-/// An error came before the job that this process was given was begun: it cannot map the job's memory. `jobs`: how
-/// many it was given.
+/// Ends or returns a job that this process has not begun because of an error: it cannot map the job's memory. `jobs`:
+/// how many jobs this process was given.
 ///
-/// Another may be able to, which has mapped less. But a process whose first job it is has mapped as little as any; what
-/// it cannot, the next could not either, and the job would go from process to process for ever. So the job fails
-/// then. All others leave after they have returned a job, so each of them has returned it once at most.
+/// Another process may have mapped less, and be able to. But if this is the first job of the process, it has mapped as
+/// little as any other: the next process could not map the memory either, and the job would go from process to process
+/// forever. So the job fails then. In all other cases the process returns the job and exits, so a process returns a job
+/// at most once.
 fn end_unbegun_job(job: Job, jobs: u32) {
     if jobs > 1 {
         exit::return_job(job);
@@ -213,9 +214,9 @@ fn end_unbegun_job(job: Job, jobs: u32) {
     }
 }
 
-/// Leaves, as the pool has decided: for a fresh process in the place, or for good.
+/// Leaves the pool, as it has decided: the worker slot goes to a fresh process, or becomes vacant.
 fn leave(next: NextStep) -> ! {
-    // An error on the way does not make it forget: it is what the next round finds.
+    // If an error interrupts this, the next iteration finds the same step.
     NEXT.set(Some(next));
     fault!("worker-leaves");
     trace::worker_exits(if next == NextStep::Restart {
@@ -230,16 +231,16 @@ fn leave(next: NextStep) -> ! {
     exit_process(0)
 }
 
-/// The configuration was read again.
+/// Called when the configuration was read again.
 fn reloaded() {
     settings::define();
     session::forget();
     update(|state| state.limits = WorkerLimits::read());
 }
 
-/// Sleeps until the worker word says otherwise, the idle limit has come, or the configuration was read again:
-/// `already`, or meanwhile. That may have another limit, and the pool may have to be smaller now; nobody wakes an idle
-/// worker to tell it.
+/// Sleeps until the worker word changes, the idle timeout has passed, or the configuration was read again (`already`:
+/// it was read before the sleep). The configuration may have another timeout, or require a smaller pool, and nobody
+/// wakes an idle worker for that.
 fn sleep(cluster: &'static Cluster, already: bool) {
     let Some(now) = state() else { exit_process(0) };
     fault!("worker-idle");
@@ -272,7 +273,7 @@ fn sleep(cluster: &'static Cluster, already: bool) {
     note_next_step(cluster, next.unwrap_or(NextStep::Idle));
 }
 
-/// What is put off until the process really sleeps.
+/// Reports the process as idle. That is done only when the process really sleeps.
 fn report_idle() {
     // SAFETY: one call of the shim, outside a transaction.
     unsafe { guarded(|| shim::pgb_report_idle()) };

@@ -1,8 +1,8 @@
-//! What this process holds of the job that it runs, as one value.
+//! The job that this process runs, and everything that it holds of the job, as one value.
 //!
-//! [`engine::steps`] says when it is made, and that it is taken before the job can be freed. Nothing else in
-//! the process may keep a pointer into a job's block: what runs the job gets its text and its parameters for as long
-//! as the call lasts, and has copied whatever stays.
+//! [`engine::steps`] determines when the value is made, and that it is taken before the job can be freed. Nothing else
+//! in the process may keep a pointer into the job's block: the code that runs the job gets its text and parameters for
+//! the duration of a call, and copies what it needs longer.
 
 use crate::cluster::job::Job;
 use crate::pg::local::Local;
@@ -11,24 +11,24 @@ use crate::worker::sink::Sink;
 
 struct RunningJob {
     job: Job,
-    /// `None`: the job has no result, has not begun, or has nothing more to say.
+    /// `None`: the job has no result, has not begun, or sends no more.
     sink: Option<Sink>,
 }
 
 static RUNNING: Local<Option<RunningJob>> = Local::new(None);
 
-/// The job is this process's to end, and the signal handler's to look at.
+/// Notes the job: from now on this process has to end it, and the signal handler looks at it.
 pub fn note(job: Job) {
     RUNNING.with(|running| *running = Some(RunningJob { job, sink: None }));
     current::note(job.word(), job.id.generation);
 }
 
-/// The job that is noted.
+/// The noted job.
 pub fn job() -> Option<Job> {
     RUNNING.with(|running| running.as_ref().map(|running| running.job))
 }
 
-/// Rows and messages go there from now on.
+/// From now on, rows and messages go to `sink`.
 pub fn open(sink: Sink) {
     RUNNING.with(|running| {
         if let Some(running) = running {
@@ -37,17 +37,17 @@ pub fn open(sink: Sink) {
     });
 }
 
-/// Rows and messages have nowhere to go any more. Returns where they went.
+/// From now on, rows and messages are dropped. Returns the sink, if there was one.
 pub fn close() -> Option<Sink> {
     RUNNING.with(|running| running.as_mut()?.sink.take())
 }
 
-/// Lends the sink, if there is one, to `body`, which must not call the server: that may print.
+/// Lends the sink, if there is one, to `body`. `body` must not call the server, which may emit a message.
 pub fn with_sink<R>(body: impl FnOnce(&mut Sink) -> R) -> Option<R> {
     RUNNING.with(|running| running.as_mut()?.sink.as_mut().map(body))
 }
 
-/// Gives up all of it.
+/// Forgets the job and drops the sink.
 pub fn take() {
     current::forget();
     drop(RUNNING.with(Option::take));

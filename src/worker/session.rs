@@ -1,17 +1,16 @@
-//! Putting on the leader's session, taking off what the job left.
+//! Adopting the leader's session, and resetting the worker's session after the job.
 //!
-//! Making settings costs more than running a small statement, so it is skipped when it would change nothing.
-//! The leader's bytes carry only what its session has of its own, with sources and scopes, and the worker has
-//! that over its configuration; what can be compared is
+//! Changing settings costs more than running a small statement, so it is skipped when it would change nothing. A leader
+//! sends only the settings that its session has of its own, with sources and scopes. The worker applies them on top of
+//! its configuration. So three things are compared:
 //!
-//! * the leader's bytes with the bytes of the leader that was put on last,
-//! * the image of this session's own ([`Image`]) with its own right after that, and
-//! * the users with those that were put on, each with its setting, which is in the image.
+//! * the leader's settings, as bytes, with those of the leader that was adopted last;
+//! * the image of this session's settings ([`Image`]) with the image taken right after that adoption;
+//! * the users with those that were adopted; the settings that belong to them are in the image.
 //!
-//! If all are equal, and the configuration was not read again, the session is right already. Else what the last
-//! leader and its job have set is taken off, which is a reset of all settings to the configuration, and the next
-//! leader's is put on (`shim/settings.c`). In a process that has run no job yet there is mostly nothing to be
-//! taken off.
+//! If all are equal, and the configuration was not read again, nothing has to be done. Otherwise all settings are reset
+//! to the configuration, which removes what the last leader and its job have set, and the next leader's settings are
+//! applied (`shim/settings.c`). In a process that has not run a job yet there is mostly nothing to reset.
 
 use crate::cluster::block::Block;
 use crate::pg::guc_state::Image;
@@ -36,24 +35,24 @@ impl AdoptedSession {
     }
 }
 
-/// Lets go of the jobs that the session has launched.
+/// Detaches the jobs that the session has launched.
 static RELEASE_JOBS: Local<Option<fn()>> = Local::new(None);
 
-/// Says how a job's session lets go of the jobs that it has launched: that is the other side's. When the library is
-/// loaded.
+/// Provides the function that detaches the jobs that a job's session has launched: it is part of `src/session`, which
+/// this side does not know. Called when the library is loaded.
 pub fn provide(release_jobs: fn()) {
     RELEASE_JOBS.set(Some(release_jobs));
 }
 
 static ADOPTED: Local<Option<AdoptedSession>> = Local::new(None);
 
-/// Forgets what was put on: the next job puts everything on again.
+/// Forgets what was adopted: the next job adopts everything again.
 pub fn forget() {
     ADOPTED.with(|adopted| *adopted = None);
 }
 
-/// Makes this session the leader's. `false`: that failed, the error was reported, and the process must not
-/// run another job.
+/// Gives this session the identity and settings of the leader. `false`: that failed, the error was reported, and the
+/// process must not run another job.
 pub fn adopt(block: &Block) -> bool {
     let identity = block.identity();
     let leader_settings = block.guc_state();
@@ -81,19 +80,19 @@ pub fn adopt(block: &Block) -> bool {
 
 fn switch_to(identity: &Identity, leader_settings: &[u8]) -> bool {
     if settings::names_own_setting(leader_settings) {
-        // Checked here, as in a leader that knows them.
+        // So the values are checked, as in a leader that has defined the settings.
         settings::define();
     }
     let leaders = Settings {
         bytes: leader_settings.as_ptr().cast(),
         size: leader_settings.len(),
     };
-    // SAFETY: everything named outlives the call, which catches every error itself.
+    // SAFETY: identity and settings outlive the call, which catches every error itself.
     unsafe { shim::pgb_adopt(std::ptr::from_ref(identity), &raw const leaders) }
 }
 
-/// Takes off what the job left. `false`: something cannot be taken off, the process must not run another
-/// job.
+/// Removes what the job has left in the session. `false`: something cannot be removed, and the process must not run
+/// another job.
 pub fn reset() -> bool {
     let release_jobs = RELEASE_JOBS.get();
     release_jobs.expect("provided when the library was loaded")();
