@@ -8,7 +8,7 @@
 
 use crate::cluster::attach::attached;
 use crate::cluster::{job_end, spawn};
-use crate::pg::exit::{self, insist};
+use crate::pg::exit::{self, run_to_completion};
 use crate::{session, worker};
 use pgrx::{pg_guard, pg_sys};
 
@@ -22,7 +22,7 @@ pub fn register() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
-    insist(end_session, || {
+    run_to_completion(end_session, || {
         fault!("session-ends");
         let Some(cluster) = attached() else {
             return;
@@ -38,7 +38,7 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
 unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
     // First of all, because the memory that messages go into is about to be unmapped.
     worker::exit::mute();
-    insist(leave_pool, || {
+    run_to_completion(leave_pool, || {
         worker::exit::leave_pool(code);
     });
 }

@@ -34,7 +34,7 @@ pgrx::pg_module_magic!(name, version);
 pub unsafe extern "C-unwind" fn _PG_init() {
     without_backtraces();
     exit::register();
-    settings::loaded();
+    settings::define_at_load();
 }
 
 /// With `RUST_BACKTRACE` in the server's environment pgrx adds a backtrace to the DETAIL of errors, which any client

@@ -4,21 +4,21 @@
 //!
 //! # A worker defines them late
 //!
-//! Before 16 the server sorts its table of settings after each definition: a dozen take as long as a
-//! sixth of a process's start, which the first job of a lane waits for. A worker itself needs a few of
-//! them, so when the library was not preloaded it defines none at its start ([`loaded`]). It reads those
-//! few as they are configured ([`read_configured`]), once, before it connects, and what the database and the
-//! role may say otherwise when it has ([`read_defaults`]), before any job could have changed it. All are defined
+//! Before 16 the server sorts its table of settings after each definition: defining a dozen takes a sixth of the time
+//! that a process needs to start, and the first job of a lane waits for that. A worker itself needs only a few of them.
+//! So if the library was not preloaded, a worker defines none at its start ([`define_at_load`]). It reads those few as
+//! they are configured ([`read_configured`]), once, before it connects. When it has connected, it reads those that the
+//! database or the role may have set ([`read_defaults`]), before any job can change them. All settings are defined
 //! ([`define`])
 //!
 //! * when a function of the extension is called in the process, before it does anything;
-//! * before a job whose text names the extension or asks for all settings ([`define_for`]);
-//! * before one of ours is made for a job because its leader's session has it otherwise than configured;
+//! * before a job whose text contains the name of the extension or asks for all settings ([`define_for`]);
+//! * before the worker adopts a leader's settings that contain one of the extension's;
 //! * when the configuration is read again.
 //!
-//! Until then a job sees what a session sees that has not loaded the library: what is configured or set
-//! is a placeholder, which the definition takes over and checks. A job that reads one of ours by a name that
-//! its text does not hold (in the body of a function) and calls nothing of ours can tell.
+//! Until then a job sees the settings as a session does that has not loaded the library: a configured or set value is a
+//! placeholder, which the definition takes over and checks. A job can notice the difference only if it reads such a
+//! setting by a name that is not in its text (it is in the body of a function) and calls no function of the extension.
 
 pub mod published;
 
@@ -50,21 +50,21 @@ pub enum OnExhaustion {
 /// Largest size of a result ring, bytes.
 pub const MAX_QUEUE_SIZE: i32 = 256 * 1024 * 1024;
 
-/// The default spin, microseconds: longer than a warm job and its wake-up take, shorter than what a
-/// waiter could do with the processor. Measured; see `docs/architecture.md`.
+/// The default spin, microseconds: longer than a warm job and its wake-up take, and so short that another process would
+/// hardly gain from the processor. Measured; see `docs/architecture.md`.
 const DEFAULT_SPIN: i32 = 200;
 
-/// The largest job table.
-const MOST_JOBS: i32 = engine::cookie::MAX_JOBS as i32;
+/// The largest number of slots that the job table can have.
+const MAX_TABLE_SIZE: i32 = engine::cookie::MAX_JOBS as i32;
 
-/// When a worker needs a setting, if that is before all are defined.
+/// When a worker needs a setting.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needed {
-    /// It does not.
+    /// Not before all are defined.
     Later,
     /// At its start.
     AtStart,
-    /// At its start; and what the database and the role say otherwise, once it has connected.
+    /// At its start, and again once it has connected: the database and the role may set it.
     Connected,
 }
 
@@ -72,13 +72,13 @@ enum Needed {
 trait Setting: Sync {
     fn needed(&self) -> Needed;
 
-    /// Reads it before it is defined. What is invalid counts as not configured, as in a definition.
+    /// Reads it before it is defined. An invalid value counts as not configured, as in a definition.
     fn read(&self);
 
     fn define(&'static self);
 }
 
-/// What all settings have.
+/// The properties that all settings have.
 struct Row {
     name: &'static CStr,
     context: fn() -> GucContext,
@@ -88,7 +88,7 @@ struct Row {
 }
 
 impl Row {
-    /// As it is configured; null: it is not.
+    /// The configured value; null: it is not configured.
     fn text(&self) -> *const c_char {
         // SAFETY: a zero-terminated name.
         unsafe { pg_sys::GetConfigOption(self.name.as_ptr(), true, false) }
@@ -99,11 +99,11 @@ impl Row {
 struct Number {
     row: Row,
     default: i32,
-    /// Least and most.
+    /// The smallest and the largest value.
     bounds: fn() -> RangeInclusive<i32>,
     unit: GucFlags,
     defined: GucSetting<i32>,
-    /// What holds until it is defined.
+    /// The value until it is defined.
     read: Local<i32>,
 }
 
@@ -168,7 +168,7 @@ struct Switch {
     row: Row,
     default: bool,
     defined: GucSetting<bool>,
-    /// What holds until it is defined.
+    /// The value until it is defined.
     read: Local<bool>,
 }
 
@@ -216,7 +216,7 @@ impl Setting for Switch {
     }
 }
 
-/// What a launch does when no worker is free. No worker needs it early.
+/// The setting with an [`OnExhaustion`]. A worker does not need it before it is defined.
 struct Mode {
     row: Row,
     defined: GucSetting<OnExhaustion>,
@@ -251,7 +251,7 @@ impl Setting for Mode {
     }
 }
 
-/// Makes a static of each row, and the table of all of them, in the order of their definition.
+/// Makes a static for each row, and the table of all rows, in the order of their definition.
 macro_rules! settings {
     ($(
         $setting:ident: $kind:ident($($value:expr),+), $context:ident, $needed:ident,
@@ -282,56 +282,56 @@ const MILLISECONDS: GucFlags = GucFlags::UNIT_MS;
 settings! {
     MAX_WORKERS: Number(16, || 1..=1000, NO_UNIT), Userset, Later,
         c"pg_background.max_workers",
-        c"Background jobs that this session may have at a time.",
-        c"Counts every job the session still tracks, finished ones whose result was not read included.";
+        c"Maximum number of background jobs that this session may track at a time.",
+        c"Counts every job that the session still tracks, including finished jobs with unread results.";
     DEFAULT_QUEUE_SIZE: Number(64 * 1024, || min_queue_size()..=MAX_QUEUE_SIZE, BYTES), Userset, Later,
         c"pg_background.default_queue_size",
-        c"Size of a job's result queue when the launch names none.",
+        c"Size of a job's result buffer when the launch gives none.",
         c"Also used for a queue_size of 0 or less.";
     WORKER_TIMEOUT: Number(0, || 0..=i32::MAX, MILLISECONDS), Userset, Later,
         c"pg_background.worker_timeout",
-        c"Time that a background job may take, all of its statements together.",
-        c"0 means that the statement_timeout of the launching session applies, to each statement.";
+        c"Maximum time that a background job may take, for all of its statements together.",
+        c"0 means that the statement_timeout of the launching session applies to each statement.";
     ENABLED: Switch(true), Sighup, AtStart,
         c"pg_background.enabled",
         c"Whether background jobs may be launched.",
-        c"When off, launches are refused; jobs that run end normally.";
+        c"When off, launches are refused; running jobs end normally.";
     WORKER_IDLE_TIMEOUT: Number(3000, || 0..=i32::MAX, MILLISECONDS), Sighup, AtStart,
         c"pg_background.worker_idle_timeout",
-        c"How long a worker without a job stays.",
-        c"0 means one process per job. DROP DATABASE waits 5 seconds for other sessions to leave, so keep this below.";
+        c"Time after which a worker without a job exits.",
+        c"0 means one process per job. DROP DATABASE waits 5 seconds for other sessions to exit, so keep this below 5 seconds.";
     WORKER_MAX_JOBS: Number(10_000, || 1..=i32::MAX, NO_UNIT), Sighup, AtStart,
         c"pg_background.worker_max_jobs",
-        c"Jobs after which a worker is replaced by a fresh process.",
+        c"Number of jobs after which a worker is replaced by a fresh process.",
         c"Bounds the growth of a worker's caches.";
     MAX_POOL_WORKERS: Number(-1, || -1..=i32::from(u16::MAX), NO_UNIT), Sighup, AtStart,
         c"pg_background.max_pool_workers",
-        c"Workers in the whole cluster at most.",
+        c"Maximum number of workers in the whole cluster.",
         c"-1 means three quarters of max_worker_processes.";
-    MAX_JOBS: Number(4096, || 16..=MOST_JOBS, NO_UNIT), Sighup, Later,
+    MAX_JOBS: Number(4096, || 16..=MAX_TABLE_SIZE, NO_UNIT), Sighup, Later,
         c"pg_background.max_jobs",
         c"Capacity of the job table, for the whole cluster.",
         c"Takes effect when the first job after a server start is launched.";
     MAX_MEMORY: Number(-1, || -1..=i32::MAX, KILOBYTES), Sighup, AtStart,
         c"pg_background.max_memory",
-        c"Shared memory for requests, outcomes and result queues at most.",
-        c"One half is for what is larger than 4 MB. -1 means 160 kB for each job of max_jobs, at least 640 MB.";
-    ROLE_MAX_JOBS: Number(-1, || -1..=MOST_JOBS, NO_UNIT), Suset, Later,
+        c"Maximum shared memory for requests, outcomes and result buffers.",
+        c"One half is for requests and results larger than 4 MB. -1 means 160 kB for each job of max_jobs, at least 640 MB.";
+    ROLE_MAX_JOBS: Number(-1, || -1..=MAX_TABLE_SIZE, NO_UNIT), Suset, Later,
         c"pg_background.role_max_jobs",
-        c"Background jobs that the login role may have at a time, in all sessions and databases.",
-        c"Queued, running and unread ones. -1 means half of max_jobs. Superusers who log in have no limit.";
+        c"Maximum number of background jobs that the login role may have at a time, in all sessions and databases.",
+        c"Counts queued, running and unread jobs. -1 means half of max_jobs. Login roles that are superusers have no limit.";
     ROLE_MAX_MEMORY: Number(-1, || -1..=i32::MAX, KILOBYTES), Suset, Later,
         c"pg_background.role_max_memory",
-        c"Shared memory that the background jobs of the login role may have at a time.",
+        c"Maximum shared memory that the background jobs of the login role may use at a time.",
         c"-1 means half of max_memory.";
     ROLE_MAX_DISK: Number(-1, || -1..=i32::MAX, KILOBYTES), Suset, Later,
         c"pg_background.role_max_disk",
-        c"Disk space that the unread results of the login role may take up at a time.",
-        c"-1 means the session's temp_file_limit, for all of them together.";
+        c"Maximum disk space that the unread results of the login role may use at a time.",
+        c"-1 means the session's temp_file_limit, for all of these results together.";
     LANE_MAX_WORKERS: Number(-1, || -1..=i32::from(u16::MAX), NO_UNIT), Suset, Later,
         c"pg_background.lane_max_workers",
-        c"Workers that the login role may have at a time in this database.",
-        c"-1 means any number; more jobs wait in their queue.";
+        c"Maximum number of workers that the login role may have at a time in this database.",
+        c"-1 means no limit. Further jobs wait in their queue.";
     ON_EXHAUSTION: Mode(OnExhaustion::Wait), Userset, Later,
         c"pg_background.on_exhaustion",
         c"What a launch does when no worker is free.",
@@ -342,18 +342,18 @@ settings! {
         c"When off, each job of the session gets a fresh process, which ends with it.";
     LAUNCH_TIMEOUT: Number(10_000, || 0..=i32::MAX, MILLISECONDS), Userset, Later,
         c"pg_background.launch_timeout",
-        c"How long a launch waits for a free worker.",
+        c"Maximum time that a launch waits for a free worker.",
         c"Applies when on_exhaustion is wait.";
     SPIN: Number(DEFAULT_SPIN, || 0..=10_000, NO_UNIT), Suset, Connected,
         c"pg_background.spin",
-        c"Microseconds a wait looks at shared memory before it sleeps.",
-        c"0 turns it off. It is off by itself on one processor, and in an idle worker when other idle workers spin on all processors but one.";
+        c"Microseconds for which a wait checks shared memory before it sleeps.",
+        c"0 turns spinning off. It is always off on a machine with one processor, and in an idle worker when other idle workers spin on all processors but one.";
 }
 
-/// This process has defined the settings, or the postmaster had before it forked.
+/// Whether this process has defined the settings, or the postmaster had before it forked.
 static DEFINED: Local<bool> = Local::new(false);
 
-/// `pg_background.max_workers`: handles that a session may track.
+/// `pg_background.max_workers`: how many jobs a session may track.
 pub fn max_workers() -> usize {
     MAX_WORKERS.get() as usize
 }
@@ -363,24 +363,24 @@ pub fn default_queue_size() -> i32 {
     DEFAULT_QUEUE_SIZE.get()
 }
 
-/// Smallest size of a result ring that can be asked for, bytes.
+/// The smallest size of a result ring that a launch can request, bytes.
 pub fn min_queue_size() -> i32 {
     // SAFETY: a constant of the server.
     unsafe { pg_sys::shm_mq_minimum_size as i32 }
 }
 
-/// `pg_background.worker_timeout`, milliseconds; 0: the leader's `statement_timeout` holds.
+/// `pg_background.worker_timeout`, milliseconds; 0: the leader's `statement_timeout` applies.
 pub fn worker_timeout() -> i32 {
     WORKER_TIMEOUT.get()
 }
 
 /// `pg_background.enabled`, as it is configured now.
-pub fn enabled() -> bool {
-    published::now(Published::Enabled, own(Published::Enabled)) != 0
+pub fn is_enabled() -> bool {
+    published::current(Published::Enabled, own_value(Published::Enabled)) != 0
 }
 
-/// What this process has read of a setting that is looked at as it is configured now.
-fn own(which: Published) -> i32 {
+/// The value that this process has read of a setting that is published.
+fn own_value(which: Published) -> i32 {
     match which {
         Published::Enabled => ENABLED.get().into(),
         Published::MaxPoolWorkers => MAX_POOL_WORKERS.get(),
@@ -388,14 +388,14 @@ fn own(which: Published) -> i32 {
     }
 }
 
-/// Publishes what this process has read. In a worker, before a job.
+/// Publishes the values that this process has read. In a worker, before a job.
 pub fn publish() {
-    published::publish(own);
+    published::publish(own_value);
 }
 
-/// In a worker that has just started; see [`published::started`].
+/// In a worker that has just started; see [`published::publish_at_start`].
 pub fn publish_at_start() {
-    published::started(own);
+    published::publish_at_start(own_value);
 }
 
 /// `pg_background.worker_idle_timeout`, milliseconds; 0: one process per job.
@@ -410,9 +410,9 @@ pub fn worker_max_jobs() -> u32 {
 
 /// `pg_background.max_pool_workers` as it is configured now; `None`: the default.
 pub fn max_pool_workers() -> Option<u32> {
-    u32::try_from(published::now(
+    u32::try_from(published::current(
         Published::MaxPoolWorkers,
-        own(Published::MaxPoolWorkers),
+        own_value(Published::MaxPoolWorkers),
     ))
     .ok()
 }
@@ -424,7 +424,7 @@ pub fn max_jobs() -> usize {
 
 /// `pg_background.max_memory` as it is configured now, bytes; `None`: the default, see [`crate::cluster::attach`].
 pub fn max_memory() -> Option<usize> {
-    match published::now(Published::MaxMemory, own(Published::MaxMemory)) {
+    match published::current(Published::MaxMemory, own_value(Published::MaxMemory)) {
         -1 => None,
         kilobytes => Some(kilobytes as usize * 1024),
     }
@@ -455,7 +455,7 @@ pub fn role_max_disk() -> Option<u64> {
         .map(|kilobytes| kilobytes * 1024)
 }
 
-/// `pg_background.lane_max_workers`; 0: any number.
+/// `pg_background.lane_max_workers`; 0: no limit.
 pub fn lane_max_workers() -> u32 {
     u32::try_from(LANE_MAX_WORKERS.get()).unwrap_or(0)
 }
@@ -465,7 +465,7 @@ pub fn on_exhaustion() -> OnExhaustion {
     ON_EXHAUSTION.defined.get()
 }
 
-/// `pg_background.worker_reuse`: jobs may run in a process that has run others.
+/// `pg_background.worker_reuse`: whether a job may run in a process that has run others.
 pub fn worker_reuse() -> bool {
     WORKER_REUSE.get()
 }
@@ -480,43 +480,43 @@ pub fn spin() -> u64 {
     SPIN.get() as u64
 }
 
-/// The library was loaded: everyone but a worker of ours defines the settings now.
-pub fn loaded() {
+/// Called when the library is loaded: every process except the extension's own workers defines the settings now.
+pub fn define_at_load() {
     if !library::is_own_worker() {
         define();
     }
 }
 
-/// Reads what a worker needs, as it is configured. In a worker that has not connected: until the settings are defined a
-/// value of the database or the role would be taken for the configuration's.
+/// Reads the settings that a worker needs, as they are configured. Only before the worker connects: afterwards a value of
+/// the database or the role would look like the configured one.
 pub fn read_configured() {
     read_where(|needed| needed != Needed::Later);
 }
 
-/// Reads what the database or the role may say otherwise. In a worker that has connected and run nothing.
+/// Reads the settings that the database or the role may have set. Only in a worker that has connected and run nothing.
 pub fn read_defaults() {
     read_where(|needed| needed == Needed::Connected);
 }
 
-fn read_where(is_pending: impl Fn(Needed) -> bool) {
+fn read_where(is_wanted: impl Fn(Needed) -> bool) {
     if !DEFINED.get() {
         TABLE
             .iter()
-            .filter(|setting| is_pending(setting.needed()))
+            .filter(|setting| is_wanted(setting.needed()))
             .for_each(|setting| setting.read());
     }
 }
 
-/// What the names of our settings begin with.
+/// The prefix of the names of the settings.
 const PREFIX: &CStr = c"pg_background.";
 
-/// Whether `state`, settings as bytes, names one of ours.
-pub fn are_named_in(state: &[u8]) -> bool {
+/// Whether `state`, settings as bytes, contains one of the extension's settings.
+pub fn names_own_setting(state: &[u8]) -> bool {
     let prefix = PREFIX.to_bytes();
     state.windows(prefix.len()).any(|window| window == prefix)
 }
 
-/// Defines them all if `sql`, the text of a job, may look at one.
+/// Defines all settings if `sql`, the text of a job, may read one.
 pub fn define_for(sql: &[u8]) {
     const NEEDLES: [&[u8]; 3] = [b"pg_background", b"pg_settings", b"show all"];
     let names = |needle: &[u8]| {
@@ -528,20 +528,20 @@ pub fn define_for(sql: &[u8]) {
     }
 }
 
-/// Defines them all, if this process has not yet. Whether it had not. Raises 25000 in a parallel operation.
+/// Defines all settings, if this process has not yet. Returns whether it had not. Raises 25000 in a parallel operation.
 pub fn define() -> bool {
     let fresh = !DEFINED.get();
     if fresh {
         define_each();
     }
-    // An interrupt may have cut that short the last time: until it is done, no function goes on.
+    // An interrupt may have ended this early the last time. No function goes on until it is done.
     if HIDDEN.get() != Hidden::default() {
-        read_what_was_hidden();
+        read_hidden();
     }
     fresh
 }
 
-/// What the client's values, which may be refused, have taken the place of.
+/// Where a value of the client, which the definition may refuse, hides another: in the configuration or in the catalog.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Hidden {
     configuration: bool,
@@ -553,7 +553,7 @@ static HIDDEN: Local<Hidden> = Local::new(Hidden {
     catalog: false,
 });
 
-fn read_what_was_hidden() {
+fn read_hidden() {
     // SAFETY: one call of the shim each, with a zero-terminated constant.
     unsafe {
         if HIDDEN.get().configuration {
@@ -566,17 +566,18 @@ fn read_what_was_hidden() {
     HIDDEN.set(Hidden::default());
 }
 
-/// Raises 25000 in a parallel operation, in which the server changes no setting: those that are defined would be as
-/// they are compiled in, whatever is configured, and stay so in a session. Loading the library then fails; a
-/// function of it is called in such an operation only by one that says of itself, wrongly, that it may be.
+/// Raises 25000 in a parallel operation. The server changes no setting then, so newly defined settings would have their
+/// compiled-in defaults, whatever is configured, and keep them for the session. Loading the library then fails. A
+/// function of the extension is called in a parallel operation only by a function that is wrongly marked as parallel
+/// safe.
 fn check_may_define() {
-    // SAFETY: looks at the state of the transaction.
+    // SAFETY: reads the state of the transaction.
     if unsafe { pg_sys::IsInParallelMode() } {
         Error::new(
             ERRCODE_INVALID_TRANSACTION_STATE,
             "cannot use pg_background for the first time in a session during a parallel operation",
         )
-        .detail("Its settings could not be defined.")
+        .detail("The settings of pg_background cannot be defined during a parallel operation.")
         .hint("Mark functions that call those of pg_background as PARALLEL UNSAFE.")
         .raise();
     }

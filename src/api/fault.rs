@@ -28,20 +28,20 @@ fn text(text: &str) -> super::Result {
 }
 
 sql_function!(
-    /// `pgb_fault_points() text`: a line for each point and each side that passes it: name, side, section, the faults
-    /// that it admits and the occasions that pass it, the last two as lists.
+    /// `pgb_fault_points() text`: a line for each point and side that passes it: name, side, section, the faults that
+    /// it admits and the occasions that lead past it, the last two as lists.
     pgb_fault_points,
     pg_finfo_pgb_fault_points,
     |_arguments| {
         let lines = POINTS.iter().flat_map(|point| {
-            let stretch = point.stretch;
+            let section = point.section;
             [("leader", point.leader), ("worker", point.worker)]
                 .into_iter()
                 .filter(|(_, occasions)| !occasions.is_empty())
                 .map(move |(side, occasions)| {
-                    let (faults, occasions) = (stretch.admits().join(","), occasions.join(","));
-                    let (name, stretch) = (point.name, stretch.name());
-                    format!("{name} {side} {stretch} {faults} {occasions}")
+                    let (faults, occasions) = (section.admits().join(","), occasions.join(","));
+                    let (name, section) = (point.name, section.name());
+                    format!("{name} {side} {section} {faults} {occasions}")
                 })
         });
         text(&lines.collect::<Vec<_>>().join("\n"))

@@ -7,7 +7,7 @@ use crate::pg::text;
 use crate::pg::tuple::Value;
 use crate::session::{jobs, list, outcome};
 use crate::settings;
-use crate::worker::held;
+use crate::worker::running_job;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
 
@@ -71,7 +71,7 @@ sql_function!(
     pg_background_progress,
     pg_finfo_pg_background_progress,
     |arguments| {
-        let Some(job) = held::job() else {
+        let Some(job) = running_job::job() else {
             return Err(Error::new(
                 ERRCODE_FEATURE_NOT_SUPPORTED,
                 "progress can be reported only from within a background job",

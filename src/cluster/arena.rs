@@ -1,12 +1,12 @@
-//! Memory that comes in all sizes: in the arena, or in a segment of its own.
+//! Memory of variable size: in the arena, or in a segment of its own.
 //!
 //! # The limit
 //!
-//! `max_memory` bounds what is taken from the server: the arena may grow to one half of it, the segments together
-//! take the other at most. A half that one of them has taken the other never gets; so neither launches with small
-//! requests nor those with large ones can shut the others out, and no sum has to be looked at that
-//! changes at both ends. A block that finds no room in the arena gets a segment, whatever its size; a large one
-//! never goes into the arena.
+//! `max_memory` bounds what is taken from the server: the arena may grow to one half of it, and the segments together
+//! may take the other half. The arena and the segments never use each other's half. So launches with small requests
+//! and launches with large ones cannot shut each other out, and neither side has to look at a sum that the other
+//! changes. A block that finds no room in the arena gets a segment, whatever its size. A large block never goes into
+//! the arena.
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
@@ -22,9 +22,8 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY;
 
 impl Job {
-    /// Allocates `size` bytes for the job, which this process holds. Beside [`store`](Self::store) and
-    /// [`try_store`](Self::try_store) the only way to memory; [`deallocate`](Self::deallocate) gives back what any of
-    /// them has given.
+    /// Allocates `size` bytes for the job, which this process holds. [`deallocate`](Self::deallocate) frees what this
+    /// function, [`store`](Self::store) and [`try_store`](Self::try_store) allocate; there is no other way to memory.
     ///
     /// # Errors
     /// 53200 when there is no memory, or `pg_background.max_memory` is reached.
@@ -33,19 +32,19 @@ impl Job {
             .charge(size)
             .ok_or_else(|| self.over_role_limit(size))?;
         let found = if size <= LARGE {
-            self.cluster.find_in_arena(size)
+            self.cluster.allocate_from_arena(size)
         } else {
             None
         };
         let block = match found {
             Some(pointer) => BlockRef::Arena(pointer),
-            None => self.make_segment(size)?,
+            None => self.allocate_segment(size)?,
         };
         charge.keep();
         Ok(block)
     }
 
-    /// As [`allocate`](Self::allocate), in the arena, where it can always be found without mapping what is large.
+    /// As [`allocate`](Self::allocate), but always in the arena: to reach it, no large segment has to be mapped.
     ///
     /// # Errors
     /// 53200 when the arena is full.
@@ -53,17 +52,16 @@ impl Job {
         let charge = self
             .charge(size)
             .ok_or_else(|| self.over_role_limit(size))?;
-        let pointer = self.cluster.find_in_arena(size).ok_or_else(|| {
+        let pointer = self.cluster.allocate_from_arena(size).ok_or_else(|| {
             self.cluster.out_of_memory(format_args!(
-                "Failed on a request of {size} bytes; the area for requests and small results is full."
+                "Failed on a request of {size} bytes; the arena is full."
             ))
         })?;
         charge.keep();
         Ok(pointer)
     }
 
-    /// Charges the job's role with memory for it: the one place in which a role's bytes grow. `None`: the role is at its
-    /// limit.
+    /// Charges the job's role for memory of the job. A role's bytes grow here only. `None`: the role is at its limit.
     fn charge(self, size: usize) -> Option<Charge> {
         let slot = self.slot();
         let limit = slot.memory_limit.load(Ordering::Relaxed);
@@ -84,42 +82,42 @@ impl Job {
         let role = text::role_name(self.cluster.pool.usage(slot.usage()).role());
         Error::new(
             ERRCODE_OUT_OF_MEMORY,
-            format_args!("background jobs of role {role} have too much shared memory"),
+            format_args!("background jobs of role {role} use too much shared memory"),
         )
         .detail(format_args!(
-            "Failed on a request of {size} bytes; the jobs of a role may have {limit} kB together, unread results included."
+            "Failed on a request of {size} bytes; the limit for all jobs of a role is {limit} kB, including unread results."
         ))
         .hint(format_args!(
             "Read or detach finished jobs, or have a superuser raise pg_background.role_max_memory (ALTER ROLE {role} SET ...)."
         ))
     }
 
-    /// Allocates memory for these bytes and puts them there.
+    /// Allocates memory and copies these bytes into it.
     ///
     /// # Errors
     /// As [`allocate`](Self::allocate).
     pub fn store(self, bytes: &[u8]) -> Result<BlockRef, Error> {
         let block = self.allocate(bytes.len())?;
         let into = self.address(block);
-        // SAFETY: fresh memory of that size, which nobody else knows.
+        // SAFETY: fresh memory of that size, which no other process knows.
         unsafe { into.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(block)
     }
 
-    /// As [`store`](Self::store), without throwing. `None` also during the process's exit.
+    /// As [`store`](Self::store), but does not throw. Returns `None` also during the process's exit.
     pub fn try_store(self, bytes: &[u8]) -> Option<BlockRef> {
         if exit::in_progress() {
             return None;
         }
         let charge = self.charge(bytes.len())?;
         if bytes.len() <= LARGE
-            && let Some(pointer) = self.cluster.try_arena(bytes.len())
+            && let Some(pointer) = self.cluster.try_allocate_from_arena(bytes.len())
         {
             let Some(into) = self.cluster.reach(pointer) else {
-                self.cluster.give_to_arena(pointer, bytes.len());
+                self.cluster.free_to_arena(pointer, bytes.len());
                 return None;
             };
-            // SAFETY: fresh memory of that size, which nobody else knows.
+            // SAFETY: fresh memory of that size, which no other process knows.
             unsafe { into.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
             charge.keep();
             return Some(BlockRef::Arena(pointer));
@@ -131,15 +129,16 @@ impl Job {
         Some(BlockRef::Segment(handle))
     }
 
-    fn make_segment(self, size: usize) -> Result<BlockRef, Error> {
+    fn allocate_segment(self, size: usize) -> Result<BlockRef, Error> {
         let claim = self.cluster.claim_segment(size)?;
-        let handle = segment::create(self, size)?.ok_or_else(|| self.cluster.no_segment(size))?;
+        let handle =
+            segment::create(self, size)?.ok_or_else(|| self.cluster.out_of_segments(size))?;
         claim.keep();
         Ok(BlockRef::Segment(handle))
     }
 
-    /// Frees the `size` bytes that were allocated. Only by the last that knows them. Does not throw. This process has
-    /// not mapped a segment any more, or unmaps it next.
+    /// Frees `size` bytes that were allocated. Only the last process that knows them may call this. Does not throw. If
+    /// the block is a segment, this process has unmapped it already or unmaps it next.
     pub fn deallocate(self, block: BlockRef, size: usize) {
         let slot = self.slot();
         drop(Charge {
@@ -148,7 +147,7 @@ impl Job {
             size: size as u64,
         });
         match block {
-            BlockRef::Arena(pointer) => self.cluster.give_to_arena(pointer, size),
+            BlockRef::Arena(pointer) => self.cluster.free_to_arena(pointer, size),
             BlockRef::Segment(handle) => {
                 segment::free(handle);
                 drop(SegmentClaim {
@@ -159,11 +158,11 @@ impl Job {
         }
     }
 
-    /// Where memory of the job, which this process holds, is in this process. Maps it if need be, and throws if that cannot
-    /// be.
+    /// The address in this process of memory of the job, which this process holds. Maps the memory if necessary, and
+    /// throws if it cannot be mapped.
     pub fn address(self, block: BlockRef) -> *mut u8 {
         match block {
-            BlockRef::Arena(pointer) => self.cluster.in_arena(pointer.get()),
+            BlockRef::Arena(pointer) => self.cluster.arena_address(pointer.get()),
             BlockRef::Segment(handle) => segment::address(self, handle),
         }
     }
@@ -175,24 +174,24 @@ impl Cluster {
         memory_limit_for(self.jobs().capacity())
     }
 
-    fn find_in_arena(&self, size: usize) -> Option<ArenaPointer> {
-        self.bound_arena();
+    fn allocate_from_arena(&self, size: usize) -> Option<ArenaPointer> {
+        self.update_arena_limit();
         // SAFETY: the area is attached for the life of the process.
         let pointer = unsafe {
             pg_sys::dsa_allocate_extended(self.area, size, pg_sys::DSA_ALLOC_NO_OOM as i32)
         };
-        self.counted(pointer, size)
+        self.count_block(pointer, size)
     }
 
-    fn try_arena(&self, size: usize) -> Option<ArenaPointer> {
-        self.bound_arena();
+    fn try_allocate_from_arena(&self, size: usize) -> Option<ArenaPointer> {
+        self.update_arena_limit();
         // SAFETY: the area is attached for the life of the process.
         let pointer = unsafe { shim::pgb_try_allocate(self.area, size) };
-        self.counted(pointer, size)
+        self.count_block(pointer, size)
     }
 
-    /// Tells the arena how large it may be. It looks at that when it grows.
-    fn bound_arena(&self) {
+    /// Tells the arena how large it may be. The arena checks this limit when it grows.
+    fn update_arena_limit(&self) {
         let limit = half_of(self.memory_limit());
         if self.root.arena_limit.load(Ordering::Relaxed) != limit {
             // SAFETY: the area is attached for the life of the process.
@@ -201,17 +200,18 @@ impl Cluster {
         }
     }
 
-    fn counted(&self, pointer: pg_sys::dsa_pointer, size: usize) -> Option<ArenaPointer> {
+    fn count_block(&self, pointer: pg_sys::dsa_pointer, size: usize) -> Option<ArenaPointer> {
         let pointer = ArenaPointer::new(pointer)?;
         self.root
             .arena_bytes
             .fetch_add(size as u64, Ordering::Relaxed);
-        self.blocks_beside(pointer).fetch_add(1, Ordering::Relaxed);
+        self.blocks_in_segment_of(pointer)
+            .fetch_add(1, Ordering::Relaxed);
         Some(pointer)
     }
 
-    /// Claims the memory for a segment before it is made, so that processes that do it at the same time stay below the
-    /// limits together.
+    /// Claims the memory for a segment before the segment is made. So processes that make segments at the same time
+    /// stay below the limits together.
     fn claim_segment(&self, size: usize) -> Result<SegmentClaim<'_>, Error> {
         let limit = half_of(self.memory_limit());
         let bytes = size_of_segment(size);
@@ -223,10 +223,10 @@ impl Cluster {
             .is_err()
         {
             return Err(self.out_of_memory(format_args!(
-                "Failed on a request of {size} bytes; segments of shared memory may have {limit} bytes together."
+                "Failed on a request of {size} bytes; the limit for segments of shared memory is {limit} bytes in total."
             )));
         }
-        let most = most_segments();
+        let most = max_segments();
         let one_more = |count: u32| (count < most).then_some(count + 1);
         if self
             .root
@@ -235,7 +235,7 @@ impl Cluster {
             .is_err()
         {
             self.root.segment_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(self.no_segment(size));
+            return Err(self.out_of_segments(size));
         }
         self.root
             .arena_bytes
@@ -258,69 +258,70 @@ impl Cluster {
         ))
     }
 
-    fn no_segment(&self, size: usize) -> Error {
+    fn out_of_segments(&self, size: usize) -> Error {
         Error::new(
             ERRCODE_OUT_OF_MEMORY,
             "out of shared memory segments for background jobs",
         )
         .detail(format_args!(
-            "Failed on a request of {size} bytes; background jobs have {} segments of the server's at most.",
-            most_segments()
+            "Failed on a request of {size} bytes; background jobs can use at most {} of the server's segments.",
+            max_segments()
         ))
         .hint("Read or detach finished jobs, use a smaller queue_size, or raise max_connections.")
     }
 
-    fn blocks_beside(&self, pointer: ArenaPointer) -> &'static AtomicU32 {
+    fn blocks_in_segment_of(&self, pointer: ArenaPointer) -> &'static AtomicU32 {
         &self.root.blocks[pointer.segment()]
     }
 
-    /// Bytes of all blocks, long descriptions and long errors.
+    /// Bytes allocated for blocks, long descriptions and long errors.
     pub fn arena_bytes(&self) -> u64 {
         self.root.arena_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that are taken from the server: the arena as it has grown, and segments. `None`: the size of the arena is
-    /// not known.
+    /// Bytes that are taken from the server: the arena at its present size, and segments. `None`: the size of the arena
+    /// is not known.
     pub fn memory_taken(&self) -> Option<u64> {
-        // SAFETY: the area is attached for the life of the process; the offset was found in its own first segment.
+        // SAFETY: the area is attached for the life of the process; the offset was found in the area's first segment.
         let area = unsafe { shim::pgb_area_size(self.area, self.root.area_size) };
         let segments = self.root.segment_bytes.load(Ordering::Relaxed);
         (area != 0).then_some(area as u64 + segments)
     }
 
-    /// Segments in which there is something: of the arena, and of their own.
+    /// How many segments are in use: those of the arena, and those that hold one block each.
     pub fn segments_in_use(&self) -> usize {
         let in_use = |blocks: &&AtomicU32| blocks.load(Ordering::Relaxed) != 0;
         let own = self.root.segments.load(Ordering::Relaxed) as usize;
         self.root.blocks.iter().filter(in_use).count() + own
     }
 
-    fn give_to_arena(&self, pointer: ArenaPointer, size: usize) {
+    fn free_to_arena(&self, pointer: ArenaPointer, size: usize) {
         self.root
             .arena_bytes
             .fetch_sub(size as u64, Ordering::Relaxed);
-        self.blocks_beside(pointer).fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: by law 3 the caller is the last that knows the pointer.
+        self.blocks_in_segment_of(pointer)
+            .fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: the caller is the last process that knows the pointer.
         unsafe { shim::pgb_free(self.area, pointer.get()) };
     }
 
-    /// Where an arena pointer is in this process. As [`Job::address`].
-    pub fn in_arena(&self, pointer: pg_sys::dsa_pointer) -> *mut u8 {
-        // SAFETY: a pointer into the area, which maps the segment if this process has not yet.
+    /// The address in this process of an arena pointer. Maps and throws as [`Job::address`] does.
+    pub fn arena_address(&self, pointer: pg_sys::dsa_pointer) -> *mut u8 {
+        // SAFETY: a pointer into the area; the call maps the segment if this process has not yet.
         unsafe { pg_sys::dsa_get_address(self.area, pointer) }.cast()
     }
 
-    /// As [`in_arena`](Self::in_arena), where nothing may be thrown; `None`: this process cannot map it.
+    /// As [`arena_address`](Self::arena_address), but does not throw. `None`: this process cannot map the memory.
     pub fn reach(&self, pointer: ArenaPointer) -> Option<*mut u8> {
         let pointer = pointer.get();
-        // SAFETY: as in `in_arena`.
+        // SAFETY: as in `arena_address`.
         let map = || unsafe { shim::pgb_reach(self.area, pointer) }.cast::<u8>();
-        Some(exit::attempt(pointer, map)).filter(|address| !address.is_null())
+        Some(exit::try_map(pointer, map)).filter(|address| !address.is_null())
     }
 }
 
-/// What a piece of memory counts for a job and its role; taken back when dropped, on an error too. The slot is the
-/// job's until all of its memory is freed.
+/// Memory that is charged to a job and its role. The charge is taken back when this value is dropped, also on an
+/// error. The slot belongs to the job until all of its memory is freed.
 struct Charge {
     usage: &'static Usage,
     slot: &'static Slot,
@@ -328,7 +329,7 @@ struct Charge {
 }
 
 impl Charge {
-    /// There is such memory now.
+    /// The memory exists now: the charge stays.
     fn keep(self) {
         std::mem::forget(self);
     }
@@ -341,14 +342,14 @@ impl Drop for Charge {
     }
 }
 
-/// What a segment of its own counts for; taken back when dropped, on an error too.
+/// A segment that is counted. The claim is taken back when this value is dropped, also on an error.
 struct SegmentClaim<'a> {
     root: &'a Root,
     size: usize,
 }
 
 impl SegmentClaim<'_> {
-    /// There is such a segment now.
+    /// The segment exists now: the claim stays.
     fn keep(self) {
         std::mem::forget(self);
     }
@@ -368,9 +369,9 @@ fn size_of_segment(size: usize) -> u64 {
     (size as u64).div_ceil(PAGE).saturating_mul(PAGE)
 }
 
-/// How many segments of their own there may be: a quarter of those that the server has places for (`dsm.c`), so that
-/// parallel queries and others find some, whatever `max_memory` is.
-fn most_segments() -> u32 {
+/// How many segments with one block each there may be: a quarter of the server's (`dsm.c`), so that parallel queries
+/// and others find some, whatever `max_memory` is.
+fn max_segments() -> u32 {
     // SAFETY: a plain global of this process.
     let backends = unsafe { pg_sys::MaxBackends };
     (64 + 5 * backends.cast_unsigned()) / 4

@@ -1,13 +1,15 @@
-//! What the processes of the cluster share, and this process's handle on it.
+//! The memory that the processes of the cluster share, and this process's handle on it.
 //!
 //! * The **root**, a few hundred bytes in main shared memory, found or made under the server's own lock.
-//!   Its name carries the layout version, so two libraries of different layout never meet.
-//! * The **control segment**: job table, lanes, workers, sessions. One dynamic segment, pinned, made on first use.
-//! * The **arena**: one pinned area for what comes in all sizes.
-//! * **Segments** of their own for what is larger than [`LARGE`](crate::cluster::layout::LARGE): the area never gives back what it has grown to.
+//!   Its name contains the layout version, so libraries of different layouts never share a root.
+//! * The **control segment**: job table, lanes, worker slots, sessions, usages. One dynamic segment, pinned, made on
+//!   first use.
+//! * The **arena**: one pinned area for blocks, whatever their size.
+//! * **Segments** with one block each, for blocks larger than [`LARGE`](crate::cluster::layout::LARGE): the arena never
+//!   returns memory to which it has grown.
 //!
-//! A crash of the server takes all of it away, and every process with it; so a process may keep what it
-//! attached for as long as it lives.
+//! A crash of the server removes all of it, and ends every process. So a process keeps what it has attached until it
+//! exits.
 
 use crate::cluster::layout::{
     Control, ROOT_NAME, Root, SharedLock, half_of, initialize_control, initialize_root,
@@ -26,7 +28,7 @@ use engine::table::{JobId, JobTable, Slot};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY;
 
-/// The pool lock: an LWLock. The server lets go of it when an error passes; nothing that holds it throws.
+/// The pool lock: an LWLock. The server releases it on an error, but nothing that holds it throws.
 pub struct PoolLwLock(&'static SharedLock);
 
 impl Waker for PoolLwLock {
@@ -46,8 +48,8 @@ impl PoolLock for PoolLwLock {
         result
     }
 
-    /// As an error it would let go of the lock, and all would go on with the lists as they are. The server makes them
-    /// anew.
+    /// An error would release the lock, and all processes would go on with broken lists. A PANIC restarts the server,
+    /// which makes the lists anew.
     fn broken(&self, why: &str) {
         // SAFETY: does not return.
         unsafe { shim::pgb_panic(why.as_ptr().cast(), why.len()) }
@@ -70,10 +72,10 @@ unsafe impl Send for Cluster {}
 
 static ATTACHED: Local<Option<&'static Cluster>> = Local::new(None);
 
-/// The cluster's shared state, attached (and made) on first use.
+/// The cluster's shared state. The first use attaches it, and makes it if necessary.
 ///
 /// # Errors
-/// 53200 when shared memory is exhausted; the server's own error when main shared memory is.
+/// 53200 when dynamic shared memory is exhausted; the server's own error when main shared memory is.
 pub fn cluster() -> Result<&'static Cluster, Error> {
     match ATTACHED.get() {
         Some(cluster) => Ok(cluster),
@@ -81,7 +83,7 @@ pub fn cluster() -> Result<&'static Cluster, Error> {
     }
 }
 
-/// As [`cluster`], but only if this process is attached already.
+/// As [`cluster`]; `None`: this process is not attached.
 pub fn attached() -> Option<&'static Cluster> {
     ATTACHED.get()
 }
@@ -94,11 +96,12 @@ fn attach() -> Result<&'static Cluster, Error> {
         guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
             .cast::<Root>()
     };
-    // SAFETY: as above. The control segment is never taken away, so whoever will make it sees 0 here.
+    // SAFETY: as above. The control segment is never removed, so the process that makes it sees 0 here. It needs the
+    // settings, which say how large to make it.
     if unsafe { (*root).control.load(Ordering::Relaxed) } == 0 {
         settings::define();
     }
-    // SAFETY: the tranche was set before anyone could see the root. What is palloc'ed or mapped here must
+    // SAFETY: the tranche was set before other processes could see the root. What is palloc'ed or mapped here must
     // outlive the transaction: hence the top memory context, and the pins.
     unsafe {
         pg_sys::LWLockRegisterTranche((*root).tranche, c"pg_background".as_ptr());
@@ -109,7 +112,7 @@ fn attach() -> Result<&'static Cluster, Error> {
         pg_sys::LWLockRelease((*root).create_lock.get());
         pg_sys::CurrentMemoryContext = context;
         let cluster: &'static Cluster = Box::leak(Box::new(attached?));
-        published::attached(&cluster.root.board);
+        published::attach(&cluster.root.published);
         ATTACHED.set(Some(cluster));
         Ok(cluster)
     }
@@ -126,8 +129,8 @@ fn out_of_shared_memory() -> Error {
 /// # Safety
 /// With `create_lock` held, in the top memory context.
 unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
-    // SAFETY: the caller holds the lock, so no one else makes or reads the handles. An error thrown by the
-    // server lets go of the lock; a segment made before it is not pinned yet and goes with its owner.
+    // SAFETY: the caller holds the lock, so no other process makes or reads the handles. An error thrown by the server
+    // releases the lock; a segment made before it is not pinned yet, and its resource owner frees it.
     unsafe {
         let control = (*root).control.load(Ordering::Relaxed);
         let fresh = control == 0;
@@ -167,7 +170,7 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             area
         };
         fault!("segments-mapped");
-        // Last: an error above unmaps the segment, so that the session can attach it another time.
+        // Last: an error above unmaps the segment, so that the session can attach it later.
         pg_sys::dsm_pin_mapping(segment);
 
         let parts = parts(control);
@@ -222,12 +225,12 @@ impl Cluster {
         &self.root.idle_spinning
     }
 
-    /// Places for workers that there are, whatever the settings allow.
+    /// How many worker slots there are, whatever the settings allow.
     pub fn worker_slots(&self) -> usize {
         self.workers as usize
     }
 
-    /// A number that no spill file has had since the server started.
+    /// A number that no spill file has had since the start of the server.
     pub fn next_spill_number(&self) -> u64 {
         self.root.spill_number.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -242,8 +245,8 @@ impl Cluster {
         &self.root.spill_bytes
     }
 
-    /// Workers in all lanes at most. By default a quarter of the server's places stays free for parallel queries,
-    /// logical replication and others.
+    /// The maximum number of workers in all lanes. By default a quarter of `max_worker_processes` stays free for
+    /// parallel queries, logical replication and others.
     pub fn worker_cap(&self) -> u32 {
         let default = (self.workers - self.workers / 4).max(1);
         settings::max_pool_workers()

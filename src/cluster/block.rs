@@ -1,37 +1,36 @@
-//! A job's block: everything of a job that comes in all sizes.
+//! A job's block: all data of a job whose size varies.
 //!
 //! One allocation in the arena holds, in this order: [`Header`] (request, outcome), the SQL text, the leader's
-//! settings, the parameters, and for jobs with a result the ring's shared part and its buffer. What is too large for
-//! the arena has a segment of its own, laid out in the same way, in which the header's place is not used: the
-//! header is in the arena all the same. So whoever ends or frees a job finds its outcome, its file and what else it
-//! has without mapping a segment, which may fail.
+//! settings, the parameters, and for jobs with a result the ring's shared part and its buffer. A block that is too
+//! large for the arena has a segment of its own with the same layout. The header is in the arena even then, and its
+//! room in the segment is not used. So a process that ends or frees a job finds its outcome, its file and its other
+//! allocations without mapping a segment, which may fail.
 //!
 //! | part | written by | when | read by |
 //! |---|---|---|---|
 //! | request | the leader | `Reserved` | the worker that is bound; the leader |
 //! | description | the worker, once | `Running`, before the first row | the reader, once it has seen a row or the job's end |
-//! | outcome | the worker, or whoever fails the job for want of one | `Starting`, `Running` | the leader, once finished |
+//! | outcome | the worker, or the process that fails the job because no worker can be started | `Starting`, `Running` | the leader, once finished |
 //! | spill | see [`crate::cluster::spill`] | `Running` | |
 //! | ring | see [`engine::channel`] | `Running` | |
 //!
-//! The description of the result's columns is not in the ring, so that a reader that is interrupted before
-//! the first row leaves it to the next.
+//! The description of the result's columns is not in the ring: a reader that is interrupted before the first row must
+//! not consume it.
 //!
-//! The block belongs to the job's holders together; the last one out frees it (`job_end`). A
-//! [`Block`] is a process's handle on it and is valid while that process holds the job. A process that gives up its
-//! hold unmaps what it has mapped of the job before it does ([`unmap`]).
+//! The block belongs to all holders of the job; the last one out frees it (`job_end`). A [`Block`] is a process's
+//! handle on the block and is valid while that process holds the job. Before a process gives up its hold, it unmaps
+//! what it has mapped of the job ([`unmap`]).
 //!
-//! A process maps a segment of the arena when it first looks into it, which the operating system may refuse.
-//! Where nothing may be thrown (a job is ended or let go of while the stack unwinds, or the process exits) a
-//! block is looked for with [`Block::reach`], and may be out of reach: then the job ends without a noted error,
-//! which its leader takes for a lost worker; and one that is to be released is left behind, for the next launch in the
-//! cluster to release (`job_end`).
+//! A process maps a segment of the arena when it first accesses it, and the operating system may refuse that. Code that
+//! must not throw (a job ends or is detached while the stack unwinds, or the process exits) gets the block with
+//! [`Block::reach`], which may fail. Then a job that ends has no error noted, and its leader assumes a lost worker. The
+//! release of a job is deferred to the next launch in the cluster (`job_end`).
 
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "users decide how long the parts are: `engine::layout` adds them up"
+    reason = "users decide how long the parts are: `engine::layout` adds their sizes"
 )]
 
 use crate::cluster::job::Job;
@@ -48,18 +47,18 @@ use engine::{channel, error_message, ring};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 
-/// Bytes of an error that every block has room for. Longer ones get a block of their own if there is
-/// memory, else they are cut to this.
+/// Every block has room for an error of this many bytes. A longer one gets its own allocation if there is memory;
+/// otherwise it is cut.
 const ERROR_LIMIT: usize = 1536;
 
-/// Bytes of a description of columns that every block has room for. Longer ones get a block of their own.
+/// Every block has room for a description of columns of this many bytes. A longer one gets its own allocation.
 const DESCRIPTION_LIMIT: usize = 256;
 
 #[repr(C)]
 struct Header {
     /// Bytes of the block, or of the segment.
     size: usize,
-    /// The segment that has all but the header (a [`BlockRef`]); 0: it follows the header.
+    /// The segment with everything but the header (a [`BlockRef`]); 0: everything follows the header.
     segment: u64,
     identity: Identity,
     time_limit: i32,
@@ -75,12 +74,12 @@ struct Header {
     outcome: OutcomeRecord,
 }
 
-/// Bytes of a command tag at most. The longest of the server's have some 30.
+/// The maximum length of a command tag. The server's longest tags have some 30 bytes.
 const TAG_LIMIT: usize = 48;
 
 #[repr(C)]
 struct Description {
-    /// Where a longer one is (a [`BlockRef`]); 0: `text` has it.
+    /// The allocation of a longer description (a [`BlockRef`]); 0: it is in `text`.
     long: u64,
     /// 0: there is none.
     len: u32,
@@ -89,11 +88,11 @@ struct Description {
 
 #[repr(C)]
 struct OutcomeRecord {
-    /// Rows that the last statement returned or changed; -1: its tag says nothing of rows.
+    /// Rows that the last statement returned or changed; -1: its tag contains no row count.
     row_count: i64,
     tag_len: u32,
     tag: [u8; TAG_LIMIT],
-    /// Where a longer error is (a [`BlockRef`]); 0: `error` has it.
+    /// The allocation of a longer error (a [`BlockRef`]); 0: it is in `error`.
     long_error: u64,
     error_len: u32,
     error: [u8; ERROR_LIMIT],
@@ -101,7 +100,7 @@ struct OutcomeRecord {
 
 /// What the leader asks for.
 pub struct Request<'a> {
-    /// Who the job runs as.
+    /// The identity as which the job runs.
     pub identity: Identity,
     /// Milliseconds that the job may take; -1: no limit.
     pub time_limit: i32,
@@ -109,9 +108,9 @@ pub struct Request<'a> {
     pub sql: &'a [u8],
     /// The leader's settings.
     pub guc_state: &'a [u8],
-    /// Its parameters, as the shim serialized them; empty: none.
+    /// The parameters, as the shim serialized them; empty: none.
     pub params: &'a [u8],
-    /// Bytes of result ring; 0: none.
+    /// Size of the result ring in bytes; 0: the job has no result.
     pub queue_size: usize,
 }
 
@@ -126,7 +125,7 @@ fn request_too_large(TooLarge { size }: TooLarge, request: &Request<'_>) -> Erro
         "the request of a background job is too large",
     )
     .detail(format_args!(
-        "It has {size} bytes, of at most {REQUEST_LIMIT}: {sql} of SQL text, {settings} of settings, {params} of parameters."
+        "It has {size} bytes; the limit is {REQUEST_LIMIT} bytes ({sql} of SQL text, {settings} of settings, {params} of parameters)."
     ))
     .hint("Put large values into a table that the job reads.")
 }
@@ -134,7 +133,7 @@ fn request_too_large(TooLarge { size }: TooLarge, request: &Request<'_>) -> Erro
 fn description_too_long(len: usize) -> Error {
     Error::new(
         ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-        "the columns of a background job's result are too many",
+        "background job's result has too many columns",
     )
     .detail(format_args!("Their description has {len} bytes."))
     .hint("Return fewer columns.")
@@ -166,11 +165,11 @@ impl Drop for UnfilledBlock {
     }
 }
 
-/// Alignment of the ring's shared part, so that each side's counters have a line of their own.
+/// Alignment of the ring's shared part: the counters of each side have a cache line of their own.
 const RING_ALIGN: usize = align_of::<channel::ChannelShared>();
 
 impl Block {
-    /// Allocates a block for `request` and fills in the request. Returns the arena pointer.
+    /// Allocates a block and fills in `request`. Returns the arena pointer.
     ///
     /// # Errors
     /// 54000 when the request is too large; 53200 when there is no memory.
@@ -196,7 +195,8 @@ impl Block {
         let memory = job.allocate(size)?;
         let unfinished = UnfilledBlock { job, memory, size };
         let base = job.address(memory);
-        // A segment is mapped at the beginning of a page, the arena's are not in all processes alike beyond 8 bytes.
+        // A segment is mapped at the beginning of a page. Of an address in the arena only an alignment of 8 bytes is the
+        // same in all processes.
         let (pointer, segment, origin) = match memory {
             BlockRef::Arena(pointer) => (pointer, None, pointer.get()),
             BlockRef::Segment(_) => {
@@ -207,10 +207,10 @@ impl Block {
         let ring_offset = layout.ring_in(origin);
         let block = Self {
             job,
-            start: job.cluster.in_arena(pointer.get()),
+            start: job.cluster.arena_address(pointer.get()),
         };
-        // SAFETY: freshly allocated with room for all parts; the job is still `Reserved`, so nobody else
-        // looks. The texts of description and error are not written: their lengths say that there is none.
+        // SAFETY: freshly allocated with room for all parts; the job is still `Reserved`, so no other process accesses
+        // it. The texts of description and error are not written: their lengths are 0.
         unsafe {
             let header = block.header();
             (&raw mut (*header).size).write(size);
@@ -255,26 +255,26 @@ impl Block {
         let pointer = job.slot().block.load(Ordering::Relaxed);
         Self {
             job,
-            start: job.cluster.in_arena(pointer),
+            start: job.cluster.arena_address(pointer),
         }
     }
 
-    /// As [`of`](Self::of), where nothing may be thrown; `None`: it is out of reach.
+    /// As [`of`](Self::of), but does not throw. `None`: this process cannot map the block.
     pub fn reach(job: Job) -> Option<Self> {
         let pointer = job.slot().block.load(Ordering::Relaxed);
         let start = job.cluster.reach(ArenaPointer::new(pointer)?)?;
         Some(Self { job, start })
     }
 
-    /// What the offsets in the header count from. Maps the segment of a block that has one, and throws if that cannot
-    /// be.
+    /// The address from which the offsets in the header count. Maps the block's segment, if it has one, and throws if
+    /// the segment cannot be mapped.
     fn base(&self) -> *mut u8 {
-        // SAFETY: the request does not change while anyone holds the job.
+        // SAFETY: the request does not change while any process holds the job.
         let segment = BlockRef::from_bits(unsafe { (*self.header()).segment });
         segment.map_or(self.start, |segment| self.job.address(segment))
     }
 
-    /// Maps what of the block is not mapped here yet, until [`unmap`]; throws if that cannot be.
+    /// Maps the whole block until [`unmap`]; throws if it cannot be mapped.
     pub fn map(&self) {
         self.base();
     }
@@ -283,13 +283,13 @@ impl Block {
         self.start.cast()
     }
 
-    /// Who the job runs as.
+    /// The identity as which the job runs.
     pub fn identity(&self) -> Identity {
-        // SAFETY: the request does not change while anyone holds the job.
+        // SAFETY: the request does not change while any process holds the job.
         unsafe { (*self.header()).identity }
     }
 
-    /// Milliseconds that it may take; -1: no limit.
+    /// Milliseconds that the job may take; -1: no limit.
     pub fn time_limit(&self) -> i32 {
         // SAFETY: as for `identity`.
         unsafe { (*self.header()).time_limit }
@@ -329,8 +329,8 @@ impl Block {
 
     /// The ring: its shared part and its buffer. `None` for jobs without a result.
     pub fn ring(&self) -> Option<(&'static channel::ChannelShared, MappedBuffer)> {
-        // SAFETY: as for `identity`. The reference is called static because a process keeps it no longer
-        // than its hold on the job, which the callers see to; and so long it is mapped.
+        // SAFETY: as for `identity`. The memory stays mapped while the process holds the job, and the callers do not
+        // keep the reference longer; so it may be static.
         unsafe {
             let header = self.header();
             let capacity = (*header).ring_capacity;
@@ -343,16 +343,16 @@ impl Block {
         }
     }
 
-    /// The file that the result goes on into. Stays while this process holds the job.
+    /// The spill file of the result. Valid while this process holds the job.
     pub fn spill(&self) -> &'static SpillFile {
-        // SAFETY: only atomics in it; called static as the ring is.
+        // SAFETY: it contains only atomics; static as the ring is.
         unsafe { &(*self.header()).spill }
     }
 
-    /// Describes the columns of the result. Only by the worker, once, before the first row.
+    /// Stores the description of the result's columns. Only for the worker, once, before the first row.
     ///
     /// # Errors
-    /// 54000 when it is too long; 53200 when there is no memory for a long one.
+    /// 54000 when the description is too long; 53200 when there is no memory for it.
     pub fn describe(&self, text: &[u8]) -> Result<(), Error> {
         let len = u32::try_from(text.len()).map_err(|_| description_too_long(text.len()))?;
         let long = if text.len() > DESCRIPTION_LIMIT {
@@ -361,7 +361,7 @@ impl Block {
             None
         };
         fault!("description-allocated");
-        // SAFETY: the description is the worker's until it sends a row or finishes the job.
+        // SAFETY: only the worker accesses the description until it sends a row or finishes the job.
         unsafe {
             let description = &raw mut (*self.header()).description;
             if long.is_none() {
@@ -374,8 +374,8 @@ impl Block {
         Ok(())
     }
 
-    /// The columns of the result; `None`: it has no rows, only command tags. Once a row was seen, or the
-    /// job is finished. Stays while this process holds the job.
+    /// The description of the result's columns; `None`: the result has no rows, only command tags. Only once a row was
+    /// seen or the job has finished. Valid while this process holds the job.
     pub fn description(&self) -> Option<&'static [u8]> {
         // SAFETY: published with the first row or the transition to a finished phase, and not changed
         // after it.
@@ -392,11 +392,11 @@ impl Block {
         }
     }
 
-    /// Notes an error: the body of an `ErrorResponse` message. Only by whoever is about to finish the job.
+    /// Notes an error: the body of an `ErrorResponse` message. Only for the process that is about to finish the job.
     /// Does not throw.
     pub fn note_error(&self, body: &[u8]) {
         let short = error_message::fit(body, ERROR_LIMIT, text::clip);
-        // SAFETY: the outcome belongs to the caller until the job is finished.
+        // SAFETY: the outcome belongs to the caller until the job has finished.
         unsafe {
             let outcome = &raw mut (*self.header()).outcome;
             let into = (&raw mut (*outcome).error).cast::<u8>();
@@ -420,10 +420,10 @@ impl Block {
         }
     }
 
-    /// Notes how the last statement completed. Only by whoever is about to finish the job.
+    /// Notes how the last statement completed. Only for the process that is about to finish the job.
     pub fn note_completion(&self, tag: &[u8], row_count: Option<i64>) {
         let tag = &tag[..tag.len().min(TAG_LIMIT)];
-        // SAFETY: the outcome belongs to the caller until the job is finished.
+        // SAFETY: the outcome belongs to the caller until the job has finished.
         unsafe {
             let outcome = &raw mut (*self.header()).outcome;
             let into = (&raw mut (*outcome).tag).cast::<u8>();
@@ -433,8 +433,8 @@ impl Block {
         }
     }
 
-    /// The last statement's command tag (its name only; `None`: there was no statement, or the job did not
-    /// complete) and how many rows it returned or changed, if its tag says so. Once the job is finished.
+    /// The command tag of the last statement, without its row count, and the row count, if the tag has one. The tag is
+    /// `None` if there was no statement or the job did not complete. Only once the job has finished.
     #[allow(clippy::disallowed_methods, reason = "at most `TAG_LIMIT` bytes")]
     pub fn completion(&self) -> (Option<Vec<u8>>, Option<i64>) {
         // SAFETY: published by the transition to a finished phase, and not changed after it.
@@ -450,14 +450,14 @@ impl Block {
         }
     }
 
-    /// Frees the block and what has memory of its own. Only by the last that knows it. Does not throw.
+    /// Frees the block and its other allocations. Only for the last process that knows the block. Does not throw.
     pub(super) fn deallocate(self) {
         let job = self.job;
         segment::unmap_all_of(job);
         self.spill().delete(job.cluster, job.id);
-        // Noted first: should the process exit in the middle of this, nothing is freed a second time.
+        // Cleared first: if the process exits in the middle of this, nothing is freed a second time.
         let pointer = job.slot().block.swap(0, Ordering::Relaxed);
-        // SAFETY: by the caller's contract nobody else looks any more.
+        // SAFETY: by the caller's contract no other process accesses the block any more.
         let (block, parts) = unsafe {
             let header = self.header();
             let (description, outcome) = (&(*header).description, &(*header).outcome);
@@ -486,8 +486,8 @@ impl Block {
         }
     }
 
-    /// The error the job ended with: the body of an `ErrorResponse` message; empty: none was noted. Once the
-    /// job is finished. Stays while this process holds the job.
+    /// The error with which the job ended: the body of an `ErrorResponse` message; empty: none was noted. Only once the
+    /// job has finished. Valid while this process holds the job.
     pub fn error(&self) -> &'static [u8] {
         // SAFETY: published by the transition to a finished phase, and not changed after it.
         unsafe {
@@ -501,8 +501,8 @@ impl Block {
     }
 }
 
-/// Unmaps what this process has mapped of a job, when it is about to give up its hold, and nothing in it looks at
-/// request, ring, description or error any more. Does not throw.
+/// Unmaps what this process has mapped of a job. Called before the process gives up its hold, when nothing in the process
+/// accesses request, ring, description or error any more. Does not throw.
 pub fn unmap(job: Job) {
     segment::unmap_all_of(job);
 }

@@ -1,4 +1,4 @@
-//! A job, as a process finds it in what the cluster shares.
+//! A job, as a process finds it in shared memory.
 
 use crate::cluster::attach::Cluster;
 use engine::job::{JobWord, Snapshot};
@@ -6,50 +6,50 @@ use engine::sync::Ordering;
 use engine::table::{JobId, Slot};
 use std::fmt;
 
-/// A job. That there is one says nothing of who holds it.
+/// A job. Having this value does not mean that this process holds the job.
 #[derive(Clone, Copy)]
 pub struct Job {
-    /// Where it is.
+    /// The cluster that it belongs to.
     pub cluster: &'static Cluster,
-    /// What the engine calls it.
+    /// Its id in the engine.
     pub id: JobId,
 }
 
 impl Cluster {
-    /// The job of this id.
+    /// The job with this id.
     pub fn job(&'static self, id: JobId) -> Job {
         Job { cluster: self, id }
     }
 }
 
 impl Job {
-    /// Its slot; that of another job once nobody holds this one.
+    /// Its slot. Once nobody holds this job, the slot may belong to another.
     pub fn slot(self) -> &'static Slot {
         self.cluster.slot(self.id)
     }
 
-    /// Its word, with the same reservation.
+    /// Its job word, under the same condition as [`slot`](Self::slot).
     pub fn word(self) -> &'static JobWord {
         &self.slot().word
     }
 
-    /// Its word as it is now; `None`: nobody holds the job any more.
+    /// Its job word as it is now; `None`: nobody holds the job any more.
     pub fn load(self) -> Option<Snapshot> {
         self.word().load_if(self.id.generation)
     }
 
-    /// Whether it has finished. Of a job that this process holds.
+    /// Whether it has finished. Only for a job that this process holds.
     pub fn is_finished(self) -> bool {
         self.word().load().phase().is_finished()
     }
 
-    /// Pid of the process that has or had it; 0 if none has yet.
+    /// Pid of the process to which it is or was bound; 0: none yet.
     pub fn pid(self) -> u32 {
         self.slot().pid.load(Ordering::Relaxed)
     }
 }
 
-/// A process knows one cluster.
+/// Compares ids only: a process is attached to one cluster.
 impl PartialEq for Job {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id

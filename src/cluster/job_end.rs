@@ -1,11 +1,12 @@
-//! The end of a job: who is told, and who frees what it owned.
+//! The end of a job: who is woken, and who frees what the job owned.
 //!
-//! Whoever ends a job does it in three steps: what belongs to the end is noted ([`ending`]), the word says so
-//! (`finish`), and the leader is woken, or the job is freed if nobody else holds it ([`ended`]). The last one out notes
-//! the job ([`note_release`]) before it frees it ([`finish_release`]), so that an exit in the middle goes on with it.
+//! A process ends a job in three steps. It records the time and the end ([`prepare_end`]). It sets the job word
+//! (`finish`). It wakes the leader, or frees the job if nobody else holds it ([`complete_end`]). The last one out notes
+//! the job ([`note_release`]) before it frees it ([`finish_release`]), so that an exit in between completes the release.
 //!
-//! A job whose memory is out of reach in this process is left behind, for the next launch in the cluster to free
-//! ([`release_deferred`]). Jobs of a lane for which no process can be started are failed here, too ([`fail_lane`]).
+//! If this process cannot map the job's memory, the release is deferred: the next launch in the cluster frees the job
+//! ([`release_deferred`]). This module also fails the jobs of a lane for which no process can be started
+//! ([`fail_lane`]).
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::block::Block;
@@ -23,16 +24,16 @@ use engine::steps::Watchers;
 use engine::sync::Ordering;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 
-/// Frees the block of a reservation, if it has one. Only by the process that allocated it, which has it mapped.
+/// Frees the block of a reserved job, if it has one. Only for the process that allocated the block, which has it mapped.
 pub fn release_reserved(job: Job) {
     if job.slot().block.load(Ordering::Relaxed) != 0 {
         Block::of(job).deallocate();
     }
 }
 
-/// A job is about to be seen as finished, and is still noted as the caller's to end. Returns whom to wake then. Does not
+/// The first step of ending a job, which is still noted as the caller's to end. Returns whom to wake later. Does not
 /// throw, but may end the process.
-pub fn ending(job: Job, end: End) -> Watchers {
+pub fn prepare_end(job: Job, end: End) -> Watchers {
     let slot = job.slot();
     slot.finished_at
         .store(timestamp().cast_unsigned(), Ordering::Relaxed);
@@ -43,18 +44,19 @@ pub fn ending(job: Job, end: End) -> Watchers {
     }
 }
 
-/// A job has finished. Wakes those who wait for that, or frees what the job owned. Does not throw.
-pub fn ended(job: Job, watchers: Watchers, release_now: Release) {
+/// The last step, when the job has finished: wakes the processes that wait for that, or frees what the job owned. Does
+/// not throw.
+pub fn complete_end(job: Job, watchers: Watchers, release: Release) {
     let Watchers { leader, usage } = watchers;
     job.cluster.pool().wake_watcher(usage);
     fault!("job-finished");
-    note_end(job, leader, release_now);
+    notify_end(job, leader, release);
     let _ = finish_release();
 }
 
-/// A job has ended: wakes its leader, if that waits; the last one out notes that the job is to be released
+/// Wakes the leader of a job that has ended, if the leader waits; the last one out notes the job for release
 /// ([`note_release`]). Does not throw.
-pub fn note_end(job: Job, leader: Option<ProcRef>, release: Release) {
+pub fn notify_end(job: Job, leader: Option<ProcRef>, release: Release) {
     match release {
         Release::Held { watched: true } => {
             if let Some(leader) = leader {
@@ -70,23 +72,26 @@ pub fn note_end(job: Job, leader: Option<ProcRef>, release: Release) {
 #[derive(Clone, Copy)]
 struct Releasing {
     job: Job,
-    /// It had been left behind.
-    again: bool,
+    /// Its release had been deferred before.
+    was_deferred: bool,
 }
 
 /// The job that this process releases now, or next.
 static RELEASING: Local<Option<Releasing>> = Local::new(None);
 
-/// The job is this process's to release, with [`finish_release`], also if it exits before. Only by the one that was
-/// told `LastOut`.
+/// Notes the job that this process has to release with [`finish_release`], also if it exits before. Only for the process
+/// that got `LastOut`.
 pub fn note_release(job: Job) {
-    RELEASING.set(Some(Releasing { job, again: false }));
+    RELEASING.set(Some(Releasing {
+        job,
+        was_deferred: false,
+    }));
 }
 
-/// Releases the job that is noted, if one is: frees what it owned, and its slot, or what an exit that was cut short has
-/// left of that. `false`: it was left behind, because its memory is out of reach. Does not throw.
+/// Releases the noted job, if there is one: frees what it owned, and its slot. Goes on with a release that an exit has
+/// interrupted. `false`: the release was deferred, because this process cannot map the memory. Does not throw.
 pub fn finish_release() -> bool {
-    let Some(Releasing { job, again }) = RELEASING.get() else {
+    let Some(Releasing { job, was_deferred }) = RELEASING.get() else {
         return true;
     };
     fault!("release-begun");
@@ -104,7 +109,7 @@ pub fn finish_release() -> bool {
         trace::step(job, TraceStep::Freed);
     }
     RELEASING.set(None);
-    if is_out_of_reach && again {
+    if is_out_of_reach && was_deferred {
         pool.defer_again(job.id);
     } else if is_out_of_reach {
         pool.defer_free(job.id);
@@ -114,12 +119,15 @@ pub fn finish_release() -> bool {
     !is_out_of_reach
 }
 
-/// Releases what others have left behind, until one is out of reach here too.
+/// Releases the jobs whose release was deferred, until this process cannot map the memory of one either.
 pub fn release_deferred(cluster: &'static Cluster) {
     let mut goes_on = true;
     while goes_on && let Some(id) = cluster.pool().take_deferred() {
         let job = cluster.job(id);
-        RELEASING.set(Some(Releasing { job, again: true }));
+        RELEASING.set(Some(Releasing {
+            job,
+            was_deferred: true,
+        }));
         goes_on = finish_release();
     }
 }
@@ -130,11 +138,11 @@ pub fn not_started() -> Error {
         ERRCODE_CONNECTION_FAILURE,
         "background worker process could not be started",
     )
-    .detail("It ended before it could take a job; the server log says why.")
+    .detail("The process ended before it could take a job. Check the server log.")
     .hint("If the library of the extension was replaced, reconnect.")
 }
 
-/// The same, of a queued job.
+/// The same error as a message, for a queued job.
 pub fn not_started_message() -> Vec<u8> {
     let error = not_started();
     error_message::compose(
@@ -144,15 +152,15 @@ pub fn not_started_message() -> Vec<u8> {
     )
 }
 
-/// What the error of a queued job says, which has no hint.
-const NOT_STARTED_DETAIL: &str = "It ended before it could take a job; the server log says why. If the library of the extension was replaced, reconnect.";
+/// Detail and hint of [`not_started`] in one: the error of a queued job has no hint.
+const NOT_STARTED_DETAIL: &str = "The process ended before it could take a job. Check the server log. If the library of the extension was replaced, reconnect.";
 
-/// A job that this process has taken to fail it, and has not yet.
+/// A job that this process has taken from a queue to fail it, and has not failed yet.
 static FAILING: Local<Option<Job>> = Local::new(None);
 
-/// Fails every queued job of a lane for which no process can be started, as long as nobody in it has connected. `key`: the
-/// lane that is meant. `pid`: the process that could not,
-/// 0 for none. Does not throw.
+/// Fails every queued job of a lane for which no process can be started, as long as no worker of the lane has
+/// connected. `key` identifies the lane, whose index may have been reused. `pid`: the process that could not start; 0:
+/// none. Does not throw.
 pub fn fail_lane(cluster: &'static Cluster, lane: u32, key: LaneKey, pid: u32, error: &[u8]) {
     let next = || {
         FAILING.get().or_else(|| {
@@ -173,14 +181,14 @@ fn fail_taken(job: Job, error: &[u8]) {
     if let Some(block) = Block::reach(job) {
         block.note_error(error);
     }
-    let watchers = ending(job, End::Failed);
+    let watchers = prepare_end(job, End::Failed);
     FAILING.set(None);
     let release = job.word().finish(job.id.generation, End::Failed);
-    ended(job, watchers, release);
+    complete_end(job, watchers, release);
 }
 
-/// At the exit of a session: a job that it has taken to fail it, and was kept from by what ended the process (a line in
-/// the log), is nobody else's. Does not throw.
+/// At the exit of a session: fails a job that the session had taken to fail it when something ended the process (a line
+/// in the log can). No other process would do that. Does not throw.
 pub fn finish_failing() {
     if let Some(job) = FAILING.get() {
         fail_taken(job, &not_started_message());

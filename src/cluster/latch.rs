@@ -1,8 +1,8 @@
-//! The latch of this process as the engine waits on it.
+//! The latch of this process, as the engine's wait loop uses it.
 
 use crate::cluster::attach::Cluster;
 use crate::pg::local::Local;
-use crate::pg::process::{absorb, now, sleep};
+use crate::pg::process::{absorb_idle_interrupts, now, sleep};
 use crate::pg::wait_event::WaitEvent;
 use crate::settings;
 use engine::sync::Ordering;
@@ -10,14 +10,14 @@ use engine::wait::{AdaptiveSpin, Latch, Micros};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
-/// What this process has learned about its spins.
+/// How often spinning has paid in this process.
 static SPIN: Local<AdaptiveSpin> = Local::new(AdaptiveSpin::new());
 
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
     cluster: &'static Cluster,
     wait_event: WaitEvent,
-    /// An idle worker's: set when the configuration was read again.
+    /// Only for an idle worker: set when the configuration was read again.
     reloaded: Option<&'a Cell<bool>>,
     may_spin: bool,
 }
@@ -33,7 +33,7 @@ impl ProcessLatch<'static> {
         }
     }
 
-    /// For a process that leaves, and waits for another to come up: that takes long.
+    /// For a process that exits and waits for another to start. A start takes long, so spinning would not pay.
     pub fn without_spin(cluster: &'static Cluster) -> Self {
         Self {
             may_spin: false,
@@ -51,7 +51,7 @@ impl ProcessLatch<'static> {
 }
 
 impl<'a> ProcessLatch<'a> {
-    /// For a worker without a job: each sleep also absorbs what only an idle process may.
+    /// For a worker without a job: each sleep also processes what only an idle process may.
     pub fn for_idle_worker(cluster: &'static Cluster, reloaded: &'a Cell<bool>) -> Self {
         Self {
             cluster,
@@ -67,8 +67,8 @@ impl Latch for ProcessLatch<'_> {
         now()
     }
 
-    /// A session spins while its job runs, but of the idle workers only as many as leave a processor to
-    /// others: they spin for work that may never come.
+    /// A session spins while its job runs. Idle workers spin for work that may never come, so only as many of them spin
+    /// as leave one processor free.
     fn spin_limit(&self) -> Micros {
         let limit = settings::spin();
         let processors = self.cluster.processors();
@@ -90,8 +90,8 @@ impl Latch for ProcessLatch<'_> {
         settings::spin() > 0 && self.cluster.processors() > 1
     }
 
-    /// Whoever does what is waited for may have been put on this very processor, and others want to run too.
-    /// Giving way costs a fraction of a microsecond when nobody does.
+    /// The process that is waited for may have been scheduled on this processor, and others want to run too. If nobody
+    /// else is ready to run, yielding costs a fraction of a microsecond.
     fn pace(&self) {
         std::thread::yield_now();
     }
@@ -111,7 +111,7 @@ impl Latch for ProcessLatch<'_> {
     fn sleep(&self, until: Option<Micros>) {
         sleep(self.wait_event, until);
         if let Some(reloaded) = self.reloaded
-            && absorb()
+            && absorb_idle_interrupts()
         {
             reloaded.set(true);
         }

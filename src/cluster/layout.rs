@@ -1,20 +1,20 @@
 //! How shared memory is laid out, and how large its parts are.
 //!
-//! | field of the root | written by | when |
+//! | field of the root | written by | when, or what it contains |
 //! |---|---|---|
-//! | `create_lock`, `pool_lock`, `tranche`, `processors` | who makes the root | before anyone sees it |
-//! | `control`, `arena` | who makes the segments, under `create_lock` | once; 0 before. `control` last, and read also without the lock: whoever finds it has all else |
-//! | `idle_spinning` | everyone | counts the idle workers that spin now |
-//! | `spill_number` | everyone | grows with every spill file |
-//! | `spill_files`, `spill_bytes` | everyone | counts the spill files and what is in them |
-//! | `arena_bytes`, `blocks` | everyone | counts what is allocated, in all and by segment of the arena |
-//! | `segment_bytes`, `segments` | everyone | counts the segments of their own; claimed before one is made |
-//! | `board` | processes that have read the configuration | what it says of a few settings ([`crate::settings::published`]) |
-//! | `arena_limit` | everyone | what the arena has been told of `pg_background.max_memory` |
-//! | `area_size` | who makes the segments | where the arena says how large it is |
+//! | `create_lock`, `pool_lock`, `tranche`, `processors` | the process that makes the root | before others see it |
+//! | `control`, `arena` | the process that makes the segments, under `create_lock` | once; 0 before. `control` is written last and is also read without the lock: a process that finds it finds all else |
+//! | `idle_spinning` | every process | counts the idle workers that spin now |
+//! | `spill_number` | every process | grows with every spill file |
+//! | `spill_files`, `spill_bytes` | every process | counts the spill files and the bytes in them |
+//! | `arena_bytes`, `blocks` | every process | counts what is allocated: in total, and by segment of the arena |
+//! | `segment_bytes`, `segments` | every process | counts the segments with one block each; claimed before one is made |
+//! | `published` | processes that have read the configuration | the values of a few settings ([`crate::settings::published`]) |
+//! | `arena_limit` | every process | the limit that the arena was last given |
+//! | `area_size` | the process that makes the segments | the offset at which the arena keeps its size |
 
 use crate::settings;
-use crate::settings::published::Board;
+use crate::settings::published::PublishedValues;
 use engine::block_ref::ARENA_SEGMENTS;
 use engine::pool::usage::Usage;
 use engine::pool::{Lane, Leader, Totals, WorkerSlot};
@@ -24,16 +24,16 @@ use pgrx::pg_sys;
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_void};
 
-/// The version of everything laid out in shared memory. A change of any structure there, or of what a worker is given,
-/// takes a new one. A macro, because names are made of it when the library is compiled.
+/// The version of the layout of shared memory. A change of any structure there, or of a worker's argument, needs a new
+/// version. It is a macro because names are made from it at compile time.
 macro_rules! layout_version {
     () => {
         3
     };
 }
 
-/// Name of the workers' entry function, with the layout version: after an upgrade of the library a
-/// session that still has the old one cannot start a worker that speaks another layout.
+/// Name of the workers' entry function. It contains the layout version: after an upgrade of the library, a session that
+/// still has the old one cannot start a worker with another layout.
 macro_rules! worker_entry {
     () => {
         concat!(
@@ -49,7 +49,7 @@ pub(crate) use {layout_version, worker_entry};
 pub(super) const ROOT_NAME: &CStr =
     zero_terminated(concat!("pg_background 3 layout ", layout_version!(), "\0"));
 
-/// [`worker_entry`], as the server is told it.
+/// [`worker_entry`], as it is passed to the server.
 pub const WORKER_ENTRY: &CStr = zero_terminated(concat!(worker_entry!(), "\0"));
 
 const fn zero_terminated(text: &str) -> &CStr {
@@ -59,10 +59,10 @@ const fn zero_terminated(text: &str) -> &CStr {
     }
 }
 
-/// Lanes with jobs or workers at a time. A lane without either makes room for another.
+/// How many lanes can have jobs or workers at a time. A lane that has neither makes room for another.
 pub(super) const LANES: usize = 1024;
 
-/// Login roles with jobs at a time; each has a lane at least.
+/// How many login roles can have jobs at a time. Each has at least one lane.
 pub(super) const ROLES: usize = LANES;
 
 #[repr(C)]
@@ -80,34 +80,34 @@ pub(super) struct Root {
     pub(super) arena_bytes: AtomicU64,
     pub(super) segment_bytes: AtomicU64,
     pub(super) segments: AtomicU32,
-    pub(super) board: Board,
+    pub(super) published: PublishedValues,
     pub(super) arena_limit: AtomicU64,
     pub(super) area_size: usize,
     pub(super) blocks: [AtomicU32; ARENA_SEGMENTS],
 }
 
-/// What is larger has a segment of its own. The server has 64 segments and 5 for each connection, some 600 with the
-/// default of 100 connections, and needs one for each parallel query. With segments from this size on, the default
-/// `max_memory` is used up by 80 of them.
+/// A larger block has a segment of its own. The server has 64 segments and 5 more for each connection, some 600 with
+/// the default of 100 connections, and needs one for each parallel query. Because segments start at this size, 80 of
+/// them use up the default `max_memory`.
 pub const LARGE: usize = 4 * 1024 * 1024;
 
-/// What a segment's size is counted in: pages of the system.
+/// The size of a segment is rounded up to this: a page of the system.
 pub(super) const PAGE: u64 = 4096;
 
-/// Memory for each slot of the job table, in the default limit. A job with a default request and result queue has
-/// a block of less than 80 kB; so the arena's half is enough for a full table of them.
+/// The default limit has this much memory for each slot of the job table. A job with a usual request and the default
+/// result ring has a block of less than 80 kB, so the arena's half is enough for a full table of such jobs.
 pub(super) const MEMORY_PER_JOB: u64 = 160 * 1024;
 
-/// The least default limit: with half of it a job can have the largest result queue, 256 MB.
-pub(super) const LEAST_MEMORY: u64 = 640 * 1024 * 1024;
+/// The smallest default limit: half of it is enough for a job with the largest result ring, 256 MB.
+pub(super) const MIN_DEFAULT_MEMORY: u64 = 640 * 1024 * 1024;
 
-/// The server's slack for libraries that are not preloaded is small and shared with others.
+/// The server's spare memory for libraries that are not preloaded is small, and others use it too.
 pub(super) const ROOT_LIMIT: usize = 16 * 1024;
 
 static_assertions::const_assert!(size_of::<Root>() <= ROOT_LIMIT);
 
-// Others change what is in it while there is a reference to it; what has no cell around it the compiler may take for
-// unchanged.
+// Other processes change the lock while there is a reference to it. Without a cell around it the compiler could assume
+// that it does not change.
 static_assertions::assert_not_impl_any!(SharedLock: std::panic::RefUnwindSafe);
 
 static_assertions::const_assert_eq!(size_of::<SharedLock>(), size_of::<pg_sys::LWLock>());
@@ -124,7 +124,7 @@ pub(super) struct Control {
     pub(super) totals: Totals,
 }
 
-// What other processes map must look the same to all of them.
+// All processes must see the same layout.
 static_assertions::const_assert_eq!(size_of::<Slot>() % 64, 0);
 
 static_assertions::const_assert!(size_of::<Slot>() <= 512);
@@ -158,11 +158,11 @@ impl Control {
     }
 }
 
-/// A lock in shared memory. The server changes it while others have references to what it is part of.
+/// A lock in shared memory. The server changes it while there are references to the struct that contains it.
 #[repr(transparent)]
 pub(super) struct SharedLock(UnsafeCell<pg_sys::LWLock>);
 
-// SAFETY: only the server's functions look into it, which are made for that.
+// SAFETY: only the server's LWLock functions access its contents, and they are made for concurrent use.
 unsafe impl Sync for SharedLock {}
 
 impl SharedLock {
@@ -173,11 +173,11 @@ impl SharedLock {
 
 pub(super) unsafe extern "C-unwind" fn initialize_root(root: *mut c_void) {
     let root = root.cast::<Root>();
-    // SAFETY: fresh memory of the root's size that nobody else sees yet; none of the calls throws.
+    // SAFETY: fresh memory of the root's size that no other process sees yet; none of the calls throws.
     unsafe {
         let tranche = pg_sys::LWLockNewTrancheId();
         (*root).tranche = tranche;
-        // Once for all processes: finding out takes a dozen system calls.
+        // Once for all processes: it takes a dozen system calls.
         (*root).processors =
             std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         pg_sys::LWLockInitialize((*root).create_lock.get(), tranche);
@@ -193,7 +193,7 @@ pub(super) unsafe fn initialize_control(
     workers: usize,
     leaders: usize,
 ) {
-    // SAFETY: by the caller; nobody else has the segment's handle yet.
+    // SAFETY: by the caller; no other process has the segment's handle yet.
     unsafe {
         control.write(Control {
             jobs: jobs as u32,
@@ -212,22 +212,22 @@ pub(super) unsafe fn initialize_control(
         for index in 0..LANES {
             lanes.add(index).write(Lane::default());
         }
-        let places = lanes.add(LANES).cast::<WorkerSlot>();
+        let worker_slots = lanes.add(LANES).cast::<WorkerSlot>();
         for index in 0..workers {
-            places.add(index).write(WorkerSlot::default());
+            worker_slots.add(index).write(WorkerSlot::default());
         }
-        let entries = places.add(workers).cast::<Leader>();
+        let leader_entries = worker_slots.add(workers).cast::<Leader>();
         for index in 0..leaders {
-            entries.add(index).write(Leader::default());
+            leader_entries.add(index).write(Leader::default());
         }
-        let usages = entries.add(leaders).cast::<Usage>();
+        let usages = leader_entries.add(leaders).cast::<Usage>();
         for index in 0..ROLES {
             usages.add(index).write(Usage::default());
         }
     }
 }
 
-/// What the control segment has behind its head.
+/// The arrays that follow the header of the control segment.
 pub(super) struct ControlParts {
     pub(super) slots: &'static [Slot],
     pub(super) lanes: &'static [Lane],
@@ -257,15 +257,15 @@ pub(super) unsafe fn parts(control: *const Control) -> ControlParts {
     }
 }
 
-/// `pg_background.max_memory` as this process knows it, with so many slots in the job table; bytes.
+/// `pg_background.max_memory` as this process knows it, in bytes, for a job table with `jobs` slots.
 pub(super) fn memory_limit_for(jobs: usize) -> u64 {
     settings::max_memory().map_or_else(
-        || (jobs as u64 * MEMORY_PER_JOB).max(LEAST_MEMORY),
+        || (jobs as u64 * MEMORY_PER_JOB).max(MIN_DEFAULT_MEMORY),
         |limit| limit as u64,
     )
 }
 
-/// Of the limit: for the arena, and as much for segments.
+/// Half of the limit: the arena has one half, the segments have the other.
 pub(super) fn half_of(limit: u64) -> u64 {
     limit / 2
 }

@@ -1,17 +1,17 @@
-//! What the processes of the cluster share.
+//! The memory that the processes of the cluster share.
 //!
 //! | module | subject |
 //! |---|---|
 //! | [`attach`] | root in main shared memory and control segment; this process's handle on them |
-//! | [`layout`] | what they look like, and how large they are |
-//! | [`arena`] | memory that comes in all sizes, its limits, and what it counts for a role |
-//! | [`segment`] | dynamic segments that have one block each |
+//! | [`layout`] | how they are laid out, and how large they are |
+//! | [`arena`] | memory of variable size, its limits, and what is charged to a role |
+//! | [`segment`] | dynamic segments with one block each |
 //! | [`block`] | a job's block: request, outcome, result ring |
 //! | [`spill`] | the file of a result that nobody reads |
-//! | [`job`] | a job, as a process finds it there |
-//! | [`job_end`] | the end of a job: who is told, and who frees what it owned |
+//! | [`job`] | a job, as a process finds it in shared memory |
+//! | [`job_end`] | the end of a job: who is woken, and who frees what the job owned |
 //! | [`spawn`] | asking the postmaster for worker processes |
-//! | [`latch`] | the latch of this process as the engine waits on it |
+//! | [`latch`] | the latch of this process, as the engine's wait loop uses it |
 //! | [`trace`] | DEBUG lines for the transitions of jobs |
 
 pub mod arena;

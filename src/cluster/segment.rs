@@ -1,12 +1,12 @@
-//! Dynamic segments that have one block each, and which of them this process has mapped.
+//! Dynamic segments with one block each, and which of them this process has mapped.
 //!
-//! A segment is pinned: it stays until it is freed, by the last that knows its job, and until every process that has
-//! mapped it has unmapped it. So a mapping belongs to a hold: a process maps a segment of a job that it holds, when
-//! it first looks into it, and unmaps it with its hold ([`unmap_all_of`]); at its exit the server does, after the
-//! callbacks of `pg/exit.rs`. A session unmaps what it does not read at the end of each call already: its job can be let
-//! go of by somebody else, and the memory must not stay for a session that sits idle.
+//! A segment is pinned: it stays until the last process that knows its job frees it, and every process that has mapped
+//! it has unmapped it. So a mapping goes with a hold. A process maps a segment of a job that it holds when it first
+//! accesses the segment, and unmaps it before it gives up its hold ([`unmap_all_of`]). At the exit of the process the
+//! server unmaps it, after the callbacks of `pg/exit.rs`. A session unmaps what it does not read at the end of each
+//! call: another session can purge its job, and the memory must not stay because this session is idle.
 //!
-//! A mapping is not the server's to undo at the end of a transaction: a job outlives that.
+//! The server must not undo a mapping at the end of a transaction: a job outlives the transaction.
 
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
@@ -24,8 +24,8 @@ struct Mapped {
     address: *mut u8,
 }
 
-/// Few: the processes of the cluster together have no more of them than [`crate::cluster::attach`] allows segments, and
-/// `MAPPED` grows before a segment is made or mapped.
+/// The list is short: [`crate::cluster::arena`] limits the number of segments. It grows before a segment is made or
+/// mapped.
 static MAPPED: Local<Vec<Mapped>> = Local::new(Vec::new());
 
 fn make_room() -> Result<(), Error> {
@@ -34,7 +34,7 @@ fn make_room() -> Result<(), Error> {
         .map_err(Error::from)
 }
 
-#[allow(clippy::disallowed_methods, reason = "`make_room` comes before")]
+#[allow(clippy::disallowed_methods, reason = "`make_room` is called before")]
 fn note(job: Job, handle: NonZeroU32, address: *mut u8) {
     MAPPED.with(|mapped| {
         mapped.push(Mapped {
@@ -45,8 +45,8 @@ fn note(job: Job, handle: NonZeroU32, address: *mut u8) {
     });
 }
 
-/// Makes a segment for a job that this process holds, and maps it. `None`: the server has no place for another. Throws
-/// when the system has no memory for it.
+/// Makes a segment for a job that this process holds, and maps it. `None`: the server has as many segments as it can
+/// have. Throws when the system has no memory for it.
 ///
 /// # Errors
 /// 53200 when this process has no memory.
@@ -63,14 +63,15 @@ pub fn create(job: Job, size: usize) -> Result<Option<NonZeroU32>, Error> {
     Ok(handle)
 }
 
-/// Makes a segment with these bytes, and does not keep it mapped. `None`: there is no memory, or no place for it. Does
-/// not throw.
+/// Makes a segment with these bytes, and does not keep it mapped. `None`: there is no memory, or the server has as many
+/// segments as it can have. Does not throw.
 pub fn try_store(bytes: &[u8]) -> Option<NonZeroU32> {
     // SAFETY: the bytes outlive the call, which does not throw.
     NonZeroU32::new(unsafe { shim::pgb_try_store(bytes.as_ptr().cast(), bytes.len()) })
 }
 
-/// Where a segment of a job that this process holds is. Maps it if need be, and throws if that cannot be.
+/// The address of a segment of a job that this process holds. Maps the segment if necessary, and throws if it cannot be
+/// mapped.
 pub fn address(job: Job, handle: NonZeroU32) -> *mut u8 {
     let known = MAPPED.with(|mapped| {
         let known = mapped
@@ -84,23 +85,23 @@ pub fn address(job: Job, handle: NonZeroU32) -> *mut u8 {
     if let Err(error) = make_room() {
         error.raise();
     }
-    // SAFETY: one call of the shim; the segment is not mapped here, as it is not noted.
+    // SAFETY: one call of the shim; the segment is not mapped here, because it is not in the list.
     let address = unsafe { guarded(|| shim::pgb_map_segment(handle.get())) }.cast();
     note(job, handle, address);
     address
 }
 
-/// Unmaps what this process has mapped of a job. Before it gives up its hold, when nothing looks there any more.
-/// Does not throw.
+/// Unmaps what this process has mapped of a job. Called before the process gives up its hold, when nothing in it accesses
+/// the memory any more. Does not throw.
 pub fn unmap_all_of(job: Job) {
     unmap_where(|mapped| mapped == job);
 }
 
-/// As [`unmap_all_of`], for all jobs of which `may` holds.
-pub fn unmap_where(may: impl Fn(Job) -> bool) {
+/// As [`unmap_all_of`], for all jobs for which `is_unused` is true.
+pub fn unmap_where(is_unused: impl Fn(Job) -> bool) {
     let next = || {
         MAPPED.with(|mapped| {
-            let index = mapped.iter().position(|known| may(known.job))?;
+            let index = mapped.iter().position(|known| is_unused(known.job))?;
             Some(mapped.swap_remove(index))
         })
     };
@@ -110,7 +111,7 @@ pub fn unmap_where(may: impl Fn(Job) -> bool) {
     }
 }
 
-/// Frees a segment. Only by the last that knows its job, once. Does not throw.
+/// Frees a segment. Only for the last process that knows its job, once. Does not throw.
 pub fn free(handle: NonZeroU32) {
     // SAFETY: one call of the shim.
     unsafe { shim::pgb_free_segment(handle.get()) };

@@ -1,26 +1,26 @@
-//! Purpose the postmaster for worker processes.
+//! Asking the postmaster for worker processes.
 //!
-//! Each registration is for one process: the postmaster never starts it again (`BGW_NEVER_RESTART`), whatever becomes
-//! of it and whoever is there to see. A place that is given to a fresh process is registered anew, by the process
-//! that leaves it ([`respawn`]).
+//! Each registration is for one process: the postmaster never restarts it (`BGW_NEVER_RESTART`), however it ends. A
+//! process that leaves its worker slot to a fresh process registers that process ([`respawn`]).
 //!
-//! **Who watches.** How the postmaster calls the process is in the place, in shared memory, until the process reports
-//! in: so every session can ask what has become of it ([`settle`]), and one that waits for a job of the lane does.
-//! The postmaster wakes who has registered the process when it starts or ends. A process that does not come up (the
-//! server cannot fork, the library was removed or replaced) loses its place. If it did run, or the library is not
-//! what it was, another would end likewise: the lane's jobs fail with an error that says so. Otherwise they stay
-//! queued, and whoever waits for one of them tries again, at the intervals of the liveness net.
+//! **Who watches.** The worker slot in shared memory has the registration until the process reports in. So every
+//! session can ask the postmaster for its state ([`check_registrations`]), and a session that waits for a job of the
+//! lane does. The postmaster wakes the process that made the registration when the worker starts or ends. A worker that
+//! does not start (the server cannot fork, the library was removed or replaced) loses its worker slot. If it did run,
+//! or the library has changed, another worker would end in the same way: the lane's jobs fail with an error that says
+//! so. Otherwise they stay queued, and a session that waits for one of them tries again at each of its periodic checks.
 //!
-//! A session that exits, and a process that gives its place on, wait until what they have registered has reported in:
-//! nobody else may be there to look.
+//! A session that exits, and a process that respawns, wait until the processes that they have registered have reported
+//! in: no other process may be there to check them.
 //!
-//! **The server's table is full** as long as a process that leaves has its own entry in it. It gives the place back
-//! then and exits, after it has told a leader that waits ([`Scheduler::pass_on`]), which tries again within
-//! milliseconds. If there is neither a leader that waits nor another worker, it stays for a moment and tries itself.
+//! **The server's table can be full**, because a process that exits still has its entry in it. Then the process frees
+//! its worker slot and exits, after it has woken a waiting leader ([`Scheduler::pass_on`]), which tries again within
+//! milliseconds. If there is neither a waiting leader nor another worker, the process stays for a moment and tries
+//! again itself.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "at most as many as there are places for workers"
+    reason = "at most as many as there are worker slots"
 )]
 
 use crate::cluster::attach::Cluster;
@@ -39,10 +39,10 @@ use engine::wait::{Condition, Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char, c_int};
 
-/// What is registered with the postmaster: place and generation in one Datum.
+/// A worker slot for one process: index and generation. The worker's argument has both in one Datum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WorkerSlotRef {
-    /// Index of the place.
+    /// Index of the worker slot.
     pub worker: u32,
     /// Its generation.
     pub generation: u32,
@@ -63,7 +63,7 @@ impl WorkerSlotRef {
     }
 }
 
-/// What the server's opaque handle is, from 14 on: it can be kept where all processes find it.
+/// The contents of the server's opaque handle, on 14 and later. So the handle can be kept in shared memory.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct RegistrationHandle {
@@ -95,17 +95,17 @@ impl RegistrationHandle {
     }
 }
 
-/// Whether this process has registered one that may not have reported in.
+/// Whether this process has registered a worker that may not have reported in.
 static REGISTERED: Local<bool> = Local::new(false);
 
 fn fill<const N: usize>(into: &mut [c_char; N], text: &CStr) {
     let bytes = text.to_bytes_with_nul();
-    for (worker_slot, &byte) in into.iter_mut().zip(bytes) {
-        *worker_slot = byte as c_char;
+    for (target, &byte) in into.iter_mut().zip(bytes) {
+        *target = byte as c_char;
     }
 }
 
-/// Registers a process for `place`, which waits for one. `false`: the postmaster has no room.
+/// Registers a process for `worker_slot`, which waits for one. `false`: the postmaster's table is full.
 fn register(cluster: &'static Cluster, worker_slot: WorkerSlotRef) -> bool {
     let WorkerSlotRef { worker, generation } = worker_slot;
     let own = own_proc();
@@ -128,7 +128,7 @@ fn register(cluster: &'static Cluster, worker_slot: WorkerSlotRef) -> bool {
     request.bgw_main_arg = worker_slot.to_datum();
     // SAFETY: a plain global of this process.
     request.bgw_notify_pid = unsafe { pg_sys::MyProcPid };
-    // SAFETY: called outside the pool lock; the handle is the server's and nobody else's.
+    // SAFETY: called outside the pool lock; the handle is one that the server has just made.
     let registration = unsafe {
         let mut handle = std::ptr::null_mut();
         let registered = pg_sys::RegisterDynamicBackgroundWorker(&raw mut request, &raw mut handle);
@@ -150,24 +150,24 @@ fn register(cluster: &'static Cluster, worker_slot: WorkerSlotRef) -> bool {
     true
 }
 
-/// Whether every short lane has workers on their way.
+/// Whether every lane that needs workers has them pending.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Spawned {
     /// Yes.
     Enough,
-    /// No: every place is taken by a worker that has work, or by others.
+    /// No: every worker slot has a worker with work, or the server has none left.
     Full,
 }
 
-/// Carries out what [`Scheduler::spawn_decision`] finds, until there is no more to do. `first` is what it found
-/// already, if it was asked.
+/// Carries out the decisions of [`Scheduler::spawn_decision`] until there is nothing to do. `first` is the first
+/// decision, if the caller has it already.
 pub fn spawn_workers(
     cluster: &'static Cluster,
     lane: u32,
     first: Option<SpawnDecision>,
 ) -> Spawned {
-    settle(cluster);
+    check_registrations(cluster);
     let cap = cluster.worker_cap();
     let mut can_start = true;
     let mut next = first;
@@ -198,15 +198,15 @@ pub fn spawn_workers(
     }
 }
 
-/// Has the postmaster look once more whether a process is to be started: it may have missed that one ended
-/// whose place is to be taken by another. For the liveness net only.
-pub fn nudge() {
+/// Has the postmaster check again whether it has to start a process: it may have missed the end of a process whose
+/// entry another needs. For periodic checks only.
+pub fn nudge_postmaster() {
     // SAFETY: sends a signal to the postmaster.
     unsafe { shim::pgb_nudge_postmaster() };
 }
 
-/// A claimed place for which no process is registered yet; given back unless forgotten. Interrupts are
-/// processed nowhere between the claim and the registration, so unwinding is the only other way out.
+/// A claimed worker slot for which no process is registered yet; freed when dropped. No interrupt is processed between
+/// the claim and the registration, so unwinding is the only other way out.
 struct WorkerSlotClaim {
     cluster: &'static Cluster,
     worker_slot: WorkerSlotRef,
@@ -222,10 +222,10 @@ impl Drop for WorkerSlotClaim {
     }
 }
 
-/// Starts workers of the lane `key` until `wanted` are idle or on their way, as far as there are places.
-/// Returns how many there are.
+/// Starts workers of the lane `key` until `wanted` are idle or pending, as far as there are vacant worker slots. Returns
+/// how many are idle or pending.
 pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_workers: u32) -> u32 {
-    settle(cluster);
+    check_registrations(cluster);
     let cap = cluster.worker_cap();
     loop {
         let now = process::now();
@@ -246,8 +246,8 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
     }
 }
 
-/// Places a reserved job in its lane and, if it has to wait there, finds the first thing to do about it.
-/// `limits`: what its session allows.
+/// Dispatches a reserved job. If the job has to wait in its lane, makes the first decision about a spawn. `limits`: what
+/// its session allows.
 pub fn dispatch(
     scheduler: &mut Scheduler<'_>,
     job: Job,
@@ -257,14 +257,14 @@ pub fn dispatch(
     now: Micros,
 ) -> (Dispatched, u32, Option<SpawnDecision>) {
     let (dispatched, lane) = scheduler.dispatch(job.id, key, hint, limits);
-    fault!("job-placed");
+    fault!("job-dispatched");
     let decision = (dispatched == Dispatched::Queued)
         .then(|| scheduler.spawn_decision(lane, job.cluster.worker_cap(), true, now));
     (dispatched, lane, decision)
 }
 
-/// Asks what has become of the process that a place awaits, if one is registered. One that will not report in loses
-/// the place; the jobs of its lane fail if another would not come up either. Does not throw.
+/// Asks the postmaster about the process for which a worker slot waits, if one is registered. A process that will not
+/// report in loses the worker slot. The jobs of its lane fail if another process would not start either. Does not throw.
 fn check_registration(cluster: &'static Cluster, worker: u32) {
     if !cluster.pool().worker(worker).is_start_pending() {
         return;
@@ -277,7 +277,7 @@ fn check_registration(cluster: &'static Cluster, worker: u32) {
     };
     let mut handle = RegistrationHandle::of(found.registration);
     let mut pid = 0;
-    // SAFETY: as the server has made it; the call throws nothing.
+    // SAFETY: a handle with the contents that the server has made; the call does not throw.
     let status = unsafe { pg_sys::GetBackgroundWorkerPid(handle.as_server(), &raw mut pid) };
     let runs = status == pg_sys::BgwHandleStatus::BGWH_STARTED;
     let is_late = process::now().saturating_sub(found.since) > START_LIMIT;
@@ -289,11 +289,11 @@ fn check_registration(cluster: &'static Cluster, worker: u32) {
         }
         return;
     }
-    lost(cluster, worker, found, is_late);
+    give_up_start(cluster, worker, found, is_late);
 }
 
-fn lost(cluster: &'static Cluster, worker: u32, found: PendingStart, is_late: bool) {
-    // The place first: a process that comes up after all is then stale and leaves by itself.
+fn give_up_start(cluster: &'static Cluster, worker: u32, found: PendingStart, is_late: bool) {
+    // The worker slot first: a process that starts after all is then stale and exits by itself.
     let lane = cluster
         .pool()
         .locked(|scheduler| scheduler.give_up_start(worker, found));
@@ -305,21 +305,22 @@ fn lost(cluster: &'static Cluster, worker: u32, found: PendingStart, is_late: bo
         // SAFETY: as in `check_registration`.
         unsafe { pg_sys::TerminateBackgroundWorker(handle.as_server()) };
     }
-    // SAFETY: asks for the state of a file.
+    // SAFETY: reads the state of a file.
     let in_place = unsafe { shim::pgb_library_is_in_place() };
     if found.started || is_late || !in_place {
         fail_lane(cluster, lane, key, 0, &not_started_message());
     }
 }
 
-/// Looks after all processes that were registered and have not reported in. Does not throw.
-pub fn settle(cluster: &'static Cluster) {
+/// Checks all processes that were registered and have not reported in. Does not throw.
+pub fn check_registrations(cluster: &'static Cluster) {
     for worker in 0..cluster.worker_slots() as u32 {
         check_registration(cluster, worker);
     }
 }
 
-/// Likewise after those that this process has registered. `true`: some are still awaited.
+/// As [`check_registrations`], only for the processes that this process has registered. `true`: some have not reported
+/// in yet.
 pub fn check_own_registrations(cluster: &'static Cluster) -> bool {
     if !REGISTERED.get() {
         return false;
@@ -342,12 +343,12 @@ pub fn check_own_registrations(cluster: &'static Cluster) -> bool {
     awaited
 }
 
-/// How long a process that exits waits for those it registered. Generous: one that cannot load its library
-/// is known after a few milliseconds; one that is merely slow is let be after that.
+/// How long a process that exits waits for the processes that it has registered. One that cannot load its library ends
+/// within milliseconds; one that is only slow reports in later.
 const EXIT_LIMIT: Micros = 2_000_000;
 
-/// Before the process exits: nobody else may be there to look. The postmaster wakes this one when a process that it
-/// has registered starts or ends, and that process when it reports in.
+/// Before the process exits: waits for the processes that it has registered, because no other process may be there to
+/// check them. The postmaster wakes this process when one of them starts or ends, and a worker that reports in wakes it.
 pub fn await_registrations(cluster: &'static Cluster) {
     if !check_own_registrations(cluster) {
         return;
@@ -361,16 +362,16 @@ pub fn await_registrations(cluster: &'static Cluster) {
     );
 }
 
-/// How long a process stays to see to it that its place gets the next one.
+/// How long a process that respawns waits for the fresh process.
 const RESPAWN_LIMIT: Micros = 1_000_000;
 
-/// The first interval at which it tries again; they double.
+/// The first interval between its tries. Each interval is twice the one before.
 const RESPAWN_FIRST: Micros = 1_000;
 
-/// How often it looks when it exits for another reason.
+/// How often it checks when it exits for another reason.
 const RESPAWN_TRIES_AT_EXIT: u32 = 4;
 
-/// Waits until the next process of a place has come, and tries again to start what is needed.
+/// Waits until the fresh process has reported in, and tries again to spawn what the lane needs.
 struct Successor {
     cluster: &'static Cluster,
     worker_slot: WorkerSlotRef,
@@ -391,12 +392,12 @@ impl Condition for Successor {
         }
         let WorkerSlotRef { worker, generation } = self.worker_slot;
         let pool = self.cluster.pool();
-        let has_come = || pool.worker(worker).word.load().generation() == generation;
-        // A server that shuts down starts no process, and is not to wait for one that tries.
+        let has_reported_in = || pool.worker(worker).word.load().generation() == generation;
+        // A server that shuts down starts no process, and must not wait for this one.
         self.looks += 1;
         let is_over = exit::in_progress() && self.looks > RESPAWN_TRIES_AT_EXIT;
-        let looked_after = || pool.locked(|scheduler| scheduler.pass_on());
-        (has_come() || is_over || looked_after()).then_some(())
+        let is_handed_on = || pool.locked(|scheduler| scheduler.pass_on());
+        (has_reported_in() || is_over || is_handed_on()).then_some(())
     }
 
     fn next_check(&mut self) -> Option<Micros> {
@@ -410,9 +411,9 @@ impl Condition for Successor {
     }
 }
 
-/// This process leaves `place`, which was given to another lane, or to a fresh process: registers that one, and stays
-/// until it has reported in. Without room in the server's table it leaves the lane to who waits for it; only if there
-/// is nobody it tries again, for a moment.
+/// This process leaves `worker_slot` to a fresh process, of this lane or another: it registers that process, and stays
+/// until the process has reported in. If the server's table is full, it leaves the spawn to a session that waits for the
+/// lane. Only if there is none it tries again, for a moment.
 pub fn respawn(cluster: &'static Cluster, worker_slot: WorkerSlotRef) {
     let WorkerSlotRef { worker, generation } = worker_slot;
     let lane = cluster

@@ -1,22 +1,22 @@
-//! Spill files: what a result that nobody reads goes on into; which one a job has, and reading it.
+//! Spill files: they take the rest of a result that nobody reads. The file of a job, and reading it.
 //!
-//! They are temporary files of PostgreSQL by name and place, so that it removes them itself when it starts. They are
-//! not FileSets: those are named after the pid and a counter of their process, and a file that outlives its process
-//! would meet the file of a later one with that pid. The number in the name comes from shared memory, and is never
-//! used twice.
+//! Spill files have names and directories of PostgreSQL's temporary files, so the server removes them when it starts.
+//! They are not FileSets: the name of a FileSet contains the pid of its process and a counter, so a file that outlives
+//! its process could collide with the file of a later process with that pid. The number in the name of a spill file
+//! comes from shared memory and is never used twice.
 //!
-//! The worker writes them in the job's transaction through the server's `fd.c` (`spill.c`), so that `temp_file_limit`
-//! counts; the reader reads them through it too. When the job has ended there is no transaction that would close a file,
-//! and nothing may be thrown, at an exit least of all: the last of a result is written, and files are deleted, with plain
-//! calls of the system.
+//! The worker writes its file in the job's transaction through the server's `fd.c` (`spill.c`), so `temp_file_limit`
+//! applies. The reader uses `fd.c` too. When the job has ended, there is no transaction to close a file, and nothing may
+//! throw, least of all at an exit. So the last part of a result is written, and files are deleted, with plain system
+//! calls.
 //!
-//! A job has at most one. Its number and tablespace are in the job's block before it exists, so that whoever
-//! frees the block deletes it; the reader learns them from there.
+//! A job has at most one spill file. The file's number and tablespace are in the job's block before the file exists, so
+//! the process that frees the block can delete the file. The reader finds them there.
 //!
-//! The root counts files and bytes. Bytes are counted once before they are written ([`SpillFile::claim`]) and taken
-//! back once, when the file is emptied or deleted: by as many as the file's own count says, which goes with the job.
-//! So nobody has to put anything right when a process ends between the two; what failed to be written counts until
-//! the job is gone, as part of it may be in the file.
+//! The root counts files and bytes. Bytes are counted once, before they are written ([`SpillFile::claim`]). They are
+//! subtracted once, when the file is emptied or deleted, by the file's own count, which goes with the job. So nothing
+//! has to be corrected when a process ends between the two. Bytes that could not be written count until the job is
+//! freed, because part of them may be in the file.
 
 use crate::cluster::attach::Cluster;
 use crate::pg::error::Error;
@@ -35,11 +35,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// A path as the server has it: zero-terminated, relative to the data directory, in which its processes work.
+/// A path as the server has it: zero-terminated, relative to the data directory, which is the working directory of its
+/// processes.
 struct PathName([u8; pg_sys::MAXPGPATH as usize]);
 
 impl PathName {
-    /// Where the temporary files of a tablespace are.
+    /// The directory of a tablespace's temporary files.
     fn of_directory(tablespace: pg_sys::Oid) -> Self {
         let mut path = Self([0; _]);
         // SAFETY: there is room for as much as it writes.
@@ -51,7 +52,7 @@ impl PathName {
         let mut path = Self([0; _]);
         let (last, mut room) = path.0.split_last_mut().expect("the zero byte");
         let directory = directory.as_c().to_bytes();
-        // There is room: a directory of the server's has some 60 bytes.
+        // There is room: the server's directories have some 60 bytes.
         let _ = room
             .write_all(directory)
             .and_then(|()| write!(room, "/{TEMP_FILE_PREFIX}pgb.{number}"));
@@ -63,17 +64,17 @@ impl PathName {
         CStr::from_bytes_until_nul(&self.0).expect("zero-terminated")
     }
 
-    /// For Rust's library, which copies a short path onto the stack.
+    /// For Rust's standard library, which copies a short path to the stack.
     fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(self.as_c().to_bytes()))
     }
 }
 
-/// What the server lets its files be at most; its umask takes away the group's part when that has none.
+/// The most that the server permits for its files. Its umask removes the group's permissions if the group has none.
 const FILE_MODE: u32 = 0o640;
 
-/// Opens a file to write to it; with `directory` it is made there. `fd.c` leaves each process some descriptors that it
-/// does not count.
+/// Opens a file for writing. With `directory`, makes the file there. `fd.c` leaves each process some file descriptors
+/// that it does not count.
 fn open_for_rest(file: &PathName, directory: Option<&PathName>) -> io::Result<File> {
     let open = || {
         OpenOptions::new()
@@ -84,7 +85,7 @@ fn open_for_rest(file: &PathName, directory: Option<&PathName>) -> io::Result<Fi
     };
     match (open(), directory) {
         (Err(_), Some(directory)) => {
-            // SAFETY: a zero-terminated path. That it is there, or cannot be made, the next try tells.
+            // SAFETY: a zero-terminated path. The result does not matter: the next try fails if there is no directory.
             let _ = unsafe { pg_sys::MakePGDirectory(directory.as_c().as_ptr()) };
             open()
         }
@@ -92,24 +93,25 @@ fn open_for_rest(file: &PathName, directory: Option<&PathName>) -> io::Result<Fi
     }
 }
 
-/// A job's file, in its block. Written by the worker, before the first bytes of the file are published.
+/// A job's spill file, as the job's block describes it. The worker fills this in before the first bytes of the file are
+/// published.
 #[repr(C)]
 #[derive(Default)]
 pub struct SpillFile {
-    /// 0: there is none.
+    /// 0: there is no file.
     number: AtomicU64,
-    /// Bytes in it, and those that are being written.
+    /// Bytes in the file, including those that are being written.
     bytes: AtomicU64,
     tablespace: AtomicU32,
 }
 
 impl SpillFile {
-    /// Bytes in it now.
+    /// How many bytes are in the file now.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The directory and the file in it.
+    /// The paths of the directory and of the file.
     fn paths(&self) -> (PathName, PathName) {
         let tablespace = pg_sys::Oid::from(self.tablespace.load(Ordering::Relaxed));
         let directory = PathName::of_directory(tablespace);
@@ -117,16 +119,16 @@ impl SpillFile {
         (directory, file)
     }
 
-    /// Appends, as the worker that runs the job. Throws when that is not possible.
+    /// Appends bytes. Only for the worker that runs the job. Throws if it cannot.
     pub fn append(&self, cluster: &'static Cluster, job: JobId, offset: u64, bytes: &[u8]) {
         if !self.claim(cluster, job, bytes.len()) {
             over_limit(cluster, job).raise();
         }
         let fresh = self.number.load(Ordering::Relaxed) == 0;
         if fresh {
-            // SAFETY: looks at a setting.
+            // SAFETY: reads a setting.
             let tablespace = unsafe { guarded(|| shim::pgb_spill_tablespace()) };
-            self.give_number(cluster, tablespace);
+            self.assign_number(cluster, tablespace);
         }
         fault!("spill-numbered");
         let (directory, file) = self.paths();
@@ -144,8 +146,8 @@ impl SpillFile {
         fault!("spill-written");
     }
 
-    /// Appends the last of a result when its job has ended. Outside a transaction; does not throw. `false`: it
-    /// could not be written.
+    /// Appends the last part of a result when its job has ended. Outside a transaction; does not throw. `false`: the
+    /// bytes could not be written.
     pub fn append_rest(
         &self,
         cluster: &'static Cluster,
@@ -159,12 +161,12 @@ impl SpillFile {
         let fresh = self.number.load(Ordering::Relaxed) == 0;
         if fresh {
             // SAFETY: a plain global of this process.
-            self.give_number(cluster, unsafe { pg_sys::MyDatabaseTableSpace });
+            self.assign_number(cluster, unsafe { pg_sys::MyDatabaseTableSpace });
         }
         let end = offset + bytes.len() as u64;
         // SAFETY: a plain setting.
         let limit = unsafe { pg_sys::temp_file_limit };
-        // Negative: there is none.
+        // Negative: there is no limit.
         if u64::try_from(limit).is_ok_and(|limit| end > limit * 1024) {
             return false;
         }
@@ -174,8 +176,8 @@ impl SpillFile {
             .is_ok()
     }
 
-    /// Noted before it exists: an error between the two leaves nothing but a number.
-    fn give_number(&self, cluster: &'static Cluster, tablespace: pg_sys::Oid) {
+    /// Before the file exists: an error in between leaves only an unused number.
+    fn assign_number(&self, cluster: &'static Cluster, tablespace: pg_sys::Oid) {
         self.tablespace
             .store(tablespace.to_u32(), Ordering::Relaxed);
         self.number
@@ -183,9 +185,8 @@ impl SpillFile {
         cluster.spill_files().fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts bytes that are about to be written: the one place in which a file grows, and in which an account that
-    /// they are permitted to can refuse them. Does not throw.
-    /// `false`: the files of the job's role would have more than they may have.
+    /// Counts bytes that are about to be written. A file's count grows here only. Does not throw. `false`: the files of
+    /// the job's role would exceed their limit.
     fn claim(&self, cluster: &'static Cluster, job: JobId, bytes: usize) -> bool {
         let bytes = bytes as u64;
         let slot = cluster.slot(job);
@@ -200,8 +201,8 @@ impl SpillFile {
         true
     }
 
-    /// Takes back what was claimed: the one place in which a file shrinks.
-    fn give_back(&self, cluster: &'static Cluster, job: JobId) {
+    /// Takes back what was claimed. A file's count shrinks here only.
+    fn release_claim(&self, cluster: &'static Cluster, job: JobId) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         let slot = cluster.slot(job);
         let usage = cluster.pool().usage(slot.usage());
@@ -210,23 +211,23 @@ impl SpillFile {
         cluster.spill_bytes().fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Empties it, as the worker that runs the job. Throws when that is not possible.
+    /// Empties the file. Only for the worker that runs the job. Throws if it cannot.
     pub fn empty(&self, cluster: &'static Cluster, job: JobId) {
         let (_, file) = self.paths();
         let file = file.as_c().as_ptr();
         // SAFETY: the path outlives the call.
         unsafe { guarded(|| shim::pgb_spill_empty(file)) };
         fault!("spill-emptied");
-        self.give_back(cluster, job);
+        self.release_claim(cluster, job);
     }
 
-    /// Deletes it, if there is one. Only by the last that knows the job. Does not throw.
+    /// Deletes the file, if there is one. Only for the last process that knows the job. Does not throw.
     pub fn delete(&self, cluster: &'static Cluster, job: JobId) {
-        self.give_back(cluster, job);
+        self.release_claim(cluster, job);
         if self.number.load(Ordering::Relaxed) == 0 {
             return;
         }
-        // It may have got a number only.
+        // An error is ignored: the file may have a number and not exist.
         let (_, file) = self.paths();
         let _ = fs::remove_file(file.as_path());
         self.number.store(0, Ordering::Relaxed);
@@ -243,28 +244,28 @@ fn over_limit(cluster: &'static Cluster, job: JobId) -> Error {
         format_args!("results of background jobs of role {role} take up too much disk space"),
     )
     .detail(format_args!(
-        "The files of unread results of a role may have {limit} kB together."
+        "The limit for all files of unread results of a role is {limit} kB."
     ))
     .hint(format_args!(
         "Read or detach finished jobs, or have a superuser raise pg_background.role_max_disk (ALTER ROLE {role} SET ...), or temp_file_limit."
     ))
 }
 
-/// Bytes read from a file at a time, unless a chunk is longer.
+/// How many bytes are read from a file at a time, unless a chunk is longer.
 const READ_SIZE: u64 = 256 * 1024;
 
 /// A chunk of a file, in the reader's memory.
 #[derive(Clone, Copy)]
 pub struct FileChunk {
-    /// What the frame is about.
+    /// The kind of the frame.
     pub kind: u8,
-    /// The frame goes on after this chunk.
+    /// Whether another chunk of the frame follows.
     pub more: bool,
-    /// Of the payload; stays until the chunk is consumed and another asked for.
+    /// The payload. Valid until this chunk is consumed and the next is requested.
     pub start: *const u8,
-    /// Bytes of payload.
+    /// Size of the payload.
     pub len: usize,
-    /// Bytes that it takes up in the file.
+    /// Size of the chunk in the file.
     pub size: u64,
 }
 
@@ -273,21 +274,21 @@ pub struct FileReader {
     file: &'static SpillFile,
     opened: Option<i32>,
     buffer: Assembly,
-    /// Where in the file the buffer's contents begin, and which of them are consumed.
+    /// How many bytes of the buffer are consumed.
     consumed: u64,
 }
 
 impl Drop for FileReader {
     fn drop(&mut self) {
         if let Some(opened) = self.opened {
-            // SAFETY: opened here; does not throw.
+            // SAFETY: opened by `fill`; does not throw.
             unsafe { pg_sys::FileClose(opened) };
         }
     }
 }
 
 impl FileReader {
-    /// For a job's file, which it may not have yet. Memory comes from `context`, which has to live as long.
+    /// For a job's file, which need not exist yet. Memory comes from `context`, which must live as long as the reader.
     pub fn new(file: &'static SpillFile, context: pg_sys::MemoryContext) -> Self {
         Self {
             file,
@@ -302,12 +303,12 @@ impl FileReader {
         self.consumed == self.buffer.len() as u64
     }
 
-    /// The chunk at `offset`, where `len` bytes can be read; what was consumed lies before it.
+    /// The chunk at `offset`, where `len` bytes can be read. All chunks before it are consumed.
     pub fn chunk(&mut self, offset: u64, len: u64) -> FileChunk {
         if let Some(chunk) = self.buffered() {
             return chunk;
         }
-        // What is left of the buffer is the beginning of the chunk.
+        // The rest of the buffer is the beginning of the chunk.
         self.buffer.drop_front(self.consumed as usize);
         self.consumed = 0;
         let mut wanted = READ_SIZE;
@@ -341,8 +342,8 @@ impl FileReader {
 
     /// Reads until the buffer, which begins at `offset`, holds `wanted` bytes.
     fn fill(&mut self, offset: u64, wanted: u64) {
-        let held = self.buffer.len() as u64;
-        let missing = wanted.saturating_sub(held) as usize;
+        let buffered = self.buffer.len() as u64;
+        let missing = wanted.saturating_sub(buffered) as usize;
         let file = match self.opened {
             Some(file) => file,
             None => {
@@ -355,13 +356,13 @@ impl FileReader {
             }
         };
         let room = self.buffer.room(missing).cast();
-        let from = (offset + held).cast_signed();
+        let from = (offset + buffered).cast_signed();
         // SAFETY: there is room for so many bytes.
         unsafe { guarded(|| shim::pgb_spill_read(file, from, room, missing as i32)) };
-        self.buffer.grew(missing);
+        self.buffer.add_filled(missing);
     }
 
-    /// The chunk that was returned last is done with.
+    /// Consumes the chunk that was returned last.
     pub fn consume(&mut self, chunk: FileChunk) {
         self.consumed += chunk.size;
     }

@@ -1,13 +1,13 @@
-//! Where Rust's memory comes from, and what happens when there is none.
+//! The allocator of the Rust code, and what it does when there is no memory.
 //!
-//! Rust answers a refused allocation by aborting the process, and PostgreSQL answers that by restarting the whole
-//! server. No library can turn it into an error: an allocator must not unwind, and the hook that could do something
-//! else is not stable. What an allocator may do is not return. So it ends the session as the server ends one, FATAL
-//! with 53200: that runs the exit callbacks and jumps over no frame of Rust.
+//! When an allocation fails, Rust aborts the process, and PostgreSQL then restarts the whole server. A library cannot
+//! turn that into an error: an allocator must not unwind, and the hook for failed allocations is not stable. But an
+//! allocator may choose not to return. So it ends the session as the server would, with a FATAL error of 53200: that
+//! runs the exit callbacks and jumps over no Rust frame.
 //!
-//! It is the second line. Collections whose size a user decides are grown through [`engine::memory`], which is
-//! told no and makes it an ordinary error. What is left is small, and has a reserve: so that an error can be put
-//! into words, and a session be ended in order, when the process has nothing left.
+//! That is the last resort. Collections whose size a user decides grow through [`engine::memory`], which gets the
+//! failure and makes it an ordinary error. The other allocations are small, and there is a reserve for them, so that the
+//! process can still compose an error and end the session in order when it has no other memory.
 
 use crate::pg::shim;
 use engine::memory;
@@ -16,21 +16,21 @@ use std::cell::UnsafeCell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of the reserve. Not a page of it is used before it is needed.
+/// Size of the reserve. None of its pages is touched before it is needed.
 const RESERVE: usize = 256 * 1024;
 
-/// More than so many bytes at a time it does not give.
-const LARGEST: usize = 16 * 1024;
+/// The largest allocation from the reserve.
+const MAX_PIECE: usize = 16 * 1024;
 
 #[repr(align(64))]
 struct Reserve(UnsafeCell<[u8; RESERVE]>);
 
-// SAFETY: handed out in pieces that do not overlap.
+// SAFETY: the pieces that are handed out do not overlap.
 unsafe impl Sync for Reserve {}
 
 struct ServerAllocator {
     reserve: Reserve,
-    /// Bytes of it that were handed out; they do not come back.
+    /// How many bytes of it were handed out. They are never taken back.
     used: AtomicUsize,
 }
 
@@ -51,7 +51,7 @@ impl ServerAllocator {
     }
 
     fn take_reserve(&self, layout: Layout) -> Option<*mut u8> {
-        if layout.size() > LARGEST || layout.align() > align_of::<Reserve>() {
+        if layout.size() > MAX_PIECE || layout.align() > align_of::<Reserve>() {
             return None;
         }
         let end_of = |used: usize| {
@@ -65,8 +65,8 @@ impl ServerAllocator {
         Some(unsafe { self.start().add(used.next_multiple_of(layout.align())) })
     }
 
-    /// There is no memory for `layout`.
-    fn refused(&self, layout: Layout) -> *mut u8 {
+    /// Called when the system has no memory for `layout`.
+    fn handle_failure(&self, layout: Layout) -> *mut u8 {
         if memory::may_fail() {
             return null_mut();
         }
@@ -83,7 +83,7 @@ unsafe impl GlobalAlloc for ServerAllocator {
         // SAFETY: by the caller.
         let block = unsafe { System.alloc(layout) };
         if block.is_null() {
-            return self.refused(layout);
+            return self.handle_failure(layout);
         }
         block
     }
@@ -92,8 +92,8 @@ unsafe impl GlobalAlloc for ServerAllocator {
         // SAFETY: by the caller.
         let block = unsafe { System.alloc_zeroed(layout) };
         if block.is_null() {
-            // What the reserve gives was never written.
-            return self.refused(layout);
+            // A piece of the reserve is zero: it was never written.
+            return self.handle_failure(layout);
         }
         block
     }
@@ -113,13 +113,13 @@ unsafe impl GlobalAlloc for ServerAllocator {
                 return larger;
             }
         }
-        // SAFETY: by the caller the size is one that a layout can have. The old block stays until it is copied.
+        // SAFETY: by the caller, the size is valid for a layout. The old block stays until it is copied.
         unsafe {
             let wanted = Layout::from_size_align_unchecked(size, layout.align());
             let fresh = if self.owns(block) {
                 self.alloc(wanted)
             } else {
-                self.refused(wanted)
+                self.handle_failure(wanted)
             };
             if !fresh.is_null() {
                 fresh.copy_from_nonoverlapping(block, layout.size().min(size));

@@ -1,15 +1,15 @@
-//! Arrays and rows that SQL passes in.
+//! Arrays, rows and texts that are passed as arguments.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-/// The elements of an array, in storage order whatever its dimensions; `None` for NULL. They live as long as
-/// the memory context that is current now.
+/// The elements of an array in storage order, whatever its dimensions; `None` for NULL. They live as long as the memory
+/// context that is current now.
 ///
 /// # Safety
 /// `datum` is an array.
 pub unsafe fn elements(datum: Datum) -> impl ExactSizeIterator<Item = Option<Datum>> {
-    // SAFETY: by the caller; what the server allocates stays until the current context is reset.
+    // SAFETY: by the caller; the server's allocations stay until the current context is reset.
     unsafe {
         let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
         let element = (*array).elemtype;
@@ -31,7 +31,7 @@ pub unsafe fn elements(datum: Datum) -> impl ExactSizeIterator<Item = Option<Dat
     }
 }
 
-/// An attribute of a row, by number from 1; `None` for NULL.
+/// An attribute of a row, by its number, which starts at 1; `None` for NULL.
 ///
 /// # Safety
 /// `row` is a composite value with an attribute of this number.
@@ -46,8 +46,8 @@ pub unsafe fn attribute(row: Datum, number: i16) -> Option<Datum> {
     }
 }
 
-/// The bytes of a `text`, in the server's encoding. They live as long as the value, or, if it had to be
-/// fetched, as the memory context that is current now.
+/// The bytes of a `text`, in the server's encoding. They live as long as the value, or, if it was toasted, as long as the
+/// memory context that is current now.
 ///
 /// # Safety
 /// `datum` is a text.

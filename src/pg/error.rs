@@ -1,10 +1,12 @@
 //! Errors as values, and how they are raised.
 //!
-//! Functions of the leader return [`Failure`]; it becomes an `ereport` in one place, at the API's edge
-//! ([`crate::api`]). Where C calls in from the middle of a query, [`Error::raise`] does it at once. An error of a *job* is raised there by the shim, with all the fields it had.
+//! Functions of the leader return [`Failure`], which becomes an `ereport` in one place, in [`crate::api`]. Code that C
+//! calls in the middle of a query uses [`Error::raise`], which raises the error at once. The error of a *job* is raised
+//! by the shim with all its fields.
 //!
-//! An error of the server, or of users' code that it calls, passes as a panic through the functions of the leader. The
-//! panic keeps only some of its fields; the shim keeps a copy of the whole (`error.c`), which is what is raised again.
+//! An error of the server, or of user code that the server calls, passes through the functions of the leader as a panic.
+//! The panic keeps only some of its fields. The shim keeps a copy of the complete error (`error.c`), and raises that
+//! again.
 
 use crate::pg::memory::Bytes;
 use crate::pg::shim;
@@ -18,7 +20,7 @@ use std::any::Any;
 use std::ffi::CStr;
 use std::fmt::{Display, Write};
 
-/// An error of our own.
+/// An error of this extension.
 #[derive(Debug)]
 pub struct Error {
     /// SQLSTATE.
@@ -31,12 +33,12 @@ pub struct Error {
     pub hint: Option<String>,
 }
 
-/// Why a function did not succeed.
+/// Why a function has failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// An error of our own.
+    /// An error of this extension.
     Own(Error),
-    /// The error of a job, to be raised as it was.
+    /// The error of a job, which is raised unchanged.
     Job {
         /// Body of an `ErrorResponse` message.
         message: Bytes,
@@ -45,7 +47,7 @@ pub enum Failure {
     },
 }
 
-/// Bytes of each text of an error of ours at most. What users name in them is short; should it not be, they are cut.
+/// The maximum length of each text of an [`Error`]. The names in them are normally short; a longer text is cut.
 const TEXT_LIMIT: usize = 1024;
 
 struct Text(String);
@@ -61,7 +63,7 @@ impl Write for Text {
 
 fn text(words: impl Display) -> String {
     let mut text = Text(String::new());
-    // It takes everything that it is given.
+    // Writing into it never fails.
     let _ = write!(text, "{words}");
     text.0
 }
@@ -77,7 +79,7 @@ impl Error {
         }
     }
 
-    /// This process has no memory for what the user asks for.
+    /// This process has no memory for a user's request.
     pub fn out_of_memory() -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
     }
@@ -120,25 +122,25 @@ fn sqlstate(code: i32) -> Sqlstate {
     std::array::from_fn(|at| ((code >> (6 * at)) & 0x3f) as u8 + b'0')
 }
 
-/// Bytes of a message that are searched for the words of a cancel.
+/// How many bytes of a message are compared with the message of a cancel.
 const MESSAGE_LIMIT: usize = 1024;
 
-/// What a panic is about.
+/// The cause of a panic.
 pub enum Caught {
     /// The error that the shim has noted.
     Noted(&'static pg_sys::ErrorData),
-    /// Another error of the server, or one of ours that was raised.
+    /// Another error of the server, or an [`Error`] that was raised.
     Report {
         /// SQLSTATE.
         code: PgSqlErrorCode,
         /// Primary message.
         message: Bytes,
     },
-    /// Something that must not be: a bug.
+    /// No error: a bug.
     Bug,
 }
 
-/// What the panic with this payload is about. A noted error stays until [`forget`].
+/// The cause of the panic with this payload. A noted error stays until [`forget`].
 pub fn caught(payload: &(dyn Any + Send)) -> Caught {
     let report = match payload.downcast_ref::<CaughtError>() {
         Some(CaughtError::PostgresError(report)) => {
@@ -157,30 +159,30 @@ pub fn caught(payload: &(dyn Any + Send)) -> Caught {
     })
 }
 
-/// The error that was noted last, if it is the one that the report is of: between the two the server may have thrown
-/// another, which was not noted.
+/// The error that was noted last, if it is the error of the report. The server may have thrown another error since, which
+/// was not noted.
 fn noted(report: &ErrorReportWithLevel) -> Option<&'static pg_sys::ErrorData> {
-    // SAFETY: stays until the next is noted, or it is forgotten; the server's texts are zero-terminated.
+    // SAFETY: the noted error stays until the next is noted or it is forgotten; the server's texts are zero-terminated.
     unsafe {
         let noted = shim::pgb_noted_error().as_ref()?;
-        let is = |text: *const std::ffi::c_char, reported: &str| {
+        let is_same = |text: *const std::ffi::c_char, reported: &str| {
             text.is_null() || CStr::from_ptr(text).to_string_lossy() == reported
         };
-        let same = u32::try_from(noted.lineno) == Ok(report.line_number())
-            && is(noted.filename, report.file())
-            && is(noted.message, report.message());
-        same.then_some(noted)
+        let is_reported = u32::try_from(noted.lineno) == Ok(report.line_number())
+            && is_same(noted.filename, report.file())
+            && is_same(noted.message, report.message());
+        is_reported.then_some(noted)
     }
 }
 
-/// Forgets what was noted.
+/// Forgets the noted error.
 pub fn forget() {
-    // SAFETY: nobody refers to it any more.
+    // SAFETY: nothing refers to it any more.
     unsafe { shim::pgb_forget_error() };
 }
 
 impl Caught {
-    /// SQLSTATE and primary message; `None`: it is no error.
+    /// SQLSTATE and primary message; `None`: it is a bug, not an error.
     pub fn summary(&self) -> Option<(Sqlstate, &[u8])> {
         match self {
             Self::Noted(noted) if noted.message.is_null() => {
@@ -195,8 +197,8 @@ impl Caught {
         }
     }
 
-    /// Whether it is a cancel, or the end of the time, of this session's statement, rather than an error of users' code
-    /// or of a job with the same code.
+    /// Whether it is the cancel or the timeout of this session's statement, not an error of user code or of a job with
+    /// the same SQLSTATE.
     pub fn cancels_statement(&self) -> bool {
         let Some((QUERY_CANCELED, message)) = self.summary() else {
             return false;

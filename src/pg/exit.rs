@@ -1,46 +1,46 @@
-//! What a process does at its exit.
+//! The exit of a process.
 //!
-//! `proc_exit` does not unwind: nothing in shared memory is given back by a destructor then. Callbacks give back what
-//! the process's own memory says it holds. What they do is not known here ([`provide`]).
+//! `proc_exit` does not unwind, so no destructor releases anything in shared memory. Callbacks release what the process
+//! holds according to its own memory. This module does not know what they do ([`provide`]).
 //!
 //! # Errors at exit
 //!
-//! Nothing in a callback can be caught: the server turns any error there into another exit, which goes on
-//! with the callbacks that are still registered. One thing can fail all the same: a segment of the arena that
-//! this process has not looked into yet has to be mapped, and the operating system may refuse. So a callback
-//! *insists*: it registers itself again before it begins and takes that back at its end. If it is cut short it is
-//! called once more, goes by the process's memory, from which what was done is gone, and does without the memory
-//! that could not be reached ([`attempt`]).
+//! An error in a callback cannot be caught: the server turns it into another exit, which goes on with the callbacks that
+//! are still registered. Nevertheless one thing can fail: a segment of the arena that this process has not accessed yet
+//! has to be mapped, and the operating system may refuse. So a callback runs to completion
+//! ([`run_to_completion`]): it registers itself again before it begins, and cancels that registration at its end. If an
+//! error interrupts it, the server calls it again. It then goes by the process's memory, which no longer contains what
+//! was done, and does without the memory that could not be mapped ([`try_map`]).
 
 use crate::pg::local::Local;
 use pgrx::pg_sys;
 
 static REGISTERED: Local<bool> = Local::new(false);
 
-/// Memory that an exit callback tries to reach; 0: none.
-static ATTEMPT: Local<pg_sys::dsa_pointer> = Local::new(0);
+/// Memory that an exit callback is mapping; 0: none.
+static MAPPING: Local<pg_sys::dsa_pointer> = Local::new(0);
 
-/// Memory that could not be reached.
-static OUT_OF_REACH: Local<Vec<pg_sys::dsa_pointer>> = Local::new(Vec::new());
+/// Memory that could not be mapped.
+static UNREACHABLE: Local<Vec<pg_sys::dsa_pointer>> = Local::new(Vec::new());
 
-/// How often a callback was begun.
-static BEGUN: Local<u32> = Local::new(0);
+/// How often callbacks were begun.
+static RUNS: Local<u32> = Local::new(0);
 
-/// A callback that was cut short so often is given up: each time the stack grows.
-const BEGUN_LIMIT: u32 = 100;
+/// After this many runs callbacks do nothing: the stack grows with each run.
+const MAX_RUNS: u32 = 100;
 
 /// An exit callback of the server.
 pub type Callback = unsafe extern "C-unwind" fn(i32, pg_sys::Datum);
 
-/// What [`register`] registers, in this order.
+/// The callbacks that [`register`] registers, in this order.
 static CALLBACKS: Local<[Option<Callback>; 2]> = Local::new([None; 2]);
 
-/// Says what [`register`] is to register. When the library is loaded.
+/// Provides the callbacks for [`register`]. Called when the library is loaded.
 pub fn provide(callbacks: [Callback; 2]) {
     CALLBACKS.set(callbacks.map(Some));
 }
 
-/// Registers the callbacks, once. The last of them is the first to be called.
+/// Registers the callbacks, once. The last one is called first.
 pub fn register() {
     if !REGISTERED.get() {
         for callback in CALLBACKS.get() {
@@ -55,59 +55,59 @@ fn push(callback: Callback) {
     unsafe { pg_sys::before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
 }
 
-/// The ordinary way out of a PostgreSQL process: runs the exit callbacks, unwinds nothing.
-pub fn leave(code: i32) -> ! {
+/// Exits as every PostgreSQL process does: runs the exit callbacks and does not unwind.
+pub fn exit_process(code: i32) -> ! {
     // SAFETY: on the main thread, as everything here.
     unsafe { pg_sys::proc_exit(code) };
-    // The bindings of 18 do not say that it does not return.
+    // The bindings of PostgreSQL 18 do not declare that it does not return.
     #[cfg(feature = "pg18")]
     unreachable!("proc_exit has returned")
 }
 
-/// Whether the process exits.
+/// Whether the process is exiting.
 pub fn in_progress() -> bool {
     // SAFETY: a plain global of this process.
     unsafe { pg_sys::proc_exit_inprogress }
 }
 
-/// Runs `map`, which reaches for the memory at `pointer` and returns null when it cannot. During an exit it may
-/// not return at all; it is not tried again then.
-pub fn attempt(pointer: pg_sys::dsa_pointer, map: impl FnOnce() -> *mut u8) -> *mut u8 {
+/// Runs `map`, which maps the memory at `pointer` and returns null if it cannot. During an exit `map` may not return at
+/// all; then it is not tried again.
+pub fn try_map(pointer: pg_sys::dsa_pointer, map: impl FnOnce() -> *mut u8) -> *mut u8 {
     if !in_progress() {
         return map();
     }
-    if OUT_OF_REACH.with(|memory| memory.contains(&pointer)) {
+    if UNREACHABLE.with(|memory| memory.contains(&pointer)) {
         return std::ptr::null_mut();
     }
-    ATTEMPT.set(pointer);
+    MAPPING.set(pointer);
     let address = map();
-    ATTEMPT.set(0);
+    MAPPING.set(0);
     address
 }
 
-/// Runs `body`, from the beginning as often as it is cut short.
-pub fn insist(callback: Callback, body: impl FnOnce()) {
-    // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit;
-    // no lock is held for a reason by now, but an error outside a transaction may have left some.
+/// Runs `body`, and again from the beginning whenever an error has interrupted it.
+pub fn run_to_completion(callback: Callback, body: impl FnOnce()) {
+    // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit. No lock is
+    // needed any more, but an error outside a transaction may have left some held.
     unsafe {
         crate::pg::shim::pgb_ignore_signal();
         pg_sys::LWLockReleaseAll();
     }
-    let failed = ATTEMPT.get();
-    if failed != 0 {
-        ATTEMPT.set(0);
+    let unreachable = MAPPING.get();
+    if unreachable != 0 {
+        MAPPING.set(0);
         #[allow(
             clippy::disallowed_methods,
-            reason = "one for each time that an exit is cut short"
+            reason = "one for each error that interrupts an exit"
         )]
-        OUT_OF_REACH.with(|memory| memory.push(failed));
+        UNREACHABLE.with(|memory| memory.push(unreachable));
     }
-    BEGUN.set(BEGUN.get() + 1);
-    if BEGUN.get() > BEGUN_LIMIT {
+    RUNS.set(RUNS.get() + 1);
+    if RUNS.get() > MAX_RUNS {
         return;
     }
     push(callback);
     body();
-    // SAFETY: it is the one that was registered last.
+    // SAFETY: the callback is the one that was registered last.
     unsafe { pg_sys::cancel_before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
 }

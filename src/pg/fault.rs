@@ -1,29 +1,28 @@
-//! Fault points: places in the protocols at which a test can make a process fail.
+//! Fault points: points in the protocols at which a test can make a process fail.
 //!
-//! `fault!("name")` (in C `PGB_FAULT("name")`) marks a place between two steps of a protocol. In every ordinary
-//! build it is nothing at all. A build with the feature `faults` looks there into a table in shared memory,
-//! in which a test has armed the point: for leaders, workers or both, and at which passing. It strikes once:
+//! `fault!("name")` (in C `PGB_FAULT("name")`) marks a point between two steps of a protocol. In ordinary builds it
+//! compiles to nothing. A build with the feature `faults` looks there into a table in shared memory, in which a test can
+//! arm the point: for leaders, workers or both, and for the n-th time that it is passed. A fault strikes once:
 //!
 //! | fault | what happens |
 //! |---|---|
 //! | `error` | an ERROR is raised, as by any call into the server |
-//! | `exit` | a FATAL: the process runs its exit callbacks, nothing is unwound |
-//! | `stall` | the process sleeps until the test lifts the fault, or an interrupt ends the wait, where one can |
+//! | `exit` | a FATAL: the process runs its exit callbacks and does not unwind |
+//! | `stall` | the process sleeps until the test lifts the fault, or until an interrupt ends the wait, if the section processes interrupts |
 //!
-//! A point admits what can happen in its stretch of code, and nothing else: an error raised where the code relies
-//! on there being none shows nothing. The table of all points is `fault/points.rs`; it says for each what the code
-//! around it does, and in which occasion of the driver (`tests/faults`) either side passes it. The driver goes
-//! through that table, so a point cannot be forgotten; one that is not in it does not compile (or, in C, raises an
-//! error when it is passed).
+//! A point admits only the faults that can happen in its section of code: an error where the code relies on none proves
+//! nothing. The table of all points is `fault/points.rs`. It names the section of each point, and the occasions of the
+//! driver (`tests/faults`) in which leaders and workers pass it. The driver goes through that table, so no point can be
+//! forgotten. A point that is not in the table does not compile (in C, it raises an error when it is passed).
 //!
-//! SQL reaches it through `api/fault.rs`. The words of an entry:
+//! The SQL functions are in `api/fault.rs`. The states of an entry:
 //!
 //! | state | set by | when |
 //! |---|---|---|
-//! | `IDLE` | the test | it lifts the fault |
-//! | `ARMED` | the test | the other words are filled in |
+//! | `IDLE` | the test | when it lifts the fault |
+//! | `ARMED` | the test | when the other fields are filled in |
 //! | `STRUCK` | the process that was struck | before it fails |
-//! | `STALLED` | likewise | before it sleeps; `who` tells its doorbell |
+//! | `STALLED` | the process that was struck | before it sleeps; `struck` says whose latch to set |
 
 #![allow(
     clippy::disallowed_methods,
@@ -71,14 +70,14 @@ mod armed {
     const STRUCK: u32 = 2;
     const STALLED: u32 = 3;
 
-    /// What can be done to a process.
+    /// A way in which a process fails.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub enum Fault {
         /// An ERROR.
         Error,
         /// A FATAL.
         Exit,
-        /// It sleeps.
+        /// A sleep.
         Stall,
     }
 
@@ -108,11 +107,12 @@ mod armed {
         state: AtomicU32,
         fault: AtomicU32,
         sides: AtomicU32,
-        /// Passings until it strikes.
-        left: AtomicU32,
-        /// Who armed it, and is spared.
+        /// How often the point is still passed until the fault strikes.
+        passings_left: AtomicU32,
+        /// The process that armed the fault, which does not strike it.
         armed_by: AtomicU64,
-        who: AtomicU64,
+        /// The process that the fault has struck.
+        struck: AtomicU64,
     }
 
     #[repr(C)]
@@ -126,7 +126,7 @@ mod armed {
 
     fn entry(point: usize) -> &'static Entry {
         let table = TABLE.get().unwrap_or_else(|| {
-            // SAFETY: found or made zeroed, which is a valid table, and there until the server ends.
+            // SAFETY: the table exists, or is made zeroed, which is a valid table; it stays until the server ends.
             let table = unsafe {
                 let size = size_of::<Table>();
                 let start = guarded(|| shim::pgb_root(TABLE_NAME.as_ptr(), size, all_idle));
@@ -146,20 +146,20 @@ mod armed {
         }
     }
 
-    /// A process passes a point.
+    /// Called when a process passes a point.
     pub fn pass(point: usize) {
         let entry = entry(point);
         if entry.state.load(Ordering::Acquire) != ARMED
             || !Sides::from_bits(entry.sides.load(Ordering::Relaxed)).include(own_side())
             || entry.armed_by.load(Ordering::Relaxed) == own_proc().to_bits()
-            || entry.left.fetch_sub(1, Ordering::AcqRel) != 1
+            || entry.passings_left.fetch_sub(1, Ordering::AcqRel) != 1
         {
             return;
         }
-        entry.who.store(own_proc().to_bits(), Ordering::Relaxed);
+        entry.struck.store(own_proc().to_bits(), Ordering::Relaxed);
         let name = POINTS[point].name;
         match Fault::ALL[entry.fault.load(Ordering::Relaxed) as usize] {
-            Fault::Stall => stall(entry, POINTS[point].stretch),
+            Fault::Stall => stall(entry, POINTS[point].section),
             Fault::Error if !exit::in_progress() => {
                 entry.state.store(STRUCK, Ordering::Release);
                 Error::new(ERRCODE_SYSTEM_ERROR, format!("fault at \"{name}\"")).raise();
@@ -177,10 +177,10 @@ mod armed {
         }
     }
 
-    /// Sleeps on the process's latch, wherever it is: there may be no cluster yet.
-    struct Asleep;
+    /// The process's latch, without the cluster: the process may not have attached yet.
+    struct FaultLatch;
 
-    impl Latch for Asleep {
+    impl Latch for FaultLatch {
         fn now(&self) -> Micros {
             process::now()
         }
@@ -198,53 +198,53 @@ mod armed {
         }
     }
 
-    fn stall(entry: &Entry, stretch: Section) {
-        let uninterruptible = u32::from(!stretch.processes_interrupts());
-        // SAFETY: the server's count of holds; given back below, since nothing is thrown while it is held.
+    fn stall(entry: &Entry, section: Section) {
+        let uninterruptible = u32::from(!section.processes_interrupts());
+        // SAFETY: the server's counter; restored below, because nothing is thrown while interrupts are held off.
         unsafe { pg_sys::InterruptHoldoffCount += uninterruptible };
         entry.state.store(STALLED, Ordering::Release);
         let look = || (entry.state.load(Ordering::Acquire) != STALLED).then_some(());
-        let _ = wait_for(&Asleep, None, &mut condition(|| {}, look));
+        let _ = wait_for(&FaultLatch, None, &mut condition(|| {}, look));
         // SAFETY: as above.
         unsafe { pg_sys::InterruptHoldoffCount -= uninterruptible };
     }
 
-    /// Arms a point: it strikes at the passing number `passing`, counted from 1, of a process on one of `sides`
-    /// other than this one.
+    /// Arms a point: the fault strikes when a process on one of `sides`, other than this process, passes the point for the
+    /// `passing`-th time, counted from 1.
     pub fn arm(point: usize, sides: Sides, fault: Fault, passing: u32) {
         let entry = entry(point);
         entry.sides.store(sides.to_bits(), Ordering::Relaxed);
         entry.fault.store(fault as u32, Ordering::Relaxed);
-        entry.left.store(passing, Ordering::Relaxed);
+        entry.passings_left.store(passing, Ordering::Relaxed);
         entry
             .armed_by
             .store(own_proc().to_bits(), Ordering::Relaxed);
         entry.state.store(ARMED, Ordering::Release);
     }
 
-    /// Lifts a fault: it strikes no more, and who stalls goes on.
+    /// Lifts a fault: it does not strike any more, and a stalled process goes on.
     pub fn lift(point: usize) {
         let entry = entry(point);
         if entry.state.swap(IDLE, Ordering::AcqRel) == STALLED
-            && let Some(who) = ProcRef::from_bits(entry.who.load(Ordering::Relaxed))
+            && let Some(stalled) = ProcRef::from_bits(entry.struck.load(Ordering::Relaxed))
         {
-            wake(who);
+            wake(stalled);
         }
     }
 
-    /// What became of a fault, and the process that it struck, if it has.
+    /// The state of a fault, and the pid of the process that it has struck, if any.
     pub fn state(point: usize) -> (&'static str, Option<u32>) {
         let entry = entry(point);
-        let who = || ProcRef::from_bits(entry.who.load(Ordering::Relaxed)).map(ProcRef::pid);
+        let pid = || ProcRef::from_bits(entry.struck.load(Ordering::Relaxed)).map(ProcRef::pid);
         match entry.state.load(Ordering::Acquire) {
             ARMED => ("armed", None),
-            STRUCK => ("struck", who()),
-            STALLED => ("stalled", who()),
+            STRUCK => ("struck", pid()),
+            STALLED => ("stalled", pid()),
             _ => ("idle", None),
         }
     }
 
-    /// A point in C.
+    /// Called when C code passes a point.
     ///
     /// # Safety
     /// `name` is zero-terminated.

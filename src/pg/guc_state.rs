@@ -1,14 +1,14 @@
 //! The settings of a session as bytes.
 //!
-//! `SerializeGUCState` writes every setting that is not at its compiled-in default, with its source and
-//! scope. What goes with a job is picked from that: what the session itself has, not what its process has
-//! from the configuration. `src/shim/settings.c` does it, says which, and how a worker comes to them.
+//! `SerializeGUCState` writes every setting that does not have its compiled-in default, with its source and scope. Of
+//! these, a job gets the settings that the session itself has, not those that its process has from the configuration.
+//! `src/shim/settings.c` selects them, and describes how a worker applies them.
 //!
 //! # Images
 //!
-//! Before 16 the server takes microseconds to serialize, as long as a small job. A session whose settings
-//! have not changed gives the same bytes again, and an [`Image`] tells that sooner. From 16 on the server
-//! keeps a list of the settings that matter, and the serialized state is itself the image.
+//! Before 16 it takes microseconds to serialize the settings, as long as a small job. A session whose settings have not
+//! changed would get the same bytes again, and an [`Image`] shows that sooner. From 16 on the server keeps a list of the
+//! settings that matter, and the serialized state itself is the image.
 
 use crate::pg::error::Error;
 use crate::pg::local::Local;
@@ -17,13 +17,13 @@ use engine::memory;
 use pgrx::pg_sys;
 use std::rc::Rc;
 
-/// Settings whose image is larger are serialized each time, rather than kept twice by every session.
-const KEPT: usize = 64 * 1024;
+/// Settings with a larger image are serialized each time, so that a session does not keep them twice.
+const MAX_KEPT: usize = 64 * 1024;
 
-/// Room for so many bytes, none of them used.
+/// An empty buffer with room for so many bytes.
 ///
 /// # Errors
-/// Raises 53200: how large the settings are is up to the user.
+/// Raises 53200: a user decides how large the settings are.
 fn room(size: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     if memory::try_reserve_exact(&mut bytes, size).is_err() {
@@ -32,7 +32,7 @@ fn room(size: usize) -> Vec<u8> {
     bytes
 }
 
-/// A copy.
+/// A copy of `state`.
 ///
 /// # Errors
 /// Raises 53200.
@@ -57,13 +57,13 @@ fn serialize() -> Vec<u8> {
     }
 }
 
-/// The settings of a session at one moment. Two of one session are equal only if the settings are: values,
-/// sources and scopes.
+/// The settings of a session at one moment. Two images of a session are equal only if the settings are: values, sources
+/// and scopes.
 #[derive(PartialEq, Eq, Default)]
 pub struct Image(Vec<u8>);
 
 impl Image {
-    /// Of this session, now.
+    /// The image of this session now.
     ///
     /// # Errors
     /// Raises 53200.
@@ -73,9 +73,9 @@ impl Image {
         image
     }
 
-    /// Not needed any more: its memory serves for the next.
-    pub fn give_back(self) {
-        if self.0.capacity() <= KEPT {
+    /// Keeps the memory for the next image.
+    pub fn recycle(self) {
+        if self.0.capacity() <= MAX_KEPT {
             SPARE.with(|spare| *spare = self);
         }
     }
@@ -83,8 +83,8 @@ impl Image {
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     fn retake(&mut self) {
         use crate::pg::shim::pgb_settings_image;
-        // SAFETY: writes at most the capacity, throws nothing; what it says it needs, it has written if it
-        // had the room.
+        // SAFETY: writes at most the capacity and does not throw. It returns what it needs, and has written that many
+        // bytes if there was room.
         unsafe {
             let mut needed = pgb_settings_image(self.0.as_mut_ptr().cast(), self.0.capacity());
             if needed > self.0.capacity() {
@@ -99,7 +99,7 @@ impl Image {
     fn retake(&mut self) {
         use crate::pg::shim::pgb_role_image;
         self.0 = serialize();
-        // SAFETY: writes at most the room that is left, throws nothing.
+        // SAFETY: writes at most the room that is left, and does not throw.
         unsafe {
             let used = self.0.len();
             let needed = pgb_role_image(std::ptr::null_mut(), 0);
@@ -112,12 +112,12 @@ impl Image {
     }
 }
 
-/// What of this session's settings goes with a job.
-fn to_send() -> Vec<u8> {
+/// The settings of this session that a job gets.
+fn settings_to_send() -> Vec<u8> {
     let state = serialize();
     let state = state.as_ptr().cast();
-    // SAFETY: the server has written the state; nothing that the shim throws on is in it. What it says it
-    // needs, it writes when it has the room.
+    // SAFETY: the server has written the state. The shim returns what it needs, and writes that many bytes if there is
+    // room.
     unsafe {
         let needed = guarded(|| pgb_settings_to_send(state, std::ptr::null_mut(), 0));
         let mut bytes = room(needed);
@@ -130,7 +130,7 @@ fn to_send() -> Vec<u8> {
 
 static SPARE: Local<Image> = Local::new(Image(Vec::new()));
 
-/// What this session last sent, and its settings then.
+/// What this session sent last, and the image of its settings then.
 struct Known {
     image: Image,
     state: Rc<Vec<u8>>,
@@ -138,7 +138,7 @@ struct Known {
 
 static KNOWN: Local<Option<Known>> = Local::new(None);
 
-/// What of this session's settings goes with a job.
+/// The settings of this session that a job gets, as bytes.
 ///
 /// # Errors
 /// Raises 53200.
@@ -151,12 +151,12 @@ pub fn current() -> Rc<Vec<u8>> {
             .map(|known| Rc::clone(&known.state))
     });
     if let Some(state) = known {
-        image.give_back();
+        image.recycle();
         return state;
     }
-    let state = Rc::new(to_send());
+    let state = Rc::new(settings_to_send());
     KNOWN.with(|known| {
-        *known = (image.0.len() <= KEPT).then(|| Known {
+        *known = (image.0.len() <= MAX_KEPT).then(|| Known {
             image,
             state: Rc::clone(&state),
         });

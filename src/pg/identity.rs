@@ -1,24 +1,24 @@
-//! Who a session is: seen in the one that launches, and in the worker that plays it.
+//! The identity of a session: of the leader, and of the worker that has adopted it.
 
 use crate::pg::error::Error;
 use crate::pg::shim::Identity;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 
-/// What a job takes over of `SECURITY_*`: it goes on being code of a user that must not change. That a foreign key's
-/// check overlooks the policies of a table ends with that check.
-const TAKEN_OVER: i32 = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+/// The `SECURITY_*` bits that a job inherits: its code still runs as a user that must not change. The bit that lets a
+/// foreign-key check bypass row-level security is not inherited: it ends with the check.
+const INHERITED_BITS: i32 = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
 
 impl Identity {
-    /// This session's: for every function that makes a job or starts a worker, so that what is refused is refused to
-    /// all of them.
+    /// The identity of this session. Every function that makes a job or starts a worker calls this, so that all of them
+    /// refuse the same.
     ///
     /// Raises 42501 within a security-restricted operation. The server runs the functions of an index, of a
-    /// materialized view and the like as the owner of the table, in the session of whoever maintains it, a superuser
-    /// or autovacuum, and forbids them what would last beyond the operation. A job lasts, and could do all that is
+    /// materialized view and the like as the owner of the table, in the session that maintains it (of a superuser or
+    /// autovacuum), and forbids them what would outlast the operation. A job outlasts it, and could do all that is
     /// forbidden.
     pub fn capture() -> Self {
-        // SAFETY: all of them look at variables of the process; the last one fills in what it is given.
+        // SAFETY: all of them read variables of the process; the last one fills in its arguments.
         unsafe {
             if pg_sys::InSecurityRestrictedOperation() {
                 restricted().raise();
@@ -35,19 +35,19 @@ impl Identity {
                 &raw mut identity.current,
                 &raw mut identity.sec_context,
             );
-            identity.sec_context &= TAKEN_OVER;
-            // Somebody else's code that changed the user without saying so: treated as the security-definer function
-            // that it must be, so that the job cannot go back to the session's own rights.
+            identity.sec_context &= INHERITED_BITS;
+            // Code of another library has changed the user without setting the bit. It is treated as a SECURITY DEFINER
+            // function, so that the job cannot switch back to the session's own privileges.
             if identity.current != identity.outer {
-                identity.sec_context |= TAKEN_OVER;
+                identity.sec_context |= INHERITED_BITS;
             }
             identity
         }
     }
 
-    /// Whether this worker's session is the one that was made for this identity, as far as the users go.
-    pub fn is_played(&self) -> bool {
-        // SAFETY: look at variables of the process.
+    /// Whether the users of this worker's session are still those of this identity.
+    pub fn is_current(&self) -> bool {
+        // SAFETY: read variables of the process.
         unsafe {
             pg_sys::GetSessionUserId() == self.session
                 && pg_sys::GetOuterUserId() == self.outer
@@ -56,9 +56,9 @@ impl Identity {
     }
 }
 
-/// SET ROLE is in effect.
+/// Whether SET ROLE is in effect.
 fn has_role() -> bool {
-    // SAFETY: looks at variables of the process.
+    // SAFETY: reads variables of the process.
     unsafe { pg_sys::GetCurrentRoleId() != pg_sys::InvalidOid }
 }
 
@@ -67,6 +67,6 @@ fn restricted() -> Error {
         ERRCODE_INSUFFICIENT_PRIVILEGE,
         "cannot launch a background job within security-restricted operation",
     )
-    .detail("What outlives the operation would not be restricted by it.")
+    .detail("A job could outlive the operation and would not be restricted.")
     .hint("Launch the job outside of index expressions, ANALYZE, and CREATE or REFRESH MATERIALIZED VIEW.")
 }

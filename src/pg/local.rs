@@ -1,21 +1,20 @@
 //! Memory of this process.
 //!
-//! A PostgreSQL process runs extension code on one thread. What can still happen while a value is borrowed
-//! is a call into the server that comes back (an exit callback, a nested SQL function) and borrows it
-//! again; so nothing here is borrowed across such a call: [`Local::with`] takes a closure that must not
-//! call the server.
+//! A PostgreSQL process runs extension code on one thread. But if a value is borrowed during a call into the server, the
+//! server may call back (an exit callback, a nested SQL function), and the value is borrowed again. So no value is
+//! borrowed across such a call: the closure of [`Local::with`] must not call the server.
 
 use std::cell::RefCell;
 
 /// A value that belongs to this process.
 pub struct Local<T>(RefCell<T>);
 
-// SAFETY: a backend or background worker runs this library's code on its main thread only; the signal
-// handler touches atomics, never a `Local`.
+// SAFETY: a backend or background worker runs this library's code on its main thread only. The signal handler accesses
+// atomics, never a `Local`.
 unsafe impl<T> Sync for Local<T> {}
 
 impl<T> Local<T> {
-    /// A value to be put into a `static`.
+    /// A value for a `static`.
     pub const fn new(value: T) -> Self {
         Self(RefCell::new(value))
     }

@@ -1,12 +1,12 @@
 //! Memory for data whose size a user decides.
 //!
-//! A Rust collection that cannot grow ends the process, and with it, in PostgreSQL, the connections of the
-//! whole server. So what a job can make as large as it likes (rows, errors, notices) is kept in the server's
-//! memory contexts, where the want of memory is an error like any other (53200).
+//! A Rust collection that cannot grow aborts the process, and PostgreSQL then ends all connections of the server. So data
+//! that a job can make arbitrarily large (rows, errors, notices) is kept in the server's memory contexts, where a lack of
+//! memory is an ordinary error (53200).
 
 use pgrx::pg_sys;
 
-/// Bytes in a memory context, and freed with it.
+/// Bytes in a memory context, which are freed with it.
 #[derive(Clone, Copy)]
 pub struct Bytes {
     start: *const u8,
@@ -28,17 +28,17 @@ impl Bytes {
         }
     }
 
-    /// Where they are.
+    /// The address of the bytes.
     pub fn start(self) -> *const u8 {
         self.start
     }
 
-    /// How many.
+    /// How many bytes there are.
     pub fn len(self) -> usize {
         self.len
     }
 
-    /// They themselves; as long as their context.
+    /// The bytes. Valid as long as their context.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `copy` has filled so many.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
@@ -60,11 +60,11 @@ pub struct Assembly {
     complete: bool,
 }
 
-/// The first allocation; from then on it doubles.
+/// The first allocation. Later ones are at least twice as large as the one before.
 const ASSEMBLY_MIN: usize = 64 * 1024;
 
 impl Assembly {
-    /// An empty one, whose memory will come from `context`.
+    /// An empty buffer, whose memory comes from `context`.
     pub fn new(context: pg_sys::MemoryContext) -> Self {
         Self {
             context,
@@ -81,23 +81,23 @@ impl Assembly {
         self.complete = false;
     }
 
-    /// Nothing will be appended any more: the contents.
+    /// Marks the contents as complete and returns them.
     pub fn completed(&mut self) -> &[u8] {
         self.complete = true;
         self.bytes()
     }
 
-    /// It was completed and not cleared since.
+    /// Whether it was completed and not cleared since.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// Nothing was appended since it was cleared.
+    /// Whether it has no contents.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Nothing is being put together.
+    /// Whether no incomplete contents are in it.
     pub fn is_idle(&self) -> bool {
         self.is_empty() || self.complete
     }
@@ -107,7 +107,7 @@ impl Assembly {
         self.len
     }
 
-    /// Forgets the first bytes; those that follow move to the front.
+    /// Removes the first `count` bytes and moves the rest to the front.
     pub fn drop_front(&mut self, count: usize) {
         let rest = self.len - count;
         if rest > 0 {
@@ -117,7 +117,7 @@ impl Assembly {
         self.len = rest;
     }
 
-    /// What was appended.
+    /// The contents.
     pub fn bytes(&self) -> &[u8] {
         if self.is_empty() {
             return &[];
@@ -126,14 +126,14 @@ impl Assembly {
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
-    /// Makes room for `more` bytes behind the contents and returns it; [`grew`](Self::grew) says how much of
-    /// it was filled.
+    /// Makes room for `more` bytes after the contents and returns its address. Then [`add_filled`](Self::add_filled)
+    /// adds the bytes that were filled in.
     pub fn room(&mut self, more: usize) -> *mut u8 {
         let needed = self.len + more;
         if needed > self.capacity {
             let capacity = needed.max(self.capacity * 2).max(ASSEMBLY_MIN);
-            // SAFETY: the context lives as long as this value is used; a block is made larger only by the
-            // function that knows it.
+            // SAFETY: the context lives as long as this value is used; a block from `MemoryContextAllocHuge` may be
+            // enlarged by `repalloc_huge`.
             unsafe {
                 self.start = if self.start.is_null() {
                     pg_sys::MemoryContextAllocHuge(self.context, capacity).cast()
@@ -147,8 +147,8 @@ impl Assembly {
         unsafe { self.start.add(self.len) }
     }
 
-    /// So many bytes of the room were filled.
-    pub fn grew(&mut self, by: usize) {
+    /// Adds `by` bytes of the room, which were filled in, to the contents.
+    pub fn add_filled(&mut self, by: usize) {
         debug_assert!(self.len + by <= self.capacity);
         self.len += by;
     }
@@ -158,15 +158,15 @@ impl Assembly {
         let room = self.room(bytes.len());
         // SAFETY: `room` has made room for them.
         unsafe { room.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        self.grew(bytes.len());
+        self.add_filled(bytes.len());
     }
 }
 
 /// Runs `body` in another memory context.
 ///
 /// # Safety
-/// The context must be valid. When `body` unwinds the current context stays the other one; the server sets
-/// its own when it catches the error.
+/// The context must be valid. If `body` unwinds, `context` stays the current one; the server sets its own when it catches
+/// the error.
 pub unsafe fn within<R>(context: pg_sys::MemoryContext, body: impl FnOnce() -> R) -> R {
     // SAFETY: by the caller.
     unsafe {
@@ -186,7 +186,7 @@ pub unsafe fn child_of(
     parent: pg_sys::MemoryContext,
     name: &'static std::ffi::CStr,
 ) -> pg_sys::MemoryContext {
-    // SAFETY: by the caller; the name lives for ever.
+    // SAFETY: by the caller; the name is static.
     unsafe {
         pg_sys::AllocSetContextCreateExtended(
             parent,

@@ -2,27 +2,27 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`identity`] | who a session is |
+//! | [`identity`] | the identity of a session |
 //! | [`guc_state`] | the settings of a session as bytes |
-//! | [`exit`] | what a process does at its exit |
+//! | [`exit`] | the exit of a process |
 //! | [`fault`] | points at which a test can make a process fail; nothing in ordinary builds |
-//! | [`rows`] | what the calling query wants, and where a set-returning function puts its rows |
-//! | [`mod@array`] | arrays and rows that SQL passes in |
-//! | [`per_call`] | what a function that gives one row per call keeps |
-//! | [`allocator`] | where Rust's memory comes from, and what happens when there is none |
+//! | [`rows`] | what the calling query expects of a set-returning function, and where its rows go |
+//! | [`mod@array`] | arrays, rows and texts that are passed as arguments |
+//! | [`per_call`] | the state of a function that returns one row per call |
+//! | [`allocator`] | the allocator of the Rust code, and what it does when there is no memory |
 //! | [`memory`] | memory for data whose size a user decides |
-//! | [`mod@tuple`] | values that go to and come from SQL |
+//! | [`mod@tuple`] | SQL values and rows of them |
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
-//! | [`process`] | this process and others: who it is, clocks, sleeping on its latch, waking another |
-//! | [`library`] | the library of the extension, as processes know it |
-//! | [`transaction`] | what ends with the (sub)transaction in which it was begun |
+//! | [`process`] | this process and others: process references, clocks, sleeping on the latch, waking another process |
+//! | [`library`] | the extension's library, and which processes are its workers |
+//! | [`transaction`] | telling objects that their (sub)transaction was rolled back |
 //! | [`subtransaction`] | going on after an error of the server |
 //! | [`text`] | texts in the server's encoding |
-//! | [`shim`] | what the C shim offers |
+//! | [`shim`] | the functions and structs of the C shim |
 //! | [`wait_event`] | what `pg_stat_activity` shows while a process sleeps |
 //!
-//! Differences between server versions are dealt with here and in the shim, nowhere else.
+//! Only this module and the shim know differences between server versions.
 
 #[macro_use]
 pub mod fault;

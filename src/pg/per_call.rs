@@ -1,11 +1,13 @@
-//! A set-returning function that gives one row per call: what it keeps between the calls.
+//! The state that a set-returning function keeps between its calls when it returns one row per call.
 //!
-//! It lives in a memory context of its own under the calling query's, and ends in one way, whatever the
-//! reason: that context is deleted, whose reset callback drops the value. Who deletes it: the call that finds
-//! no more rows ([`PerCall::finish`]); the expression's shutdown, when the query is done with it early (LIMIT,
-//! a cursor that is closed, a rescan); and on an error, where the expression is not shut down, the server,
-//! together with the query's memory. Contexts under it are gone by then: dropping the value must look at no
-//! memory of theirs.
+//! The state has a memory context of its own, a child of the calling query's. It always ends in the same way: the context
+//! is deleted, and its reset callback drops the value. Three parties can delete the context:
+//!
+//! * the call that finds no more rows ([`PerCall::finish`]);
+//! * the shutdown of the expression, when the query ends early (LIMIT, a closed cursor, a rescan);
+//! * on an error, when the expression is not shut down, the server, together with the query's memory.
+//!
+//! Child contexts are deleted before the callback runs, so dropping the value must not access their memory.
 
 use crate::pg::memory::child_of;
 use crate::pg::rows::Caller;
@@ -16,7 +18,7 @@ use std::ffi::{CStr, c_void};
 
 /// See the module documentation. `FmgrInfo.fn_extra` points at it.
 pub struct PerCall<T> {
-    /// `None`: ended.
+    /// `None`: it has ended.
     value: Option<T>,
     caller: Caller,
     context: pg_sys::MemoryContext,
@@ -25,7 +27,7 @@ pub struct PerCall<T> {
 }
 
 unsafe extern "C-unwind" fn drop_value<T>(kept: *mut c_void) {
-    // SAFETY: called once, before the context that holds it is freed.
+    // SAFETY: called once, before the context that contains the value is freed.
     unsafe { pgrx_extern_c_guard(|| (*kept.cast::<PerCall<T>>()).value = None) };
 }
 
@@ -41,7 +43,7 @@ unsafe extern "C-unwind" fn shut_down<T>(kept: Datum) {
 }
 
 impl<T> PerCall<T> {
-    /// What a call before this one has kept; `None`: this is the first.
+    /// What an earlier call has kept; `None`: this is the first call.
     ///
     /// # Safety
     /// `fcinfo` is the argument of a function that keeps a `T`. The result is not used after
@@ -56,20 +58,20 @@ impl<T> PerCall<T> {
         }
     }
 
-    /// Keeps what `make` makes, in the memory context that it is given.
+    /// Keeps the value that `make` returns. `make` is given the new memory context.
     ///
     /// # Errors
     /// Those of `make`.
     ///
     /// # Safety
-    /// `fcinfo` is the argument of a set-returning function, `caller` whoever called it.
+    /// `fcinfo` is the argument of a set-returning function, and `caller` its caller.
     pub unsafe fn keep<'a, E>(
         fcinfo: pg_sys::FunctionCallInfo,
         caller: &Caller,
         name: &'static CStr,
         make: impl FnOnce(pg_sys::MemoryContext) -> Result<T, E>,
     ) -> Result<&'a mut Self, E> {
-        // SAFETY: the query's context is valid; all is complete before a callback can see it.
+        // SAFETY: the query's context is valid; the state is complete before a callback can see it.
         unsafe {
             let context = child_of(caller.query_context(), name);
             let value = make(context)?;
@@ -109,7 +111,7 @@ impl<T> PerCall<T> {
         self.caller
     }
 
-    /// Ends it, in the call that found no more rows.
+    /// Ends the state, in the call that found no more rows.
     ///
     /// # Safety
     /// `self` is not used again.

@@ -1,4 +1,4 @@
-//! This process and others: who it is, clocks, sleeping on its latch, waking another.
+//! This process and others: process references, clocks, sleeping on the latch, waking another process.
 
 use crate::pg::shim;
 use crate::pg::shim::guarded;
@@ -26,28 +26,29 @@ unsafe fn own_procno() -> u32 {
 }
 
 fn proc_of(proc: ProcRef) -> *mut pg_sys::PGPROC {
-    // SAFETY: PGPROCs live as long as the postmaster, and the number came from one.
+    // SAFETY: PGPROCs live as long as the postmaster, and the number is that of a PGPROC.
     unsafe { (*pg_sys::ProcGlobal).allProcs.add(proc.procno() as usize) }
 }
 
-/// Rings a doorbell: the process looks at its words again. If it has gone, whoever has its PGPROC now
-/// wakes up once for nothing.
+/// Sets the latch of a process, which then checks its words again. If the process has exited, the process that has its
+/// PGPROC now wakes up once for nothing.
 pub fn wake(proc: ProcRef) {
-    // SAFETY: a latch of a PGPROC.
+    // SAFETY: the latch of a PGPROC.
     unsafe { pg_sys::SetLatch(&raw mut (*proc_of(proc)).procLatch) };
 }
 
-/// Whether a process is not asleep on its latch: ringing it then costs no system call, and it sees its
-/// words without being woken. A guess by the time it is used.
+/// Whether a process is not sleeping on its latch. Setting the latch then costs no system call, and the process sees its
+/// words without being woken. The result may be outdated when it is used.
 pub fn is_awake(proc: ProcRef) -> bool {
-    // SAFETY: of a PGPROC; a volatile flag that its owner sets before it sleeps.
+    // SAFETY: the latch of a PGPROC; its owner sets this volatile flag before it sleeps.
     unsafe { (&raw const (*proc_of(proc)).procLatch.maybe_sleeping).read_volatile() == 0 }
 }
 
-/// Whether a process waits for something that may be another's to give: a lock, a message, its client, a job. Not for
-/// what ends by itself in a moment: a disk, an LWLock. A guess by the time it is used.
+/// Whether a process waits for something that another process or its client may have to do: a lock, a message, a job.
+/// Waits that end by themselves, such as for a disk or an LWLock, do not count. The result may be outdated when it is
+/// used.
 pub fn waits_for_others(proc: ProcRef) -> bool {
-    // SAFETY: of a PGPROC; a number that its owner stores.
+    // SAFETY: a field of a PGPROC; a number that its owner stores.
     let wait_event = unsafe { (&raw const (*proc_of(proc)).wait_event_info).read_volatile() };
     !matches!(
         wait_event & WAIT_CLASS_MASK,
@@ -55,7 +56,7 @@ pub fn waits_for_others(proc: ProcRef) -> bool {
     )
 }
 
-/// The bits that say of which class it is what a process waits for (`wait_event.h`).
+/// The bits of the class of a wait event (`wait_event.h`).
 const WAIT_CLASS_MASK: u32 = 0xFF00_0000;
 
 const WAITS_FOR_NOTHING: u32 = 0;
@@ -66,26 +67,27 @@ pub fn deadlock_timeout() -> Micros {
     unsafe { pg_sys::DeadlockTimeout as Micros * 1000 }
 }
 
-/// Now, on a clock that all processes share and nobody sets: for everything that is compared.
+/// The time on a clock that all processes share and nobody can set: for all comparisons.
 pub fn now() -> Micros {
     // SAFETY: reads the clock.
     unsafe { shim::pgb_now() }
 }
 
-/// Now, on the clock that users see and that can be set: for what is shown. The type keeps it apart from [`Micros`].
+/// The time on the clock that users see, which can be set: for display. Its type is not [`Micros`], so the two cannot be
+/// confused.
 pub fn timestamp() -> pg_sys::TimestampTz {
     // SAFETY: reads the clock.
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
-/// Absorbs what a process may absorb between two statements only: invalidations that it is behind with, a
-/// reload of the configuration. `true`: the configuration was read again.
-pub fn absorb() -> bool {
+/// Processes what a process may process only between two statements: pending invalidation messages, a reload of the
+/// configuration. `true`: the configuration was read again.
+pub fn absorb_idle_interrupts() -> bool {
     // SAFETY: one call of the shim, outside a transaction.
     unsafe { guarded(|| shim::pgb_idle_interrupts()) }
 }
 
-/// Sleeps until the latch is set or `until` has come; then resets it and processes interrupts, one of which may
+/// Sleeps until the latch is set or `until` has come. Then resets the latch and processes interrupts, one of which may
 /// unwind from here.
 pub fn sleep(wait_event: WaitEvent, until: Option<Micros>) {
     let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH;

@@ -1,7 +1,7 @@
-//! What the calling query wants of a set-returning function, and where the rows go.
+//! What the calling query expects of a set-returning function, and where its rows go.
 //!
-//! A call in `FROM` gets all rows at once in a tuplestore ([`Store`]); in a select list PostgreSQL asks for
-//! one row after another, so that a cursor or a LIMIT costs no more than the rows it takes.
+//! A call in `FROM` gets all rows at once in a tuplestore ([`Store`]). In a select list PostgreSQL asks for one row after
+//! another, so a cursor or a LIMIT costs no more than the rows that it fetches.
 
 use crate::pg::error::Error;
 use crate::pg::memory::within;
@@ -16,15 +16,15 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
 #[derive(Clone, Copy)]
 pub struct Caller {
     info: *mut pg_sys::ReturnSetInfo,
-    /// The columns it expects; lives as long as the query.
+    /// The columns that it expects; lives as long as the query.
     desc: pg_sys::TupleDesc,
-    /// A result is a row of these columns; else the value of the only one.
+    /// Whether a result is a row of these columns; otherwise it is the value of the only column.
     composite: bool,
     /// The domain over a row type that a result has to satisfy; invalid: none.
     domain: pg_sys::Oid,
-    /// All rows at once.
+    /// Whether all rows are returned at once.
     materialize: bool,
-    /// The named row type of a result that is fetched row by row, and what it was at the first.
+    /// The named row type of a result that is fetched row by row, and its shape at the first row.
     row_type: Option<(pg_sys::Oid, Shape)>,
 }
 
@@ -37,7 +37,7 @@ fn no_column_list() -> Error {
 }
 
 impl Caller {
-    /// Whoever called with `fcinfo`.
+    /// The caller of the function with the argument `fcinfo`.
     ///
     /// # Errors
     /// 0A000 when the caller has no column list, or cannot take a set.
@@ -45,7 +45,7 @@ impl Caller {
     /// # Safety
     /// `fcinfo` is the argument of a set-returning function.
     pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> Result<Self, Error> {
-        // SAFETY: by the caller; a result info node is checked for before it is used as one.
+        // SAFETY: by the caller; the type of the result info node is checked before it is used.
         unsafe {
             let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
             if info.is_null() || (*info).type_ != pg_sys::NodeTag::T_ReturnSetInfo {
@@ -100,28 +100,28 @@ impl Caller {
         }
     }
 
-    /// The columns it expects.
+    /// The columns that it expects.
     pub fn columns(&self) -> &[pg_sys::FormData_pg_attribute] {
         // SAFETY: the descriptor lives as long as the query.
         unsafe { attributes(self.desc) }
     }
 
-    /// The type of its rows, if somebody could alter it between two of them, and what it was at the first.
+    /// The type of its rows and their shape at the first row, if the type can be altered between two rows.
     pub fn row_type(&self) -> Option<&(pg_sys::Oid, Shape)> {
         self.row_type.as_ref()
     }
 
-    /// It wants all rows at once.
+    /// Whether it gets all rows at once.
     pub fn materializes(&self) -> bool {
         self.materialize
     }
 
-    /// Rows need more than the right types.
-    pub fn is_particular(&self) -> bool {
+    /// Whether rows also have to satisfy a domain.
+    pub fn has_domain(&self) -> bool {
         self.domain != pg_sys::InvalidOid
     }
 
-    /// Where the calling query keeps what lives as long as it.
+    /// The memory context that lives as long as the calling query.
     pub fn query_context(&self) -> pg_sys::MemoryContext {
         // SAFETY: the call's expression context.
         unsafe { (*(*self.info).econtext).ecxt_per_query_memory }
@@ -133,7 +133,7 @@ impl Caller {
         unsafe { (*self.info).econtext }
     }
 
-    /// As [`expression_context`](Self::expression_context), for a later call of the same function.
+    /// Notes a later call of the same function.
     ///
     /// # Safety
     /// `fcinfo` is the argument of a later call.
@@ -142,7 +142,7 @@ impl Caller {
         self.info = unsafe { (*fcinfo).resultinfo.cast() };
     }
 
-    /// One row at a time: says whether there is another.
+    /// Tells the caller, which fetches row by row, whether there are no more rows.
     pub fn answer(&self, done: bool) {
         use pg_sys::ExprDoneCond as Done;
         // SAFETY: a field of the call that the function sets.
@@ -169,13 +169,13 @@ impl Caller {
     }
 
     unsafe fn row(&self, values: &[Datum], nulls: &[bool]) -> Datum {
-        // SAFETY: see `value`; blessing makes the descriptor of an anonymous row known, once.
+        // SAFETY: see `value`; blessing registers the descriptor of an anonymous row type, once.
         unsafe {
             let desc = pg_sys::BlessTupleDesc(self.desc);
             let (values, nulls) = (values.as_ptr().cast_mut(), nulls.as_ptr().cast_mut());
             let tuple = pg_sys::heap_form_tuple(desc, values, nulls);
             let row = pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data);
-            if self.is_particular() {
+            if self.has_domain() {
                 let domain = self.domain;
                 guarded(|| shim::pgb_check_domain(domain, row));
             }
@@ -187,8 +187,7 @@ impl Caller {
 /// # Safety
 /// `value` is of a type of that length.
 unsafe fn copy(value: Datum, by_value: bool, len: i16) -> Datum {
-    // SAFETY: by the caller; the size of a value that is not passed by value is known from its length or
-    // its header.
+    // SAFETY: by the caller; the size of a value that is not passed by value follows from its length or its header.
     unsafe {
         if by_value {
             return value;
@@ -205,7 +204,7 @@ unsafe fn copy(value: Datum, by_value: bool, len: i16) -> Datum {
     }
 }
 
-/// All rows of one call. Freed by the executor with the call's context.
+/// All rows of one call. The executor frees them with the call's context.
 pub struct Store {
     caller: Caller,
     store: *mut pg_sys::Tuplestorestate,
@@ -215,7 +214,7 @@ impl Store {
     /// Sets up materialize mode for this call.
     pub fn new(caller: &Caller) -> Self {
         let info = caller.info;
-        // SAFETY: the fields are the function's to set; the store lives as long as the query.
+        // SAFETY: the function has to set these fields; the store lives as long as the query.
         unsafe {
             let random = (*info).allowedModes
                 & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32
@@ -233,7 +232,7 @@ impl Store {
         }
     }
 
-    /// Puts the row of a slot.
+    /// Adds the row of a tuple table slot.
     ///
     /// # Safety
     /// Its columns are the caller's.
@@ -242,23 +241,23 @@ impl Store {
         unsafe { pg_sys::tuplestore_puttupleslot(self.store, slot) };
     }
 
-    /// Puts several `MinimalTuple`s.
+    /// Adds several `MinimalTuple`s.
     ///
     /// # Safety
-    /// Their columns are the caller's, and they stay during the call.
+    /// Their columns are the caller's, and they stay valid during the call.
     pub unsafe fn put_tuples(&mut self, tuples: &[*const u8]) {
         let (store, start, count) = (self.store, tuples.as_ptr(), tuples.len() as i32);
         // SAFETY: by the caller; the store copies the tuples.
         unsafe { guarded(|| shim::pgb_put_tuples(store, start, count)) };
     }
 
-    /// Puts a row of the caller's types.
+    /// Adds a row of the caller's types.
     pub fn put_values(&mut self, values: &[Datum], nulls: &[bool]) {
         assert!(values.len() >= self.caller.columns().len());
         assert!(nulls.len() >= self.caller.columns().len());
         // SAFETY: the server reads as many of each as the descriptor has columns.
         unsafe {
-            if self.caller.is_particular() {
+            if self.caller.has_domain() {
                 self.caller.row(values, nulls);
             }
             pg_sys::tuplestore_putvalues(

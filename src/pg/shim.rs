@@ -1,36 +1,36 @@
-//! What the C shim offers (`src/shim/shim.h`).
+//! The functions and structs of the C shim (`src/shim/shim.h`).
 //!
-//! A function that can throw is reached through [`guarded`], so that the jump becomes an unwinding of the
-//! Rust frames above it.
+//! A function that can throw is called through [`guarded`], which turns the jump into unwinding of the Rust frames above
+//! it.
 
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
 
-/// Who a session is, or a job runs as. As in `shim.h`.
+/// The identity of a session, or as which a job runs. As in `shim.h`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// Who logged in; the lane's role.
+    /// The login role, which is the lane's role.
     pub authenticated: pg_sys::Oid,
     /// After SET SESSION AUTHORIZATION.
     pub session: pg_sys::Oid,
     /// After SET ROLE.
     pub outer: pg_sys::Oid,
-    /// The user whose rights count.
+    /// The user whose privileges apply.
     pub current: pg_sys::Oid,
     /// `SECURITY_*` bits.
     pub sec_context: i32,
-    /// SET ROLE is in effect.
+    /// Whether SET ROLE is in effect.
     pub role_active: bool,
 }
 
 /// A leader's settings. As in `shim.h`.
 #[repr(C)]
 pub struct Settings {
-    /// As [`crate::pg::guc_state`] has them.
+    /// As [`crate::pg::guc_state`] serializes them.
     pub bytes: *const c_char,
-    /// How many.
+    /// How many bytes.
     pub size: usize,
 }
 
@@ -39,17 +39,17 @@ pub struct Settings {
 pub struct Run {
     /// Zero-terminated SQL text.
     pub sql: *const c_char,
-    /// Who it runs as.
+    /// The identity as which it runs.
     pub identity: *const Identity,
-    /// Milliseconds, of the whole job; -1: none.
+    /// Milliseconds for the whole job; -1: no limit.
     pub time_limit: i32,
-    /// There is a result ring.
+    /// Whether there is a result ring.
     pub send_rows: bool,
     /// As `pgb_params` made them; null: none.
     pub params: *const c_char,
 }
 
-/// What `shared.h` says: its constants, and assertions on the structs that are here and in C.
+/// The constants of `shared.h`, and assertions on the structs that are here and in C.
 mod shared {
     use super::{
         Attempt as PgbAttempt, Identity as PgbIdentity, Run as PgbRun, Settings as PgbSettings,
@@ -76,11 +76,11 @@ pub mod frame {
     pub const TAG: u8 = shared::PGB_FRAME_TAG as u8;
     /// Body of a `NoticeResponse` message.
     pub const NOTICE: u8 = shared::PGB_FRAME_NOTICE as u8;
-    /// Of the `MinimalTuple` behind descriptions.
+    /// Alignment of the `MinimalTuple` after the descriptions.
     pub const ALIGNMENT: usize = shared::PGB_FRAME_ALIGNMENT as usize;
 }
 
-/// What the names of the server's temporary files begin with.
+/// The prefix of the names of the server's temporary files.
 pub use shared::PGB_TEMP_FILE_PREFIX as TEMP_FILE_PREFIX;
 
 /// Bytes of a [`Shape`].
@@ -89,14 +89,14 @@ pub const SHAPE_SIZE: usize = shared::PGB_SHAPE_SIZE as usize;
 /// A hash of the columns of all named row types in a type (`shape.c`); all zero: there is none.
 pub type Shape = [u8; SHAPE_SIZE];
 
-/// As C returns it.
+/// A [`Shape`] as C returns it.
 #[repr(C)]
 pub struct ShapeOfType {
     /// The shape.
     pub hash: Shape,
 }
 
-/// The types of one result, which somebody may alter (`shape.c`).
+/// The types of one result, which may be altered meanwhile (`shape.c`).
 #[repr(C)]
 pub struct TypeWatch {
     _opaque: [u8; 0],
@@ -108,18 +108,18 @@ pub struct Records {
     _opaque: [u8; 0],
 }
 
-/// What turns rows of certain columns into JSON (`json.c`).
+/// The state of a conversion of rows to JSON (`json.c`).
 #[repr(C)]
 pub struct Json {
     _opaque: [u8; 0],
 }
 
-/// Where a subtransaction was begun (`error.c`).
+/// What a subtransaction restores at its end (`error.c`).
 #[repr(C)]
 pub struct Attempt {
-    /// The memory context there.
+    /// The memory context at its beginning.
     pub context: pg_sys::MemoryContext,
-    /// The resource owner there.
+    /// The resource owner at its beginning.
     pub owner: pg_sys::ResourceOwner,
 }
 
@@ -127,11 +127,11 @@ pub struct Attempt {
 pub mod flag {
     use super::shared;
 
-    /// A cancel of the running job is due.
+    /// A cancel of the running job is pending.
     pub const CANCEL: u32 = shared::PGB_JOB_CANCEL;
     /// Its worker was asked to exit.
     pub const TERMINATE: u32 = shared::PGB_JOB_TERMINATE;
-    /// The cancel is due until the job ends.
+    /// The cancel stays pending until the job ends.
     pub const INSISTS: u32 = shared::PGB_JOB_INSISTS;
 }
 
@@ -249,14 +249,14 @@ unsafe extern "C-unwind" {
     pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
 }
 
-/// A call, and room for what it returns.
+/// A call, and room for its result.
 struct Call<F, R> {
     body: MaybeUninit<F>,
     result: MaybeUninit<R>,
 }
 
 /// # Safety
-/// `call` is a [`Call`] with these types, whose body was not taken yet.
+/// `call` is a [`Call`] with these types, whose body has not been taken yet.
 unsafe extern "C-unwind" fn perform<F: FnOnce() -> R, R>(call: *mut c_void) {
     // SAFETY: by the caller.
     unsafe {
@@ -266,13 +266,13 @@ unsafe extern "C-unwind" fn perform<F: FnOnce() -> R, R>(call: *mut c_void) {
     }
 }
 
-/// Calls the shim; an error thrown in there unwinds from here, and is noted with all its fields
+/// Calls the shim. An error that is thrown there unwinds from here, and is noted with all its fields
 /// ([`crate::pg::error::caught`]).
 ///
 /// # Safety
-/// `call` must do nothing but call one function of the shim or of the server: a frame with a destructor
-/// inside it would be jumped over. A function of the server as pgrx binds it has a guard of its own, so that its error
-/// is not noted.
+/// `call` must do nothing but call one function of the shim or of the server: an error would jump over a frame with a
+/// destructor inside it. The server's functions as pgrx binds them have a guard of their own, so their errors are not
+/// noted.
 pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
     fn performer<F: FnOnce() -> R, R>(_: &Call<F, R>) -> unsafe extern "C-unwind" fn(*mut c_void) {
         perform::<F, R>
@@ -282,11 +282,11 @@ pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
         result: MaybeUninit::uninit(),
     };
     let perform = performer(&call);
-    let place = (&raw mut call).cast();
-    // SAFETY: on the main thread, and by the caller's promise there is nothing to be destroyed. It returns when there
-    // is a result.
+    let argument = (&raw mut call).cast();
+    // SAFETY: on the main thread, and by the caller's promise there is nothing to destroy. The call returns only when
+    // there is a result.
     unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| pgb_noting_errors(perform, place));
+        pg_sys::ffi::pg_guard_ffi_boundary(|| pgb_noting_errors(perform, argument));
         call.result.assume_init()
     }
 }

@@ -1,7 +1,7 @@
 //! Going on after an error of the server.
 //!
-//! Whatever ran may have been left half-way: locks, pins, snapshots, connections to SPI. The server's rule is that
-//! only the abort of a (sub)transaction puts that right; so what may fail without ending the call has one of its own.
+//! An error may leave locks, pins, snapshots and SPI connections behind. The server's rule is that only the abort of a
+//! (sub)transaction cleans them up. So code that may fail without ending the call runs in a subtransaction of its own.
 
 use crate::pg::error::Caught;
 use crate::pg::shim::{Attempt, guarded};
@@ -18,22 +18,22 @@ pub struct Refused {
     pub message: Value,
 }
 
-/// Runs `body` in a subtransaction, which an error rolls back. A cancel of the caller's statement goes on to whoever
-/// asked for it, and so does every error where there can be no subtransaction (during a parallel query).
+/// Runs `body` in a subtransaction, which an error rolls back. A cancel of the caller's statement is thrown on, and so is
+/// every error if there can be no subtransaction (during a parallel query).
 ///
 /// # Errors
-/// Whatever error of the server `body` raises. Its texts are in the current memory context.
+/// An error of the server that `body` raises. Its texts are in the current memory context.
 pub fn attempt<T>(body: impl FnOnce() -> T) -> Result<T, Refused> {
-    let mut place = MaybeUninit::<Attempt>::uninit();
-    let into = place.as_mut_ptr();
-    // SAFETY: in a transaction; it says whether it has written there.
+    let mut entered = MaybeUninit::<Attempt>::uninit();
+    let into = entered.as_mut_ptr();
+    // SAFETY: in a transaction; the result says whether the call has filled in `entered`.
     if !unsafe { guarded(|| shim::pgb_begin_attempt(into)) } {
         return Ok(body());
     }
-    let place = place.as_ptr();
+    let entered = entered.as_ptr();
     let end = |succeeded| {
-        // SAFETY: what was begun here; all that was begun in it has ended, or ends with it.
-        unsafe { guarded(|| shim::pgb_end_attempt(place, succeeded)) };
+        // SAFETY: the subtransaction that was begun here; everything that was begun in it has ended, or ends with it.
+        unsafe { guarded(|| shim::pgb_end_attempt(entered, succeeded)) };
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let value = body();

@@ -7,27 +7,27 @@ use arrayvec::ArrayVec;
 use engine::text;
 use pgrx::pg_sys;
 
-/// How many bytes of `text`, at most `limit`, are whole characters in the server's encoding.
+/// How many bytes of `text`, at most `limit`, are complete characters in the server's encoding.
 pub fn clip(text: &[u8], limit: usize) -> usize {
     let start = text.as_ptr().cast();
-    // SAFETY: `start` points at `text.len()` bytes, and the function looks at no more.
+    // SAFETY: `start` points at `text.len()` bytes, and the function reads no more.
     let kept = unsafe { pg_sys::pg_mbcliplen(start, text.len() as i32, limit as i32) };
     kept as usize
 }
 
-/// `text` cut to `LIMIT` bytes, ending in `...` when cut.
+/// `bytes` cut to `LIMIT` bytes; a text that was cut ends in `...`.
 pub fn cut_marked<const LIMIT: usize>(bytes: &[u8]) -> ArrayVec<u8, LIMIT> {
     text::cut_marked(bytes, clip)
 }
 
-/// `text` cut to `LIMIT` bytes.
+/// `bytes` cut to `LIMIT` bytes.
 pub fn cut<const LIMIT: usize>(bytes: &[u8]) -> ArrayVec<u8, LIMIT> {
     text::cut(bytes, clip)
 }
 
-/// A role's name as SQL has it; its number, if it is gone. In a transaction.
+/// A role's name, quoted as an SQL identifier; its OID, if the role does not exist any more. In a transaction.
 pub fn role_name(role: u32) -> RoleName {
-    // SAFETY: without an error for a role that is gone; zero-terminated, in the memory of the present call.
+    // SAFETY: raises no error for a missing role; the name is zero-terminated, in the current memory context.
     RoleName(role, unsafe {
         let name = pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true);
         if name.is_null() {
@@ -38,7 +38,7 @@ pub fn role_name(role: u32) -> RoleName {
     })
 }
 
-/// To be shown in the call that asked for it.
+/// See [`role_name`]. Only for the call that made it.
 pub struct RoleName(u32, *const std::ffi::c_char);
 
 impl std::fmt::Display for RoleName {
@@ -58,7 +58,7 @@ impl std::fmt::Display for RoleName {
     }
 }
 
-/// A name of the catalog as a text; NULL: it is gone.
+/// A name from the catalog as a text; NULL if there is none.
 ///
 /// # Safety
 /// `name` is null or zero-terminated.
@@ -70,19 +70,19 @@ unsafe fn name(name: *const std::ffi::c_char) -> Value {
     Value::text(unsafe { std::ffi::CStr::from_ptr(name) }.to_bytes())
 }
 
-/// A role's name; NULL: it is gone. In a transaction.
+/// A role's name; NULL if the role does not exist any more. In a transaction.
 pub fn role(role: u32) -> Value {
-    // SAFETY: without an error for a role that is gone.
+    // SAFETY: raises no error for a missing role.
     unsafe { name(pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true)) }
 }
 
-/// A database's name; NULL: it is gone. In a transaction.
+/// A database's name; NULL if the database does not exist any more. In a transaction.
 pub fn database(database: u32) -> Value {
-    // SAFETY: null for a database that is gone.
+    // SAFETY: returns null for a missing database.
     unsafe { name(pg_sys::get_database_name(pg_sys::Oid::from(database))) }
 }
 
-/// `textlike(text, text)`.
+/// OID of the function `textlike(text, text)`.
 const TEXT_LIKE: u32 = 850;
 
 /// Whether `text` matches the LIKE pattern, a text.
@@ -100,7 +100,7 @@ pub fn is_like(text: &[u8], pattern: Value) -> bool {
     matches.value() != 0
 }
 
-/// The type with this name, and its modifier. The server's error for what is none.
+/// The type with this name, and its modifier. Raises the server's error if there is no such type.
 pub fn parse_type(name: &std::ffi::CStr) -> (pg_sys::Oid, i32) {
     let (mut oid, mut typmod) = (pg_sys::InvalidOid, -1);
     let (name, into_oid, into_typmod) = (name.as_ptr(), &raw mut oid, &raw mut typmod);

@@ -1,16 +1,16 @@
-//! What ends with the (sub)transaction in which it was begun.
+//! Telling objects that their (sub)transaction was rolled back.
 //!
-//! Memory of a query can outlive the (sub)transaction that made it by some time: an aborted transaction block waits for
-//! its ROLLBACK. What must not outlive it is **tied** to it ([`tie`]): when the (sub)transaction aborts, its owner is
-//! told. When a subtransaction commits, what is tied to it is its parent's from then on.
+//! The memory of a query can outlive its (sub)transaction: an aborted transaction block waits for its ROLLBACK. An object
+//! that must not outlive the (sub)transaction is **tied** to it ([`tie`]): it is told when the (sub)transaction aborts.
+//! When a subtransaction commits, the objects tied to it become tied to its parent.
 
 use crate::pg::local::Local;
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::c_void;
 
-/// Told that the (sub)transaction was rolled back. Must not throw, and must not need memory.
+/// An object that can be tied to a (sub)transaction.
 pub trait RolledBack {
-    /// It was.
+    /// Called when the (sub)transaction was rolled back. Must not throw, and must not allocate memory.
     fn rolled_back(&mut self);
 }
 
@@ -25,29 +25,29 @@ static TIED: Local<Vec<Tied>> = Local::new(Vec::new());
 static REGISTERED: Local<bool> = Local::new(false);
 
 /// # Safety
-/// `owner` points at a `T` that nobody else refers to now.
+/// `owner` points at a `T` to which there is no other reference now.
 unsafe fn tell<T: RolledBack>(owner: *mut c_void) {
     // SAFETY: by the caller.
     unsafe { (*owner.cast::<T>()).rolled_back() };
 }
 
-/// Ties `owner` to the (sub)transaction that is in progress, until it is untied.
+/// Ties `owner` to the current (sub)transaction until [`untie`].
 ///
 /// # Safety
-/// It stays where it is until [`untie`], and no call is inside it when a (sub)transaction ends.
+/// `owner` must not move until [`untie`], and none of its methods may be running when a (sub)transaction ends.
 pub unsafe fn tie<T: RolledBack>(owner: &mut T) {
     register();
     let tied = Tied {
         owner: std::ptr::from_mut(owner).cast(),
         tell: tell::<T>,
-        // SAFETY: a field of the transaction's state.
+        // SAFETY: reads the state of the transaction.
         subtransaction: unsafe { pg_sys::GetCurrentSubTransactionId() },
     };
-    #[allow(clippy::disallowed_methods, reason = "one for each call that is open")]
+    #[allow(clippy::disallowed_methods, reason = "one for each open call")]
     TIED.with(|all| all.push(tied));
 }
 
-/// `owner` is not told any more. It may never have been tied.
+/// Unties `owner`, which need not have been tied.
 pub fn untie<T: RolledBack>(owner: &mut T) {
     let owner = std::ptr::from_mut(owner).cast();
     TIED.with(|all| all.retain(|tied| tied.owner != owner));
@@ -64,20 +64,19 @@ fn register() {
     }
 }
 
-/// Tells those that are picked.
-fn tell_where(picked: impl Fn(&Tied) -> bool) {
-    // One after the other: there are as many as the session has opened, and this must not need memory.
+/// Tells the objects for which `is_affected` is true.
+fn tell_where(is_affected: impl Fn(&Tied) -> bool) {
+    // Finds them one by one, because this must not allocate memory.
     let next = |from: usize| {
         TIED.with(|all| {
-            let found = all.get(from..)?.iter().position(&picked)?;
+            let found = all.get(from..)?.iter().position(&is_affected)?;
             Some((from + found, all[from + found]))
         })
     };
     let mut from = 0;
     while let Some((at, tied)) = next(from) {
         from = at + 1;
-        // SAFETY: by the contract of `tie` it is where it was, and nobody is inside it: its (sub)transaction ends after
-        // all frames were left.
+        // SAFETY: by the contract of `tie` the owner has not moved, and none of its methods is running.
         unsafe { (tied.tell)(tied.owner) };
     }
 }

@@ -1,4 +1,4 @@
-//! Values that go to and come from SQL.
+//! SQL values and rows of them.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,7 +24,7 @@ unsafe fn first_attribute(desc: pg_sys::TupleDesc) -> *const pg_sys::FormData_pg
     unsafe { (&raw const (*desc).attrs).cast() }
 }
 
-/// On 18 they come after as many compact ones (`TupleDescAttr` of tupdesc.h).
+/// On 18 they follow an array of as many compact attributes (`TupleDescAttr` of tupdesc.h).
 #[cfg(feature = "pg18")]
 unsafe fn first_attribute(desc: pg_sys::TupleDesc) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: both arrays are in the one allocation of a descriptor that the caller vouches for.
@@ -57,7 +57,7 @@ impl Value {
         Self::some(datum)
     }
 
-    /// The value itself; of NULL anything.
+    /// The value itself; undefined for NULL.
     pub fn datum(self) -> Datum {
         self.datum
     }
@@ -100,23 +100,22 @@ impl Value {
         Self::some(Datum::from(text))
     }
 
-    /// As [`text`](Self::text), NULL for none.
+    /// As [`text`](Self::text); NULL for `None`.
     pub fn text_or_null(bytes: Option<&[u8]>) -> Self {
         bytes.map_or(Self::NULL, Self::text)
     }
 }
 
-/// Splits a row into what the server wants: data and null flags.
+/// Splits a row into the two arrays that the server expects: data and null flags.
 pub fn split<const N: usize>(row: [Value; N]) -> ([Datum; N], [bool; N]) {
     (row.map(|value| value.datum), row.map(|value| value.null))
 }
 
-/// The descriptor of the function's declared result type, looked up in the type cache and blessed once per
-/// call site, then kept where the call site's other memory is.
+/// The descriptor of the function's declared result type. It is looked up in the type cache and blessed once per call
+/// site, and kept in `fn_extra`.
 ///
 /// # Safety
-/// `fcinfo` is the argument of a function whose result is a composite type, and which uses its call site's
-/// memory for nothing else.
+/// `fcinfo` is the argument of a function whose result is a composite type, and which uses `fn_extra` for nothing else.
 unsafe fn result_descriptor(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::TupleDesc {
     // SAFETY: by the caller.
     unsafe {
@@ -137,8 +136,8 @@ unsafe fn result_descriptor(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::TupleDe
 /// A composite value of the function's declared result type, attribute by attribute.
 ///
 /// # Safety
-/// As [`result_descriptor`]; the values are of the types of the attributes. Attributes that the type has
-/// beyond `row` are NULL, and values beyond its attributes are dropped.
+/// As [`result_descriptor`]; the values have the types of the attributes. If the type has more attributes than `row` has
+/// values, the rest are NULL; if it has fewer, the rest of the values are dropped.
 pub unsafe fn composite<const N: usize>(
     fcinfo: pg_sys::FunctionCallInfo,
     row: [Value; N],
@@ -154,13 +153,13 @@ pub unsafe fn composite<const N: usize>(
     }
 }
 
-/// A composite value of the function's declared result type, each value in the attribute of its name.
+/// A composite value of the function's declared result type, each value in the attribute with its name.
 ///
-/// For types that have grown: those of older versions lack attributes, or have them in another order.
+/// For types that got new attributes: in older versions of the extension they lack some, or have another order.
 ///
 /// # Safety
-/// As [`result_descriptor`]; a value is of the type of the attribute with its name. An attribute that no value
-/// is for is NULL, and a value that has no attribute is dropped.
+/// As [`result_descriptor`]; a value has the type of the attribute with its name. An attribute without a value is NULL,
+/// and a value without an attribute is dropped.
 pub unsafe fn composite_by_name<const N: usize>(
     fcinfo: pg_sys::FunctionCallInfo,
     names: [&str; N],

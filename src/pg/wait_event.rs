@@ -1,16 +1,16 @@
-//! What `pg_stat_activity` shows while a process sleeps: wait event type `Extension`, and on 17 and later a
-//! name that says for what. Before 17 every extension's waits are called `Extension`.
+//! What `pg_stat_activity` shows while a process sleeps: the wait event type `Extension`, and on 17 and later a name for
+//! the reason. Before 17 the waits of every extension are called `Extension`.
 //!
-//! | name | who sleeps, and for what |
+//! | name | which process sleeps, and for what |
 //! |---|---|
 //! | `PgBackgroundWait` | a session, for its jobs |
 //! | `PgBackgroundIdle` | a worker, for the next job of its lane |
 //! | `PgBackgroundSend` | a worker, for the reader to make room in the result ring |
 //!
-//! The names are known to the cluster, under numbers that each process looks up once, when it attaches:
-//! that can throw, and a wait at exit must not.
+//! The cluster has a number for each name. Each process looks the numbers up once, when it attaches, because the lookup
+//! can throw, and a wait at exit must not.
 
-/// For what a process sleeps.
+/// The reason why a process sleeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitEvent {
     /// A session, for its jobs.
@@ -29,7 +29,7 @@ mod version {
     pub fn define() {}
 
     impl WaitEvent {
-        /// The number that `WaitLatch` is given.
+        /// The number for `WaitLatch`.
         pub fn number(self) -> u32 {
             pg_sys::PG_WAIT_EXTENSION
         }
@@ -44,8 +44,8 @@ mod version {
 
     static NUMBERS: Local<[u32; 3]> = Local::new([pg_sys::PG_WAIT_EXTENSION; 3]);
 
-    /// Looks the numbers up, and has them assigned by the cluster's first process. May throw: the cluster
-    /// has room for some hundred names of all extensions.
+    /// Looks the numbers up; the cluster's first process has the server assign them. May throw: the cluster has room for
+    /// some hundred names of all extensions.
     pub fn define() {
         let names = [
             c"PgBackgroundWait",
@@ -57,7 +57,7 @@ mod version {
     }
 
     impl WaitEvent {
-        /// The number that `WaitLatch` is given.
+        /// The number for `WaitLatch`.
         pub fn number(self) -> u32 {
             NUMBERS.get()[self as usize]
         }

@@ -35,7 +35,7 @@ pub fn request(job: Job, demand: Demand) -> Canceling {
     });
     if let Canceling::Finished(release) = canceling {
         pool.wake_watcher(usage);
-        job_end::note_end(job, job.slot().leader(), release);
+        job_end::notify_end(job, job.slot().leader(), release);
     }
     trace::step(
         job,
@@ -81,7 +81,7 @@ pub fn escalate(jobs: &[Job], grace_ms: i32) {
 pub fn cancel(name: JobName, grace_ms: i32) -> Result<(), Failure> {
     let job = jobs::find(name, Purpose::ForControl)?.job;
     let _ = request(job, Demand::Cancel);
-    fault!("cancel-asked");
+    fault!("cancel-requested");
     let grace_ms = grace(grace_ms);
     if grace_ms > 0 {
         escalate(&[job], grace_ms);

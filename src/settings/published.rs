@@ -1,30 +1,32 @@
-//! What the configuration says now, in whichever process asks.
+//! Settings that take effect at a reload, in every process at once.
 //!
-//! A session reads its configuration again only between two commands, a worker between two jobs. One that
-//! launches jobs in a loop, in one long command, would go by what was configured when that began. So a few
-//! settings, with which an administrator stops or bounds everybody's jobs, are also **published** in the root of
-//! shared memory, by processes that have just read them; one that knows that it is behind goes by those.
+//! A session reads its configuration again only between two commands, and a worker between two jobs. A session that
+//! launches jobs in a loop, in one long command, would use the configuration from the start of the command. So a few
+//! settings, with which an administrator stops or limits the jobs of all sessions, are also **published** in the root of
+//! shared memory, by processes that have just read them. A process that knows that it is behind uses the published
+//! values.
 //!
-//! # Who publishes, and when
+//! # Which process publishes, and when
 //!
-//! A process is **behind** from the signal that tells it to read the configuration again until it has. The
-//! postmaster sends that signal to all; sessions of clients and our workers note it at once, whatever they do.
-//! (Other background workers may ignore it: they publish nothing, and go by what is published.)
+//! A process is **behind** from the signal of a reload until it has read the configuration again. The postmaster sends
+//! that signal to all processes. Client sessions and the extension's workers note it at once, whatever they are doing.
+//! (Other background workers may ignore it: they publish nothing, and use the published values.)
 //!
-//! * Whoever looks at such a setting and is not behind goes by its own value, and publishes it if another is there.
-//! * A worker does the same before each job, having read the configuration if it was behind. So a launch that
-//!   was allowed on the word of an old value brings the new one: at most one job later everybody knows.
-//! * A worker that has just started has what the postmaster had when it forked. A signal since then may have
-//!   been lost before the process could note it, so it publishes only what nobody has published; if it differs
-//!   from what is published it reads the configuration itself.
+//! * A process that needs such a setting and is not behind uses its own value, and publishes it if a different one is
+//!   published.
+//! * A worker does the same before each job, after it has read the configuration if it was behind. So if an old value has
+//!   permitted a launch, the worker of that job publishes the new value: at most one job later, all processes know it.
+//! * A worker that has just started has the values that the postmaster had at the fork. A signal since then may have been
+//!   lost before the process could note it. So it publishes a value only if none is published. If its value differs from
+//!   the published one, it reads the configuration again.
 //!
 //! # Order
 //!
-//! The words are independent of each other, and of everything else in shared memory: no order is needed between
-//! them. While the signal is on its way, a process that has not received it may publish an old value over a new
-//! one. It will receive it; the next process that looks without being behind publishes the new value again, and
-//! that is the next worker to take a job at the latest. There is no clock in this: what counts is what a process
-//! has read, not when.
+//! The words are independent of each other, and of everything else in shared memory: no order is needed between them.
+//! While the postmaster sends the signal, a process that has not received it may publish an old value over a new one. It
+//! will receive the signal. The next process that needs the setting and is not behind publishes the new value again; that
+//! is at the latest the next worker that takes a job. No clock is involved: what counts is what a process has read, not
+//! when.
 
 use crate::pg::library;
 use crate::pg::local::Local;
@@ -42,21 +44,21 @@ pub enum Published {
     MaxMemory,
 }
 
-/// All of them.
+/// All published settings.
 const ALL: [Published; 3] = [
     Published::Enabled,
     Published::MaxPoolWorkers,
     Published::MaxMemory,
 ];
 
-/// What is published, in the root. 0: nothing yet.
+/// The published values, in the root. 0: nothing is published yet.
 #[repr(C)]
-pub struct Board([AtomicU64; ALL.len()]);
+pub struct PublishedValues([AtomicU64; ALL.len()]);
 
-/// Set in a word that says something.
+/// Set in a word that has a value.
 const KNOWN: u64 = 1 << 32;
 
-impl Board {
+impl PublishedValues {
     fn read(&self, which: Published) -> Option<i32> {
         let word = self.0[which as usize].load(Ordering::Relaxed);
         (word & KNOWN != 0).then_some(word as u32 as i32)
@@ -65,66 +67,66 @@ impl Board {
     fn write(&self, which: Published, value: i32) {
         let word = KNOWN | u64::from(value as u32);
         let at = &self.0[which as usize];
-        // Read first: it is nearly always the same, and everybody looks at it.
+        // Reads first: the value is nearly always the same, and all processes read it.
         if at.load(Ordering::Relaxed) != word {
             at.store(word, Ordering::Relaxed);
         }
     }
 }
 
-/// Where the board is, once this process is attached to shared memory.
-static BOARD: Local<Option<&'static Board>> = Local::new(None);
+/// The published values, once this process has attached to shared memory.
+static VALUES: Local<Option<&'static PublishedValues>> = Local::new(None);
 
-/// This process has attached to shared memory, and this is the board there.
-pub fn attached(board: &'static Board) {
-    BOARD.set(Some(board));
+/// Called when this process has attached to shared memory.
+pub fn attach(values: &'static PublishedValues) {
+    VALUES.set(Some(values));
 }
 
-/// This process notes each signal to read the configuration again, and does so as soon as it may.
-fn keeps_up() -> bool {
+/// Whether this process notes each signal of a reload, and reads the configuration again as soon as it may.
+fn notes_reloads() -> bool {
     // SAFETY: plain globals of this process.
     let is_client = unsafe { pg_sys::MyBackendType == pg_sys::BackendType::B_BACKEND };
     is_client || library::is_own_worker()
 }
 
-/// This process knows that its configuration is old, or cannot know it.
+/// Whether this process knows that its configuration is old, or cannot know whether it is.
 fn is_behind() -> bool {
     // SAFETY: a volatile flag that a signal handler sets.
-    !keeps_up() || unsafe { (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 }
+    !notes_reloads() || unsafe { (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0 }
 }
 
-/// What the configuration says now. `own`: what this process has read of it.
-pub fn now(which: Published, own: i32) -> i32 {
-    let Some(board) = BOARD.get() else {
+/// The present value. `own`: the value that this process has read.
+pub fn current(which: Published, own: i32) -> i32 {
+    let Some(values) = VALUES.get() else {
         return own;
     };
     if is_behind() {
-        return board.read(which).unwrap_or(own);
+        return values.read(which).unwrap_or(own);
     }
-    board.write(which, own);
+    values.write(which, own);
     own
 }
 
-/// Publishes what this process has read, which `own` tells. In a worker, before a job.
-pub fn publish(own: fn(Published) -> i32) {
-    if let Some(board) = BOARD.get()
+/// Publishes the values that this process has read. In a worker, before a job.
+pub fn publish(own_value: fn(Published) -> i32) {
+    if let Some(values) = VALUES.get()
         && !is_behind()
     {
         for which in ALL {
-            board.write(which, own(which));
+            values.write(which, own_value(which));
         }
     }
 }
 
-/// In a worker that has just started: publishes what nobody has; reads the configuration again if it differs from
-/// what `own` tells.
-pub fn started(own: fn(Published) -> i32) {
-    let Some(board) = BOARD.get() else { return };
+/// In a worker that has just started: publishes the values that no process has published. If a published value differs
+/// from the worker's own, requests that the worker reads the configuration again.
+pub fn publish_at_start(own_value: fn(Published) -> i32) {
+    let Some(values) = VALUES.get() else { return };
     for which in ALL {
-        match board.read(which) {
-            None => board.write(which, own(which)),
-            Some(published) if published == own(which) => {}
-            // SAFETY: the flag that a signal handler sets, and that an idle worker looks at.
+        match values.read(which) {
+            None => values.write(which, own_value(which)),
+            Some(published) if published == own_value(which) => {}
+            // SAFETY: a volatile flag that the signal handler also sets, and that a worker checks between two jobs.
             Some(_) => unsafe { (&raw mut pg_sys::ConfigReloadPending).write_volatile(1) },
         }
     }

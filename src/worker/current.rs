@@ -1,9 +1,9 @@
-//! The job this process runs now, as its signal handler sees it.
+//! The job that this process runs now, as its signal handler sees it.
 //!
-//! The doorbell's handler (`signal.c`) asks here which flags the current job carries. When the job is noted here and
-//! when it is forgotten is part of the worker's steps ([`engine::steps`]).
+//! The signal handler (`signal.c`) asks here which flags the current job has. The worker's steps ([`engine::steps`])
+//! determine when the job is noted and when it is forgotten.
 //!
-//! Only this process writes these two; the handler interrupts it, so compiler fences suffice.
+//! Only this process writes the two statics. The handler interrupts this process, so compiler fences suffice.
 
 use crate::pg::shim::flag;
 use engine::job::{Generation, JobWord};
@@ -20,7 +20,7 @@ pub fn note(word: &'static JobWord, generation: Generation) {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// No job any more.
+/// Forgets the job.
 pub fn forget() {
     compiler_fence(Ordering::SeqCst);
     WORD.store(std::ptr::null_mut(), Ordering::Relaxed);
@@ -35,8 +35,8 @@ extern "C" fn pgb_current_flags() -> u32 {
         return 0;
     }
     let generation = Generation::from_bits(GENERATION.load(Ordering::Relaxed));
-    // SAFETY: `note` was given a word in the control segment, which stays mapped until the exit callback
-    // has made the process ignore the signal.
+    // SAFETY: `note` was given a word in the control segment, which stays mapped until after the exit callback has made
+    // the process ignore the signal.
     let Some(now) = (unsafe { &*word }).load_if(generation) else {
         return 0;
     };

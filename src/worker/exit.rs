@@ -1,43 +1,44 @@
-//! What becomes of the job and the place when the process ends.
+//! How a worker's exit ends its job and frees its worker slot.
 //!
-//! Runs in the exit callback, after the transaction was aborted and its locks were released. By then the
-//! doorbell is ignored.
+//! This runs in the exit callback, after the transaction was aborted and its locks were released. By then the process
+//! ignores the signal of a cancel.
 //!
-//! * A job that runs is finished: completed if its last transaction had committed, else failed with the
-//!   error that ended the process.
-//! * A job that was bound and not begun goes back to the head of its lane; a version 1 job fails, because
-//!   its user knows it by this process's pid.
-//! * A process that could not connect says something about its lane: unless another worker of the lane
-//!   has connected, or the process was told to go, every job of the lane fails with that error instead of
-//!   having process after process fail.
+//! * A running job is finished: completed if its last transaction had committed, otherwise failed with the error that
+//!   ended the process.
+//! * A job that was bound and not begun goes back to the head of its lane. A version 1 job fails, because its user knows
+//!   it by the pid of this process.
+//! * If the process could not connect, every job of the lane fails with that error, because the next process would
+//!   probably fail too. That does not apply if another worker of the lane has connected, or if the process was
+//!   terminated.
 
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::job::Job;
 use crate::cluster::trace::TraceStep;
 use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::process::{own_proc, wake};
-use crate::worker::state::{WorkerState, give_up_worker_slot, state};
+use crate::worker::state::{WorkerState, forget_worker_slot, state};
 use crate::worker::{run, send};
 use engine::error_message;
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
 use engine::job::End;
 use engine::pool::{NextStep, Returned};
 
-/// SQLSTATEs of a process that was told to go, or canceled: they say nothing about its lane.
+/// SQLSTATEs of a process that was terminated or canceled. They say nothing about its lane.
 const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
 
-/// Gives up job and place. When it is cut short (see [`crate::pg::exit`]) it is called again and goes on.
+/// Gives up the job and the worker slot. If an error interrupts it (see [`crate::pg::exit`]), it is called again and goes
+/// on.
 pub fn leave_pool(code: i32) {
     let (Some(state), Some(cluster)) = (state(), attached()) else {
         return;
     };
     let error = send::final_error();
-    fault!("worker-quits");
+    fault!("worker-exit-begun");
     let _ = job_end::finish_release();
     run::exit(cluster);
     leave_worker_slot(cluster, state, code, &error);
-    fault!("worker-slot-left");
-    give_up_worker_slot();
+    fault!("worker-slot-vacated");
+    forget_worker_slot();
 }
 
 fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, error: &[u8]) {
@@ -46,14 +47,14 @@ fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, e
         .pool()
         .locked(|scheduler| scheduler.begin_exit(worker, state.worker_slot.generation, proc));
     if !own {
-        // It was told to make room, or has just given its place on.
+        // It was asked to make room, or has just left its worker slot to another process.
         spawn::respawn(cluster, state.worker_slot);
         return;
     }
     fault!("exit-announced");
     let interrupted =
         error_message::sqlstate(error).is_some_and(|state| INTERRUPTIONS.contains(&state));
-    let failed_start = !state.connected && !interrupted && code != 0;
+    let failed_start = !state.is_connected && !interrupted && code != 0;
     let (lane, key, lane_works) = cluster.pool().locked(|scheduler| {
         let lane = scheduler.lane_index(worker);
         (lane, scheduler.lane_key(worker), scheduler.lane_works(lane))
@@ -75,8 +76,8 @@ fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, e
             .locked(|scheduler| scheduler.return_permit_of_worker(worker));
         job_end::fail_lane(cluster, lane, key, proc.pid(), error);
     }
-    // The place goes to whoever needs it. A start that failed although the lane works is not repeated: it would fail
-    // again at once, and so without end; the lane's connected workers look after its queue.
+    // The worker slot goes to the lane that needs it. A start that failed although the lane works is not repeated: it
+    // would fail again at once, without end. The lane's connected workers run its queued jobs.
     let restartable = code != 0 && (!failed_start || hopeless);
     let next = cluster.pool().locked(|scheduler| {
         scheduler.exit(worker, state.worker_slot.generation, proc, restartable)
@@ -86,7 +87,8 @@ fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, e
     }
 }
 
-/// Returns a job that this process was bound to and has not begun; a version 1 job fails, or was canceled.
+/// Returns a job that is bound to this process and has not begun. A version 1 job ends instead: canceled, if it has a
+/// cancel, otherwise failed.
 pub fn return_job(job: Job) {
     let slot = job.slot();
     if slot.options().by_pid {
@@ -110,7 +112,7 @@ fn give_back(job: Job) {
         Returned::Handed(worker) => wake(worker),
         Returned::Canceled(release) => {
             pool.wake_watcher(usage);
-            job_end::note_end(job, leader, release);
+            job_end::notify_end(job, leader, release);
         }
     }
     trace::step(
@@ -123,7 +125,7 @@ fn give_back(job: Job) {
     let _ = job_end::finish_release();
 }
 
-/// Nothing that this process prints from now on goes anywhere but into the log. Its own error is noted before.
+/// From now on, messages of this process go only to the server log. The error with which it ends is noted before.
 pub fn mute() {
     if state().is_some() {
         send::note_final_error();

@@ -3,23 +3,23 @@
 //! | module | subject |
 //! |---|---|
 //! | [`process`] | from the postmaster's fork to the exit: report in, connect, run or sleep, leave |
-//! | [`state`] | what this process knows of itself as a worker |
+//! | [`state`] | the state of this process as a worker |
 //! | [`run`] | one job, from bound to finished |
-//! | [`session`] | putting on the leader's session, taking off what the job left |
-//! | [`held`] | what the process holds of the job that it runs, as one value |
-//! | [`sink`] | where the rows and messages of the running job go |
+//! | [`session`] | adopting the leader's session, and resetting it after the job |
+//! | [`running_job`] | the job that the process runs, and what it holds of the job |
+//! | [`sink`] | the destination of the running job's rows and messages |
 //! | [`send`] | rows and messages into the result ring |
-//! | [`current`] | the job this process runs now, as its signal handler sees it |
-//! | [`exit`] | what becomes of the job and the place when the process ends |
+//! | [`current`] | the job that this process runs now, as its signal handler sees it |
+//! | [`exit`] | how a worker's exit ends its job and frees its worker slot |
 //!
-//! A process belongs to one lane for life. It lives through errors: the shim's loop (`execute.c`) recovers
-//! and calls `process::step` again.
+//! A process belongs to one lane until it exits. Errors do not end it: the shim's loop (`execute.c`) recovers and calls
+//! `process::step` again.
 
 pub mod current;
 pub mod exit;
-pub mod held;
 pub mod process;
 pub mod run;
+pub mod running_job;
 pub mod send;
 pub mod session;
 pub mod sink;

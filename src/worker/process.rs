@@ -1,11 +1,11 @@
 //! From the postmaster's fork to the exit: report in, connect, run or sleep, leave.
 //!
-//! 1. Messages are redirected, shared memory is attached (with that the exit callback is in place), the
-//!    signal handlers are installed. Only then the process reports in, and its pid can be seen.
-//! 2. It takes its first job before it connects, so that the leader that waits for a pid need not wait for
-//!    the connection. If connecting fails, the exit callback fails that job with the error.
-//! 3. [`step`] repeats: absorb what the server asks of every process between two statements, run the job,
-//!    look for the next, sleep when there is none, leave when it is time.
+//! 1. The process redirects its messages, attaches shared memory (which registers the exit callback), and installs its
+//!    signal handlers. Only then it reports in, and others can see its pid.
+//! 2. It takes its first job before it connects, so a leader that waits for a pid need not wait for the connection. If
+//!    connecting fails, the exit callback fails that job with the error.
+//! 3. [`step`] repeats: process the interrupts that the server allows between two statements, run the job, look for the
+//!    next, sleep if there is none, leave when it is time.
 
 use crate::cluster::attach::{Cluster, attached, cluster};
 use crate::cluster::job::Job;
@@ -14,14 +14,14 @@ use crate::cluster::layout::worker_entry;
 use crate::cluster::spawn::WorkerSlotRef;
 use crate::cluster::trace::TraceStep;
 use crate::cluster::{spawn, trace};
-use crate::pg::exit::leave;
+use crate::pg::exit::exit_process;
 use crate::pg::process::{own_proc, wake};
 use crate::pg::shim::guarded;
 use crate::pg::{process, shim};
 use crate::settings;
-use crate::worker::run::After;
+use crate::worker::run::AfterJob;
 use crate::worker::state::{
-    NEXT, STATE, WorkerLimits, WorkerState, give_up_worker_slot, state, update,
+    NEXT, STATE, WorkerLimits, WorkerState, forget_worker_slot, state, update,
 };
 use crate::worker::{exit, run, send, session};
 use engine::pool::NextStep;
@@ -33,14 +33,14 @@ use std::cell::Cell;
 /// The workers' entry function, under the name of [`worker_entry`].
 ///
 /// # Safety
-/// Called by the postmaster's child with the argument of the registration.
+/// Only for the server, in the worker's process, with the argument of the registration.
 #[pg_guard]
 #[unsafe(export_name = worker_entry!())]
 #[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
 pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     let worker_slot = WorkerSlotRef::from_datum(argument);
     fault!("worker-started");
-    // SAFETY: one call of the shim; nothing is sent yet.
+    // SAFETY: one call of the shim, before any message is sent.
     unsafe { shim::pgb_redirect_messages() };
     let attached = PgTryBuilder::new(|| cluster().map_err(|error| error.message))
         .catch_others(|cause| Err(format!("{cause:?}")))
@@ -48,13 +48,13 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     let cluster = match attached {
         Ok(cluster) => cluster,
         Err(message) => {
-            trace::unattached(&message);
-            leave(0);
+            trace::not_attached(&message);
+            exit_process(0);
         }
     };
-    // SAFETY: installs handlers and lets signals in.
+    // SAFETY: installs handlers and unblocks signals.
     unsafe { shim::pgb_install_signals() };
-    // Before it connects, which adds what the database and the role say.
+    // Before the process connects: connecting adds the settings of the database and the role.
     // SAFETY: one call of the shim.
     unsafe { guarded(|| shim::pgb_note_configuration()) };
     settings::read_configured();
@@ -67,29 +67,29 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
             .then(|| (scheduler.lane_key(worker), scheduler.take_registrar(worker)))
     });
     let Some((key, registrar)) = known else {
-        leave(0);
+        exit_process(0);
     };
     fault!("worker-reported");
     STATE.set(Some(WorkerState {
         worker_slot,
-        connected: false,
-        resting: false,
-        rests_since: 0,
-        unfit: false,
+        is_connected: false,
+        is_idle: false,
+        idle_since: 0,
+        is_unfit: false,
         jobs: 0,
         limits: WorkerLimits::read(),
     }));
     look_for_next(cluster);
-    // After its first job has woken its leader, who may have registered this process.
+    // The leader of the first job, which was woken just now, may also have registered this process: it comes first.
     if let Some(registrar) = registrar {
         wake(registrar);
     }
     if let Some(next @ (NextStep::Restart | NextStep::Retire)) = NEXT.get() {
-        go(next);
+        leave(next);
     }
     fault!("worker-connects");
-    // SAFETY: throws when the role may not log in, or the database is gone: that ends the process, and the
-    // exit callback takes care of the lane.
+    // SAFETY: on the main thread, once. An error (the role may not log in, or the database is gone) ends the process, and
+    // the exit callback handles the lane.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
             pg_sys::Oid::from(key.database),
@@ -97,13 +97,13 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
             0,
         );
     }
-    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process as one of connecting.
+    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process, as an error while connecting.
     unsafe { guarded(|| shim::pgb_port_without_client()) };
     cluster
         .pool()
         .locked(|scheduler| scheduler.note_connected(worker));
     settings::read_defaults();
-    update(|state| state.connected = true);
+    update(|state| state.is_connected = true);
     fault!("worker-connected");
     // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
     unsafe {
@@ -112,16 +112,16 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     }
 }
 
-/// Asks the pool what to do next, and notes it.
+/// Asks the pool for the next step, and notes it.
 fn look_for_next(cluster: &'static Cluster) {
     look_for_next_after(cluster, None);
 }
 
-/// As [`look_for_next`], after a job that took so long.
+/// As [`look_for_next`], after a job that took `took`.
 fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
-    let Some(now) = state() else { leave(0) };
+    let Some(now) = state() else { exit_process(0) };
     let one_job = now.limits.idle_timeout == 0 && now.jobs > 0;
-    let leaving = now.unfit || one_job || now.jobs >= now.limits.max_jobs;
+    let leaving = now.is_unfit || one_job || now.jobs >= now.limits.max_jobs;
     let (worker, cap) = (now.worker_slot.worker, cluster.worker_cap());
     let next = cluster.pool().locked(|scheduler| {
         if let Some(took) = took {
@@ -130,16 +130,16 @@ fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
         let shrunk = scheduler.shrink(worker, cap);
         shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))
     });
-    note(cluster, next);
+    note_next_step(cluster, next);
 }
 
-fn note(cluster: &'static Cluster, next: NextStep) {
+fn note_next_step(cluster: &'static Cluster, next: NextStep) {
     update(|state| {
         let rests = next == NextStep::Idle;
-        if rests && !state.resting {
-            state.rests_since = process::now();
+        if rests && !state.is_idle {
+            state.idle_since = process::now();
         }
-        state.resting = rests;
+        state.is_idle = rests;
     });
     NEXT.set(Some(next));
     if let NextStep::Run { job, leader } = next {
@@ -150,60 +150,63 @@ fn note(cluster: &'static Cluster, next: NextStep) {
     }
 }
 
-/// One round of the main loop. Called again after an error, with the process clean.
+/// One iteration of the main loop. After an error the shim cleans the process up and calls this again.
 #[pg_guard]
 unsafe extern "C-unwind" fn step() {
-    let Some(cluster) = attached() else { leave(0) };
-    let has_reloaded = process::absorb();
+    let Some(cluster) = attached() else {
+        exit_process(0)
+    };
+    let has_reloaded = process::absorb_idle_interrupts();
     if has_reloaded {
         reloaded();
     }
     settings::publish();
-    // The last round may have thrown while it had a job.
+    // The last iteration may have thrown while it had a job.
     run::fail_noted(cluster);
     let next = NEXT.with(Option::take);
     match next {
         Some(NextStep::Run { job, .. }) => {
             let job = cluster.job(job);
-            // Unfit until the job has been taken off again: taking off may throw.
+            // Unfit until the session has been reset: the reset may throw.
             update(|state| {
                 state.jobs += 1;
-                state.unfit = true;
+                state.is_unfit = true;
             });
-            // Who wants a process in which nothing ran before has nothing run after, either.
-            let is_alone = job.slot().options().fresh_only;
+            // A job that needs a fresh process also has no other job run after it.
+            let is_fresh_only = job.slot().options().fresh_only;
             let began = process::now();
-            if run::run(job) == After::Clean && !is_alone {
-                update(|state| state.unfit = false);
+            if run::run(job) == AfterJob::Clean && !is_fresh_only {
+                update(|state| state.is_unfit = false);
             }
             let took = process::now() - began;
             look_for_next_after(cluster, Some(took));
         }
         Some(NextStep::Idle) => sleep(cluster, has_reloaded),
-        Some(next @ (NextStep::Restart | NextStep::Retire)) => go(next),
-        None if state().is_some_and(|state| state.resting) => sleep(cluster, has_reloaded),
+        Some(next @ (NextStep::Restart | NextStep::Retire)) => leave(next),
+        None if state().is_some_and(|state| state.is_idle) => sleep(cluster, has_reloaded),
         None => {
-            // The last round threw.
-            let Some(now) = state() else { leave(0) };
+            // The last iteration has thrown.
+            let Some(now) = state() else { exit_process(0) };
             let assigned = cluster
                 .pool()
                 .locked(|scheduler| scheduler.assigned(now.worker_slot.worker));
             if let Some(job) = assigned {
-                update(|state| state.unfit = true);
-                could_not_begin(cluster.job(job), now.jobs);
+                update(|state| state.is_unfit = true);
+                end_unbegun_job(cluster.job(job), now.jobs);
             }
             look_for_next(cluster);
         }
     }
 }
 
-/// An error came before the job that this process was given was begun: it cannot map the job's memory. `jobs`: how
-/// many it was given.
+/// Ends or returns a job that this process has not begun because of an error: it cannot map the job's memory. `jobs`:
+/// how many jobs this process was given.
 ///
-/// Another may be able to, which has mapped less. But a process whose first job it is has mapped as little as any; what
-/// it cannot, the next could not either, and the job would go from process to process for ever. So the job fails
-/// then. All others leave after they have returned a job, so each of them has returned it once at most.
-fn could_not_begin(job: Job, jobs: u32) {
+/// Another process may have mapped less, and be able to. But if this is the first job of the process, it has mapped as
+/// little as any other: the next process could not map the memory either, and the job would go from process to process
+/// forever. So the job fails then. In all other cases the process returns the job and exits, so a process returns a job
+/// at most once.
+fn end_unbegun_job(job: Job, jobs: u32) {
     if jobs > 1 {
         exit::return_job(job);
     } else {
@@ -211,12 +214,12 @@ fn could_not_begin(job: Job, jobs: u32) {
     }
 }
 
-/// Leaves, as the pool has decided: for a fresh process in the place, or for good.
-fn go(next: NextStep) -> ! {
-    // An error on the way does not make it forget: it is what the next round finds.
+/// Leaves the pool, as it has decided: the worker slot goes to a fresh process, or becomes vacant.
+fn leave(next: NextStep) -> ! {
+    // If an error interrupts this, the next iteration finds the same step.
     NEXT.set(Some(next));
     fault!("worker-leaves");
-    trace::leaving(if next == NextStep::Restart {
+    trace::worker_exits(if next == NextStep::Restart {
         c"Restart"
     } else {
         c"Retire"
@@ -224,30 +227,30 @@ fn go(next: NextStep) -> ! {
     if let (NextStep::Restart, Some(state), Some(cluster)) = (next, state(), attached()) {
         spawn::respawn(cluster, state.worker_slot);
     }
-    give_up_worker_slot();
-    leave(0)
+    forget_worker_slot();
+    exit_process(0)
 }
 
-/// The configuration was read again.
+/// Called when the configuration was read again.
 fn reloaded() {
     settings::define();
     session::forget();
     update(|state| state.limits = WorkerLimits::read());
 }
 
-/// Sleeps until the worker word says otherwise, the idle limit has come, or the configuration was read again:
-/// `already`, or meanwhile. That may have another limit, and the pool may have to be smaller now; nobody wakes an idle
-/// worker to tell it.
+/// Sleeps until the worker word changes, the idle timeout has passed, or the configuration was read again (`already`:
+/// it was read before the sleep). The configuration may have another timeout, or require a smaller pool, and nobody
+/// wakes an idle worker for that.
 fn sleep(cluster: &'static Cluster, already: bool) {
-    let Some(now) = state() else { leave(0) };
-    fault!("worker-rests");
+    let Some(now) = state() else { exit_process(0) };
+    fault!("worker-idle");
     let WorkerSlotRef { worker, generation } = now.worker_slot;
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
     let limit = now.limits.idle_timeout as u64 * 1000;
-    let deadline = Some(now.rests_since + limit);
-    let told = wait_for(
+    let deadline = Some(now.idle_since + limit);
+    let woken = wait_for(
         &latch,
         deadline,
         &mut condition(report_idle, || {
@@ -259,7 +262,7 @@ fn sleep(cluster: &'static Cluster, already: bool) {
         reloaded();
     }
     let cap = cluster.worker_cap();
-    let next = cluster.pool().locked(|scheduler| match told {
+    let next = cluster.pool().locked(|scheduler| match woken {
         Some(()) => scheduler
             .shrink_idle(worker, generation, cap)
             .or_else(|| scheduler.awakened(worker, generation)),
@@ -267,10 +270,10 @@ fn sleep(cluster: &'static Cluster, already: bool) {
             .idle_limit(worker, generation)
             .or_else(|| scheduler.awakened(worker, generation)),
     });
-    note(cluster, next.unwrap_or(NextStep::Idle));
+    note_next_step(cluster, next.unwrap_or(NextStep::Idle));
 }
 
-/// What is put off until the process really sleeps.
+/// Reports the process as idle. That is done only when the process really sleeps.
 fn report_idle() {
     // SAFETY: one call of the shim, outside a transaction.
     unsafe { guarded(|| shim::pgb_report_idle()) };

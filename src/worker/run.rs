@@ -1,7 +1,7 @@
 //! One job, from bound to finished.
 //!
-//! The order of the steps is the engine's ([`engine::steps`]); here is what each does. An error that passes
-//! them leaves the job noted, and `process::step` fails it.
+//! The engine determines the order of the steps ([`engine::steps`]); this module implements each step. An error that is
+//! thrown past them leaves the job noted, and `process::step` fails it.
 
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::Block;
@@ -13,7 +13,7 @@ use crate::pg::shim;
 use crate::pg::shim::Run;
 use crate::settings;
 use crate::worker::sink::Sink;
-use crate::worker::{held, send, session};
+use crate::worker::{running_job, send, session};
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED};
 use engine::job::{Delivery, End, JobWord, Release};
 use engine::steps::{Process, Watchers};
@@ -22,48 +22,48 @@ use engine::table::JobId;
 use engine::{error_message, steps};
 use pgrx::pg_sys;
 
-/// Whether the process can run another job.
+/// Whether the process can run another job after this one.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum After {
+pub enum AfterJob {
     /// Yes.
     Clean,
-    /// No: it cannot be put right.
+    /// No: its session cannot be reset.
     Unfit,
 }
 
-/// Runs a job that this process is bound to.
-pub fn run(job: Job) -> After {
+/// Runs a job that is bound to this process.
+pub fn run(job: Job) -> AfterJob {
     fault!("job-taken");
-    // A process that was told to go in the moment in which it was given the job goes now: the job has not
-    // begun, so that another can run it.
+    // If the process was terminated while it took the job, it exits now: the job has not begun, so another process can
+    // run it.
     // SAFETY: a volatile flag of the server.
     if unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() } != 0 {
         pgrx::check_for_interrupts!();
     }
-    // An error here finds a job that was not noted, and that another may run (`process::could_not_begin`).
+    // On an error here the job is not noted yet, and another process may run it (`process::end_unbegun_job`).
     Block::of(job).map();
     let Some(performed) = steps::run(&RunHost(job.cluster), job.id) else {
-        return After::Clean;
+        return AfterJob::Clean;
     };
-    fault!("job-over");
+    fault!("job-done");
     let clean = session::reset();
-    fault!("session-taken-off");
-    if performed.adopt && clean {
-        After::Clean
+    fault!("session-reset");
+    if performed.adopted && clean {
+        AfterJob::Clean
     } else {
-        After::Unfit
+        AfterJob::Unfit
     }
 }
 
-/// This process, as the steps see it.
+/// This process, as the engine's steps see it.
 struct RunHost(&'static Cluster);
 
-/// How far a job came.
+/// How far a job got.
 struct Performed {
-    /// The session was the leader's.
-    adopt: bool,
-    /// The job's work is durable.
+    /// Whether the leader's session was adopted.
+    adopted: bool,
+    /// Whether the job's work has committed.
     committed: bool,
 }
 
@@ -84,20 +84,20 @@ impl Process for RunHost {
         let started_at = &job.slot().started_at;
         started_at.store(timestamp().cast_unsigned(), Ordering::Relaxed);
         send::forget_error();
-        // What the shim knows is of the job before.
+        // What the shim has noted is about the previous job.
         // SAFETY: clears notes of the shim.
         unsafe { shim::pgb_forget_job() };
-        held::note(job);
+        running_job::note(job);
         fault!("job-noted");
     }
 
     fn noted(&self) -> Option<JobId> {
-        held::job().map(|job| job.id)
+        running_job::job().map(|job| job.id)
     }
 
     fn after_begin(&self, id: JobId, _watched: bool) {
         let job = self.0.job(id);
-        // A leader that waits for the job to be bound was woken when it was; one that waits for its end need not be.
+        // A leader that waits for the job to be bound has been woken already; one that waits for its end is woken then.
         fault!("job-begun");
         trace::step(job, TraceStep::Running);
     }
@@ -105,12 +105,12 @@ impl Process for RunHost {
     fn open(&self, id: JobId) {
         let job = self.0.job(id);
         if let Some(sink) = Sink::of(job, &Block::of(job)) {
-            held::open(sink);
+            running_job::open(sink);
         }
     }
 
     fn raise_cancel(&self) {
-        // SAFETY: looks at the word and raises the server's flags if need be.
+        // SAFETY: reads the job word and sets the server's flags if necessary.
         unsafe { shim::pgb_raise_cancel() };
     }
 
@@ -118,18 +118,18 @@ impl Process for RunHost {
         let job = self.0.job(id);
         let block = Block::of(job);
         settings::define_for(block.sql());
-        let adopt = session::adopt(&block);
-        fault!("session-put-on");
-        let committed = adopt && execute(&block);
+        let adopted = session::adopt(&block);
+        fault!("session-adopted");
+        let committed = adopted && execute(&block);
         fault!("job-executed");
-        // Session-level advisory locks, before anyone sees the job finished: whoever waits for it may want them.
-        // SAFETY: outside a transaction; the server knows the kind of lock.
+        // Releases session-level advisory locks before others can see that the job has finished: they may want the locks.
+        // SAFETY: outside a transaction; advisory locks are a lock method of the server.
         unsafe { pg_sys::LockReleaseAll(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID, true) };
-        Performed { adopt, committed }
+        Performed { adopted, committed }
     }
 
     fn close(&self, _job: JobId) {
-        if let Some(sink) = held::close() {
+        if let Some(sink) = running_job::close() {
             sink.end();
         }
     }
@@ -166,18 +166,18 @@ impl Process for RunHost {
     }
 
     fn take(&self) {
-        held::take();
+        running_job::take();
     }
 
     fn before_end(&self, id: JobId, end: End) -> Watchers {
         let job = self.0.job(id);
         block::unmap(job);
-        job_end::ending(job, end)
+        job_end::prepare_end(job, end)
     }
 
     fn after_end(&self, id: JobId, watchers: Watchers, release: Release) {
         let job = self.0.job(id);
-        job_end::ended(job, watchers, release);
+        job_end::complete_end(job, watchers, release);
     }
 }
 
@@ -192,7 +192,7 @@ fn execute(block: &Block) -> bool {
             .params()
             .map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast()),
     };
-    // SAFETY: what `run` points at outlives the call, which catches every error itself.
+    // SAFETY: the data that `run` points at outlives the call, which catches every error itself.
     unsafe { shim::pgb_run(&raw const run) }
 }
 
@@ -209,45 +209,46 @@ fn note_completion(block: &Block) {
     }
 }
 
-/// Fails the job whose execution threw past [`run`], if there is one. Does not throw.
+/// Fails the noted job, if there is one: an error was thrown past [`run`]. Does not throw.
 pub fn fail_noted(cluster: &'static Cluster) {
     steps::fail(&RunHost(cluster));
 }
 
-/// Ends the job that this process holds, if there is one: it exits. Nothing that it prints from now on goes anywhere
-/// but into the log. Does not throw.
+/// Ends the job that this process holds, if there is one, because the process exits. From now on, messages of this
+/// process go only to the server log. Does not throw.
 pub fn exit(cluster: &'static Cluster) {
     steps::exit(&RunHost(cluster));
 }
 
-/// Nothing that this process prints from now on goes anywhere but into the log: no message is built for a client, at
-/// whatever `client_min_messages`. The exit prints after it has unmapped the memory that messages went into.
-/// Does not throw.
+/// From now on, messages of this process go only to the server log: none is built for a client, whatever
+/// `client_min_messages` is. The exit emits messages after it has unmapped the memory to which they would go. Does not
+/// throw.
 pub fn mute() {
-    drop(held::close());
+    drop(running_job::close());
     // SAFETY: a plain global of this process.
     unsafe { pg_sys::whereToSendOutput = pg_sys::CommandDest::DestNone };
 }
 
-/// Ends a job that this process was bound to, and that was canceled before it could begin. Does not throw.
+/// Ends a job that is bound to this process and was canceled before it could begin. Does not throw.
 pub fn refuse(job: Job) {
-    let here = RunHost(job.cluster);
-    here.note_refusal(job.id);
-    steps::finish(&here, job.id, End::Canceled);
+    let host = RunHost(job.cluster);
+    host.note_refusal(job.id);
+    steps::finish(&host, job.id, End::Canceled);
 }
 
-/// Fails a job that this process was bound to and has not begun, with an error (the body of a message; empty: the
-/// process was lost). Does not throw.
+/// Fails a job that is bound to this process and has not begun. `error` is the body of a message; empty: the process was
+/// lost. Does not throw.
 pub fn fail(job: Job, error: &[u8]) {
     let end = note_failure(job, error);
     steps::finish(&RunHost(job.cluster), job.id, end);
 }
 
-/// Notes how a job failed that this process holds. One whose work is durable is completed all the same. Does not throw.
+/// Notes the error of a job that this process holds. A job whose work has committed is completed nevertheless. Does not
+/// throw.
 fn note_failure(job: Job, error: &[u8]) -> End {
     let block = Block::reach(job);
-    // SAFETY: looks at notes of the shim.
-    if held::job() == Some(job) && unsafe { shim::pgb_committed() } {
+    // SAFETY: reads notes of the shim.
+    if running_job::job() == Some(job) && unsafe { shim::pgb_committed() } {
         if let Some(block) = block {
             note_completion(&block);
         }
@@ -265,7 +266,7 @@ fn note_failure(job: Job, error: &[u8]) -> End {
     if let Some(block) = block {
         block.note_error(error);
     }
-    // Asked to exit by its canceler, or because it did not end when it was told to.
+    // The canceler asked the process to exit, or the job did not end after its cancel.
     let asked = job.word().load();
     let is_exit =
         error_message::is_fatal(error) && error_message::sqlstate(error) == Some(ADMIN_SHUTDOWN);
@@ -275,17 +276,17 @@ fn note_failure(job: Job, error: &[u8]) -> End {
     end_of(error)
 }
 
-/// How a job ended that an error has aborted. Canceled, only if the error is that of its cancel: the code is also that
-/// of a statement timeout, of somebody else's cancel, and of whatever a user raises with it.
+/// How a job has ended that was aborted by `error`. It is canceled only if this is the error of its cancel: a statement
+/// timeout, another user's `pg_cancel_backend`, and an error that a user raises can have the same SQLSTATE.
 fn end_of(error: &[u8]) -> End {
     let text = error_message::field(error, error_message::PRIMARY)
         .filter(|_| error_message::sqlstate(error) == Some(QUERY_CANCELED));
-    // SAFETY: in a message a zero byte follows the text of a field.
+    // SAFETY: in a message, a zero byte follows the text of a field.
     let canceled = text.is_some_and(|text| unsafe { shim::pgb_is_cancel(text.as_ptr().cast()) });
     if canceled { End::Canceled } else { End::Failed }
 }
 
-/// The error of a cancel is being thrown. Whether it is that of the running job.
+/// Called when the error of a cancel is being thrown. Returns whether the cancel is that of the running job.
 #[unsafe(no_mangle)]
 extern "C" fn pgb_cancel_is_thrown() -> bool {
     attached().is_some_and(|cluster| steps::deliver(&RunHost(cluster)) != Delivery::None)

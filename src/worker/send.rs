@@ -1,18 +1,19 @@
-//! Rows and messages on their way to the reader.
+//! Sending rows and messages to the reader.
 //!
-//! The shim calls in with frames ([`pgb_send_frame`]), which may wait for a reader that is present and may
-//! go into the spill file, and with messages ([`pgb_on_message`]), which come from the middle of error
-//! reporting and must neither wait nor throw. A message that finds no room is kept in this process until the
-//! next frame, or until the job's statements are done; one that comes later (from a trigger that is deferred to
-//! the commit), like the rows before an error that are still on their way to the file, goes into it when the
-//! transaction has ended ([`sink`](super::sink)). An error is never sent: it is kept for the outcome.
+//! The shim calls this module with frames ([`pgb_send_frame`]) and messages ([`pgb_on_message`]). Sending a frame may
+//! wait for a reader that is present, and may write to the spill file. A message comes from the middle of error
+//! reporting, so sending it must neither wait nor throw. A message that finds no room is kept in this process until the
+//! next frame, or until the job's statements are done. A later message (from a trigger that is deferred to the commit)
+//! goes to the spill file when the transaction has ended ([`sink`](super::sink)), and so do rows before an error that
+//! have not been written yet. An error is never sent: it is kept for the outcome.
 //!
-//! There is somewhere to go only while the process holds a job that has begun ([`held`]): what is printed at any other
-//! moment, at whatever level, is dropped here, but for an error, of which a copy is kept.
+//! There is a sink only while the process holds a job that has begun ([`running_job`]). At any other time, messages of
+//! every level are dropped here, except that a copy of an error is kept.
 //!
-//! Rows that nobody will read (the leader let go, or its reader gave up) are dropped: the job goes on.
+//! Rows that nobody will read (the leader has detached the job, or its reader has given up) are dropped, and the job
+//! goes on.
 //!
-//! While a frame is sent, which may call the server, the sender is out of its place; a message that comes
+//! While a frame is sent, the server may be called, so the sender is borrowed from the sink. A message that comes
 //! meanwhile is kept.
 
 use crate::cluster::block::Block;
@@ -24,7 +25,7 @@ use crate::pg::local::Local;
 use crate::pg::process::{deadlock_timeout, now, own_proc, waits_for_others, wake};
 use crate::pg::shim::frame;
 use crate::pg::text;
-use crate::worker::held;
+use crate::worker::running_job;
 use crate::worker::sink::Sender;
 use engine::channel::{ResultSender, SenderHost};
 use engine::process_ref::ProcRef;
@@ -34,42 +35,42 @@ use engine::{error_message, memory};
 use pgrx::pg_guard;
 use std::ffi::c_char;
 
-/// Bytes of an error that there is always memory for.
+/// There is always memory for an error of this many bytes.
 const SHORT_ERROR: usize = 1536;
 
-/// Body of the last error that was reported; empty: none since the last job began.
+/// Body of the last reported error; empty: none since the last job began.
 static ERROR: Local<Vec<u8>> = Local::new(Vec::new());
 
-/// Takes the error that was reported last.
+/// Takes the last reported error.
 pub fn take_error() -> Vec<u8> {
     ERROR.with(std::mem::take)
 }
 
-/// Forgets the error that was reported last.
+/// Forgets the last reported error.
 pub fn forget_error() {
     ERROR.with(Vec::clear);
 }
 
-/// A sender out of its place; put back when dropped, unless its job has ended.
-struct Borrowed(Option<Box<Sender>>);
+/// A sender that is borrowed from the sink. It is put back when dropped, unless its job has ended.
+struct BorrowedSender(Option<Box<Sender>>);
 
-impl Borrowed {
+impl BorrowedSender {
     fn take() -> Self {
-        Self(held::with_sink(|sink| sink.sender.take()).flatten())
+        Self(running_job::with_sink(|sink| sink.sender.take()).flatten())
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for BorrowedSender {
     fn drop(&mut self) {
         if let Some(sender) = self.0.take()
-            && held::job() == Some(sender.job)
+            && running_job::job() == Some(sender.job)
         {
-            held::with_sink(|sink| sink.sender = Some(sender));
+            running_job::with_sink(|sink| sink.sender = Some(sender));
         }
     }
 }
 
-/// This process, as the worker's end of a channel sees it.
+/// This process, as the sender of a channel sees it.
 struct SendHost {
     job: Job,
     spill: &'static SpillFile,
@@ -99,9 +100,9 @@ impl SenderHost for SendHost {
         Some(deadlock_timeout())
     }
 
-    /// Nobody sees that this process waits for the reader: not the lock manager, when the reader waits for a lock of
-    /// this job's; not a session that is waited for in a cast which the reading calls, or by its client. A reader that
-    /// sleeps is not waited for, whatever for: this job's rows it finds in the file.
+    /// Nobody else can see that this process waits for the reader: not the lock manager, if the reader waits for a lock
+    /// of this job; not a session for which the reader waits, in a cast or in its client. So this process does not wait
+    /// for a reader that itself waits for others: the reader finds the job's rows in the spill file.
     fn is_held_up(&self, reader: ProcRef) -> bool {
         waits_for_others(reader)
     }
@@ -120,22 +121,22 @@ impl SenderHost for SendHost {
     }
 }
 
-/// Lends the sender, out of its place. Nothing when there is no job with a result.
+/// Borrows the sender and lends it to `body`. Does nothing if there is no job with a result.
 fn with_sender(body: impl FnOnce(&mut ResultSender<'static, MappedBuffer>, &mut SendHost)) {
-    let mut borrowed = Borrowed::take();
+    let mut borrowed = BorrowedSender::take();
     if let Some(sender) = borrowed.0.as_mut() {
-        let mut here = SendHost {
+        let mut host = SendHost {
             job: sender.job,
             spill: sender.spill,
             latch: ProcessLatch::for_sending(sender.job.cluster),
         };
-        body(&mut sender.results, &mut here);
+        body(&mut sender.results, &mut host);
     }
 }
 
-fn send_kept(sender: &mut ResultSender<'static, MappedBuffer>, here: &mut SendHost) {
-    while let Some((kind, bytes)) = held::with_sink(|sink| sink.kept.next()).flatten() {
-        sender.send(here, kind, &bytes);
+fn send_kept(sender: &mut ResultSender<'static, MappedBuffer>, host: &mut SendHost) {
+    while let Some((kind, bytes)) = running_job::with_sink(|sink| sink.kept.next()).flatten() {
+        sender.send(host, kind, &bytes);
     }
 }
 
@@ -146,8 +147,8 @@ fn send_kept(sender: &mut ResultSender<'static, MappedBuffer>, here: &mut SendHo
 unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    let has_result = held::with_sink(|sink| sink.sender.is_some()) == Some(true);
-    if let Some(job) = held::job().filter(|_| has_result)
+    let has_result = running_job::with_sink(|sink| sink.sender.is_some()) == Some(true);
+    if let Some(job) = running_job::job().filter(|_| has_result)
         && let Err(error) = Block::of(job).describe(bytes)
     {
         error.raise();
@@ -162,25 +163,26 @@ unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: 
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
     fault!("frame-made");
-    let sent = held::with_sink(|sink| sink.unhindered()?.results.send_at_once(kind, bytes, now));
+    let sent =
+        running_job::with_sink(|sink| sink.ready_sender()?.results.send_at_once(kind, bytes, now));
     match sent.flatten() {
         Some(None) => {}
         Some(Some(reader)) => wake(reader),
-        None => with_sender(|sender, here| {
-            send_kept(sender, here);
-            sender.send(here, kind, bytes);
+        None => with_sender(|sender, host| {
+            send_kept(sender, host);
+            sender.send(host, kind, bytes);
         }),
     }
     fault!("frame-sent");
 }
 
-/// Sends the messages that were kept; everything sent can be read from now on.
+/// Sends the kept messages, and makes everything that was sent readable.
 #[pg_guard]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pgb_flush_messages() {
-    with_sender(|sender, here| {
-        send_kept(sender, here);
-        sender.finish(here);
+    with_sender(|sender, host| {
+        send_kept(sender, host);
+        sender.finish(host);
     });
     fault!("frames-flushed");
 }
@@ -193,19 +195,19 @@ unsafe extern "C" fn pgb_on_message(kind: c_char, bytes: *const c_char, len: usi
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
     match kind as u8 {
         b'E' => note_error(bytes),
-        b'N' => take_notice(bytes),
+        b'N' => send_or_keep_notice(bytes),
         _ => {}
     }
 }
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "the room is made, or the text is cut"
+    reason = "there is room, or the text is cut"
 )]
 fn note_error(bytes: &[u8]) {
     ERROR.with(|error| {
         error.clear();
-        // An error is as long as a user makes it; for want of memory its long texts are cut.
+        // A user decides how long an error is. If there is no memory for it, its long texts are cut.
         if memory::try_reserve(error, bytes.len()).is_ok() {
             error.extend_from_slice(bytes);
         } else {
@@ -214,10 +216,10 @@ fn note_error(bytes: &[u8]) {
     });
 }
 
-fn take_notice(bytes: &[u8]) {
-    let woken = held::with_sink(|sink| {
+fn send_or_keep_notice(bytes: &[u8]) {
+    let woken = running_job::with_sink(|sink| {
         let taken = sink
-            .unhindered()
+            .ready_sender()
             .and_then(|sender| sender.results.take_message(frame::NOTICE, bytes));
         taken.unwrap_or_else(|| {
             sink.kept.keep(frame::NOTICE, bytes);
@@ -229,19 +231,19 @@ fn take_notice(bytes: &[u8]) {
     }
 }
 
-/// The error that the process ends with, or that was reported last.
+/// The error with which the process ends, or the last reported one.
 pub fn final_error() -> Vec<u8> {
     FINAL_ERROR
         .with(|error| error.clone())
         .unwrap_or_else(take_error)
 }
 
-/// The error that was reported last is the one that the process ends with. The exit may report others on its way.
+/// Notes the last reported error as the one with which the process ends. The exit may report others later.
 pub fn note_final_error() {
     FINAL_ERROR.with(|error| {
         error.get_or_insert_with(take_error);
     });
 }
 
-/// The error that ended the process.
+/// The error with which the process ends.
 static FINAL_ERROR: Local<Option<Vec<u8>>> = Local::new(None);

@@ -1,4 +1,4 @@
-//! Where the rows and messages of the running job go.
+//! The destination of the running job's rows and messages.
 
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
@@ -9,14 +9,14 @@ use engine::memory;
 use engine::ring::{Kind, MappedBuffer};
 use std::collections::VecDeque;
 
-/// Messages kept for want of room take up at most this many bytes; later ones are dropped.
+/// Messages that are kept because there is no room take at most this many bytes; later ones are dropped.
 const KEPT_LIMIT: usize = 1 << 20;
 
-/// Where the rows and messages of the job go that this process runs (see [`held`](super::held)).
+/// The destination of the rows and messages of the job that this process runs (see [`running_job`](super::running_job)).
 pub struct Sink {
-    /// `None`: a frame is being sent.
+    /// `None`: it is borrowed, because a frame is being sent.
     pub(super) sender: Option<Box<Sender>>,
-    pub(super) kept: Kept,
+    pub(super) kept: KeptMessages,
 }
 
 pub(super) struct Sender {
@@ -26,13 +26,13 @@ pub(super) struct Sender {
 }
 
 /// Messages for which there was no room.
-pub(super) struct Kept {
+pub(super) struct KeptMessages {
     pub(super) messages: VecDeque<(Kind, Vec<u8>)>,
     pub(super) bytes: usize,
 }
 
 impl Sink {
-    /// For the job whose block that is; `None`: it has no result.
+    /// For a job and its block; `None`: the job has no result.
     pub fn of(job: Job, block: &Block) -> Option<Self> {
         block.ring().map(|(shared, buffer)| Self {
             sender: Some(Box::new(Sender {
@@ -40,21 +40,21 @@ impl Sink {
                 results: ResultSender::new(shared, buffer),
                 spill: block.spill(),
             })),
-            kept: Kept {
+            kept: KeptMessages {
                 messages: VecDeque::new(),
                 bytes: 0,
             },
         })
     }
 
-    /// The sender, if nothing has to be sent before.
-    pub(super) fn unhindered(&mut self) -> Option<&mut Sender> {
+    /// The sender, if no message has to be sent first.
+    pub(super) fn ready_sender(&mut self) -> Option<&mut Sender> {
         let nothing_kept = self.kept.messages.is_empty();
         self.sender.as_deref_mut().filter(|_| nothing_kept)
     }
 
-    /// Sends what is kept, and what is on its way to the file. Does not wait or throw. What is printed meanwhile is
-    /// lost.
+    /// Sends the kept messages and writes the rest of the result to the spill file. Does not wait or throw. Messages
+    /// that are emitted meanwhile are lost.
     pub fn end(self) {
         let Self { sender, mut kept } = self;
         let Some(mut sender) = sender else {
@@ -70,7 +70,7 @@ impl Sink {
     }
 }
 
-impl Kept {
+impl KeptMessages {
     pub(super) fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
         let (kind, bytes) = self.messages.pop_front()?;
         self.bytes -= bytes.len();

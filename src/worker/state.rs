@@ -1,4 +1,4 @@
-//! What this process knows of itself as a worker.
+//! The state of this process as a worker.
 
 use crate::cluster::spawn::WorkerSlotRef;
 use crate::pg::local::Local;
@@ -9,21 +9,22 @@ use engine::wait::Micros;
 /// This process as a worker.
 #[derive(Clone, Copy)]
 pub struct WorkerState {
-    /// Its place.
+    /// Its worker slot.
     pub worker_slot: WorkerSlotRef,
-    /// It has connected to its lane's database.
-    pub connected: bool,
-    /// It has published `Idle` and not yet seen what came of it.
-    pub(super) resting: bool,
-    /// When it began to rest.
-    pub(super) rests_since: Micros,
-    /// It must not run another job.
-    pub(super) unfit: bool,
+    /// Whether it has connected to its lane's database.
+    pub is_connected: bool,
+    /// Whether it has published `Idle`, and has not got its next step yet.
+    pub(super) is_idle: bool,
+    /// When it became idle.
+    pub(super) idle_since: Micros,
+    /// Whether it must not run another job.
+    pub(super) is_unfit: bool,
+    /// How many jobs it was given.
     pub(super) jobs: u32,
     pub(super) limits: WorkerLimits,
 }
 
-/// What the configuration says of workers, as it was read last.
+/// The settings of workers, as they were read last.
 #[derive(Clone, Copy)]
 pub(super) struct WorkerLimits {
     /// Milliseconds.
@@ -49,8 +50,8 @@ pub fn state() -> Option<WorkerState> {
     STATE.get()
 }
 
-/// This process is no worker any more: its place is given up.
-pub fn give_up_worker_slot() {
+/// This process has given up its worker slot and is no worker any more.
+pub fn forget_worker_slot() {
     STATE.set(None);
 }
 

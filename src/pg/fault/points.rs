@@ -1,38 +1,38 @@
-//! Every fault point there is.
+//! The table of all fault points.
 //!
-//! An *occasion* is something that the driver does which leads past the point; the names are the driver's
+//! An *occasion* is something that the driver does to make a process pass the point. The names are those of the driver
 //! (`tests/faults/src/occasion.rs`). `name@3`: the fault strikes when the point is passed for the third time.
 
-/// What the code around a point does, and so what can happen there.
+/// The code around a point, by what can happen in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Section {
-    /// It calls the server and processes interrupts: `error`, `exit`, `stall`, which an interrupt can end.
+    /// It calls the server and processes interrupts: `error`, `exit`, and a `stall` that an interrupt can end.
     Open,
-    /// It calls the server, which may raise an error, and processes no interrupts: `error`, and a `stall` that
-    /// nothing can end. During the process's exit an error is an exit.
+    /// It calls the server, which may raise an error, and processes no interrupts: `error`, and a `stall` that only the
+    /// test can end. During the process's exit an error is an exit.
     Failing,
-    /// Nothing in it can fail, and no interrupt is processed, because something has been done of which only the
-    /// next step tells others: a `stall` that nothing can end.
+    /// Nothing in it can fail, and no interrupt is processed, because only the next step tells others of what was done: a
+    /// `stall` that only the test can end.
     Closed,
-    /// Likewise, with a lock held for which everybody else waits.
+    /// As `Closed`, with a lock held for which all others wait.
     Locked,
-    /// An exit callback, which the server calls on after any error: `exit` and `stall`.
-    Leaving,
+    /// An exit callback. After any error the server goes on with the exit: `exit` and `stall`.
+    Exiting,
 }
 
 impl Section {
-    /// Whether an interrupt ends a wait there.
+    /// Whether an interrupt ends a wait in it.
     pub fn processes_interrupts(self) -> bool {
         self == Self::Open
     }
 
-    /// The faults that it admits, by name.
+    /// The names of the faults that it admits.
     pub fn admits(self) -> &'static [&'static str] {
         match self {
             Self::Open => &["error", "exit", "stall"],
             Self::Failing => &["error", "stall"],
             Self::Closed | Self::Locked => &["stall"],
-            Self::Leaving => &["exit", "stall"],
+            Self::Exiting => &["exit", "stall"],
         }
     }
 
@@ -43,7 +43,7 @@ impl Section {
             Self::Failing => "failing",
             Self::Closed => "closed",
             Self::Locked => "locked",
-            Self::Leaving => "leaving",
+            Self::Exiting => "exiting",
         }
     }
 }
@@ -55,7 +55,7 @@ pub enum Sides {
     Leader,
     /// Workers.
     Worker,
-    /// Either.
+    /// Both.
     Both,
 }
 
@@ -70,7 +70,7 @@ impl Sides {
         }
     }
 
-    /// As a number.
+    /// The sides as a number.
     pub fn to_bits(self) -> u32 {
         match self {
             Self::Leader => 1,
@@ -79,7 +79,7 @@ impl Sides {
         }
     }
 
-    /// From such a number.
+    /// The sides of such a number.
     pub fn from_bits(bits: u32) -> Self {
         match bits {
             1 => Self::Leader,
@@ -88,7 +88,7 @@ impl Sides {
         }
     }
 
-    /// Whether `one` is among them.
+    /// Whether `one` is one of them.
     pub fn include(self, one: Self) -> bool {
         self.to_bits() & one.to_bits() != 0
     }
@@ -96,83 +96,83 @@ impl Sides {
 
 /// A point. See the module documentation of [`super`].
 pub struct Point {
-    /// As in the source.
+    /// Its name in the source.
     pub name: &'static str,
-    /// What it admits.
-    pub stretch: Section,
+    /// Its section, which determines the faults that it admits.
+    pub section: Section,
     /// The occasions in which sessions pass it.
     pub leader: &'static [&'static str],
-    /// The occasions in which workers do.
+    /// The occasions in which workers pass it.
     pub worker: &'static [&'static str],
 }
 
 type Occasions = &'static [&'static str];
 
-const fn leader(name: &'static str, stretch: Section, occasions: Occasions) -> Point {
-    either(name, stretch, occasions, &[])
+const fn leader(name: &'static str, section: Section, occasions: Occasions) -> Point {
+    either(name, section, occasions, &[])
 }
 
-const fn worker(name: &'static str, stretch: Section, occasions: Occasions) -> Point {
-    either(name, stretch, &[], occasions)
+const fn worker(name: &'static str, section: Section, occasions: Occasions) -> Point {
+    either(name, section, &[], occasions)
 }
 
 const fn either(
     name: &'static str,
-    stretch: Section,
+    section: Section,
     leader: Occasions,
     worker: Occasions,
 ) -> Point {
     Point {
         name,
-        stretch,
+        section,
         leader,
         worker,
     }
 }
 
-/// All of them, in the order of a job's life.
+/// All points, in the order of a job's life.
 pub const POINTS: &[Point] = {
-    use Section::{Closed, Failing, Leaving, Locked, Open};
+    use Section::{Closed, Exiting, Failing, Locked, Open};
     &[
         // The first use of the cluster makes the segments, and every process maps them, under a lock that an error
-        // lets go of.
+        // releases.
         leader("segments-made", Failing, &["first"]),
         either("control-mapped", Failing, &["job"], &["job"]),
         either("segments-mapped", Locked, &["job"], &["job"]),
-        // A slot is the session's from the claim; that is recorded before anything else.
+        // A claimed slot belongs to the session; that is recorded before anything else.
         leader("slot-claimed", Closed, &["job", "room"]),
         leader("slot-tracked", Open, &["job", "fanout", "room"]),
-        // The block is in nobody's memory until the slot names it.
+        // No process can find the block until the slot has its pointer.
         leader("block-allocated", Closed, &["job"]),
         leader("request-filled", Open, &["job", "fanout"]),
-        // Published; the worker that has it is told next.
-        leader("job-placed", Locked, &["job", "warm"]),
+        // The job is published; its worker is woken next.
+        leader("job-dispatched", Locked, &["job", "warm"]),
         leader("job-enqueued", Closed, &["job", "warm", "fanout"]),
-        // A claimed place is given back by unwinding only.
+        // Only unwinding frees a claimed worker slot.
         leader("worker-slot-claimed", Failing, &["job"]),
         leader("worker-registered", Failing, &["job"]),
         leader("job-spawned", Open, &["job", "fanout"]),
         leader("job-bound", Open, &["job"]),
         leader("handle-given", Open, &["job", "warm", "oneshot"]),
-        leader("slot-awaited", Open, &["room"]),
+        leader("slot-waiter-listed", Open, &["room"]),
         leader("statement-launched", Closed, &["fanout@3"]),
-        leader("statement-landed", Open, &["fanout", "fanout@3"]),
-        // A process of the pool.
+        leader("statement-collected", Open, &["fanout", "fanout@3"]),
+        // The start and end of a worker.
         worker("worker-started", Open, &["job"]),
         worker("worker-attached", Open, &["job"]),
-        // Its place is known to others, and not to itself.
+        // Other processes know its worker slot, and it has not recorded that itself.
         worker("worker-reported", Closed, &["job"]),
         worker("worker-connects", Open, &["job"]),
         worker("worker-connected", Open, &["job"]),
-        worker("worker-rests", Open, &["warm"]),
+        worker("worker-idle", Open, &["warm"]),
         worker("worker-leaves", Open, &["retired", "moved", "fresh"]),
-        // One job.
+        // Running a job.
         worker("job-taken", Open, &["job", "warm", "v1"]),
         worker("job-noted", Open, &["job", "chatty"]),
         worker("job-begun", Open, &["job"]),
-        worker("session-put-on", Open, &["job", "leaves@2"]),
+        worker("session-adopted", Open, &["job", "leaves@2"]),
         worker("transaction-begun", Open, &["job"]),
-        // Memory that only this process knows until the block names it.
+        // Only this process knows the memory until the block has its pointer.
         worker("description-allocated", Closed, &["wide"]),
         worker("frame-made", Open, &["rows@2000", "spill"]),
         worker("spill-numbered", Open, &["spill"]),
@@ -182,43 +182,43 @@ pub const POINTS: &[Point] = {
         worker("statement-done", Open, &["job", "fanout"]),
         worker("frames-flushed", Open, &["job", "spill"]),
         worker("commit-begun", Open, &["job", "spill"]),
-        // Durable: PostgreSQL restarts the cluster for an error here.
+        // Committed: an error here would make PostgreSQL restart the cluster.
         worker("commit-recorded", Closed, &["job"]),
         worker("committed", Open, &["job", "rows"]),
         worker("job-executed", Open, &["job", "wide"]),
         worker("outcome-noted", Open, &["job", "wide", "cancel"]),
-        // Published; the leader that sleeps is told next.
+        // The end is published; a sleeping leader is woken next.
         worker("job-finished", Closed, &["job", "detach", "cancel"]),
-        worker("job-over", Open, &["job", "fresh", "leaves"]),
-        worker("session-taken-off", Open, &["job", "chatty", "leaves"]),
-        // Reading.
+        worker("job-done", Open, &["job", "fresh", "leaves"]),
+        worker("session-reset", Open, &["job", "chatty", "leaves"]),
+        // Reading a result.
         leader("reading-begun", Open, &["job", "rows", "cursor"]),
         // Also passed while the stack unwinds.
         leader("rows-consumed", Closed, &["rows", "cursor", "spill@2"]),
         leader("row-taken", Open, &["job", "rows", "spill", "cursor@5"]),
         leader("result-read", Open, &["job", "rows", "spill", "cursor"]),
-        // Canceling.
+        // Canceling a job.
         leader("cancel-flagged", Locked, &["cancel"]),
-        leader("cancel-asked", Open, &["cancel"]),
-        // Letting go, also while the stack unwinds, and at exit.
+        leader("cancel-requested", Open, &["cancel"]),
+        // Detaching a job, also while the stack unwinds, and at exit.
         leader("job-forgotten", Closed, &["job", "detach", "left"]),
         leader("hold-given-up", Closed, &["job", "detach", "left"]),
         either("release-begun", Closed, &["job", "left"], &["detach"]),
         either("block-freed", Closed, &["job", "left"], &["detach"]),
-        // The operating system may refuse to map a segment. Caught, but at exit.
+        // The operating system may refuse to map a segment. The error is caught, except at exit.
         either(
             "block-mapped",
             Failing,
             &["job", "left"],
             &["detach", "ended", "v1-ended"],
         ),
-        // Exits.
-        either("session-ends", Leaving, &["left"], &["ended", "retired"]),
-        worker("worker-quits", Leaving, &["ended", "refused"]),
-        worker("exit-announced", Leaving, &["ended", "refused"]),
-        worker("worker-slot-left", Leaving, &["ended", "refused"]),
+        // Exit callbacks.
+        either("session-ends", Exiting, &["left"], &["ended", "retired"]),
+        worker("worker-exit-begun", Exiting, &["ended", "refused"]),
+        worker("exit-announced", Exiting, &["ended", "refused"]),
+        worker("worker-slot-vacated", Exiting, &["ended", "refused"]),
         worker("job-taken-to-fail", Closed, &["refused"]),
-        // A line of the log for each transition, in the middle of everything. Caught, but at exit.
+        // Every transition writes a line to the log, whatever the process is doing. An error is caught, except at exit.
         either(
             "line-written",
             Failing,
@@ -239,7 +239,7 @@ pub const POINTS: &[Point] = {
     ]
 };
 
-/// Number of a point; there must be one of that name.
+/// Index of the point of that name, which must exist.
 pub const fn index_of(name: &str) -> usize {
     let mut index = 0;
     while index < POINTS.len() {
@@ -265,7 +265,7 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
     true
 }
 
-/// Number of the point of that name, if there is one.
+/// Index of the point of that name, if it exists.
 pub fn named(name: &[u8]) -> Option<usize> {
     POINTS
         .iter()

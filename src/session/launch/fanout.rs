@@ -404,7 +404,7 @@ impl Fanout {
                 Err(Unread::Refused(refused)) => (Value::NULL, refused.sqlstate, refused.message),
                 Err(Unread::Failed(failure)) => return Err(failure),
             };
-            fault!("statement-landed");
+            fault!("statement-collected");
             self.remove(at);
             return Ok([
                 Value::int4(index as i32 + 1),

@@ -168,7 +168,7 @@ fn own_lane(identity: &Identity) -> LaneKey {
 /// # Errors
 /// 55000 otherwise
 pub fn check_enabled() -> Result<(), Error> {
-    if settings::enabled() {
+    if settings::is_enabled() {
         return Ok(());
     }
     Err(Error::new(
@@ -383,7 +383,7 @@ fn publish(
     };
     LANE_HINT.set(lane);
     match dispatched {
-        Dispatched::Handed(worker) => trace::step(job, TraceStep::Handed(worker.pid())),
+        Dispatched::Handed(worker) => trace::step(job, TraceStep::Dispatched(worker.pid())),
         Dispatched::Queued => trace::step(job, TraceStep::Queued),
         Dispatched::NoLane => {
             return Err(Error::new(
@@ -437,7 +437,7 @@ fn dispatch_to_awake(
         let dispatched = pool.locked(|scheduler| {
             match scheduler.dispatch_awake(job.id, key, hint, limit, process::is_awake) {
                 Awake::Handed(worker, lane) => {
-                    fault!("job-placed");
+                    fault!("job-dispatched");
                     Ok((Dispatched::Handed(worker), lane, None))
                 }
                 Awake::Wait(expected) if may_linger => Err(expected),

@@ -213,7 +213,7 @@ fn wait<T>(
         let was_waiting = WAITING.get().is_some();
         WAITING.set(Some(what));
         cluster.pool().join_waiters(own, what, limit, was_waiting);
-        fault!("slot-awaited");
+        fault!("slot-waiter-listed");
     };
     let latch = ProcessLatch::new(cluster);
     let found = wait_for(

@@ -275,7 +275,7 @@ pub fn read_into_store(name: JobName, caller: &Caller, json: bool) -> Result<(),
     };
     let mut store = Store::new(caller);
     let row_context = rows.row_context();
-    let values = caller.is_particular();
+    let values = caller.has_domain();
     while let RowStep::Row(row) = rows.next(wanted, true, values)? {
         let unchanged = matches!(row, ResultRow::AsIs(_));
         // SAFETY: the row's context is valid during the read.

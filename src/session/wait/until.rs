@@ -20,7 +20,7 @@ use engine::wait::{Condition, Micros, condition, timeout, wait_for};
 
 /// A session that waits for a worker spawns again for the job's lane after [`SPAWN_CHECK_FIRST`], then at doubling
 /// intervals up to this. A process may have failed to start after it was registered, or the postmaster may have missed
-/// that a worker slot waits for its next process ([`spawn::nudge`]). This is the only place where time replaces an
+/// that a worker slot waits for its next process ([`spawn::nudge_postmaster`]). This is the only place where time replaces an
 /// event; all other waits rely on events.
 const SPAWN_CHECK_MAX: Micros = 1_000_000;
 /// Several times what it takes to start a process.
@@ -168,7 +168,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
             if let Some(job) = self.without_worker() {
                 let lane = job.slot().lane();
                 let _ = spawn::spawn_workers(self.cluster, lane, None);
-                spawn::nudge();
+                spawn::nudge_postmaster();
             }
         }
         let checks = &mut self.checks;

@@ -113,28 +113,28 @@ fn every_transition_of_a_job_is_in_the_log() {
             "is running",
         ];
         life.extend(rest);
-        life.extend(["is let go of by its leader", "is freed"]);
+        life.extend(["is detached by its leader", "is freed"]);
         life.into_iter().map(String::from).collect::<Vec<_>>()
     };
-    let handed = "is handed to the worker";
+    let dispatched = "is dispatched to the worker";
     assert_eq!(
         sides(life(&lines, "0/1")),
         sides(begun("is queued", &["is completed"]))
     );
     assert_eq!(
         sides(life(&lines, "0/2")),
-        sides(begun(handed, &["is completed"]))
+        sides(begun(dispatched, &["is completed"]))
     );
     assert_eq!(
         sides(life(&lines, "0/3")),
-        sides(begun(handed, &["has failed"]))
+        sides(begun(dispatched, &["has failed"]))
     );
     assert_eq!(
         sides(life(&lines, "0/4")),
         sides(begun(
-            handed,
+            dispatched,
             &[
-                "is asked to be canceled",
+                "has a cancel requested",
                 "is canceled",
                 "had finished before it was canceled",
             ]
@@ -146,17 +146,17 @@ fn every_transition_of_a_job_is_in_the_log() {
             "is reserved",
             "is queued",
             "is canceled",
-            "is let go of by its leader",
+            "is detached by its leader",
             "is freed",
         ]
     );
     assert_eq!(
         sides(life(&lines, "0/5")),
         sides(begun(
-            handed,
+            dispatched,
             &[
-                "is asked to be canceled",
-                "is asked to end with its worker",
+                "has a cancel requested",
+                "has its worker terminated",
                 "is canceled",
             ]
         ))
