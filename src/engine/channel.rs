@@ -13,6 +13,7 @@
 //!   the other.
 //! * `present`: a reader that makes the worker wait. A reader that reads everything at once is present all the
 //!   time. One that takes a row now and then (a cursor) is present only while it waits for the worker.
+//!
 //! | field | written by | read by |
 //! |---|---|---|
 //! | `ring` | see [`crate::ring`] | |

@@ -184,7 +184,7 @@ impl Circle {
         let Self { last, needs, .. } = *self;
         if self.over_worker_slots {
             format!(
-                "Process {own} waits for {job}; every worker that could take a queued job waits, like process {last}, for others of them."
+                "Process {own} waits for {job}; every worker that could take a queued job, such as process {last}, waits for another queued job."
             )
         } else {
             format!(
@@ -313,7 +313,7 @@ mod tests {
         let circle = found.circle(OWN).expect("nobody can go on");
         assert_eq!(
             circle.detail(OWN, None),
-            "Process 1 waits for a background job that is queued; every worker that could take a queued job waits, like process 3, for others of them."
+            "Process 1 waits for a background job that is queued; every worker that could take a queued job, such as process 3, waits for another queued job."
         );
         assert!(circle.hint().starts_with("Raise max_worker_processes"));
     }

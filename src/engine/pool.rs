@@ -81,6 +81,9 @@
 //!   a lane twice, whatever the others do.
 //! * **A starting worker that does not take its lane's job** (it dies, or must not run that job) must not count
 //!   itself when it looks whether the lane is short. Otherwise nobody would run the job.
+//! * **A worker leaves a lane that is at its limit**, and the lane's idle workers must not run what is queued. The
+//!   lane may not grow, so it does not look short to others. The worker that leaves has one of the idle workers
+//!   make room for a fresh process.
 //! * **A process that never reports in** (the server could not start it, or its library is gone) would count as
 //!   starting forever. The worker slot says how the server names the process that it awaits ([`Registration`]),
 //!   so any session can ask the server what has become of it. The session that finds it ended takes the worker
