@@ -28,7 +28,7 @@ use std::ffi::{CStr, c_void};
 /// version. It is a macro because names are made from it at compile time.
 macro_rules! layout_version {
     () => {
-        3
+        4
     };
 }
 

@@ -500,7 +500,6 @@ mod mutants {
 mod tests {
     use super::*;
     use crate::job::{End, Release};
-    use crate::models::Slots as _;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
@@ -509,6 +508,10 @@ mod tests {
             (0..count).map(|_| Slot::default()).collect(),
             FreeList::default(),
         )
+    }
+
+    fn claim_slot(table: &JobTable<'_>) -> Option<JobId> {
+        table.claim_below(table.capacity() as u32)
     }
 
     fn finish_and_free(table: &JobTable<'_>, job: JobId) {
@@ -526,10 +529,10 @@ mod tests {
         let (slots, free) = slots(3);
         let table = JobTable::new(&slots, &free);
         table.initialize();
-        let mut seen: Vec<_> = (0..3).map(|_| table.claim().unwrap().index).collect();
+        let mut seen: Vec<_> = (0..3).map(|_| claim_slot(&table).unwrap().index).collect();
         seen.sort_unstable();
         assert_eq!(seen, [0, 1, 2]);
-        assert_eq!(table.claim(), None);
+        assert_eq!(claim_slot(&table), None);
         assert_eq!(table.used(), 3);
     }
 
@@ -541,7 +544,7 @@ mod tests {
         let slot = table.slot(0);
         let look = || slot.look(|now| (now.generation(), slot.leader()));
         assert_eq!(look(), None, "free");
-        let job = table.claim().unwrap();
+        let job = claim_slot(&table).unwrap();
         let leader = ProcRef::new(1, 1);
         slot.prepare(leader, Options::default(), &[]);
         assert_eq!(look(), None, "not published yet");
@@ -577,7 +580,7 @@ mod tests {
             let mut held = VecDeque::new();
             for (claim, newest) in steps {
                 if claim {
-                    match table.claim() {
+                    match claim_slot(&table) {
                         Some(job) => {
                             prop_assert!(held.iter().all(|other: &JobId| other.index != job.index));
                             held.push_back(job);
