@@ -4,13 +4,13 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`mod@api`] | the SQL-callable functions |
-//! | [`mod@exit`] | the exit callbacks of a process: the only place that knows both sides |
-//! | [`mod@session`], [`mod@worker`] | the two sides: a session that launches jobs, a process that runs them |
-//! | [`mod@cluster`] | what the processes share: shared memory, a job's block, starting workers |
-//! | [`mod@settings`] | the extension's own settings |
-//! | [`mod@pg`] | PostgreSQL's facilities, each wrapped once |
-//! | [`mod@engine`] | the state machines: a crate of its own without PostgreSQL, checked by models in `loom_tests/` |
+//! | `api` | the SQL-callable functions |
+//! | `exit` | the exit callbacks of a process: the only place that knows both sides |
+//! | `session`, `worker` | the two sides: a session that launches jobs, a process that runs them |
+//! | `cluster` | what the processes share: shared memory, a job's block, starting workers |
+//! | `settings` | the extension's own settings |
+//! | `pg` | PostgreSQL's facilities, each wrapped once |
+//! | `engine` | the state machines: a crate of its own without PostgreSQL, checked by models in `loom_tests/` |
 //!
 //! `docs/architecture.md` explains how they fit together.
 
