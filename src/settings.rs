@@ -487,8 +487,8 @@ pub fn define_at_load() {
     }
 }
 
-/// Reads the settings that a worker needs, as they are configured. Only before the worker connects: afterwards a value of
-/// the database or the role would look like the configured one.
+/// Reads the settings that a worker needs, as they are configured. Only before the worker connects: afterwards a value
+/// of the database or the role would look like the configured one.
 pub fn read_configured() {
     read_where(|needed| needed != Needed::Later);
 }

@@ -195,8 +195,8 @@ impl Block {
         let memory = job.allocate(size)?;
         let unfinished = UnfilledBlock { job, memory, size };
         let base = job.address(memory);
-        // A segment is mapped at the beginning of a page. Of an address in the arena only an alignment of 8 bytes is the
-        // same in all processes.
+        // A segment is mapped at the beginning of a page. Of an address in the arena only an alignment of 8 bytes is
+        // the same in all processes.
         let (pointer, segment, origin) = match memory {
             BlockRef::Arena(pointer) => (pointer, None, pointer.get()),
             BlockRef::Segment(_) => {
@@ -501,8 +501,8 @@ impl Block {
     }
 }
 
-/// Unmaps what this process has mapped of a job. Called before the process gives up its hold, when nothing in the process
-/// accesses request, ring, description or error any more. Does not throw.
+/// Unmaps what this process has mapped of a job. Called before the process gives up its hold, when nothing in the
+/// process accesses request, ring, description or error any more. Does not throw.
 pub fn unmap(job: Job) {
     segment::unmap_all_of(job);
 }

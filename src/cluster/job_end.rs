@@ -2,7 +2,8 @@
 //!
 //! A process ends a job in three steps. It records the time and the end ([`prepare_end`]). It sets the job word
 //! (`finish`). It wakes the leader, or frees the job if nobody else holds it ([`complete_end`]). The last one out notes
-//! the job ([`note_release`]) before it frees it ([`finish_release`]), so that an exit in between completes the release.
+//! the job ([`note_release`]) before it frees it ([`finish_release`]), so that an exit in between completes the
+//! release.
 //!
 //! If this process cannot map the job's memory, the release is deferred: the next launch in the cluster frees the job
 //! ([`release_deferred`]). This module also fails the jobs of a lane for which no process can be started
@@ -24,7 +25,8 @@ use engine::steps::Watchers;
 use engine::sync::Ordering;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 
-/// Frees the block of a reserved job, if it has one. Only for the process that allocated the block, which has it mapped.
+/// Frees the block of a reserved job, if it has one. Only for the process that allocated the block, which has it
+/// mapped.
 pub fn release_reserved(job: Job) {
     if job.slot().block.load(Ordering::Relaxed) != 0 {
         Block::of(job).deallocate();
@@ -79,8 +81,8 @@ struct Releasing {
 /// The job that this process releases now, or next.
 static RELEASING: Local<Option<Releasing>> = Local::new(None);
 
-/// Notes the job that this process has to release with [`finish_release`], also if it exits before. Only for the process
-/// that got `LastOut`.
+/// Notes the job that this process has to release with [`finish_release`], also if it exits before. Only for the
+/// process that got `LastOut`.
 pub fn note_release(job: Job) {
     RELEASING.set(Some(Releasing {
         job,

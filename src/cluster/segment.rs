@@ -91,8 +91,8 @@ pub fn address(job: Job, handle: NonZeroU32) -> *mut u8 {
     address
 }
 
-/// Unmaps what this process has mapped of a job. Called before the process gives up its hold, when nothing in it accesses
-/// the memory any more. Does not throw.
+/// Unmaps what this process has mapped of a job. Called before the process gives up its hold, when nothing in it
+/// accesses the memory any more. Does not throw.
 pub fn unmap_all_of(job: Job) {
     unmap_where(|mapped| mapped == job);
 }

@@ -222,8 +222,8 @@ impl Drop for WorkerSlotClaim {
     }
 }
 
-/// Starts workers of the lane `key` until `wanted` are idle or pending, as far as there are vacant worker slots. Returns
-/// how many are idle or pending.
+/// Starts workers of the lane `key` until `wanted` are idle or pending, as far as there are vacant worker slots.
+/// Returns how many are idle or pending.
 pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_workers: u32) -> u32 {
     check_registrations(cluster);
     let cap = cluster.worker_cap();
@@ -246,8 +246,8 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
     }
 }
 
-/// Dispatches a reserved job. If the job has to wait in its lane, makes the first decision about a spawn. `limits`: what
-/// its session allows.
+/// Dispatches a reserved job. If the job has to wait in its lane, makes the first decision about a spawn. `limits`:
+/// what its session allows.
 pub fn dispatch(
     scheduler: &mut Scheduler<'_>,
     job: Job,
@@ -264,7 +264,8 @@ pub fn dispatch(
 }
 
 /// Asks the postmaster about the process for which a worker slot waits, if one is registered. A process that will not
-/// report in loses the worker slot. The jobs of its lane fail if another process would not start either. Does not throw.
+/// report in loses the worker slot. The jobs of its lane fail if another process would not start either. Does not
+/// throw.
 fn check_registration(cluster: &'static Cluster, worker: u32) {
     if !cluster.pool().worker(worker).is_start_pending() {
         return;
@@ -348,7 +349,8 @@ pub fn check_own_registrations(cluster: &'static Cluster) -> bool {
 const EXIT_LIMIT: Micros = 2_000_000;
 
 /// Before the process exits: waits for the processes that it has registered, because no other process may be there to
-/// check them. The postmaster wakes this process when one of them starts or ends, and a worker that reports in wakes it.
+/// check them. The postmaster wakes this process when one of them starts or ends, and a worker that reports in wakes
+/// it.
 pub fn await_registrations(cluster: &'static Cluster) {
     if !check_own_registrations(cluster) {
         return;
@@ -376,7 +378,7 @@ struct Successor {
     cluster: &'static Cluster,
     worker_slot: WorkerSlotRef,
     lane: u32,
-    due: Micros,
+    next_try: Micros,
     interval: Micros,
     looks: u32,
 }
@@ -401,19 +403,19 @@ impl Condition for Successor {
     }
 
     fn next_check(&mut self) -> Option<Micros> {
-        Some(self.due)
+        Some(self.next_try)
     }
 
     fn check(&mut self, now: Micros) {
         self.interval *= 2;
-        self.due = now + self.interval;
+        self.next_try = now + self.interval;
         let _ = spawn_workers(self.cluster, self.lane, None);
     }
 }
 
 /// This process leaves `worker_slot` to a fresh process, of this lane or another: it registers that process, and stays
-/// until the process has reported in. If the server's table is full, it leaves the spawn to a session that waits for the
-/// lane. Only if there is none it tries again, for a moment.
+/// until the process has reported in. If the server's table is full, it leaves the spawn to a session that waits for
+/// the lane. Only if there is none it tries again, for a moment.
 pub fn respawn(cluster: &'static Cluster, worker_slot: WorkerSlotRef) {
     let WorkerSlotRef { worker, generation } = worker_slot;
     let lane = cluster
@@ -430,7 +432,7 @@ pub fn respawn(cluster: &'static Cluster, worker_slot: WorkerSlotRef) {
         cluster,
         worker_slot,
         lane,
-        due: now + RESPAWN_FIRST,
+        next_try: now + RESPAWN_FIRST,
         interval: RESPAWN_FIRST,
         looks: 0,
     };

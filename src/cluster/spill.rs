@@ -6,9 +6,9 @@
 //! comes from shared memory and is never used twice.
 //!
 //! The worker writes its file in the job's transaction through the server's `fd.c` (`spill.c`), so `temp_file_limit`
-//! applies. The reader uses `fd.c` too. When the job has ended, there is no transaction to close a file, and nothing may
-//! throw, least of all at an exit. So the last part of a result is written, and files are deleted, with plain system
-//! calls.
+//! applies. The reader uses `fd.c` too. When the job has ended, there is no transaction to close a file, and nothing
+//! may throw, least of all at an exit. So the last part of a result is written, and files are deleted, with plain
+//! system calls.
 //!
 //! A job has at most one spill file. The file's number and tablespace are in the job's block before the file exists, so
 //! the process that frees the block can delete the file. The reader finds them there.

@@ -6,8 +6,8 @@
 //! runs the exit callbacks and jumps over no Rust frame.
 //!
 //! That is the last resort. Collections whose size a user decides grow through [`engine::memory`], which gets the
-//! failure and makes it an ordinary error. The other allocations are small, and there is a reserve for them, so that the
-//! process can still compose an error and end the session in order when it has no other memory.
+//! failure and makes it an ordinary error. The other allocations are small, and there is a reserve for them, so that
+//! the process can still compose an error and end the session in order when it has no other memory.
 
 use crate::pg::shim;
 use engine::memory;

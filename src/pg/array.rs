@@ -46,8 +46,8 @@ pub unsafe fn attribute(row: Datum, number: i16) -> Option<Datum> {
     }
 }
 
-/// The bytes of a `text`, in the server's encoding. They live as long as the value, or, if it was toasted, as long as the
-/// memory context that is current now.
+/// The bytes of a `text`, in the server's encoding. They live as long as the value, or, if it was toasted, as long as
+/// the memory context that is current now.
 ///
 /// # Safety
 /// `datum` is a text.

@@ -4,9 +4,9 @@
 //! calls in the middle of a query uses [`Error::raise`], which raises the error at once. The error of a *job* is raised
 //! by the shim with all its fields.
 //!
-//! An error of the server, or of user code that the server calls, passes through the functions of the leader as a panic.
-//! The panic keeps only some of its fields. The shim keeps a copy of the complete error (`error.c`), and raises that
-//! again.
+//! An error of the server, or of user code that the server calls, passes through the functions of the leader as a
+//! panic. The panic keeps only some of its fields. The shim keeps a copy of the complete error (`error.c`), and raises
+//! that again.
 
 use crate::pg::memory::Bytes;
 use crate::pg::shim;
@@ -159,8 +159,8 @@ pub fn caught(payload: &(dyn Any + Send)) -> Caught {
     })
 }
 
-/// The error that was noted last, if it is the error of the report. The server may have thrown another error since, which
-/// was not noted.
+/// The error that was noted last, if it is the error of the report. The server may have thrown another error since,
+/// which was not noted.
 fn noted(report: &ErrorReportWithLevel) -> Option<&'static pg_sys::ErrorData> {
     // SAFETY: the noted error stays until the next is noted or it is forgotten; the server's texts are zero-terminated.
     unsafe {

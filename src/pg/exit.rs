@@ -5,9 +5,9 @@
 //!
 //! # Errors at exit
 //!
-//! An error in a callback cannot be caught: the server turns it into another exit, which goes on with the callbacks that
-//! are still registered. Nevertheless one thing can fail: a segment of the arena that this process has not accessed yet
-//! has to be mapped, and the operating system may refuse. So a callback runs to completion
+//! An error in a callback cannot be caught: the server turns it into another exit, which goes on with the callbacks
+//! that are still registered. Nevertheless one thing can fail: a segment of the arena that this process has not
+//! accessed yet has to be mapped, and the operating system may refuse. So a callback runs to completion
 //! ([`run_to_completion`]): it registers itself again before it begins, and cancels that registration at its end. If an
 //! error interrupts it, the server calls it again. It then goes by the process's memory, which no longer contains what
 //! was done, and does without the memory that could not be mapped ([`try_map`]).
@@ -87,8 +87,8 @@ pub fn try_map(pointer: pg_sys::dsa_pointer, map: impl FnOnce() -> *mut u8) -> *
 
 /// Runs `body`, and again from the beginning whenever an error has interrupted it.
 pub fn run_to_completion(callback: Callback, body: impl FnOnce()) {
-    // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit. No lock is
-    // needed any more, but an error outside a transaction may have left some held.
+    // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit. No lock
+    // is needed any more, but an error outside a transaction may have left some held.
     unsafe {
         crate::pg::shim::pgb_ignore_signal();
         pg_sys::LWLockReleaseAll();

@@ -1,8 +1,8 @@
 //! Fault points: points in the protocols at which a test can make a process fail.
 //!
 //! `fault!("name")` (in C `PGB_FAULT("name")`) marks a point between two steps of a protocol. In ordinary builds it
-//! compiles to nothing. A build with the feature `faults` looks there into a table in shared memory, in which a test can
-//! arm the point: for leaders, workers or both, and for the n-th time that it is passed. A fault strikes once:
+//! compiles to nothing. A build with the feature `faults` looks there into a table in shared memory, in which a test
+//! can arm the point: for leaders, workers or both, and for the n-th time that it is passed. A fault strikes once:
 //!
 //! | fault | what happens |
 //! |---|---|
@@ -209,8 +209,8 @@ mod armed {
         unsafe { pg_sys::InterruptHoldoffCount -= uninterruptible };
     }
 
-    /// Arms a point: the fault strikes when a process on one of `sides`, other than this process, passes the point for the
-    /// `passing`-th time, counted from 1.
+    /// Arms a point: the fault strikes when a process on one of `sides`, other than this process, passes the point for
+    /// the `passing`-th time, counted from 1.
     pub fn arm(point: usize, sides: Sides, fault: Fault, passing: u32) {
         let entry = entry(point);
         entry.sides.store(sides.to_bits(), Ordering::Relaxed);

@@ -7,8 +7,8 @@
 //! # Images
 //!
 //! Before 16 it takes microseconds to serialize the settings, as long as a small job. A session whose settings have not
-//! changed would get the same bytes again, and an [`Image`] shows that sooner. From 16 on the server keeps a list of the
-//! settings that matter, and the serialized state itself is the image.
+//! changed would get the same bytes again, and an [`Image`] shows that sooner. From 16 on the server keeps a list of
+//! the settings that matter, and the serialized state itself is the image.
 
 use crate::pg::error::Error;
 use crate::pg::local::Local;

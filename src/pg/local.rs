@@ -1,7 +1,7 @@
 //! Memory of this process.
 //!
-//! A PostgreSQL process runs extension code on one thread. But if a value is borrowed during a call into the server, the
-//! server may call back (an exit callback, a nested SQL function), and the value is borrowed again. So no value is
+//! A PostgreSQL process runs extension code on one thread. But if a value is borrowed during a call into the server,
+//! the server may call back (an exit callback, a nested SQL function), and the value is borrowed again. So no value is
 //! borrowed across such a call: the closure of [`Local::with`] must not call the server.
 
 use std::cell::RefCell;

@@ -1,8 +1,8 @@
 //! Memory for data whose size a user decides.
 //!
-//! A Rust collection that cannot grow aborts the process, and PostgreSQL then ends all connections of the server. So data
-//! that a job can make arbitrarily large (rows, errors, notices) is kept in the server's memory contexts, where a lack of
-//! memory is an ordinary error (53200).
+//! A Rust collection that cannot grow aborts the process, and PostgreSQL then ends all connections of the server. So
+//! data that a job can make arbitrarily large (rows, errors, notices) is kept in the server's memory contexts, where a
+//! lack of memory is an ordinary error (53200).
 
 use pgrx::pg_sys;
 
@@ -165,8 +165,8 @@ impl Assembly {
 /// Runs `body` in another memory context.
 ///
 /// # Safety
-/// The context must be valid. If `body` unwinds, `context` stays the current one; the server sets its own when it catches
-/// the error.
+/// The context must be valid. If `body` unwinds, `context` stays the current one; the server sets its own when it
+/// catches the error.
 pub unsafe fn within<R>(context: pg_sys::MemoryContext, body: impl FnOnce() -> R) -> R {
     // SAFETY: by the caller.
     unsafe {

@@ -1,7 +1,7 @@
 //! The state that a set-returning function keeps between its calls when it returns one row per call.
 //!
-//! The state has a memory context of its own, a child of the calling query's. It always ends in the same way: the context
-//! is deleted, and its reset callback drops the value. Three parties can delete the context:
+//! The state has a memory context of its own, a child of the calling query's. It always ends in the same way: the
+//! context is deleted, and its reset callback drops the value. Three parties can delete the context:
 //!
 //! * the call that finds no more rows ([`PerCall::finish`]);
 //! * the shutdown of the expression, when the query ends early (LIMIT, a closed cursor, a rescan);

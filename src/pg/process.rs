@@ -37,8 +37,8 @@ pub fn wake(proc: ProcRef) {
     unsafe { pg_sys::SetLatch(&raw mut (*proc_of(proc)).procLatch) };
 }
 
-/// Whether a process is not sleeping on its latch. Setting the latch then costs no system call, and the process sees its
-/// words without being woken. The result may be outdated when it is used.
+/// Whether a process is not sleeping on its latch. Setting the latch then costs no system call, and the process sees
+/// its words without being woken. The result may be outdated when it is used.
 pub fn is_awake(proc: ProcRef) -> bool {
     // SAFETY: the latch of a PGPROC; its owner sets this volatile flag before it sleeps.
     unsafe { (&raw const (*proc_of(proc)).procLatch.maybe_sleeping).read_volatile() == 0 }
@@ -73,8 +73,8 @@ pub fn now() -> Micros {
     unsafe { shim::pgb_now() }
 }
 
-/// The time on the clock that users see, which can be set: for display. Its type is not [`Micros`], so the two cannot be
-/// confused.
+/// The time on the clock that users see, which can be set: for display. Its type is not [`Micros`], so the two cannot
+/// be confused.
 pub fn timestamp() -> pg_sys::TimestampTz {
     // SAFETY: reads the clock.
     unsafe { pg_sys::GetCurrentTimestamp() }

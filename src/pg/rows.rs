@@ -1,7 +1,7 @@
 //! What the calling query expects of a set-returning function, and where its rows go.
 //!
-//! A call in `FROM` gets all rows at once in a tuplestore ([`Store`]). In a select list PostgreSQL asks for one row after
-//! another, so a cursor or a LIMIT costs no more than the rows that it fetches.
+//! A call in `FROM` gets all rows at once in a tuplestore ([`Store`]). In a select list PostgreSQL asks for one row
+//! after another, so a cursor or a LIMIT costs no more than the rows that it fetches.
 
 use crate::pg::error::Error;
 use crate::pg::memory::within;

@@ -1,7 +1,7 @@
 //! The functions and structs of the C shim (`src/shim/shim.h`).
 //!
-//! A function that can throw is called through [`guarded`], which turns the jump into unwinding of the Rust frames above
-//! it.
+//! A function that can throw is called through [`guarded`], which turns the jump into unwinding of the Rust frames
+//! above it.
 
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_void};

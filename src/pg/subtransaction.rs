@@ -18,8 +18,8 @@ pub struct Refused {
     pub message: Value,
 }
 
-/// Runs `body` in a subtransaction, which an error rolls back. A cancel of the caller's statement is thrown on, and so is
-/// every error if there can be no subtransaction (during a parallel query).
+/// Runs `body` in a subtransaction, which an error rolls back. A cancel of the caller's statement is thrown on, and so
+/// is every error if there can be no subtransaction (during a parallel query).
 ///
 /// # Errors
 /// An error of the server that `body` raises. Its texts are in the current memory context.

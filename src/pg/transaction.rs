@@ -1,8 +1,8 @@
 //! Telling objects that their (sub)transaction was rolled back.
 //!
-//! The memory of a query can outlive its (sub)transaction: an aborted transaction block waits for its ROLLBACK. An object
-//! that must not outlive the (sub)transaction is **tied** to it ([`tie`]): it is told when the (sub)transaction aborts.
-//! When a subtransaction commits, the objects tied to it become tied to its parent.
+//! The memory of a query can outlive its (sub)transaction: an aborted transaction block waits for its ROLLBACK. An
+//! object that must not outlive the (sub)transaction is **tied** to it ([`tie`]): it is told when the (sub)transaction
+//! aborts. When a subtransaction commits, the objects tied to it become tied to its parent.
 
 use crate::pg::local::Local;
 use pgrx::{pg_guard, pg_sys};

@@ -136,8 +136,8 @@ unsafe fn result_descriptor(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::TupleDe
 /// A composite value of the function's declared result type, attribute by attribute.
 ///
 /// # Safety
-/// As [`result_descriptor`]; the values have the types of the attributes. If the type has more attributes than `row` has
-/// values, the rest are NULL; if it has fewer, the rest of the values are dropped.
+/// As [`result_descriptor`]; the values have the types of the attributes. If the type has more attributes than `row`
+/// has values, the rest are NULL; if it has fewer, the rest of the values are dropped.
 pub unsafe fn composite<const N: usize>(
     fcinfo: pg_sys::FunctionCallInfo,
     row: [Value; N],

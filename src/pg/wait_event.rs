@@ -1,5 +1,5 @@
-//! What `pg_stat_activity` shows while a process sleeps: the wait event type `Extension`, and on 17 and later a name for
-//! the reason. Before 17 the waits of every extension are called `Extension`.
+//! What `pg_stat_activity` shows while a process sleeps: the wait event type `Extension`, and on 17 and later a name
+//! for the reason. Before 17 the waits of every extension are called `Extension`.
 //!
 //! | name | which process sleeps, and for what |
 //! |---|---|
@@ -44,8 +44,8 @@ mod version {
 
     static NUMBERS: Local<[u32; 3]> = Local::new([pg_sys::PG_WAIT_EXTENSION; 3]);
 
-    /// Looks the numbers up; the cluster's first process has the server assign them. May throw: the cluster has room for
-    /// some hundred names of all extensions.
+    /// Looks the numbers up; the cluster's first process has the server assign them. May throw: the cluster has room
+    /// for some hundred names of all extensions.
     pub fn define() {
         let names = [
             c"PgBackgroundWait",

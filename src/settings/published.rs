@@ -2,8 +2,8 @@
 //!
 //! A session reads its configuration again only between two commands, and a worker between two jobs. A session that
 //! launches jobs in a loop, in one long command, would use the configuration from the start of the command. So a few
-//! settings, with which an administrator stops or limits the jobs of all sessions, are also **published** in the root of
-//! shared memory, by processes that have just read them. A process that knows that it is behind uses the published
+//! settings, with which an administrator stops or limits the jobs of all sessions, are also **published** in the root
+//! of shared memory, by processes that have just read them. A process that knows that it is behind uses the published
 //! values.
 //!
 //! # Which process publishes, and when
@@ -14,19 +14,20 @@
 //!
 //! * A process that needs such a setting and is not behind uses its own value, and publishes it if a different one is
 //!   published.
-//! * A worker does the same before each job, after it has read the configuration if it was behind. So if an old value has
-//!   permitted a launch, the worker of that job publishes the new value: at most one job later, all processes know it.
-//! * A worker that has just started has the values that the postmaster had at the fork. A signal since then may have been
-//!   lost before the process could note it. So it publishes a value only if none is published. If its value differs from
-//!   the published one, it reads the configuration again.
+//! * A worker does the same before each job, after it has read the configuration if it was behind. So if an old value
+//!   has permitted a launch, the worker of that job publishes the new value: at most one job later, all processes know
+//!   it.
+//! * A worker that has just started has the values that the postmaster had at the fork. A signal since then may have
+//!   been lost before the process could note it. So it publishes a value only if none is published. If its value
+//!   differs from the published one, it reads the configuration again.
 //!
 //! # Order
 //!
 //! The words are independent of each other, and of everything else in shared memory: no order is needed between them.
-//! While the postmaster sends the signal, a process that has not received it may publish an old value over a new one. It
-//! will receive the signal. The next process that needs the setting and is not behind publishes the new value again; that
-//! is at the latest the next worker that takes a job. No clock is involved: what counts is what a process has read, not
-//! when.
+//! While the postmaster sends the signal, a process that has not received it may publish an old value over a new one.
+//! It will receive the signal. The next process that needs the setting and is not behind publishes the new value again;
+//! that is at the latest the next worker that takes a job. No clock is involved: what counts is what a process has
+//! read, not when.
 
 use crate::pg::library;
 use crate::pg::local::Local;

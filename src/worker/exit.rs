@@ -5,8 +5,8 @@
 //!
 //! * A running job is finished: completed if its last transaction had committed, otherwise failed with the error that
 //!   ended the process.
-//! * A job that was bound and not begun goes back to the head of its lane. A version 1 job fails, because its user knows
-//!   it by the pid of this process.
+//! * A job that was bound and not begun goes back to the head of its lane. A version 1 job fails, because its user
+//!   knows it by the pid of this process.
 //! * If the process could not connect, every job of the lane fails with that error, because the next process would
 //!   probably fail too. That does not apply if another worker of the lane has connected, or if the process was
 //!   terminated.
@@ -26,8 +26,8 @@ use engine::pool::{NextStep, Returned};
 /// SQLSTATEs of a process that was terminated or canceled. They say nothing about its lane.
 const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
 
-/// Gives up the job and the worker slot. If an error interrupts it (see [`crate::pg::exit`]), it is called again and goes
-/// on.
+/// Gives up the job and the worker slot. If an error interrupts it (see [`crate::pg::exit`]), it is called again and
+/// goes on.
 pub fn leave_pool(code: i32) {
     let (Some(state), Some(cluster)) = (state(), attached()) else {
         return;

@@ -88,8 +88,8 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         leave(next);
     }
     fault!("worker-connects");
-    // SAFETY: on the main thread, once. An error (the role may not log in, or the database is gone) ends the process, and
-    // the exit callback handles the lane.
+    // SAFETY: on the main thread, once. An error (the role may not log in, or the database is gone) ends the process,
+    // and the exit callback handles the lane.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
             pg_sys::Oid::from(key.database),
@@ -97,7 +97,8 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
             0,
         );
     }
-    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process, as an error while connecting.
+    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process, as an error while
+    // connecting.
     unsafe { guarded(|| shim::pgb_port_without_client()) };
     cluster
         .pool()

@@ -122,7 +122,8 @@ impl Process for RunHost {
         fault!("session-adopted");
         let committed = adopted && execute(&block);
         fault!("job-executed");
-        // Releases session-level advisory locks before others can see that the job has finished: they may want the locks.
+        // Releases session-level advisory locks before others can see that the job has finished: they may want the
+        // locks.
         // SAFETY: outside a transaction; advisory locks are a lock method of the server.
         unsafe { pg_sys::LockReleaseAll(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID, true) };
         Performed { adopted, committed }
@@ -236,8 +237,8 @@ pub fn refuse(job: Job) {
     steps::finish(&host, job.id, End::Canceled);
 }
 
-/// Fails a job that is bound to this process and has not begun. `error` is the body of a message; empty: the process was
-/// lost. Does not throw.
+/// Fails a job that is bound to this process and has not begun. `error` is the body of a message; empty: the process
+/// was lost. Does not throw.
 pub fn fail(job: Job, error: &[u8]) {
     let end = note_failure(job, error);
     steps::finish(&RunHost(job.cluster), job.id, end);

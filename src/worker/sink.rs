@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 /// Messages that are kept because there is no room take at most this many bytes; later ones are dropped.
 const KEPT_LIMIT: usize = 1 << 20;
 
-/// The destination of the rows and messages of the job that this process runs (see [`running_job`](super::running_job)).
+/// The destination of the rows and messages of the job that this process runs (see
+/// [`running_job`](super::running_job)).
 pub struct Sink {
     /// `None`: it is borrowed, because a frame is being sent.
     pub(super) sender: Option<Box<Sender>>,

@@ -11,8 +11,8 @@ pub enum Section {
     /// It calls the server, which may raise an error, and processes no interrupts: `error`, and a `stall` that only the
     /// test can end. During the process's exit an error is an exit.
     Failing,
-    /// Nothing in it can fail, and no interrupt is processed, because only the next step tells others of what was done: a
-    /// `stall` that only the test can end.
+    /// Nothing in it can fail, and no interrupt is processed, because only the next step tells others of what was done:
+    /// a `stall` that only the test can end.
     Closed,
     /// As `Closed`, with a lock held for which all others wait.
     Locked,
