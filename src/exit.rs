@@ -2,8 +2,8 @@
 //!
 //! At the exit of a process two callbacks run. The first gives up the session's jobs, the second the worker's job and
 //! worker slot. A process registers them when it attaches to shared memory, before it can hold anything; a worker does
-//! that before it connects. The last callback registered runs first, so both run after the server has aborted the
-//! transaction and released its locks. Nobody sees a job finished while its locks are held. [`crate::pg::exit`] says
+//! that before it connects. The last callback registered runs first, so in a worker both run after the server has aborted
+//! the transaction and released its locks. Nobody sees a job finished while its locks are held. [`crate::pg::exit`] says
 //! which errors a callback has to survive.
 
 use crate::cluster::attach::attached;

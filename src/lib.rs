@@ -9,7 +9,7 @@
 //! | `session`, `worker` | the two sides: a session that launches jobs, a process that runs them |
 //! | `cluster` | what the processes share: shared memory, a job's block, starting workers |
 //! | `settings` | the extension's own settings |
-//! | `pg` | PostgreSQL's facilities, each wrapped once |
+//! | `pg` | PostgreSQL's facilities, each wrapped once; with the C of `src/shim/`, whose `shim.h` names the Rust functions that C calls |
 //! | `engine` | the state machines: a crate of its own without PostgreSQL, checked by models in `loom_tests/` |
 //!
 //! `docs/architecture.md` explains how they fit together.

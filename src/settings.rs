@@ -224,6 +224,10 @@ struct Mode {
 
 impl Mode {
     const fn new(row: Row, default: OnExhaustion) -> Self {
+        assert!(
+            matches!(row.needed, Needed::Later),
+            "nobody reads it before"
+        );
         Self {
             row,
             defined: GucSetting::<OnExhaustion>::new(default),
@@ -422,7 +426,7 @@ pub fn max_jobs() -> usize {
     MAX_JOBS.get() as usize
 }
 
-/// `pg_background.max_memory` as it is configured now, bytes; `None`: the default, see [`crate::cluster::attach`].
+/// `pg_background.max_memory` as it is configured now, bytes; `None`: the default depends on `max_jobs`.
 pub fn max_memory() -> Option<usize> {
     match published::current(Published::MaxMemory, own_value(Published::MaxMemory)) {
         -1 => None,

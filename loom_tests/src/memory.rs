@@ -18,6 +18,10 @@ impl Waker for Lock {
     fn wake(&self, proc: ProcRef) {
         self.latches[proc.procno() as usize].set();
     }
+
+    fn timestamp(&self) -> u64 {
+        0
+    }
 }
 
 impl PoolLock for Lock {

@@ -35,6 +35,10 @@ impl Waker for PoolLwLock {
     fn wake(&self, proc: ProcRef) {
         crate::pg::process::wake(proc);
     }
+
+    fn timestamp(&self) -> u64 {
+        crate::pg::process::timestamp().cast_unsigned()
+    }
 }
 
 impl PoolLock for PoolLwLock {

@@ -33,7 +33,8 @@ pub fn release_reserved(job: Job) {
     }
 }
 
-/// The first step of ending a job, which is still noted as the caller's to end. Returns whom to wake later. Does not
+/// The first step of ending a job. If the process exits in the middle, its exit ends the job: the caller has noted that
+/// the job is its own. Returns whom to wake later. Does not
 /// throw, but may end the process.
 pub fn prepare_end(job: Job, end: End) -> Watchers {
     let slot = job.slot();
@@ -56,9 +57,18 @@ pub fn complete_end(job: Job, watchers: Watchers, release: Release) {
     let _ = finish_release();
 }
 
+/// As [`complete_end`], for a job that was canceled while it was queued, which the pool has ended.
+pub fn complete_cancel(job: Job, watchers: Watchers, release: Release) {
+    let Watchers { leader, usage } = watchers;
+    job.cluster.pool().wake_watcher(usage);
+    notify_end(job, leader, release);
+    trace::step(job, TraceStep::Ended(End::Canceled));
+    let _ = finish_release();
+}
+
 /// Wakes the leader of a job that has ended, if the leader waits; the last one out notes the job for release
 /// ([`note_release`]). Does not throw.
-pub fn notify_end(job: Job, leader: Option<ProcRef>, release: Release) {
+fn notify_end(job: Job, leader: Option<ProcRef>, release: Release) {
     match release {
         Release::Held { watched: true } => {
             if let Some(leader) = leader {

@@ -171,7 +171,7 @@ struct Room<'a, 'b, B, S> {
     sender: &'a mut ResultSender<'b, B>,
     io: &'a S,
     len: usize,
-    /// A reader between two rows is not present. It has the time of the spin to make room.
+    /// It has armed. A reader between two rows is not present: it has until then, the time of the spin, to make room.
     armed: bool,
     periodic: PeriodicCheck,
 }

@@ -32,10 +32,10 @@
 //! | [`reserve`](JobWord::reserve) | leader that popped the slot off the free list | Free → Reserved | +LEADER | nothing |
 //! | [`abandon`](JobWord::abandon) | that leader, on an error while filling | Reserved → Free, generation + 1 | −LEADER | that the slot may be reused |
 //! | [`publish`](JobWord::publish) | that leader | Reserved → Queued | +WORKER | the request |
-//! | [`bind`](JobWord::bind) | under the pool lock: a leader that gives it to an idle worker, or a worker that takes it from its lane | Queued → Starting | | which worker (`slot.worker`) |
+//! | [`bind`](JobWord::bind) | under the pool lock: a leader that gives it to an idle worker, or a worker that takes it from its lane, or the process that fails the jobs of a lane | Queued → Starting | | which worker (`slot.worker`) |
 //! | [`unbind`](JobWord::unbind) | under the pool lock: a worker that dies before it has begun the job | Starting → Queued, or Canceled when CANCEL is set | −WORKER if canceled | |
 //! | [`begin`](JobWord::begin) | the bound worker | Starting → Running; refused when CANCEL is set | | start time |
-//! | [`finish`](JobWord::finish) | the bound worker | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, and the last of the ring |
+//! | [`finish`](JobWord::finish) | the bound worker, or the process that fails the jobs of a lane | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, and the last of the ring |
 //! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL, and PENDING (with INSISTENT or not) or TERMINATE | | the request to cancel |
 //! | [`deliver`](JobWord::deliver) | the bound worker, in which the cancel's error is thrown | Running: clears PENDING unless INSISTENT | | |
 //! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
@@ -111,9 +111,9 @@ pub enum Phase {
     Running = 4,
     /// Committed.
     Completed = 5,
-    /// Aborted by an error that was not our cancel, or lost with its worker.
+    /// Aborted by an error that was not the cancel of the job, or lost with its worker.
     Failed = 6,
-    /// Aborted because of our cancel.
+    /// Aborted by the cancel of the job.
     Canceled = 7,
 }
 

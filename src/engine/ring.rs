@@ -45,7 +45,7 @@
 //!
 //! The worker's end is in the job word: everything in the ring was written before the transition to a finished
 //! phase. A worker that is interrupted in the middle of a frame never completes it. When the reader sees that
-//! the job has finished, it drops a frame without its last chunk. A new reader (another session) goes on at
+//! the job has finished, it drops a frame without its last chunk. A second read by the same session goes on at
 //! `tail`. The reader before it must have stopped between two frames. It does, because it gives back a frame's
 //! chunks only when it has the whole frame, or has started to assemble it; in the second case that frame is
 //! lost.

@@ -14,7 +14,7 @@
 //! | `being_read` | the leader | any | itself |
 //! | `account` | the leader, until it detaches the job; then the last one out | any | `detach` ([`crate::pool::ends`]) |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
-//! | `finished_at` | the bound worker, or the process that ends a queued job | before the last transition | `finish`, `cancel_queued` |
+//! | `finished_at` | the bound worker, or the process that ends a queued job | before the last transition | `finish`, `cancel_queued`, `unbind` |
 //! | `progress` | the bound worker | `Running` | itself, a sequence lock |
 //!
 //! All of them are atomics. So a reader that has no hold (a monitoring view) sees an old or a new value and
@@ -133,7 +133,7 @@ pub struct Slot {
     pub file_limit: AtomicU64,
     /// Microseconds, in the server's clock (`TimestampTz`).
     pub launched_at: AtomicU64,
-    /// Same clock; 0 before it began.
+    /// Same clock; 0 until a worker began it, or refused to begin it.
     pub started_at: AtomicU64,
     /// Same clock; 0 before it finished.
     pub finished_at: AtomicU64,

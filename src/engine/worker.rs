@@ -5,8 +5,8 @@
 //! * **phase** – `Vacant → Starting → Idle ⇄ Busy → Exiting → Vacant`, and from any live phase back to
 //!   `Starting` when a fresh process has to take the worker slot.
 //! * **generation** – 32 bits, one more each time the worker slot becomes `Vacant`. A process is given the
-//!   generation with its registration. It leaves at once when the word has another one: the server has
-//!   restarted a registration that nobody waits for.
+//!   generation with its registration. It leaves at once when the word has another one: its
+//!   worker slot was taken back meanwhile, and may await another process.
 //! * **job** – index of the slot of the job with which it is `Busy`.
 //!
 //! # Transitions
@@ -19,9 +19,9 @@
 //! | [`claim`](WorkerWord::claim) | a leader or worker that starts one | Vacant → Starting |
 //! | [`assign`](WorkerWord::assign) | a leader (from Idle), or the worker itself | Starting, Idle, Busy → Busy |
 //! | [`rest`](WorkerWord::rest) | the worker itself | Starting, Busy → Idle |
-//! | [`dismiss`](WorkerWord::dismiss) | any process that dismisses it, or the worker at its idle limit | Idle → Exiting |
+//! | [`dismiss`](WorkerWord::dismiss) | any process that dismisses it, or the worker when it begins to exit | Idle → Exiting |
 //! | [`restart`](WorkerWord::restart) | any process that needs its worker slot (from Idle), or the worker itself | any but Vacant → Starting |
-//! | [`vacate`](WorkerWord::vacate) | the worker itself when it exits; the process that failed to register it | any but Vacant → Vacant, generation + 1 |
+//! | [`vacate`](WorkerWord::vacate) | the worker itself when it exits; the process that failed to register it, or that takes the worker slot of a lost process back | any but Vacant → Vacant, generation + 1 |
 
 use crate::sync::{AtomicU64, Ordering};
 use std::fmt;
@@ -33,7 +33,7 @@ pub enum Activity {
     Vacant,
     /// A process is starting.
     Starting,
-    /// Connected, nothing to do.
+    /// It has nothing to do. A fresh process looks for its first job before it connects, so it may not have connected.
     Idle,
     /// Bound to the job in this slot.
     Busy(u32),

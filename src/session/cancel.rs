@@ -9,9 +9,10 @@ use crate::pg::{shim, text};
 use crate::session::jobs;
 use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::wait::until;
-use engine::job::{Demand, End, Phase};
+use engine::job::{Demand, Phase};
 use engine::memory;
 use engine::pool::Canceling;
+use engine::steps::Watchers;
 use engine::wait::grace;
 use pgrx::warning;
 
@@ -21,7 +22,10 @@ use pgrx::warning;
 /// the signal never reaches a recycled pid.
 pub fn request(job: Job, demand: Demand) -> Canceling {
     let slot = job.slot();
-    let usage = slot.usage();
+    let watchers = Watchers {
+        leader: slot.leader(),
+        usage: slot.usage(),
+    };
     let pool = job.cluster.pool();
     let canceling = pool.cancel(job.id, demand, |worker| {
         fault!("cancel-flagged");
@@ -33,20 +37,12 @@ pub fn request(job: Job, demand: Demand) -> Canceling {
         // SAFETY: the process exists, as said above; the call only sends a signal.
         unsafe { shim::pgb_signal_worker(worker.pid().cast_signed(), terminate) };
     });
-    if let Canceling::Finished(release) = canceling {
-        pool.wake_watcher(usage);
-        job_end::notify_end(job, job.slot().leader(), release);
+    match canceling {
+        Canceling::Finished(release) => job_end::complete_cancel(job, watchers, release),
+        Canceling::Asked if demand == Demand::Terminate => trace::step(job, TraceStep::Terminating),
+        Canceling::Asked => trace::step(job, TraceStep::Canceling),
+        Canceling::TooLate => trace::step(job, TraceStep::TooLate),
     }
-    trace::step(
-        job,
-        match canceling {
-            Canceling::Asked if demand == Demand::Terminate => TraceStep::Terminating,
-            Canceling::Asked => TraceStep::Canceling,
-            Canceling::Finished(_) => TraceStep::Ended(End::Canceled),
-            Canceling::TooLate => TraceStep::TooLate,
-        },
-    );
-    let _ = job_end::finish_release();
     canceling
 }
 
@@ -59,7 +55,7 @@ pub fn escalate(jobs: &[Job], grace_ms: i32) {
         let remaining = memory::try_collect(jobs.iter().copied().filter(still_runs))
             .unwrap_or_else(|_| Error::out_of_memory().raise());
         for job in jobs {
-            jobs::observe(*job);
+            jobs::count_if_finished(*job);
         }
         remaining
     };
@@ -115,7 +111,7 @@ fn tracked_where(may: fn(&Tracked) -> bool) -> Vec<Tracked> {
 
 fn detach_where(wanted: impl Fn(Phase) -> bool) -> i32 {
     let mut jobs = tracked_where(Tracked::may_detach);
-    jobs.retain(|tracked| wanted(jobs::observe(tracked.job).phase()));
+    jobs.retain(|tracked| wanted(jobs::count_if_finished(tracked.job).phase()));
     for tracked in &jobs {
         jobs::detach(tracked.job);
     }

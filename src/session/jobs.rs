@@ -226,7 +226,7 @@ pub fn purge_own() -> i32 {
     let mut count = 0;
     for tracked in each_held() {
         let is_read = is_being_read(tracked.job);
-        if tracked.given && !is_read && observe(tracked.job).phase().is_finished() {
+        if tracked.given && !is_read && count_if_finished(tracked.job).phase().is_finished() {
             detach(tracked.job);
             count += 1;
         }
@@ -374,7 +374,7 @@ pub fn abandon(job: Job) {
 /// Detaches a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds it. A worker that
 /// waits for room in the ring learns that nobody will read.
 pub fn detach(job: Job) {
-    observe(job);
+    count_if_finished(job);
     forget(job);
     fault!("job-forgotten");
     let is_read = SESSION.with(|session| {
@@ -478,7 +478,7 @@ pub fn drop_hold(job: Job) {
 }
 
 /// Counts a finished job in the statistics unless it was counted before. Returns the job's word.
-pub fn observe(job: Job) -> Snapshot {
+pub fn count_if_finished(job: Job) -> Snapshot {
     let slot = job.slot();
     let now = slot.word.load();
     let is_held = now.generation() == job.id.generation && now.has_leader();
@@ -525,7 +525,7 @@ pub fn statistics() -> Statistics {
     let mut statistics = SESSION.with(|session| session.statistics);
     if let Some(cluster) = attached() {
         for tracked in each_held() {
-            observe(tracked.job);
+            count_if_finished(tracked.job);
         }
         let own = process::own_proc();
         let unseen = cluster.pool().locked(|scheduler| scheduler.ends_of(own));

@@ -58,7 +58,7 @@ pub fn list(store: &mut Store) {
         if !tracked.may_manage() {
             continue;
         }
-        let now = jobs::observe(tracked.job);
+        let now = jobs::count_if_finished(tracked.job);
         let slot = tracked.job.slot();
         let (values, nulls) = split([
             Value::int4(tracked.job.pid().cast_signed()),

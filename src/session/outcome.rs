@@ -99,7 +99,7 @@ fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
 
 /// The outcome of a job that this session tracks.
 pub fn of(tracked: &Tracked) -> OutcomeRow {
-    let now = jobs::observe(tracked.job);
+    let now = jobs::count_if_finished(tracked.job);
     let slot = tracked.job.slot();
     let error = JobError::of(tracked, now.phase());
     let (tag, row_count) = completion(tracked, now.phase());
@@ -133,7 +133,7 @@ pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
 /// As [`jobs::find`].
 pub fn result_info(name: JobName) -> Result<[Value; 6], Error> {
     let tracked = jobs::find(name, Purpose::ForControl)?;
-    let phase = jobs::observe(tracked.job).phase();
+    let phase = jobs::count_if_finished(tracked.job).phase();
     let slot = tracked.job.slot();
     let (tag, row_count) = completion(&tracked, phase);
     let finished = phase.is_finished();
@@ -158,7 +158,7 @@ pub fn result_info(name: JobName) -> Result<[Value; 6], Error> {
 /// As [`jobs::find`].
 pub fn error_info(name: JobName) -> Result<Option<JobError>, Error> {
     let tracked = jobs::find(name, Purpose::ForControl)?;
-    let phase = jobs::observe(tracked.job).phase();
+    let phase = jobs::count_if_finished(tracked.job).phase();
     Ok(JobError::of(&tracked, phase))
 }
 

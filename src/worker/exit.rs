@@ -20,8 +20,8 @@ use crate::worker::state::{WorkerState, forget_worker_slot, state};
 use crate::worker::{run, send};
 use engine::error_message;
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
-use engine::job::End;
 use engine::pool::{NextStep, Returned};
+use engine::steps::Watchers;
 
 /// SQLSTATEs of a process that was terminated or canceled. They say nothing about its lane.
 const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
@@ -105,24 +105,19 @@ pub fn return_job(job: Job) {
 fn give_back(job: Job) {
     block::unmap(job);
     let (slot, pool) = (job.slot(), job.cluster.pool());
-    let (leader, usage) = (slot.leader(), slot.usage());
+    let watchers = Watchers {
+        leader: slot.leader(),
+        usage: slot.usage(),
+    };
     let returned = pool.locked(|scheduler| scheduler.give_back(job.id));
     match returned {
-        Returned::Requeued => {}
-        Returned::Handed(worker) => wake(worker),
-        Returned::Canceled(release) => {
-            pool.wake_watcher(usage);
-            job_end::notify_end(job, leader, release);
+        Returned::Requeued => trace::step(job, TraceStep::Returned),
+        Returned::Handed(worker) => {
+            wake(worker);
+            trace::step(job, TraceStep::Returned);
         }
+        Returned::Canceled(release) => job_end::complete_cancel(job, watchers, release),
     }
-    trace::step(
-        job,
-        match returned {
-            Returned::Canceled(_) => TraceStep::Ended(End::Canceled),
-            Returned::Requeued | Returned::Handed(_) => TraceStep::Returned,
-        },
-    );
-    let _ = job_end::finish_release();
 }
 
 /// From now on, messages of this process go only to the server log. The error with which it ends is noted before.

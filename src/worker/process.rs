@@ -203,7 +203,7 @@ unsafe extern "C-unwind" fn step() {
 /// Ends or returns a job that this process has not begun because of an error: it cannot map the job's memory. `jobs`:
 /// how many jobs this process was given.
 ///
-/// Another process may have mapped less, and be able to. But if this is the first job of the process, it has mapped as
+/// A process that has mapped less memory may still be able to map it. But if this is the first job of the process, it has mapped as
 /// little as any other: the next process could not map the memory either, and the job would go from process to process
 /// forever. So the job fails then. In all other cases the process returns the job and exits, so a process returns a job
 /// at most once.

@@ -14,6 +14,10 @@ pub struct Lock(Mutex<()>);
 
 impl Waker for Lock {
     fn wake(&self, _proc: ProcRef) {}
+
+    fn timestamp(&self) -> u64 {
+        0
+    }
 }
 
 impl PoolLock for Lock {

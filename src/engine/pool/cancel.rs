@@ -5,6 +5,7 @@ use super::scheduler::{Pool, PoolLock, Scheduler};
 use crate::job::{Cancel, Demand, Phase, Release};
 use crate::locked::load;
 use crate::process_ref::ProcRef;
+use crate::sync::Ordering;
 use crate::table::JobId;
 use crate::worker::Activity;
 
@@ -67,6 +68,8 @@ impl<'a> Scheduler<'a> {
                 Permit::of(slot)
             }
         };
+        slot.finished_at
+            .store(self.waker.timestamp(), Ordering::Relaxed);
         let release = slot.word.cancel_queued(job.generation);
         self.return_permit(permit);
         self.hand_out(load(&slot.lane));

@@ -13,11 +13,14 @@ use crate::worker::Activity;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Wakes a process.
+/// What the pool needs of the server, with and without its lock.
 pub trait Waker {
     /// Has the process look at its words again. Does not fail or sleep. Also called under the lock, where it is
     /// rare.
     fn wake(&self, proc: ProcRef);
+
+    /// The time of day that users see, microseconds, as a slot records it. Also called under the lock.
+    fn timestamp(&self) -> u64;
 }
 
 /// The lock of the pool; see its module documentation.

@@ -25,9 +25,16 @@ struct Unlocked {
     broken: std::cell::RefCell<Vec<String>>,
 }
 
+/// The time of day, which does not go on.
+const TIMESTAMP: u64 = 1_000;
+
 impl Waker for Unlocked {
     fn wake(&self, proc: ProcRef) {
         self.woken.borrow_mut().push(proc);
+    }
+
+    fn timestamp(&self) -> u64 {
+        TIMESTAMP
     }
 }
 
@@ -1183,4 +1190,15 @@ fn a_lane_at_its_limit_is_not_left_to_an_idle_worker_that_must_not_run_its_job()
     assert_eq!(next, Some(NextStep::Run { job, leader: None }));
     memory.lock.woken.borrow_mut().clear();
     memory.check();
+}
+
+#[test]
+fn a_job_that_is_canceled_while_it_is_queued_has_an_end() {
+    let memory = Memory::with_room(2, 1, 1);
+    let job = memory.queue(A);
+    let canceling = memory.pool().cancel(job, Demand::Cancel, |_| {});
+    assert!(matches!(canceling, Canceling::Finished(_)));
+    let slot = memory.pool().jobs().slot(job.index);
+    assert_eq!(slot.finished_at.load(Ordering::Relaxed), TIMESTAMP);
+    assert_eq!(slot.run_time(), 0);
 }

@@ -325,6 +325,9 @@ impl<'a> Scheduler<'a> {
         let slot = self.slot(job.index);
         let worker = slot.worker();
         let permit = &self.shared.workers[worker as usize].permit;
+        // Before the word says that the job was canceled; it stands for nothing as long as the job has not finished.
+        slot.finished_at
+            .store(self.waker.timestamp(), Ordering::Relaxed);
         match slot.word.unbind(job.generation) {
             Unbind::Requeued => {
                 // The permit is in the job's slot again.

@@ -239,7 +239,7 @@ impl Rows {
 /// The job's own; 08006 its worker was lost
 pub fn conclude(job: Job) -> Result<(), Failure> {
     debug_assert!(jobs::holds(job));
-    let phase = jobs::observe(job).phase();
+    let phase = jobs::count_if_finished(job).phase();
     let pid = job.pid().cast_signed();
     let failure = match phase {
         Phase::Completed => None,

@@ -60,14 +60,14 @@ pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<Handle>, E
     let jobs = find_all(handles)?;
     let found = until::first_finished(jobs.iter().copied(), deadline);
     Ok(found.map(|index| {
-        jobs::observe(jobs[index]);
+        jobs::count_if_finished(jobs[index]);
         handles[index]
     }))
 }
 
 fn wait_for_one(job: Job, deadline: Option<Micros>) -> bool {
     let finished = until::first_finished([job].into_iter(), deadline).is_some();
-    jobs::observe(job);
+    jobs::count_if_finished(job);
     finished
 }
 

@@ -20,8 +20,8 @@ use engine::wait::{Condition, Micros, condition, timeout, wait_for};
 
 /// A session that waits for a worker spawns again for the job's lane after [`SPAWN_CHECK_FIRST`], then at doubling
 /// intervals up to this. A process may have failed to start after it was registered, or the postmaster may have missed
-/// that a worker slot waits for its next process ([`spawn::nudge_postmaster`]). This is the only place where time replaces an
-/// event; all other waits rely on events.
+/// that a worker slot waits for its next process ([`spawn::nudge_postmaster`]). No event tells of either, so time replaces
+/// it here, and in a process that leaves its worker slot to another ([`spawn::respawn`]).
 const SPAWN_CHECK_MAX: Micros = 1_000_000;
 /// Several times what it takes to start a process.
 const SPAWN_CHECK_FIRST: Micros = 16_000;
@@ -223,7 +223,7 @@ pub fn first_finished(
 fn finished(job: Job, timeout_ms: Option<i32>) -> bool {
     let deadline = timeout_ms.map(|limit| process::now() + limit as Micros * 1000);
     let found = first_finished([job].into_iter(), deadline);
-    jobs::observe(job);
+    jobs::count_if_finished(job);
     found.is_some()
 }
 

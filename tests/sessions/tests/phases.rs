@@ -43,6 +43,14 @@ fn a_queued_job_is_canceled_without_a_worker() {
     call(&mut leader, "pg_background_cancel_v2", queued).expect("canceled");
     call(&mut leader, "pg_background_wait_v2", queued).expect("at once");
     assert_eq!(state(&mut leader, queued), "canceled");
+    let row = leader
+        .query_one(
+            "SELECT started_at IS NULL, finished_at <= clock_timestamp() FROM pg_background_result_info($1, $2)",
+            &[&queued.pid, &queued.cookie],
+        )
+        .expect("a finished job");
+    let (unstarted, finished): (bool, Option<bool>) = (row.get(0), row.get(1));
+    assert_eq!((unstarted, finished), (true, Some(true)));
     assert_state(try_result(&mut leader, queued), &SqlState::QUERY_CANCELED);
     // No other job was canceled.
     assert_eq!(state(&mut leader, busy), "running");
