@@ -241,7 +241,7 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
             panic!("a worker slot is vacant");
         };
         assert!(scheduler.report_in(worker, generation, process(WORKER)));
-        scheduler.note_connected(worker);
+        scheduler.note_connected(worker, process(WORKER));
         let NextStep::Run { job, .. } = scheduler.next(worker, false) else {
             panic!("there is a job");
         };

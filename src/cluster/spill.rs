@@ -29,10 +29,11 @@ use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 use std::ffi::{CStr, OsStr};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::FromRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// A path as the server has it: zero-terminated, relative to the data directory, which is the working directory of its
@@ -70,27 +71,13 @@ impl PathName {
     }
 }
 
-/// The most that the server permits for its files. Its umask removes the group's permissions if the group has none.
-const FILE_MODE: u32 = 0o640;
-
-/// Opens a file for writing. With `directory`, makes the file there. `fd.c` leaves each process some file descriptors
-/// that it does not count.
-fn open_for_rest(file: &PathName, directory: Option<&PathName>) -> io::Result<File> {
-    let open = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(directory.is_some())
-            .mode(FILE_MODE)
-            .open(file.as_path())
-    };
-    match (open(), directory) {
-        (Err(_), Some(directory)) => {
-            // SAFETY: a zero-terminated path. The result does not matter: the next try fails if there is no directory.
-            let _ = unsafe { pg_sys::MakePGDirectory(directory.as_c().as_ptr()) };
-            open()
-        }
-        (opened, _) => opened,
-    }
+/// Opens a file for writing. With `directory`, makes the file there.
+fn open_for_rest(file: &PathName, directory: Option<&PathName>) -> Option<File> {
+    let directory = directory.map_or(std::ptr::null(), |directory| directory.as_c().as_ptr());
+    // SAFETY: zero-terminated paths, or null; does not throw.
+    let descriptor = unsafe { shim::pgb_spill_open_rest(file.as_c().as_ptr(), directory) };
+    // SAFETY: just opened, and nobody else has it.
+    (descriptor >= 0).then(|| unsafe { File::from_raw_fd(descriptor) })
 }
 
 /// A job's spill file, as the job's block describes it. The worker fills this in before the first bytes of the file are
@@ -172,8 +159,7 @@ impl SpillFile {
         }
         let (directory, file) = self.paths();
         open_for_rest(&file, fresh.then_some(&directory))
-            .and_then(|file| file.write_all_at(bytes, offset))
-            .is_ok()
+            .is_some_and(|file| file.write_all_at(bytes, offset).is_ok())
     }
 
     /// Before the file exists: an error in between leaves only an unused number.

@@ -230,6 +230,7 @@ unsafe extern "C-unwind" {
         bytes: *const c_char,
         len: i32,
     );
+    pub fn pgb_spill_open_rest(path: *const c_char, directory: *const c_char) -> i32;
     pub fn pgb_spill_empty(path: *const c_char);
     pub fn pgb_spill_open(path: *const c_char) -> i32;
     pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);

@@ -34,7 +34,8 @@ unsafe fn tell<T: RolledBack>(owner: *mut c_void) {
 /// Ties `owner` to the current (sub)transaction until [`untie`].
 ///
 /// # Safety
-/// `owner` must not move until [`untie`], and none of its methods may be running when a (sub)transaction ends.
+/// `owner` must not move until [`untie`], and none of its methods may be running when the (sub)transaction that it is
+/// tied to aborts, or one around that.
 pub unsafe fn tie<T: RolledBack>(owner: &mut T) {
     register();
     let tied = Tied {

@@ -230,6 +230,7 @@ extern Datum pgb_json_array_end(void *state);
 /* spill.c */
 extern Oid pgb_spill_tablespace(void);
 extern void pgb_spill_write(const char *path, const char *directory, int64 offset, const char *bytes, int32 len);
+extern int32 pgb_spill_open_rest(const char *path, const char *directory);
 extern void pgb_spill_empty(const char *path);
 extern void pgb_spill_end_transaction(bool is_abort);
 extern int32 pgb_spill_open(const char *path);

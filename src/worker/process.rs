@@ -102,7 +102,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
     unsafe { guarded(|| shim::pgb_port_without_client()) };
     cluster
         .pool()
-        .locked(|scheduler| scheduler.note_connected(worker));
+        .locked(|scheduler| scheduler.note_connected(worker, own_proc()));
     settings::read_defaults();
     update(|state| state.is_connected = true);
     fault!("worker-connected");

@@ -90,8 +90,9 @@ impl Memory {
             let SpawnDecision::Start { worker, generation } = decision else {
                 panic!("expected a start, got {decision:?}");
             };
-            assert!(scheduler.report_in(worker, generation, ProcRef::new(1, 1000 + worker)));
-            scheduler.note_connected(worker);
+            let proc = ProcRef::new(1, 1000 + worker);
+            assert!(scheduler.report_in(worker, generation, proc));
+            scheduler.note_connected(worker, proc);
             match scheduler.next(worker, false) {
                 NextStep::Run { job, .. } => (worker, job),
                 other => panic!("expected a job, got {other:?}"),

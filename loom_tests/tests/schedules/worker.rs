@@ -120,7 +120,7 @@ impl Process<'_> {
         if once_in(8) {
             return self.die();
         }
-        pool.locked(|pool| pool.note_connected(self.worker));
+        pool.locked(|pool| pool.note_connected(self.worker, self.proc));
         loop {
             next = match next {
                 NextStep::Run { job, leader } => {

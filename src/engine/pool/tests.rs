@@ -178,7 +178,7 @@ impl Memory {
             if !scheduler.report_in(worker, generation, proc) {
                 return None;
             }
-            scheduler.note_connected(worker);
+            scheduler.note_connected(worker, proc);
             Some(scheduler.next(worker, false))
         })
     }
@@ -725,7 +725,7 @@ fn a_lane_that_works_by_now_is_not_failed() {
     let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
     assert_eq!(running(next), first);
     memory.queue(A);
-    memory.locked(|scheduler| scheduler.note_connected(worker));
+    memory.locked(|scheduler| scheduler.note_connected(worker, proc(100)));
     assert_eq!(
         memory.locked(|scheduler| scheduler.take_to_fail(0, A, 0)),
         None
@@ -1201,4 +1201,33 @@ fn a_job_that_is_canceled_while_it_is_queued_has_an_end() {
     let slot = memory.pool().jobs().slot(job.index);
     assert_eq!(slot.finished_at.load(Ordering::Relaxed), TIMESTAMP);
     assert_eq!(slot.run_time(), 0);
+}
+
+#[test]
+fn a_process_that_connects_late_leaves_the_next_registration_alone() {
+    let memory = Memory::with_room(2, 1, 1);
+    memory.queue(A);
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
+    let _ = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), false));
+    memory.queue(A);
+    let SpawnDecision::Start {
+        worker: again,
+        generation,
+    } = memory.spawn_decision(0, 1, 1)
+    else {
+        panic!("the worker slot is vacant");
+    };
+    assert_eq!(again, worker);
+    let registration = Registration {
+        slot: 3,
+        generation: 7,
+    };
+    memory.locked(|scheduler| {
+        assert!(scheduler.begin_registration(worker, generation, proc(9)));
+        scheduler.note_registered(worker, generation, proc(9), registration, 1);
+        scheduler.note_connected(worker, proc(100));
+    });
+    let pending = memory.locked(|scheduler| scheduler.pending_start(worker));
+    assert_eq!(pending.map(|start| start.registration), Some(registration));
 }

@@ -69,8 +69,12 @@ impl<'a> Scheduler<'a> {
 
     /// The worker has connected to its lane's database. From now on its exit says nothing about whether other
     /// processes can start.
-    pub fn note_connected(&mut self, worker: u32) {
-        self.shared.workers[worker as usize].note_connection();
+    /// `proc` is the worker's process: the worker slot may be another's by now.
+    pub fn note_connected(&mut self, worker: u32, proc: ProcRef) {
+        let entry = &self.shared.workers[worker as usize];
+        if entry.proc() == Some(proc) {
+            entry.note_connection();
+        }
     }
 
     /// What the worker does next. It is `Starting`, or `Busy` with a job that is finished. `leaving`: it must
@@ -288,9 +292,12 @@ impl<'a> Scheduler<'a> {
     }
 
     fn unlink_idle(&mut self, worker: u32) {
-        self.lane_of(worker)
-            .idle
-            .remove(self.shared.workers, worker);
+        let idle = &self.lane_of(worker).idle;
+        let is_listed = idle
+            .iter(self.shared.workers)
+            .any(|listed| listed == worker);
+        assert!(is_listed, "an idle worker was not on the idle list");
+        idle.remove(self.shared.workers, worker);
     }
 
     /// Whether the worker slot still belongs to the registration with this generation. A process that was told

@@ -553,13 +553,14 @@ impl Model {
             worker,
             generation,
             at,
+            proc,
             ..
         } = self.processes[index];
         match at {
             At::Registered => {
                 if self.report_in(index) {
                     self.memory
-                        .locked(|scheduler| scheduler.note_connected(worker));
+                        .locked(|scheduler| scheduler.note_connected(worker, proc));
                     self.next(index, leaving, true);
                 }
             }
