@@ -107,7 +107,7 @@ pub const VERSIONS: [Version; 6] = [
                 "function pg_background_launch(text, integer): comment",
                 Some(
                     "Runs SQL in the background and returns its handle. queue_size is the size in bytes of the \
-                     buffer for rows not yet read; 0 means pg_background.default_queue_size.",
+                     buffer for unread rows; 0 means pg_background.default_queue_size.",
                 ),
             ),
             (
