@@ -11,7 +11,6 @@
 //! | `exchange!("name", word, now, wanted, success, failure)` | a compare-exchange of the word | a store: the change is in two steps |
 //! | `fenced!("name", ordering)` | a fence | nothing |
 //! | `weakened!("name", ordering)` | the ordering | `Relaxed` |
-//! | `mutant!("name")` | false | true |
 //!
 //! An ordinary build contains only the code without the mutant. Builds for models (`--cfg loom`, `--cfg
 //! shuttle`) look at the environment variable `PGB_MUTANT`: one build has all mutants, and a run of a model has
@@ -38,9 +37,6 @@ mod selected {
 
 #[cfg(any(loom, shuttle))]
 macro_rules! mutant {
-    ($name:literal) => {
-        $crate::mutant::is($name)
-    };
     ($name:literal => $($instead:tt)+) => {
         if $crate::mutant::is($name) {
             $($instead)+
@@ -57,9 +53,6 @@ macro_rules! mutant {
 
 #[cfg(not(any(loom, shuttle)))]
 macro_rules! mutant {
-    ($name:literal) => {
-        false
-    };
     ($name:literal => $($instead:tt)+) => {};
     ($name:literal, $value:expr => $other:expr) => {
         $value

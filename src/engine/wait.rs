@@ -196,9 +196,7 @@ pub fn wait_for<C: Condition>(
     }
     loop {
         condition.arm();
-        if !mutant!("wait-without-second-look")
-            && let Some(found) = condition.look()
-        {
+        if let Some(found) = mutant!("wait-without-second-look", condition.look() => None) {
             return Some(found);
         }
         let mut now = latch.now();
