@@ -454,7 +454,7 @@ impl Block {
     pub(super) fn deallocate(self) {
         let job = self.job;
         segment::unmap_all_of(job);
-        self.spill().delete(job.cluster, job.id);
+        self.spill().delete(job);
         // Cleared first: if the process exits in the middle of this, nothing is freed a second time.
         let pointer = job.slot().block.swap(0, Ordering::Relaxed);
         // SAFETY: by the caller's contract no other process accesses the block any more.

@@ -37,10 +37,16 @@ pub fn release_reserved(job: Job) {
 /// the job is its own. Returns whom to wake later. Does not
 /// throw, but may end the process.
 pub fn prepare_end(job: Job, end: End) -> Watchers {
-    let slot = job.slot();
-    slot.finished_at
+    job.slot()
+        .finished_at
         .store(timestamp().cast_unsigned(), Ordering::Relaxed);
     trace::step(job, TraceStep::Ended(end));
+    watchers_of(job)
+}
+
+/// Whom the end of a job concerns. To be read before the end, while the slot is the job's.
+pub fn watchers_of(job: Job) -> Watchers {
+    let slot = job.slot();
     Watchers {
         leader: slot.leader(),
         usage: slot.usage(),

@@ -19,16 +19,16 @@
 //! freed, because part of them may be in the file.
 
 use crate::cluster::attach::Cluster;
+use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::memory::Assembly;
 use crate::pg::shim::{TEMP_FILE_PREFIX, guarded};
 use crate::pg::{shim, text};
 use engine::ring;
 use engine::sync::{AtomicU32, AtomicU64, Ordering};
-use engine::table::JobId;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, OsStr, c_char};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::FromRawFd;
@@ -71,11 +71,16 @@ impl PathName {
     }
 }
 
-/// Opens a file for writing. With `directory`, makes the file there.
-fn open_for_rest(file: &PathName, directory: Option<&PathName>) -> Option<File> {
-    let directory = directory.map_or(std::ptr::null(), |directory| directory.as_c().as_ptr());
+/// For C, in which null stands for no path.
+fn pointer_to(path: Option<&PathName>) -> *const c_char {
+    path.map_or(std::ptr::null(), |path| path.as_c().as_ptr())
+}
+
+/// Opens a file for writing. With `new_in`, makes the file in that directory.
+fn open_for_rest(file: &PathName, new_in: Option<&PathName>) -> Option<File> {
+    let (file, new_in) = (file.as_c().as_ptr(), pointer_to(new_in));
     // SAFETY: zero-terminated paths, or null; does not throw.
-    let descriptor = unsafe { shim::pgb_spill_open_rest(file.as_c().as_ptr(), directory) };
+    let descriptor = unsafe { shim::pgb_spill_open_rest(file, new_in) };
     // SAFETY: just opened, and nobody else has it.
     (descriptor >= 0).then(|| unsafe { File::from_raw_fd(descriptor) })
 }
@@ -107,23 +112,20 @@ impl SpillFile {
     }
 
     /// Appends bytes. Only for the worker that runs the job. Throws if it cannot.
-    pub fn append(&self, cluster: &'static Cluster, job: JobId, offset: u64, bytes: &[u8]) {
-        if !self.claim(cluster, job, bytes.len()) {
-            over_limit(cluster, job).raise();
+    pub fn append(&self, job: Job, offset: u64, bytes: &[u8]) {
+        if !self.claim(job, bytes.len()) {
+            over_limit(job).raise();
         }
         let fresh = self.number.load(Ordering::Relaxed) == 0;
         if fresh {
             // SAFETY: reads a setting.
             let tablespace = unsafe { guarded(|| shim::pgb_spill_tablespace()) };
-            self.assign_number(cluster, tablespace);
+            self.assign_number(job.cluster, tablespace);
         }
         fault!("spill-numbered");
         let (directory, file) = self.paths();
         let file = file.as_c().as_ptr();
-        let new_in = match fresh {
-            true => directory.as_c().as_ptr(),
-            false => std::ptr::null(),
-        };
+        let new_in = pointer_to(fresh.then_some(&directory));
         let (start, len) = (bytes.as_ptr().cast(), bytes.len() as i32);
         let offset = offset.cast_signed();
         // SAFETY: the paths and the bytes outlive the call.
@@ -135,20 +137,14 @@ impl SpillFile {
 
     /// Appends the last part of a result when its job has ended. Outside a transaction; does not throw. `false`: the
     /// bytes could not be written.
-    pub fn append_rest(
-        &self,
-        cluster: &'static Cluster,
-        job: JobId,
-        offset: u64,
-        bytes: &[u8],
-    ) -> bool {
-        if !self.claim(cluster, job, bytes.len()) {
+    pub fn append_rest(&self, job: Job, offset: u64, bytes: &[u8]) -> bool {
+        if !self.claim(job, bytes.len()) {
             return false;
         }
         let fresh = self.number.load(Ordering::Relaxed) == 0;
         if fresh {
             // SAFETY: a plain global of this process.
-            self.assign_number(cluster, unsafe { pg_sys::MyDatabaseTableSpace });
+            self.assign_number(job.cluster, unsafe { pg_sys::MyDatabaseTableSpace });
         }
         let end = offset + bytes.len() as u64;
         // SAFETY: a plain setting.
@@ -173,43 +169,47 @@ impl SpillFile {
 
     /// Counts bytes that are about to be written. A file's count grows here only. Does not throw. `false`: the files of
     /// the job's role would exceed their limit.
-    fn claim(&self, cluster: &'static Cluster, job: JobId, bytes: usize) -> bool {
+    fn claim(&self, job: Job, bytes: usize) -> bool {
         let bytes = bytes as u64;
-        let slot = cluster.slot(job);
+        let slot = job.slot();
         let limit = slot.file_limit.load(Ordering::Relaxed);
-        let usage = cluster.pool().usage(slot.usage());
+        let usage = job.cluster.pool().usage(slot.usage());
         if !usage.claim_file_bytes(bytes, limit) {
             return false;
         }
         slot.file_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        cluster.spill_bytes().fetch_add(bytes, Ordering::Relaxed);
+        job.cluster
+            .spill_bytes()
+            .fetch_add(bytes, Ordering::Relaxed);
         true
     }
 
     /// Takes back what was claimed. A file's count shrinks here only.
-    fn release_claim(&self, cluster: &'static Cluster, job: JobId) {
+    fn release_claim(&self, job: Job) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
-        let slot = cluster.slot(job);
-        let usage = cluster.pool().usage(slot.usage());
+        let slot = job.slot();
+        let usage = job.cluster.pool().usage(slot.usage());
         usage.release_file_bytes(bytes);
         slot.file_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        cluster.spill_bytes().fetch_sub(bytes, Ordering::Relaxed);
+        job.cluster
+            .spill_bytes()
+            .fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Empties the file. Only for the worker that runs the job. Throws if it cannot.
-    pub fn empty(&self, cluster: &'static Cluster, job: JobId) {
+    pub fn empty(&self, job: Job) {
         let (_, file) = self.paths();
         let file = file.as_c().as_ptr();
         // SAFETY: the path outlives the call.
         unsafe { guarded(|| shim::pgb_spill_empty(file)) };
         fault!("spill-emptied");
-        self.release_claim(cluster, job);
+        self.release_claim(job);
     }
 
     /// Deletes the file, if there is one. Only for the last process that knows the job. Does not throw.
-    pub fn delete(&self, cluster: &'static Cluster, job: JobId) {
-        self.release_claim(cluster, job);
+    pub fn delete(&self, job: Job) {
+        self.release_claim(job);
         if self.number.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -217,13 +217,13 @@ impl SpillFile {
         let (_, file) = self.paths();
         let _ = fs::remove_file(file.as_path());
         self.number.store(0, Ordering::Relaxed);
-        cluster.spill_files().fetch_sub(1, Ordering::Relaxed);
+        job.cluster.spill_files().fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn over_limit(cluster: &'static Cluster, job: JobId) -> Error {
-    let slot = cluster.slot(job);
-    let role = text::role_name(cluster.pool().usage(slot.usage()).role());
+fn over_limit(job: Job) -> Error {
+    let slot = job.slot();
+    let role = text::role_name(job.cluster.pool().usage(slot.usage()).role());
     let limit = slot.file_limit.load(Ordering::Relaxed) / 1024;
     Error::new(
         ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,

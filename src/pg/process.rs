@@ -61,6 +61,11 @@ const WAIT_CLASS_MASK: u32 = 0xFF00_0000;
 
 const WAITS_FOR_NOTHING: u32 = 0;
 
+/// The moment so many milliseconds from now.
+pub fn in_ms(milliseconds: i32) -> Micros {
+    now() + milliseconds as Micros * 1000
+}
+
 /// `deadlock_timeout`.
 pub fn deadlock_timeout() -> Micros {
     // SAFETY: a plain setting.

@@ -12,7 +12,6 @@ use crate::session::wait::until;
 use engine::job::{Demand, Phase};
 use engine::memory;
 use engine::pool::Canceling;
-use engine::steps::Watchers;
 use engine::wait::grace;
 use pgrx::warning;
 
@@ -22,10 +21,7 @@ use pgrx::warning;
 /// the signal never reaches a recycled pid.
 pub fn request(job: Job, demand: Demand) -> Canceling {
     let slot = job.slot();
-    let watchers = Watchers {
-        leader: slot.leader(),
-        usage: slot.usage(),
-    };
+    let watchers = job_end::watchers_of(job);
     let pool = job.cluster.pool();
     let canceling = pool.cancel(job.id, demand, |worker| {
         fault!("cancel-flagged");

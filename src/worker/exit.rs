@@ -21,7 +21,6 @@ use crate::worker::{run, send};
 use engine::error_message;
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
 use engine::pool::{NextStep, Returned};
-use engine::steps::Watchers;
 
 /// SQLSTATEs of a process that was terminated or canceled. They say nothing about its lane.
 const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
@@ -104,11 +103,8 @@ pub fn return_job(job: Job) {
 
 fn give_back(job: Job) {
     block::unmap(job);
-    let (slot, pool) = (job.slot(), job.cluster.pool());
-    let watchers = Watchers {
-        leader: slot.leader(),
-        usage: slot.usage(),
-    };
+    let pool = job.cluster.pool();
+    let watchers = job_end::watchers_of(job);
     let returned = pool.locked(|scheduler| scheduler.give_back(job.id));
     match returned {
         Returned::Requeued => trace::step(job, TraceStep::Returned),

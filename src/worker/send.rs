@@ -108,8 +108,7 @@ impl SenderHost for SendHost {
     }
 
     fn append(&mut self, offset: u64, bytes: &[u8]) {
-        self.spill
-            .append(self.job.cluster, self.job.id, offset, bytes);
+        self.spill.append(self.job, offset, bytes);
     }
 
     fn out_of_memory(&self) -> ! {
@@ -117,7 +116,7 @@ impl SenderHost for SendHost {
     }
 
     fn empty(&mut self) {
-        self.spill.empty(self.job.cluster, self.job.id);
+        self.spill.empty(self.job);
     }
 }
 

@@ -64,7 +64,7 @@ impl Sink {
         let kept = std::iter::from_fn(|| kept.next());
         let spill = sender.spill;
         let job = sender.job;
-        let append = |offset, bytes: &[u8]| spill.append_rest(job.cluster, job.id, offset, bytes);
+        let append = |offset, bytes: &[u8]| spill.append_rest(job, offset, bytes);
         if let Some(reader) = sender.results.end(kept, append) {
             wake(reader);
         }

@@ -164,6 +164,12 @@ impl Setting {
         assert!(self.sender.send(&mut self.io, 1, &frame));
     }
 
+    /// The reader is present from now on.
+    fn enter(&self) {
+        let reader = ProcRef::new(0, READER);
+        self.io.taker.borrow().receiver.enter(reader);
+    }
+
     fn take(&self) -> bool {
         self.io.taker.borrow_mut().take()
     }
@@ -190,12 +196,7 @@ fn without_a_reader_the_worker_goes_on_without_sleeping() {
 #[test]
 fn a_present_reader_makes_the_worker_wait_and_there_is_no_file() {
     let mut setting = Setting::new(128);
-    setting
-        .io
-        .taker
-        .borrow()
-        .receiver
-        .enter(ProcRef::new(0, READER));
+    setting.enter();
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
     }
@@ -205,17 +206,12 @@ fn a_present_reader_makes_the_worker_wait_and_there_is_no_file() {
 }
 
 #[test]
-fn a_reader_that_comes_late_bwakes_the_worker_back_to_the_ring() {
+fn a_reader_that_comes_late_brings_the_worker_back_to_the_ring() {
     let mut setting = Setting::new(128);
     for number in 0..200_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
     }
-    setting
-        .io
-        .taker
-        .borrow()
-        .receiver
-        .enter(ProcRef::new(0, READER));
+    setting.enter();
     let before = setting.io.file.borrow().most;
     for number in 0..2000_u32 {
         setting.send(number.to_ne_bytes().repeat(20));
@@ -343,12 +339,7 @@ fn a_row_that_a_reader_has_waited_for_does_not_stay_in_the_buffer() {
     }
     while setting.take() {}
     setting.io.stepwise.set(true);
-    setting
-        .io
-        .taker
-        .borrow()
-        .receiver
-        .enter(ProcRef::new(0, READER));
+    setting.enter();
     setting.send(vec![7; 40]);
     // The reader comes back for more; the worker has nothing else to send for a long time.
     while setting.take() {}
@@ -406,7 +397,7 @@ proptest! {
                         let _ = setting.io.taker.borrow_mut().receiver.give_back();
                     }
                 }
-                Move::Enter => setting.io.taker.borrow().receiver.enter(ProcRef::new(0, READER)),
+                Move::Enter => setting.enter(),
                 Move::Leave => {
                     let _ = setting.io.taker.borrow().receiver.leave();
                 }

@@ -2,12 +2,19 @@
 //!
 //! The words and their rules are in [`super::usage`].
 
-use super::scheduler::{Pool, PoolLock, Scheduler};
+use super::scheduler::{Pool, PoolLock, Scheduler, Shared};
 use super::slot_waiters::Resource;
 use super::usage::{Usage, slots_in};
 use crate::locked::load;
 use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
+
+impl Shared<'_> {
+    fn find_usage(&self, role: u32) -> Option<u32> {
+        let found = self.usages.iter().position(|usage| usage.role() == role);
+        found.map(|index| index as u32)
+    }
+}
 
 impl<'a, L: PoolLock> Pool<'a, L> {
     /// A role's usage.
@@ -28,12 +35,7 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     /// The index of a role's usage, if it has one.
     #[must_use]
     pub fn find_usage(&self, role: u32) -> Option<u32> {
-        let is_own = |usage: &Usage| usage.role() == role;
-        self.shared
-            .usages
-            .iter()
-            .position(is_own)
-            .map(|index| index as u32)
+        self.shared.find_usage(role)
     }
 
     /// Gives back what [`Usage::claim_slot`] claimed.
@@ -99,13 +101,8 @@ impl Scheduler<'_> {
     }
 
     fn usage_of(&mut self, role: u32) -> Option<u32> {
-        if let Some(found) = self
-            .shared
-            .usages
-            .iter()
-            .position(|usage| usage.role() == role)
-        {
-            return Some(found as u32);
+        if let Some(found) = self.shared.find_usage(role) {
+            return Some(found);
         }
         // A free entry can still be claimed for its own role until the word is changed. Acquire and release: a
         // process that sees the new role sees that the jobs of the old one are gone.

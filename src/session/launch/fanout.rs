@@ -361,7 +361,7 @@ impl Fanout {
         let lacks_worker = settings::on_exhaustion() != OnExhaustion::Queue
             && self.grace_until.is_none()
             && self.jobs().all(is_queued);
-        let limit = || process::now() + settings::launch_timeout() as Micros * 1000;
+        let limit = || process::in_ms(settings::launch_timeout());
         self.worker_deadline = lacks_worker.then(|| self.worker_deadline.unwrap_or_else(limit));
         self.worker_deadline
     }

@@ -11,7 +11,7 @@ use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::process::own_proc;
+use crate::pg::process::{self, own_proc};
 use crate::pg::shim::Identity;
 use crate::pg::text;
 use crate::settings;
@@ -19,7 +19,7 @@ use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
 use engine::sync::Ordering;
 use engine::table::Slot;
-use engine::wait::{Latch, Micros, condition, wait_for};
+use engine::wait::{Micros, condition, wait_for};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,
@@ -154,8 +154,7 @@ pub fn claim(
     mut claimed: impl FnMut(Job),
 ) -> Result<Job, NoSlot> {
     let unfinished = WaiterGuard(cluster);
-    let deadline =
-        timeout_ms.map(|timeout_ms| ProcessLatch::new(cluster).now() + timeout_ms as Micros * 1000);
+    let deadline = timeout_ms.map(process::in_ms);
     let usage = claim_role_slot(cluster, limits, deadline)?;
     let job = wait(cluster, Resource::Slots, limits.table, deadline, || {
         let job = cluster.job(cluster.pool().claim(usage, limits.table)?);

@@ -192,7 +192,7 @@ impl<J: Iterator<Item = Job> + Clone, C> Drop for JobWait<J, C> {
 
 /// When a time limit in milliseconds ends; 0 or less: never.
 pub fn deadline(timeout_ms: i32) -> Option<Micros> {
-    (timeout_ms > 0).then(|| process::now() + timeout(timeout_ms) as Micros * 1000)
+    (timeout_ms > 0).then(|| process::in_ms(timeout(timeout_ms)))
 }
 
 /// Waits until the condition finds rows of a job. Arming it asks the worker to wake this session for them.
@@ -204,7 +204,7 @@ pub fn for_rows<C: Condition>(job: Job, condition: C) -> Option<C::Found> {
 
 /// Waits up to `timeout_ms` until `look` finds something. It looks whenever the job's word changes.
 pub fn found<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = process::now() + timeout_ms as Micros * 1000;
+    let deadline = process::in_ms(timeout_ms);
     let condition = condition(|| {}, look);
     JobWait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
 }
@@ -221,7 +221,7 @@ pub fn first_finished(
 
 /// Waits until the job has finished. `false`: it did not within the timeout.
 fn finished(job: Job, timeout_ms: Option<i32>) -> bool {
-    let deadline = timeout_ms.map(|limit| process::now() + limit as Micros * 1000);
+    let deadline = timeout_ms.map(process::in_ms);
     let found = first_finished([job].into_iter(), deadline);
     jobs::count_if_finished(job);
     found.is_some()
