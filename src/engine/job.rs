@@ -27,23 +27,8 @@
 //! `AcqRel`: it publishes what its caller wrote before, and its caller sees what the previous transition
 //! published.
 //!
-//! | transition | who | from → to | holds | publishes |
-//! |---|---|---|---|---|
-//! | [`reserve`](JobWord::reserve) | leader that popped the slot off the free list | Free → Reserved | +LEADER | nothing |
-//! | [`abandon`](JobWord::abandon) | that leader, on an error while filling | Reserved → Free, generation + 1 | −LEADER | that the slot may be reused |
-//! | [`publish`](JobWord::publish) | that leader | Reserved → Queued | +WORKER | the request |
-//! | [`bind`](JobWord::bind) | under the pool lock: a leader that gives it to an idle worker, or a worker that takes it from its lane, or the process that fails the jobs of a lane | Queued → Starting | | which worker (`slot.worker`) |
-//! | [`unbind`](JobWord::unbind) | under the pool lock: a worker that dies before it has begun the job | Starting → Queued, or Canceled when CANCEL is set | −WORKER if canceled | |
-//! | [`begin`](JobWord::begin) | the bound worker | Starting → Running; refused when CANCEL is set | | start time |
-//! | [`finish`](JobWord::finish) | the bound worker, or the process that fails the jobs of a lane | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, and the last of the ring |
-//! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL, and PENDING (with INSISTENT or not) or TERMINATE | | the request to cancel |
-//! | [`deliver`](JobWord::deliver) | the bound worker, in which the cancel's error is thrown | Running: clears PENDING unless INSISTENT | | |
-//! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
-//! | [`detach`](JobWord::detach) | the leader | any but Free, Reserved: same phase | −LEADER | that its rows may be dropped |
-//! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which process to wake |
-//! | [`await_end`](JobWord::await_end) | the leader | sets AWAITED, phase unchanged | | which process to wake |
-//! | [`unwatch`](JobWord::unwatch) | the leader, at the end of its wait, in whichever way it ends | clears WATCHED and AWAITED, phase unchanged | | |
-//! | [`free`](JobWord::free) | the process that got `LastOut` from `finish`, `unbind`, `cancel_queued` or `detach` | finished → Free, generation + 1 | none left | that the slot may be reused |
+//! The transitions are data: [`JOB`](crate::transitions::JOB), printed in `docs/transitions.md`. No other change is
+//! made: tests and models check each one against the table.
 //!
 //! # Hazards
 //!
@@ -64,6 +49,8 @@
 //!   returned. A change before it is in the snapshot. A change after it sees WATCHED and wakes the leader.
 
 use crate::sync::{AtomicU64, Ordering};
+use crate::transitions::{Job, Named as _};
+use protocol_kit::table::State;
 use std::convert::Infallible;
 use std::fmt;
 
@@ -260,6 +247,24 @@ impl Snapshot {
         Self(self.0 & !flags)
     }
 
+    /// The word as the table of its transitions shows it.
+    pub(crate) fn decode(word: u64) -> State {
+        const FLAGS: [u64; 8] = [
+            LEADER, WORKER, CANCEL, PENDING, INSISTENT, TERMINATE, WATCHED, AWAITED,
+        ];
+        let now = Self(word);
+        let flags = FLAGS.iter().enumerate();
+        State {
+            owner: now.generation().get(),
+            phase: now.phase() as u8,
+            flags: flags
+                .filter(|(_, flag)| word & **flag != 0)
+                .map(|(bit, _)| 1 << bit)
+                .sum(),
+            number: 0,
+        }
+    }
+
     fn freed(self) -> Self {
         Self(self.generation().next().0 << GENERATION_SHIFT)
     }
@@ -392,6 +397,7 @@ impl JobWord {
     /// refuses.
     fn try_update<T, E>(
         &self,
+        transition: Job,
         mut next: impl FnMut(Snapshot) -> Result<(Snapshot, T), E>,
     ) -> Result<T, E> {
         let mut now = self.0.load(Ordering::Acquire);
@@ -405,15 +411,18 @@ impl JobWord {
                 weakened!("job-word-publishes-nothing", Ordering::AcqRel),
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Ok(told),
+                Ok(_) => {
+                    transition.made(self, now, wanted.0);
+                    return Ok(told);
+                }
                 Err(seen) => now = seen,
             }
         }
     }
 
     /// The same as [`try_update`](Self::try_update), for a transition that is never refused.
-    fn update<T>(&self, mut next: impl FnMut(Snapshot) -> (Snapshot, T)) -> T {
-        let Ok(told) = self.try_update(|now| Ok::<_, Infallible>(next(now)));
+    fn update<T>(&self, transition: Job, mut next: impl FnMut(Snapshot) -> (Snapshot, T)) -> T {
+        let Ok(told) = self.try_update(transition, |now| Ok::<_, Infallible>(next(now)));
         told
     }
 
@@ -422,7 +431,7 @@ impl JobWord {
     /// # Panics
     /// When the slot is not free: the free list handed it out twice.
     pub(crate) fn reserve(&self) -> Generation {
-        self.update(|now| {
+        self.update(Job::Reserve, |now| {
             assert_eq!(now.phase(), Phase::Free, "reserved a slot in use: {now:?}");
             (
                 now.with_phase(Phase::Reserved).with(LEADER),
@@ -436,7 +445,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not this leader's reservation.
     pub(crate) fn abandon(&self, generation: Generation) {
-        self.update(|now| {
+        self.update(Job::Abandon, |now| {
             assert!(
                 now.phase() == Phase::Reserved && now.generation() == generation,
                 "abandoned {now:?}"
@@ -450,7 +459,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not this leader's reservation.
     pub(crate) fn publish(&self, generation: Generation) {
-        self.update(|now| {
+        self.update(Job::Publish, |now| {
             assert!(
                 now.phase() == Phase::Reserved && now.generation() == generation,
                 "published {now:?}"
@@ -464,7 +473,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not queued although it was on a lane's list.
     pub(crate) fn bind(&self, generation: Generation) -> bool {
-        self.update(|now| {
+        self.update(Job::Bind, |now| {
             assert!(
                 now.phase() == Phase::Queued && now.generation() == generation,
                 "bound {now:?}"
@@ -478,7 +487,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not `Starting`.
     pub(crate) fn unbind(&self, generation: Generation) -> Unbind {
-        self.update(|now| {
+        self.update(Job::Unbind, |now| {
             assert!(
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "unbound {now:?}"
@@ -497,7 +506,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not `Starting`.
     pub fn begin(&self, generation: Generation) -> Begin {
-        self.try_update(|now| {
+        self.try_update(Job::Begin, |now| {
             assert!(
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "began {now:?}"
@@ -518,7 +527,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not this worker's.
     pub fn finish(&self, generation: Generation, end: End) -> Release {
-        self.update(|now| {
+        self.update(Job::Finish, |now| {
             assert!(
                 matches!(now.phase(), Phase::Starting | Phase::Running)
                     && now.generation() == generation,
@@ -535,7 +544,7 @@ impl JobWord {
             Demand::Insist => CANCEL | PENDING | INSISTENT,
             Demand::Terminate => CANCEL | TERMINATE,
         };
-        self.try_update(|now| {
+        self.try_update(Job::Cancel, |now| {
             if checked!(
                 "cancel-ignores-the-generation",
                 now.generation() != generation
@@ -554,7 +563,7 @@ impl JobWord {
 
     /// The error of a cancel is thrown in the job, by the bound worker. It covers every cancel up to now.
     pub fn deliver(&self, generation: Generation) -> Delivery {
-        self.try_update(|now| {
+        self.try_update(Job::Deliver, |now| {
             if now.generation() != generation || now.phase() != Phase::Running || !now.is_pending()
             {
                 return Err(Delivery::None);
@@ -571,7 +580,7 @@ impl JobWord {
     /// Queued → Canceled, under the pool lock. `None`: not queued any more; call [`cancel`](Self::cancel)
     /// again. The caller has taken the job off its lane's list: after this its leader may free the slot.
     pub(crate) fn cancel_queued(&self, generation: Generation) -> Option<Release> {
-        self.try_update(|now| {
+        self.try_update(Job::CancelQueued, |now| {
             if now.generation() != generation
                 || checked!(
                     "cancel-queued-ignores-the-phase",
@@ -587,7 +596,7 @@ impl JobWord {
 
     /// The leader gives up its hold. A second call, or one with a stale generation, changes nothing.
     pub fn detach(&self, generation: Generation) -> Release {
-        self.try_update(|now| {
+        self.try_update(Job::Detach, |now| {
             if checked!(
                 "detach-ignores-the-generation",
                 now.generation() != generation
@@ -610,17 +619,17 @@ impl JobWord {
     /// leader waits for, the leader must not sleep. `None`: another generation.
     #[must_use]
     pub fn watch(&self, generation: Generation) -> Option<Snapshot> {
-        self.sleep_on(generation, WATCHED)
+        self.sleep_on(Job::Watch, generation, WATCHED)
     }
 
     /// The same as [`watch`](Self::watch), for a leader that sleeps until the job has finished.
     #[must_use]
     pub fn await_end(&self, generation: Generation) -> Option<Snapshot> {
-        self.sleep_on(generation, AWAITED)
+        self.sleep_on(Job::AwaitEnd, generation, AWAITED)
     }
 
-    fn sleep_on(&self, generation: Generation, flag: u64) -> Option<Snapshot> {
-        self.try_update(|now| {
+    fn sleep_on(&self, transition: Job, generation: Generation, flag: u64) -> Option<Snapshot> {
+        self.try_update(transition, |now| {
             if now.generation() != generation {
                 return Err(());
             }
@@ -631,7 +640,7 @@ impl JobWord {
 
     /// The leader's wait has ended. Does nothing when the word has another generation.
     pub fn unwatch(&self, generation: Generation) {
-        let _ = self.try_update(|now| {
+        let _ = self.try_update(Job::Unwatch, |now| {
             if now.generation() != generation || !now.is_watched() {
                 return Err(());
             }
@@ -644,7 +653,7 @@ impl JobWord {
     /// # Panics
     /// When the job is still held.
     pub(crate) fn free(&self, generation: Generation) {
-        self.update(|now| {
+        self.update(Job::Free, |now| {
             assert!(
                 now.phase().is_finished()
                     && now.generation() == generation

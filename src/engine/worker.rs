@@ -14,16 +14,12 @@
 //! All are made under the pool lock. Each is one compare-exchange all the same, so the worker can watch its own
 //! word without the lock. The lock orders them; the word tells a sleeping worker what was decided.
 //!
-//! | transition | who | from → to |
-//! |---|---|---|
-//! | [`claim`](WorkerWord::claim) | a leader or worker that starts one | Vacant → Starting |
-//! | [`assign`](WorkerWord::assign) | a leader (from Idle), or the worker itself | Starting, Idle, Busy → Busy |
-//! | [`rest`](WorkerWord::rest) | the worker itself | Starting, Busy → Idle |
-//! | [`dismiss`](WorkerWord::dismiss) | any process that dismisses it, or the worker when it begins to exit | Idle → Exiting |
-//! | [`restart`](WorkerWord::restart) | any process that needs its worker slot (from Idle), or the worker itself | any but Vacant → Starting |
-//! | [`vacate`](WorkerWord::vacate) | the worker itself when it exits; the process that failed to register it, or that takes the worker slot of a lost process back | any but Vacant → Vacant, generation + 1 |
+//! The transitions are data: [`WORKER`](crate::transitions::WORKER), printed in `docs/transitions.md`. No other change is
+//! made: tests and models check each one against the table.
 
 use crate::sync::{AtomicU64, Ordering};
+use crate::transitions::{Named as _, Worker};
+use protocol_kit::table;
 use std::fmt;
 
 /// What a worker is doing.
@@ -78,6 +74,21 @@ impl State {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
+    /// The word as the table of its transitions shows it.
+    pub(crate) fn decode(word: u64) -> table::State {
+        let now = Self(word);
+        let number = match now.activity() {
+            Activity::Busy(job) => job,
+            _ => 0,
+        };
+        table::State {
+            owner: now.generation().into(),
+            phase: (word & PHASE_MASK) as u8,
+            flags: 0,
+            number,
+        }
+    }
+
     fn to(self, activity: Activity) -> Self {
         let bits = match activity {
             Activity::Vacant => VACANT,
@@ -118,7 +129,7 @@ impl WorkerWord {
         State(self.0.load(Ordering::Acquire))
     }
 
-    fn update(&self, mut next: impl FnMut(State) -> State) -> State {
+    fn update(&self, transition: Worker, mut next: impl FnMut(State) -> State) -> State {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let wanted = next(State(now));
@@ -126,7 +137,10 @@ impl WorkerWord {
                 .0
                 .compare_exchange_weak(now, wanted.0, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return State(now),
+                Ok(_) => {
+                    transition.made(self, now, wanted.0);
+                    return State(now);
+                }
                 Err(seen) => now = seen,
             }
         }
@@ -137,7 +151,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker slot is in use.
     pub(crate) fn claim(&self) -> u32 {
-        self.update(|now| {
+        self.update(Worker::Claim, |now| {
             assert_eq!(now.activity(), Activity::Vacant, "claimed {now:?}");
             now.to(Activity::Starting)
         })
@@ -149,7 +163,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker is not alive.
     pub(crate) fn assign(&self, slot: u32) {
-        self.update(|now| {
+        self.update(Worker::Assign, |now| {
             assert!(
                 !matches!(now.activity(), Activity::Vacant | Activity::Exiting),
                 "assigned to {now:?}"
@@ -163,7 +177,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker is in another phase.
     pub(crate) fn rest(&self) {
-        self.update(|now| {
+        self.update(Worker::Rest, |now| {
             assert!(
                 matches!(now.activity(), Activity::Starting | Activity::Busy(_)),
                 "rested {now:?}"
@@ -177,7 +191,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker is not idle.
     pub(crate) fn dismiss(&self) {
-        self.update(|now| {
+        self.update(Worker::Dismiss, |now| {
             assert_eq!(now.activity(), Activity::Idle, "dismissed {now:?}");
             now.to(Activity::Exiting)
         });
@@ -188,7 +202,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker slot is vacant.
     pub(crate) fn restart(&self) {
-        self.update(|now| {
+        self.update(Worker::Restart, |now| {
             assert_ne!(now.activity(), Activity::Vacant, "restarted {now:?}");
             now.to(Activity::Starting)
         });
@@ -199,7 +213,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker slot is vacant already.
     pub(crate) fn vacate(&self) {
-        self.update(|now| {
+        self.update(Worker::Vacate, |now| {
             assert_ne!(now.activity(), Activity::Vacant, "vacated {now:?}");
             State(u64::from(now.generation().wrapping_add(1)) << GENERATION_SHIFT)
         });

@@ -56,46 +56,28 @@ write_line(int level, const char *text)
 	is_writing = false;
 }
 
-/* Whether somebody reads the level. With fault points every line is written, because each is a fault point. */
-static bool
-is_read(int level)
+/*
+ * Whether somebody reads DEBUG1, or with `detail` DEBUG2. With fault points the lines of DEBUG1 are always written,
+ * because each is a fault point.
+ */
+bool
+pgb_is_traced(bool detail)
 {
 #ifdef PGB_FAULTS
-	return true;
-#else
-	return message_level_is_interesting(level);
+	if (!detail)
+		return true;
 #endif
+	return message_level_is_interesting(detail ? DEBUG2 : DEBUG1);
 }
 
-/*
- * Reports a transition of a job in the log (and to the client, if it asked for that level). pid: the worker that the line
- * names; 0: none. Formats nothing unless somebody reads the level.
- */
+/* Writes a line at DEBUG1, or with `detail` at DEBUG2, to the log (and to the client, if it asked for that level). */
 void
-pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid)
+pgb_trace(bool detail, const char *text)
 {
-	int			level = detail ? DEBUG2 : DEBUG1;
-	char		line[160];
+	char		line[300];
 
-	if (!is_read(level))
-		return;
-	if (pid == 0)
-		snprintf(line, sizeof(line), "pg_background: job %u/" UINT64_FORMAT " %s", index, generation, what);
-	else
-		snprintf(line, sizeof(line), "pg_background: job %u/" UINT64_FORMAT " %s PID %d", index, generation, what, pid);
-	write_line(level, line);
-}
-
-/* DEBUG1: a worker exits. */
-void
-pgb_trace_exit(const char *how)
-{
-	char		line[80];
-
-	if (!is_read(DEBUG1))
-		return;
-	snprintf(line, sizeof(line), "pg_background: worker exits: %s", how);
-	write_line(DEBUG1, line);
+	snprintf(line, sizeof(line), "pg_background: %s", text);
+	write_line(detail ? DEBUG2 : DEBUG1, line);
 }
 
 /* LOG: why this process cannot be a worker. */
