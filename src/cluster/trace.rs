@@ -149,16 +149,17 @@ fn remember(made: &Made) {
     REMEMBERED.with(|remembered| remembered.push(made));
 }
 
-/// Writes the transitions that this process has made since the last call. Not under the pool lock.
-pub fn write_transitions() {
+/// Writes the transitions that this process has made since the last call. Not under the pool lock. Returns whether
+/// there was a line to write.
+pub fn write_transitions() -> bool {
     if REMEMBERED.with(|remembered| remembered.len == 0) {
-        return;
+        return false;
     }
     let Some(cluster) = attached().filter(|_| Level::Debug2.is_read()) else {
         REMEMBERED.with(|remembered| {
             (remembered.first, remembered.len, remembered.lost) = (0, 0, 0);
         });
-        return;
+        return false;
     };
     // One at a time: a line may end the process, whose exit then writes the others.
     while let Some(made) = REMEMBERED.with(Remembered::pop) {
@@ -176,6 +177,7 @@ pub fn write_transitions() {
     if lost > 0 {
         Level::Debug2.write(format_args!("{lost} transitions could not be remembered"));
     }
+    true
 }
 
 /// Which of the words with its table has changed.
