@@ -15,7 +15,6 @@ use crate::cluster::layout::{
     Control, ROOT_NAME, Root, SharedLock, half_of, initialize_control, initialize_root,
     memory_limit_for, parts,
 };
-use crate::cluster::trace;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
@@ -119,7 +118,6 @@ fn attach() -> Result<&'static Cluster, Error> {
         let cluster: &'static Cluster = Box::leak(Box::new(attached?));
         published::attach(&cluster.root.published);
         ATTACHED.set(Some(cluster));
-        trace::begin();
         Ok(cluster)
     }
 }

@@ -12,8 +12,9 @@
 //! that logs at DEBUG2 writes a line for each, and `tests/trace` replays the log against the table. `docs/transitions.md`
 //! is printed from here ([`protocol_kit::document`]).
 
-use crate::job::{Phase, Snapshot};
-use crate::worker;
+use crate::job::snapshot::{Phase, Snapshot};
+use crate::pool::words;
+use crate::worker::state;
 use protocol_kit::table::{Edge, Number, Owner, Phases, Side, State, Table, Transition};
 
 /// All tables.
@@ -361,7 +362,7 @@ pub static WORKER: Table = Table {
         flags: 0,
         number: 0,
     },
-    decode: worker::State::decode,
+    decode: state::State::decode,
     transitions: &[
         Transition {
             name: "claim",
@@ -443,7 +444,7 @@ pub static GATE: Table = Table {
         flags: 0,
         number: 0,
     },
-    decode: crate::pool::gate::decode,
+    decode: words::decode_gate,
     transitions: &[
         Transition {
             name: "enter",
@@ -524,7 +525,7 @@ pub static USAGE: Table = Table {
         flags: 0,
         number: 0,
     },
-    decode: crate::pool::usage::decode,
+    decode: words::decode_usage,
     transitions: &[
         Transition {
             name: "claim_slot",

@@ -4,8 +4,7 @@
 //! taken for the first time in a process is appended to the file that the environment variable `PROTOCOL_COVERAGE`
 //! names, as a line `WORD ARC`. So a run of several programs adds up in one file, and one that aborts loses nothing.
 
-use crate::observe::Made;
-use crate::table::Arc;
+use crate::table::{Arc, Table};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -36,14 +35,7 @@ static COVERAGE: LazyLock<Mutex<Coverage>> = LazyLock::new(|| {
 ///
 /// # Panics
 /// When the table does not have it.
-pub(crate) fn note(made: &Made) {
-    let &Made {
-        table,
-        transition,
-        before,
-        after,
-        ..
-    } = made;
+pub(crate) fn note(table: &'static Table, transition: usize, before: u64, after: u64) {
     let (before, after) = ((table.decode)(before), (table.decode)(after));
     let Some(arc) = table.find(transition, &before, &after) else {
         panic!(

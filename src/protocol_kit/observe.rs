@@ -47,13 +47,7 @@ pub fn transition(
         return;
     }
     #[cfg(feature = "check")]
-    crate::coverage::note(&Made {
-        table,
-        transition,
-        address,
-        before,
-        after,
-    });
+    crate::coverage::note(table, transition, before, after);
     let hook = HOOK.load(Ordering::Relaxed);
     if !hook.is_null() {
         call(

@@ -31,30 +31,11 @@
 
 use super::entries::Leader;
 use super::scheduler::{Pool, PoolLock};
+use super::words::{ASKED, PURGES, WAITS, WITHIN};
 use crate::job::Release;
 use crate::sync::Ordering;
 use crate::table::{JobId, Slot};
 use crate::transitions::{self, Named as _};
-use protocol_kit::table::State;
-
-const WITHIN: u32 = 1;
-const PURGES: u32 = 2;
-const WAITS: u32 = 4;
-const ASKED: u32 = 8;
-
-/// The word as the table of its transitions shows it.
-pub(crate) fn decode(word: u64) -> State {
-    let has = |flag: u32| word & u64::from(flag) != 0;
-    let phase = match (has(PURGES), has(WITHIN)) {
-        (true, _) => 2,
-        (false, within) => u8::from(within),
-    };
-    State {
-        phase,
-        flags: u16::from(has(WAITS)) | u16::from(has(ASKED)) << 1,
-        ..State::default()
-    }
-}
 
 /// What became of a job that was to be purged.
 #[must_use]

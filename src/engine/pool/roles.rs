@@ -4,7 +4,8 @@
 
 use super::scheduler::{Pool, PoolLock, Scheduler, Shared};
 use super::slot_waiters::Resource;
-use super::usage::{Usage, slots_in};
+use super::usage::Usage;
+use super::words::slots_in;
 use crate::locked::load;
 use crate::process_ref::ProcRef;
 use crate::sync::Ordering;

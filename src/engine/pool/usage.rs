@@ -39,11 +39,11 @@
 //! deadline. A process that takes the entry for another role wakes the watcher: the job's end may not find the
 //! watcher any more.
 
+use super::words::{role_in, slots_in};
 use crate::list::List;
 use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::transitions::{self, Named as _};
-use protocol_kit::table::State;
 
 /// A login role in shared memory. See the module documentation.
 #[repr(C, align(64))]
@@ -60,27 +60,6 @@ pub struct Usage {
     pub(super) refusals: AtomicU32,
     /// Launches that wait for one of its slots.
     pub(super) waiters: List,
-}
-
-const SLOTS: u64 = u32::MAX as u64;
-
-fn role_in(word: u64) -> u32 {
-    (word >> 32) as u32
-}
-
-/// The word as the table of its transitions shows it.
-pub(crate) fn decode(word: u64) -> State {
-    let slots = slots_in(word);
-    State {
-        owner: role_in(word).into(),
-        phase: u8::from(slots > 0),
-        flags: 0,
-        number: slots,
-    }
-}
-
-pub(super) fn slots_in(word: u64) -> u32 {
-    (word & SLOTS) as u32
 }
 
 /// What became of a claim.
