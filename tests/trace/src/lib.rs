@@ -13,6 +13,8 @@
 //!   has not written, so in another epoch a history may have **gaps**: it goes on at the next state that the log shows.
 //!   The steps are still checked against the table.
 
+pub mod coverage;
+
 use engine::transitions::{GATE, JOB, TABLES, USAGE, WORKER};
 use protocol_kit::line::Line;
 use protocol_kit::replay::{self, Fault, Step};
