@@ -110,10 +110,7 @@ impl Latch for ProcessLatch<'_> {
     }
 
     fn sleep(&self, until: Option<Micros>) {
-        // Writing to a client can reset the latch, so the caller looks again.
-        if trace::write_transitions() {
-            return;
-        }
+        trace::write_transitions();
         sleep(self.wait_event, until);
         if let Some(reloaded) = self.reloaded
             && absorb_idle_interrupts()

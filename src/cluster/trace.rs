@@ -2,8 +2,9 @@
 //!
 //! * **Events** are for people, at DEBUG1: what was asked of a job and how it ended
 //!   (`pg_background: job INDEX/GENERATION ...`).
-//! * **Transitions** are for people and for the check of the whole log, at DEBUG2: each change of a job word, a worker
-//!   word, a gate or a usage ([`engine::transitions`]), in the form of [`protocol_kit::line`].
+//! * **Transitions** are for the server's log, at DEBUG2: each change of a job word, a worker word, a gate or a usage
+//!   ([`engine::transitions`]), in the form of [`protocol_kit::line`]. No client sees them: a process changes words that
+//!   other users' jobs share with it.
 //!
 //! A transition is made in the middle of a protocol, often under the pool lock, where no line can be written. So the
 //! process remembers it ([`remember`]) and writes it later ([`write_transitions`]). The lines of one process are in the
@@ -28,7 +29,7 @@ use engine::transitions::{GATE, JOB, USAGE, WORKER};
 use protocol_kit::line::Line;
 use protocol_kit::observe::{self, Made};
 use std::fmt;
-use std::fmt::Write;
+use std::fmt::Write as _;
 
 /// Something that is worth a line at DEBUG1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,36 +68,35 @@ impl fmt::Display for Event {
     }
 }
 
-/// The level of a line.
-#[derive(Clone, Copy)]
-enum Level {
-    Debug1,
-    Debug2,
+/// A zero-terminated line. One that is longer than any line of ours is cut.
+fn line_of(text: fmt::Arguments<'_>) -> ArrayString<251> {
+    let mut words = ArrayString::<250>::new();
+    let _ = words.write_fmt(text);
+    let mut line = ArrayString::new();
+    line.push_str(&words);
+    line.push('\0');
+    line
 }
 
-impl Level {
-    fn is_read(self) -> bool {
-        // SAFETY: compares levels.
-        unsafe { shim::pgb_is_traced(matches!(self, Self::Debug2)) }
+fn write_event(text: fmt::Arguments<'_>) {
+    write_transitions();
+    // SAFETY: neither throws; the text is zero-terminated.
+    unsafe {
+        if shim::pgb_events_are_read() {
+            shim::pgb_write_event(line_of(text).as_ptr().cast());
+        }
     }
+}
 
-    fn write(self, text: fmt::Arguments<'_>) {
-        // Longer than any line of ours; a longer one is cut.
-        let mut line = ArrayString::<250>::new();
-        let _ = write!(line, "{text}");
-        line.push('\0');
-        // SAFETY: never throws; the text is zero-terminated.
-        unsafe { shim::pgb_trace(matches!(self, Self::Debug2), line.as_ptr().cast()) };
-    }
+fn write_transition(text: fmt::Arguments<'_>) {
+    // SAFETY: never throws; the text is zero-terminated.
+    unsafe { shim::pgb_write_transition(line_of(text).as_ptr().cast()) };
 }
 
 /// Writes the line of an event, after the transitions that led to it. Not under the pool lock.
 pub fn event(job: Job, event: Event) {
-    write_transitions();
-    if Level::Debug1.is_read() {
-        let (index, generation) = (job.id.index, job.id.generation.get());
-        Level::Debug1.write(format_args!("job {index}/{generation} {event}"));
-    }
+    let (index, generation) = (job.id.index, job.id.generation.get());
+    write_event(format_args!("job {index}/{generation} {event}"));
 }
 
 /// More than a process makes between two calls of [`write_transitions`].
@@ -149,17 +149,18 @@ fn remember(made: &Made) {
     REMEMBERED.with(|remembered| remembered.push(made));
 }
 
-/// Writes the transitions that this process has made since the last call. Not under the pool lock. Returns whether
-/// there was a line to write.
-pub fn write_transitions() -> bool {
+/// Writes the transitions that this process has made since the last call. Not under the pool lock.
+pub fn write_transitions() {
     if REMEMBERED.with(|remembered| remembered.len == 0) {
-        return false;
+        return;
     }
-    let Some(cluster) = attached().filter(|_| Level::Debug2.is_read()) else {
+    // SAFETY: compares levels.
+    let is_read = unsafe { shim::pgb_transitions_are_read() };
+    let Some(cluster) = attached().filter(|_| is_read) else {
         REMEMBERED.with(|remembered| {
             (remembered.first, remembered.len, remembered.lost) = (0, 0, 0);
         });
-        return false;
+        return;
     };
     // One at a time: a line may end the process, whose exit then writes the others.
     while let Some(made) = REMEMBERED.with(Remembered::pop) {
@@ -171,13 +172,12 @@ pub fn write_transitions() -> bool {
             before: decode(made.before),
             after: decode(made.after),
         };
-        Level::Debug2.write(format_args!("{line}"));
+        write_transition(format_args!("{line}"));
     }
     let lost = REMEMBERED.with(|remembered| std::mem::take(&mut remembered.lost));
     if lost > 0 {
-        Level::Debug2.write(format_args!("{lost} transitions could not be remembered"));
+        write_transition(format_args!("{lost} transitions could not be remembered"));
     }
-    true
 }
 
 /// Which of the words with its table has changed.
@@ -201,10 +201,7 @@ fn index_of(cluster: &Cluster, made: &Made) -> u32 {
 
 /// Writes that this worker exits, and how.
 pub fn worker_exits(how: &str) {
-    write_transitions();
-    if Level::Debug1.is_read() {
-        Level::Debug1.write(format_args!("worker exits: {how}"));
-    }
+    write_event(format_args!("worker exits: {how}"));
 }
 
 /// Writes to the log why this process does not become a worker.

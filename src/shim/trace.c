@@ -8,6 +8,7 @@
 
 #include "miscadmin.h"
 #include "utils/elog.h"
+#include "utils/guc.h"
 
 #include "shim.h"
 
@@ -57,27 +58,55 @@ write_line(int level, const char *text)
 }
 
 /*
- * Whether somebody reads DEBUG1, or with `detail` DEBUG2. With fault points the lines of DEBUG1 are always written,
- * because each is a fault point.
+ * Whether somebody reads the events of a job. With fault points each of them is written, because each is a fault point.
  */
 bool
-pgb_is_traced(bool detail)
+pgb_events_are_read(void)
 {
 #ifdef PGB_FAULTS
-	if (!detail)
-		return true;
+	return true;
+#else
+	return message_level_is_interesting(DEBUG1);
 #endif
-	return message_level_is_interesting(detail ? DEBUG2 : DEBUG1);
 }
 
-/* Writes a line at DEBUG1, or with `detail` at DEBUG2, to the log (and to the client, if it asked for that level). */
+/* DEBUG1: an event, to the log, and to the client if it asked for that level. */
 void
-pgb_trace(bool detail, const char *text)
+pgb_write_event(const char *text)
 {
 	char		line[300];
 
 	snprintf(line, sizeof(line), "pg_background: %s", text);
-	write_line(detail ? DEBUG2 : DEBUG1, line);
+	write_line(DEBUG1, line);
+}
+
+/*
+ * Transitions are for the server's log alone. They can be of words that other users' jobs share with this process, and a
+ * process writes them before it sleeps, when writing to a client could reset its latch.
+ */
+bool
+pgb_transitions_are_read(void)
+{
+	int			saved = client_min_messages;
+	bool		is_read;
+
+	client_min_messages = ERROR;
+	is_read = message_level_is_interesting(DEBUG2);
+	client_min_messages = saved;
+	return is_read;
+}
+
+/* DEBUG2: a transition, to the log. */
+void
+pgb_write_transition(const char *text)
+{
+	int			saved = client_min_messages;
+	char		line[300];
+
+	snprintf(line, sizeof(line), "pg_background: %s", text);
+	client_min_messages = ERROR;
+	write_line(DEBUG2, line);
+	client_min_messages = saved;
 }
 
 /* LOG: why this process cannot be a worker. */
