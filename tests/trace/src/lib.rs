@@ -43,6 +43,8 @@ pub struct Report {
     pub cut: usize,
     /// Words with at least one transition.
     pub words: usize,
+    /// Words whose steps lead from the first state to the last, in too many orders to look for that of the processes.
+    pub only_paths: usize,
     /// Transitions.
     pub steps: usize,
     /// Names of the arcs that were taken, each with its word before it.
@@ -71,6 +73,7 @@ impl Report {
         self.whole += other.whole;
         self.cut += other.cut;
         self.words += other.words;
+        self.only_paths += other.only_paths;
         self.steps += other.steps;
         self.arcs.extend(other.arcs);
         self.faults.extend(other.faults);
@@ -82,9 +85,10 @@ impl fmt::Display for Report {
         let all: usize = TABLES.iter().map(|table| table.arcs().count()).sum();
         write!(
             f,
-            "{} transitions of {} words in {} whole and {} cut epochs; {} of {all} arcs; {} faults",
+            "{} transitions of {} words ({} as paths only) in {} whole and {} cut epochs; {} of {all} arcs; {} faults",
             self.steps,
             self.words,
+            self.only_paths,
             self.whole,
             self.cut,
             self.arcs.len(),
@@ -268,6 +272,15 @@ fn check_word(
         Err(Fault::Stuck { next, .. }) if next.iter().all(|&step| may_be_lost(step)) => {
             return Ok(());
         }
+        Err(Fault::GaveUp) => {
+            report.only_paths += 1;
+            let end = replay::is_path(table.initial, steps).ok_or(Wrong::Step(Fault::GaveUp))?;
+            return if may_be_left(table, &end) {
+                Ok(())
+            } else {
+                Err(Wrong::Left(end, None))
+            };
+        }
         order => order.map_err(Wrong::Step)?,
     };
     replay::check_sides(table, steps, &order, &arcs).map_err(Wrong::Step)?;
@@ -316,6 +329,9 @@ fn describe(table: &Table, index: u32, wrong: &Wrong, show: impl Fn(usize) -> St
                 "{word}: no step goes on from {}. The last one that fits:{last}\n The next ones:{next}",
                 state_of(state)
             )
+        }
+        Wrong::Step(Fault::GaveUp) => {
+            format!("{word}: the steps lead nowhere in any order; some are missing or there twice")
         }
         Wrong::Step(Fault::WrongProcess { step, earlier }) => format!(
             "{word}: two processes act as one side:{}{}",
