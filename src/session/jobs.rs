@@ -155,6 +155,7 @@ impl Drop for SessionCall {
         if CALLS.get() == 0 {
             leave();
         }
+        trace::write_transitions();
     }
 }
 
@@ -208,7 +209,6 @@ fn leave() {
         }
     }
     IN_GATE.set(false);
-    trace::write_transitions();
 }
 
 /// Forgets the jobs that another process has detached from this session.
