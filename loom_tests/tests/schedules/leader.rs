@@ -1,6 +1,6 @@
 //! A session that launches jobs.
 
-use crate::world::{World, once_in};
+use crate::world::{World, below, once_in};
 use engine::job::{Phase, Release};
 use engine::pool::ends::Ends;
 use engine::pool::slot_waiters::Resource;
@@ -9,7 +9,6 @@ use engine::pool::{Dispatched, Leader, Limits};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use engine::wait::{Condition, condition, wait_for};
-use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 
 /// A job that this session holds.
@@ -32,7 +31,7 @@ pub const SLEEPS: u32 = 1;
 pub fn session(world: &Arc<World>) {
     let own = world.fork();
     // All jobs of a session are in one lane.
-    let lane = thread_rng().gen_range(0..world.scale.lanes as u32);
+    let lane = below(world.scale.lanes) as u32;
     let (mut held, mut launched) = (Vec::new(), Vec::new());
     let mut counts = Counts::default();
     let mut purges = 0;
@@ -45,7 +44,7 @@ pub fn session(world: &Arc<World>) {
             let entry = entry(world, own);
             world.memory.slot(job.job).set_account(entry);
         }
-        match thread_rng().gen_range(0..4) {
+        match below(4) {
             0 => {}
             1 => {
                 if let Some(job) = any(&held) {
@@ -167,11 +166,11 @@ fn leave(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, counts: &mut Co
 }
 
 fn any(held: &[Held]) -> Option<Held> {
-    (!held.is_empty()).then(|| held[thread_rng().gen_range(0..held.len())])
+    (!held.is_empty()).then(|| held[below(held.len())])
 }
 
 fn take_any(held: &mut Vec<Held>) -> Option<Held> {
-    (!held.is_empty()).then(|| held.swap_remove(thread_rng().gen_range(0..held.len())))
+    (!held.is_empty()).then(|| held.swap_remove(below(held.len())))
 }
 
 /// A session waits to claim something that is counted. `None`: its time is up, whether it was called or not.
