@@ -12,6 +12,7 @@ use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
+use loom_tests::bound::checked;
 use loom_tests::memory::{Memory, process};
 
 const SESSION: u32 = 0;
@@ -21,12 +22,6 @@ struct World {
     memory: Arc<Memory>,
     jobs: Vec<JobId>,
     blocks: Vec<Block>,
-}
-
-fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(preemptions);
-    model.check(body);
 }
 
 /// A session with this many finished, unread jobs.

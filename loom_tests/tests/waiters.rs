@@ -12,6 +12,7 @@ use engine::table::{JobId, Options};
 use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
+use loom_tests::bound::checked;
 use loom_tests::memory::{LANE, Memory, process};
 
 /// The login role of the models.
@@ -19,12 +20,6 @@ const ROLE: u32 = LANE.role;
 
 /// More than any model has.
 const AMPLE: u32 = 100;
-
-fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(preemptions);
-    model.check(body);
-}
 
 /// Waits until `claim` succeeds.
 fn wait_to_claim<T>(

@@ -299,7 +299,8 @@ pub fn run(scale: Scale) {
     for number in 0..scale.administrators {
         let world = world.clone();
         sessions.push(spawn(format!("administrator {number}"), move || {
-            for _ in 0..world.scale.jobs_each {
+            // Also when the sessions have finished jobs.
+            for _ in 0..2 * world.scale.jobs_each {
                 let role = world.key(below(world.scale.lanes) as u32).role;
                 if once_in(4) {
                     world.end_jobs(role);
