@@ -2,6 +2,10 @@
 
 use loom::model::Builder;
 
+/// Accesses to shared memory in one execution, after which loom takes it to go on forever. Its own limit of a thousand is
+/// too low for three processes that use the pool.
+const BRANCHES: usize = 10_000;
+
 /// Explores a model, every interleaving with at most this many preemptions: how often a thread is interrupted that could
 /// go on. With `PGB_PREEMPTIONS=more` (`ci/engine models thorough`) one more.
 ///
@@ -15,5 +19,6 @@ pub fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     };
     let mut model = Builder::new();
     model.preemption_bound = Some(preemptions + more);
+    model.max_branches = BRANCHES;
     model.check(body);
 }

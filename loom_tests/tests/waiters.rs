@@ -213,6 +213,31 @@ fn a_waiter_that_gives_up_passes_its_call_on() {
     });
 }
 
+/// Two processes free a slot each at the same moment, while two sessions wait, and each keeps the slot that it gets. A
+/// process that frees calls one waiter, which may be the one that the other has called.
+///
+/// Four threads, at most one preemption; the others of the table's waiters have three threads and more preemptions.
+#[test]
+fn two_slots_freed_at_once_reach_two_waiters() {
+    checked(1, || {
+        let (memory, held) = full(2, 2);
+        let waiters = two_wait(&memory, [AMPLE; 2]);
+        let [first, second] = held[..] else {
+            panic!("there are two");
+        };
+        let other = {
+            let memory = memory.clone();
+            thread::spawn(move || use_up(&memory, second))
+        };
+        use_up(&memory, first);
+        other.join().unwrap();
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        nothing_is_left(&memory);
+    });
+}
+
 /// A role never has more slots than its limit, and has one entry.
 ///
 /// Two threads, every interleaving.
