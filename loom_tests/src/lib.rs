@@ -11,6 +11,8 @@ pub use protocol_kit::{latch, sync};
 #[cfg(loom)]
 pub mod block;
 #[cfg(loom)]
+pub mod bound;
+#[cfg(loom)]
 pub mod channel;
 pub mod memory;
 #[cfg(loom)]

@@ -14,6 +14,7 @@ use engine::{mutant, steps};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
+use loom_tests::bound::checked;
 use loom_tests::memory::{LANE, Memory, process};
 use std::cell::Cell;
 
@@ -230,6 +231,14 @@ fn cancel_late(memory: &Memory, signal: &AtomicBool, job: JobId) -> Canceling {
 
 /// A worker in its worker slot, and `count` jobs in its lane, of which it has taken the first.
 fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
+    let (memory, jobs) = with_queued(count);
+    let next = memory.pool().locked(|scheduler| scheduler.next(0, false));
+    assert!(matches!(next, NextStep::Run { job, .. } if job == jobs[0]));
+    (memory, jobs)
+}
+
+/// A worker in its worker slot, and `count` jobs in its lane.
+fn with_queued(count: usize) -> (Arc<Memory>, Vec<JobId>) {
     let memory = Memory::new(count, 1, 2);
     let jobs: Vec<_> = (0..count).map(|_| memory.claim(process(LEADER))).collect();
     memory.pool().locked(|scheduler| {
@@ -242,10 +251,6 @@ fn with_jobs(count: usize) -> (Arc<Memory>, Vec<JobId>) {
         };
         assert!(scheduler.report_in(worker, generation, process(WORKER)));
         scheduler.note_connected(worker, process(WORKER));
-        let NextStep::Run { job, .. } = scheduler.next(worker, false) else {
-            panic!("there is a job");
-        };
-        assert_eq!(job, jobs[0]);
     });
     (memory, jobs)
 }
@@ -388,6 +393,47 @@ fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
             other => panic!("nothing else is queued: {other:?}"),
         }
         assert_eq!(memory.phase(target), Some(Phase::Canceled));
+        assert_eq!(memory.pool().queued(), 0);
+    });
+}
+
+/// Two processes cancel a queued job, with different demands, while a worker takes it. One of them ends it; or the
+/// worker has it, and the job is interrupted by the first cancel that is seen. It ends once, as canceled, and whoever was
+/// told that it was asked for has set the flag.
+///
+/// Three threads, at most two preemptions. Each of the three meets each of the others between two of its steps then. A
+/// third canceler would find what the second one finds.
+#[test]
+fn two_cancels_while_a_worker_takes_the_job_end_it_once() {
+    checked(2, || {
+        let (memory, jobs) = with_queued(1);
+        let job = jobs[0];
+        let signal = Arc::new(AtomicBool::new(false));
+        let cancelers = [Demand::Cancel, Demand::Insist].map(|demand| {
+            let (memory, signal) = (memory.clone(), signal.clone());
+            thread::spawn(move || {
+                memory
+                    .pool()
+                    .cancel(job, demand, |_| send(&memory, &signal))
+            })
+        });
+        let worker = Worker::new(&memory, &signal);
+        let next = memory.pool().locked(|scheduler| scheduler.next(0, false));
+        let ran = matches!(next, NextStep::Run { .. });
+        if ran {
+            let end = worker.run(job, || worker.sleep_until_canceled());
+            assert_eq!(end, End::Canceled);
+        }
+        let told = cancelers.map(|canceler| canceler.join().unwrap());
+        let count =
+            |wanted: fn(&Canceling) -> bool| told.iter().filter(|told| wanted(told)).count();
+        let ended = count(|told| matches!(told, Canceling::Finished(_)));
+        assert_eq!(ended, usize::from(!ran), "{told:?}");
+        assert!(
+            !ran || count(|told| *told == Canceling::Asked) > 0,
+            "{told:?}"
+        );
+        assert_eq!(memory.phase(job), Some(Phase::Canceled));
         assert_eq!(memory.pool().queued(), 0);
     });
 }

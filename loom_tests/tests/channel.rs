@@ -9,6 +9,7 @@ use engine::ring::{Buffer, HEADER, read_header, size_of_chunk};
 use engine::wait::{Condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
+use loom_tests::bound::checked;
 use loom_tests::channel::{Channel, READER, Worker};
 use loom_tests::memory::process;
 use loom_tests::ring::Cells;
@@ -165,18 +166,12 @@ fn pass(frames: u8, whole: bool, pause: Option<u8>) {
     worker.join().unwrap();
 }
 
-fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(preemptions);
-    model.check(body);
-}
-
 /// Nobody reads, so the worker finishes without waiting. The reader comes afterwards, or in the middle.
 ///
 /// Two threads, at most three preemptions; a ring of two frames, four frames.
 #[test]
 fn a_reader_that_takes_everything_finds_everything() {
-    model(3, || pass(4, true, None));
+    checked(3, || pass(4, true, None));
 }
 
 /// A reader that is present only while it waits. The worker spills as soon as the ring is full, and returns to
@@ -185,7 +180,7 @@ fn a_reader_that_takes_everything_finds_everything() {
 /// Two threads, at most two preemptions; a ring of two frames, five frames.
 #[test]
 fn a_reader_that_takes_a_row_now_and_then_finds_everything() {
-    model(2, || pass(5, false, None));
+    checked(2, || pass(5, false, None));
 }
 
 /// A reader goes away in the middle, whatever the worker is doing then, and comes back.
@@ -193,8 +188,8 @@ fn a_reader_that_takes_a_row_now_and_then_finds_everything() {
 /// Two threads, at most two preemptions; a ring of two frames, five frames.
 #[test]
 fn a_reader_that_comes_back_goes_on_where_it_was() {
-    model(2, || pass(5, true, Some(1)));
-    model(2, || pass(5, false, Some(2)));
+    checked(2, || pass(5, true, Some(1)));
+    checked(2, || pass(5, false, Some(2)));
 }
 
 /// A reader goes away for good in the middle, while the worker waits for it or is about to. The worker is told,
@@ -203,7 +198,7 @@ fn a_reader_that_comes_back_goes_on_where_it_was() {
 /// Two threads, at most three preemptions; a ring of two frames, five frames.
 #[test]
 fn a_worker_whose_reader_left_for_good_finishes() {
-    model(3, || {
+    checked(3, || {
         let channel = Channel::new(4, 16);
         let word = Arc::new(JobWord::new());
         let generation = running(&word);
@@ -224,6 +219,6 @@ fn a_worker_whose_reader_left_for_good_finishes() {
 /// Two threads, at most one preemption; a ring of two frames, six frames.
 #[test]
 fn a_file_that_is_used_again_has_been_taken() {
-    model(1, || pass(6, false, Some(3)));
-    model(1, || pass(6, false, None));
+    checked(1, || pass(6, false, Some(3)));
+    checked(1, || pass(6, false, None));
 }

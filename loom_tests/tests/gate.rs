@@ -12,6 +12,7 @@ use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
+use loom_tests::bound::checked;
 use loom_tests::memory::{Memory, process};
 
 const SESSION: u32 = 0;
@@ -21,16 +22,22 @@ struct World {
     memory: Arc<Memory>,
     jobs: Vec<JobId>,
     blocks: Vec<Block>,
-}
-
-fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(preemptions);
-    model.check(body);
+    /// Jobs that the session has counted itself.
+    counted: std::sync::atomic::AtomicU64,
 }
 
 /// A session with this many finished, unread jobs.
 fn with_finished(count: usize) -> Arc<World> {
+    let world = with_bound(count);
+    for &job in &world.jobs {
+        let word = &world.memory.slot(job).word;
+        let _ = word.finish(job.generation, End::Failed);
+    }
+    world
+}
+
+/// A session with this many jobs that have workers.
+fn with_bound(count: usize) -> Arc<World> {
     let memory = Memory::new(count, 1, 3);
     let own = process(SESSION);
     memory.pool().locked(|scheduler| scheduler.enroll(own));
@@ -39,10 +46,10 @@ fn with_finished(count: usize) -> Arc<World> {
             let job = memory
                 .claim_for(own, Options::default(), &[])
                 .expect("a slot");
-            let word = &memory.slot(job).word;
-            word.publish(job.generation);
-            let _ = word.bind(job.generation);
-            let _ = word.finish(job.generation, End::Failed);
+            let slot = memory.slot(job);
+            slot.set_account(memory.pool().leader(own).expect("its entry"));
+            slot.word.publish(job.generation);
+            let _ = slot.word.bind(job.generation);
             job
         })
         .collect();
@@ -51,6 +58,7 @@ fn with_finished(count: usize) -> Arc<World> {
         memory,
         jobs,
         blocks,
+        counted: std::sync::atomic::AtomicU64::new(0),
     })
 }
 
@@ -66,7 +74,25 @@ impl World {
     /// Frees it, as the process does that is told that it is the last one out.
     fn free(&self, index: usize) {
         self.blocks[index].free();
+        self.memory.pool().count_end(self.job(index));
         self.memory.pool().free(self.job(index));
+    }
+
+    /// The session counts a finished job that it holds, within its gate.
+    fn count(&self, index: usize) {
+        if self.memory.slot(self.job(index)).take_account() {
+            self.counted
+                .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    /// Jobs that are in the statistics of the session.
+    fn counted(&self, own: ProcRef) -> u64 {
+        let unseen = self
+            .memory
+            .pool()
+            .locked(|scheduler| scheduler.ends_of(own));
+        self.counted.load(std::sync::atomic::Ordering::SeqCst) + unseen.total()
     }
 
     /// Purges one job, as an administrator does.
@@ -106,6 +132,7 @@ impl World {
             asked += 1;
             for index in 0..self.jobs.len() {
                 if self.holds(index) {
+                    self.count(index);
                     self.detach(index);
                 }
             }
@@ -131,7 +158,7 @@ impl World {
 
 /// A session looks at its job, in one call and in another, while an administrator purges it. The job is purged
 /// before or after a call, or by the session itself, which was asked, when it leaves. It is freed once, and
-/// nobody looks at it afterwards.
+/// nobody looks at it afterwards. It is in the session's statistics once.
 ///
 /// Two threads, every interleaving.
 #[test]
@@ -147,6 +174,7 @@ fn a_job_is_not_purged_while_its_session_looks_at_it() {
                 for _ in 0..2 {
                     if world.enter(own, known) && asked == 0 {
                         let _ = world.blocks[0].read();
+                        world.count(0);
                     }
                     asked += world.leave(own);
                 }
@@ -160,6 +188,7 @@ fn a_job_is_not_purged_while_its_session_looks_at_it() {
             Purged::Asked => assert_eq!(asked, 1),
             Purged::Kept => panic!("it could have been purged"),
         }
+        assert_eq!(world.counted(own), 1);
         world.assert_freed();
     });
 }
@@ -203,31 +232,104 @@ fn two_purges_at_once_leave_nothing() {
     });
 }
 
-/// The session ends while its job is purged. The next session in its PGPROC begins, enters and leaves. The job
-/// is detached and freed once. The purge that was meant for the former session neither keeps the next one out
-/// nor asks it.
+/// Two administrators purge a job each of a session, which looks at both in one call. The session is asked by one of
+/// them, or by both, and purges both; or what was purged before or after its call is not there any more. Each job is
+/// freed once, and is in the session's statistics once.
 ///
-/// Two threads, every interleaving.
+/// Three threads, at most two preemptions. With two of them a purge is interrupted by a call of the session and by the
+/// other purge, which is all that one purge can meet; a third administrator would do what the second does.
 #[test]
-fn a_session_that_ends_leaves_the_gate_to_the_next() {
-    loom::model(|| {
-        let world = with_finished(1);
-        let (own, next) = (process(SESSION), ProcRef::new(SESSION, 100));
+fn two_who_purge_while_the_session_looks_leave_nothing() {
+    checked(2, || {
+        let world = with_finished(2);
+        let own = process(SESSION);
+        let purges = [0, 1].map(|index| {
+            let world = world.clone();
+            thread::spawn(move || world.purge(index))
+        });
+        let _ = world.enter(own, 0);
+        for index in 0..2 {
+            if world.holds(index) {
+                let _ = world.blocks[index].read();
+                world.count(index);
+            }
+        }
+        let asked = world.leave(own);
+        let purged = purges.map(|purge| purge.join().unwrap());
+        let asks = purged.iter().filter(|told| **told == Purged::Asked).count();
+        assert_eq!(asked > 0, asks > 0, "{asked}, {purged:?}");
+        assert_eq!(world.counted(own), 2);
+        // A purge that came after the session had purged all of its jobs found nothing.
+        assert!(asked > 0 || !purged.contains(&Purged::Kept), "{purged:?}");
+        world.assert_freed();
+    });
+}
+
+/// The worker finishes the job, the session ends and detaches it, and an administrator purges it, all at once. One of
+/// them is the last one out, and frees it.
+///
+/// Three threads, at most three preemptions: as many as there are transitions that give up a hold.
+#[test]
+fn an_end_a_purge_and_the_sessions_end_free_the_job_once() {
+    checked(3, || {
+        let world = with_bound(1);
+        let own = process(SESSION);
         let administrator = {
             let world = world.clone();
             thread::spawn(move || world.purge(0))
         };
-        // In the middle of a call.
-        let _ = world.enter(own, 0);
+        let worker = {
+            let world = world.clone();
+            thread::spawn(move || {
+                let job = world.job(0);
+                let word = &world.memory.slot(job).word;
+                if word.finish(job.generation, End::Failed) == Release::LastOut {
+                    world.free(0);
+                }
+            })
+        };
         world.detach(0);
         world.entry(own).abandon_gate();
         let pool = world.memory.pool();
+        let counted = world.counted(own);
         pool.locked(|scheduler| scheduler.depart(own));
-        pool.locked(|scheduler| scheduler.enroll(next));
-        let _ = world.enter(next, 0);
-        let asked = world.leave(next);
         let purged = administrator.join().unwrap();
-        assert_eq!(asked, 0, "asked to purge for another, which was {purged:?}");
+        worker.join().unwrap();
+        assert_ne!(purged, Purged::Asked, "nobody is within");
+        assert!(counted <= 1);
         world.assert_freed();
     });
+}
+
+/// The session ends while its job is purged, in the middle of a call or between two. The next session in its PGPROC
+/// begins, enters and leaves. The job is detached and freed once. The purge that was meant for the former session
+/// neither keeps the next one out nor asks it, and the job is not in the next one's statistics.
+///
+/// Two threads, every interleaving.
+#[test]
+fn a_session_that_ends_leaves_the_gate_to_the_next() {
+    for within in [true, false] {
+        loom::model(move || {
+            let world = with_finished(1);
+            let (own, next) = (process(SESSION), ProcRef::new(SESSION, 100));
+            let administrator = {
+                let world = world.clone();
+                thread::spawn(move || world.purge(0))
+            };
+            if within {
+                let _ = world.enter(own, 0);
+            }
+            world.detach(0);
+            world.entry(own).abandon_gate();
+            let pool = world.memory.pool();
+            pool.locked(|scheduler| scheduler.depart(own));
+            pool.locked(|scheduler| scheduler.enroll(next));
+            let _ = world.enter(next, 0);
+            let asked = world.leave(next);
+            let purged = administrator.join().unwrap();
+            assert_eq!(asked, 0, "asked to purge for another, which was {purged:?}");
+            assert_eq!(world.counted(next), 0);
+            world.assert_freed();
+        });
+    }
 }

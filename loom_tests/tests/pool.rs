@@ -10,11 +10,13 @@ use engine::worker::Activity;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
+use loom_tests::bound::checked;
 use loom_tests::memory::{LANE, Memory, process};
 
 const LEADER: u32 = 0;
 const WORKER: u32 = 1;
 const FRESH: u32 = 2;
+const OTHER_FRESH: u32 = 3;
 
 /// A worker's process in its worker slot.
 #[derive(Clone, Copy)]
@@ -63,20 +65,34 @@ fn start(memory: &Memory, number: u32) -> Option<WorkerProcess> {
     }
 }
 
-/// A pool whose worker has just finished its first job and has not looked for the next.
+/// Workers with these numbers have just finished a job each and have not looked for the next.
+fn with_finishing_workers<const N: usize>(
+    memory: &Memory,
+    numbers: [u32; N],
+) -> [WorkerProcess; N] {
+    let jobs = numbers.map(|_| {
+        let job = memory.claim(process(LEADER));
+        let (dispatched, _) = memory
+            .pool()
+            .locked(|scheduler| scheduler.dispatch(job, LANE, 0, 1000));
+        assert_eq!(dispatched, Dispatched::Queued);
+        job
+    });
+    let processes = numbers.map(|number| start(memory, number).expect("a process is wanted"));
+    for process in processes {
+        let next = memory
+            .pool()
+            .locked(|scheduler| scheduler.next(process.worker, false));
+        assert!(matches!(next, NextStep::Run { .. }));
+    }
+    for job in jobs {
+        run(memory, job, &Runs::new(AtomicU32::new(0)));
+    }
+    processes
+}
+
 fn with_a_finishing_worker(memory: &Memory) -> WorkerProcess {
-    let job = memory.claim(process(LEADER));
-    let (dispatched, _) = memory
-        .pool()
-        .locked(|scheduler| scheduler.dispatch(job, LANE, 0, 1000));
-    assert_eq!(dispatched, Dispatched::Queued);
-    let process = start(memory, WORKER).expect("a process is wanted");
-    let next = memory
-        .pool()
-        .locked(|scheduler| scheduler.next(process.worker, false));
-    assert!(matches!(next, NextStep::Run { .. }));
-    let runs = Runs::new(AtomicU32::new(0));
-    run(memory, job, &runs);
+    let [process] = with_finishing_workers(memory, [WORKER]);
     process
 }
 
@@ -163,6 +179,111 @@ fn work_once(memory: &Memory, fresh: WorkerProcess, runs: &Runs) {
         NextStep::Idle | NextStep::Retire => {}
         NextStep::Restart => panic!("no other lane is short"),
     }
+}
+
+/// A process that takes jobs until `total` have run. The one that has run the last dismisses those that are idle.
+fn work_all(memory: &Memory, process: WorkerProcess, runs: &Runs, total: u32) {
+    let pool = memory.pool();
+    let has_done = || runs.load(Ordering::Relaxed) == total;
+    let mut next = pool.locked(|scheduler| scheduler.next(process.worker, false));
+    loop {
+        next = match next {
+            NextStep::Run { job, leader } => {
+                memory.wake(leader);
+                run(memory, job, runs);
+                if has_done() {
+                    pool.locked(|scheduler| {
+                        scheduler.dismiss_idle(None, 8, |proc| memory.wake(Some(proc)));
+                    });
+                }
+                pool.locked(|scheduler| scheduler.next(process.worker, false))
+            }
+            NextStep::Idle if has_done() => return,
+            NextStep::Idle => {
+                let word = &memory.worker(process.worker).word;
+                let told = wait_for(
+                    memory.latch(process.proc),
+                    None,
+                    &mut condition(
+                        || {},
+                        || (word.load().activity() != Activity::Idle).then_some(()),
+                    ),
+                );
+                assert_eq!(told, Some(()));
+                pool.locked(|scheduler| scheduler.awakened(process.worker, process.generation))
+                    .unwrap_or(NextStep::Idle)
+            }
+            NextStep::Retire => return,
+            NextStep::Restart => panic!("there is no other lane"),
+        };
+    }
+}
+
+/// What a leader does, and the process that it starts, if it does.
+fn launch_and_work(memory: &Memory, fresh: u32, runs: &Runs, total: u32) {
+    let job = memory.claim(process(LEADER));
+    let (dispatched, _) = memory
+        .pool()
+        .locked(|scheduler| scheduler.dispatch(job, LANE, 0, 1000));
+    match dispatched {
+        Dispatched::Handed(worker) => memory.wake(Some(worker)),
+        Dispatched::Queued => {
+            if let Some(started) = start(memory, fresh) {
+                work_all(memory, started, runs, total);
+            }
+        }
+        Dispatched::NoLane | Dispatched::Refused => panic!("there is a lane"),
+    }
+}
+
+/// Two leaders enqueue a job each while the lane's worker, which has finished one, looks for another or goes idle. Each
+/// job is run once, by that worker or by one that a leader starts, and none is left in the lane.
+///
+/// Three threads, at most two preemptions: all that they do to the lists is done under the lock, and with two of them
+/// each can be interrupted between any two of its turns with the lock.
+#[test]
+fn two_jobs_enqueued_while_the_worker_goes_idle_are_run_once_each() {
+    checked(2, || {
+        let memory = Memory::new(3, 3, 4);
+        let runs = Runs::new(AtomicU32::new(0));
+        let finishing = with_a_finishing_worker(&memory);
+        let worker = {
+            let (memory, runs) = (memory.clone(), runs.clone());
+            thread::spawn(move || work_all(&memory, finishing, &runs, 2))
+        };
+        let other = {
+            let (memory, runs) = (memory.clone(), runs.clone());
+            thread::spawn(move || launch_and_work(&memory, FRESH, &runs, 2))
+        };
+        launch_and_work(&memory, OTHER_FRESH, &runs, 2);
+        other.join().unwrap();
+        worker.join().unwrap();
+        assert_eq!(runs.load(Ordering::Relaxed), 2, "runs of the jobs");
+        assert_eq!(memory.pool().queued(), 0);
+    });
+}
+
+/// A leader enqueues a job while two workers of the lane, which have finished one each, look for another or go idle. One
+/// of them runs it, once.
+///
+/// Three threads, at most two preemptions, as above.
+#[test]
+fn a_job_enqueued_while_two_workers_go_idle_is_run_once() {
+    checked(2, || {
+        let memory = Memory::new(3, 3, 4);
+        let runs = Runs::new(AtomicU32::new(0));
+        let finishing = with_finishing_workers(&memory, [WORKER, OTHER_FRESH]);
+        let workers = finishing.map(|finishing| {
+            let (memory, runs) = (memory.clone(), runs.clone());
+            thread::spawn(move || work_all(&memory, finishing, &runs, 1))
+        });
+        launch_and_work(&memory, FRESH, &runs, 1);
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        assert_eq!(runs.load(Ordering::Relaxed), 1, "runs of the job");
+        assert_eq!(memory.pool().queued(), 0);
+    });
 }
 
 fn launch_against(impatient: bool) {

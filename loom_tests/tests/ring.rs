@@ -7,6 +7,7 @@ use engine::ring::{Chunk, Reader, Wake, Writer};
 use engine::wait::{Condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
+use loom_tests::bound::checked;
 use loom_tests::memory::process;
 use loom_tests::ring::{Cells, Ring};
 
@@ -138,9 +139,7 @@ fn pass(units: usize, frames: &'static [usize]) {
 /// Two threads, at most four preemptions; a ring of two frames, three frames.
 #[test]
 fn frames_pass_a_ring_that_is_too_small_for_them() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(4);
-    model.check(|| pass(4, &[SHORT; 3]));
+    checked(4, || pass(4, &[SHORT; 3]));
 }
 
 /// The same with frames that do not divide the buffer. One does not fit before its end, so the worker skips the
@@ -150,9 +149,7 @@ fn frames_pass_a_ring_that_is_too_small_for_them() {
 /// Two threads, at most three preemptions; a ring of eight units, three frames of two and four.
 #[test]
 fn a_frame_that_does_not_fit_before_the_end_goes_to_the_beginning() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| pass(8, &[SHORT, LONG, LONG]));
+    checked(3, || pass(8, &[SHORT, LONG, LONG]));
 }
 
 /// The worker writes its last frame and finishes the job. The reader waits for a frame or the end. It looks at
@@ -161,9 +158,7 @@ fn a_frame_that_does_not_fit_before_the_end_goes_to_the_beginning() {
 /// Two threads, at most four preemptions.
 #[test]
 fn a_worker_that_is_gone_has_left_everything_in_the_ring() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(4);
-    model.check(|| {
+    checked(4, || {
         let ring = Ring::new(4);
         let word = Arc::new(JobWord::new());
         let generation = running(&word);
@@ -263,9 +258,7 @@ fn what_is_not_published_is_seen_by_a_reader_that_goes_to_sleep() {
 /// Three threads, of which the readers follow each other; at most three preemptions.
 #[test]
 fn a_reader_that_takes_over_sees_the_next_frame() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    checked(3, || {
         let ring = Ring::new(4);
         let worker = {
             let ring = ring.clone();

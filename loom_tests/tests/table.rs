@@ -7,6 +7,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
+use loom_tests::bound::checked;
 use loom_tests::memory::process;
 
 struct Table {
@@ -133,9 +134,7 @@ fn a_claim_that_slept_does_not_bring_back_a_slot_in_use() {
 /// Three threads, at most three preemptions.
 #[test]
 fn slots_are_neither_lost_nor_doubled() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    checked(3, || {
         let table = Table::new(2);
         let others: Vec<_> = (0..2)
             .map(|_| {

@@ -1,14 +1,20 @@
 //! The wait loop, with a latch that behaves like the server's.
 #![cfg(loom)]
 
-use engine::job::{Begin, End, Generation, JobWord, Release};
+use engine::job::{Begin, Demand, End, Generation, JobWord, Release};
 use engine::models::Transitions as _;
+use engine::pool::{Canceling, NextStep, Returned, SpawnDecision};
+use engine::table::JobId;
 use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::thread;
+use loom_tests::bound::checked;
 use loom_tests::latch::MockLatch;
-use loom_tests::memory::process;
+use loom_tests::memory::{LANE, Memory, process};
+
+const LEADER: u32 = 0;
+const WORKER: u32 = 1;
 
 struct Job {
     word: JobWord,
@@ -78,9 +84,7 @@ fn a_leader_that_waits_sees_the_end() {
 /// Three threads, at most three preemptions.
 #[test]
 fn wake_ups_that_mean_nothing_do_no_harm() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    checked(3, || {
         let job = Job::starting();
         let worker = {
             let job = job.clone();
@@ -103,6 +107,153 @@ fn wake_ups_that_mean_nothing_do_no_harm() {
         worker.join().unwrap();
         stranger.join().unwrap();
     });
+}
+
+/// How a job that is queued, or has its worker, comes to its end.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Way {
+    /// Its worker begins it and finishes it so.
+    Run(End),
+    /// It is canceled before its worker begins it, which refuses it.
+    Refused,
+    /// It is canceled, and its worker dies before it has begun it.
+    GivenBack,
+    /// Its worker dies, and it is queued again. Then it is canceled.
+    Requeued,
+    /// It is canceled before it has a worker.
+    Queued,
+}
+
+/// A pool with a worker that has taken the job, or with the job alone.
+fn with_job(way: Way) -> (Arc<Memory>, JobId) {
+    let memory = Memory::new(1, 1, 2);
+    let job = memory.claim(process(LEADER));
+    memory.pool().locked(|scheduler| {
+        let _ = scheduler.dispatch(job, LANE, 0, 1000);
+        let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true, 1)
+        else {
+            panic!("a worker slot is vacant");
+        };
+        assert!(scheduler.report_in(worker, generation, process(WORKER)));
+        scheduler.note_connected(worker, process(WORKER));
+        if way != Way::Queued {
+            let next = scheduler.next(worker, false);
+            assert!(matches!(next, NextStep::Run { .. }));
+        }
+    });
+    (memory, job)
+}
+
+/// Ends the job. Returns how often the leader was woken.
+fn end(memory: &Memory, job: JobId, way: Way) -> u32 {
+    let pool = memory.pool();
+    let word = &memory.slot(job).word;
+    let mut woken = 0;
+    let mut wake_if = |watched: bool| {
+        if watched {
+            woken += 1;
+            memory.wake(memory.slot(job).leader());
+        }
+    };
+    let cancel = || pool.cancel(job, Demand::Insist, |_| {});
+    let release = match way {
+        Way::Run(end) => {
+            let Begin::Running { watched } = word.begin(job.generation) else {
+                panic!("nobody canceled it");
+            };
+            wake_if(watched);
+            if end == End::Canceled {
+                assert_eq!(cancel(), Canceling::Asked);
+            }
+            word.finish(job.generation, end)
+        }
+        Way::Refused => {
+            assert_eq!(cancel(), Canceling::Asked);
+            assert_eq!(word.begin(job.generation), Begin::Refused);
+            word.finish(job.generation, End::Canceled)
+        }
+        Way::GivenBack => {
+            assert_eq!(cancel(), Canceling::Asked);
+            match pool.locked(|scheduler| scheduler.give_back(job)) {
+                Returned::Canceled(release) => release,
+                other => panic!("it was canceled: {other:?}"),
+            }
+        }
+        Way::Requeued | Way::Queued => {
+            if way == Way::Requeued {
+                let returned = pool.locked(|scheduler| scheduler.give_back(job));
+                assert_eq!(returned, Returned::Requeued);
+            }
+            match cancel() {
+                Canceling::Finished(release) => release,
+                other => panic!("no worker has it: {other:?}"),
+            }
+        }
+    };
+    if let Release::Held { watched } = release {
+        wake_if(watched);
+    }
+    woken
+}
+
+/// A leader has waited for its job in vain and given up, in whichever phase. Then it waits again, for the end, however
+/// that comes. With AWAITED it is woken once, at the end; with WATCHED also at the changes before. The flags are gone
+/// when it detaches the job, as the last one out. A forgotten wake-up would be a deadlock.
+fn the_end_wakes_the_leader(way: Way, at_each_change: bool) {
+    checked(3, move || {
+        let (memory, job) = with_job(way);
+        let other = {
+            let memory = memory.clone();
+            thread::spawn(move || end(&memory, job, way))
+        };
+        let word = &memory.slot(job).word;
+        let arm = || {
+            let _ = if at_each_change {
+                word.watch(job.generation)
+            } else {
+                word.await_end(job.generation)
+            };
+        };
+        arm();
+        word.unwatch(job.generation);
+        let look = || Some(word.load()).filter(|now| now.phase().is_finished());
+        let found = wait_for(
+            memory.latch(process(LEADER)),
+            None,
+            &mut condition(arm, look),
+        );
+        word.unwatch(job.generation);
+        assert!(found.is_some() && !word.load().is_watched());
+        let woken = other.join().unwrap();
+        assert!(
+            woken <= if at_each_change { 2 } else { 1 },
+            "woken too often"
+        );
+        assert_eq!(word.detach(job.generation), Release::LastOut);
+        memory.pool().free(job);
+    });
+}
+
+fn every_end_wakes_the_leader(at_each_change: bool) {
+    let ends = [End::Completed, End::Failed, End::Canceled].map(Way::Run);
+    let others = [Way::Refused, Way::GivenBack, Way::Requeued, Way::Queued];
+    for way in ends.into_iter().chain(others) {
+        the_end_wakes_the_leader(way, at_each_change);
+    }
+}
+
+/// Two threads, at most three preemptions, for each way in which a job ends. There is nothing that a second job or leader
+/// could change: a word has one leader, which looks at no other word in this wait. Each side changes the word three
+/// times at most, so three preemptions put any change of the one between any two of the other.
+#[test]
+fn a_leader_that_awaits_the_end_is_woken_by_it_and_not_before() {
+    every_end_wakes_the_leader(false);
+}
+
+/// The same.
+#[test]
+fn a_leader_that_watches_sees_the_end_however_it_comes() {
+    every_end_wakes_the_leader(true);
 }
 
 /// The loop with a protocol of plain stores, as in the result ring: the waiter arms by a store and a fence, the
@@ -160,9 +311,7 @@ fn store_then_look_on_both_sides_loses_nothing() {
 /// Three threads, at most three preemptions.
 #[test]
 fn a_leader_that_waits_for_any_sees_the_first_end() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    checked(3, || {
         let leader = Arc::new(MockLatch::default());
         let jobs = [Job::starting(), Job::starting()];
         let workers: Vec<_> = jobs

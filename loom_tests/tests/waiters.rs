@@ -12,6 +12,7 @@ use engine::table::{JobId, Options};
 use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
+use loom_tests::bound::checked;
 use loom_tests::memory::{LANE, Memory, process};
 
 /// The login role of the models.
@@ -19,12 +20,6 @@ const ROLE: u32 = LANE.role;
 
 /// More than any model has.
 const AMPLE: u32 = 100;
-
-fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(preemptions);
-    model.check(body);
-}
 
 /// Waits until `claim` succeeds.
 fn wait_to_claim<T>(
@@ -214,6 +209,31 @@ fn a_waiter_that_gives_up_passes_its_call_on() {
         use_up(&memory, held[0]);
         leaver.join().unwrap();
         waiter.join().unwrap();
+        nothing_is_left(&memory);
+    });
+}
+
+/// Two processes free a slot each at the same moment, while two sessions wait, and each keeps the slot that it gets. A
+/// process that frees calls one waiter, which may be the one that the other has called.
+///
+/// Four threads, at most one preemption; the others of the table's waiters have three threads and more preemptions.
+#[test]
+fn two_slots_freed_at_once_reach_two_waiters() {
+    checked(1, || {
+        let (memory, held) = full(2, 2);
+        let waiters = two_wait(&memory, [AMPLE; 2]);
+        let [first, second] = held[..] else {
+            panic!("there are two");
+        };
+        let other = {
+            let memory = memory.clone();
+            thread::spawn(move || use_up(&memory, second))
+        };
+        use_up(&memory, first);
+        other.join().unwrap();
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
         nothing_is_left(&memory);
     });
 }

@@ -19,13 +19,14 @@
 //! log hook of another library can raise a FATAL), and in a process that exits, an error in it is another exit. So a
 //! line is written only while the rest of the work is noted for the exit callbacks, or when there is no more work.
 
-use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::attach::attached;
 use crate::cluster::job::Job;
 use crate::pg::local::Local;
 use crate::pg::shim;
 use arrayvec::ArrayString;
 use engine::job::End;
-use engine::transitions::{GATE, Gate, JOB, USAGE, WORKER};
+use engine::pool::index_of;
+use engine::transitions::{GATE, Gate};
 use protocol_kit::line::Line;
 use protocol_kit::observe::{self, Made};
 use std::fmt;
@@ -188,7 +189,7 @@ pub fn write_transitions() {
         let decode = made.table.decode;
         let line = Line {
             table: made.table,
-            index: index_of(cluster, &made),
+            index: index_of(&cluster.pool().shared().words(), &made),
             transition: made.transition,
             before: decode(made.before),
             after: decode(made.after),
@@ -202,25 +203,6 @@ pub fn write_transitions() {
             format_args!("{lost} transitions could not be remembered"),
             false,
         );
-    }
-}
-
-/// Which of the words with its table has changed.
-fn index_of(cluster: &Cluster, made: &Made) -> u32 {
-    fn index<T>(words: &[T], address: usize) -> u32 {
-        ((address - words.as_ptr().addr()) / size_of::<T>()) as u32
-    }
-    let shared = cluster.pool().shared();
-    let address = made.address;
-    if std::ptr::eq(made.table, &JOB) {
-        index(shared.jobs.slots(), address)
-    } else if std::ptr::eq(made.table, &WORKER) {
-        index(shared.workers, address)
-    } else if std::ptr::eq(made.table, &GATE) {
-        index(shared.leaders, address)
-    } else {
-        debug_assert!(std::ptr::eq(made.table, &USAGE));
-        index(shared.usages, address)
     }
 }
 

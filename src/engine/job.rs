@@ -288,7 +288,7 @@ impl JobWord {
                 return Err(Begin::Refused);
             }
             let known = mutant!("begin-forgets-who-watches", now => now.without(WATCHED));
-            let watched = known.is_change_watched();
+            let watched = mutant!("begin-wakes-who-awaits-the-end", known.is_change_watched() => known.is_watched());
             Ok((known.with_phase(Phase::Running), Begin::Running { watched }))
         })
         .unwrap_or_else(|refused| refused)
@@ -442,7 +442,10 @@ impl JobWord {
         let next = now.with_phase(phase).without(WORKER);
         let release = if checked!("finish-ignores-the-leader", now.has_leader()) {
             Release::Held {
-                watched: checked!("finish-forgets-who-watches", now.is_watched()),
+                watched: checked!(
+                    "finish-forgets-who-watches",
+                    mutant!("end-forgets-who-awaits-it", now.is_watched() => now.is_change_watched())
+                ),
             }
         } else {
             Release::LastOut

@@ -126,7 +126,7 @@ pub use dispatch::{Dispatched, Limits};
 pub use entries::{
     Lane, LaneKey, Leader, PendingStart, Registration, START_LIMIT, Totals, WorkerSlot,
 };
-pub use scheduler::{Pool, PoolLock, Scheduler, Shared, Waker};
+pub use scheduler::{Pool, PoolLock, Scheduler, Shared, Waker, Words, index_of};
 pub use spawn::SpawnDecision;
 pub use view::{Awaited, WorkerCounts};
 pub use worker_slot::{NextStep, Returned};

@@ -11,11 +11,14 @@
 //! | [`line`] | one transition as a line of a log, written and read |
 //! | [`replay`] | whether the lines of several processes, in whatever order they were written, can be one history of the word |
 //! | `latch` (models only) | PostgreSQL's latch, as a model |
+//! | `choices` (shuttle only) | the choices of a random schedule, and the few of them that make it fail |
 //!
 //! `docs/checking.md` of this project shows how they are used together.
 
 pub mod mutant;
 
+#[cfg(shuttle)]
+pub mod choices;
 #[cfg(feature = "check")]
 pub mod coverage;
 pub mod document;

@@ -478,11 +478,15 @@ pub fn drop_hold(job: Job) {
 }
 
 /// Counts a finished job in the statistics unless it was counted before. Returns the job's word.
+///
+/// A session that ends between two calls is not in its gate. An administrator may purge the job meanwhile, and its slot
+/// may be another session's. Then the last one out counts the job.
 pub fn count_if_finished(job: Job) -> Snapshot {
     let slot = job.slot();
     let now = slot.word.load();
     let is_held = now.generation() == job.id.generation && now.has_leader();
-    if is_held && now.phase().is_finished() && slot.take_account() {
+    let is_kept = IN_GATE.get() || is_being_read(job);
+    if is_held && is_kept && now.phase().is_finished() && slot.take_account() {
         let run_time = slot.run_time();
         SESSION.with(|session| session.statistics.ends.count(now.phase(), run_time));
     }

@@ -1,7 +1,7 @@
 //! A session that launches jobs.
 
-use crate::world::{World, once_in};
-use engine::job::{Phase, Release};
+use crate::world::{World, below, once_in};
+use engine::job::{Phase, Release, Snapshot};
 use engine::pool::ends::Ends;
 use engine::pool::slot_waiters::Resource;
 use engine::pool::usage::Claimed;
@@ -9,8 +9,9 @@ use engine::pool::{Dispatched, Leader, Limits};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use engine::wait::{Condition, condition, wait_for};
-use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
+use shuttle::thread;
+use std::cell::Cell;
 
 /// A job that this session holds.
 #[derive(Clone, Copy)]
@@ -32,7 +33,7 @@ pub const SLEEPS: u32 = 1;
 pub fn session(world: &Arc<World>) {
     let own = world.fork();
     // All jobs of a session are in one lane.
-    let lane = thread_rng().gen_range(0..world.scale.lanes as u32);
+    let lane = below(world.scale.lanes) as u32;
     let (mut held, mut launched) = (Vec::new(), Vec::new());
     let mut counts = Counts::default();
     let mut purges = 0;
@@ -45,7 +46,7 @@ pub fn session(world: &Arc<World>) {
             let entry = entry(world, own);
             world.memory.slot(job.job).set_account(entry);
         }
-        match thread_rng().gen_range(0..4) {
+        match below(4) {
             0 => {}
             1 => {
                 if let Some(job) = any(&held) {
@@ -66,12 +67,12 @@ pub fn session(world: &Arc<World>) {
             end(world, own, job, &held, &mut counts);
         }
     }
-    // The jobs that are left are detached as they are, outside the gate: the session exits.
+    // The jobs that are left are detached as they are, outside the gate: the session exits. They may be purged
+    // meanwhile, so it does not count them.
     for Held { job, sleeps, .. } in held {
         if sleeps {
             world.cancel(job);
         }
-        counts.notice(world, job);
         let release = world.memory.slot(job).word.detach(job.generation);
         world.released(job, release);
     }
@@ -124,8 +125,11 @@ fn entry(world: &World, own: ProcRef) -> &Leader {
     world.memory.pool().leader(own).expect("it has an entry")
 }
 
-/// A call begins: the session forgets what was purged meanwhile.
+/// After a while outside, a call begins: the session forgets what was purged meanwhile.
 fn enter(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, purges: &mut u32) {
+    for _ in 0..below(8) {
+        thread::yield_now();
+    }
     let entry = entry(world, own);
     let entered = wait_for(
         world.memory.latch(own),
@@ -167,11 +171,11 @@ fn leave(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, counts: &mut Co
 }
 
 fn any(held: &[Held]) -> Option<Held> {
-    (!held.is_empty()).then(|| held[thread_rng().gen_range(0..held.len())])
+    (!held.is_empty()).then(|| held[below(held.len())])
 }
 
 fn take_any(held: &mut Vec<Held>) -> Option<Held> {
-    (!held.is_empty()).then(|| held.swap_remove(thread_rng().gen_range(0..held.len())))
+    (!held.is_empty()).then(|| held.swap_remove(below(held.len())))
 }
 
 /// A session waits to claim something that is counted. `None`: its time is up, whether it was called or not.
@@ -418,6 +422,36 @@ fn await_worker(world: &Arc<World>, own: ProcRef, job: JobId) {
     word.unwatch(job.generation);
 }
 
+/// Waits until the job has finished. `None`: its time was up.
+fn await_end(world: &Arc<World>, own: ProcRef, job: JobId) -> Option<Snapshot> {
+    let word = &world.memory.slot(job).word;
+    let mut net = Net::new(world, job);
+    let is_armed = Cell::new(false);
+    // Some are woken at each change, others at the end alone.
+    let at_each_change = once_in(2);
+    let arm = || {
+        is_armed.set(true);
+        let _ = if at_each_change {
+            word.watch(job.generation)
+        } else {
+            word.await_end(job.generation)
+        };
+    };
+    let look = || {
+        net.look();
+        let now = word.load();
+        let times_out = world.scale.times_out;
+        if now.phase().is_finished() {
+            Some(Some(now))
+        } else {
+            (is_armed.get() && times_out > 0 && once_in(4 * times_out)).then_some(None)
+        }
+    };
+    let found = wait_for(world.memory.latch(own), None, &mut condition(arm, look));
+    word.unwatch(job.generation);
+    found.expect("there is no deadline")
+}
+
 /// Waits for the job and reads how it ended, or detaches it as it is. `others` are held meanwhile.
 fn end(
     world: &Arc<World>,
@@ -435,28 +469,14 @@ fn end(
         for other in others.iter().filter(|other| other.sleeps) {
             world.cancel(other.job);
         }
-        let mut net = Net::new(world, job);
-        let found = wait_for(
-            world.memory.latch(own),
-            None,
-            &mut condition(
-                || {
-                    let _ = word.watch(job.generation);
-                },
-                || {
-                    net.look();
-                    Some(word.load()).filter(|now| now.phase().is_finished())
-                },
-            ),
-        );
-        word.unwatch(job.generation);
-        let now = found.expect("there is no deadline");
-        assert_eq!(now.generation(), job.generation, "the job was freed");
-        assert!(
-            !sleeps || now.phase() != Phase::Completed,
-            "a cancel was lost"
-        );
-        world.ledger.used(job);
+        if let Some(now) = await_end(world, own, job) {
+            assert_eq!(now.generation(), job.generation, "the job was freed");
+            assert!(
+                !sleeps || now.phase() != Phase::Completed,
+                "a cancel was lost"
+            );
+            world.ledger.used(job);
+        }
     }
     counts.notice(world, job);
     let release = word.detach(job.generation);

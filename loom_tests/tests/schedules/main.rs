@@ -11,73 +11,24 @@
 //! shuttle interleaves at every access to an atomic or a lock, but shows every store to all threads at once. So
 //! weak orderings are left to loom.
 //!
-//! Each run has a seed, which is printed when it fails. `PGB_SEED` repeats a run; `PGB_SECONDS` says how long
-//! to go on.
+//! Runs have seeds. `PGB_SECONDS` says how long to go on at each scale. A run that fails is made smaller before it is
+//! reported ([`explore`](mod@explore)), for `PGB_SHRINK_SECONDS` at most; what is printed, `PGB_SCALE` and `PGB_SEED`,
+//! repeats it.
 #![cfg(shuttle)]
 
+mod explore;
 mod leader;
 mod ledger;
+mod scale;
+mod shrinking;
+mod trace;
 mod worker;
 mod world;
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, FailurePersistence, Runner};
-use std::time::{Duration, Instant};
-use world::{Scale, run};
-
-/// How many preemptions a run of the second kind has at most, at points chosen beforehand.
-const DEPTH: usize = 3;
-
-fn seconds() -> u64 {
-    let given = std::env::var("PGB_SECONDS").ok();
-    given.map_or(10, |text| {
-        text.parse().expect("PGB_SECONDS is a number of seconds")
-    })
-}
-
-/// Prints the seed if the run panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("failed with PGB_SEED={}", self.0);
-        }
-    }
-}
-
-fn run_one(seed: u64, scale: Scale) {
-    let said = Seed(seed);
-    let mut config = Config::new();
-    config.stack_size = 1 << 18;
-    config.failure_persistence = FailurePersistence::None;
-    config.silence_warnings = true;
-    let world = move || run(scale);
-    // Half of the runs change threads at any moment. The other half does so rarely, at moments that matter
-    // more.
-    if seed.is_multiple_of(2) {
-        Runner::new(RandomScheduler::new_from_seed(seed, 1), config).run(world);
-    } else {
-        Runner::new(PctScheduler::new_from_seed(seed, DEPTH, 1), config).run(world);
-    }
-    drop(said);
-}
+use scale::Scale;
 
 fn explore(name: &str, scale: Scale) {
-    if let Ok(seed) = std::env::var("PGB_SEED") {
-        run_one(seed.parse().expect("PGB_SEED is a number"), scale);
-        return;
-    }
-    let first = std::time::UNIX_EPOCH
-        .elapsed()
-        .map_or(0, |now| now.as_nanos()) as u64;
-    let until = Instant::now() + Duration::from_secs(seconds());
-    let mut runs = 0;
-    while Instant::now() < until {
-        run_one(first.wrapping_add(runs), scale);
-        runs += 1;
-    }
-    println!("{name}: {runs} runs, seeds from {first}");
+    explore::explore(name, scale, world::run);
 }
 
 /// Three leaders, two strangers that cancel, an administrator, two lanes, three worker slots: nine threads and

@@ -1,7 +1,7 @@
 //! A worker: the processes of one registration, one after the other, in the steps of `src/worker/`.
 
 use crate::leader::SLEEPS;
-use crate::world::{World, once_in};
+use crate::world::{World, below, once_in};
 use engine::job::{Delivery, End, JobWord, Release};
 use engine::pool::{NextStep, Returned, WorkerCounts};
 use engine::process_ref::ProcRef;
@@ -10,7 +10,6 @@ use engine::table::JobId;
 use engine::wait::{condition, wait_for};
 use engine::worker::Activity;
 use engine::{mutant, steps};
-use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::Ordering;
 use std::cell::Cell;
@@ -220,7 +219,7 @@ impl Process<'_> {
             );
             return interrupted.is_some();
         }
-        for _ in 0..thread_rng().gen_range(0..3) {
+        for _ in 0..below(3) {
             self.step();
             // Now and then it catches the error of a cancel, and goes on.
             if self.is_thrown() && !once_in(2) {

@@ -1,37 +1,19 @@
 //! A server: shared memory, processes with latches and signals, and the postmaster.
 
 use crate::ledger::Ledger;
-use crate::{leader, worker};
+use crate::scale::Scale;
+use crate::{leader, trace, worker};
 use engine::job::{Demand, End, Phase, Release};
 use engine::pool::gate::Purged;
 use engine::pool::{Canceling, LaneKey, SpawnDecision, WorkerCounts};
 use engine::process_ref::ProcRef;
 use engine::table::JobId;
 use loom_tests::memory::Memory;
-use shuttle::rand::{Rng, thread_rng};
+use shuttle::rand::{RngCore, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 use std::sync::Mutex;
-
-/// How many there are of everything.
-#[derive(Clone, Copy)]
-pub struct Scale {
-    pub leaders: usize,
-    pub jobs_each: usize,
-    pub cancelers: usize,
-    pub lanes: usize,
-    pub places: usize,
-    pub slots: usize,
-    /// Slots that a login role may have.
-    pub role_limit: u32,
-    /// Workers that a lane may have; 0: any number.
-    pub lane_limit: u32,
-    /// Administrators, who purge jobs, refuse a role's jobs and cancel them.
-    pub administrators: usize,
-    /// One in this many launches that wait for a slot gives up at its time limit; 0: none.
-    pub times_out: u32,
-}
 
 /// See the module documentation.
 pub struct World {
@@ -48,18 +30,27 @@ pub struct World {
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
+/// A number below `n`, at random. The highest is the plain one: of a run that fails, those stay others than that which
+/// matter.
+pub fn below(n: usize) -> usize {
+    let random = u128::from(thread_rng().next_u64());
+    (random * n as u128 >> 64) as usize
+}
+
 /// True once in `n` calls, at random.
 pub fn once_in(n: u32) -> bool {
-    thread_rng().gen_range(0..n) == 0
+    below(n as usize) == 0
 }
 
 impl World {
     fn new(scale: Scale) -> Arc<Self> {
         // A worker slot may have a process that leaves, and its successor.
         let processes = scale.leaders + scale.cancelers + scale.administrators + 2 * scale.places;
+        let memory = Memory::with_lanes(scale.slots, scale.lanes, scale.places, processes);
+        trace::of(&memory.pool().shared());
         Arc::new(Self {
             scale,
-            memory: Memory::with_lanes(scale.slots, scale.lanes, scale.places, processes),
+            memory,
             ledger: Ledger::default(),
             closing: AtomicBool::new(false),
             living: Mutex::new(vec![None; processes]),
@@ -117,7 +108,9 @@ impl World {
     /// registers the next one.
     pub fn register(self: &Arc<Self>, worker: u32, generation: u32) {
         let world = self.clone();
-        let handle = thread::spawn(move || worker::registration(&world, worker, generation));
+        let handle = spawn(format!("worker {worker}"), move || {
+            worker::registration(&world, worker, generation);
+        });
         self.threads.lock().unwrap().push(handle);
     }
 
@@ -183,7 +176,7 @@ impl World {
     /// Cancels a job, as any process may that has heard of it.
     pub fn cancel(&self, job: JobId) {
         self.ledger.asked(job);
-        let demand = match thread_rng().gen_range(0..3) {
+        let demand = match below(3) {
             0 => Demand::Cancel,
             1 => Demand::Insist,
             _ => Demand::Terminate,
@@ -275,19 +268,27 @@ impl World {
     }
 }
 
+/// A thread that stands for processes: its name is in the trace.
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    let thread = thread::Builder::new().name(name).spawn(body);
+    thread.expect("a thread can be started")
+}
+
 /// Runs a server from its start to its end.
 pub fn run(scale: Scale) {
     let world = World::new(scale);
     let mut sessions = Vec::new();
-    for _ in 0..scale.leaders {
+    for number in 0..scale.leaders {
         let world = world.clone();
-        sessions.push(thread::spawn(move || leader::session(&world)));
+        sessions.push(spawn(format!("leader {number}"), move || {
+            leader::session(&world);
+        }));
     }
-    for _ in 0..scale.cancelers {
+    for number in 0..scale.cancelers {
         let world = world.clone();
-        sessions.push(thread::spawn(move || {
+        sessions.push(spawn(format!("canceler {number}"), move || {
             for _ in 0..world.scale.jobs_each {
-                let number = thread_rng().gen_range(0..64);
+                let number = below(64);
                 if let Some(job) = world.ledger.heard_of(number) {
                     world.cancel(job);
                 }
@@ -295,13 +296,12 @@ pub fn run(scale: Scale) {
             }
         }));
     }
-    for _ in 0..scale.administrators {
+    for number in 0..scale.administrators {
         let world = world.clone();
-        sessions.push(thread::spawn(move || {
-            for _ in 0..world.scale.jobs_each {
-                let role = world
-                    .key(thread_rng().gen_range(0..world.scale.lanes as u32))
-                    .role;
+        sessions.push(spawn(format!("administrator {number}"), move || {
+            // Also when the sessions have finished jobs.
+            for _ in 0..2 * world.scale.jobs_each {
+                let role = world.key(below(world.scale.lanes) as u32).role;
                 if once_in(4) {
                     world.end_jobs(role);
                 } else {

@@ -5,9 +5,10 @@
 //! entry.
 //!
 //! Each job is counted once. Until then its slot says whose statistics it belongs to ([`Slot::set_account`],
-//! called by the session while it holds the job). While the session holds the job, the session counts it
-//! ([`Slot::take_account`]). When nobody holds it, the last one out does ([`Pool::count_end`]). Between the two
-//! lies the transition that gives up the session's hold.
+//! called by the session while it holds the job). While the session holds the job and is in its gate, the session
+//! counts it ([`Slot::take_account`]). When nobody holds it, the last one out does ([`Pool::count_end`]). Between the
+//! two lies the transition that gives up the session's hold. Outside its gate the session does not count: a purge may
+//! make that transition at any moment.
 //!
 //! An entry belongs to one session after another. A worker whose jobs launch jobs has one session after another
 //! in the same process. So the slot names the generation of the entry, not the process.
@@ -27,7 +28,7 @@ impl Slot {
     }
 
     /// Whether nobody has counted the job, which the caller then does. By the session, while it holds the finished
-    /// job.
+    /// job and nobody can purge it ([`gate`](super::gate)).
     pub fn take_account(&self) -> bool {
         let account = self.account.load(Ordering::Relaxed);
         self.account.store(0, Ordering::Relaxed);

@@ -9,7 +9,10 @@ use crate::locked::{add, load, subtract};
 use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::{JobId, JobTable, Slot};
+use crate::transitions::{GATE, JOB, USAGE, WORKER};
 use crate::worker::Activity;
+use protocol_kit::observe::Made;
+use protocol_kit::table::Table;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -49,6 +52,45 @@ pub struct Shared<'a> {
     pub usages: &'a [Usage],
     /// Totals.
     pub totals: &'a Totals,
+}
+
+/// Where the words of one table are.
+#[derive(Clone, Copy)]
+pub struct Words {
+    table: &'static Table,
+    first: usize,
+    distance: usize,
+}
+
+impl Shared<'_> {
+    /// Where the words of each table are in this process, to tell which of them has changed.
+    #[must_use]
+    pub fn words(&self) -> [Words; 4] {
+        fn of<T>(table: &'static Table, words: &[T]) -> Words {
+            Words {
+                table,
+                first: words.as_ptr().addr(),
+                distance: size_of::<T>(),
+            }
+        }
+        [
+            of(&JOB, self.jobs.slots()),
+            of(&WORKER, self.workers),
+            of(&GATE, self.leaders),
+            of(&USAGE, self.usages),
+        ]
+    }
+}
+
+/// Which of the words with its table has changed.
+///
+/// # Panics
+/// When the word is not one of them.
+#[must_use]
+pub fn index_of(words: &[Words], made: &Made) -> u32 {
+    let of_table = |words: &&Words| std::ptr::eq(words.table, made.table);
+    let words = words.iter().find(of_table).expect("a table of this crate");
+    ((made.address - words.first) / words.distance) as u32
 }
 
 /// A process's handle on the pool.
