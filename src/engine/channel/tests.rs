@@ -68,6 +68,16 @@ struct Io {
     now: Cell<Micros>,
     /// The reader wants one chunk, and leaves with it.
     stepwise: Cell<bool>,
+    /// While the worker sleeps, the reader does nothing, or says that it wants no more.
+    idle: Cell<bool>,
+    discards: Cell<bool>,
+    unwanted: Cell<bool>,
+    check_after: Cell<Option<Micros>>,
+    /// When the worker checked whether the reader is held up. The check of that number finds so.
+    checks: RefCell<Vec<Micros>>,
+    held_up_at_check: usize,
+    /// The worker has woken itself.
+    is_set: Cell<bool>,
 }
 
 impl Latch for Io {
@@ -81,9 +91,20 @@ impl Latch for Io {
         false
     }
     fn sleep(&self, until: Option<Micros>) {
-        assert_eq!(until, None);
+        assert_eq!(until.is_some(), self.check_after.get().is_some());
+        if self.is_set.take() {
+            return;
+        }
         self.sleeps.set(self.sleeps.get() + 1);
         let mut taker = self.taker.borrow_mut();
+        if self.discards.get() {
+            taker.receiver.shared.ring.discard();
+            return;
+        }
+        if self.idle.get() {
+            self.now.set(until.expect("nobody wakes the worker"));
+            return;
+        }
         assert!(
             taker.take(),
             "the worker sleeps, and there is nothing to take"
@@ -105,11 +126,22 @@ impl SenderHost for Io {
         ProcRef::new(0, WORKER)
     }
     fn wake(&self, proc: ProcRef) {
-        assert_eq!(proc.pid(), READER);
-        self.wakes.set(self.wakes.get() + 1);
+        match proc.pid() {
+            READER => self.wakes.set(self.wakes.get() + 1),
+            _ => self.is_set.set(true),
+        }
     }
     fn is_unwanted(&self) -> bool {
-        false
+        self.unwanted.get()
+    }
+    fn first_check_after(&self) -> Option<Micros> {
+        self.check_after.get()
+    }
+    fn is_held_up(&self, reader: ProcRef) -> bool {
+        assert_eq!(reader.pid(), READER);
+        let mut checks = self.checks.borrow_mut();
+        checks.push(self.now.get());
+        checks.len() == self.held_up_at_check
     }
     fn append(&mut self, offset: u64, bytes: &[u8]) {
         let mut file = self.file.borrow_mut();
@@ -151,6 +183,13 @@ impl Setting {
             wakes: Cell::new(0),
             now: Cell::new(0),
             stepwise: Cell::new(false),
+            idle: Cell::new(false),
+            discards: Cell::new(false),
+            unwanted: Cell::new(false),
+            check_after: Cell::new(None),
+            checks: RefCell::default(),
+            held_up_at_check: 3,
+            is_set: Cell::new(false),
         };
         Self {
             sender: ResultSender::new(shared, buffer),
@@ -361,6 +400,110 @@ fn what_is_in_the_ring_can_be_seen_before_the_end_of_the_file() {
     let _ = setting
         .sender
         .end(std::iter::once((1, vec![2; 1000])), append);
+}
+
+#[test]
+fn a_reader_that_is_held_up_is_not_waited_for_until_it_goes_on() {
+    let mut setting = Setting::new(128);
+    setting.io.check_after.set(Some(1000));
+    setting.enter();
+    setting.io.idle.set(true);
+    for number in 0..10 {
+        setting.send(vec![number; 40]);
+    }
+    // At growing intervals. What follows is not worth another.
+    assert_eq!(*setting.io.checks.borrow(), [1000, 3000, 7000]);
+    assert_eq!(
+        (setting.io.sleeps.get(), setting.io.own_wakes.get()),
+        (3, 1)
+    );
+    // The reader goes on: it is waited for, and gets everything.
+    assert!(setting.take());
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    setting.io.idle.set(false);
+    setting.send(vec![10; 40]);
+    assert!(setting.io.sleeps.get() > 3);
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    setting.drain();
+}
+
+#[test]
+fn a_reader_that_is_held_up_in_the_file_is_not_waited_for_until_it_goes_on() {
+    let mut setting = Setting::new(128);
+    for number in 0..10 {
+        setting.send(vec![number; 40]);
+    }
+    setting.io.check_after.set(Some(1000));
+    setting.enter();
+    setting.io.idle.set(true);
+    setting.send(vec![10; 40]);
+    setting.send(vec![11; 40]);
+    assert_eq!(*setting.io.checks.borrow(), [1000, 3000, 7000]);
+    // It takes what is in the ring, and then of the file, which alone is progress.
+    for chunk in 0..4 {
+        assert!(setting.take(), "{chunk}");
+    }
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    setting.io.idle.set(false);
+    setting.send(vec![12; 40]);
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    setting.drain();
+}
+
+#[test]
+fn what_nobody_will_read_is_dropped() {
+    let mut setting = Setting::new(128);
+    for number in 0..10 {
+        setting.send(vec![number; 40]);
+    }
+    setting.sender.finish(&mut setting.io);
+    assert!(!setting.io.file.borrow().bytes.is_empty());
+    setting.send(vec![10; 40]);
+    setting.io.unwanted.set(true);
+    for _ in 0..2 {
+        assert!(!setting.sender.send(&mut setting.io, 1, &[11; 40]));
+    }
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    assert!(setting.io.file.borrow().bytes.is_empty());
+    // What was in the worker's buffer is gone too.
+    setting.sender.finish(&mut setting.io);
+    assert!(setting.io.file.borrow().bytes.is_empty());
+    assert_eq!(setting.io.sleeps.get(), 0);
+}
+
+#[test]
+fn a_reader_that_wants_no_more_ends_the_wait_for_room() {
+    let mut setting = Setting::new(128);
+    setting.enter();
+    setting.io.discards.set(true);
+    let sent = (0..10).take_while(|_| setting.sender.send(&mut setting.io, 1, &[0; 40]));
+    assert_eq!(sent.count(), 2);
+    assert_eq!(setting.io.sleeps.get(), 1);
+    assert_eq!(setting.sender.send_at_once(1, &[0; 8], || 0), None);
+    let file = setting.io.file.borrow();
+    assert_eq!((file.most, file.emptied), (0, 0));
+}
+
+#[test]
+fn a_reader_that_wants_no_more_ends_the_wait_for_the_file() {
+    let mut setting = Setting::new(128);
+    for number in 0..10 {
+        setting.send(vec![number; 40]);
+    }
+    setting.enter();
+    setting.io.discards.set(true);
+    setting.send(vec![10; 40]);
+    assert_eq!(setting.io.sleeps.get(), 1);
+    assert!(!setting.sender.send(&mut setting.io, 1, &[11; 40]));
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    let mut appended = false;
+    let _ = setting
+        .sender
+        .end(std::iter::once((1, vec![2; 1000])), |_, _| {
+            appended = true;
+            true
+        });
+    assert!(!appended, "nobody reads it");
 }
 
 #[derive(Clone, Debug)]
