@@ -523,6 +523,166 @@ fn a_job_that_ends_appends_nothing_that_nobody_will_read() {
         .end(messages, |_, _| unreachable!("nobody reads it"));
 }
 
+#[test]
+fn a_frame_that_was_not_completed_is_followed_by_nothing() {
+    let mut setting = Setting::new(128);
+    setting.enter();
+    setting.io.given_up.set(Some(GivenUp::Unwanted));
+    assert!(!setting.sender.send(&mut setting.io, 1, &[0; 1000]));
+    // The next one finds room, and a leader.
+    setting.io.unwanted.set(false);
+    let taker = Rc::clone(&setting.io.taker);
+    while taker.borrow_mut().take() {}
+    let _ = taker.borrow_mut().receiver.give_back();
+    assert!(!setting.sender.send(&mut setting.io, 1, &[1; 8]));
+    assert_eq!(setting.sender.send_at_once(1, &[1; 8], || 0), None);
+    assert_eq!(setting.sender.take_message(1, &[1; 8]), None);
+    let messages = std::iter::once((1, vec![1; 8]));
+    let _ = setting
+        .sender
+        .end(messages, |_, _| unreachable!("it is not whole"));
+    assert_eq!(taker.borrow_mut().receiver.peek(), None);
+}
+
+#[test]
+fn a_row_at_once_needs_room_and_a_reader_that_has_what_came_before() {
+    let mut setting = Setting::new(128);
+    let limit = setting.sender.chunk_limit();
+    assert_eq!(
+        setting.sender.send_at_once(1, &vec![0; limit + 1], || 0),
+        None
+    );
+    for fill in 0..2 {
+        assert_eq!(
+            setting.sender.send_at_once(1, &vec![fill; limit], || 0),
+            Some(None)
+        );
+        setting.expected.borrow_mut().push_back(vec![fill; limit]);
+    }
+    assert_eq!(setting.sender.send_at_once(1, &[0; 8], || 0), None, "full");
+    // One goes into the file, and then the ring is empty.
+    setting.send(vec![3; 8]);
+    while setting.take() {}
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    assert_eq!(
+        setting.sender.send_at_once(1, &[4; 8], || 0),
+        None,
+        "it would overtake"
+    );
+    setting.drain();
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    setting.send(vec![5; 8]);
+    assert!(setting.sender.send_at_once(1, &[6; 8], || 0).is_some());
+    setting.sender.shared.ring.discard();
+    assert_eq!(
+        setting.sender.send_at_once(1, &[7; 8], || 0),
+        None,
+        "nobody reads it"
+    );
+}
+
+#[test]
+fn a_sleeping_reader_is_woken_once_in_a_while() {
+    let mut setting = Setting::new(1024);
+    sleep(&setting);
+    for (now, wakes) in [
+        (5 * PROMPT, 1),
+        (5 * PROMPT + 1, 1),
+        (6 * PROMPT - 1, 1),
+        (6 * PROMPT, 2),
+    ] {
+        setting.io.now.set(now);
+        setting.send(vec![1; 8]);
+        assert_eq!(setting.io.wakes.get(), wakes, "at {now}");
+    }
+    setting.drain();
+}
+
+#[test]
+fn a_message_has_the_size_of_a_chunk_at_most() {
+    let mut setting = Setting::new(128);
+    let limit = setting.sender.chunk_limit();
+    assert!(
+        setting
+            .sender
+            .take_message(1, &vec![0; limit + 1])
+            .is_none()
+    );
+    assert!(setting.sender.take_message(1, &vec![0; limit]).is_some());
+    setting.expected.borrow_mut().push_back(vec![0; limit]);
+    setting.drain();
+}
+
+/// The worker sends frames that take 64 bytes each, to nobody. The ring holds two.
+fn spill(setting: &mut Setting, frames: usize) {
+    for _ in 0..frames {
+        setting.send(vec![1; 56]);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "the buffer is too large for Miri")]
+fn the_workers_buffer_is_written_out_when_it_is_full_and_never_grows() {
+    let mut setting = Setting::new(128);
+    spill(&mut setting, 2 + SPILL_BUFFER / 64);
+    assert_eq!(setting.sender.buffer.len(), SPILL_BUFFER);
+    assert_eq!(setting.sender.buffer.capacity(), SPILL_BUFFER);
+    assert_eq!(setting.io.file.borrow().most, 0);
+    // A message cannot wait for the file.
+    assert!(setting.sender.take_message(1, &[]).is_none());
+    spill(&mut setting, 1);
+    assert_eq!(setting.io.file.borrow().most, SPILL_BUFFER);
+    assert_eq!(setting.sender.buffer.len(), 64);
+    // One that just fits.
+    spill(&mut setting, SPILL_BUFFER / 64 - 2);
+    assert!(setting.sender.take_message(1, &[2; 56]).is_some());
+    setting.expected.borrow_mut().push_back(vec![2; 56]);
+    assert_eq!(setting.sender.buffer.len(), SPILL_BUFFER);
+    assert_eq!(setting.sender.buffer.capacity(), SPILL_BUFFER);
+    setting.drain();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "the buffer is too large for Miri")]
+fn a_piece_fits_into_the_workers_buffer() {
+    let mut setting = Setting::new(4 * SPILL_BUFFER);
+    let limit = SPILL_BUFFER - HEADER;
+    setting.send(vec![0; limit]);
+    setting.sender.finish(&mut setting.io);
+    let front = setting.io.taker.borrow_mut().receiver.peek();
+    assert!(matches!(front, Some(Front::Ring(chunk)) if chunk.len == limit && !chunk.more));
+    for fill in 1..6 {
+        setting.send(vec![fill; limit + 1]);
+    }
+    assert!(setting.io.file.borrow().most > 0);
+    assert_eq!(setting.sender.buffer.capacity(), SPILL_BUFFER);
+    setting.drain();
+}
+
+#[test]
+fn messages_at_the_end_go_into_the_ring_unless_they_would_overtake() {
+    let mut setting = Setting::new(128);
+    let append = |_: u64, _: &[u8]| unreachable!("there is room");
+    let _ = setting.sender.end(std::iter::once((1, vec![1; 8])), append);
+    setting.expected.borrow_mut().push_back(vec![1; 8]);
+    while setting.take() {}
+
+    // The file is in use for the second time, and a part of it is in the buffer. The ring is empty.
+    let mut setting = Setting::new(128);
+    spill(&mut setting, 10);
+    setting.drain();
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    spill(&mut setting, 10);
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    setting.sender.finish(&mut setting.io);
+    spill(&mut setting, 1);
+    while setting.take() {}
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    end(&mut setting, vec![vec![2; 40]]);
+    while setting.take() {}
+    assert!(setting.expected.borrow().is_empty());
+}
+
 #[derive(Clone, Debug)]
 enum Move {
     Send { len: usize, fill: u8 },
