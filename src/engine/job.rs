@@ -862,6 +862,35 @@ mod tests {
     }
 
     #[test]
+    fn no_two_flags_are_one_bit() {
+        assert_eq!(FLAGS.count_ones(), 8);
+    }
+
+    #[test]
+    fn a_job_is_active_then_finished_and_otherwise_neither() {
+        use Phase::*;
+        for phase in [Free, Reserved] {
+            assert!(!phase.is_active() && !phase.is_finished(), "{phase:?}");
+        }
+        for phase in [Queued, Starting, Running] {
+            assert!(phase.is_active() && !phase.is_finished(), "{phase:?}");
+        }
+        for phase in [Completed, Failed, Canceled] {
+            assert!(!phase.is_active() && phase.is_finished(), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_termination_asks_the_worker_to_exit() {
+        let (word, generation) = running();
+        assert!(!word.load().must_terminate());
+        let _ = word.cancel(generation, Demand::Insist);
+        assert!(!word.load().must_terminate());
+        let _ = word.cancel(generation, Demand::Terminate);
+        assert!(word.load().must_terminate());
+    }
+
+    #[test]
     fn the_generation_wraps() {
         let last = Generation::from_bits(u64::MAX);
         assert_eq!(last.next().get(), 0);
