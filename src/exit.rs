@@ -7,7 +7,7 @@
 //! which errors a callback has to survive.
 
 use crate::cluster::attach::attached;
-use crate::cluster::{job_end, spawn};
+use crate::cluster::{job_end, spawn, trace};
 use crate::pg::exit::{self, run_to_completion};
 use crate::{session, worker};
 use pgrx::{pg_guard, pg_sys};
@@ -31,6 +31,7 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
         let _ = job_end::finish_release();
         session::exit::release_all();
         spawn::await_registrations(cluster);
+        trace::write_transitions();
     });
 }
 
@@ -40,5 +41,6 @@ unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
     worker::exit::mute();
     run_to_completion(leave_pool, || {
         worker::exit::leave_pool(code);
+        trace::write_transitions();
     });
 }

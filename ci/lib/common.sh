@@ -80,6 +80,14 @@ as_server_user() {
     fi
 }
 
+# Has the transitions that the tests make noted for `ci/engine coverage` under this name, in place of what an earlier
+# run has noted.
+note_coverage() {
+    mkdir -p "$target/coverage"
+    export PROTOCOL_COVERAGE=$target/coverage/$1
+    rm -f "$PROTOCOL_COVERAGE"
+}
+
 # Prepares the server of PG_CONFIG with the extension in it.
 install_extension() {
     ci/setup

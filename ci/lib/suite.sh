@@ -70,6 +70,12 @@ server_log() {
     ! grep -nE "$trouble" "$(ci/server log test)"
 }
 
+# The transitions in the server's log are those of the engine's tables. The servers that tests start for themselves are
+# checked by the tests.
+transitions() {
+    CARGO_TARGET_DIR=${PGB_CLIENTS:-$target} cargo run --quiet --locked -p trace --bin trace -- "$(ci/server log test)"
+}
+
 # The multi-session tests, which are the same for every server version.
 clients=(-p session_tests -p book_tests -p server_bench)
 
@@ -81,6 +87,9 @@ on_server() {
     ci/install || return
     trap 'ci/server stop test; ci/server-tests old-versions remove' EXIT
     trap 'exit 130' INT TERM
+    note_coverage suite
+    # Every server of the tests logs its transitions; PGB_TRACE=no leaves their level as it is.
+    [ "${PGB_TRACE:-yes}" = no ] || export PGB_SETTINGS="log_min_messages=debug2 ${PGB_SETTINGS:-}"
     ci/server start test || return
     for part; do
         case $part in
@@ -91,4 +100,5 @@ on_server() {
     ci/server stop test
     trap - EXIT INT TERM
     run 'server log' server_log
+    [ "${PGB_TRACE:-yes}" = no ] || run 'transitions' transitions
 }

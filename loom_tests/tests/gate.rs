@@ -42,7 +42,7 @@ fn with_finished(count: usize) -> Arc<World> {
             let word = &memory.slot(job).word;
             word.publish(job.generation);
             let _ = word.bind(job.generation);
-            let _ = word.finish(job.generation, End::Completed);
+            let _ = word.finish(job.generation, End::Failed);
             job
         })
         .collect();

@@ -72,7 +72,7 @@ fn use_up(memory: &Memory, job: JobId) {
     let word = &memory.slot(job).word;
     word.publish(job.generation);
     let _ = word.bind(job.generation);
-    let _ = word.finish(job.generation, End::Completed);
+    let _ = word.finish(job.generation, End::Failed);
     assert_eq!(word.detach(job.generation), Release::LastOut);
     memory.pool().free(job);
 }
@@ -285,7 +285,7 @@ fn the_end_of_a_roles_job_wakes_its_watcher() {
             let memory = memory.clone();
             thread::spawn(move || {
                 let word = &memory.slot(job).word;
-                let _ = word.finish(job.generation, End::Completed);
+                let _ = word.finish(job.generation, End::Failed);
                 memory.pool().wake_watcher(0);
             })
         };

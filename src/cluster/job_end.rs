@@ -13,7 +13,7 @@ use crate::cluster::attach::Cluster;
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::trace;
-use crate::cluster::trace::TraceStep;
+use crate::cluster::trace::Event;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::process::{timestamp, wake};
@@ -40,7 +40,7 @@ pub fn prepare_end(job: Job, end: End) -> Watchers {
     job.slot()
         .finished_at
         .store(timestamp().cast_unsigned(), Ordering::Relaxed);
-    trace::step(job, TraceStep::Ended(end));
+    trace::event(job, Event::Ended(end));
     watchers_of(job)
 }
 
@@ -68,7 +68,7 @@ pub fn complete_cancel(job: Job, watchers: Watchers, release: Release) {
     let Watchers { leader, usage } = watchers;
     job.cluster.pool().wake_watcher(usage);
     notify_end(job, leader, release);
-    trace::step(job, TraceStep::Ended(End::Canceled));
+    trace::event(job, Event::Ended(End::Canceled));
     let _ = finish_release();
 }
 
@@ -123,9 +123,6 @@ pub fn finish_release() -> bool {
         block.deallocate();
     }
     fault!("block-freed");
-    if !is_out_of_reach {
-        trace::step(job, TraceStep::Freed);
-    }
     RELEASING.set(None);
     if is_out_of_reach && was_deferred {
         pool.defer_again(job.id);
@@ -134,6 +131,7 @@ pub fn finish_release() -> bool {
     } else {
         pool.free(job.id);
     }
+    trace::write_transitions();
     !is_out_of_reach
 }
 

@@ -1,6 +1,7 @@
 //! The latch of this process, as the engine's wait loop uses it.
 
 use crate::cluster::attach::Cluster;
+use crate::cluster::trace;
 use crate::pg::local::Local;
 use crate::pg::process::{absorb_idle_interrupts, now, sleep};
 use crate::pg::wait_event::WaitEvent;
@@ -109,6 +110,7 @@ impl Latch for ProcessLatch<'_> {
     }
 
     fn sleep(&self, until: Option<Micros>) {
+        trace::write_transitions();
         sleep(self.wait_event, until);
         if let Some(reloaded) = self.reloaded
             && absorb_idle_interrupts()

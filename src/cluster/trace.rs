@@ -1,36 +1,45 @@
-//! DEBUG lines for the transitions of jobs: `pg_background: job INDEX/GENERATION ...`.
+//! What a process does to shared words, as DEBUG lines.
 //!
-//! DEBUG1 shows requests and how they end, DEBUG2 every step in between. When two processes act on one job at the same
-//! time, their lines may come in either order. The end of a job is written before other processes can see it, so it
-//! comes before the lines about what the leader does next.
+//! * **Events** are for people, at DEBUG1: what was asked of a job and how it ended
+//!   (`pg_background: job INDEX/GENERATION ...`).
+//! * **Transitions** are for the server's log, at DEBUG2: each change of a job word, a worker word, a gate or a usage
+//!   ([`engine::transitions`]), in the form of [`protocol_kit::line`]. No client sees them: a process changes words that
+//!   other users' jobs share with it.
+//!
+//! A transition is made in the middle of a protocol, often under the pool lock, where no line can be written. So the
+//! process remembers it ([`remember`]) and writes it later ([`write_transitions`]). The lines of one process are in the
+//! order of its transitions; those of several processes may come in any order. Each line has the states before and after,
+//! so that `tests/trace` can put them in order.
+//!
+//! The end of a job is written as an event before other processes can see it, so it comes before the events of what the
+//! leader does next.
 //!
 //! A line that is not logged costs a comparison of levels: nothing is formatted. A line can be written anywhere outside
 //! the pool lock, because it never throws and processes no interrupt. But it may end the process, as any line may (the
 //! log hook of another library can raise a FATAL), and in a process that exits, an error in it is another exit. So a
 //! line is written only while the rest of the work is noted for the exit callbacks, or when there is no more work.
 
+use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::job::Job;
+use crate::pg::local::Local;
 use crate::pg::shim;
+use arrayvec::ArrayString;
 use engine::job::End;
-use std::ffi::CStr;
+use engine::transitions::{GATE, JOB, USAGE, WORKER};
+use protocol_kit::line::Line;
+use protocol_kit::observe::{self, Made};
+use std::fmt;
+use std::fmt::Write as _;
 
-/// A step in the life of a job.
+/// Something that is worth a line at DEBUG1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TraceStep {
-    /// A leader has claimed a slot for it.
-    Reserved,
-    /// The request could not be filled in.
-    Abandoned,
-    /// It waits for a worker.
+pub enum Event {
+    /// The job waits for a worker.
     Queued,
-    /// It was dispatched to an idle worker.
+    /// It was dispatched to the idle worker with this pid.
     Dispatched(u32),
-    /// This worker has taken it.
-    Taken(u32),
     /// Its worker exits and had not begun it.
     Returned,
-    /// Its worker has begun it.
-    Running,
     /// Its worker was asked to cancel it.
     Canceling,
     /// Its worker was asked to exit.
@@ -39,54 +48,160 @@ pub enum TraceStep {
     TooLate,
     /// It has ended; other processes see that next.
     Ended(End),
-    /// Its leader has detached it.
-    Detached,
-    /// Nobody holds it any more.
-    Freed,
 }
 
-impl TraceStep {
-    /// Whether the line is for DEBUG2, its words, and the pid of the worker that they end with; 0: none.
-    fn line(self) -> (bool, &'static CStr, u32) {
-        match self {
-            Self::Reserved => (true, c"is reserved", 0),
-            Self::Abandoned => (true, c"is abandoned before its launch", 0),
-            Self::Queued => (false, c"is queued", 0),
-            Self::Dispatched(pid) => (false, c"is dispatched to the worker with", pid),
-            Self::Taken(pid) => (true, c"is starting in the worker with", pid),
-            Self::Returned => (false, c"is returned by a worker that had not begun it", 0),
-            Self::Running => (true, c"is running", 0),
-            Self::Canceling => (false, c"has a cancel requested", 0),
-            Self::Terminating => (false, c"has its worker terminated", 0),
-            Self::TooLate => (false, c"had finished before it was canceled", 0),
-            Self::Ended(End::Completed) => (false, c"is completed", 0),
-            Self::Ended(End::Failed) => (false, c"has failed", 0),
-            Self::Ended(End::Canceled) => (false, c"is canceled", 0),
-            Self::Detached => (true, c"is detached by its leader", 0),
-            Self::Freed => (true, c"is freed", 0),
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "is queued",
+            Self::Dispatched(pid) => {
+                return write!(f, "is dispatched to the worker with PID {pid}");
+            }
+            Self::Returned => "is returned by a worker that had not begun it",
+            Self::Canceling => "has a cancel requested",
+            Self::Terminating => "has its worker terminated",
+            Self::TooLate => "had finished before it was canceled",
+            Self::Ended(End::Completed) => "is completed",
+            Self::Ended(End::Failed) => "has failed",
+            Self::Ended(End::Canceled) => "is canceled",
+        })
+    }
+}
+
+/// A zero-terminated line. One that is longer than any line of ours is cut.
+fn line_of(text: fmt::Arguments<'_>) -> ArrayString<251> {
+    let mut words = ArrayString::<250>::new();
+    let _ = words.write_fmt(text);
+    let mut line = ArrayString::new();
+    line.push_str(&words);
+    line.push('\0');
+    line
+}
+
+fn write_event(text: fmt::Arguments<'_>) {
+    write_transitions();
+    // SAFETY: neither throws; the text is zero-terminated.
+    unsafe {
+        if shim::pgb_events_are_read() {
+            shim::pgb_write_event(line_of(text).as_ptr().cast());
         }
     }
 }
 
-/// Writes the line. Not under the pool lock.
-pub fn step(job: Job, step: TraceStep) {
-    let (detail, words, pid) = step.line();
-    // SAFETY: never throws; the words are zero-terminated.
-    unsafe {
-        shim::pgb_trace(
-            detail,
-            job.id.index,
-            job.id.generation.get(),
-            words.as_ptr(),
-            pid.cast_signed(),
-        );
+fn write_transition(text: fmt::Arguments<'_>) {
+    // SAFETY: never throws; the text is zero-terminated.
+    unsafe { shim::pgb_write_transition(line_of(text).as_ptr().cast()) };
+}
+
+/// Writes the line of an event, after the transitions that led to it. Not under the pool lock.
+pub fn event(job: Job, event: Event) {
+    let (index, generation) = (job.id.index, job.id.generation.get());
+    write_event(format_args!("job {index}/{generation} {event}"));
+}
+
+/// More than a process makes between two calls of [`write_transitions`].
+const CAPACITY: usize = 1024;
+
+/// Transitions that are not written yet: a circular buffer.
+struct Remembered {
+    first: usize,
+    len: usize,
+    /// How many had no room.
+    lost: usize,
+    made: [Option<Made>; CAPACITY],
+}
+
+impl Remembered {
+    fn push(&mut self, made: &Made) {
+        if self.len == CAPACITY {
+            self.lost += 1;
+            return;
+        }
+        self.made[(self.first + self.len) % CAPACITY] = Some(*made);
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<Made> {
+        if self.len == 0 {
+            self.first = 0;
+            return None;
+        }
+        let made = self.made[self.first];
+        self.first = (self.first + 1) % CAPACITY;
+        self.len -= 1;
+        made
+    }
+}
+
+static REMEMBERED: Local<Remembered> = Local::new(Remembered {
+    first: 0,
+    len: 0,
+    lost: 0,
+    made: [None; CAPACITY],
+});
+
+/// Has each transition of this process remembered from now on.
+pub fn begin() {
+    observe::set(remember);
+}
+
+fn remember(made: &Made) {
+    REMEMBERED.with(|remembered| remembered.push(made));
+}
+
+/// Writes the transitions that this process has made since the last call. Not under the pool lock.
+pub fn write_transitions() {
+    if REMEMBERED.with(|remembered| remembered.len == 0) {
+        return;
+    }
+    // SAFETY: compares levels.
+    let is_read = unsafe { shim::pgb_transitions_are_read() };
+    let Some(cluster) = attached().filter(|_| is_read) else {
+        REMEMBERED.with(|remembered| {
+            (remembered.first, remembered.len, remembered.lost) = (0, 0, 0);
+        });
+        return;
+    };
+    // One at a time: a line may end the process, whose exit then writes the others.
+    while let Some(made) = REMEMBERED.with(Remembered::pop) {
+        let decode = made.table.decode;
+        let line = Line {
+            table: made.table,
+            index: index_of(cluster, &made),
+            transition: made.transition,
+            before: decode(made.before),
+            after: decode(made.after),
+        };
+        write_transition(format_args!("{line}"));
+    }
+    let lost = REMEMBERED.with(|remembered| std::mem::take(&mut remembered.lost));
+    if lost > 0 {
+        write_transition(format_args!("{lost} transitions could not be remembered"));
+    }
+}
+
+/// Which of the words with its table has changed.
+fn index_of(cluster: &Cluster, made: &Made) -> u32 {
+    fn index<T>(words: &[T], address: usize) -> u32 {
+        ((address - words.as_ptr().addr()) / size_of::<T>()) as u32
+    }
+    let shared = cluster.pool().shared();
+    let address = made.address;
+    if std::ptr::eq(made.table, &JOB) {
+        index(shared.jobs.slots(), address)
+    } else if std::ptr::eq(made.table, &WORKER) {
+        index(shared.workers, address)
+    } else if std::ptr::eq(made.table, &GATE) {
+        index(shared.leaders, address)
+    } else {
+        debug_assert!(std::ptr::eq(made.table, &USAGE));
+        index(shared.usages, address)
     }
 }
 
 /// Writes that this worker exits, and how.
-pub fn worker_exits(how: &CStr) {
-    // SAFETY: never throws; zero-terminated.
-    unsafe { shim::pgb_trace_exit(how.as_ptr()) };
+pub fn worker_exits(how: &str) {
+    write_event(format_args!("worker exits: {how}"));
 }
 
 /// Writes to the log why this process does not become a worker.

@@ -27,23 +27,8 @@
 //! `AcqRel`: it publishes what its caller wrote before, and its caller sees what the previous transition
 //! published.
 //!
-//! | transition | who | from → to | holds | publishes |
-//! |---|---|---|---|---|
-//! | [`reserve`](JobWord::reserve) | leader that popped the slot off the free list | Free → Reserved | +LEADER | nothing |
-//! | [`abandon`](JobWord::abandon) | that leader, on an error while filling | Reserved → Free, generation + 1 | −LEADER | that the slot may be reused |
-//! | [`publish`](JobWord::publish) | that leader | Reserved → Queued | +WORKER | the request |
-//! | [`bind`](JobWord::bind) | under the pool lock: a leader that gives it to an idle worker, or a worker that takes it from its lane, or the process that fails the jobs of a lane | Queued → Starting | | which worker (`slot.worker`) |
-//! | [`unbind`](JobWord::unbind) | under the pool lock: a worker that dies before it has begun the job | Starting → Queued, or Canceled when CANCEL is set | −WORKER if canceled | |
-//! | [`begin`](JobWord::begin) | the bound worker | Starting → Running; refused when CANCEL is set | | start time |
-//! | [`finish`](JobWord::finish) | the bound worker, or the process that fails the jobs of a lane | Starting, Running → Completed, Failed, Canceled | −WORKER | the outcome, and the last of the ring |
-//! | [`cancel`](JobWord::cancel) | anyone with rights | Starting, Running: sets CANCEL, and PENDING (with INSISTENT or not) or TERMINATE | | the request to cancel |
-//! | [`deliver`](JobWord::deliver) | the bound worker, in which the cancel's error is thrown | Running: clears PENDING unless INSISTENT | | |
-//! | [`cancel_queued`](JobWord::cancel_queued) | under the pool lock, anyone with rights | Queued → Canceled | −WORKER | |
-//! | [`detach`](JobWord::detach) | the leader | any but Free, Reserved: same phase | −LEADER | that its rows may be dropped |
-//! | [`watch`](JobWord::watch) | the leader | sets WATCHED, phase unchanged | | which process to wake |
-//! | [`await_end`](JobWord::await_end) | the leader | sets AWAITED, phase unchanged | | which process to wake |
-//! | [`unwatch`](JobWord::unwatch) | the leader, at the end of its wait, in whichever way it ends | clears WATCHED and AWAITED, phase unchanged | | |
-//! | [`free`](JobWord::free) | the process that got `LastOut` from `finish`, `unbind`, `cancel_queued` or `detach` | finished → Free, generation + 1 | none left | that the slot may be reused |
+//! The transitions are data: [`JOB`](crate::transitions::JOB), printed in `docs/transitions.md`. No other change is
+//! made: tests and models check each one against the table.
 //!
 //! # Hazards
 //!
@@ -64,222 +49,15 @@
 //!   returned. A change before it is in the snapshot. A change after it sees WATCHED and wakes the leader.
 
 use crate::sync::{AtomicU64, Ordering};
+use crate::transitions::{Job, Named as _};
 use std::convert::Infallible;
-use std::fmt;
 
-/// Names one job in the history of a slot. 40 bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Generation(u64);
+pub(crate) mod snapshot;
 
-impl Generation {
-    /// Number of bits in the word.
-    pub const BITS: u32 = 40;
-    const MASK: u64 = (1 << Self::BITS) - 1;
-
-    /// The generation after this one; wraps at 2^40.
-    #[must_use]
-    pub fn next(self) -> Self {
-        Self((self.0 + 1) & Self::MASK)
-    }
-
-    /// The number, for logs and for the cookie.
-    #[must_use]
-    pub fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The generation with this number; bits above the 40th are dropped.
-    #[must_use]
-    pub fn from_bits(bits: u64) -> Self {
-        Self(bits & Self::MASK)
-    }
-}
-
-/// Where a job is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Phase {
-    /// On the free list, or about to be put there.
-    Free = 0,
-    /// Claimed by a leader that fills in the request.
-    Reserved = 1,
-    /// On its lane's list, waiting for a worker.
-    Queued = 2,
-    /// Bound to a worker that has not begun it.
-    Starting = 3,
-    /// Being executed.
-    Running = 4,
-    /// Committed.
-    Completed = 5,
-    /// Aborted by an error that was not the cancel of the job, or lost with its worker.
-    Failed = 6,
-    /// Aborted by the cancel of the job.
-    Canceled = 7,
-}
-
-impl Phase {
-    const BITS: u32 = 4;
-    const MASK: u64 = (1 << Self::BITS) - 1;
-
-    fn from_bits(bits: u64) -> Self {
-        match bits & Self::MASK {
-            0 => Self::Free,
-            1 => Self::Reserved,
-            2 => Self::Queued,
-            3 => Self::Starting,
-            4 => Self::Running,
-            5 => Self::Completed,
-            6 => Self::Failed,
-            7 => Self::Canceled,
-            other => unreachable!("job word holds phase {other}"),
-        }
-    }
-
-    /// Queued, starting or running.
-    #[must_use]
-    pub fn is_active(self) -> bool {
-        matches!(self, Self::Queued | Self::Starting | Self::Running)
-    }
-
-    /// Completed, failed or canceled.
-    #[must_use]
-    pub fn is_finished(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Canceled)
-    }
-}
-
-/// How a job ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// It committed.
-    Completed,
-    /// It aborted, for any reason but our cancel.
-    Failed,
-    /// It aborted because of our cancel.
-    Canceled,
-}
-
-impl End {
-    fn phase(self) -> Phase {
-        match self {
-            Self::Completed => Phase::Completed,
-            Self::Failed => Phase::Failed,
-            Self::Canceled => Phase::Canceled,
-        }
-    }
-}
-
-const CANCEL: u64 = 1 << Phase::BITS;
-const TERMINATE: u64 = CANCEL << 1;
-const LEADER: u64 = TERMINATE << 1;
-const WORKER: u64 = LEADER << 1;
-const WATCHED: u64 = WORKER << 1;
-const AWAITED: u64 = WATCHED << 1;
-const PENDING: u64 = AWAITED << 1;
-const INSISTENT: u64 = PENDING << 1;
-const FLAGS: u64 = CANCEL | TERMINATE | LEADER | WORKER | WATCHED | AWAITED | PENDING | INSISTENT;
-const GENERATION_SHIFT: u32 = 64 - Generation::BITS;
-
-static_assertions::const_assert_eq!((FLAGS | Phase::MASK) >> GENERATION_SHIFT, 0);
-static_assertions::const_assert_eq!(FLAGS & Phase::MASK, 0);
-
-/// The word at one moment, decoded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Snapshot(u64);
-
-impl Snapshot {
-    /// The job's phase.
-    #[must_use]
-    pub fn phase(self) -> Phase {
-        Phase::from_bits(self.0)
-    }
-
-    /// The job's generation.
-    #[must_use]
-    pub fn generation(self) -> Generation {
-        Generation(self.0 >> GENERATION_SHIFT)
-    }
-
-    /// Whether a cancel was asked for.
-    #[must_use]
-    pub fn has_cancel(self) -> bool {
-        self.0 & CANCEL != 0
-    }
-
-    /// Whether a cancel was asked for whose error was not thrown yet, or will be thrown again until the job
-    /// ends.
-    #[must_use]
-    pub fn is_pending(self) -> bool {
-        self.0 & PENDING != 0
-    }
-
-    /// Whether the cancel's error is thrown again until the job ends.
-    #[must_use]
-    pub fn is_insistent(self) -> bool {
-        self.0 & INSISTENT != 0
-    }
-
-    /// Whether the worker was asked to exit.
-    #[must_use]
-    pub fn must_terminate(self) -> bool {
-        self.0 & TERMINATE != 0
-    }
-
-    /// Whether the leader still holds the job.
-    #[must_use]
-    pub fn has_leader(self) -> bool {
-        self.0 & LEADER != 0
-    }
-
-    /// Whether the running side still holds the job.
-    #[must_use]
-    pub fn has_worker(self) -> bool {
-        self.0 & WORKER != 0
-    }
-
-    /// Whether the leader sleeps until the word changes, or until the job has finished.
-    #[must_use]
-    pub fn is_watched(self) -> bool {
-        self.0 & (WATCHED | AWAITED) != 0
-    }
-
-    /// Whether the leader is to be woken at any change.
-    fn is_change_watched(self) -> bool {
-        self.0 & WATCHED != 0
-    }
-
-    fn with_phase(self, phase: Phase) -> Self {
-        Self((self.0 & !Phase::MASK) | phase as u64)
-    }
-
-    fn with(self, flags: u64) -> Self {
-        Self(self.0 | flags)
-    }
-
-    fn without(self, flags: u64) -> Self {
-        Self(self.0 & !flags)
-    }
-
-    fn freed(self) -> Self {
-        Self(self.generation().next().0 << GENERATION_SHIFT)
-    }
-}
-
-impl fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job")
-            .field("generation", &self.generation().get())
-            .field("phase", &self.phase())
-            .field("cancel", &self.has_cancel())
-            .field("pending", &self.is_pending())
-            .field("insistent", &self.is_insistent())
-            .field("terminate", &self.must_terminate())
-            .field("leader", &self.has_leader())
-            .field("worker", &self.has_worker())
-            .field("watched", &self.is_watched())
-            .finish()
-    }
-}
+use snapshot::{
+    AWAITED, CANCEL, GENERATION_SHIFT, INSISTENT, LEADER, PENDING, TERMINATE, WATCHED, WORKER,
+};
+pub use snapshot::{End, Generation, Phase, Snapshot};
 
 /// What [`JobWord::begin`] did.
 #[must_use]
@@ -392,6 +170,7 @@ impl JobWord {
     /// refuses.
     fn try_update<T, E>(
         &self,
+        transition: Job,
         mut next: impl FnMut(Snapshot) -> Result<(Snapshot, T), E>,
     ) -> Result<T, E> {
         let mut now = self.0.load(Ordering::Acquire);
@@ -405,15 +184,18 @@ impl JobWord {
                 weakened!("job-word-publishes-nothing", Ordering::AcqRel),
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Ok(told),
+                Ok(_) => {
+                    transition.made(self, now, wanted.0);
+                    return Ok(told);
+                }
                 Err(seen) => now = seen,
             }
         }
     }
 
     /// The same as [`try_update`](Self::try_update), for a transition that is never refused.
-    fn update<T>(&self, mut next: impl FnMut(Snapshot) -> (Snapshot, T)) -> T {
-        let Ok(told) = self.try_update(|now| Ok::<_, Infallible>(next(now)));
+    fn update<T>(&self, transition: Job, mut next: impl FnMut(Snapshot) -> (Snapshot, T)) -> T {
+        let Ok(told) = self.try_update(transition, |now| Ok::<_, Infallible>(next(now)));
         told
     }
 
@@ -422,7 +204,7 @@ impl JobWord {
     /// # Panics
     /// When the slot is not free: the free list handed it out twice.
     pub(crate) fn reserve(&self) -> Generation {
-        self.update(|now| {
+        self.update(Job::Reserve, |now| {
             assert_eq!(now.phase(), Phase::Free, "reserved a slot in use: {now:?}");
             (
                 now.with_phase(Phase::Reserved).with(LEADER),
@@ -436,7 +218,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not this leader's reservation.
     pub(crate) fn abandon(&self, generation: Generation) {
-        self.update(|now| {
+        self.update(Job::Abandon, |now| {
             assert!(
                 now.phase() == Phase::Reserved && now.generation() == generation,
                 "abandoned {now:?}"
@@ -450,7 +232,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not this leader's reservation.
     pub(crate) fn publish(&self, generation: Generation) {
-        self.update(|now| {
+        self.update(Job::Publish, |now| {
             assert!(
                 now.phase() == Phase::Reserved && now.generation() == generation,
                 "published {now:?}"
@@ -464,7 +246,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not queued although it was on a lane's list.
     pub(crate) fn bind(&self, generation: Generation) -> bool {
-        self.update(|now| {
+        self.update(Job::Bind, |now| {
             assert!(
                 now.phase() == Phase::Queued && now.generation() == generation,
                 "bound {now:?}"
@@ -478,7 +260,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not `Starting`.
     pub(crate) fn unbind(&self, generation: Generation) -> Unbind {
-        self.update(|now| {
+        self.update(Job::Unbind, |now| {
             assert!(
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "unbound {now:?}"
@@ -497,7 +279,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not `Starting`.
     pub fn begin(&self, generation: Generation) -> Begin {
-        self.try_update(|now| {
+        self.try_update(Job::Begin, |now| {
             assert!(
                 now.phase() == Phase::Starting && now.generation() == generation,
                 "began {now:?}"
@@ -518,7 +300,7 @@ impl JobWord {
     /// # Panics
     /// When the job is not this worker's.
     pub fn finish(&self, generation: Generation, end: End) -> Release {
-        self.update(|now| {
+        self.update(Job::Finish, |now| {
             assert!(
                 matches!(now.phase(), Phase::Starting | Phase::Running)
                     && now.generation() == generation,
@@ -535,7 +317,7 @@ impl JobWord {
             Demand::Insist => CANCEL | PENDING | INSISTENT,
             Demand::Terminate => CANCEL | TERMINATE,
         };
-        self.try_update(|now| {
+        self.try_update(Job::Cancel, |now| {
             if checked!(
                 "cancel-ignores-the-generation",
                 now.generation() != generation
@@ -554,7 +336,7 @@ impl JobWord {
 
     /// The error of a cancel is thrown in the job, by the bound worker. It covers every cancel up to now.
     pub fn deliver(&self, generation: Generation) -> Delivery {
-        self.try_update(|now| {
+        self.try_update(Job::Deliver, |now| {
             if now.generation() != generation || now.phase() != Phase::Running || !now.is_pending()
             {
                 return Err(Delivery::None);
@@ -571,7 +353,7 @@ impl JobWord {
     /// Queued → Canceled, under the pool lock. `None`: not queued any more; call [`cancel`](Self::cancel)
     /// again. The caller has taken the job off its lane's list: after this its leader may free the slot.
     pub(crate) fn cancel_queued(&self, generation: Generation) -> Option<Release> {
-        self.try_update(|now| {
+        self.try_update(Job::CancelQueued, |now| {
             if now.generation() != generation
                 || checked!(
                     "cancel-queued-ignores-the-phase",
@@ -587,7 +369,7 @@ impl JobWord {
 
     /// The leader gives up its hold. A second call, or one with a stale generation, changes nothing.
     pub fn detach(&self, generation: Generation) -> Release {
-        self.try_update(|now| {
+        self.try_update(Job::Detach, |now| {
             if checked!(
                 "detach-ignores-the-generation",
                 now.generation() != generation
@@ -610,17 +392,17 @@ impl JobWord {
     /// leader waits for, the leader must not sleep. `None`: another generation.
     #[must_use]
     pub fn watch(&self, generation: Generation) -> Option<Snapshot> {
-        self.sleep_on(generation, WATCHED)
+        self.sleep_on(Job::Watch, generation, WATCHED)
     }
 
     /// The same as [`watch`](Self::watch), for a leader that sleeps until the job has finished.
     #[must_use]
     pub fn await_end(&self, generation: Generation) -> Option<Snapshot> {
-        self.sleep_on(generation, AWAITED)
+        self.sleep_on(Job::AwaitEnd, generation, AWAITED)
     }
 
-    fn sleep_on(&self, generation: Generation, flag: u64) -> Option<Snapshot> {
-        self.try_update(|now| {
+    fn sleep_on(&self, transition: Job, generation: Generation, flag: u64) -> Option<Snapshot> {
+        self.try_update(transition, |now| {
             if now.generation() != generation {
                 return Err(());
             }
@@ -631,7 +413,7 @@ impl JobWord {
 
     /// The leader's wait has ended. Does nothing when the word has another generation.
     pub fn unwatch(&self, generation: Generation) {
-        let _ = self.try_update(|now| {
+        let _ = self.try_update(Job::Unwatch, |now| {
             if now.generation() != generation || !now.is_watched() {
                 return Err(());
             }
@@ -644,7 +426,7 @@ impl JobWord {
     /// # Panics
     /// When the job is still held.
     pub(crate) fn free(&self, generation: Generation) {
-        self.update(|now| {
+        self.update(Job::Free, |now| {
             assert!(
                 now.phase().is_finished()
                     && now.generation() == generation
@@ -862,11 +644,6 @@ mod tests {
     }
 
     #[test]
-    fn no_two_flags_are_one_bit() {
-        assert_eq!(FLAGS.count_ones(), 8);
-    }
-
-    #[test]
     fn a_job_is_active_then_finished_and_otherwise_neither() {
         use Phase::*;
         for phase in [Free, Reserved] {
@@ -890,6 +667,26 @@ mod tests {
         assert!(word.load().must_terminate());
     }
 
+    #[test]
+    fn a_queued_job_is_not_canceled_for_another_one() {
+        let (word, generation) = at(Phase::Queued);
+        let before = word.load();
+        assert_eq!(word.cancel_queued(generation.next()), None);
+        assert_eq!(word.load(), before);
+        let (word, generation) = at(Phase::Starting);
+        assert_eq!(word.cancel_queued(generation), None);
+        assert_eq!(word.load().phase(), Phase::Starting);
+    }
+
+    #[test]
+    fn a_leader_that_has_detached_is_not_woken() {
+        let (word, generation) = running();
+        let _ = word.watch(generation);
+        let _ = word.await_end(generation);
+        let _ = word.detach(generation);
+        assert!(!word.load().is_watched());
+    }
+
     /// A word in this phase, whose leader holds the job until it has finished.
     fn at(phase: Phase) -> (JobWord, Generation) {
         let word = JobWord::new();
@@ -905,6 +702,9 @@ mod tests {
             &|| assert!(!word.bind(generation)),
             &|| assert_eq!(word.begin(generation), Begin::Running { watched: false }),
             &|| {
+                if end == End::Canceled {
+                    let _ = word.cancel(generation, Demand::Cancel);
+                }
                 let _ = word.detach(generation);
                 assert_eq!(word.finish(generation, end), Release::LastOut);
             },

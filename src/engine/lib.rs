@@ -24,8 +24,10 @@
 //! | [`column_list`] | parsing a column definition list |
 //! | [`error_message`] | an error in the format of the wire protocol |
 //! | `models` | the memory of a pool in one process: for models, unit tests and benchmarks, not for servers |
-//! | [`sync`] | one set of names for std, loom and shuttle |
-//! | [`mutant`] | defects on purpose, for the models |
+//! | [`transitions`] | the transitions of the words, as data |
+//!
+//! The crate `protocol_kit` has what is not this project's alone: one set of atomics for std, loom and shuttle
+//! ([`sync`]), defects on purpose for the models ([`mod@mutant`]), and the form of the tables of transitions.
 //!
 //! The engine reaches the server through [`wait::Latch`] (sleep, clock, interrupts) and [`pool::PoolLock`].
 //! [`steps::Process`] is what a worker does at each of its steps. A structure in shared memory and a process's
@@ -35,7 +37,9 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 #[macro_use]
-pub mod mutant;
+extern crate protocol_kit;
+
+pub use protocol_kit::{mutant, sync};
 
 pub mod block_ref;
 pub mod channel;
@@ -55,8 +59,8 @@ pub mod process_ref;
 pub mod progress;
 pub mod ring;
 pub mod steps;
-pub mod sync;
 pub mod table;
 pub mod text;
+pub mod transitions;
 pub mod wait;
 pub mod worker;

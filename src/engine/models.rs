@@ -184,3 +184,24 @@ impl Slots for JobTable<'_> {
         self.free(job);
     }
 }
+
+/// The models' latch. They have no time, and spinning is not modeled: it only looks at the word more often.
+#[cfg(any(loom, shuttle))]
+impl crate::wait::Latch for protocol_kit::latch::MockLatch {
+    fn now(&self) -> crate::wait::Micros {
+        0
+    }
+
+    fn spin_limit(&self) -> crate::wait::Micros {
+        0
+    }
+
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, until: Option<crate::wait::Micros>) {
+        assert_eq!(until, None, "the models have no time");
+        self.wait_and_reset();
+    }
+}

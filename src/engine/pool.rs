@@ -118,6 +118,7 @@ mod scheduler;
 mod spawn;
 mod tally;
 mod view;
+pub(crate) mod words;
 mod worker_slot;
 
 pub use cancel::Canceling;

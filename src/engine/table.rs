@@ -361,7 +361,7 @@ impl<'a> JobTable<'a> {
     }
 
     /// All slots.
-    pub(crate) fn slots(&self) -> &'a [Slot] {
+    pub fn slots(&self) -> &'a [Slot] {
         self.slots
     }
 

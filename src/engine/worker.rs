@@ -14,92 +14,16 @@
 //! All are made under the pool lock. Each is one compare-exchange all the same, so the worker can watch its own
 //! word without the lock. The lock orders them; the word tells a sleeping worker what was decided.
 //!
-//! | transition | who | from → to |
-//! |---|---|---|
-//! | [`claim`](WorkerWord::claim) | a leader or worker that starts one | Vacant → Starting |
-//! | [`assign`](WorkerWord::assign) | a leader (from Idle), or the worker itself | Starting, Idle, Busy → Busy |
-//! | [`rest`](WorkerWord::rest) | the worker itself | Starting, Busy → Idle |
-//! | [`dismiss`](WorkerWord::dismiss) | any process that dismisses it, or the worker when it begins to exit | Idle → Exiting |
-//! | [`restart`](WorkerWord::restart) | any process that needs its worker slot (from Idle), or the worker itself | any but Vacant → Starting |
-//! | [`vacate`](WorkerWord::vacate) | the worker itself when it exits; the process that failed to register it, or that takes the worker slot of a lost process back | any but Vacant → Vacant, generation + 1 |
+//! The transitions are data: [`WORKER`](crate::transitions::WORKER), printed in `docs/transitions.md`. No other change is
+//! made: tests and models check each one against the table.
 
 use crate::sync::{AtomicU64, Ordering};
-use std::fmt;
+use crate::transitions::{Named as _, Worker};
 
-/// What a worker is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Activity {
-    /// The worker slot is empty.
-    Vacant,
-    /// A process is starting.
-    Starting,
-    /// It has nothing to do. A fresh process looks for its first job before it connects, so it may not have connected.
-    Idle,
-    /// Bound to the job in this slot.
-    Busy(u32),
-    /// Told to exit, or exiting.
-    Exiting,
-}
+pub(crate) mod state;
 
-const VACANT: u64 = 0;
-const STARTING: u64 = 1;
-const IDLE: u64 = 2;
-const BUSY: u64 = 3;
-const EXITING: u64 = 4;
-const PHASE_MASK: u64 = 7;
-const JOB_SHIFT: u32 = 3;
-const JOB_BITS: u32 = 29;
-const GENERATION_SHIFT: u32 = JOB_SHIFT + JOB_BITS;
-
-static_assertions::const_assert_eq!(GENERATION_SHIFT, 32);
-static_assertions::const_assert!(crate::cookie::INDEX_BITS <= JOB_BITS);
-
-/// The word at one moment, decoded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct State(u64);
-
-impl State {
-    /// What the worker is doing.
-    #[must_use]
-    pub fn activity(self) -> Activity {
-        match self.0 & PHASE_MASK {
-            VACANT => Activity::Vacant,
-            STARTING => Activity::Starting,
-            IDLE => Activity::Idle,
-            BUSY => Activity::Busy((self.0 as u32) >> JOB_SHIFT),
-            EXITING => Activity::Exiting,
-            other => unreachable!("worker word holds phase {other}"),
-        }
-    }
-
-    /// The generation of the worker slot.
-    #[must_use]
-    pub fn generation(self) -> u32 {
-        (self.0 >> GENERATION_SHIFT) as u32
-    }
-
-    fn to(self, activity: Activity) -> Self {
-        let bits = match activity {
-            Activity::Vacant => VACANT,
-            Activity::Starting => STARTING,
-            Activity::Idle => IDLE,
-            Activity::Busy(job) => BUSY | u64::from(job) << JOB_SHIFT,
-            Activity::Exiting => EXITING,
-        };
-        Self((self.0 >> GENERATION_SHIFT) << GENERATION_SHIFT | bits)
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Worker({:?}, generation {})",
-            self.activity(),
-            self.generation()
-        )
-    }
-}
+use state::GENERATION_SHIFT;
+pub use state::{Activity, State};
 
 /// The worker word in shared memory. See the module documentation.
 #[repr(transparent)]
@@ -118,7 +42,7 @@ impl WorkerWord {
         State(self.0.load(Ordering::Acquire))
     }
 
-    fn update(&self, mut next: impl FnMut(State) -> State) -> State {
+    fn update(&self, transition: Worker, mut next: impl FnMut(State) -> State) -> State {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let wanted = next(State(now));
@@ -126,7 +50,10 @@ impl WorkerWord {
                 .0
                 .compare_exchange_weak(now, wanted.0, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return State(now),
+                Ok(_) => {
+                    transition.made(self, now, wanted.0);
+                    return State(now);
+                }
                 Err(seen) => now = seen,
             }
         }
@@ -137,7 +64,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker slot is in use.
     pub(crate) fn claim(&self) -> u32 {
-        self.update(|now| {
+        self.update(Worker::Claim, |now| {
             assert_eq!(now.activity(), Activity::Vacant, "claimed {now:?}");
             now.to(Activity::Starting)
         })
@@ -149,7 +76,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker is not alive.
     pub(crate) fn assign(&self, slot: u32) {
-        self.update(|now| {
+        self.update(Worker::Assign, |now| {
             assert!(
                 !matches!(now.activity(), Activity::Vacant | Activity::Exiting),
                 "assigned to {now:?}"
@@ -163,7 +90,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker is in another phase.
     pub(crate) fn rest(&self) {
-        self.update(|now| {
+        self.update(Worker::Rest, |now| {
             assert!(
                 matches!(now.activity(), Activity::Starting | Activity::Busy(_)),
                 "rested {now:?}"
@@ -177,7 +104,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker is not idle.
     pub(crate) fn dismiss(&self) {
-        self.update(|now| {
+        self.update(Worker::Dismiss, |now| {
             assert_eq!(now.activity(), Activity::Idle, "dismissed {now:?}");
             now.to(Activity::Exiting)
         });
@@ -188,7 +115,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker slot is vacant.
     pub(crate) fn restart(&self) {
-        self.update(|now| {
+        self.update(Worker::Restart, |now| {
             assert_ne!(now.activity(), Activity::Vacant, "restarted {now:?}");
             now.to(Activity::Starting)
         });
@@ -199,7 +126,7 @@ impl WorkerWord {
     /// # Panics
     /// When the worker slot is vacant already.
     pub(crate) fn vacate(&self) {
-        self.update(|now| {
+        self.update(Worker::Vacate, |now| {
             assert_ne!(now.activity(), Activity::Vacant, "vacated {now:?}");
             State(u64::from(now.generation().wrapping_add(1)) << GENERATION_SHIFT)
         });

@@ -183,8 +183,10 @@ unsafe extern "C-unwind" {
     pub fn pgb_nudge_postmaster();
     pub fn pgb_library_is_in_place() -> bool;
     pub fn pgb_now() -> u64;
-    pub fn pgb_trace(detail: bool, index: u32, generation: u64, what: *const c_char, pid: i32);
-    pub fn pgb_trace_exit(how: *const c_char);
+    pub fn pgb_events_are_read() -> bool;
+    pub fn pgb_write_event(text: *const c_char);
+    pub fn pgb_transitions_are_read() -> bool;
+    pub fn pgb_write_transition(text: *const c_char);
     pub fn pgb_log_unattached(why: *const c_char, len: usize);
     pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
     pub fn pgb_redirect_messages();

@@ -1,7 +1,7 @@
 //! Cancel and detach.
 
 use crate::cluster::job::Job;
-use crate::cluster::trace::TraceStep;
+use crate::cluster::trace::Event;
 use crate::cluster::{job_end, trace};
 use crate::pg::error::{Error, Failure};
 use crate::pg::tuple::Value;
@@ -35,9 +35,9 @@ pub fn request(job: Job, demand: Demand) -> Canceling {
     });
     match canceling {
         Canceling::Finished(release) => job_end::complete_cancel(job, watchers, release),
-        Canceling::Asked if demand == Demand::Terminate => trace::step(job, TraceStep::Terminating),
-        Canceling::Asked => trace::step(job, TraceStep::Canceling),
-        Canceling::TooLate => trace::step(job, TraceStep::TooLate),
+        Canceling::Asked if demand == Demand::Terminate => trace::event(job, Event::Terminating),
+        Canceling::Asked => trace::event(job, Event::Canceling),
+        Canceling::TooLate => trace::event(job, Event::TooLate),
     }
     canceling
 }

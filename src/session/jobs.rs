@@ -23,7 +23,6 @@
 
 use crate::cluster::attach::{Cluster, attached, cluster};
 use crate::cluster::job::Job;
-use crate::cluster::trace::TraceStep;
 use crate::cluster::{block, job_end, latch, segment, trace};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
@@ -209,6 +208,7 @@ fn leave() {
         }
     }
     IN_GATE.set(false);
+    trace::write_transitions();
 }
 
 /// Forgets the jobs that another process has detached from this session.
@@ -368,7 +368,7 @@ pub fn abandon(job: Job) {
     forget(job);
     job_end::release_reserved(job);
     job.cluster.pool().abandon(job.id);
-    trace::step(job, TraceStep::Abandoned);
+    trace::write_transitions();
 }
 
 /// Detaches a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds it. A worker that
@@ -462,7 +462,7 @@ pub fn drop_hold(job: Job) {
     match release {
         Release::LastOut => {
             job_end::note_release(job);
-            trace::step(job, TraceStep::Detached);
+            trace::write_transitions();
             let _ = job_end::finish_release();
         }
         Release::Held { .. } => {
@@ -471,7 +471,7 @@ pub fn drop_hold(job: Job) {
             if let Some(worker) = worker {
                 process::wake(worker);
             }
-            trace::step(job, TraceStep::Detached);
+            trace::write_transitions();
         }
         Release::Stale => {}
     }

@@ -7,7 +7,6 @@
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
-use crate::cluster::trace::TraceStep;
 use crate::cluster::{job_end, trace};
 use crate::pg::error::Error;
 use crate::pg::process::own_proc;
@@ -237,7 +236,7 @@ fn purge_one(job: Job) -> bool {
         if release == Release::LastOut {
             job_end::note_release(job);
         }
-        trace::step(job, TraceStep::Detached);
+        trace::write_transitions();
         let _ = job_end::finish_release();
     }
     // SAFETY: as above.

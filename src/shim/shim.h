@@ -240,8 +240,10 @@ extern void pgb_spill_read(int32 file, int64 offset, char *into, int32 len);
 extern bool pgb_waits_for_own_pin(int32 pid);
 
 /* trace.c */
-extern void pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid);
-extern void pgb_trace_exit(const char *how);
+extern bool pgb_events_are_read(void);
+extern void pgb_write_event(const char *text);
+extern bool pgb_transitions_are_read(void);
+extern void pgb_write_transition(const char *text);
 extern void pgb_log_unattached(const char *why, Size len);
 
 /*

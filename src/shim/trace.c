@@ -8,6 +8,7 @@
 
 #include "miscadmin.h"
 #include "utils/elog.h"
+#include "utils/guc.h"
 
 #include "shim.h"
 
@@ -56,46 +57,56 @@ write_line(int level, const char *text)
 	is_writing = false;
 }
 
-/* Whether somebody reads the level. With fault points every line is written, because each is a fault point. */
-static bool
-is_read(int level)
+/*
+ * Whether somebody reads the events of a job. With fault points each of them is written, because each is a fault point.
+ */
+bool
+pgb_events_are_read(void)
 {
 #ifdef PGB_FAULTS
 	return true;
 #else
-	return message_level_is_interesting(level);
+	return message_level_is_interesting(DEBUG1);
 #endif
 }
 
-/*
- * Reports a transition of a job in the log (and to the client, if it asked for that level). pid: the worker that the line
- * names; 0: none. Formats nothing unless somebody reads the level.
- */
+/* DEBUG1: an event, to the log, and to the client if it asked for that level. */
 void
-pgb_trace(bool detail, uint32 index, uint64 generation, const char *what, int32 pid)
+pgb_write_event(const char *text)
 {
-	int			level = detail ? DEBUG2 : DEBUG1;
-	char		line[160];
+	char		line[300];
 
-	if (!is_read(level))
-		return;
-	if (pid == 0)
-		snprintf(line, sizeof(line), "pg_background: job %u/" UINT64_FORMAT " %s", index, generation, what);
-	else
-		snprintf(line, sizeof(line), "pg_background: job %u/" UINT64_FORMAT " %s PID %d", index, generation, what, pid);
-	write_line(level, line);
+	snprintf(line, sizeof(line), "pg_background: %s", text);
+	write_line(DEBUG1, line);
 }
 
-/* DEBUG1: a worker exits. */
-void
-pgb_trace_exit(const char *how)
+/*
+ * Transitions are for the server's log alone. They can be of words that other users' jobs share with this process, and a
+ * process writes them before it sleeps, when writing to a client could reset its latch.
+ */
+bool
+pgb_transitions_are_read(void)
 {
-	char		line[80];
+	int			saved = client_min_messages;
+	bool		is_read;
 
-	if (!is_read(DEBUG1))
-		return;
-	snprintf(line, sizeof(line), "pg_background: worker exits: %s", how);
-	write_line(DEBUG1, line);
+	client_min_messages = ERROR;
+	is_read = message_level_is_interesting(DEBUG2);
+	client_min_messages = saved;
+	return is_read;
+}
+
+/* DEBUG2: a transition, to the log. */
+void
+pgb_write_transition(const char *text)
+{
+	int			saved = client_min_messages;
+	char		line[300];
+
+	snprintf(line, sizeof(line), "pg_background: %s", text);
+	client_min_messages = ERROR;
+	write_line(DEBUG2, line);
+	client_min_messages = saved;
 }
 
 /* LOG: why this process cannot be a worker. */

@@ -13,7 +13,7 @@
 
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::job::Job;
-use crate::cluster::trace::TraceStep;
+use crate::cluster::trace::Event;
 use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::process::{own_proc, wake};
 use crate::worker::state::{WorkerState, forget_worker_slot, state};
@@ -107,10 +107,10 @@ fn give_back(job: Job) {
     let watchers = job_end::watchers_of(job);
     let returned = pool.locked(|scheduler| scheduler.give_back(job.id));
     match returned {
-        Returned::Requeued => trace::step(job, TraceStep::Returned),
+        Returned::Requeued => trace::event(job, Event::Returned),
         Returned::Handed(worker) => {
             wake(worker);
-            trace::step(job, TraceStep::Returned);
+            trace::event(job, Event::Returned);
         }
         Returned::Canceled(release) => job_end::complete_cancel(job, watchers, release),
     }

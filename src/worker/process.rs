@@ -12,7 +12,6 @@ use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::worker_entry;
 use crate::cluster::spawn::WorkerSlotRef;
-use crate::cluster::trace::TraceStep;
 use crate::cluster::{spawn, trace};
 use crate::pg::exit::exit_process;
 use crate::pg::process::{own_proc, wake};
@@ -131,10 +130,10 @@ fn look_for_next_after(cluster: &'static Cluster, took: Option<Micros>) {
         let shrunk = scheduler.shrink(worker, cap);
         shrunk.unwrap_or_else(|| scheduler.next(worker, leaving))
     });
-    note_next_step(cluster, next);
+    note_next_step(next);
 }
 
-fn note_next_step(cluster: &'static Cluster, next: NextStep) {
+fn note_next_step(next: NextStep) {
     update(|state| {
         let rests = next == NextStep::Idle;
         if rests && !state.is_idle {
@@ -143,12 +142,14 @@ fn note_next_step(cluster: &'static Cluster, next: NextStep) {
         state.is_idle = rests;
     });
     NEXT.set(Some(next));
-    if let NextStep::Run { job, leader } = next {
-        if let Some(leader) = leader {
-            wake(leader);
-        }
-        trace::step(cluster.job(job), TraceStep::Taken(own_proc().pid()));
+    if let NextStep::Run {
+        leader: Some(leader),
+        ..
+    } = next
+    {
+        wake(leader);
     }
+    trace::write_transitions();
 }
 
 /// One iteration of the main loop. After an error the shim cleans the process up and calls this again.
@@ -221,9 +222,9 @@ fn leave(next: NextStep) -> ! {
     NEXT.set(Some(next));
     fault!("worker-leaves");
     trace::worker_exits(if next == NextStep::Restart {
-        c"Restart"
+        "Restart"
     } else {
-        c"Retire"
+        "Retire"
     });
     if let (NextStep::Restart, Some(state), Some(cluster)) = (next, state(), attached()) {
         spawn::respawn(cluster, state.worker_slot);
@@ -271,7 +272,7 @@ fn sleep(cluster: &'static Cluster, already: bool) {
             .idle_limit(worker, generation)
             .or_else(|| scheduler.awakened(worker, generation)),
     });
-    note_next_step(cluster, next.unwrap_or(NextStep::Idle));
+    note_next_step(next.unwrap_or(NextStep::Idle));
 }
 
 /// Reports the process as idle. That is done only when the process really sleeps.

@@ -6,7 +6,6 @@
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
-use crate::cluster::trace::TraceStep;
 use crate::cluster::{block, job_end, trace};
 use crate::pg::process::timestamp;
 use crate::pg::shim;
@@ -95,11 +94,10 @@ impl Process for RunHost {
         running_job::job().map(|job| job.id)
     }
 
-    fn after_begin(&self, id: JobId, _watched: bool) {
-        let job = self.0.job(id);
+    fn after_begin(&self, _job: JobId, _watched: bool) {
         // A leader that waits for the job to be bound has been woken already; one that waits for its end is woken then.
         fault!("job-begun");
-        trace::step(job, TraceStep::Running);
+        trace::write_transitions();
     }
 
     fn open(&self, id: JobId) {

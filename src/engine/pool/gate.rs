@@ -18,13 +18,8 @@
 //! A session that enters looks at the number of **purges** of its jobs. If it has grown, the session forgets
 //! the jobs that it no longer holds.
 //!
-//! | transition | who | from → to |
-//! |---|---|---|
-//! | [`enter`](Leader::enter) | the session | any without PURGES → +WITHIN; refused while PURGES |
-//! | [`await_entry`](Leader::await_entry) | the session | PURGES → +WAITS |
-//! | [`leave`](Leader::leave) | the session | WITHIN → 0; refused with ASKED, which is cleared |
-//! | begin of a purge | any process | 0 → PURGES; WITHIN → +ASKED; refused while PURGES |
-//! | end of a purge | that process | PURGES, WAITS → 0 |
+//! The transitions are data: [`GATE`](crate::transitions::GATE), printed in `docs/transitions.md`. No other change is
+//! made: tests and models check each one against the table.
 //!
 //! # Hazards
 //!
@@ -36,14 +31,11 @@
 
 use super::entries::Leader;
 use super::scheduler::{Pool, PoolLock};
+use super::words::{ASKED, PURGES, WAITS, WITHIN};
 use crate::job::Release;
 use crate::sync::Ordering;
 use crate::table::{JobId, Slot};
-
-const WITHIN: u32 = 1;
-const PURGES: u32 = 2;
-const WAITS: u32 = 4;
-const ASKED: u32 = 8;
+use crate::transitions::{self, Named as _};
 
 /// What became of a job that was to be purged.
 #[must_use]
@@ -64,23 +56,31 @@ impl Leader {
     pub fn enter(&self) -> bool {
         let within = |now: u32| (now & PURGES == 0).then_some(now | WITHIN);
         // Acquire: the session sees what a purge has changed.
-        self.gate
-            .word
-            .fetch_update(
-                weakened!("gate-entered-relaxed", Ordering::Acquire),
-                Ordering::Relaxed,
-                within,
-            )
-            .is_ok()
+        let entered = self.gate.word.fetch_update(
+            weakened!("gate-entered-relaxed", Ordering::Acquire),
+            Ordering::Relaxed,
+            within,
+        );
+        if let Ok(before) = entered {
+            self.made(transitions::Gate::Enter, before, before | WITHIN);
+        }
+        entered.is_ok()
+    }
+
+    fn made(&self, transition: transitions::Gate, before: u32, after: u32) {
+        transition.made(&self.gate, before.into(), after.into());
     }
 
     /// Asks the purge to wake the session when it is over. The session then tries to enter again.
     pub fn await_entry(&self) {
         let waits = |now: u32| (now & PURGES != 0).then_some(now | WAITS);
-        let _ = self
+        let armed = self
             .gate
             .word
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, waits);
+        if let Ok(before) = armed {
+            self.made(transitions::Gate::AwaitEntry, before, before | WAITS);
+        }
     }
 
     /// The session has done with its jobs. `false`: it was asked to purge its finished jobs. It is still
@@ -93,17 +93,21 @@ impl Leader {
             .gate
             .word
             .compare_exchange(WITHIN, 0, release, Ordering::Relaxed);
-        if left.is_err() {
-            self.gate.word.fetch_and(!ASKED, Ordering::Relaxed);
+        match left {
+            Ok(before) => self.made(transitions::Gate::Leave, before, 0),
+            Err(_) => {
+                let before = self.gate.word.fetch_and(!ASKED, Ordering::Relaxed);
+                self.made(transitions::Gate::Leave, before, before & !ASKED);
+            }
         }
         left.is_ok()
     }
 
     /// The session ends, inside or not.
     pub fn abandon_gate(&self) {
-        self.gate
-            .word
-            .fetch_and(!(WITHIN | ASKED), Ordering::Release);
+        let left = WITHIN | ASKED;
+        let before = self.gate.word.fetch_and(!left, Ordering::Release);
+        self.made(transitions::Gate::AbandonGate, before, before & !left);
     }
 
     /// How often jobs of the entry were purged.
@@ -129,7 +133,10 @@ impl Leader {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return (wanted & PURGES == 0).then_some(Purged::Asked),
+                Ok(_) => {
+                    self.made(transitions::Gate::BeginPurge, now, wanted);
+                    return (wanted & PURGES == 0).then_some(Purged::Asked);
+                }
                 Err(seen) => now = seen,
             }
         }
@@ -141,6 +148,11 @@ impl Leader {
             .gate
             .word
             .fetch_and(!(PURGES | WAITS), Ordering::Release);
+        self.made(
+            transitions::Gate::EndPurge,
+            before,
+            before & !(PURGES | WAITS),
+        );
         before & WAITS != 0
     }
 }

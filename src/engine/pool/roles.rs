@@ -4,10 +4,12 @@
 
 use super::scheduler::{Pool, PoolLock, Scheduler, Shared};
 use super::slot_waiters::Resource;
-use super::usage::{Usage, slots_in};
+use super::usage::Usage;
+use super::words::slots_in;
 use crate::locked::load;
 use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
+use crate::transitions::{self, Named as _};
 
 impl Shared<'_> {
     fn find_usage(&self, role: u32) -> Option<u32> {
@@ -41,9 +43,9 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     /// Gives back what [`Usage::claim_slot`] claimed.
     pub fn release_role_slot(&self, index: u32) {
         // Release: a process that reuses the entry without slots comes after the end of the jobs that had them.
-        self.shared.usages[index as usize]
-            .word
-            .fetch_sub(1, Ordering::Release);
+        let word = &self.shared.usages[index as usize].word;
+        let before = word.fetch_sub(1, Ordering::Release);
+        transitions::Usage::ReleaseRoleSlot.made(word, before, before - 1);
         self.call_next(Resource::RoleSlots(index));
     }
 
@@ -108,13 +110,17 @@ impl Scheduler<'_> {
         // process that sees the new role sees that the jobs of the old one are gone.
         let own = u64::from(role) << 32;
         let take = |usage: &&Usage| {
-            let now = usage.word.load(Ordering::Relaxed);
-            slots_in(now) == 0
+            let word = &usage.word;
+            let now = word.load(Ordering::Relaxed);
+            let is_taken = slots_in(now) == 0
                 && usage.waiters.is_empty()
-                && usage
-                    .word
+                && word
                     .compare_exchange(now, own, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
+                    .is_ok();
+            if is_taken {
+                transitions::Usage::UsageOf.made(word, now, own);
+            }
+            is_taken
         };
         let is_unused = |usage: &&Usage| usage.role() == 0;
         let find = |may: &dyn Fn(&&Usage) -> bool| {

@@ -71,6 +71,12 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         Self { shared, lock }
     }
 
+    /// The parts of shared memory.
+    #[must_use]
+    pub fn shared(&self) -> Shared<'a> {
+        self.shared
+    }
+
     /// The job table.
     #[must_use]
     pub fn jobs(&self) -> JobTable<'a> {

@@ -11,11 +11,8 @@
 //!
 //! Role and slots are one word. So a claim cannot be made on the entry of another role.
 //!
-//! | transition | who | from → to |
-//! |---|---|---|
-//! | [`claim_slot`](Usage::claim_slot) | a launch, before it claims a slot of the table | (role, n) → (role, n + 1); refused when n has reached the limit |
-//! | [`release_role_slot`](super::Pool::release_role_slot) | the process that freed that slot, or that had claimed and found none in the table | (role, n) → (role, n − 1) |
-//! | [`usage_of`](super::Pool::usage_of) | holder of the lock, for a role that has no entry | (other, 0) → (role, 0), when nobody waits for the other's slots |
+//! The transitions are data: [`USAGE`](crate::transitions::USAGE), printed in `docs/transitions.md`. No other change is
+//! made: tests and models check each one against the table.
 //!
 //! Only the holder of the lock writes another role into a word, after looking at all of them. So a role has at
 //! most one entry. A process remembers where its role's entry is; the word tells it when the entry is another
@@ -42,9 +39,11 @@
 //! deadline. A process that takes the entry for another role wakes the watcher: the job's end may not find the
 //! watcher any more.
 
+use super::words::{role_in, slots_in};
 use crate::list::List;
 use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::transitions::{self, Named as _};
 
 /// A login role in shared memory. See the module documentation.
 #[repr(C, align(64))]
@@ -61,16 +60,6 @@ pub struct Usage {
     pub(super) refusals: AtomicU32,
     /// Launches that wait for one of its slots.
     pub(super) waiters: List,
-}
-
-const SLOTS: u64 = u32::MAX as u64;
-
-fn role_in(word: u64) -> u32 {
-    (word >> 32) as u32
-}
-
-pub(super) fn slots_in(word: u64) -> u32 {
-    (word & SLOTS) as u32
 }
 
 /// What became of a claim.
@@ -129,7 +118,10 @@ impl Usage {
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Claimed::Yes,
+                Ok(_) => {
+                    transitions::Usage::ClaimSlot.made(&self.word, now, now + 1);
+                    return Claimed::Yes;
+                }
                 Err(seen) => now = seen,
             }
         }

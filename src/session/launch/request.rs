@@ -19,7 +19,7 @@ use crate::cluster::block::{Block, Request};
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spawn::Spawned;
-use crate::cluster::trace::TraceStep;
+use crate::cluster::trace::Event;
 use crate::cluster::{job_end, spawn, trace};
 use crate::pg::error::{Error, Failure};
 use crate::pg::local::Local;
@@ -308,7 +308,7 @@ fn reserve(
     let cookie = cookie(job);
     let hold = Hold::new(job);
     fault!("slot-tracked");
-    trace::step(job, TraceStep::Reserved);
+    trace::write_transitions();
     let slot = job.slot();
     let excluded = if launch.by_pid {
         jobs::pids_in_use()
@@ -383,8 +383,8 @@ fn publish(
     };
     LANE_HINT.set(lane);
     match dispatched {
-        Dispatched::Handed(worker) => trace::step(job, TraceStep::Dispatched(worker.pid())),
-        Dispatched::Queued => trace::step(job, TraceStep::Queued),
+        Dispatched::Handed(worker) => trace::event(job, Event::Dispatched(worker.pid())),
+        Dispatched::Queued => trace::event(job, Event::Queued),
         Dispatched::NoLane => {
             return Err(Error::new(
                 ERRCODE_INSUFFICIENT_RESOURCES,

@@ -69,6 +69,8 @@ impl World {
                 // Segments are files in the server's directory, and can be counted.
                 "dynamic_shared_memory_type=mmap",
                 "max_connections=30",
+                // The transitions are checked at the end.
+                "log_min_messages=debug2",
             ],
         );
         let mut control = server.session();

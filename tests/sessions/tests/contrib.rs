@@ -122,7 +122,7 @@ fn what_the_contrib_modules_offer_can_be_called_in_a_job() {
 
 #[test]
 fn the_log_says_whose_job_it_is() {
-    let server = Server::start("prefix", &["log_line_prefix=%b|%q%u@%d|%a| "]);
+    let server = Server::start("prefix", &["log_line_prefix=[%p] %b|%q%u@%d|%a| "]);
     server.role("somebody");
     let mut leader = server.session_as("somebody");
     leader

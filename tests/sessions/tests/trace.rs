@@ -1,16 +1,18 @@
-//! At DEBUG1 and DEBUG2 the log has the transitions of a job.
+//! At DEBUG1 the log has the events of a job, at DEBUG2 every transition of the words that processes share.
 
 use postgres::Client;
 use session_tests::*;
 use std::process::Command;
+use trace::check;
 
-/// The log's lines about jobs, each as `INDEX/GENERATION words`, without pids.
-fn lines(server: &Server) -> Vec<String> {
+/// The log's lines of events, each as `INDEX/GENERATION words`, without pids.
+fn events(server: &Server) -> Vec<String> {
     const MARK: &str = "DEBUG:  pg_background: job ";
     server
         .log()
         .lines()
         .filter_map(|line| Some(line.split_once(MARK)?.1))
+        .filter(|line| !line.contains(" -> "))
         .map(|line| match line.split_once(" with PID ") {
             Some((words, pid)) => {
                 assert!(pid.parse::<u32>().is_ok(), "{line}");
@@ -22,8 +24,8 @@ fn lines(server: &Server) -> Vec<String> {
 }
 
 /// Those of one job, in order, without its name.
-fn life(lines: &[String], job: &str) -> Vec<String> {
-    lines
+fn life(events: &[String], job: &str) -> Vec<String> {
+    events
         .iter()
         .filter_map(|line| line.strip_prefix(job)?.strip_prefix(' '))
         .map(String::from)
@@ -38,23 +40,9 @@ fn signal(name: &str, pid: i32) {
     assert!(status.success(), "{name} to {pid}");
 }
 
-/// The lines of the leader, in order, and those of the worker. Which come first in the log is chance: each writes
-/// its line after it has changed the job's word.
-fn sides<S: AsRef<str>>(life: Vec<S>) -> (Vec<S>, Vec<S>) {
-    const OF_THE_WORKER: [&str; 5] = [
-        "is starting in the worker",
-        "is running",
-        "is completed",
-        "has failed",
-        "is canceled",
-    ];
-    life.into_iter()
-        .partition(|line| !OF_THE_WORKER.contains(&line.as_ref()))
-}
-
 /// Slot 0 of a new server is used again and again, so the jobs are 0/1, 0/2 and so on.
 #[test]
-fn every_transition_of_a_job_is_in_the_log() {
+fn every_transition_is_in_the_log_and_a_log_without_one_is_refused() {
     let server = Server::start(
         "trace",
         &[
@@ -104,63 +92,102 @@ fn every_transition_of_a_job_is_in_the_log() {
     call(&mut leader, "pg_background_detach_v2", deaf).expect("detached");
     nothing_is_left(&mut leader);
 
-    let lines = lines(&server);
-    let begun = |first: &str, rest: &[&str]| {
-        let mut life = vec![
-            "is reserved",
-            first,
-            "is starting in the worker",
-            "is running",
-        ];
-        life.extend(rest);
-        life.extend(["is detached by its leader", "is freed"]);
-        life.into_iter().map(String::from).collect::<Vec<_>>()
-    };
+    drop(leader);
+    server.stop();
+
+    let events = events(&server);
+    assert_eq!(life(&events, "0/1"), ["is queued", "is completed"]);
     let dispatched = "is dispatched to the worker";
+    assert_eq!(life(&events, "0/2"), [dispatched, "is completed"]);
+    assert_eq!(life(&events, "0/3"), [dispatched, "has failed"]);
+    assert_eq!(life(&events, "1/1"), ["is queued", "is canceled"]);
+    let mut canceled = life(&events, "0/5");
+    // Those of the leader and of the worker may come in either order.
+    canceled.sort();
     assert_eq!(
-        sides(life(&lines, "0/1")),
-        sides(begun("is queued", &["is completed"]))
-    );
-    assert_eq!(
-        sides(life(&lines, "0/2")),
-        sides(begun(dispatched, &["is completed"]))
-    );
-    assert_eq!(
-        sides(life(&lines, "0/3")),
-        sides(begun(dispatched, &["has failed"]))
-    );
-    assert_eq!(
-        sides(life(&lines, "0/4")),
-        sides(begun(
-            dispatched,
-            &[
-                "has a cancel requested",
-                "is canceled",
-                "had finished before it was canceled",
-            ]
-        ))
-    );
-    assert_eq!(
-        life(&lines, "1/1"),
+        canceled,
         [
-            "is reserved",
-            "is queued",
+            "has a cancel requested",
+            "has its worker terminated",
             "is canceled",
-            "is detached by its leader",
-            "is freed",
+            dispatched,
         ]
     );
-    assert_eq!(
-        sides(life(&lines, "0/5")),
-        sides(begun(
-            dispatched,
-            &[
-                "has a cancel requested",
-                "has its worker terminated",
-                "is canceled",
-            ]
-        ))
-    );
+
+    let log = server.log();
+    let report = check("log", &log);
+    assert_eq!(report.faults, Vec::<String>::new());
+    assert_eq!((report.whole, report.cut), (1, 0));
+    for arc in [
+        "job publish reserved",
+        "job cancel_queued queued, the leader holds it",
+        "job cancel running, once",
+        "job cancel running, with its worker",
+        "job finish running, failed, the leader holds it",
+        "job finish running, canceled, the leader holds it",
+        "job detach completed, last out",
+        "job free canceled",
+        "worker assign idle",
+        "worker vacate busy",
+        "gate leave within, nobody has asked",
+        "usage release_role_slot used, the last",
+    ] {
+        assert!(report.arcs.contains(arc), "{arc}: {:?}", report.arcs);
+    }
+    refuses_every_change_of(&log);
+}
+
+/// A log in which the line of a transition is missing, is there twice, or stands before an earlier one of its word and
+/// its process is refused.
+fn refuses_every_change_of(log: &str) {
+    let lines: Vec<&str> = log.lines().collect();
+    let is_refused = |lines: &[&str]| !check("changed", &lines.join("\n")).faults.is_empty();
+    let is_step = |line: &&str| line.contains("DEBUG:  pg_background: ") && line.contains(" -> ");
+    // Process and word.
+    let whose = |line: &str| {
+        let (prefix, text) = line.split_once("DEBUG:  pg_background: ").expect("a step");
+        let process = prefix.split(['[', ']']).nth(1).expect("a PID");
+        let word = text.split([':', '/']).next().expect("a word");
+        format!("{process} {word}")
+    };
+    let steps: Vec<usize> = (0..lines.len())
+        .filter(|&line| is_step(&lines[line]))
+        .collect();
+    assert!(steps.len() > 60, "{} steps", steps.len());
+    let mut exchanged = 0;
+    for (number, &step) in steps.iter().enumerate() {
+        let line = lines[step];
+        let mut doubled = lines.clone();
+        doubled.insert(step, line);
+        assert!(is_refused(&doubled), "twice: {line}");
+
+        let is_last_of_its_word = || {
+            let word = |line: &str| String::from(whose(line).split_once(' ').expect("two").1);
+            steps[number + 1..]
+                .iter()
+                .all(|&later| word(lines[later]) != word(line))
+        };
+        let mut without = lines.clone();
+        without.remove(step);
+        assert!(
+            is_refused(&without) || is_last_of_its_word(),
+            "missing: {line}"
+        );
+
+        let later = &steps[number + 1..];
+        let text = |line: &str| String::from(line.split_once("DEBUG:").expect("a step").1);
+        let next = later
+            .iter()
+            .find(|&&later| whose(lines[later]) == whose(line))
+            .filter(|&&next| text(lines[next]) != text(line));
+        if let Some(&next) = next {
+            let mut other = lines.clone();
+            other.swap(step, next);
+            assert!(is_refused(&other), "exchanged: {line} and {}", lines[next]);
+            exchanged += 1;
+        }
+    }
+    assert!(exchanged > 30, "{exchanged} exchanges");
 }
 
 #[test]
@@ -169,26 +196,24 @@ fn debug1_has_what_was_asked_for_and_how_it_ended() {
     let mut leader = server.session();
     run(&mut leader, "SELECT 1");
     nothing_is_left(&mut leader);
-    assert_eq!(life(&lines(&server), "0/1"), ["is queued", "is completed"]);
+    assert_eq!(life(&events(&server), "0/1"), ["is queued", "is completed"]);
 }
 
 #[test]
 fn a_session_that_wants_to_know_is_told_and_nobody_else() {
-    let server = Server::start("untraced", &[]);
+    let mut server = Server::start("untraced", &["log_min_messages=warning"]);
+    server.is_traced_in_part();
     let mut leader = server.session();
     run(&mut leader, "SELECT 1");
     nothing_is_left(&mut leader);
-    assert_eq!(lines(&server), Vec::<String>::new());
+    assert_eq!(events(&server), Vec::<String>::new());
     // A superuser's session, its jobs included.
     leader
         .batch_execute("SET log_min_messages = debug2")
         .expect("a setting");
     run(&mut leader, "SELECT 1");
-    let told = lines(&server);
-    for words in ["is reserved", "is completed", "is freed"] {
-        assert!(
-            told.iter().any(|line| line.ends_with(words)),
-            "{words}: {told:?}"
-        );
+    let told = server.log();
+    for words in ["is completed", ": free: completed -> free, generation"] {
+        assert!(told.contains(words), "{words}: {told}");
     }
 }

@@ -18,6 +18,7 @@ pub const FLOORS: &[&[&str]] = &[
     &["src/settings/"],
     &["src/pg/"],
     &["src/engine/"],
+    &["src/protocol_kit/"],
 ];
 
 /// An entry of the table: which floor, and which of those side by side.

@@ -30,6 +30,10 @@ const ROOTS: &[Root] = &[
         name: "pg_background_engine",
         file: "src/engine/lib.rs",
     },
+    Root {
+        name: "protocol_kit",
+        file: "src/protocol_kit/lib.rs",
+    },
 ];
 
 /// Reads the project.

@@ -3,10 +3,10 @@
 //! The order is that of `SetLatch`, `WaitLatch` and `ResetLatch`. The setter has a barrier, and looks whether
 //! the latch is set already. Only if it is not, it sets it and wakes the sleeper. The sleeper looks at the
 //! latch before it blocks, and resets it with a barrier afterwards. So a setter that finds the latch set relies
-//! on the sleeper to look at its word *after* the reset. That is why [`engine::wait`] has this order.
+//! on the sleeper to look at its word *after* the reset. So a wait loop must have this order, and
+//! a model with this latch shows whether it has.
 
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, fence};
-use engine::wait::{Latch, Micros};
 
 /// The latch of one process.
 ///
@@ -42,7 +42,7 @@ impl MockLatch {
     }
 
     /// `WaitLatch`, then `ResetLatch`.
-    fn wait_and_reset(&self) {
+    pub fn wait_and_reset(&self) {
         loop {
             fence(Ordering::SeqCst);
             if self.is_set.load(Ordering::Relaxed) {
@@ -56,25 +56,5 @@ impl MockLatch {
         }
         self.is_set.swap(false, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-    }
-}
-
-impl Latch for MockLatch {
-    fn now(&self) -> Micros {
-        0
-    }
-
-    /// Spinning is not modeled: it only looks at the word more often.
-    fn spin_limit(&self) -> Micros {
-        0
-    }
-
-    fn is_interrupted(&self) -> bool {
-        false
-    }
-
-    fn sleep(&self, until: Option<Micros>) {
-        assert_eq!(until, None, "the models know no time");
-        self.wait_and_reset();
     }
 }

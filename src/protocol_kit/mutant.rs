@@ -1,6 +1,6 @@
 //! Mutants: defects on purpose, one at a time, to show that the models can fail.
 //!
-//! Where a rule of the engine could be broken, the code names the mutant that breaks it. The rule stands first.
+//! Where a rule of a protocol could be broken, the code names the mutant that breaks it. The rule stands first.
 //! A mutant of several steps is a function in the file's own `mutants`.
 //!
 //! | macro | without the mutant | with it |
@@ -16,8 +16,8 @@
 //! shuttle`) look at the environment variable `PGB_MUTANT`: one build has all mutants, and a run of a model has
 //! one of them.
 //!
-//! `docs/models.md` lists them, each with the models that must fail. `ci/engine mutants models` and `ci/engine
-//! mutants schedules` check that these models fail and that the list is complete.
+//! A list outside of the code says which model must fail for each of them, and a script runs those models with each
+//! mutant (in this project `docs/models.md` and `ci/engine mutants`).
 
 #[cfg(any(loom, shuttle))]
 pub use selected::is;
@@ -35,7 +35,9 @@ mod selected {
     }
 }
 
+/// A place in the code where a mutant may be; see the module.
 #[cfg(any(loom, shuttle))]
+#[macro_export]
 macro_rules! mutant {
     ($name:literal => $($instead:tt)+) => {
         if $crate::mutant::is($name) {
@@ -51,7 +53,9 @@ macro_rules! mutant {
     };
 }
 
+/// A place in the code where a mutant may be; see the module.
 #[cfg(not(any(loom, shuttle)))]
+#[macro_export]
 macro_rules! mutant {
     ($name:literal => $($instead:tt)+) => {};
     ($name:literal, $value:expr => $other:expr) => {
@@ -59,15 +63,19 @@ macro_rules! mutant {
     };
 }
 
+/// A condition that a mutant ignores.
+#[macro_export]
 macro_rules! checked {
     ($name:literal, $condition:expr) => {
-        mutant!($name, $condition => false)
+        $crate::mutant!($name, $condition => false)
     };
 }
 
+/// A compare-exchange that a mutant does in two steps.
+#[macro_export]
 macro_rules! exchange {
     ($name:literal, $word:expr, $now:expr, $wanted:expr, $success:expr, $failure:expr $(,)?) => {
-        mutant!(
+        $crate::mutant!(
             $name,
             $word.compare_exchange_weak($now, $wanted, $success, $failure) => {
                 $word.store($wanted, $crate::sync::Ordering::Release);
@@ -77,14 +85,18 @@ macro_rules! exchange {
     };
 }
 
+/// A fence that a mutant leaves out.
+#[macro_export]
 macro_rules! fenced {
     ($name:literal, $ordering:expr) => {
-        mutant!($name, $crate::sync::fence($ordering) => ())
+        $crate::mutant!($name, $crate::sync::fence($ordering) => ())
     };
 }
 
+/// An ordering that a mutant weakens.
+#[macro_export]
 macro_rules! weakened {
     ($name:literal, $ordering:expr) => {
-        mutant!($name, $ordering => $crate::sync::Ordering::Relaxed)
+        $crate::mutant!($name, $ordering => $crate::sync::Ordering::Relaxed)
     };
 }

@@ -1,0 +1,28 @@
+//! What a concurrent protocol needs so that it can be checked. Nothing in here knows what the protocol is for.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`sync`] | one set of names for the atomics of std, loom and shuttle, so that models run the protocol's own source |
+//! | [`mod@mutant`] | defects on purpose, selected at run time, to show that the models can fail |
+//! | [`table`] | the transitions of a word as data |
+//! | [`observe`] | a hook that is called after each transition, at no more than a load and a branch while nobody has set it |
+//! | `coverage` (feature `check`) | a hook that compares each transition with its table and notes which ones were made |
+//! | [`document`] | the tables as text and as a picture |
+//! | [`line`] | one transition as a line of a log, written and read |
+//! | [`replay`] | whether the lines of several processes, in whatever order they were written, can be one history of the word |
+//! | `latch` (models only) | PostgreSQL's latch, as a model |
+//!
+//! `docs/checking.md` of this project shows how they are used together.
+
+pub mod mutant;
+
+#[cfg(feature = "check")]
+pub mod coverage;
+pub mod document;
+#[cfg(any(loom, shuttle))]
+pub mod latch;
+pub mod line;
+pub mod observe;
+pub mod replay;
+pub mod sync;
+pub mod table;
