@@ -31,10 +31,11 @@ identified() {
 # Prints "ID<tab>REASON" for each survivor in the list.
 excused() {
     awk '
-        function finish() { if (id != "") print id "\t" reason; id = "" }
+        function finish() { for (i = 1; i <= count; i++) print id[i] "\t" reason; count = 0; reason = "" }
         /^#/ || /^$/ { next }
         /^ / { sub(/^ +/, ""); reason = reason (reason == "" ? "" : " ") $0; next }
-        { finish(); id = $0; reason = "" }
+        reason != "" { finish() }
+        { id[++count] = $0 }
         END { finish() }' "$survivors"
 }
 
@@ -189,7 +190,7 @@ run_generated() {
     case ${1:-changed} in
     changed) examine_changed "${@:2}" ;;
     all) examine_all ;;
-    matching) [ $# -eq 2 ] && examine --re "$2" || return ;;
+    matching) [ $# -eq 2 ] || usage; examine --re "$2" ;;
     models) examine_by_models "${@:2}" ;;
     [1-9]*/[1-9]*) examine --shard "$((${1%/*} - 1))/${1#*/}" ;;
     *) usage ;;
