@@ -15,8 +15,10 @@ use crate::wait::Micros;
 use crate::worker::Activity;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+mod gate;
 mod handoff;
 mod model;
+mod roles;
 
 /// The tests are sequential: nothing to lock. Remembers which processes the pool woke.
 #[derive(Default)]
