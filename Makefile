@@ -49,6 +49,9 @@ mutants: ## shows that models and schedules catch defects, put into the engine o
 	@ci/engine mutants models
 	@ci/engine mutants schedules
 
+mutants-generated: ## shows that the engine's unit tests catch defects: cargo-mutants over what has changed (4 min)
+	@ci/engine mutants generated
+
 schedules: ## the whole table and pool under random schedules, with shuttle (2 min)
 	@ci/engine schedules
 
