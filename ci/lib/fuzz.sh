@@ -27,7 +27,7 @@ fuzz_target() {
     local name=$1 seconds=$2 corpus=$root/tests/fuzz/corpus/$1 failures=$target/fuzz/failures log=$target/fuzz/$1.log
     local failure
     found=$target/fuzz/found/$name
-    rm -rf "$found" "$failures/$name-"*
+    rm -rf "$found"
     mkdir -p "$found" "$failures" "$target/fuzz/empty"
     [ -d "$corpus" ] || corpus=$target/fuzz/empty
     if [ -z "$guided" ]; then
