@@ -55,6 +55,9 @@ mutants-generated: ## shows that the engine's unit tests catch defects: cargo-mu
 schedules: ## the whole table and pool under random schedules, with shuttle (2 min)
 	@ci/engine schedules
 
+fuzz: ## the engine's parsers and queues on input made to break them: SECONDS=... (3 min)
+	@ci/engine fuzz $(SECONDS)
+
 miri: ## the engine's tests under Miri; needs a nightly toolchain, which rustup installs (8 min)
 	@ci/engine miri
 

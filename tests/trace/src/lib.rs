@@ -194,15 +194,18 @@ fn process_of(prefix: &str) -> Option<u32> {
     rest.split_once(']')?.0.parse().ok()
 }
 
-/// Milliseconds of the day, from `2026-01-31 23:59:59.999 UTC ...`.
+/// Milliseconds of the day, from `2026-01-31 23:59:59.999 UTC ...`. Whatever is no time of a day has none.
 fn time_of(line: &str) -> Option<u64> {
     let time = line.split(' ').nth(1)?;
     let (time, milliseconds) = time.split_once('.')?;
     let mut seconds = 0_u64;
     for part in time.split(':') {
-        seconds = seconds * 60 + part.parse::<u64>().ok()?;
+        seconds = seconds.checked_mul(60)?.checked_add(part.parse().ok()?)?;
     }
-    Some(seconds * 1000 + milliseconds.parse::<u64>().ok()?)
+    let time = seconds
+        .checked_mul(1000)?
+        .checked_add(milliseconds.parse().ok()?)?;
+    (time < DAY).then_some(time)
 }
 
 /// `ended`: when the epoch ended.
@@ -354,4 +357,17 @@ pub fn all_arcs() -> impl Iterator<Item = String> {
         let arcs = table.arcs();
         arcs.map(move |arc| format!("{} {}", table.word, table.arc_name(arc)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_time_of_a_day_has_none() {
+        assert_eq!(time_of("2026-01-31 23:59:59.999 UTC [1]"), Some(DAY - 1));
+        assert_eq!(time_of("2026-01-31 24:00:00.000 UTC [1]"), None);
+        assert_eq!(time_of("- 999999999999999999:1.0"), None);
+        assert_eq!(time_of("- 1.18446744073709551615"), None);
+    }
 }
