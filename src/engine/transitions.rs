@@ -672,6 +672,16 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn a_line_names_an_owner_exactly_if_its_word_has_one() {
+        let read = |text| Line::read(&TABLES, text).expect("a word's").is_ok();
+        assert!(read("gate 5: enter: open -> within"));
+        assert!(!read("gate 5/1: enter: open -> within"));
+        assert!(!read("gate 5: enter: open -> within,  1"));
+        assert!(read("job 0/1: reserve: free -> reserved leader"));
+        assert!(!read("job 0: reserve: free -> reserved leader"));
+    }
+
     /// Two edges of a transition never lead from one state to the same other one: each change has one name.
     #[test]
     fn an_arc_has_one_name() {
