@@ -9,6 +9,7 @@
 //! | `coverage` (feature `check`) | a hook that compares each transition with its table and notes which ones were made |
 //! | [`document`] | the tables as text and as a picture |
 //! | [`line`] | one transition as a line of a log, written and read |
+//! | [`promela`] | the tables for the model checker Spin |
 //! | [`replay`] | whether the lines of several processes, in whatever order they were written, can be one history of the word |
 //! | `latch` (models only) | PostgreSQL's latch, as a model |
 //! | `choices` (shuttle only) | the choices of a random schedule, and the few of them that make it fail |
@@ -26,6 +27,7 @@ pub mod document;
 pub mod latch;
 pub mod line;
 pub mod observe;
+pub mod promela;
 pub mod replay;
 pub mod sync;
 pub mod table;
