@@ -49,8 +49,14 @@ mutants: ## shows that models and schedules catch defects, put into the engine o
 	@ci/engine mutants models
 	@ci/engine mutants schedules
 
+mutants-generated: ## shows that the engine's unit tests catch defects: cargo-mutants over what has changed (4 min)
+	@ci/engine mutants generated
+
 schedules: ## the whole table and pool under random schedules, with shuttle (2 min)
 	@ci/engine schedules
+
+fuzz: ## the engine's parsers and queues on input made to break them: SECONDS=... (3 min)
+	@ci/engine fuzz $(SECONDS)
 
 miri: ## the engine's tests under Miri; needs a nightly toolchain, which rustup installs (8 min)
 	@ci/engine miri

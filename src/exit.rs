@@ -28,7 +28,7 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
             return;
         };
         // A release that the exit may have interrupted.
-        let _ = job_end::finish_release();
+        job_end::finish_release(cluster);
         session::exit::release_all();
         spawn::await_registrations(cluster);
         trace::write_transitions();

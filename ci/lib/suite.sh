@@ -73,7 +73,7 @@ server_log() {
 # The transitions in the server's log are those of the engine's tables. The servers that tests start for themselves are
 # checked by the tests.
 transitions() {
-    CARGO_TARGET_DIR=${PGB_CLIENTS:-$target} cargo run --quiet --locked -p trace --bin trace -- "$(ci/server log test)"
+    CARGO_TARGET_DIR=${PGB_CLIENTS:-$target} cargo run --release --quiet --locked -p trace --bin trace -- "$(ci/server log test)"
 }
 
 # The multi-session tests, which are the same for every server version.

@@ -3,13 +3,19 @@
 
 use engine::job::{Begin, Demand, End, Generation, JobWord, Phase, Release};
 use engine::models::Transitions as _;
+use engine::pool::release::{self, Releaser, Releasing};
+use engine::pool::{Canceling, Pool};
+use engine::steps::Watchers;
+use engine::sync::Ordering;
 use engine::table::JobId;
 use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
 use loom_tests::latch::MockLatch;
-use loom_tests::memory::{Memory, process};
+use loom_tests::memory::{LANE, Lock, Memory, process};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const OUTCOME: u32 = 42;
 
@@ -57,6 +63,148 @@ impl Job {
         let now = self.word.load();
         assert_eq!(now.phase(), Phase::Free);
         assert_eq!(now.generation(), self.generation.next());
+    }
+}
+
+/// A process that holds a job in a pool. It may be cut short.
+struct Holder {
+    memory: Arc<Memory>,
+    block: Arc<Block>,
+    noted: Cell<Option<Releasing>>,
+    /// The steps that it still takes before it is cut short.
+    steps: Cell<u32>,
+}
+
+/// The payload of the panic.
+struct CutShort;
+
+/// The job has a block.
+const BLOCK: u64 = 1;
+
+impl Holder {
+    fn new(memory: &Arc<Memory>, block: &Arc<Block>, steps: u32) -> Self {
+        Self {
+            memory: memory.clone(),
+            block: block.clone(),
+            noted: Cell::new(None),
+            steps: Cell::new(steps),
+        }
+    }
+
+    fn step(&self) {
+        let left = self.steps.get();
+        self.steps.set(left.wrapping_sub(1));
+        if left == 0 {
+            resume_unwind(Box::new(CutShort));
+        }
+    }
+
+    /// Does something by which it may become the last one out. If it is cut short, its exit goes on.
+    fn act<T>(&self, act: impl FnOnce(&Self) -> T) -> Option<T> {
+        let done = match catch_unwind(AssertUnwindSafe(|| act(self))) {
+            Ok(done) => Some(done),
+            Err(cut) if cut.is::<CutShort>() => {
+                let _ = release::finish(self);
+                None
+            }
+            Err(failure) => resume_unwind(failure),
+        };
+        assert_eq!(self.noted.get(), None);
+        done
+    }
+
+    fn complete_end(&self, job: JobId, release: Release) {
+        let watchers = Watchers {
+            leader: Some(process(0)),
+            usage: 0,
+        };
+        self.act(|own| release::complete_end(own, job, watchers, release, || own.step()));
+    }
+}
+
+impl Releaser for Holder {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.memory.pool()
+    }
+
+    fn word(&self, job: JobId) -> &JobWord {
+        &self.memory.slot(job).word
+    }
+
+    fn noted(&self) -> Option<Releasing> {
+        self.noted.get()
+    }
+
+    fn set_noted(&self, note: Option<Releasing>) {
+        self.noted.set(note);
+    }
+
+    fn report(&self) {
+        self.step();
+    }
+
+    fn after_detach(&self) {}
+
+    fn before_release(&self) {}
+
+    fn free_owned(&self, job: JobId) -> bool {
+        self.step();
+        let slot = self.memory.slot(job);
+        if slot.block.load(Ordering::Relaxed) != 0 {
+            self.block.free();
+            slot.block.store(0, Ordering::Relaxed);
+        }
+        self.step();
+        true
+    }
+}
+
+/// A pool whose job runs, and its block.
+fn running_in_a_pool() -> (Arc<Memory>, Arc<Block>, JobId) {
+    let memory = Memory::new(1, 1, 1);
+    memory
+        .pool()
+        .locked(|scheduler| scheduler.enroll(process(0)));
+    let job = memory.claim(process(0));
+    let slot = memory.slot(job);
+    slot.block.store(BLOCK, Ordering::Relaxed);
+    slot.word.publish(job.generation);
+    let _ = slot.word.bind(job.generation);
+    let begun = slot.word.begin(job.generation);
+    assert_eq!(begun, Begin::Running { watched: false });
+    (memory, Arc::new(Block::default()), job)
+}
+
+/// More steps than there are.
+const ALL: u32 = u32::MAX;
+
+/// The leader detaches while the worker finishes. One of the two is cut short after so many steps, and its exit
+/// goes on. What the job owned is freed once, and its slot after that, once.
+fn one_is_cut_short(leader_steps: u32, worker_steps: u32) {
+    loom::model(move || {
+        let (memory, block, job) = running_in_a_pool();
+        let leader = {
+            let holder = Holder::new(&memory, &block, leader_steps);
+            thread::spawn(move || holder.act(|own| release::detach(own, job)))
+        };
+        let release = memory.slot(job).word.finish(job.generation, End::Completed);
+        Holder::new(&memory, &block, worker_steps).complete_end(job, release);
+        leader.join().unwrap();
+        assert_eq!(block.frees(), 1);
+        assert_eq!(memory.jobs().used(), 0);
+        assert_eq!(memory.pool().usage(0).slots(), 0);
+        assert!(memory.claim_slot().is_some(), "its slot is free");
+    });
+}
+
+/// Two threads, unbounded, for each of the steps.
+#[test]
+fn a_release_that_is_cut_short_goes_on() {
+    for steps in 0..4 {
+        one_is_cut_short(steps, ALL);
+        one_is_cut_short(ALL, steps);
     }
 }
 
@@ -185,12 +333,6 @@ fn a_second_detach_changes_nothing() {
 /// (`cancel.rs`).
 #[test]
 fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
-    fn released(memory: &Memory, block: &Block, job: JobId, release: Release) {
-        if release == Release::LastOut {
-            block.free();
-            memory.pool().free(job);
-        }
-    }
     loom::model(|| {
         let memory = Memory::new(2, 1, 1);
         let block = Arc::new(Block::default());
@@ -198,28 +340,27 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
             let job = memory.claim(process(0));
             let _ = memory
                 .pool()
-                .locked(|scheduler| scheduler.dispatch(job, loom_tests::memory::LANE, 0, 1000));
+                .locked(|scheduler| scheduler.dispatch(job, LANE, 0, 1000));
+            memory.slot(job).block.store(BLOCK, Ordering::Relaxed);
             job
         });
         let canceler = {
-            let (memory, block) = (memory.clone(), block.clone());
-            thread::spawn(move || {
-                use engine::pool::Canceling;
-                match memory.pool().cancel(job, Demand::Cancel, |_| {}) {
-                    Canceling::Finished(release) => released(&memory, &block, job, release),
+            let holder = Holder::new(&memory, &block, ALL);
+            thread::spawn(
+                move || match holder.memory.pool().cancel(job, Demand::Cancel, |_| {}) {
+                    Canceling::Finished(release) => holder.complete_end(job, release),
                     other => panic!("a queued job that nobody runs: {other:?}"),
-                }
-            })
+                },
+            )
         };
-        let release = memory.slot(job).word.detach(job.generation);
-        released(&memory, &block, job, release);
+        let _ = release::detach(&Holder::new(&memory, &block, ALL), job);
         canceler.join().unwrap();
         assert_eq!(block.frees(), 1);
         assert_eq!(memory.jobs().used(), 1);
         assert_eq!(memory.pool().queued(), 1);
         let first = memory
             .pool()
-            .locked(|scheduler| scheduler.take_to_fail(0, loom_tests::memory::LANE, 0));
+            .locked(|scheduler| scheduler.take_to_fail(0, LANE, 0));
         assert_eq!(first, Some(behind));
         assert!(memory.claim_slot().is_some());
     });
@@ -233,42 +374,24 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
 /// the second thread (see `docs/models.md`).
 #[test]
 fn a_job_that_ends_while_it_is_detached_is_counted_once() {
-    fn released(memory: &Memory, job: JobId, release: Release) {
-        if release == Release::LastOut {
-            memory.pool().count_end(job);
-            memory.pool().free(job);
-        }
-    }
     loom::model(|| {
-        let memory = Memory::new(1, 1, 1);
+        let (memory, block, job) = running_in_a_pool();
         let own = process(0);
-        memory.pool().locked(|scheduler| scheduler.enroll(own));
-        let job = memory.claim(own);
-        let slot = memory.slot(job);
-        slot.word.publish(job.generation);
-        let _ = slot.word.bind(job.generation);
-        assert_eq!(
-            slot.word.begin(job.generation),
-            Begin::Running { watched: false }
-        );
         let leader = {
-            let memory = memory.clone();
+            let holder = Holder::new(&memory, &block, ALL);
             thread::spawn(move || {
-                let slot = memory.slot(job);
-                slot.set_account(memory.pool().leader(own).expect("its entry"));
+                let slot = holder.memory.slot(job);
+                slot.set_account(holder.memory.pool().leader(own).expect("its entry"));
                 let mut counted = 0;
                 if slot.word.load().phase().is_finished() && slot.take_account() {
                     counted += 1;
                 }
-                released(&memory, job, slot.word.detach(job.generation));
+                let _ = release::detach(&holder, job);
                 counted
             })
         };
-        released(
-            &memory,
-            job,
-            slot.word.finish(job.generation, End::Completed),
-        );
+        let release = memory.slot(job).word.finish(job.generation, End::Completed);
+        Holder::new(&memory, &block, ALL).complete_end(job, release);
         let counted = leader.join().unwrap();
         let unseen = memory.pool().locked(|scheduler| scheduler.ends_of(own));
         assert_eq!(counted + unseen.completed, 1);

@@ -3,17 +3,19 @@
 #![cfg(loom)]
 
 use engine::job::{End, Release};
-use engine::models::Transitions as _;
-use engine::pool::Dispatched;
-use engine::pool::slot_waiters::Resource;
+use engine::models::{NEVER, Transitions as _};
+use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
 use engine::pool::usage::Claimed;
+use engine::pool::{Dispatched, Pool};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
-use engine::wait::{condition, wait_for};
+use engine::wait::{Latch, condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::bound::checked;
-use loom_tests::memory::{LANE, Memory, process};
+use loom_tests::memory::{LANE, Lock, Memory, process};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The login role of the models.
 const ROLE: u32 = LANE.role;
@@ -21,54 +23,157 @@ const ROLE: u32 = LANE.role;
 /// More than any model has.
 const AMPLE: u32 = 100;
 
-/// Waits until `claim` succeeds.
-fn wait_to_claim<T>(
-    memory: &Memory,
-    own: ProcRef,
-    what: Resource,
-    limit: u32,
-    claim: impl Fn() -> Option<T>,
-) -> T {
-    let mut waiting = false;
-    let claimed = wait_for(
-        memory.latch(own),
-        None,
-        &mut condition(
-            || {
-                memory
-                    .pool()
-                    .join_waiters(own, what, limit, std::mem::replace(&mut waiting, true))
-            },
-            claim,
-        ),
-    );
-    if waiting {
-        memory.pool().leave_waiters(own, what);
+/// The payload of the panic by which a session ends.
+struct Ended;
+
+/// A session that claims a slot. It may end between any two of its steps.
+struct Session {
+    memory: Arc<Memory>,
+    proc: ProcRef,
+    notes: Cell<Notes>,
+    /// The job of its own, once it has one.
+    taken: Cell<Option<JobId>>,
+    /// The steps that it still takes before it ends.
+    steps: Cell<u32>,
+    /// It has ended as a process does that exits: its stack is not unwound. The panic unwinds it all the same, so
+    /// what is called then does nothing.
+    exits: Cell<bool>,
+}
+
+impl Session {
+    fn new(memory: &Arc<Memory>, number: u32) -> Self {
+        Self::that_ends_after(u32::MAX, memory, number)
     }
-    claimed.expect("there is no deadline")
+
+    fn that_ends_after(steps: u32, memory: &Arc<Memory>, number: u32) -> Self {
+        Self {
+            memory: memory.clone(),
+            proc: process(number),
+            notes: Cell::new(Notes::NONE),
+            taken: Cell::new(None),
+            steps: Cell::new(steps),
+            exits: Cell::new(false),
+        }
+    }
+
+    fn step(&self) {
+        if self.exits.get() {
+            return;
+        }
+        match self.steps.get() {
+            0 => {
+                self.exits.set(true);
+                resume_unwind(Box::new(Ended));
+            }
+            left => self.steps.set(left - 1),
+        }
+    }
+
+    /// Whether it claims what it needs, or has ended before.
+    fn lives<T>(&self, claim: impl FnOnce(&Self) -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(|| claim(self))) {
+            Ok(claimed) => Some(claimed),
+            Err(ended) if ended.is::<Ended>() => None,
+            Err(failure) => resume_unwind(failure),
+        }
+    }
+
+    /// Its exit.
+    fn exit(&self) {
+        self.exits.set(false);
+        self.steps.set(u32::MAX);
+        slot_claim::give_up(self);
+        if let Some(job) = self.taken.take() {
+            self.memory.pool().abandon(job);
+        }
+    }
+
+    /// Waits for a slot that counts for its role, and has it.
+    fn claim_of_role(&self, limit: u32) {
+        let claimed = slot_claim::claim_role_slot(self, ask(limit), Some(NEVER));
+        assert_eq!(claimed, Ok(0));
+    }
+
+    /// Waits for a slot of the table. It has one of its role already.
+    fn claim_of_table(&self, limit: u32) -> JobId {
+        let take = |job| {
+            self.taken.set(Some(job));
+            self.step();
+        };
+        let claimed = slot_claim::claim_table_slot(self, 0, limit, Some(NEVER), take);
+        claimed.expect("there is no deadline")
+    }
+
+    /// Waits for both.
+    fn claim(&self, limit: u32) -> JobId {
+        let take = |job| {
+            self.taken.set(Some(job));
+            self.step();
+        };
+        let claimed = slot_claim::claim(self, ask(limit), Some(NEVER), take);
+        claimed.expect("there is no deadline")
+    }
 }
 
-/// What a launch does when its role is at its limit.
-fn claim_of_role(memory: &Memory, own: ProcRef, limit: u32) {
-    let pool = memory.pool();
-    wait_to_claim(memory, own, Resource::RoleSlots(0), limit, || {
-        (pool.usage(0).claim_slot(ROLE, limit) == Claimed::Yes).then_some(())
-    });
+fn ask(role_slots: u32) -> Ask {
+    Ask {
+        role: ROLE,
+        role_slots,
+        table_slots: AMPLE,
+    }
 }
 
-/// What a launch does when the table is full, after it has claimed its role's slot.
-fn claim(memory: &Memory, own: ProcRef, limit: u32) -> JobId {
-    let pool = memory.pool();
-    wait_to_claim(memory, own, Resource::Slots, limit, || pool.claim(0, limit))
+impl Claimant for Session {
+    type Lock = Lock;
+
+    fn proc(&self) -> ProcRef {
+        self.proc
+    }
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.step();
+        self.memory.pool()
+    }
+
+    fn latch(&self) -> &impl Latch {
+        self.memory.latch(self.proc)
+    }
+
+    fn notes(&self) -> Notes {
+        if self.exits.get() {
+            return Notes::NONE;
+        }
+        self.notes.get()
+    }
+
+    fn set_notes(&self, notes: Notes) {
+        self.notes.set(notes);
+    }
+
+    fn after_join(&self) {
+        self.step();
+    }
+
+    fn release_deferred(&self) {
+        self.step();
+        while let Some(job) = self.memory.pool().take_deferred() {
+            self.memory.pool().free(job);
+        }
+    }
 }
 
-/// Takes a job from its claim to its end; the slot is free again.
-fn use_up(memory: &Memory, job: JobId) {
+/// Takes a job from its claim to its end.
+fn end(memory: &Memory, job: JobId) {
     let word = &memory.slot(job).word;
     word.publish(job.generation);
     let _ = word.bind(job.generation);
     let _ = word.finish(job.generation, End::Failed);
     assert_eq!(word.detach(job.generation), Release::LastOut);
+}
+
+/// The same; the slot is free again.
+fn use_up(memory: &Memory, job: JobId) {
+    end(memory, job);
     memory.pool().free(job);
 }
 
@@ -90,7 +195,7 @@ fn two_wait(memory: &Arc<Memory>, limits: [u32; 2]) -> [thread::JoinHandle<()>; 
     [(1, limits[0]), (2, limits[1])].map(|(number, limit)| {
         let memory = memory.clone();
         thread::spawn(move || {
-            let job = claim(&memory, process(number), limit);
+            let job = Session::new(&memory, number).claim_of_table(limit);
             use_up(&memory, job);
         })
     })
@@ -132,7 +237,7 @@ fn two_freed_slots_reach_two_waiters_that_keep_them() {
         let (memory, held) = full(2, 2);
         let waiters = [1, 2].map(|number| {
             let memory = memory.clone();
-            thread::spawn(move || claim(&memory, process(number), AMPLE))
+            thread::spawn(move || Session::new(&memory, number).claim_of_table(AMPLE))
         });
         for job in held {
             use_up(&memory, job);
@@ -156,8 +261,9 @@ fn a_roles_slot_reaches_every_waiter() {
         let waiters = [1, 2].map(|number| {
             let memory = memory.clone();
             thread::spawn(move || {
-                claim_of_role(&memory, process(number), 1);
-                memory.pool().release_role_slot(0);
+                let session = Session::new(&memory, number);
+                session.claim_of_role(1);
+                slot_claim::give_up(&session);
             })
         });
         use_up(&memory, held);
@@ -196,22 +302,18 @@ fn a_reserved_slot_reaches_the_superuser_behind_others() {
 fn a_waiter_that_gives_up_passes_its_call_on() {
     checked(3, || {
         let (memory, held) = full(1, 1);
-        let (impatient, patient) = (process(1), process(2));
-        // The first in the queue: the call goes to it.
-        memory
-            .pool()
-            .join_waiters(impatient, Resource::Slots, AMPLE, false);
+        // The first in the queue: the call goes to it. It has looked and joined.
+        let impatient = Session::that_ends_after(4, &memory, 1);
+        let claimed = impatient.lives(|session| session.claim_of_table(AMPLE));
+        assert_eq!(claimed, None);
         let waiter = {
             let memory = memory.clone();
             thread::spawn(move || {
-                let job = claim(&memory, patient, AMPLE);
+                let job = Session::new(&memory, 2).claim_of_table(AMPLE);
                 use_up(&memory, job);
             })
         };
-        let leaver = {
-            let memory = memory.clone();
-            thread::spawn(move || memory.pool().leave_waiters(impatient, Resource::Slots))
-        };
+        let leaver = thread::spawn(move || impatient.exit());
         use_up(&memory, held[0]);
         leaver.join().unwrap();
         waiter.join().unwrap();
@@ -240,6 +342,60 @@ fn two_slots_freed_at_once_reach_two_waiters() {
         for waiter in waiters {
             waiter.join().unwrap();
         }
+        nothing_is_left(&memory);
+    });
+}
+
+/// Of two sessions that claim the only slot, which is in use, one exits after so many steps: before or after it
+/// has joined the queue, has its role's slot, or has the job. Nothing of it is left, and the other gets the slot.
+fn one_exits_while_it_claims(steps: u32) {
+    checked(2, move || {
+        let (memory, held) = full(1, 1);
+        let waiter = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let job = Session::new(&memory, 2).claim_of_table(AMPLE);
+                use_up(&memory, job);
+            })
+        };
+        let session = Session::that_ends_after(steps, &memory, 1);
+        let other = thread::spawn(move || {
+            let _ = session.lives(|session| session.claim(AMPLE));
+            session.exit();
+        });
+        use_up(&memory, held[0]);
+        other.join().unwrap();
+        waiter.join().unwrap();
+        nothing_is_left(&memory);
+    });
+}
+
+/// Three threads, at most two preemptions, for each of the steps.
+#[test]
+fn a_session_that_exits_while_it_claims_leaves_nothing() {
+    for steps in 0..10 {
+        one_exits_while_it_claims(steps);
+    }
+}
+
+/// The process that has to free the job in the only slot cannot, and leaves that to others. A launch waits for
+/// the slot, or is about to: it frees the job.
+///
+/// Two threads, every interleaving.
+#[test]
+fn a_launch_that_waits_frees_what_others_could_not() {
+    loom::model(|| {
+        let (memory, held) = full(1, 1);
+        let waiter = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let job = Session::new(&memory, 1).claim_of_table(AMPLE);
+                use_up(&memory, job);
+            })
+        };
+        end(&memory, held[0]);
+        memory.pool().defer_free(held[0]);
+        waiter.join().unwrap();
         nothing_is_left(&memory);
     });
 }

@@ -29,6 +29,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY;
 
 /// The pool lock: an LWLock. The server releases it on an error, but nothing that holds it throws.
+#[derive(Clone, Copy)]
 pub struct PoolLwLock(&'static SharedLock);
 
 impl Waker for PoolLwLock {

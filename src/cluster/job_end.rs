@@ -1,28 +1,28 @@
 //! The end of a job: who is woken, and who frees what the job owned.
 //!
 //! A process ends a job in three steps. It records the time and the end ([`prepare_end`]). It sets the job word
-//! (`finish`). It wakes the leader, or frees the job if nobody else holds it ([`complete_end`]). The last one out notes
-//! the job ([`note_release`]) before it frees it ([`finish_release`]), so that an exit in between completes the
-//! release.
+//! (`finish`). It wakes the leader, or frees the job if nobody else holds it ([`complete_end`]). The engine has the steps
+//! that follow a job's end, and those by which a process gives up its hold (`src/engine/pool/release.rs`). This module is
+//! the process's side: where the note is of a job that it releases, what a job owns, and what is printed.
 //!
-//! If this process cannot map the job's memory, the release is deferred: the next launch in the cluster frees the job
-//! ([`release_deferred`]). This module also fails the jobs of a lane for which no process can be started
-//! ([`fail_lane`]).
+//! This module also fails the jobs of a lane for which no process can be started ([`fail_lane`]).
 
-use crate::cluster::attach::Cluster;
+use crate::cluster::attach::{Cluster, PoolLwLock};
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::trace;
 use crate::cluster::trace::Event;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::process::{timestamp, wake};
+use crate::pg::process::timestamp;
 use engine::error_message;
-use engine::job::{End, Release};
-use engine::pool::LaneKey;
-use engine::process_ref::ProcRef;
+use engine::job::{End, JobWord, Release};
+use engine::pool::gate::Purged;
+use engine::pool::release::{self, Releaser, Releasing};
+use engine::pool::{LaneKey, Pool};
 use engine::steps::Watchers;
 use engine::sync::Ordering;
+use engine::table::JobId;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
 
 /// Frees the block of a reserved job, if it has one. Only for the process that allocated the block, which has it
@@ -53,99 +53,88 @@ pub fn watchers_of(job: Job) -> Watchers {
     }
 }
 
+/// The job that this process releases now, or next.
+static RELEASING: Local<Option<Releasing>> = Local::new(None);
+
+/// This process, as the engine's steps see it.
+struct Holder(&'static Cluster);
+
+impl Releaser for Holder {
+    type Lock = PoolLwLock;
+
+    fn pool(&self) -> Pool<'_, PoolLwLock> {
+        *self.0.pool()
+    }
+
+    fn word(&self, id: JobId) -> &JobWord {
+        self.0.job(id).word()
+    }
+
+    fn noted(&self) -> Option<Releasing> {
+        RELEASING.get()
+    }
+
+    fn set_noted(&self, note: Option<Releasing>) {
+        RELEASING.set(note);
+    }
+
+    fn report(&self) {
+        trace::write_transitions();
+    }
+
+    fn after_detach(&self) {
+        fault!("hold-given-up");
+    }
+
+    fn before_release(&self) {
+        fault!("release-begun");
+    }
+
+    fn free_owned(&self, id: JobId) -> bool {
+        let job = self.0.job(id);
+        // 0: its memory is freed already.
+        let is_there = job.slot().block.load(Ordering::Relaxed) != 0;
+        let block = is_there.then(|| Block::reach(job)).flatten();
+        let is_out_of_reach = is_there && block.is_none();
+        if let Some(block) = block {
+            block.deallocate();
+        }
+        fault!("block-freed");
+        !is_out_of_reach
+    }
+}
+
 /// The last step, when the job has finished: wakes the processes that wait for that, or frees what the job owned. Does
 /// not throw.
 pub fn complete_end(job: Job, watchers: Watchers, release: Release) {
-    let Watchers { leader, usage } = watchers;
-    job.cluster.pool().wake_watcher(usage);
     fault!("job-finished");
-    notify_end(job, leader, release);
-    let _ = finish_release();
+    release::complete_end(&Holder(job.cluster), job.id, watchers, release, || ());
 }
 
 /// As [`complete_end`], for a job that was canceled while it was queued, which the pool has ended.
 pub fn complete_cancel(job: Job, watchers: Watchers, release: Release) {
-    let Watchers { leader, usage } = watchers;
-    job.cluster.pool().wake_watcher(usage);
-    notify_end(job, leader, release);
-    trace::event(job, Event::Ended(End::Canceled));
-    let _ = finish_release();
+    let announce = || trace::event(job, Event::Ended(End::Canceled));
+    release::complete_end(&Holder(job.cluster), job.id, watchers, release, announce);
 }
 
-/// Wakes the leader of a job that has ended, if the leader waits; the last one out notes the job for release
-/// ([`note_release`]). Does not throw.
-fn notify_end(job: Job, leader: Option<ProcRef>, release: Release) {
-    match release {
-        Release::Held { watched: true } => {
-            if let Some(leader) = leader {
-                wake(leader);
-            }
-        }
-        Release::Held { watched: false } | Release::Stale => {}
-        Release::LastOut => note_release(job),
-    }
+/// Gives up the leader's hold of a published job. Does not throw.
+pub fn detach(job: Job) {
+    let _ = release::detach(&Holder(job.cluster), job.id);
 }
 
-/// A job that this process frees.
-#[derive(Clone, Copy)]
-struct Releasing {
-    job: Job,
-    /// Its release had been deferred before.
-    was_deferred: bool,
+/// Detaches another session's finished job. The caller holds interrupts off. Does not throw.
+pub fn purge(job: Job) -> Purged {
+    release::purge(&Holder(job.cluster), job.id)
 }
 
-/// The job that this process releases now, or next.
-static RELEASING: Local<Option<Releasing>> = Local::new(None);
-
-/// Notes the job that this process has to release with [`finish_release`], also if it exits before. Only for the
-/// process that got `LastOut`.
-pub fn note_release(job: Job) {
-    RELEASING.set(Some(Releasing {
-        job,
-        was_deferred: false,
-    }));
-}
-
-/// Releases the noted job, if there is one: frees what it owned, and its slot. Goes on with a release that an exit has
-/// interrupted. `false`: the release was deferred, because this process cannot map the memory. Does not throw.
-pub fn finish_release() -> bool {
-    let Some(Releasing { job, was_deferred }) = RELEASING.get() else {
-        return true;
-    };
-    fault!("release-begun");
-    let pool = job.cluster.pool();
-    pool.count_end(job.id);
-    // 0: its memory is freed already.
-    let is_there = job.slot().block.load(Ordering::Relaxed) != 0;
-    let block = is_there.then(|| Block::reach(job)).flatten();
-    let is_out_of_reach = is_there && block.is_none();
-    if let Some(block) = block {
-        block.deallocate();
-    }
-    fault!("block-freed");
-    RELEASING.set(None);
-    if is_out_of_reach && was_deferred {
-        pool.defer_again(job.id);
-    } else if is_out_of_reach {
-        pool.defer_free(job.id);
-    } else {
-        pool.free(job.id);
-    }
-    trace::write_transitions();
-    !is_out_of_reach
+/// Goes on with a release that an exit has interrupted, if there is one. Does not throw.
+pub fn finish_release(cluster: &'static Cluster) {
+    let _ = release::finish(&Holder(cluster));
 }
 
 /// Releases the jobs whose release was deferred, until this process cannot map the memory of one either.
 pub fn release_deferred(cluster: &'static Cluster) {
-    let mut goes_on = true;
-    while goes_on && let Some(id) = cluster.pool().take_deferred() {
-        let job = cluster.job(id);
-        RELEASING.set(Some(Releasing {
-            job,
-            was_deferred: true,
-        }));
-        goes_on = finish_release();
-    }
+    release::release_deferred(&Holder(cluster));
 }
 
 /// A worker's process ended before it reported in.

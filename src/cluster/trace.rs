@@ -19,13 +19,14 @@
 //! log hook of another library can raise a FATAL), and in a process that exits, an error in it is another exit. So a
 //! line is written only while the rest of the work is noted for the exit callbacks, or when there is no more work.
 
-use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::attach::attached;
 use crate::cluster::job::Job;
 use crate::pg::local::Local;
 use crate::pg::shim;
 use arrayvec::ArrayString;
 use engine::job::End;
 use engine::pool::index_of;
+use engine::transitions::{GATE, Gate};
 use protocol_kit::line::Line;
 use protocol_kit::observe::{self, Made};
 use std::fmt;
@@ -88,9 +89,9 @@ fn write_event(text: fmt::Arguments<'_>) {
     }
 }
 
-fn write_transition(text: fmt::Arguments<'_>) {
+fn write_transition(text: fmt::Arguments<'_>, is_first: bool) {
     // SAFETY: never throws; the text is zero-terminated.
-    unsafe { shim::pgb_write_transition(line_of(text).as_ptr().cast()) };
+    unsafe { shim::pgb_write_transition(line_of(text).as_ptr().cast(), is_first) };
 }
 
 /// Writes the line of an event, after the transitions that led to it. Not under the pool lock.
@@ -113,12 +114,21 @@ struct Remembered {
 
 impl Remembered {
     fn push(&mut self, made: &Made) {
+        if self.len > 0 && is_round_trip(self.last(), made) {
+            self.len -= 1;
+            return;
+        }
         if self.len == CAPACITY {
             self.lost += 1;
             return;
         }
         self.made[(self.first + self.len) % CAPACITY] = Some(*made);
         self.len += 1;
+    }
+
+    fn last(&self) -> &Made {
+        let last = &self.made[(self.first + self.len - 1) % CAPACITY];
+        last.as_ref().expect("it was remembered")
     }
 
     fn pop(&mut self) -> Option<Made> {
@@ -131,6 +141,17 @@ impl Remembered {
         self.len -= 1;
         made
     }
+}
+
+/// A session that has entered its gate, and left it having done nothing, has changed nothing. Most calls are such, and
+/// their lines would be nine in ten of all.
+fn is_round_trip(last: &Made, made: &Made) -> bool {
+    std::ptr::eq(made.table, &GATE)
+        && last.address == made.address
+        && last.transition == Gate::Enter as usize
+        && made.transition == Gate::Leave as usize
+        && last.before == made.after
+        && last.after == made.before
 }
 
 static REMEMBERED: Local<Remembered> = Local::new(Remembered {
@@ -162,6 +183,7 @@ pub fn write_transitions() {
         });
         return;
     };
+    let mut is_first = true;
     // One at a time: a line may end the process, whose exit then writes the others.
     while let Some(made) = REMEMBERED.with(Remembered::pop) {
         let decode = made.table.decode;
@@ -172,11 +194,15 @@ pub fn write_transitions() {
             before: decode(made.before),
             after: decode(made.after),
         };
-        write_transition(format_args!("{line}"));
+        write_transition(format_args!("{line}"), is_first);
+        is_first = false;
     }
     let lost = REMEMBERED.with(|remembered| std::mem::take(&mut remembered.lost));
     if lost > 0 {
-        write_transition(format_args!("{lost} transitions could not be remembered"));
+        write_transition(
+            format_args!("{lost} transitions could not be remembered"),
+            false,
+        );
     }
 }
 

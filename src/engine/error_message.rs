@@ -165,6 +165,48 @@ mod tests {
         assert!(field(&cut, b'D').unwrap().len() > 400);
     }
 
+    #[test]
+    fn a_cut_uses_the_room_that_there_is() {
+        let body = compose(*b"22012", &"x".repeat(5000), Some(&"y".repeat(5000)));
+        // Of an odd number of bytes, one cannot be shared.
+        for limit in [1000, 1001] {
+            let cut = fit(&body, limit, clip);
+            assert_eq!(cut.len(), 1000);
+            assert_eq!(field(&cut, PRIMARY).map(<[u8]>::len), Some(487));
+            assert_eq!(field(&cut, b'D').map(<[u8]>::len), Some(487));
+        }
+        let whole = fit(&body, body.len(), |_, _| unreachable!("it fits"));
+        assert_eq!(whole, body);
+    }
+
+    #[test]
+    fn the_severity_says_whether_the_process_ends() {
+        for (severity, fatal) in [
+            ("ERROR", false),
+            ("FATAL", true),
+            ("PANIC", true),
+            ("LOG", false),
+        ] {
+            let body = format!("SFEHLER\0V{severity}\0C57P01\0\0");
+            assert_eq!(is_fatal(body.as_bytes()), fatal, "{severity}");
+        }
+        assert!(!is_fatal(b"\0"));
+    }
+
+    #[test]
+    fn a_job_without_an_error_of_its_own_gets_one() {
+        let lost = lost_connection(42);
+        assert_eq!(sqlstate(&lost), Some(CONNECTION_FAILURE));
+        let primary = field(&lost, PRIMARY);
+        assert_eq!(
+            primary,
+            Some(&b"lost connection to worker process with PID 42"[..])
+        );
+        let canceled = canceled_before_it_began();
+        assert_eq!(sqlstate(&canceled), Some(QUERY_CANCELED));
+        assert!(field(&canceled, b'D').is_some());
+    }
+
     proptest! {
         #[test]
         fn whatever_is_cut_can_be_parsed(

@@ -694,6 +694,127 @@ mod tests {
     }
 
     #[test]
+    fn a_job_is_active_then_finished_and_otherwise_neither() {
+        use Phase::*;
+        for phase in [Free, Reserved] {
+            assert!(!phase.is_active() && !phase.is_finished(), "{phase:?}");
+        }
+        for phase in [Queued, Starting, Running] {
+            assert!(phase.is_active() && !phase.is_finished(), "{phase:?}");
+        }
+        for phase in [Completed, Failed, Canceled] {
+            assert!(!phase.is_active() && phase.is_finished(), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_termination_asks_the_worker_to_exit() {
+        let (word, generation) = running();
+        assert!(!word.load().must_terminate());
+        let _ = word.cancel(generation, Demand::Insist);
+        assert!(!word.load().must_terminate());
+        let _ = word.cancel(generation, Demand::Terminate);
+        assert!(word.load().must_terminate());
+    }
+
+    #[test]
+    fn a_queued_job_is_not_canceled_for_another_one() {
+        let (word, generation) = at(Phase::Queued);
+        let before = word.load();
+        assert_eq!(word.cancel_queued(generation.next()), None);
+        assert_eq!(word.load(), before);
+        let (word, generation) = at(Phase::Starting);
+        assert_eq!(word.cancel_queued(generation), None);
+        assert_eq!(word.load().phase(), Phase::Starting);
+    }
+
+    #[test]
+    fn a_leader_that_has_detached_is_not_woken() {
+        let (word, generation) = running();
+        let _ = word.watch(generation);
+        let _ = word.await_end(generation);
+        let _ = word.detach(generation);
+        assert!(!word.load().is_watched());
+    }
+
+    /// A word in this phase, whose leader holds the job until it has finished.
+    fn at(phase: Phase) -> (JobWord, Generation) {
+        let word = JobWord::new();
+        let generation = word.load().generation();
+        let end = match phase {
+            Phase::Completed => End::Completed,
+            Phase::Failed => End::Failed,
+            _ => End::Canceled,
+        };
+        let steps: [&dyn Fn(); 5] = [
+            &|| assert_eq!(word.reserve(), generation),
+            &|| word.publish(generation),
+            &|| assert!(!word.bind(generation)),
+            &|| assert_eq!(word.begin(generation), Begin::Running { watched: false }),
+            &|| {
+                if end == End::Canceled {
+                    let _ = word.cancel(generation, Demand::Cancel);
+                }
+                let _ = word.detach(generation);
+                assert_eq!(word.finish(generation, end), Release::LastOut);
+            },
+        ];
+        steps.iter().take(phase as usize).for_each(|step| step());
+        assert_eq!(word.load().phase(), phase);
+        (word, generation)
+    }
+
+    #[test]
+    fn a_transition_out_of_turn_is_a_panic() {
+        use Phase::*;
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        type Transition = (&'static str, &'static [Phase], fn(&JobWord, Generation));
+        const FINISHED: [Phase; 3] = [Completed, Failed, Canceled];
+        let transitions: [Transition; 7] = [
+            ("abandon", &[Reserved], |word, own| word.abandon(own)),
+            ("publish", &[Reserved], |word, own| word.publish(own)),
+            ("bind", &[Queued], |word, own| {
+                let _ = word.bind(own);
+            }),
+            ("unbind", &[Starting], |word, own| {
+                let _ = word.unbind(own);
+            }),
+            ("begin", &[Starting], |word, own| {
+                let _ = word.begin(own);
+            }),
+            ("finish", &[Starting, Running], |word, own| {
+                let _ = word.finish(own, End::Failed);
+            }),
+            ("free", &FINISHED, |word, own| word.free(own)),
+        ];
+        let all = [
+            Free, Reserved, Queued, Starting, Running, Completed, Failed, Canceled,
+        ];
+        for (name, from, transition) in transitions {
+            for phase in all {
+                for is_own in [true, false] {
+                    let (word, generation) = at(phase);
+                    let named = if is_own {
+                        generation
+                    } else {
+                        generation.next()
+                    };
+                    let made = catch_unwind(AssertUnwindSafe(|| transition(&word, named))).is_ok();
+                    assert_eq!(
+                        made,
+                        is_own && from.contains(&phase),
+                        "{name} from {phase:?}"
+                    );
+                }
+            }
+        }
+        let (word, generation) = running();
+        let _ = word.finish(generation, End::Completed);
+        let freed = catch_unwind(AssertUnwindSafe(|| word.free(generation)));
+        assert!(freed.is_err(), "its leader holds it");
+    }
+
+    #[test]
     fn the_generation_wraps() {
         let last = Generation::from_bits(u64::MAX);
         assert_eq!(last.next().get(), 0);

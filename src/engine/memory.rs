@@ -9,8 +9,22 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the caller that requests memory now can handle a failure.
-static MAY_FAIL: AtomicBool = AtomicBool::new(false);
+/// Whether the caller that requests memory now can handle a failure. In a server it is a static: the allocator reads it
+/// when there is no memory, and the first access to a library's thread-local variable may itself need some.
+#[cfg(not(test))]
+fn flag() -> &'static AtomicBool {
+    static MAY_FAIL: AtomicBool = AtomicBool::new(false);
+    &MAY_FAIL
+}
+
+/// In the unit tests, each thread stands for a process.
+#[cfg(test)]
+fn flag() -> &'static AtomicBool {
+    thread_local! {
+        static MAY_FAIL: &'static AtomicBool = Box::leak(Box::default());
+    }
+    MAY_FAIL.with(|flag| *flag)
+}
 
 /// There is no memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,13 +32,13 @@ pub struct OutOfMemory;
 
 /// Whether the caller that requests memory now can handle a failure.
 pub fn may_fail() -> bool {
-    MAY_FAIL.load(Ordering::Relaxed)
+    flag().load(Ordering::Relaxed)
 }
 
 fn fallibly<E>(reserve: impl FnOnce() -> Result<(), E>) -> Result<(), OutOfMemory> {
-    let before = MAY_FAIL.swap(true, Ordering::Relaxed);
+    let before = flag().swap(true, Ordering::Relaxed);
     let reserved = reserve();
-    MAY_FAIL.store(before, Ordering::Relaxed);
+    flag().store(before, Ordering::Relaxed);
     reserved.map_err(|_| OutOfMemory)
 }
 
@@ -99,6 +113,15 @@ mod tests {
         assert_eq!(try_reserve(&mut list, usize::MAX / 2), Err(OutOfMemory));
         assert_eq!(try_reserve_exact(&mut list, usize::MAX), Err(OutOfMemory));
         assert_eq!(list, [1]);
+        assert!(!may_fail());
+    }
+
+    #[test]
+    fn a_failure_can_be_handled_only_during_the_request() {
+        assert_eq!(
+            fallibly(|| if may_fail() { Ok(()) } else { Err(()) }),
+            Ok(())
+        );
         assert!(!may_fail());
     }
 

@@ -13,7 +13,9 @@
 //! | [`ends`], `tally` | how many of a session's jobs ended in which way, for jobs that ended without it |
 //! | [`gate`] | purging another session's finished jobs |
 //! | [`usage`], `roles` | what each login role uses; finding its entry, refusing its new jobs |
+//! | [`slot_claim`] | a launch's steps to a slot of the job table, in their order |
 //! | [`slot_waiters`] | waiting for a slot of the job table, or for a slot that counts for a login role |
+//! | [`release`] | what follows a job's end, and the steps of the last one out, in their order |
 //! | `deferred_free` | finished jobs that their last holder could not free |
 //! | [`handoff`] | fewer wake-ups for short jobs |
 //!
@@ -105,6 +107,8 @@
 pub mod ends;
 pub mod gate;
 pub mod handoff;
+pub mod release;
+pub mod slot_claim;
 pub mod slot_waiters;
 pub mod usage;
 

@@ -196,3 +196,179 @@ mod mutants {
         drop_cancel(process);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::job::{Demand, Generation, Phase};
+    use std::cell::{Cell, RefCell};
+
+    /// Writes down its steps.
+    struct Steps {
+        word: JobWord,
+        noted: Cell<Option<JobId>>,
+        steps: RefCell<Vec<&'static str>>,
+    }
+
+    impl Steps {
+        /// A process that is bound to a job.
+        fn bound() -> (Self, JobId) {
+            let word = JobWord::new();
+            let generation: Generation = word.reserve();
+            word.publish(generation);
+            let _ = word.bind(generation);
+            let process = Self {
+                word,
+                noted: Cell::new(None),
+                steps: RefCell::default(),
+            };
+            let job = JobId {
+                index: 0,
+                generation,
+            };
+            (process, job)
+        }
+
+        fn step(&self, name: &'static str) {
+            self.steps.borrow_mut().push(name);
+        }
+
+        fn phase(&self) -> Phase {
+            self.word.load().phase()
+        }
+    }
+
+    impl Process for Steps {
+        type Performed = u32;
+
+        fn word(&self, _job: JobId) -> &JobWord {
+            &self.word
+        }
+        fn drop_cancel(&self) {
+            self.step("drop cancel");
+        }
+        fn note(&self, job: JobId) {
+            self.step("note");
+            self.noted.set(Some(job));
+        }
+        fn noted(&self) -> Option<JobId> {
+            self.noted.get()
+        }
+        fn after_begin(&self, _job: JobId, watched: bool) {
+            assert!(!watched);
+            self.step("after begin");
+        }
+        fn open(&self, _job: JobId) {
+            self.step("open");
+        }
+        fn raise_cancel(&self) {
+            self.step("raise cancel");
+        }
+        fn perform(&self, _job: JobId) -> u32 {
+            assert_eq!(self.phase(), Phase::Running);
+            self.step("perform");
+            42
+        }
+        fn close(&self, _job: JobId) {
+            self.step("close");
+        }
+        fn mute(&self) {
+            self.step("mute");
+        }
+        fn note_refusal(&self, _job: JobId) {
+            self.step("note refusal");
+        }
+        fn note_outcome(&self, _job: JobId, performed: &u32) -> End {
+            assert_eq!(*performed, 42);
+            self.step("note outcome");
+            End::Completed
+        }
+        fn note_failure(&self, _job: JobId) -> End {
+            self.step("note failure");
+            End::Failed
+        }
+        fn take(&self) {
+            self.step("take");
+            self.noted.set(None);
+        }
+        fn before_end(&self, _job: JobId, _end: End) -> Watchers {
+            assert!(self.word.load().has_worker());
+            self.step("before end");
+            Watchers::default()
+        }
+        fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
+            assert_eq!(release, Release::Held { watched: false });
+            self.step("after end");
+        }
+    }
+
+    const ENDS: [&str; 4] = ["before end", "take", "after end", "drop cancel"];
+
+    #[test]
+    fn a_job_runs_to_its_end() {
+        let (process, job) = Steps::bound();
+        assert_eq!(run(&process, job), Some(42));
+        let steps = [
+            "drop cancel",
+            "note",
+            "after begin",
+            "open",
+            "perform",
+            "close",
+            "note outcome",
+        ];
+        assert_eq!(*process.steps.borrow(), [&steps[..], &ENDS].concat());
+        assert_eq!(process.phase(), Phase::Completed);
+    }
+
+    #[test]
+    fn a_job_that_was_canceled_is_refused() {
+        let (process, job) = Steps::bound();
+        let _ = process.word.cancel(job.generation, Demand::Cancel);
+        assert_eq!(run(&process, job), None);
+        let steps = ["drop cancel", "note", "note refusal"];
+        assert_eq!(*process.steps.borrow(), [&steps[..], &ENDS].concat());
+        assert_eq!(process.phase(), Phase::Canceled);
+    }
+
+    #[test]
+    fn a_job_with_an_error_is_closed_and_ended_once() {
+        let (process, job) = Steps::bound();
+        let _ = begin(&process, job);
+        fail(&process);
+        let steps = [&["note", "close", "note failure"][..], &ENDS].concat();
+        assert_eq!(*process.steps.borrow(), steps);
+        assert_eq!(process.phase(), Phase::Failed);
+        fail(&process);
+        assert_eq!(*process.steps.borrow(), steps, "there is none any more");
+    }
+
+    #[test]
+    fn a_job_whose_process_exits_is_muted_and_ended_once() {
+        let (process, job) = Steps::bound();
+        let _ = begin(&process, job);
+        exit(&process);
+        let steps = [&["note", "mute", "note failure"][..], &ENDS].concat();
+        assert_eq!(*process.steps.borrow(), steps);
+        exit(&process);
+        assert_eq!(*process.steps.borrow(), [&steps[..], &["mute"]].concat());
+    }
+
+    #[test]
+    fn a_cancel_is_delivered_with_what_is_pending() {
+        let (process, job) = Steps::bound();
+        assert_eq!(deliver(&process), Delivery::None, "no job");
+        let _ = begin(&process, job);
+        assert_eq!(deliver(&process), Delivery::None, "no cancel");
+        assert_eq!(*process.steps.borrow(), ["note"]);
+        let _ = process.word.cancel(job.generation, Demand::Cancel);
+        assert_eq!(deliver(&process), Delivery::Once);
+        assert_eq!(
+            *process.steps.borrow(),
+            ["note", "drop cancel", "raise cancel"]
+        );
+        let _ = process.word.cancel(job.generation, Demand::Insist);
+        assert_eq!(deliver(&process), Delivery::Insistent);
+        assert_eq!(process.steps.borrow().last(), Some(&"drop cancel"));
+    }
+}

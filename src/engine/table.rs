@@ -570,6 +570,85 @@ mod tests {
         assert!(slot.may_run_on(1000, true));
     }
 
+    #[test]
+    fn a_few_slots_are_reserved() {
+        for (capacity, ordinary) in [
+            (1, 1),
+            (2, 1),
+            (64, 63),
+            (127, 126),
+            (128, 126),
+            (5000, 4984),
+        ] {
+            let (slots, free) = slots(capacity);
+            assert_eq!(
+                JobTable::new(&slots, &free).ordinary_limit(),
+                ordinary,
+                "of {capacity}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_slot_has_the_options_and_the_label_of_its_job() {
+        let slot = Slot::default();
+        for bits in 0..64 {
+            let options = Options::from_bits(bits);
+            assert_eq!(options.to_bits(), bits);
+            slot.prepare(ProcRef::new(1, 1), options, &[]);
+            assert_eq!(slot.options(), options);
+            slot.set_label(b"name");
+            assert_eq!(slot.label(), options.labeled.then(|| b"name".to_vec()));
+        }
+        let all = [
+            (
+                1,
+                Options {
+                    by_pid: true,
+                    ..Options::default()
+                },
+            ),
+            (
+                2,
+                Options {
+                    submit: true,
+                    ..Options::default()
+                },
+            ),
+            (
+                4,
+                Options {
+                    fresh_only: true,
+                    ..Options::default()
+                },
+            ),
+            (
+                8,
+                Options {
+                    bounded: true,
+                    ..Options::default()
+                },
+            ),
+            (
+                16,
+                Options {
+                    uncounted: true,
+                    ..Options::default()
+                },
+            ),
+            (
+                32,
+                Options {
+                    labeled: true,
+                    ..Options::default()
+                },
+            ),
+        ];
+        for (bits, options) in all {
+            assert_eq!(options.to_bits(), bits);
+        }
+    }
+
     proptest! {
         /// Against a simple model: the set of claimed slots.
         #[test]

@@ -285,6 +285,101 @@ mod tests {
         }
     }
 
+    /// A processor is idle, and each look at the clock takes a microsecond.
+    #[derive(Default)]
+    struct Spinner {
+        now: Cell<Micros>,
+        limit: Micros,
+        lingers: bool,
+        interrupted_at: Option<Micros>,
+        paces: Cell<u32>,
+        noted: Cell<Option<bool>>,
+    }
+
+    impl Latch for Spinner {
+        fn now(&self) -> Micros {
+            self.now.replace(self.now.get() + 1)
+        }
+        fn spin_limit(&self) -> Micros {
+            self.limit
+        }
+        fn may_linger(&self) -> bool {
+            self.lingers
+        }
+        fn pace(&self) {
+            self.paces.set(self.paces.get() + 1);
+        }
+        fn note_spin(&self, found: bool) {
+            self.noted.set(Some(found));
+        }
+        fn is_interrupted(&self) -> bool {
+            self.interrupted_at.is_some_and(|at| at <= self.now.get())
+        }
+        fn sleep(&self, until: Option<Micros>) {
+            self.now.set(until.expect("would sleep forever"));
+        }
+    }
+
+    #[test]
+    fn a_spin_finds_what_comes_in_its_time() {
+        let latch = Spinner {
+            limit: 10,
+            ..Spinner::default()
+        };
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            (looks == 50).then_some(looks)
+        };
+        let armed = Cell::new(false);
+        let mut late = condition(|| armed.set(true), look);
+        assert_eq!(wait_for(&latch, None, &mut late), Some(50));
+        assert_eq!((latch.noted.get(), armed.get()), (Some(true), false));
+        // One look, then sixteen for each look at the clock.
+        assert_eq!(latch.paces.get(), 4);
+    }
+
+    #[test]
+    fn a_spin_ends_at_its_limit_or_the_deadline_or_an_interrupt() {
+        let spinner = |limit, interrupted_at| Spinner {
+            limit,
+            interrupted_at,
+            ..Spinner::default()
+        };
+        // The look at the clock that finds its end takes a microsecond too.
+        for (latch, deadline, paces) in [
+            (spinner(10, None), 1000, 9),
+            (spinner(1000, None), 7, 6),
+            (spinner(1000, Some(5)), 1000, 3),
+        ] {
+            let found: Option<()> =
+                wait_for(&latch, Some(deadline), &mut condition(|| {}, || None));
+            assert_eq!(found, None);
+            assert_eq!((latch.paces.get(), latch.noted.get()), (paces, Some(false)));
+        }
+    }
+
+    #[test]
+    fn a_process_lingers_only_where_a_processor_is_idle() {
+        let idle = Spinner {
+            lingers: true,
+            ..Spinner::default()
+        };
+        let mut looks = 0;
+        let found: Option<()> = linger(&idle, 5, || {
+            looks += 1;
+            None
+        });
+        assert_eq!(
+            (found, looks, idle.paces.get()),
+            (None, 4 * SPINS_PER_CLOCK, 4)
+        );
+        assert_eq!(linger(&idle, 5, || Some(1)), Some(1));
+        let busy = Spinner::default();
+        assert_eq!(linger(&busy, 5, || Some(1)), None);
+        assert!(!Clock::default().may_linger(), "unless it is known");
+    }
+
     #[test]
     fn failed_spins_become_shorter_and_then_rare() {
         let mut spin = AdaptiveSpin::new();

@@ -153,6 +153,43 @@ mod tests {
     }
 
     #[test]
+    fn a_transition_out_of_turn_is_a_panic() {
+        use Activity::*;
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        type Transition = (&'static str, [bool; 5], fn(&WorkerWord));
+        let all = [Vacant, Starting, Idle, Busy(1), Exiting];
+        let transitions: [Transition; 6] = [
+            ("claim", [true, false, false, false, false], |word| {
+                word.claim();
+            }),
+            ("assign", [false, true, true, true, false], |word| {
+                word.assign(2)
+            }),
+            ("rest", [false, true, false, true, false], |word| {
+                word.rest()
+            }),
+            ("dismiss", [false, false, true, false, false], |word| {
+                word.dismiss()
+            }),
+            ("restart", [false, true, true, true, true], |word| {
+                word.restart()
+            }),
+            ("vacate", [false, true, true, true, true], |word| {
+                word.vacate()
+            }),
+        ];
+        for (name, from, transition) in transitions {
+            for (activity, may) in all.into_iter().zip(from) {
+                let word = WorkerWord::default();
+                word.0.store(word.load().to(activity).0, Ordering::Relaxed);
+                assert_eq!(word.load().activity(), activity);
+                let made = catch_unwind(AssertUnwindSafe(|| transition(&word))).is_ok();
+                assert_eq!(made, may, "{name} from {activity:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_restart_keeps_the_generation() {
         let word = WorkerWord::default();
         let generation = word.claim();

@@ -186,7 +186,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_events_are_read() -> bool;
     pub fn pgb_write_event(text: *const c_char);
     pub fn pgb_transitions_are_read() -> bool;
-    pub fn pgb_write_transition(text: *const c_char);
+    pub fn pgb_write_transition(text: *const c_char, is_first: bool);
     pub fn pgb_log_unattached(why: *const c_char, len: usize);
     pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
     pub fn pgb_redirect_messages();

@@ -225,8 +225,8 @@ impl Edge {
             Number::Same => after.number == base.number,
             Number::Any => true,
             Number::Zero => after.number == 0,
-            Number::Up => after.number == before.number + 1,
-            Number::Down => after.number + 1 == before.number,
+            Number::Up => before.number.checked_add(1) == Some(after.number),
+            Number::Down => before.number.checked_sub(1) == Some(after.number),
         };
         may_begin
             && owner_fits
@@ -337,5 +337,25 @@ impl fmt::Display for Described<'_> {
             write!(f, " {name}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of a log can have any number.
+    #[test]
+    fn no_number_is_one_more_than_the_largest_or_one_less_than_zero() {
+        let state = |number| State {
+            number,
+            ..State::default()
+        };
+        let leads = |number, before, after| {
+            let edge = Edge::from(1).number(number);
+            edge.leads(&State::default(), &state(before), &state(after))
+        };
+        assert!(leads(Number::Up, 0, 1) && leads(Number::Down, u32::MAX, u32::MAX - 1));
+        assert!(!leads(Number::Up, u32::MAX, 0) && !leads(Number::Down, 0, u32::MAX));
     }
 }

@@ -29,7 +29,7 @@ use crate::pg::local::Local;
 use crate::pg::process;
 use crate::settings;
 use engine::cookie::Cookie;
-use engine::job::{Phase, Release, Snapshot};
+use engine::job::{Phase, Snapshot};
 use engine::memory;
 use engine::pool::Leader;
 use engine::pool::ends::Ends;
@@ -155,6 +155,7 @@ impl Drop for SessionCall {
         if CALLS.get() == 0 {
             leave();
         }
+        trace::write_transitions();
     }
 }
 
@@ -208,7 +209,6 @@ fn leave() {
         }
     }
     IN_GATE.set(false);
-    trace::write_transitions();
 }
 
 /// Forgets the jobs that another process has detached from this session.
@@ -457,24 +457,7 @@ pub fn drop_hold(job: Job) {
         return;
     }
     block::unmap(job);
-    let release = slot.word.detach(job.id.generation);
-    fault!("hold-given-up");
-    match release {
-        Release::LastOut => {
-            job_end::note_release(job);
-            trace::write_transitions();
-            let _ = job_end::finish_release();
-        }
-        Release::Held { .. } => {
-            let pool = job.cluster.pool();
-            let worker = pool.locked(|scheduler| scheduler.proc_to_wake(job.id));
-            if let Some(worker) = worker {
-                process::wake(worker);
-            }
-            trace::write_transitions();
-        }
-        Release::Stale => {}
-    }
+    job_end::detach(job);
 }
 
 /// Counts a finished job in the statistics unless it was counted before. Returns the job's word.

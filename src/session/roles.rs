@@ -6,14 +6,14 @@
 
 use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::job::Job;
+use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
-use crate::cluster::{job_end, trace};
 use crate::pg::error::Error;
 use crate::pg::process::own_proc;
 use crate::pg::text;
 use crate::session::wait::until;
 use crate::session::{cancel, jobs};
-use engine::job::{Demand, Phase, Release};
+use engine::job::{Demand, Phase};
 use engine::memory;
 use engine::pool::Canceling;
 use engine::pool::gate::Purged;
@@ -231,14 +231,7 @@ fn purge_one(job: Job) -> bool {
     // A warning that the server raises on the way would let an interrupt through.
     // SAFETY: a counter of this process, restored below; nothing in between throws.
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
-    let purged = job.cluster.pool().purge_one(job.id);
-    if let Purged::Detached(release) = purged {
-        if release == Release::LastOut {
-            job_end::note_release(job);
-        }
-        trace::write_transitions();
-        let _ = job_end::finish_release();
-    }
+    let purged = job_end::purge(job);
     // SAFETY: as above.
     unsafe { pg_sys::InterruptHoldoffCount -= 1 };
     matches!(purged, Purged::Detached(_))

@@ -243,7 +243,7 @@ extern bool pgb_waits_for_own_pin(int32 pid);
 extern bool pgb_events_are_read(void);
 extern void pgb_write_event(const char *text);
 extern bool pgb_transitions_are_read(void);
-extern void pgb_write_transition(const char *text);
+extern void pgb_write_transition(const char *text, bool is_first);
 extern void pgb_log_unattached(const char *why, Size len);
 
 /*

@@ -22,6 +22,9 @@ typedef struct Line
 {
 	int			level;
 	const char *text;
+	/* An event, or the first of some transitions that are written together: these are fault points. */
+	bool		is_event;
+	bool		is_first_transition;
 } Line;
 
 static void
@@ -29,7 +32,10 @@ report(void *arg)
 {
 	const Line *line = arg;
 
-	PGB_FAULT("line-written");
+	if (line->is_event)
+		PGB_FAULT("event-written");
+	if (line->is_first_transition)
+		PGB_FAULT("transitions-written");
 	ereport(line->level, (errmsg_internal("%s", line->text), errhidestmt(true)));
 }
 
@@ -39,9 +45,8 @@ report(void *arg)
  * they have done.
  */
 static void
-write_line(int level, const char *text)
+write_line(Line line)
 {
-	Line		line = {level, text};
 	ErrorContextCallback *callbacks = error_context_stack;
 	int			code;
 
@@ -57,17 +62,11 @@ write_line(int level, const char *text)
 	is_writing = false;
 }
 
-/*
- * Whether somebody reads the events of a job. With fault points each of them is written, because each is a fault point.
- */
+/* Whether somebody reads the events of a job. */
 bool
 pgb_events_are_read(void)
 {
-#ifdef PGB_FAULTS
-	return true;
-#else
 	return message_level_is_interesting(DEBUG1);
-#endif
 }
 
 /* DEBUG1: an event, to the log, and to the client if it asked for that level. */
@@ -77,7 +76,7 @@ pgb_write_event(const char *text)
 	char		line[300];
 
 	snprintf(line, sizeof(line), "pg_background: %s", text);
-	write_line(DEBUG1, line);
+	write_line((Line) {.level = DEBUG1, .text = line, .is_event = true});
 }
 
 /*
@@ -96,16 +95,16 @@ pgb_transitions_are_read(void)
 	return is_read;
 }
 
-/* DEBUG2: a transition, to the log. */
+/* DEBUG2: a transition, to the log. is_first: of those that are written together. */
 void
-pgb_write_transition(const char *text)
+pgb_write_transition(const char *text, bool is_first)
 {
 	int			saved = client_min_messages;
 	char		line[300];
 
 	snprintf(line, sizeof(line), "pg_background: %s", text);
 	client_min_messages = ERROR;
-	write_line(DEBUG2, line);
+	write_line((Line) {.level = DEBUG2, .text = line, .is_first_transition = is_first});
 	client_min_messages = saved;
 }
 
@@ -117,5 +116,5 @@ pgb_log_unattached(const char *why, Size len)
 
 	snprintf(line, sizeof(line), "pg_background worker could not attach to shared memory: %.*s",
 			 (int) Min(len, sizeof(line)), why);
-	write_line(LOG, line);
+	write_line((Line) {.level = LOG, .text = line});
 }

@@ -33,7 +33,7 @@ pub fn leave_pool(code: i32) {
     };
     let error = send::final_error();
     fault!("worker-exit-begun");
-    let _ = job_end::finish_release();
+    job_end::finish_release(cluster);
     run::exit(cluster);
     leave_worker_slot(cluster, state, code, &error);
     fault!("worker-slot-vacated");

@@ -2,16 +2,19 @@
 
 use crate::world::{World, below, once_in};
 use engine::job::{Phase, Release, Snapshot};
+use engine::models::NEVER;
 use engine::pool::ends::Ends;
-use engine::pool::slot_waiters::Resource;
-use engine::pool::usage::Claimed;
-use engine::pool::{Dispatched, Leader, Limits};
+use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
+use engine::pool::{Dispatched, Leader, Limits, Pool};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
-use engine::wait::{Condition, condition, wait_for};
+use engine::wait::{Latch, Micros, condition, wait_for};
+use loom_tests::latch::MockLatch;
+use loom_tests::memory::Lock;
 use shuttle::sync::Arc;
 use shuttle::thread;
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A job that this session holds.
 #[derive(Clone, Copy)]
@@ -37,10 +40,15 @@ pub fn session(world: &Arc<World>) {
     let (mut held, mut launched) = (Vec::new(), Vec::new());
     let mut counts = Counts::default();
     let mut purges = 0;
+    let claiming = Claiming::new(world, own);
     world.memory.pool().locked(|pool| pool.enroll(own));
     for _ in 0..world.scale.jobs_each {
         enter(world, own, &mut held, &mut purges);
-        if let Some(job) = launch(world, own, lane, &held) {
+        let job = launch(world, &claiming, lane, &held);
+        if claiming.exits() {
+            break;
+        }
+        if let Some(job) = job {
             held.push(job);
             launched.push(job.job);
             let entry = entry(world, own);
@@ -61,7 +69,9 @@ pub fn session(world: &Arc<World>) {
         }
         leave(world, own, &mut held, &mut counts);
     }
-    if once_in(2) {
+    if claiming.exits() {
+        claiming.exit();
+    } else if once_in(2) {
         enter(world, own, &mut held, &mut purges);
         while let Some(job) = take_any(&mut held) {
             end(world, own, job, &held, &mut counts);
@@ -73,8 +83,7 @@ pub fn session(world: &Arc<World>) {
         if sleeps {
             world.cancel(job);
         }
-        let release = world.memory.slot(job).word.detach(job.generation);
-        world.released(job, release);
+        world.detach(job);
     }
     counts.check(world, own, &launched);
     entry(world, own).abandon_gate();
@@ -157,13 +166,8 @@ fn leave(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, counts: &mut Co
             let word = &world.memory.slot(held.job).word;
             let finished = word.load().phase().is_finished();
             if finished {
-                let release = word.detach(held.job.generation);
-                assert_ne!(
-                    release,
-                    Release::Stale,
-                    "purged while its session was within"
-                );
-                world.released(held.job, release);
+                let is_detached = world.detach(held.job);
+                assert!(is_detached, "purged while its session was within");
             }
             !finished
         });
@@ -178,110 +182,175 @@ fn take_any(held: &mut Vec<Held>) -> Option<Held> {
     (!held.is_empty()).then(|| held.swap_remove(below(held.len())))
 }
 
-/// A session waits to claim something that is counted. `None`: its time is up, whether it was called or not.
-struct InQueue<'a, F> {
+/// The payload of the panic by which a session exits.
+struct Death;
+
+/// A session, as it claims slots. It may exit between any two steps.
+struct Claiming<'a> {
     world: &'a World,
     own: ProcRef,
-    what: Resource,
-    limit: u32,
-    claim: F,
-    waiting: bool,
+    clock: Clock<'a>,
+    notes: Cell<Notes>,
+    /// The job of its own that it has not filled in.
+    taken: Cell<Option<JobId>>,
+    /// It exits. A process does so without unwinding its stack. The panic unwinds it all the same, so what is
+    /// called then does nothing.
+    exits: Cell<bool>,
 }
 
-impl<T, F: Fn() -> Option<T>> Condition for InQueue<'_, F> {
-    type Found = Option<T>;
+/// Its latch, on which the deadline comes now and then.
+struct Clock<'a> {
+    latch: &'a MockLatch,
+    now: Cell<Micros>,
+    /// As in the scale.
+    times_out: u32,
+}
 
-    fn arm(&mut self) {
-        let was_waiting = std::mem::replace(&mut self.waiting, true);
-        let pool = self.world.memory.pool();
-        pool.join_waiters(self.own, self.what, self.limit, was_waiting);
+impl Latch for Clock<'_> {
+    fn now(&self) -> Micros {
+        self.now.get()
     }
 
-    fn look(&mut self) -> Option<Option<T>> {
-        self.world.release_deferred();
-        let times_out = self.world.scale.times_out;
-        match (self.claim)() {
-            None if self.waiting && times_out > 0 && once_in(times_out) => Some(None),
-            found => found.map(Some),
+    fn spin_limit(&self) -> Micros {
+        0
+    }
+
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, until: Option<Micros>) {
+        if self.times_out > 0 && once_in(self.times_out) {
+            self.now.set(until.expect("it has a deadline"));
+        } else {
+            self.latch.wait_and_reset();
         }
     }
 }
 
-/// Claims something that is counted. If there is none, waits if the session `may_wait`, or gives up.
-fn claim_one<T>(
-    world: &Arc<World>,
-    own: ProcRef,
-    may_wait: bool,
-    (what, limit): (Resource, u32),
-    claim: impl Fn() -> Option<T>,
-) -> Option<T> {
-    let pool = world.memory.pool();
-    let found = claim();
-    if found.is_some() || once_in(2) {
-        return found;
-    }
-    if !may_wait {
-        // It gives up in between, whether it was called or not.
-        pool.join_waiters(own, what, limit, false);
-        pool.leave_waiters(own, what);
-        return None;
-    }
-    let mut queued = InQueue {
-        world,
-        own,
-        what,
-        limit,
-        claim,
-        waiting: false,
-    };
-    let found = wait_for(world.memory.latch(own), None, &mut queued);
-    if queued.waiting {
-        pool.leave_waiters(own, what);
-    }
-    found.flatten()
-}
-
-/// Claims a slot: first one of the lane's role, then one of the table. An ordinary session leaves the reserved
-/// slots.
-fn claim(world: &Arc<World>, own: ProcRef, lane: u32, may_wait: bool) -> Option<JobId> {
-    let pool = world.memory.pool();
-    let role = world.key(lane).role;
-    let limit = world.scale.role_limit;
-    let usage = loop {
-        let usage = pool.usage_of(role).expect("there is room for every role");
-        let claimed = claim_one(
+impl<'a> Claiming<'a> {
+    fn new(world: &'a World, own: ProcRef) -> Self {
+        Self {
             world,
             own,
-            may_wait,
-            (Resource::RoleSlots(usage), limit),
-            || match pool.usage(usage).claim_slot(role, limit) {
-                Claimed::AtLimit => None,
-                claimed => Some(claimed),
+            clock: Clock {
+                latch: world.memory.latch(own),
+                now: Cell::new(0),
+                times_out: world.scale.times_out,
             },
-        )?;
-        if claimed == Claimed::Yes {
-            break usage;
+            notes: Cell::new(Notes::NONE),
+            taken: Cell::new(None),
+            exits: Cell::new(false),
         }
-    };
-    let table_limit = if once_in(4) {
-        world.memory.jobs().capacity() as u32
-    } else {
-        world.memory.jobs().ordinary_limit()
-    };
-    let found = claim_one(world, own, may_wait, (Resource::Slots, table_limit), || {
-        pool.claim(usage, table_limit)
-    });
-    if found.is_none() {
-        pool.release_role_slot(usage);
     }
-    found
+
+    fn may_exit(&self) {
+        if !self.exits() && once_in(64) {
+            self.exits.set(true);
+            resume_unwind(Box::new(Death));
+        }
+    }
+
+    fn exits(&self) -> bool {
+        self.exits.get()
+    }
+
+    /// What the exit does about the claim.
+    fn exit(&self) {
+        let notes = self.notes.get();
+        let exiting = Self::new(self.world, self.own);
+        exiting.notes.set(notes);
+        while let Err(death) = catch_unwind(AssertUnwindSafe(|| slot_claim::give_up(&exiting))) {
+            if !death.is::<Death>() {
+                resume_unwind(death);
+            }
+            // Cut short, it is called again.
+            exiting.exits.set(false);
+        }
+        if let Some(job) = self.taken.take() {
+            self.world.memory.pool().abandon(job);
+        }
+    }
+
+    /// Claims a slot of the lane's role, and one of the table. An ordinary session leaves the reserved slots.
+    /// `None`: there was none in time, or the session exits. One that must not wait is queued for a moment.
+    fn claim(&self, lane: u32, may_wait: bool) -> Option<JobId> {
+        let jobs = self.world.memory.jobs();
+        let ask = Ask {
+            role: self.world.key(lane).role,
+            role_slots: self.world.scale.role_limit,
+            table_slots: if once_in(4) {
+                jobs.capacity() as u32
+            } else {
+                jobs.ordinary_limit()
+            },
+        };
+        self.clock.now.set(0);
+        let deadline = match may_wait {
+            _ if once_in(3) => None,
+            true => Some(NEVER),
+            false => Some(0),
+        };
+        let take = |job| {
+            self.taken.set(Some(job));
+            self.may_exit();
+        };
+        let claimed = catch_unwind(AssertUnwindSafe(|| {
+            slot_claim::claim(self, ask, deadline, take)
+        }));
+        match claimed {
+            Ok(claimed) => {
+                self.taken.set(None);
+                claimed.ok()
+            }
+            Err(death) if death.is::<Death>() => None,
+            Err(failure) => resume_unwind(failure),
+        }
+    }
+}
+
+impl Claimant for Claiming<'_> {
+    type Lock = Lock;
+
+    fn proc(&self) -> ProcRef {
+        self.own
+    }
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.may_exit();
+        self.world.memory.pool()
+    }
+
+    fn latch(&self) -> &impl Latch {
+        &self.clock
+    }
+
+    fn notes(&self) -> Notes {
+        if self.exits() {
+            return Notes::NONE;
+        }
+        self.notes.get()
+    }
+
+    fn set_notes(&self, notes: Notes) {
+        self.notes.set(notes);
+    }
+
+    fn after_join(&self) {
+        self.may_exit();
+    }
+
+    fn release_deferred(&self) {
+        self.may_exit();
+        self.world.release_deferred();
+    }
 }
 
 /// `held`: the session's jobs so far.
-fn launch(world: &Arc<World>, own: ProcRef, lane: u32, held: &[Held]) -> Option<Held> {
-    let memory = &world.memory;
+fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held]) -> Option<Held> {
+    let (memory, own) = (&world.memory, claiming.own);
     world.release_deferred();
-    let job = claim(world, own, lane, held.is_empty())?;
+    let job = claiming.claim(lane, held.is_empty())?;
     if once_in(8) {
         // An error while the request is filled in.
         memory.pool().abandon(job);
@@ -460,7 +529,6 @@ fn end(
     others: &[Held],
     counts: &mut Counts,
 ) {
-    let word = &world.memory.slot(job).word;
     if sleeps {
         world.cancel(job);
     }
@@ -479,11 +547,5 @@ fn end(
         }
     }
     counts.notice(world, job);
-    let release = word.detach(job.generation);
-    assert_ne!(release, Release::Stale, "a hold was lost");
-    world.released(job, release);
-    if release != Release::LastOut {
-        let process = world.memory.pool().locked(|pool| pool.proc_to_wake(job));
-        world.memory.wake(process);
-    }
+    assert!(world.detach(job), "a hold was lost");
 }

@@ -58,14 +58,15 @@ impl Ledger {
         assert_eq!(owner, Some(job), "a block was used after it was freed");
     }
 
-    /// The last one out frees the block.
+    /// The last one out, or a process that goes on for it, frees the block if it is still there.
     pub fn freed(&self, job: JobId) {
         let mut books = self.books();
+        let record = books.jobs.get_mut(&job).expect("it was accepted");
+        if std::mem::replace(&mut record.freed, true) {
+            return;
+        }
         let owner = books.blocks.remove(&job.index);
         assert_eq!(owner, Some(job), "a block was freed twice, or another's");
-        let record = books.jobs.get_mut(&job).expect("it was accepted");
-        assert!(!record.freed, "{job:?} was freed twice");
-        record.freed = true;
     }
 
     /// The last one out defers the freeing of the job.
@@ -74,6 +75,12 @@ impl Ledger {
         let record = books.jobs.get_mut(&job).expect("it was accepted");
         assert!(!record.left && !record.freed, "{job:?} was deferred twice");
         record.left = true;
+    }
+
+    /// Whether its block is freed.
+    #[must_use]
+    pub fn is_freed(&self, job: JobId) -> bool {
+        self.books().jobs[&job].freed
     }
 
     /// How many of these jobs nobody holds any more, and how they ended: completed, failed, canceled.

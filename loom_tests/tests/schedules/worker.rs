@@ -263,6 +263,7 @@ impl Process<'_> {
             let end = steps::Process::note_failure(self, job);
             steps::finish(self, job, end);
         } else if let Some(job) = assigned {
+            let watchers = world.watchers_of(job);
             let returned = pool.locked(|pool| {
                 let returned = pool.give_back(job);
                 let lane = world.memory.slot(job).lane();
@@ -281,12 +282,7 @@ impl Process<'_> {
             });
             match returned {
                 Returned::Handed(worker) => world.memory.latch(worker).set(),
-                Returned::Canceled(release) => {
-                    if let Release::Held { watched: true } = release {
-                        world.memory.wake(world.memory.slot(job).leader());
-                    }
-                    world.released(job, release);
-                }
+                Returned::Canceled(release) => world.complete_end(job, watchers, release),
                 Returned::Requeued => {}
             }
         }
@@ -398,17 +394,11 @@ impl steps::Process for Process<'_> {
     fn before_end(&self, job: JobId, end: End) -> Watchers {
         self.world.ledger.used(job);
         self.world.ledger.ended(job, end);
-        Watchers {
-            leader: self.world.memory.slot(job).leader(),
-            usage: self.world.memory.slot(job).usage(),
-        }
+        self.world.watchers_of(job)
     }
 
     fn after_end(&self, job: JobId, watchers: Watchers, release: Release) {
-        if let Release::Held { watched: true } = release {
-            self.world.memory.wake(watchers.leader);
-        }
-        self.world.released(job, release);
+        self.world.complete_end(job, watchers, release);
         if self.open.get() {
             // The process can still print into the block.
             self.world.ledger.used(job);

@@ -3,16 +3,19 @@
 use crate::ledger::Ledger;
 use crate::scale::Scale;
 use crate::{leader, trace, worker};
-use engine::job::{Demand, End, Phase, Release};
-use engine::pool::gate::Purged;
-use engine::pool::{Canceling, LaneKey, SpawnDecision, WorkerCounts};
+use engine::job::{Demand, End, JobWord, Phase, Release};
+use engine::pool::release::{self, Releaser};
+use engine::pool::{Canceling, LaneKey, Pool, SpawnDecision, WorkerCounts};
 use engine::process_ref::ProcRef;
+use engine::steps::Watchers;
 use engine::table::JobId;
-use loom_tests::memory::Memory;
+use loom_tests::memory::{Lock, Memory};
 use shuttle::rand::{RngCore, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 
 /// See the module documentation.
@@ -35,6 +38,73 @@ pub struct World {
 pub fn below(n: usize) -> usize {
     let random = u128::from(thread_rng().next_u64());
     (random * n as u128 >> 64) as usize
+}
+
+/// A process, as it releases jobs.
+struct Releasing<'a> {
+    world: &'a World,
+    noted: Cell<Option<release::Releasing>>,
+    /// What jobs own is never out of reach for it.
+    reaches_all: bool,
+}
+
+/// The payload of the panic by which a process is cut short.
+struct CutShort;
+
+/// `None`: the process was cut short.
+fn cut_short<T>(act: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(done) => Some(done),
+        Err(cut) if cut.is::<CutShort>() => None,
+        Err(failure) => resume_unwind(failure),
+    }
+}
+
+fn may_be_cut_short() {
+    if once_in(16) {
+        resume_unwind(Box::new(CutShort));
+    }
+}
+
+impl Releaser for Releasing<'_> {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.world.memory.pool()
+    }
+
+    fn word(&self, job: JobId) -> &JobWord {
+        &self.world.memory.slot(job).word
+    }
+
+    fn noted(&self) -> Option<release::Releasing> {
+        self.noted.get()
+    }
+
+    fn set_noted(&self, note: Option<release::Releasing>) {
+        self.noted.set(note);
+    }
+
+    fn report(&self) {
+        may_be_cut_short();
+    }
+
+    fn after_detach(&self) {}
+
+    fn before_release(&self) {}
+
+    fn free_owned(&self, job: JobId) -> bool {
+        may_be_cut_short();
+        let ledger = &self.world.ledger;
+        let is_in_reach = self.reaches_all || ledger.is_freed(job) || !once_in(8);
+        if is_in_reach {
+            ledger.freed(job);
+            may_be_cut_short();
+        } else {
+            ledger.left(job);
+        }
+        is_in_reach
+    }
 }
 
 /// True once in `n` calls, at random.
@@ -149,27 +219,58 @@ impl World {
         }
     }
 
-    /// The last one out frees the job.
-    pub fn released(&self, job: JobId, release: Release) {
-        if release != Release::LastOut {
-            return;
-        }
-        self.memory.pool().count_end(job);
-        if once_in(8) {
-            // Its memory is out of reach for this process.
-            self.ledger.left(job);
-            self.memory.pool().defer_free(job);
-        } else {
-            self.ledger.freed(job);
-            self.memory.pool().free(job);
-        }
+    /// A process does something by which it may become the last one out of a job. It may be cut short in the middle
+    /// of the release: then it goes on, as its exit does.
+    fn releasing<T>(&self, act: impl FnOnce(&Releasing<'_>) -> T) -> Option<T> {
+        let process = Releasing {
+            world: self,
+            noted: Cell::new(None),
+            reaches_all: false,
+        };
+        self.releasing_as(&process, act)
     }
 
-    /// Frees the jobs whose freeing others have deferred.
+    fn releasing_as<'a, T>(
+        &self,
+        process: &Releasing<'a>,
+        act: impl FnOnce(&Releasing<'a>) -> T,
+    ) -> Option<T> {
+        let done = cut_short(|| act(process));
+        if done.is_none() {
+            while cut_short(|| release::finish(process)).is_none() {}
+        }
+        assert_eq!(process.noted.get(), None, "a release was not finished");
+        done
+    }
+
+    /// A job has ended.
+    pub fn complete_end(&self, job: JobId, watchers: Watchers, release: Release) {
+        self.releasing(|process| release::complete_end(process, job, watchers, release, || ()));
+    }
+
+    /// The leader gives up its hold of a job. Whether it had one.
+    pub fn detach(&self, job: JobId) -> bool {
+        let release = self.releasing(|process| release::detach(process, job));
+        release != Some(Release::Stale)
+    }
+
+    /// Frees the jobs whose freeing others have deferred. If the process is cut short, another goes on.
     pub fn release_deferred(&self) {
-        while let Some(job) = self.memory.pool().take_deferred() {
-            self.ledger.freed(job);
-            self.memory.pool().free(job);
+        let process = Releasing {
+            world: self,
+            noted: Cell::new(None),
+            reaches_all: true,
+        };
+        let release = |process: &Releasing<'_>| release::release_deferred(process);
+        while self.releasing_as(&process, release).is_none() {}
+    }
+
+    /// Whom the end of a job concerns.
+    pub fn watchers_of(&self, job: JobId) -> Watchers {
+        let slot = self.memory.slot(job);
+        Watchers {
+            leader: slot.leader(),
+            usage: slot.usage(),
         }
     }
 
@@ -181,6 +282,7 @@ impl World {
             1 => Demand::Insist,
             _ => Demand::Terminate,
         };
+        let watchers = self.watchers_of(job);
         match self
             .memory
             .pool()
@@ -188,10 +290,7 @@ impl World {
         {
             Canceling::Finished(release) => {
                 self.ledger.ended(job, End::Canceled);
-                if let Release::Held { watched: true } = release {
-                    self.memory.wake(self.memory.slot(job).leader());
-                }
-                self.released(job, release);
+                self.complete_end(job, watchers, release);
             }
             Canceling::TooLate => {
                 let phase = self.memory.phase(job);
@@ -228,9 +327,7 @@ impl World {
     /// An administrator purges a role's finished jobs.
     fn purge(&self, role: u32) {
         for (job, _) in self.jobs_of(role) {
-            if let Purged::Detached(release) = self.memory.pool().purge_one(job) {
-                self.released(job, release);
-            }
+            let _ = self.releasing(|process| release::purge(process, job));
         }
     }
 

@@ -57,6 +57,14 @@ impl Taker {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum GivenUp {
+    /// The reader says so.
+    Discarded,
+    /// The job has no leader any more.
+    Unwanted,
+}
+
 /// The worker, whose sleep lets the reader go on.
 struct Io {
     taker: Rc<RefCell<Taker>>,
@@ -68,6 +76,17 @@ struct Io {
     now: Cell<Micros>,
     /// The reader wants one chunk, and leaves with it.
     stepwise: Cell<bool>,
+    /// While the worker sleeps, the reader does nothing.
+    idle: Cell<bool>,
+    /// While the worker sleeps, it turns out that nobody will read any more.
+    given_up: Cell<Option<GivenUp>>,
+    unwanted: Cell<bool>,
+    check_after: Cell<Option<Micros>>,
+    /// When the worker checked whether the reader is held up. The check of that number finds so.
+    checks: RefCell<Vec<Micros>>,
+    held_up_at_check: usize,
+    /// The worker has woken itself.
+    is_set: Cell<bool>,
 }
 
 impl Latch for Io {
@@ -81,9 +100,23 @@ impl Latch for Io {
         false
     }
     fn sleep(&self, until: Option<Micros>) {
-        assert_eq!(until, None);
+        assert_eq!(until.is_some(), self.check_after.get().is_some());
+        if self.is_set.take() {
+            return;
+        }
         self.sleeps.set(self.sleeps.get() + 1);
         let mut taker = self.taker.borrow_mut();
+        let armed = taker.receiver.ring.writer_now();
+        assert_eq!(armed, Some(self.own()), "nobody would wake it");
+        match self.given_up.get() {
+            None => {}
+            Some(GivenUp::Discarded) => return taker.receiver.shared.ring.discard(),
+            Some(GivenUp::Unwanted) => return self.unwanted.set(true),
+        }
+        if self.idle.get() {
+            self.now.set(until.expect("nobody wakes the worker"));
+            return;
+        }
         assert!(
             taker.take(),
             "the worker sleeps, and there is nothing to take"
@@ -105,11 +138,22 @@ impl SenderHost for Io {
         ProcRef::new(0, WORKER)
     }
     fn wake(&self, proc: ProcRef) {
-        assert_eq!(proc.pid(), READER);
-        self.wakes.set(self.wakes.get() + 1);
+        match proc.pid() {
+            READER => self.wakes.set(self.wakes.get() + 1),
+            _ => self.is_set.set(true),
+        }
     }
     fn is_unwanted(&self) -> bool {
-        false
+        self.unwanted.get()
+    }
+    fn first_check_after(&self) -> Option<Micros> {
+        self.check_after.get()
+    }
+    fn is_held_up(&self, reader: ProcRef) -> bool {
+        assert_eq!(reader.pid(), READER);
+        let mut checks = self.checks.borrow_mut();
+        checks.push(self.now.get());
+        checks.len() == self.held_up_at_check
     }
     fn append(&mut self, offset: u64, bytes: &[u8]) {
         let mut file = self.file.borrow_mut();
@@ -151,6 +195,13 @@ impl Setting {
             wakes: Cell::new(0),
             now: Cell::new(0),
             stepwise: Cell::new(false),
+            idle: Cell::new(false),
+            given_up: Cell::new(None),
+            unwanted: Cell::new(false),
+            check_after: Cell::new(None),
+            checks: RefCell::default(),
+            held_up_at_check: 3,
+            is_set: Cell::new(false),
         };
         Self {
             sender: ResultSender::new(shared, buffer),
@@ -361,6 +412,275 @@ fn what_is_in_the_ring_can_be_seen_before_the_end_of_the_file() {
     let _ = setting
         .sender
         .end(std::iter::once((1, vec![2; 1000])), append);
+}
+
+#[test]
+fn a_reader_that_is_held_up_is_not_waited_for_until_it_goes_on() {
+    let mut setting = Setting::new(128);
+    setting.io.check_after.set(Some(1000));
+    setting.enter();
+    setting.io.idle.set(true);
+    for number in 0..10 {
+        setting.send(vec![number; 40]);
+    }
+    // At growing intervals. What follows is not worth another.
+    assert_eq!(*setting.io.checks.borrow(), [1000, 3000, 7000]);
+    assert_eq!(setting.io.sleeps.get(), 3);
+    // The reader goes on: it is waited for, and gets everything.
+    assert!(setting.take());
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    setting.io.idle.set(false);
+    setting.send(vec![10; 40]);
+    assert!(setting.io.sleeps.get() > 3);
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    setting.drain();
+}
+
+#[test]
+fn a_reader_that_is_held_up_in_the_file_is_not_waited_for_until_it_goes_on() {
+    let mut setting = Setting::new(128);
+    for number in 0..10 {
+        setting.send(vec![number; 40]);
+    }
+    setting.io.check_after.set(Some(1000));
+    setting.enter();
+    setting.io.idle.set(true);
+    setting.send(vec![10; 40]);
+    setting.send(vec![11; 40]);
+    assert_eq!(*setting.io.checks.borrow(), [1000, 3000, 7000]);
+    // It takes what is in the ring, and then of the file, which alone is progress.
+    for chunk in 0..4 {
+        assert!(setting.take(), "{chunk}");
+    }
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    setting.io.idle.set(false);
+    setting.send(vec![12; 40]);
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    setting.drain();
+}
+
+#[test]
+fn what_nobody_will_read_is_dropped() {
+    let mut setting = Setting::new(128);
+    for number in 0..10 {
+        setting.send(vec![number; 40]);
+    }
+    setting.sender.finish(&mut setting.io);
+    assert!(!setting.io.file.borrow().bytes.is_empty());
+    setting.send(vec![10; 40]);
+    setting.io.unwanted.set(true);
+    for _ in 0..2 {
+        assert!(!setting.sender.send(&mut setting.io, 1, &[11; 40]));
+    }
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    assert!(setting.io.file.borrow().bytes.is_empty());
+    // What was in the worker's buffer is gone too.
+    setting.sender.finish(&mut setting.io);
+    assert!(setting.io.file.borrow().bytes.is_empty());
+    assert_eq!(setting.io.sleeps.get(), 0);
+}
+
+#[test]
+fn a_wait_for_room_ends_when_nobody_will_read() {
+    for given_up in [GivenUp::Discarded, GivenUp::Unwanted] {
+        let mut setting = Setting::new(128);
+        setting.enter();
+        setting.io.given_up.set(Some(given_up));
+        let sent = (0..10).take_while(|_| setting.sender.send(&mut setting.io, 1, &[0; 40]));
+        assert_eq!(sent.count(), 2);
+        assert_eq!(setting.io.sleeps.get(), 1);
+        if given_up == GivenUp::Discarded {
+            assert_eq!(setting.sender.send_at_once(1, &[0; 8], || 0), None);
+        }
+        let file = setting.io.file.borrow();
+        assert_eq!((file.most, file.emptied), (0, 0));
+    }
+}
+
+#[test]
+fn a_wait_for_the_file_ends_when_nobody_will_read() {
+    for given_up in [GivenUp::Discarded, GivenUp::Unwanted] {
+        let mut setting = Setting::new(128);
+        for number in 0..10 {
+            setting.send(vec![number; 40]);
+        }
+        setting.enter();
+        setting.io.given_up.set(Some(given_up));
+        setting.send(vec![10; 40]);
+        assert_eq!(setting.io.sleeps.get(), 1);
+        assert!(!setting.sender.send(&mut setting.io, 1, &[11; 40]));
+        assert_eq!(setting.io.file.borrow().emptied, 1);
+    }
+}
+
+#[test]
+fn a_job_that_ends_appends_nothing_that_nobody_will_read() {
+    let mut setting = Setting::new(128);
+    setting.sender.shared.ring.discard();
+    let messages = std::iter::once((1, vec![2; 1000]));
+    let _ = setting
+        .sender
+        .end(messages, |_, _| unreachable!("nobody reads it"));
+}
+
+#[test]
+fn a_frame_that_was_not_completed_is_followed_by_nothing() {
+    let mut setting = Setting::new(128);
+    setting.enter();
+    setting.io.given_up.set(Some(GivenUp::Unwanted));
+    assert!(!setting.sender.send(&mut setting.io, 1, &[0; 1000]));
+    // The next one finds room, and a leader.
+    setting.io.unwanted.set(false);
+    let taker = Rc::clone(&setting.io.taker);
+    while taker.borrow_mut().take() {}
+    let _ = taker.borrow_mut().receiver.give_back();
+    assert!(!setting.sender.send(&mut setting.io, 1, &[1; 8]));
+    assert_eq!(setting.sender.send_at_once(1, &[1; 8], || 0), None);
+    assert_eq!(setting.sender.take_message(1, &[1; 8]), None);
+    let messages = std::iter::once((1, vec![1; 8]));
+    let _ = setting
+        .sender
+        .end(messages, |_, _| unreachable!("it is not whole"));
+    assert_eq!(taker.borrow_mut().receiver.peek(), None);
+}
+
+#[test]
+fn a_row_at_once_needs_room_and_a_reader_that_has_what_came_before() {
+    let mut setting = Setting::new(128);
+    let limit = setting.sender.chunk_limit();
+    assert_eq!(
+        setting.sender.send_at_once(1, &vec![0; limit + 1], || 0),
+        None
+    );
+    for fill in 0..2 {
+        assert_eq!(
+            setting.sender.send_at_once(1, &vec![fill; limit], || 0),
+            Some(None)
+        );
+        setting.expected.borrow_mut().push_back(vec![fill; limit]);
+    }
+    assert_eq!(setting.sender.send_at_once(1, &[0; 8], || 0), None, "full");
+    // One goes into the file, and then the ring is empty.
+    setting.send(vec![3; 8]);
+    while setting.take() {}
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    assert_eq!(
+        setting.sender.send_at_once(1, &[4; 8], || 0),
+        None,
+        "it would overtake"
+    );
+    setting.drain();
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    setting.send(vec![5; 8]);
+    assert!(setting.sender.send_at_once(1, &[6; 8], || 0).is_some());
+    setting.sender.shared.ring.discard();
+    assert_eq!(
+        setting.sender.send_at_once(1, &[7; 8], || 0),
+        None,
+        "nobody reads it"
+    );
+}
+
+#[test]
+fn a_sleeping_reader_is_woken_once_in_a_while() {
+    let mut setting = Setting::new(1024);
+    sleep(&setting);
+    for (now, wakes) in [
+        (5 * PROMPT, 1),
+        (5 * PROMPT + 1, 1),
+        (6 * PROMPT - 1, 1),
+        (6 * PROMPT, 2),
+    ] {
+        setting.io.now.set(now);
+        setting.send(vec![1; 8]);
+        assert_eq!(setting.io.wakes.get(), wakes, "at {now}");
+    }
+    setting.drain();
+}
+
+#[test]
+fn a_message_has_the_size_of_a_chunk_at_most() {
+    let mut setting = Setting::new(128);
+    let limit = setting.sender.chunk_limit();
+    assert!(
+        setting
+            .sender
+            .take_message(1, &vec![0; limit + 1])
+            .is_none()
+    );
+    assert!(setting.sender.take_message(1, &vec![0; limit]).is_some());
+    setting.expected.borrow_mut().push_back(vec![0; limit]);
+    setting.drain();
+}
+
+/// The worker sends frames that take 64 bytes each, to nobody. The ring holds two.
+fn spill(setting: &mut Setting, frames: usize) {
+    for _ in 0..frames {
+        setting.send(vec![1; 56]);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "the buffer is too large for Miri")]
+fn the_workers_buffer_is_written_out_when_it_is_full_and_never_grows() {
+    let mut setting = Setting::new(128);
+    spill(&mut setting, 2 + SPILL_BUFFER / 64);
+    assert_eq!(setting.sender.buffer.len(), SPILL_BUFFER);
+    assert_eq!(setting.sender.buffer.capacity(), SPILL_BUFFER);
+    assert_eq!(setting.io.file.borrow().most, 0);
+    // A message cannot wait for the file.
+    assert!(setting.sender.take_message(1, &[]).is_none());
+    spill(&mut setting, 1);
+    assert_eq!(setting.io.file.borrow().most, SPILL_BUFFER);
+    assert_eq!(setting.sender.buffer.len(), 64);
+    // One that just fits.
+    spill(&mut setting, SPILL_BUFFER / 64 - 2);
+    assert!(setting.sender.take_message(1, &[2; 56]).is_some());
+    setting.expected.borrow_mut().push_back(vec![2; 56]);
+    assert_eq!(setting.sender.buffer.len(), SPILL_BUFFER);
+    assert_eq!(setting.sender.buffer.capacity(), SPILL_BUFFER);
+    setting.drain();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "the buffer is too large for Miri")]
+fn a_piece_fits_into_the_workers_buffer() {
+    let mut setting = Setting::new(4 * SPILL_BUFFER);
+    let limit = SPILL_BUFFER - HEADER;
+    setting.send(vec![0; limit]);
+    setting.sender.finish(&mut setting.io);
+    let front = setting.io.taker.borrow_mut().receiver.peek();
+    assert!(matches!(front, Some(Front::Ring(chunk)) if chunk.len == limit && !chunk.more));
+    for fill in 1..6 {
+        setting.send(vec![fill; limit + 1]);
+    }
+    assert!(setting.io.file.borrow().most > 0);
+    assert_eq!(setting.sender.buffer.capacity(), SPILL_BUFFER);
+    setting.drain();
+}
+
+#[test]
+fn messages_at_the_end_go_into_the_ring_unless_they_would_overtake() {
+    let mut setting = Setting::new(128);
+    let append = |_: u64, _: &[u8]| unreachable!("there is room");
+    let _ = setting.sender.end(std::iter::once((1, vec![1; 8])), append);
+    setting.expected.borrow_mut().push_back(vec![1; 8]);
+    while setting.take() {}
+
+    // The file is in use for the second time, and a part of it is in the buffer. The ring is empty.
+    let mut setting = Setting::new(128);
+    spill(&mut setting, 10);
+    setting.drain();
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    spill(&mut setting, 10);
+    assert_eq!(setting.io.file.borrow().emptied, 1);
+    setting.sender.finish(&mut setting.io);
+    spill(&mut setting, 1);
+    while setting.take() {}
+    let _ = setting.io.taker.borrow_mut().receiver.give_back();
+    end(&mut setting, vec![vec![2; 40]]);
+    while setting.take() {}
+    assert!(setting.expected.borrow().is_empty());
 }
 
 #[derive(Clone, Debug)]

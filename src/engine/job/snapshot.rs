@@ -118,6 +118,7 @@ pub(super) const GENERATION_SHIFT: u32 = 64 - Generation::BITS;
 
 static_assertions::const_assert_eq!((FLAGS | Phase::MASK) >> GENERATION_SHIFT, 0);
 static_assertions::const_assert_eq!(FLAGS & Phase::MASK, 0);
+static_assertions::const_assert_eq!(FLAGS.count_ones(), 8);
 
 /// The word at one moment, decoded.
 #[derive(Clone, Copy, PartialEq, Eq)]

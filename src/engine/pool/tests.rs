@@ -15,8 +15,11 @@ use crate::wait::Micros;
 use crate::worker::Activity;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+mod gate;
 mod handoff;
 mod model;
+mod roles;
+mod views;
 
 /// The tests are sequential: nothing to lock. Remembers which processes the pool woke.
 #[derive(Default)]
@@ -590,7 +593,9 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
     memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, registrar));
         assert_eq!(scheduler.pending_start(worker), None);
+        assert!(!memory.workers[worker as usize].is_start_pending());
         scheduler.note_registered(worker, generation, registrar, REGISTRATION, 2);
+        assert!(memory.workers[worker as usize].is_start_pending());
         assert!(!scheduler.begin_registration(worker, generation, proc(8)));
         let seen = scheduler.pending_start(worker).expect("it is registered");
         let expected = (generation, REGISTRATION, false, 2);

@@ -218,18 +218,23 @@ pub const POINTS: &[Point] = {
         worker("exit-announced", Exiting, &["ended", "refused"]),
         worker("worker-slot-vacated", Exiting, &["ended", "refused"]),
         worker("job-taken-to-fail", Closed, &["refused"]),
-        // Every transition writes a line to the log, whatever the process is doing. An error is caught, except at exit.
+        // Lines of the log, which are written whatever the process is doing. An error is caught, except at exit.
         either(
-            "line-written",
+            "event-written",
             Failing,
-            &["job", "job@2", "left@3", "left@4", "cancel@3"],
+            &["job", "cancel@2"],
+            &["job", "ended", "v1-ended", "refused", "retired"],
+        ),
+        either(
+            "transitions-written",
+            Failing,
+            &["job", "job@2", "job@3", "left@3", "left@4", "cancel@3"],
             &[
                 "job",
                 "job@2",
                 "job@3",
-                "detach@4",
+                "detach@3",
                 "ended@3",
-                "ended@4",
                 "v1-ended@2",
                 "refused@2",
                 "refused@3",

@@ -1,11 +1,10 @@
 //! Claiming a slot of the job table, and waiting for one.
 //!
-//! A launch claims twice: first one of the slots that its login role may have, then one of the table. It may have to
-//! wait for either. The engine has the queues, and says why no waiter is forgotten (`src/engine/pool/slot_waiters.rs`).
-//! This module is the session's side: it joins, sleeps, and leaves however the wait ends. An exit does not unwind the
-//! stack, so the exit callback leaves the queue for it ([`give_up`]).
+//! The engine has the steps (`src/engine/pool/slot_claim.rs`), and the queues (`src/engine/pool/slot_waiters.rs`). This
+//! module is the session's side: what it may claim, where its notes are, on what it sleeps, and what the user reads when
+//! there is no slot. An exit does not unwind the stack, so the exit callback gives up for it ([`give_up`]).
 
-use crate::cluster::attach::Cluster;
+use crate::cluster::attach::{Cluster, PoolLwLock};
 use crate::cluster::job::Job;
 use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
@@ -15,11 +14,12 @@ use crate::pg::process::{self, own_proc};
 use crate::pg::shim::Identity;
 use crate::pg::text;
 use crate::settings;
-use engine::pool::slot_waiters::Resource;
-use engine::pool::usage::Claimed;
+use engine::pool::Pool;
+use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
+use engine::process_ref::ProcRef;
 use engine::sync::Ordering;
 use engine::table::Slot;
-use engine::wait::{Micros, condition, wait_for};
+use engine::wait::Latch;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,
@@ -82,18 +82,8 @@ impl RoleLimits {
 
 /// Why there is no slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoSlot {
-    /// The role has reached its limit.
-    RoleLimit(RoleSlots),
-    /// The table is full.
-    TableFull,
-    /// Too many roles have jobs.
-    TooManyRoles,
-}
-
-/// The limit that a role has reached.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RoleSlots {
+pub struct NoSlot {
+    why: slot_claim::NoSlot,
     role: u32,
     limit: u32,
 }
@@ -101,13 +91,14 @@ pub struct RoleSlots {
 impl NoSlot {
     /// The error that the user sees.
     pub fn error(self) -> Error {
-        match self {
-            Self::TableFull => no_slot(),
-            Self::TooManyRoles => Error::new(
+        let Self { why, role, limit } = self;
+        match why {
+            slot_claim::NoSlot::TableFull => no_slot(),
+            slot_claim::NoSlot::TooManyRoles => Error::new(
                 ERRCODE_INSUFFICIENT_RESOURCES,
                 "too many roles have background jobs",
             ),
-            Self::RoleLimit(RoleSlots { role, limit }) => {
+            slot_claim::NoSlot::RoleLimit => {
                 let role = text::role_name(role);
                 Error::new(
                     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
@@ -124,21 +115,53 @@ impl NoSlot {
     }
 }
 
-/// What this session is queued for, or was woken for and has not yet claimed or left.
-static WAITING: Local<Option<Resource>> = Local::new(None);
+/// What this session has of an unfinished claim.
+static NOTES: Local<Notes> = Local::new(Notes::NONE);
 
-/// The usage of which this session has claimed a slot without having one of the table yet.
-static ROLE_SLOT: Local<Option<u32>> = Local::new(None);
+/// This session, as the engine's steps see it.
+struct Session {
+    cluster: &'static Cluster,
+    latch: ProcessLatch<'static>,
+}
 
-/// Index of the usage that this session's login role had last.
-static USAGE: Local<Option<u32>> = Local::new(None);
+impl Session {
+    fn new(cluster: &'static Cluster) -> Self {
+        Self {
+            cluster,
+            latch: ProcessLatch::new(cluster),
+        }
+    }
+}
 
-/// Gives up an unfinished claim when dropped.
-struct WaiterGuard(&'static Cluster);
+impl Claimant for Session {
+    type Lock = PoolLwLock;
 
-impl Drop for WaiterGuard {
-    fn drop(&mut self) {
-        give_up(self.0);
+    fn proc(&self) -> ProcRef {
+        own_proc()
+    }
+
+    fn pool(&self) -> Pool<'_, PoolLwLock> {
+        *self.cluster.pool()
+    }
+
+    fn latch(&self) -> &impl Latch {
+        &self.latch
+    }
+
+    fn notes(&self) -> Notes {
+        NOTES.get()
+    }
+
+    fn set_notes(&self, notes: Notes) {
+        NOTES.set(notes);
+    }
+
+    fn after_join(&self) {
+        fault!("slot-waiter-listed");
+    }
+
+    fn release_deferred(&self) {
+        job_end::release_deferred(self.cluster);
     }
 }
 
@@ -153,95 +176,25 @@ pub fn claim(
     timeout_ms: Option<i32>,
     mut claimed: impl FnMut(Job),
 ) -> Result<Job, NoSlot> {
-    let unfinished = WaiterGuard(cluster);
-    let deadline = timeout_ms.map(process::in_ms);
-    let usage = claim_role_slot(cluster, limits, deadline)?;
-    let job = wait(cluster, Resource::Slots, limits.table, deadline, || {
-        let job = cluster.job(cluster.pool().claim(usage, limits.table)?);
-        ROLE_SLOT.set(None);
-        claimed(job);
-        Some(job)
-    });
-    drop(unfinished);
-    job.ok_or(NoSlot::TableFull)
-}
-
-fn claim_role_slot(
-    cluster: &'static Cluster,
-    limits: &RoleLimits,
-    deadline: Option<Micros>,
-) -> Result<u32, NoSlot> {
-    let &RoleLimits { role, slots, .. } = limits;
-    loop {
-        let known = USAGE.get().or_else(|| cluster.pool().usage_of(role));
-        let usage = known.ok_or(NoSlot::TooManyRoles)?;
-        USAGE.set(Some(usage));
-        let what = Resource::RoleSlots(usage);
-        let claimed = wait(cluster, what, slots, deadline, || {
-            match cluster.pool().usage(usage).claim_slot(role, slots) {
-                Claimed::AtLimit => None,
-                Claimed::Gone => Some(false),
-                Claimed::Yes => {
-                    ROLE_SLOT.set(Some(usage));
-                    Some(true)
-                }
-            }
-        });
-        match claimed {
-            Some(true) => return Ok(usage),
-            // The entry serves another role by now: this role had no jobs for a moment.
-            Some(false) => USAGE.set(None),
-            None => return Err(NoSlot::RoleLimit(RoleSlots { role, limit: slots })),
-        }
-    }
-}
-
-/// Looks, and waits until the deadline if there is one.
-fn wait<T>(
-    cluster: &'static Cluster,
-    what: Resource,
-    limit: u32,
-    deadline: Option<Micros>,
-    mut look: impl FnMut() -> Option<T>,
-) -> Option<T> {
-    if deadline.is_none() {
-        return look();
-    }
-    let own = own_proc();
-    let arm = || {
-        let was_waiting = WAITING.get().is_some();
-        WAITING.set(Some(what));
-        cluster.pool().join_waiters(own, what, limit, was_waiting);
-        fault!("slot-waiter-listed");
+    let ask = Ask {
+        role: limits.role,
+        role_slots: limits.slots,
+        table_slots: limits.table,
     };
-    let latch = ProcessLatch::new(cluster);
-    let found = wait_for(
-        &latch,
-        deadline,
-        &mut condition(arm, || {
-            // One of these frees may release the slot that this session waits for.
-            job_end::release_deferred(cluster);
-            look()
-        }),
-    );
-    stop_waiting(cluster);
-    found
+    let deadline = timeout_ms.map(process::in_ms);
+    let job = slot_claim::claim(&Session::new(cluster), ask, deadline, |id| {
+        claimed(cluster.job(id));
+    });
+    job.map(|id| cluster.job(id)).map_err(|why| NoSlot {
+        why,
+        role: limits.role,
+        limit: limits.slots,
+    })
 }
 
-fn stop_waiting(cluster: &'static Cluster) {
-    if let Some(what) = WAITING.get() {
-        cluster.pool().leave_waiters(own_proc(), what);
-        WAITING.set(None);
-    }
-}
-
-/// Gives up what this session waits for or has half claimed: the session ends, or its launch failed.
+/// Gives up what this session waits for or has half claimed: the session ends.
 pub fn give_up(cluster: &'static Cluster) {
-    stop_waiting(cluster);
-    if let Some(usage) = ROLE_SLOT.get() {
-        cluster.pool().release_role_slot(usage);
-        ROLE_SLOT.set(None);
-    }
+    slot_claim::give_up(&Session::new(cluster));
 }
 
 /// The job table is full.

@@ -106,6 +106,9 @@ impl Case {
     }
 }
 
+/// Points in the middle of a line of the log, which is not written when they fail.
+const LOSES_LINES: [&str; 2] = ["event-written", "transitions-written"];
+
 fn main() -> ExitCode {
     let wanted: BTreeSet<String> = std::env::args().skip(1).collect();
     let start = Instant::now();
@@ -129,6 +132,11 @@ fn main() -> ExitCode {
     for point in points {
         if !wanted.is_empty() && !wanted.contains(&point.name) {
             continue;
+        }
+        if LOSES_LINES.contains(&point.name.as_str()) {
+            // The transitions in the log of the former world are checked.
+            world = World::new();
+            world.log_lacks_lines();
         }
         for case in Case::all_of(&point) {
             println!("{}", case.title());

@@ -138,6 +138,11 @@ impl World {
         );
     }
 
+    /// The faults make it lose lines of its log.
+    pub fn log_lacks_lines(&mut self) {
+        self.server.log_lacks_lines();
+    }
+
     pub fn arm(&mut self, point: &Point, fault: &str, passing: i32) {
         self.control
             .execute(

@@ -21,7 +21,7 @@ pub struct Server {
     config: Config,
     log: PathBuf,
     may_crash: bool,
-    is_traced_in_part: bool,
+    lacks_lines: bool,
     copy: Option<Copied>,
 }
 
@@ -178,7 +178,7 @@ impl Server {
             log: root().join(script(&["log", &name])),
             name,
             may_crash: false,
-            is_traced_in_part: false,
+            lacks_lines: false,
             copy: None,
         };
         server
@@ -193,9 +193,9 @@ impl Server {
         self.may_crash = true;
     }
 
-    /// Some of its sessions log at DEBUG2 and others do not, so its transitions cannot be put in order.
-    pub fn is_traced_in_part(&mut self) {
-        self.is_traced_in_part = true;
+    /// Some of its processes cannot write to its log, or log at another level. So its transitions cannot be put in order.
+    pub fn log_lacks_lines(&mut self) {
+        self.lacks_lines = true;
     }
 
     /// Where it can be reached.
@@ -261,7 +261,7 @@ impl Server {
 impl Server {
     /// The tables of the engine allow what it has logged until it stopped.
     fn check_transitions(&self) {
-        if self.is_traced_in_part {
+        if self.lacks_lines {
             return;
         }
         let traced = trace::check(&self.log.display().to_string(), &self.log());

@@ -186,7 +186,9 @@ const SIZES: [usize; 2] = [3_000_000, 6_000_000];
 
 #[test]
 fn a_launch_for_which_no_segment_can_be_made_fails_and_leaves_nothing() {
-    let server = Server::start("no-segment", &[]);
+    let mut server = Server::start("no-segment", &[]);
+    // The process with the limit cannot write to the log either.
+    server.log_lacks_lines();
     let mut client = server.session();
     run(&mut client, "SELECT 1");
     for size in SIZES {
@@ -211,7 +213,9 @@ fn a_launch_for_which_no_segment_can_be_made_fails_and_leaves_nothing() {
 
 #[test]
 fn an_error_for_which_no_segment_can_be_made_keeps_its_sqlstate_and_is_cut() {
-    let server = Server::start("no-segment-for-error", &[]);
+    let mut server = Server::start("no-segment-for-error", &[]);
+    // The process with the limit cannot write to the log either.
+    server.log_lacks_lines();
     let mut client = server.session();
     for size in SIZES {
         let raise = format!("DO $$ BEGIN RAISE '%', repeat('x', {size}); END $$");

@@ -202,7 +202,7 @@ fn debug1_has_what_was_asked_for_and_how_it_ended() {
 #[test]
 fn a_session_that_wants_to_know_is_told_and_nobody_else() {
     let mut server = Server::start("untraced", &["log_min_messages=warning"]);
-    server.is_traced_in_part();
+    server.log_lacks_lines();
     let mut leader = server.session();
     run(&mut leader, "SELECT 1");
     nothing_is_left(&mut leader);

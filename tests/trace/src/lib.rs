@@ -43,6 +43,8 @@ pub struct Report {
     pub cut: usize,
     /// Words with at least one transition.
     pub words: usize,
+    /// Words whose steps lead from the first state to the last, in too many orders to look for that of the processes.
+    pub only_paths: usize,
     /// Transitions.
     pub steps: usize,
     /// Names of the arcs that were taken, each with its word before it.
@@ -71,6 +73,7 @@ impl Report {
         self.whole += other.whole;
         self.cut += other.cut;
         self.words += other.words;
+        self.only_paths += other.only_paths;
         self.steps += other.steps;
         self.arcs.extend(other.arcs);
         self.faults.extend(other.faults);
@@ -82,9 +85,10 @@ impl fmt::Display for Report {
         let all: usize = TABLES.iter().map(|table| table.arcs().count()).sum();
         write!(
             f,
-            "{} transitions of {} words in {} whole and {} cut epochs; {} of {all} arcs; {} faults",
+            "{} transitions of {} words ({} as paths only) in {} whole and {} cut epochs; {} of {all} arcs; {} faults",
             self.steps,
             self.words,
+            self.only_paths,
             self.whole,
             self.cut,
             self.arcs.len(),
@@ -190,15 +194,18 @@ fn process_of(prefix: &str) -> Option<u32> {
     rest.split_once(']')?.0.parse().ok()
 }
 
-/// Milliseconds of the day, from `2026-01-31 23:59:59.999 UTC ...`.
+/// Milliseconds of the day, from `2026-01-31 23:59:59.999 UTC ...`. Whatever is no time of a day has none.
 fn time_of(line: &str) -> Option<u64> {
     let time = line.split(' ').nth(1)?;
     let (time, milliseconds) = time.split_once('.')?;
     let mut seconds = 0_u64;
     for part in time.split(':') {
-        seconds = seconds * 60 + part.parse::<u64>().ok()?;
+        seconds = seconds.checked_mul(60)?.checked_add(part.parse().ok()?)?;
     }
-    Some(seconds * 1000 + milliseconds.parse::<u64>().ok()?)
+    let time = seconds
+        .checked_mul(1000)?
+        .checked_add(milliseconds.parse().ok()?)?;
+    (time < DAY).then_some(time)
 }
 
 /// `ended`: when the epoch ended.
@@ -268,6 +275,15 @@ fn check_word(
         Err(Fault::Stuck { next, .. }) if next.iter().all(|&step| may_be_lost(step)) => {
             return Ok(());
         }
+        Err(Fault::GaveUp) => {
+            report.only_paths += 1;
+            let end = replay::is_path(table.initial, steps).ok_or(Wrong::Step(Fault::GaveUp))?;
+            return if may_be_left(table, &end) {
+                Ok(())
+            } else {
+                Err(Wrong::Left(end, None))
+            };
+        }
         order => order.map_err(Wrong::Step)?,
     };
     replay::check_sides(table, steps, &order, &arcs).map_err(Wrong::Step)?;
@@ -317,6 +333,9 @@ fn describe(table: &Table, index: u32, wrong: &Wrong, show: impl Fn(usize) -> St
                 state_of(state)
             )
         }
+        Wrong::Step(Fault::GaveUp) => {
+            format!("{word}: the steps lead nowhere in any order; some are missing or there twice")
+        }
         Wrong::Step(Fault::WrongProcess { step, earlier }) => format!(
             "{word}: two processes act as one side:{}{}",
             show(*earlier),
@@ -338,4 +357,17 @@ pub fn all_arcs() -> impl Iterator<Item = String> {
         let arcs = table.arcs();
         arcs.map(move |arc| format!("{} {}", table.word, table.arc_name(arc)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_time_of_a_day_has_none() {
+        assert_eq!(time_of("2026-01-31 23:59:59.999 UTC [1]"), Some(DAY - 1));
+        assert_eq!(time_of("2026-01-31 24:00:00.000 UTC [1]"), None);
+        assert_eq!(time_of("- 999999999999999999:1.0"), None);
+        assert_eq!(time_of("- 1.18446744073709551615"), None);
+    }
 }
