@@ -199,7 +199,8 @@ fn one_is_cut_short(leader_steps: u32, worker_steps: u32) {
     });
 }
 
-/// Two threads, unbounded, for each of the steps.
+/// Two threads, unbounded, for each of the steps. There is one last one out, and one release at a time in a
+/// process.
 #[test]
 fn a_release_that_is_cut_short_goes_on() {
     for steps in 0..4 {

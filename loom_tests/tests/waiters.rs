@@ -370,7 +370,8 @@ fn one_exits_while_it_claims(steps: u32) {
     });
 }
 
-/// Three threads, at most two preemptions, for each of the steps.
+/// Three threads, at most two preemptions, for each of the steps. The exit is the one preemption more that it takes
+/// to meet the other two. A second session that exits leaves no more than the first.
 #[test]
 fn a_session_that_exits_while_it_claims_leaves_nothing() {
     for steps in 0..10 {
@@ -381,7 +382,7 @@ fn a_session_that_exits_while_it_claims_leaves_nothing() {
 /// The process that has to free the job in the only slot cannot, and leaves that to others. A launch waits for
 /// the slot, or is about to: it frees the job.
 ///
-/// Two threads, every interleaving.
+/// Two threads, every interleaving. Two that wait take one deferred job after the other, under the lock.
 #[test]
 fn a_launch_that_waits_frees_what_others_could_not() {
     loom::model(|| {
