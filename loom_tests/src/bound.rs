@@ -2,15 +2,14 @@
 
 use loom::model::Builder;
 
-/// Accesses to shared memory in one execution, after which loom takes it to go on forever. Its own limit of a thousand is
-/// too low for three processes that use the pool.
+/// Accesses to shared memory in one execution, after which loom takes it to go on forever. Its own limit of a thousand
+/// is too low for three processes that use the pool.
 const BRANCHES: usize = 10_000;
 
-/// Explores a model, every interleaving with at most this many preemptions: how often a thread is interrupted that could
-/// go on. With `PGB_PREEMPTIONS=more` (`ci/engine models thorough`) one more.
+/// Explores a model, every interleaving with at most this many preemptions: how often a thread is interrupted that
+/// could go on. With `PGB_PREEMPTIONS=more` (`ci/engine models thorough`) one more.
 ///
-/// # Panics
-/// When the model fails, or the variable has another value.
+/// # Panics When the model fails, or the variable has another value.
 pub fn checked(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     let more = match std::env::var("PGB_PREEMPTIONS").as_deref() {
         Err(_) => 0,

@@ -260,7 +260,8 @@ fn with_queued(count: usize) -> (Arc<Memory>, Vec<JobId>) {
 /// set in `Running`, and the signal that follows finds `current` set, because that is done before `begin`. A
 /// lost cancel would be a deadlock. A cancel that was asked for before keeps the job from beginning.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. A process runs one job at a time, and another worker has another word. Two who cancel
+/// are in `two_cancels_while_a_worker_takes_the_job_end_it_once`.
 #[test]
 fn a_cancel_while_the_job_begins_is_not_lost() {
     loom::model(|| {
@@ -293,7 +294,7 @@ fn a_cancel_while_the_job_begins_is_not_lost() {
 /// its work and the clearing of `current`, is dropped before the next job is looked for. And the answer is
 /// correct: a canceler that is told that it was too late finds the job completed.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded; two jobs. What could reach a third job has been dropped before the second.
 #[test]
 fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
     loom::model(|| {
@@ -324,7 +325,7 @@ fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
 /// next job of the lane. So a cancel with the old handle meets the *same word* with another generation, on the
 /// same worker.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded; two jobs in one slot. For a third one the generation differs as for the second.
 #[test]
 fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
     loom::model(|| {
@@ -361,7 +362,7 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
 /// A queued job is canceled while its worker takes it. Under the lock it is either queued: then it leaves its
 /// lane and never starts. Or it is bound: then it has the flag before it can begin, or while it runs.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. Two who cancel are in the next model.
 #[test]
 fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
     loom::model(|| {
@@ -398,8 +399,8 @@ fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
 }
 
 /// Two processes cancel a queued job, with different demands, while a worker takes it. One of them ends it; or the
-/// worker has it, and the job is interrupted by the first cancel that is seen. It ends once, as canceled, and whoever was
-/// told that it was asked for has set the flag.
+/// worker has it, and the job is interrupted by the first cancel that is seen. It ends once, as canceled, and whoever
+/// was told that it was asked for has set the flag.
 ///
 /// Three threads, at most two preemptions. Each of the three meets each of the others between two of its steps then. A
 /// third canceler would find what the second one finds.
@@ -438,57 +439,68 @@ fn two_cancels_while_a_worker_takes_the_job_end_it_once() {
     });
 }
 
-/// A worker dies with a job that it has not begun, while the job is canceled. Giving back and setting the flag
-/// are read-modify-writes on one word. The job ends as canceled; or it goes back to its lane, where the
-/// canceler finds it (it asks again), and ends without a worker. No worker runs it. And the process is gone
-/// only when no signal to it can be under way: its pid may be another's by then.
+/// A worker dies with a job that it has not begun, while the job is canceled. Giving back and setting the flag are
+/// read-modify-writes on one word. The job ends as canceled; or it goes back to its lane, where the canceler finds it
+/// (it asks again), and ends without a worker. No worker runs it. And the process is gone only when no signal to it can
+/// be under way: its pid may be another's by then. If its leader has detached the job, the process that ends it is the
+/// last one out.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. Another worker of the lane, to which the job is handed, is in the schedules (three worker
+/// slots).
 #[test]
 fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
-    loom::model(|| {
-        let (memory, jobs) = with_jobs(1);
-        let job = jobs[0];
-        // Whether the process exists; ordered by the pool's lock alone.
-        let alive = Arc::new(AtomicU32::new(1));
-        let canceler = {
-            let (memory, alive) = (memory.clone(), alive.clone());
-            thread::spawn(move || {
-                memory.pool().cancel(job, Demand::Cancel, |proc| {
-                    assert_eq!(proc, process(WORKER));
-                    assert_eq!(
-                        alive.load(Ordering::Relaxed),
-                        1,
-                        "signaled a pid that is gone"
-                    );
-                })
-            })
-        };
-        let returned = memory.pool().locked(|scheduler| scheduler.give_back(job));
-        let left = memory
-            .pool()
-            .locked(|scheduler| scheduler.exit(0, 1, process(WORKER), true));
-        alive.store(0, Ordering::Relaxed);
-        let canceling = canceler.join().unwrap();
-        match returned {
-            Returned::Canceled(release) => {
+    for detached in [false, true] {
+        loom::model(move || {
+            let (memory, jobs) = with_jobs(1);
+            let job = jobs[0];
+            let wanted = if detached {
+                let release = memory.slot(job).word.detach(job.generation);
                 assert_eq!(release, Release::Held { watched: false });
-                assert_eq!(canceling, Canceling::Asked);
-                assert_eq!(left, Some(NextStep::Retire));
+                Release::LastOut
+            } else {
+                Release::Held { watched: false }
+            };
+            // Whether the process exists; ordered by the pool's lock alone.
+            let alive = Arc::new(AtomicU32::new(1));
+            let canceler = {
+                let (memory, alive) = (memory.clone(), alive.clone());
+                thread::spawn(move || {
+                    memory.pool().cancel(job, Demand::Cancel, |proc| {
+                        assert_eq!(proc, process(WORKER));
+                        assert_eq!(
+                            alive.load(Ordering::Relaxed),
+                            1,
+                            "signaled a pid that is gone"
+                        );
+                    })
+                })
+            };
+            let returned = memory.pool().locked(|scheduler| scheduler.give_back(job));
+            let left = memory
+                .pool()
+                .locked(|scheduler| scheduler.exit(0, 1, process(WORKER), true));
+            alive.store(0, Ordering::Relaxed);
+            let canceling = canceler.join().unwrap();
+            match returned {
+                Returned::Canceled(release) => {
+                    assert_eq!(release, wanted);
+                    assert_eq!(canceling, Canceling::Asked);
+                    assert_eq!(left, Some(NextStep::Retire));
+                }
+                Returned::Requeued => assert_eq!(canceling, Canceling::Finished(wanted)),
+                Returned::Handed(_) => panic!("there is no other worker"),
             }
-            Returned::Requeued => assert!(matches!(canceling, Canceling::Finished(_))),
-            Returned::Handed(_) => panic!("there is no other worker"),
-        }
-        assert_eq!(memory.phase(job), Some(Phase::Canceled));
-        assert_eq!(memory.pool().queued(), 0);
-    });
+            assert_eq!(memory.phase(job), Some(Phase::Canceled));
+            assert_eq!(memory.pool().queued(), 0);
+        });
+    }
 }
 
 /// A job is canceled, and catches the error. The signal may arrive at any moment, also between the moment at
 /// which the server notices the pending cancel and the one at which the error is thrown. A look at the word
 /// raises what is pending, too. The cancel is thrown in the job once.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. Two cancels are in the next model.
 #[test]
 fn a_cancel_that_is_caught_is_given_once() {
     loom::model(|| {
@@ -521,7 +533,7 @@ fn a_cancel_that_is_caught_is_given_once() {
 /// before the first is delivered, and is one with it. Or the word says that it is pending; then it is raised
 /// and thrown as well. It is never thrown more often than that.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. Of three cancels two come on the same side of the delivery, and are one.
 #[test]
 fn a_cancel_while_another_is_thrown_is_not_lost() {
     loom::model(|| {
@@ -557,7 +569,8 @@ fn a_cancel_while_another_is_thrown_is_not_lost() {
 /// A cancel that nobody repeats stays pending when it is caught: the code that cleans up after the error raises
 /// it again.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. It is given twice; the word, and so what happens the third time, is the same after the
+/// second.
 #[test]
 fn an_insistent_cancel_is_given_again() {
     loom::model(|| {

@@ -168,7 +168,8 @@ fn pass(frames: u8, whole: bool, pause: Option<u8>) {
 
 /// Nobody reads, so the worker finishes without waiting. The reader comes afterwards, or in the middle.
 ///
-/// Two threads, at most three preemptions; a ring of two frames, four frames.
+/// Two threads, at most three preemptions; a ring of two frames, four frames: two in the ring, and two in the file.
+/// A channel has one sender and one reader.
 #[test]
 fn a_reader_that_takes_everything_finds_everything() {
     checked(3, || pass(4, true, None));
@@ -177,7 +178,8 @@ fn a_reader_that_takes_everything_finds_everything() {
 /// A reader that is present only while it waits. The worker spills as soon as the ring is full, and returns to
 /// the ring when the file is taken.
 ///
-/// Two threads, at most two preemptions; a ring of two frames, five frames.
+/// Two threads, at most two preemptions; a ring of two frames, five frames: two in the ring, two in the file, and
+/// one after the return to the ring. Two preemptions: the worker's spill, and the reader's return.
 #[test]
 fn a_reader_that_takes_a_row_now_and_then_finds_everything() {
     checked(2, || pass(5, false, None));
@@ -185,7 +187,8 @@ fn a_reader_that_takes_a_row_now_and_then_finds_everything() {
 
 /// A reader goes away in the middle, whatever the worker is doing then, and comes back.
 ///
-/// Two threads, at most two preemptions; a ring of two frames, five frames.
+/// Two threads, at most two preemptions; a ring of two frames, five frames. The reader goes away once, wherever the
+/// worker is (one preemption), and comes back wherever it is (the other one).
 #[test]
 fn a_reader_that_comes_back_goes_on_where_it_was() {
     checked(2, || pass(5, true, Some(1)));
@@ -195,7 +198,7 @@ fn a_reader_that_comes_back_goes_on_where_it_was() {
 /// A reader goes away for good in the middle, while the worker waits for it or is about to. The worker is told,
 /// and finishes without a reader.
 ///
-/// Two threads, at most three preemptions; a ring of two frames, five frames.
+/// Two threads, at most three preemptions; a ring of two frames, five frames: the worker waits once, and is told.
 #[test]
 fn a_worker_whose_reader_left_for_good_finishes() {
     checked(3, || {

@@ -199,7 +199,8 @@ fn one_is_cut_short(leader_steps: u32, worker_steps: u32) {
     });
 }
 
-/// Two threads, unbounded, for each of the steps.
+/// Two threads, unbounded, for each of the steps. There is one last one out, and one release at a time in a
+/// process.
 #[test]
 fn a_release_that_is_cut_short_goes_on() {
     for steps in 0..4 {
@@ -212,7 +213,8 @@ fn a_release_that_is_cut_short_goes_on() {
 /// same compare-exchange. So exactly one of them sees that the other is gone. Its exchange acquires what the
 /// other did with the block before, so the free comes after every use.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. A job has two holds. Who else may give one up, a purge for the leader, is in `gate.rs`,
+/// also all three at once.
 #[test]
 fn a_detach_while_the_worker_finishes_frees_once() {
     loom::model(|| {
@@ -231,7 +233,7 @@ fn a_detach_while_the_worker_finishes_frees_once() {
 /// The outcome was written before the transition that the leader saw, and the worker does not touch the block
 /// after it.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded: only who has a hold touches the block, and there are two holds.
 #[test]
 fn a_leader_reads_the_outcome_before_anyone_frees_it() {
     loom::model(|| {
@@ -261,8 +263,8 @@ fn a_leader_reads_the_outcome_before_anyone_frees_it() {
 /// A leader that does not wait: it looks once, reads the outcome if the job has finished, and detaches (an
 /// error in the middle of a fetch, or the end of the session).
 ///
-/// Two threads, unbounded. The leader is the second thread: as the first, loom would not try its look after the
-/// worker's end (see `docs/models.md`).
+/// Two threads, unbounded: there are two holds. The leader is the second thread: as the first, loom would not try
+/// its look after the worker's end (see `docs/models.md`).
 #[test]
 fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
     loom::model(|| {
@@ -286,7 +288,7 @@ fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
 /// finishes, and the slot goes to another job at once. The second detach finds its hold gone, or another
 /// generation in the word. It changes nothing and frees nothing, least of all the next job.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded; two jobs in one slot. For a third one the generation differs as for the second.
 #[test]
 fn a_second_detach_changes_nothing() {
     loom::model(|| {
@@ -328,7 +330,8 @@ fn a_second_detach_changes_nothing() {
 /// out puts the slot back on the free list, once. By then the job has left its lane's list, whose links are in
 /// the slot. The job behind it is still on the list.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded; two jobs in the lane. Two who cancel do so under the lock, one after the other
+/// (`cancel.rs`).
 #[test]
 fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
     loom::model(|| {
@@ -368,7 +371,8 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
 /// finishes it. The leader counts it, or the last one out does, and only one of them. The leader wrote the
 /// job's account before it detached, so a worker that is the last one out sees it.
 ///
-/// Two threads, unbounded. The leader is the second thread (see `docs/models.md`).
+/// Two threads, unbounded: one for each hold. A purge, which counts for the session, is in `gate.rs`. The leader is
+/// the second thread (see `docs/models.md`).
 #[test]
 fn a_job_that_ends_while_it_is_detached_is_counted_once() {
     loom::model(|| {

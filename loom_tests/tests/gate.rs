@@ -160,7 +160,8 @@ impl World {
 /// before or after a call, or by the session itself, which was asked, when it leaves. It is freed once, and
 /// nobody looks at it afterwards. It is in the session's statistics once.
 ///
-/// Two threads, every interleaving.
+/// Two threads, every interleaving. With two calls the purge may come before, within, between and after them. Two
+/// who purge are in the next models.
 #[test]
 fn a_job_is_not_purged_while_its_session_looks_at_it() {
     loom::model(|| {
@@ -195,7 +196,7 @@ fn a_job_is_not_purged_while_its_session_looks_at_it() {
 
 /// A session that finds its job being purged sleeps, and is woken when the purge is over.
 ///
-/// Two threads, every interleaving.
+/// Two threads, every interleaving. Nobody else waits at the gate of this session.
 #[test]
 fn a_session_that_waits_to_enter_is_woken() {
     loom::model(|| {
@@ -214,7 +215,8 @@ fn a_session_that_waits_to_enter_is_woken() {
 
 /// Two administrators purge both jobs of a session, in opposite order. No job is left, and each is freed once.
 ///
-/// Three threads, at most three preemptions.
+/// Three threads, at most three preemptions: both purges of both administrators can be interrupted, but for one.
+/// All is done under the lock, so a third administrator comes before or after the others.
 #[test]
 fn two_purges_at_once_leave_nothing() {
     checked(3, || {
@@ -305,7 +307,8 @@ fn an_end_a_purge_and_the_sessions_end_free_the_job_once() {
 /// begins, enters and leaves. The job is detached and freed once. The purge that was meant for the former session
 /// neither keeps the next one out nor asks it, and the job is not in the next one's statistics.
 ///
-/// Two threads, every interleaving.
+/// Two threads, every interleaving. An entry has one session after another; a purge that lasts over a third session
+/// compares the entry's owner as for the second.
 #[test]
 fn a_session_that_ends_leaves_the_gate_to_the_next() {
     for within in [true, false] {

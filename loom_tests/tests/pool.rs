@@ -263,8 +263,8 @@ fn two_jobs_enqueued_while_the_worker_goes_idle_are_run_once_each() {
     });
 }
 
-/// A leader enqueues a job while two workers of the lane, which have finished one each, look for another or go idle. One
-/// of them runs it, once.
+/// A leader enqueues a job while two workers of the lane, which have finished one each, look for another or go idle.
+/// One of them runs it, once.
 ///
 /// Three threads, at most two preemptions, as above.
 #[test]
@@ -315,7 +315,7 @@ fn launch_against(impatient: bool) {
 /// Each does both under the lock. So either the leader finds the worker idle and wakes it, or the worker finds
 /// the job. A lost wake-up would be a deadlock.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. Two leaders, and two workers of the lane, are in the models above.
 #[test]
 fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
     launch_against(false);
@@ -324,7 +324,8 @@ fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
 /// The same, while the worker leaves at its idle limit. It leaves only if it is still idle under the lock. Then
 /// the leader finds no worker and starts a process.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. Lanes that need each other's worker slots are in the schedules (one worker slot, two
+/// lanes).
 #[test]
 fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
     launch_against(true);
@@ -334,7 +335,8 @@ fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
 /// another job beyond its quota of one. The worker admits the throttled job, or the job finds its quota free.
 /// Either way it is run once.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. A quota is one session's, which launches one job after another. Several workers that
+/// return permits do so one after another, under the lock.
 #[test]
 fn a_job_throttled_while_the_one_before_it_ends_is_run_once() {
     for impatient in [false, true] {

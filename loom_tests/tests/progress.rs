@@ -21,7 +21,8 @@ fn assert_whole(progress: &Progress) -> Option<u32> {
 /// nothing is read after the second look at the sequence. So a reader that saw a part of the new report sees
 /// another sequence, and reads again. A reader never sees a report older than the one before.
 ///
-/// Two threads, unbounded but for the reader's retry, which yields.
+/// Two threads, unbounded but for the reader's retry, which yields. A job has one process that reports, and readers
+/// write nothing: a second one changes nothing for the first.
 #[test]
 fn a_report_is_never_torn() {
     loom::model(|| {
@@ -43,7 +44,7 @@ fn a_report_is_never_torn() {
 
 /// Before the first report there is none. It is never seen half.
 ///
-/// Two threads, unbounded but for the reader's retry, which yields.
+/// Two threads, unbounded but for the reader's retry, which yields. As above.
 #[test]
 fn the_first_report_is_seen_whole_or_not_at_all() {
     loom::model(|| {

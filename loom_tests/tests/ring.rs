@@ -136,7 +136,9 @@ fn pass(units: usize, frames: &'static [usize]) {
 /// (reader). Each waiter stores its process reference, fences, and looks again. Each publisher fences and looks
 /// for a waiter. A lost wake-up would be a deadlock; a byte used by both sides would fail its cell.
 ///
-/// Two threads, at most four preemptions; a ring of two frames, three frames.
+/// Two threads, at most four preemptions; a ring of two frames, three frames: the buffer is used again once, and so
+/// each side waits for the other once. A ring has one writer and one reader. Four preemptions: both are interrupted
+/// between store and look, in both directions.
 #[test]
 fn frames_pass_a_ring_that_is_too_small_for_them() {
     checked(4, || pass(4, &[SHORT; 3]));
@@ -146,7 +148,8 @@ fn frames_pass_a_ring_that_is_too_small_for_them() {
 /// rest. The skip and the frame are published together. A worker that waits for room for both may find the
 /// reader asleep with less than a quarter to read: it wakes the reader before it sleeps.
 ///
-/// Two threads, at most three preemptions; a ring of eight units, three frames of two and four.
+/// Two threads, at most three preemptions; a ring of eight units, three frames of two and four: one skip, and one
+/// wait for it. Three preemptions: the worker before and after the skip, and the reader.
 #[test]
 fn a_frame_that_does_not_fit_before_the_end_goes_to_the_beginning() {
     checked(3, || pass(8, &[SHORT, LONG, LONG]));
@@ -155,7 +158,8 @@ fn a_frame_that_does_not_fit_before_the_end_goes_to_the_beginning() {
 /// The worker writes its last frame and finishes the job. The reader waits for a frame or the end. It looks at
 /// the word before it looks at the ring. So when it has seen the end, everything is in the ring.
 ///
-/// Two threads, at most four preemptions.
+/// Two threads, at most four preemptions; one frame. Each of the two transitions, the frame's and the job's, meets
+/// the reader between its store and its look, and after it.
 #[test]
 fn a_worker_that_is_gone_has_left_everything_in_the_ring() {
     checked(4, || {
@@ -198,7 +202,8 @@ fn watch(word: &JobWord, generation: Generation) -> bool {
 /// The reader gives up while the worker waits for room (or is about to): it says so, then wakes the worker. The
 /// worker looks again after arming. So it sees that nobody reads, or is woken, and drops the rest.
 ///
-/// Two threads, unbounded; the ring is full after two frames.
+/// Two threads, unbounded; the ring is full after two frames. The worker waits once: after that it does not write
+/// any more.
 #[test]
 fn a_reader_that_is_gone_does_not_hold_the_worker() {
     loom::model(|| {
@@ -220,7 +225,7 @@ fn a_reader_that_is_gone_does_not_hold_the_worker() {
 /// The worker writes two frames, too small to be published, and turns to something else. A reader that goes to
 /// sleep looks at the frontier. It sees a frame whole or not at all, as soon as the worker has written it.
 ///
-/// Two threads, unbounded; a ring of sixteen frames.
+/// Two threads, unbounded; a ring of sixteen frames, two frames: none, one, or both are seen.
 #[test]
 fn what_is_not_published_is_seen_by_a_reader_that_goes_to_sleep() {
     loom::model(|| {
@@ -255,7 +260,8 @@ fn what_is_not_published_is_seen_by_a_reader_that_goes_to_sleep() {
 /// A reader takes a frame, gives it back and stops. Another reader goes on where it stopped, at the published
 /// `tail`, while the worker writes.
 ///
-/// Three threads, of which the readers follow each other; at most three preemptions.
+/// Three threads, of which the readers follow each other; at most three preemptions: one for each. A third reader
+/// begins at the published `tail`, as the second does.
 #[test]
 fn a_reader_that_takes_over_sees_the_next_frame() {
     checked(3, || {

@@ -1,4 +1,8 @@
 //! What a process prints goes into the block of the job that it runs, or nowhere.
+//!
+//! The models have two threads and no bound. Of what happens outside of the worker only a leader's detach reaches the
+//! block; a purge detaches in the leader's place. One job is enough: after it nothing is noted and nothing is open,
+//! which each model asserts, so the next one begins as this one did. `cancel.rs` has two jobs in a row.
 #![cfg(loom)]
 
 use engine::job::{Demand, End, JobWord, Release};

@@ -54,7 +54,8 @@ impl Table {
 /// the head that it saw then. Otherwise both would get the same slot (and `reserve` would panic). No leader may
 /// be told that no slot is free.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. A third claim that meets these two fails its exchange as the second does, and starts
+/// again.
 #[test]
 fn two_claims_get_two_slots() {
     loom::model(|| {
@@ -74,7 +75,8 @@ fn two_claims_get_two_slots() {
 /// A slot that one leader frees is claimed by another. What the first did with it comes before what the second
 /// does, and the generations differ.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded; one slot. What is handed on belongs to a slot. Slots have only the head of the list in
+/// common, and more of them are in the next two models.
 #[test]
 fn a_freed_slot_is_handed_on_with_all_that_was_written() {
     loom::model(|| {
@@ -98,7 +100,8 @@ fn a_freed_slot_is_handed_on_with_all_that_was_written() {
 /// list. There are three slots, because a claim counts itself before it looks at the list: with two, the other
 /// leader could not claim twice beside the sleeper.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded: the one that sleeps, and one that does meanwhile what any number of others could do to
+/// the head.
 #[test]
 fn a_claim_that_slept_does_not_bring_back_a_slot_in_use() {
     loom::model(|| {
@@ -131,7 +134,8 @@ fn a_claim_that_slept_does_not_bring_back_a_slot_in_use() {
 
 /// Three leaders claim and free over two slots: none is lost, and none is claimed twice at once.
 ///
-/// Three threads, at most three preemptions.
+/// Three threads, at most three preemptions; two slots. Each of the three can be interrupted between its look at
+/// the head and its exchange. Whoever comes fourth finds the head changed, as the third does.
 #[test]
 fn slots_are_neither_lost_nor_doubled() {
     checked(3, || {
@@ -162,7 +166,8 @@ fn slots_are_neither_lost_nor_doubled() {
 /// role, or to count them). What it sees must be of one job: otherwise it could check rights against one and
 /// act on the other. Seeing nothing is always correct: the slot may be between two jobs.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. A look that lasts while a third job comes finds another generation, as for the second
+/// job.
 #[test]
 fn a_look_at_a_slot_never_mixes_two_jobs() {
     loom::model(|| {

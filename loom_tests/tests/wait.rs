@@ -55,7 +55,7 @@ impl Job {
 /// wakes the leader. The latch is reset after the sleep and before the next look, so a wake-up in between is
 /// not lost. A lost wake-up would be a deadlock.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded. A word has one leader. A leader of two jobs is in the last model.
 #[test]
 fn a_leader_that_waits_sees_the_end() {
     loom::model(|| {
@@ -81,7 +81,8 @@ fn a_leader_that_waits_sees_the_end() {
 /// that mean nothing arrive from a third process (a session has one latch for everything). The first wake-up
 /// may come late and end the second sleep: that costs one look.
 ///
-/// Three threads, at most three preemptions.
+/// Three threads, at most three preemptions: one for each wake-up that may come late, the two of the worker and the
+/// stranger's. A second stranger finds the latch set, or is one more of the same.
 #[test]
 fn wake_ups_that_mean_nothing_do_no_harm() {
     checked(3, || {
@@ -242,9 +243,9 @@ fn every_end_wakes_the_leader(at_each_change: bool) {
     }
 }
 
-/// Two threads, at most three preemptions, for each way in which a job ends. There is nothing that a second job or leader
-/// could change: a word has one leader, which looks at no other word in this wait. Each side changes the word three
-/// times at most, so three preemptions put any change of the one between any two of the other.
+/// Two threads, at most three preemptions, for each way in which a job ends. There is nothing that a second job or
+/// leader could change: a word has one leader, which looks at no other word in this wait. Each side changes the word
+/// three times at most, so three preemptions put any change of the one between any two of the other.
 #[test]
 fn a_leader_that_awaits_the_end_is_woken_by_it_and_not_before() {
     every_end_wakes_the_leader(false);
@@ -259,7 +260,7 @@ fn a_leader_that_watches_sees_the_end_however_it_comes() {
 /// The loop with a protocol of plain stores, as in the result ring: the waiter arms by a store and a fence, the
 /// waker publishes by a store and a fence. At least one of the two sees the other.
 ///
-/// Two threads, unbounded.
+/// Two threads, unbounded; two rounds, so that a wake-up of the first may come in the second.
 #[test]
 fn store_then_look_on_both_sides_loses_nothing() {
     struct RingShared {
@@ -308,7 +309,8 @@ fn store_then_look_on_both_sides_loses_nothing() {
 /// sets AWAITED in both words before it looks at both. A job that ends later finds the flag and wakes the
 /// leader. Afterwards the leader clears the flags and sees the other end by itself.
 ///
-/// Three threads, at most three preemptions.
+/// Three threads, at most three preemptions: each of the three is interrupted once. A third job is a third word,
+/// which is armed and looked at like the other two. Leaders of more jobs are in the schedules (three jobs each).
 #[test]
 fn a_leader_that_waits_for_any_sees_the_first_end() {
     checked(3, || {

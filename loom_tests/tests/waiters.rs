@@ -210,7 +210,9 @@ fn nothing_is_left(memory: &Memory) {
 /// it, one after the other. A waiter that was called, and lost against a newcomer, goes back to the front. A
 /// lost wake-up would be a deadlock.
 ///
-/// Three threads, at most three preemptions.
+/// Three threads, at most three preemptions: each of the three is interrupted once. A waiter meets one of its kind,
+/// before it or behind it in the queue. More waiters, and more slots, are in the schedules (few slots: five
+/// sessions, three slots).
 #[test]
 fn a_freed_slot_reaches_every_waiter() {
     checked(3, || {
@@ -227,7 +229,8 @@ fn a_freed_slot_reaches_every_waiter() {
 /// Two slots are freed while two sessions wait, and each keeps the slot that it gets. A waiter that was called
 /// twice passes on the call that it did not need.
 ///
-/// Three threads, at most two preemptions.
+/// Three threads, at most two preemptions; two slots. Two calls are needed for one of them to be one too many. With
+/// two preemptions both waiters are interrupted before they have answered.
 #[test]
 fn two_freed_slots_reach_two_waiters_that_keep_them() {
     checked(2, || {
@@ -248,7 +251,8 @@ fn two_freed_slots_reach_two_waiters_that_keep_them() {
 
 /// A role at its limit of one, in a table that has more slots: the role's slot goes from one session to the next.
 ///
-/// Three threads, at most three preemptions.
+/// Three threads, at most three preemptions, as for the table's slots. Each role has a queue of its own: two roles,
+/// at their limits, are in the schedules (lanes at their limit).
 #[test]
 fn a_roles_slot_reaches_every_waiter() {
     checked(3, || {
@@ -273,7 +277,8 @@ fn a_roles_slot_reaches_every_waiter() {
 /// The last slot is reserved for a superuser. A superuser that waits behind an ordinary session is called all
 /// the same, and that session when there is a slot for it.
 ///
-/// Three threads, at most two preemptions.
+/// Three threads, at most two preemptions; two slots and two limits, which are all that there are for the table.
+/// Each waiter is interrupted once.
 #[test]
 fn a_reserved_slot_reaches_the_superuser_behind_others() {
     checked(2, || {
@@ -291,7 +296,8 @@ fn a_reserved_slot_reaches_the_superuser_behind_others() {
 
 /// Of two waiting sessions one gives up, whether it has been called or not: the call reaches the other.
 ///
-/// Three threads, at most three preemptions.
+/// Three threads, at most three preemptions: each of the three is interrupted once. A second one that gives up
+/// passes the call on as the first does.
 #[test]
 fn a_waiter_that_gives_up_passes_its_call_on() {
     checked(3, || {
@@ -364,7 +370,8 @@ fn one_exits_while_it_claims(steps: u32) {
     });
 }
 
-/// Three threads, at most two preemptions, for each of the steps.
+/// Three threads, at most two preemptions, for each of the steps. The exit is the one preemption more that it takes
+/// to meet the other two. A second session that exits leaves no more than the first.
 #[test]
 fn a_session_that_exits_while_it_claims_leaves_nothing() {
     for steps in 0..10 {
@@ -375,7 +382,7 @@ fn a_session_that_exits_while_it_claims_leaves_nothing() {
 /// The process that has to free the job in the only slot cannot, and leaves that to others. A launch waits for
 /// the slot, or is about to: it frees the job.
 ///
-/// Two threads, every interleaving.
+/// Two threads, every interleaving. Two that wait take one deferred job after the other, under the lock.
 #[test]
 fn a_launch_that_waits_frees_what_others_could_not() {
     loom::model(|| {
@@ -396,7 +403,8 @@ fn a_launch_that_waits_frees_what_others_could_not() {
 
 /// A role never has more slots than its limit, and has one entry.
 ///
-/// Two threads, every interleaving.
+/// Two threads, every interleaving. A claim is one exchange, so a third session sees the count that one of the two
+/// has left.
 #[test]
 fn a_role_stays_below_its_limit() {
     loom::model(|| {
@@ -420,7 +428,8 @@ fn a_role_stays_below_its_limit() {
 /// The job that a session is about to publish is refused, or found by the process that has its role refused and
 /// then looks.
 ///
-/// Two threads, every interleaving.
+/// Two threads, every interleaving. Publishing and refusing are each done under the lock, so a second session or a
+/// second administrator comes before or after them.
 #[test]
 fn a_job_is_refused_or_found() {
     loom::model(|| {
@@ -446,7 +455,8 @@ fn a_job_is_refused_or_found() {
 
 /// A process that waits for the end of another session's job is woken by it.
 ///
-/// Two threads, every interleaving.
+/// Two threads, every interleaving. A role has one watcher: a second one replaces it. Of two jobs that end, each
+/// looks for the watcher after its own word has changed.
 #[test]
 fn the_end_of_a_roles_job_wakes_its_watcher() {
     loom::model(|| {

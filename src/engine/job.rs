@@ -498,6 +498,53 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_is_woken_at_each_change_or_at_the_end() {
+        for (at_each_change, end) in [
+            (true, End::Completed),
+            (false, End::Completed),
+            (true, End::Failed),
+            (false, End::Failed),
+            (true, End::Canceled),
+            (false, End::Canceled),
+        ] {
+            let word = JobWord::new();
+            let generation = word.reserve();
+            word.publish(generation);
+            let arm = || {
+                let seen = if at_each_change {
+                    word.watch(generation)
+                } else {
+                    word.await_end(generation)
+                };
+                assert_eq!(seen.map(|seen| seen.phase()), Some(word.load().phase()));
+                assert!(word.load().is_watched());
+            };
+            let give_up_and_arm = || {
+                arm();
+                word.unwatch(generation);
+                assert!(!word.load().is_watched());
+                arm();
+            };
+            give_up_and_arm();
+            assert_eq!(word.bind(generation), at_each_change);
+            give_up_and_arm();
+            let watched = at_each_change;
+            assert_eq!(word.begin(generation), Begin::Running { watched });
+            if end == End::Canceled {
+                assert_eq!(word.cancel(generation, Demand::Insist), Cancel::Asked);
+            }
+            give_up_and_arm();
+            assert_eq!(
+                word.finish(generation, end),
+                Release::Held { watched: true }
+            );
+            give_up_and_arm();
+            word.unwatch(generation);
+            assert_eq!(word.detach(generation), Release::LastOut);
+        }
+    }
+
+    #[test]
     fn cancel_before_begin_is_seen_by_begin() {
         let word = JobWord::new();
         let generation = word.reserve();

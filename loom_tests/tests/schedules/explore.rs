@@ -205,9 +205,10 @@ impl Explorer {
         may_scale: bool,
         limit: Duration,
     ) -> Smallest {
-        let end = Instant::now() + limit;
+        let began = Instant::now();
+        let (half, end) = (began + limit / 2, began + limit);
         if may_scale {
-            while let Some(found) = self.in_smaller_world(scale, seed, &failure, limit / 16, end) {
+            while let Some(found) = self.in_smaller_world(scale, seed, &failure, limit / 32, half) {
                 (scale, seed, failure) = found;
             }
         }

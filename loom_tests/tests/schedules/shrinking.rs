@@ -59,7 +59,7 @@ fn a_failing_run_is_made_as_small_as_it_can_be() {
         let seeds = (first..1000).step_by(2);
         let failed = seeds.filter_map(|seed| Some((seed, explorer.try_seed(scale, seed).err()?)));
         let (seed, failure) = { failed }.next().expect("an update is lost now and then");
-        let limit = Duration::from_secs(4);
+        let limit = Duration::from_secs(10);
         let smallest = explorer.shrink((scale, seed, failure), true, limit);
         let least = Scale {
             leaders: 2,

@@ -212,3 +212,39 @@ impl Slot {
         self.being_read.load(Ordering::Acquire) != 0
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_waits_for_a_purge_and_purges_when_it_was_inside() {
+        let session = Leader::default();
+        assert!(session.enter());
+        assert!(session.leave());
+
+        assert_eq!(session.begin_purge(), None, "the gate is closed");
+        assert_eq!(session.begin_purge(), Some(Purged::Kept));
+        assert!(!session.enter());
+        session.await_entry();
+        assert!(session.end_purge(), "the session waits");
+
+        assert!(session.enter());
+        assert_eq!(session.begin_purge(), Some(Purged::Asked));
+        assert_eq!(session.begin_purge(), Some(Purged::Asked));
+        assert!(!session.leave(), "it was asked");
+        assert!(session.leave());
+    }
+
+    #[test]
+    fn a_session_that_ends_inside_keeps_nobody_out() {
+        let session = Leader::default();
+        assert!(session.enter());
+        assert_eq!(session.begin_purge(), Some(Purged::Asked));
+        session.abandon_gate();
+        assert_eq!(session.begin_purge(), None);
+        assert!(!session.end_purge());
+        assert!(session.enter());
+        assert!(session.leave(), "what was asked of the former one is gone");
+    }
+}
