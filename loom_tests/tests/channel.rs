@@ -219,9 +219,11 @@ fn a_worker_whose_reader_left_for_good_finishes() {
 /// The file is used again from its beginning after all of it was taken. What the reader has not taken is not
 /// overwritten. The reader takes three frames, goes away, and comes back for the rest.
 ///
-/// Two threads, at most one preemption; a ring of two frames, six frames.
+/// Two threads, at most two preemptions; a ring of two frames, six frames: two in the ring, two in the file, and two more
+/// for which it may be used again. The worker is interrupted before it begins the file again, and the reader before it has
+/// taken the last of it, or the other way round.
 #[test]
 fn a_file_that_is_used_again_has_been_taken() {
-    checked(1, || pass(6, false, Some(3)));
-    checked(1, || pass(6, false, None));
+    checked(2, || pass(6, false, Some(3)));
+    checked(2, || pass(6, false, None));
 }

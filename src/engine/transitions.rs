@@ -448,13 +448,13 @@ pub static GATE: Table = Table {
     transitions: &[
         Transition {
             name: "enter",
-            who: "the session, before it looks at its jobs; refused while a purge has closed it",
+            who: "the session, before it looks at its jobs",
             publishes: "",
             edges: &[Edge::from(1 << OPEN).lacks(WAITS | ASKED).to(WITHIN)],
         },
         Transition {
             name: "await_entry",
-            who: "the session, when it was refused",
+            who: "the session, in the same step, when a purge has closed the gate",
             publishes: "that it waits",
             edges: &[Edge::from(1 << CLOSED).lacks(WAITS).sets(WAITS)],
         },

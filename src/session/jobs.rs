@@ -174,12 +174,8 @@ fn enter(cluster: &'static Cluster) {
     };
     if !entry.enter() {
         let latch = latch::ProcessLatch::new(cluster);
-        let arm = || entry.await_entry();
-        let _ = wait_for(
-            &latch,
-            None,
-            &mut condition(arm, || entry.enter().then_some(())),
-        );
+        let look = || entry.enter().then_some(());
+        let _ = wait_for(&latch, None, &mut condition(|| {}, look));
     }
     IN_GATE.set(true);
     let purges = entry.purges();

@@ -143,7 +143,7 @@ fn enter(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, purges: &mut u3
     let entered = wait_for(
         world.memory.latch(own),
         None,
-        &mut condition(|| entry.await_entry(), || entry.enter().then_some(())),
+        &mut condition(|| {}, || entry.enter().then_some(())),
     );
     assert_eq!(entered, Some(()));
     if std::mem::replace(purges, entry.purges()) != entry.purges() {

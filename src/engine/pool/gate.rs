@@ -7,9 +7,9 @@
 //! * The session **enters** before it looks at any of its jobs, and **leaves** when it has done with all of
 //!   them. It stays inside for one whole call of a function of the extension, however long.
 //! * A **purge** closes the gate while it gives up the session's hold of one job. It is short and cannot be
-//!   interrupted. A session that wants to enter meanwhile sleeps until it is over. The purge holds the pool's
-//!   lock. So two purges at once both find the gate open, and a session takes an entry over before a purge or
-//!   after it.
+//!   interrupted. A session that wants to enter meanwhile says in the gate that it waits, and sleeps until the
+//!   purge is over. The purge holds the pool's lock. So two purges at once both find the gate open, and a session
+//!   takes an entry over before a purge or after it.
 //! * A purge that finds the session inside asks it to purge: the session does so when it leaves.
 //!
 //! A result that is being read is not purged: a cursor may stay open between two calls. The slot says so
@@ -50,37 +50,44 @@ pub enum Purged {
 }
 
 impl Leader {
-    /// The session is about to look at its jobs. `false`: one of them is being purged; see
-    /// [`await_entry`](Self::await_entry).
+    /// The session is about to look at its jobs. `false`: one of them is being purged. The purge wakes the session
+    /// when it is over; the session then tries again.
+    ///
+    /// To be refused and to wait for the purge is one step. With two of them, the purge could end after the first,
+    /// so that there is nothing to wait for in the second, and another purge refuse the session's next attempt: it
+    /// would sleep, and neither purge would wake it.
     #[must_use]
     pub fn enter(&self) -> bool {
-        let within = |now: u32| (now & PURGES == 0).then_some(now | WITHIN);
+        mutant!("refused-and-waits-in-two-steps" => return mutants::enter_in_two_steps(self));
+        let next = |now: u32| now | if now & PURGES == 0 { WITHIN } else { WAITS };
+        self.try_to_enter(|now| Some(next(now)))
+            .is_some_and(|now| now & WITHIN != 0)
+    }
+
+    /// Returns the gate after the step, if it was made.
+    fn try_to_enter(&self, next: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+        let mut wanted = 0;
         // Acquire: the session sees what a purge has changed.
-        let entered = self.gate.word.fetch_update(
+        let stepped = self.gate.word.fetch_update(
             weakened!("gate-entered-relaxed", Ordering::Acquire),
             Ordering::Relaxed,
-            within,
+            |now| {
+                wanted = next(now)?;
+                Some(wanted)
+            },
         );
-        if let Ok(before) = entered {
-            self.made(transitions::Gate::Enter, before, before | WITHIN);
-        }
-        entered.is_ok()
+        let before = stepped.ok()?;
+        let transition = if wanted & WITHIN != 0 {
+            transitions::Gate::Enter
+        } else {
+            transitions::Gate::AwaitEntry
+        };
+        self.made(transition, before, wanted);
+        Some(wanted)
     }
 
     fn made(&self, transition: transitions::Gate, before: u32, after: u32) {
         transition.made(&self.gate, before.into(), after.into());
-    }
-
-    /// Asks the purge to wake the session when it is over. The session then tries to enter again.
-    pub fn await_entry(&self) {
-        let waits = |now: u32| (now & PURGES != 0).then_some(now | WAITS);
-        let armed = self
-            .gate
-            .word
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, waits);
-        if let Ok(before) = armed {
-            self.made(transitions::Gate::AwaitEntry, before, before | WAITS);
-        }
     }
 
     /// The session has done with its jobs. `false`: it was asked to purge its finished jobs. It is still
@@ -213,38 +220,17 @@ impl Slot {
     }
 }
 
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
+#[cfg(any(loom, shuttle))]
+mod mutants {
+    use super::{Leader, PURGES, WAITS, WITHIN};
 
-    #[test]
-    fn a_session_waits_for_a_purge_and_purges_when_it_was_inside() {
-        let session = Leader::default();
-        assert!(session.enter());
-        assert!(session.leave());
-
-        assert_eq!(session.begin_purge(), None, "the gate is closed");
-        assert_eq!(session.begin_purge(), Some(Purged::Kept));
-        assert!(!session.enter());
-        session.await_entry();
-        assert!(session.end_purge(), "the session waits");
-
-        assert!(session.enter());
-        assert_eq!(session.begin_purge(), Some(Purged::Asked));
-        assert_eq!(session.begin_purge(), Some(Purged::Asked));
-        assert!(!session.leave(), "it was asked");
-        assert!(session.leave());
-    }
-
-    #[test]
-    fn a_session_that_ends_inside_keeps_nobody_out() {
-        let session = Leader::default();
-        assert!(session.enter());
-        assert_eq!(session.begin_purge(), Some(Purged::Asked));
-        session.abandon_gate();
-        assert_eq!(session.begin_purge(), None);
-        assert!(!session.end_purge());
-        assert!(session.enter());
-        assert!(session.leave(), "what was asked of the former one is gone");
+    pub(super) fn enter_in_two_steps(session: &Leader) -> bool {
+        let may_enter = |now: u32| (now & PURGES == 0).then_some(now | WITHIN);
+        let must_wait = |now: u32| (now & PURGES != 0).then_some(now | WAITS);
+        let entered = session.try_to_enter(may_enter).is_some();
+        if !entered {
+            session.try_to_enter(must_wait);
+        }
+        entered
     }
 }
