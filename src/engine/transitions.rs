@@ -10,7 +10,7 @@
 //! The function that changes a word names the transition ([`Job`], [`Worker`], [`Gate`], [`Usage`]) and says what it did
 //! ([`protocol_kit::observe`]). Tests and models compare that with the table, and fail if it has no such edge. A server
 //! that logs at DEBUG2 writes a line for each, and `tests/trace` replays the log against the table. `docs/transitions.md`
-//! is printed from here ([`protocol_kit::document`]).
+//! is printed from here (`protocol_kit::document`).
 
 use crate::job::snapshot::{Phase, Snapshot};
 use crate::pool::words;

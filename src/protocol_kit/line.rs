@@ -53,6 +53,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
+#[cfg(feature = "tools")]
 impl<'a> Line<'a> {
     /// Reads a line. `None`: it is about none of the words of these tables.
     ///
@@ -94,6 +95,7 @@ impl<'a> Line<'a> {
     }
 }
 
+#[cfg(feature = "tools")]
 fn read_state(table: &Table, text: &str, owner: u64) -> Option<State> {
     let mut words = text.split(' ');
     let phase = words.next()?;
