@@ -19,6 +19,7 @@ properties=(
 # MUTANT SPECIFICATION PROPERTY [SIZE ...]: what does not hold with it. Each property is here.
 counterexamples=(
     'purge_wakes_nobody gate enters'
+    'refused_and_waits_in_two_steps gate enters'
     'session_stays_within gate leaves'
     'waiter_calls_nobody slots first_is_served'
     'waiter_calls_nobody slots last_is_served'

@@ -2,8 +2,8 @@
  * A session enters its gate, however often others purge its jobs.
  *
  * One session that calls a function again and again, and two administrators who purge twice each (as long as a purge
- * begins whenever the session looks, the session waits: purges come to an end). As in engine/pool/gate.rs and the wait
- * loop: look, arm, look, sleep. The transitions are those of the engine's table (words.pml).
+ * begins whenever the session looks, the session waits: purges come to an end). As in engine/pool/gate.rs. The
+ * transitions are those of the engine's table (words.pml).
  */
 #include "words.pml"
 
@@ -11,21 +11,34 @@ gate_word gate;
 bool latch;            /* the session's */
 bool wants, inside;
 
+inline await_entry() {
+    if
+    :: gate.waits -> skip
+    :: else -> gate_await_entry(gate)
+    fi
+}
+
 proctype session() {
     do
     ::  wants = true;
         do
         :: atomic { gate.phase != GATE_CLOSED -> gate_enter(gate); break }
-        :: atomic { gate.phase == GATE_CLOSED ->
+#ifndef MUTANT_refused_and_waits_in_two_steps
+        /* Refused, it says in the same step that it waits. */
+        :: atomic { gate.phase == GATE_CLOSED -> await_entry() };
+           atomic { latch -> latch = false }
+#else
+        :: gate.phase == GATE_CLOSED ->
+           atomic {
                if
-               :: gate.waits -> skip
-               :: else -> gate_await_entry(gate)
+               :: gate.phase == GATE_CLOSED -> await_entry()
+               :: else -> skip
                fi };
-           /* It has armed, and looks again before it sleeps. */
            if
-           :: gate.phase != GATE_CLOSED -> skip
-           :: else -> atomic { latch -> latch = false }
+           :: atomic { gate.phase != GATE_CLOSED -> gate_enter(gate); break }
+           :: gate.phase == GATE_CLOSED -> atomic { latch -> latch = false }
            fi
+#endif
         od;
         wants = false;
         inside = true;
