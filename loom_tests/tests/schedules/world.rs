@@ -37,7 +37,7 @@ pub struct World {
 /// matter.
 pub fn below(n: usize) -> usize {
     let random = u128::from(thread_rng().next_u64());
-    (random * n as u128 >> 64) as usize
+    ((random * n as u128) >> 64) as usize
 }
 
 /// A process, as it releases jobs.
