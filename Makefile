@@ -45,6 +45,9 @@ bench-compare: setup ## measures beside another version of the extension: URL=..
 models loom: ## the models of the engine: every interleaving, under loom (8 min)
 	@ci/engine models
 
+liveness: ## what must happen at some time does, with Spin; installs it (2 min)
+	@ci/engine liveness
+
 mutants: ## shows that models and schedules catch defects, put into the engine one at a time (7 min)
 	@ci/engine mutants models
 	@ci/engine mutants schedules

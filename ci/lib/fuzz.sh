@@ -32,12 +32,12 @@ fuzz_target() {
     [ -d "$corpus" ] || corpus=$target/fuzz/empty
     if [ -z "$guided" ]; then
         # A target that does not come to an end is stopped.
-        timeout $((seconds + 60)) "$blind" run "$name" "$corpus" "$failures" "$seconds" "$seed" 2>"$log" && return
+        timeout $((seconds + 120)) "$blind" run "$name" "$corpus" "$failures" "$seconds" "$seed" 2>"$log" && return
         grep -m3 -A2 'panicked' "$log" || tail -5 "$log"
         return 1
     fi
     if PGB_TARGET=$name "$guided" "$found" "$corpus" -seed="$seed" -max_total_time="$seconds" -max_len=4096 \
-        -timeout=10 -rss_limit_mb=1024 -artifact_prefix="$failures/$name-" -print_final_stats=1 >"$log" 2>&1; then
+        -timeout=60 -rss_limit_mb=1024 -artifact_prefix="$failures/$name-" -print_final_stats=1 >"$log" 2>&1; then
         printf '%s: %s executions, %s edges, %s inputs found beside the %s of the corpus\n' "$name" \
             "$(sed -nE 's/^stat::number_of_executed_units: +//p' "$log")" \
             "$(sed -nE 's/.* cov: ([0-9]+) .*/\1/p' "$log" | tail -1)" \
@@ -65,12 +65,16 @@ fuzz_finds_what_was_planted() {
     say "fuzz: the planted defect was found in $((SECONDS - began)) s"
 }
 
-# Keeps of what was found the inputs that reach something new, as few and as short as possible.
+# Makes the corpus anew, from itself and what was found: about as few inputs as reach all that these reach.
 keep_found() {
-    local name=$1 corpus=$root/tests/fuzz/corpus/$1
+    local name=$1 corpus=$root/tests/fuzz/corpus/$1 kept=$target/fuzz/kept
     [ -n "$guided" ] || die 'without libFuzzer there is nothing to keep'
-    mkdir -p "$corpus"
-    PGB_TARGET=$name "$guided" -merge=1 -use_counters=0 -max_len=4096 "$corpus" "$found" >"$target/fuzz/$name.log" 2>&1
+    rm -rf "$kept"
+    mkdir -p "$corpus" "$kept"
+    PGB_TARGET=$name "$guided" -set_cover_merge=1 -use_counters=0 -max_len=4096 "$kept" "$corpus" "$found" \
+        >"$target/fuzz/$name.log" 2>&1
+    rm -rf "$corpus"
+    cp -r "$kept" "$corpus"
 }
 
 fuzz_all() {

@@ -10,7 +10,7 @@
 //! The function that changes a word names the transition ([`Job`], [`Worker`], [`Gate`], [`Usage`]) and says what it did
 //! ([`protocol_kit::observe`]). Tests and models compare that with the table, and fail if it has no such edge. A server
 //! that logs at DEBUG2 writes a line for each, and `tests/trace` replays the log against the table. `docs/transitions.md`
-//! is printed from here ([`protocol_kit::document`]).
+//! is printed from here (`protocol_kit::document`).
 
 use crate::job::snapshot::{Phase, Snapshot};
 use crate::pool::words;
@@ -670,6 +670,16 @@ mod tests {
             Line::read(&TABLES, "job 0/1: jump: free -> free"),
             Some(Err(_))
         ));
+    }
+
+    #[test]
+    fn a_line_names_an_owner_exactly_if_its_word_has_one() {
+        let read = |text| Line::read(&TABLES, text).expect("a word's").is_ok();
+        assert!(read("gate 5: enter: open -> within"));
+        assert!(!read("gate 5/1: enter: open -> within"));
+        assert!(!read("gate 5: enter: open -> within,  1"));
+        assert!(read("job 0/1: reserve: free -> reserved leader"));
+        assert!(!read("job 0: reserve: free -> reserved leader"));
     }
 
     /// Two edges of a transition never lead from one state to the same other one: each change has one name.

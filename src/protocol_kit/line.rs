@@ -53,6 +53,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
+#[cfg(feature = "tools")]
 impl<'a> Line<'a> {
     /// Reads a line. `None`: it is about none of the words of these tables.
     ///
@@ -70,17 +71,19 @@ impl<'a> Line<'a> {
     fn read_rest(table: &'a Table, rest: &str) -> Option<Self> {
         let (name, rest) = rest.split_once(": ")?;
         let (index, owner) = match name.split_once('/') {
-            Some((index, owner)) => (index, owner.parse().ok()?),
-            None => (name, 0),
+            Some((index, owner)) if !table.owner.is_empty() => (index, owner.parse().ok()?),
+            None if table.owner.is_empty() => (name, 0),
+            _ => return None,
         };
         let (transition, states) = rest.split_once(": ")?;
         let (before, after) = states.split_once(" -> ")?;
         let (after, next_owner) = match after.split_once(", ") {
-            Some((after, next)) => {
+            Some((after, next)) if !table.owner.is_empty() => {
                 let next = next.strip_prefix(table.owner)?.strip_prefix(' ')?;
                 (after, next.parse().ok()?)
             }
             None => (after, owner),
+            Some(_) => return None,
         };
         Some(Self {
             table,
@@ -92,6 +95,7 @@ impl<'a> Line<'a> {
     }
 }
 
+#[cfg(feature = "tools")]
 fn read_state(table: &Table, text: &str, owner: u64) -> Option<State> {
     let mut words = text.split(' ');
     let phase = words.next()?;

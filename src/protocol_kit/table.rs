@@ -10,7 +10,7 @@
 //!   clear, and what it changes. What an edge does not mention stays as it is.
 //! * An edge from one phase is an **arc**: the unit of coverage.
 //!
-//! A table is checked against every transition that is made (`coverage`), against the log of a server ([`crate::replay`]),
+//! A table is checked against every transition that is made (`coverage`), against the log of a server (`replay`),
 //! and printed as documentation. So it cannot say anything else than the code does.
 
 use std::fmt;
@@ -285,6 +285,7 @@ impl Table {
     }
 
     /// The name of an arc: `detach running`, or with its case `finish running, last out`.
+    #[cfg(any(feature = "tools", feature = "check"))]
     #[must_use]
     pub fn arc_name(&self, arc: Arc) -> String {
         let transition = &self.transitions[arc.transition];

@@ -6,6 +6,11 @@
 //! thread goes on than the plain one ([`protocol_kit::choices`]). The last failing run is reported: its scale and seed,
 //! and the transitions that it made. With that scale and seed it is found and made smaller again.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "a run that fails is the last one, or one of a few hundred"
+)]
+
 use crate::scale::Scale;
 use crate::trace;
 use protocol_kit::choices::{Choices, Guided, Recorder, Recording, Run, simplify};

@@ -4,8 +4,8 @@
 //!
 //! * A **target** is a function of bytes. It panics if what the code under test does with them is wrong: it panics
 //!   itself, it differs from a reference, or it breaks a rule that its documentation states.
-//! * The **corpus** of a target (`tests/fuzz/corpus/NAME`) is inputs that together reach all the code that was reached
-//!   so far, and inputs that once found a defect. Every run begins with it.
+//! * The **corpus** of a target (`tests/fuzz/corpus/NAME`) is a few inputs that together reach all the code that was
+//!   reached so far. Every run begins with it. The input of a defect becomes a unit test beside the code.
 //! * A run is **guided** if libFuzzer does it: it keeps an input that reaches code which no input before it reached,
 //!   and changes that further (`src/bin/guided.rs`). A run is **blind** if it changes inputs of the corpus at random
 //!   (`src/bin/blind.rs`). Both run the same targets.

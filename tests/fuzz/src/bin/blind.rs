@@ -1,4 +1,4 @@
-//! Runs targets without an eye on what their inputs reach: on the corpus, and on inputs of it that are changed at random.
+//! Runs targets without an eye on what their inputs reach: on the corpus, and on changed inputs of it.
 //!
 //! ```text
 //! blind list

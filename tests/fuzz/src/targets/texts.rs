@@ -1,4 +1,4 @@
-//! Bytes that are taken apart or cut: column definition lists, error messages, cookies, texts, and the layout of blocks.
+//! Bytes that are taken apart or cut: column definition lists, error messages, cookies, texts, layouts of blocks.
 
 use arbitrary::{Arbitrary, Unstructured};
 use engine::cookie::{Cookie, MAX_JOBS};
