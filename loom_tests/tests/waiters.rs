@@ -12,6 +12,7 @@ use engine::table::{JobId, Options};
 use engine::wait::{Latch, condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
+use loom_tests::block::Block;
 use loom_tests::bound::checked;
 use loom_tests::memory::{LANE, Lock, Memory, process};
 use std::cell::Cell;
@@ -422,6 +423,41 @@ fn a_role_stays_below_its_limit() {
         let claims = [own, other.join().unwrap()];
         assert_eq!(claims.iter().filter(|claimed| **claimed).count(), 1);
         assert_eq!(memory.pool().usage(0).slots(), 1);
+    });
+}
+
+/// Two roles, and one entry, which goes from one to the other while neither has a slot. A session that has claimed one has
+/// it in the entry of its own role, and comes after all that the other role did with its slot.
+///
+/// Two threads, every interleaving; the one role comes back. A third role takes the entry as the second does, one after
+/// another, under the lock.
+#[test]
+fn an_entry_is_another_roles_only_without_slots() {
+    loom::model(|| {
+        let memory = Memory::new(2, 1, 2);
+        let block = Arc::new(Block::default());
+        let use_one = |memory: &Memory, block: &Block, role: u32| {
+            let Some(usage) = memory.pool().usage_of(role) else {
+                return;
+            };
+            match memory.pool().usage(usage).claim_slot(role, 1) {
+                Claimed::Yes => {}
+                Claimed::Gone => return,
+                Claimed::AtLimit => panic!("the other role's slots count for this one"),
+            }
+            block.write(role);
+            assert_eq!(memory.pool().usage(usage).role(), role);
+            memory.pool().release_role_slot(usage);
+        };
+        let other = {
+            let (memory, block) = (memory.clone(), block.clone());
+            thread::spawn(move || use_one(&memory, &block, ROLE + 1))
+        };
+        for _ in 0..2 {
+            use_one(&memory, &block, ROLE);
+        }
+        other.join().unwrap();
+        assert_eq!(memory.pool().usage(0).slots(), 0);
     });
 }
 

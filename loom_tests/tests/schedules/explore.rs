@@ -51,7 +51,7 @@ pub struct Failure {
 pub struct Smallest {
     pub scale: Scale,
     pub seed: u64,
-    pub failure: Failure,
+    pub failure: Box<Failure>,
     /// Its transitions.
     lines: Vec<String>,
 }
@@ -167,7 +167,7 @@ impl Explorer {
         &mut self,
         scale: Scale,
         scheduler: impl Scheduler + 'static,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Box<Failure>> {
         let recording = Recording::default();
         let recorder = Recorder::new(scheduler, recording.clone());
         let world = self.world.clone();
@@ -187,26 +187,26 @@ impl Explorer {
         }
         let (place, message) = panic.expect("a run fails with a panic");
         let run = recording.get();
-        Err(Failure {
+        Err(Box::new(Failure {
             place,
             message,
             run,
-        })
+        }))
     }
 
     /// The runs of a seed.
-    pub fn try_seed(&mut self, scale: Scale, seed: u64) -> Result<(), Failure> {
+    pub fn try_seed(&mut self, scale: Scale, seed: u64) -> Result<(), Box<Failure>> {
         self.attempt(scale, random(seed))
     }
 
-    fn try_choices(&mut self, scale: Scale, choices: &Choices) -> Result<(), Failure> {
+    fn try_choices(&mut self, scale: Scale, choices: &Choices) -> Result<(), Box<Failure>> {
         self.attempt(scale, Guided::new(choices.clone()))
     }
 
     /// The smallest failure that is found until then. `may_scale`: also in a smaller world.
     pub fn shrink(
         &mut self,
-        (mut scale, mut seed, mut failure): (Scale, u64, Failure),
+        (mut scale, mut seed, mut failure): (Scale, u64, Box<Failure>),
         may_scale: bool,
         limit: Duration,
     ) -> Smallest {
@@ -218,17 +218,12 @@ impl Explorer {
             }
         }
         let place = failure.place.clone();
-        let mut message = failure.message.clone();
         let fails = |choices: &Choices| {
-            let failure = self.try_choices(scale, choices).err()?;
-            let is_the_same = failure.place == place;
-            is_the_same.then(|| {
-                message.clone_from(&failure.message);
-                failure.run
-            })
+            let failed = self.try_choices(scale, choices).err()?;
+            (failed.place == place).then_some(failed.run)
         };
         let run = simplify(failure.run.clone(), fails, || Instant::now() < end);
-        // Once more, to see what it does. The message names processes and jobs, which are other ones by now.
+        // Once more, to see what it does.
         trace::begin();
         let last = self.try_choices(scale, &run.choices).err();
         let lines = trace::end();
@@ -250,7 +245,7 @@ impl Explorer {
         failure: &Failure,
         each: Duration,
         end: Instant,
-    ) -> Option<(Scale, u64, Failure)> {
+    ) -> Option<(Scale, u64, Box<Failure>)> {
         for smaller in scale.smaller() {
             let until = end.min(Instant::now() + each);
             let mut next = seed;
@@ -313,7 +308,7 @@ pub fn explore(name: &str, scale: Scale, world: impl Fn(Scale) + Send + Sync + '
 fn report(
     explorer: &mut Explorer,
     name: &str,
-    failed: (Scale, u64, Failure),
+    failed: (Scale, u64, Box<Failure>),
     may_scale: bool,
     limit: Duration,
 ) -> ! {
@@ -322,7 +317,7 @@ fn report(
         place,
         message,
         run,
-    } = failure;
+    } = &**failure;
     eprintln!("\n{name}: failed with PGB_SEED={seed}\n  {place}: {message}");
     if limit.is_zero() {
         panic!("{name}: failed with PGB_SEED={seed}");
@@ -335,7 +330,7 @@ fn report(
         place,
         message,
         run,
-    } = &smallest.failure;
+    } = &*smallest.failure;
     let (now, then) = (run, &before.1);
     eprintln!(
         "made smaller in {} s and {} runs:\n  \

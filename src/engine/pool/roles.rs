@@ -44,7 +44,10 @@ impl<'a, L: PoolLock> Pool<'a, L> {
     pub fn release_role_slot(&self, index: u32) {
         // Release: a process that reuses the entry without slots comes after the end of the jobs that had them.
         let word = &self.shared.usages[index as usize].word;
-        let before = word.fetch_sub(1, Ordering::Release);
+        let before = word.fetch_sub(
+            1,
+            weakened!("role-slot-released-relaxed", Ordering::Release),
+        );
         transitions::Usage::ReleaseRoleSlot.made(word, before, before - 1);
         self.call_next(Resource::RoleSlots(index));
     }
@@ -115,7 +118,12 @@ impl Scheduler<'_> {
             let is_taken = slots_in(now) == 0
                 && usage.waiters.is_empty()
                 && word
-                    .compare_exchange(now, own, Ordering::AcqRel, Ordering::Relaxed)
+                    .compare_exchange(
+                        now,
+                        own,
+                        weakened!("usage-taken-relaxed", Ordering::AcqRel),
+                        Ordering::Relaxed,
+                    )
                     .is_ok();
             if is_taken {
                 transitions::Usage::UsageOf.made(word, now, own);
