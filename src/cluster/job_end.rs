@@ -41,16 +41,7 @@ pub fn prepare_end(job: Job, end: End) -> Watchers {
         .finished_at
         .store(timestamp().cast_unsigned(), Ordering::Relaxed);
     trace::event(job, Event::Ended(end));
-    watchers_of(job)
-}
-
-/// Whom the end of a job concerns. To be read before the end, while the slot is the job's.
-pub fn watchers_of(job: Job) -> Watchers {
-    let slot = job.slot();
-    Watchers {
-        leader: slot.leader(),
-        usage: slot.usage(),
-    }
+    Watchers::of(job.slot())
 }
 
 /// The job that this process releases now, or next.

@@ -8,6 +8,7 @@
 //! | `cancel` | canceling a job, wherever it is |
 //! | `view` | who waits for what, and how many are doing what |
 //! | `worker_slot` | the life of a worker slot: a process reports in, takes jobs, goes idle, passes the worker slot on, exits |
+//! | [`worker_exit`] | how a worker's process leaves its worker slot when it exits, in its steps |
 //! | `spawn` | starting workers for every lane that has queued jobs |
 //! | `quota` | how many of a session's jobs may have a worker |
 //! | [`ends`], `tally` | how many of a session's jobs ended in which way, for jobs that ended without it |
@@ -111,6 +112,7 @@ pub mod release;
 pub mod slot_claim;
 pub mod slot_waiters;
 pub mod usage;
+pub mod worker_exit;
 
 mod cancel;
 mod deferred_free;

@@ -36,7 +36,7 @@
 
 use crate::job::{Begin, Delivery, End, JobWord, Release};
 use crate::process_ref::ProcRef;
-use crate::table::JobId;
+use crate::table::{JobId, Slot};
 
 /// Who may wait for a job's end. Read before it has ended: after that its slot may be another job's.
 #[derive(Clone, Copy, Default)]
@@ -45,6 +45,17 @@ pub struct Watchers {
     pub leader: Option<ProcRef>,
     /// Index of its login role's usage. A process may wait for the role's jobs to end ([`crate::pool::usage`]).
     pub usage: u32,
+}
+
+impl Watchers {
+    /// Those of this slot's job.
+    #[must_use]
+    pub fn of(slot: &Slot) -> Self {
+        Self {
+            leader: slot.leader(),
+            usage: slot.usage(),
+        }
+    }
 }
 
 /// The process that takes the steps.

@@ -12,6 +12,7 @@ use crate::session::wait::until;
 use engine::job::{Demand, Phase};
 use engine::memory;
 use engine::pool::Canceling;
+use engine::steps::Watchers;
 use engine::wait::grace;
 use pgrx::warning;
 
@@ -21,7 +22,7 @@ use pgrx::warning;
 /// the signal never reaches a recycled pid.
 pub fn request(job: Job, demand: Demand) -> Canceling {
     let slot = job.slot();
-    let watchers = job_end::watchers_of(job);
+    let watchers = Watchers::of(slot);
     let pool = job.cluster.pool();
     let canceling = pool.cancel(job.id, demand, |worker| {
         fault!("cancel-flagged");

@@ -1,7 +1,8 @@
 //! How a worker's exit ends its job and frees its worker slot.
 //!
 //! This runs in the exit callback, after the transaction was aborted and its locks were released. By then the process
-//! ignores the signal of a cancel.
+//! ignores the signal of a cancel. The engine has the order of the steps (`src/engine/pool/worker_exit.rs`,
+//! `src/engine/steps.rs`).
 //!
 //! * A running job is finished: completed if its last transaction had committed, otherwise failed with the error that
 //!   ended the process.
@@ -11,16 +12,21 @@
 //!   probably fail too. That does not apply if another worker of the lane has connected, or if the process was
 //!   terminated.
 
-use crate::cluster::attach::{Cluster, attached};
+use crate::cluster::attach::{Cluster, PoolLwLock, attached};
 use crate::cluster::job::Job;
+use crate::cluster::spawn::WorkerSlotRef;
 use crate::cluster::trace::Event;
 use crate::cluster::{block, job_end, spawn, trace};
-use crate::pg::process::{own_proc, wake};
+use crate::pg::process::own_proc;
 use crate::worker::state::{WorkerState, forget_worker_slot, state};
 use crate::worker::{run, send};
 use engine::error_message;
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED, Sqlstate};
-use engine::pool::{NextStep, Returned};
+use engine::job::Release;
+use engine::pool::worker_exit::{self, Ending, Leaver, Place};
+use engine::pool::{LaneKey, Pool, Returned};
+use engine::steps::Watchers;
+use engine::table::{JobId, Slot};
 
 /// SQLSTATEs of a process that was terminated or canceled. They say nothing about its lane.
 const INTERRUPTIONS: [Sqlstate; 2] = [ADMIN_SHUTDOWN, QUERY_CANCELED];
@@ -41,78 +47,90 @@ pub fn leave_pool(code: i32) {
 }
 
 fn leave_worker_slot(cluster: &'static Cluster, state: WorkerState, code: i32, error: &[u8]) {
-    let (worker, proc) = (state.worker_slot.worker, own_proc());
-    let own = cluster
-        .pool()
-        .locked(|scheduler| scheduler.begin_exit(worker, state.worker_slot.generation, proc));
-    if !own {
-        // It was asked to make room, or has just left its worker slot to another process.
-        spawn::respawn(cluster, state.worker_slot);
-        return;
-    }
-    fault!("exit-announced");
-    let interrupted =
+    let WorkerSlotRef { worker, generation } = state.worker_slot;
+    let place = Place {
+        worker,
+        generation,
+        proc: own_proc(),
+    };
+    let is_interrupted =
         error_message::sqlstate(error).is_some_and(|state| INTERRUPTIONS.contains(&state));
-    let failed_start = !state.is_connected && !interrupted && code != 0;
-    let (lane, key, lane_works) = cluster.pool().locked(|scheduler| {
-        let lane = scheduler.lane_index(worker);
-        (lane, scheduler.lane_key(worker), scheduler.lane_works(lane))
-    });
-    let hopeless = failed_start && !lane_works;
-    let assigned = cluster
-        .pool()
-        .locked(|scheduler| scheduler.assigned(worker));
-    if let Some(job) = assigned.map(|id| cluster.job(id)) {
-        if hopeless {
-            run::fail(job, error);
-        } else {
-            return_job(job);
-        }
-    }
-    if hopeless {
-        cluster
-            .pool()
-            .locked(|scheduler| scheduler.return_permit_of_worker(worker));
-        job_end::fail_lane(cluster, lane, key, proc.pid(), error);
-    }
-    // The worker slot goes to the lane that needs it. A start that failed although the lane works is not repeated: it
-    // would fail again at once, without end. The lane's connected workers run its queued jobs.
-    let restartable = code != 0 && (!failed_start || hopeless);
-    let next = cluster.pool().locked(|scheduler| {
-        scheduler.exit(worker, state.worker_slot.generation, proc, restartable)
-    });
-    if next == Some(NextStep::Restart) {
-        spawn::respawn(cluster, state.worker_slot);
-    }
+    let is_error = code != 0;
+    let ending = Ending {
+        failed_start: !state.is_connected && !is_interrupted && is_error,
+        is_error,
+    };
+    let process = Process {
+        cluster,
+        worker_slot: state.worker_slot,
+        error,
+    };
+    worker_exit::leave(&process, place, ending);
 }
 
 /// Returns a job that is bound to this process and has not begun. A version 1 job ends instead: canceled, if it has a
 /// cancel, otherwise failed.
-pub fn return_job(job: Job) {
-    let slot = job.slot();
-    if slot.options().by_pid {
-        if slot.word.load().has_cancel() {
-            run::refuse(job);
-        } else {
-            run::fail(job, &[]);
-        }
-    } else {
-        give_back(job);
-    }
+pub fn return_job(worker_slot: WorkerSlotRef, job: Job) {
+    let process = Process {
+        cluster: job.cluster,
+        worker_slot,
+        error: &[],
+    };
+    worker_exit::return_job(&process, job.id);
 }
 
-fn give_back(job: Job) {
-    block::unmap(job);
-    let pool = job.cluster.pool();
-    let watchers = job_end::watchers_of(job);
-    let returned = pool.locked(|scheduler| scheduler.give_back(job.id));
-    match returned {
-        Returned::Requeued => trace::event(job, Event::Returned),
-        Returned::Handed(worker) => {
-            wake(worker);
-            trace::event(job, Event::Returned);
-        }
-        Returned::Canceled(release) => job_end::complete_cancel(job, watchers, release),
+/// This process, as the engine's steps see it.
+struct Process<'a> {
+    cluster: &'static Cluster,
+    worker_slot: WorkerSlotRef,
+    /// With which it ends; empty: none.
+    error: &'a [u8],
+}
+
+impl Leaver for Process<'_> {
+    type Lock = PoolLwLock;
+
+    fn pool(&self) -> Pool<'_, PoolLwLock> {
+        *self.cluster.pool()
+    }
+
+    fn slot(&self, id: JobId) -> &Slot {
+        self.cluster.slot(id)
+    }
+
+    fn after_announce(&self) {
+        fault!("exit-announced");
+    }
+
+    fn refuse(&self, id: JobId) {
+        run::refuse(self.cluster.job(id));
+    }
+
+    fn fail(&self, id: JobId, hopeless: bool) {
+        let error = if hopeless { self.error } else { &[] };
+        run::fail(self.cluster.job(id), error);
+    }
+
+    fn unmap(&self, id: JobId) {
+        block::unmap(self.cluster.job(id));
+    }
+
+    fn after_give_back(&self, _id: JobId, _returned: Returned) {}
+
+    fn report_returned(&self, id: JobId) {
+        trace::event(self.cluster.job(id), Event::Returned);
+    }
+
+    fn complete_cancel(&self, id: JobId, watchers: Watchers, release: Release) {
+        job_end::complete_cancel(self.cluster.job(id), watchers, release);
+    }
+
+    fn fail_lane(&self, lane: u32, key: LaneKey) {
+        job_end::fail_lane(self.cluster, lane, key, own_proc().pid(), self.error);
+    }
+
+    fn respawn(&self) {
+        spawn::respawn(self.cluster, self.worker_slot);
     }
 }
 

@@ -194,23 +194,22 @@ unsafe extern "C-unwind" fn step() {
                 .locked(|scheduler| scheduler.assigned(now.worker_slot.worker));
             if let Some(job) = assigned {
                 update(|state| state.is_unfit = true);
-                end_unbegun_job(cluster.job(job), now.jobs);
+                end_unbegun_job(cluster.job(job), now);
             }
             look_for_next(cluster);
         }
     }
 }
 
-/// Ends or returns a job that this process has not begun because of an error: it cannot map the job's memory. `jobs`:
-/// how many jobs this process was given.
+/// Ends or returns a job that this process has not begun because of an error: it cannot map the job's memory.
 ///
 /// A process that has mapped less memory may still be able to map it. But if this is the first job of the process, it has mapped as
 /// little as any other: the next process could not map the memory either, and the job would go from process to process
 /// forever. So the job fails then. In all other cases the process returns the job and exits, so a process returns a job
 /// at most once.
-fn end_unbegun_job(job: Job, jobs: u32) {
-    if jobs > 1 {
-        exit::return_job(job);
+fn end_unbegun_job(job: Job, state: WorkerState) {
+    if state.jobs > 1 {
+        exit::return_job(state.worker_slot, job);
     } else {
         run::fail(job, &send::take_error());
     }

@@ -1,15 +1,17 @@
 //! A worker: the processes of one registration, one after the other, in the steps of `src/worker/`.
 
 use crate::leader::SLEEPS;
-use crate::world::{World, below, once_in};
+use crate::world::{World, below, cut_short, may_be_cut_short, once_in};
 use engine::job::{Delivery, End, JobWord, Release};
-use engine::pool::{NextStep, Returned, WorkerCounts};
+use engine::pool::worker_exit::{self, Ending, Leaver, Place};
+use engine::pool::{LaneKey, NextStep, Pool, Returned, WorkerCounts};
 use engine::process_ref::ProcRef;
 use engine::steps::Watchers;
-use engine::table::JobId;
+use engine::table::{JobId, Slot};
 use engine::wait::{condition, wait_for};
 use engine::worker::Activity;
 use engine::{mutant, steps};
+use loom_tests::memory::Lock;
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::Ordering;
 use std::cell::Cell;
@@ -36,6 +38,7 @@ pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
             pending: Cell::new(false),
             open: Cell::new(false),
             must_refuse: Cell::new(false),
+            respawns: Cell::new(false),
         };
         let exit = process.live();
         world.exit(process.proc);
@@ -77,6 +80,8 @@ struct Process<'a> {
     open: Cell<bool>,
     /// Whether the noted job was canceled before it could begin.
     must_refuse: Cell<bool>,
+    /// It leaves its worker slot to a fresh process.
+    respawns: Cell<bool>,
 }
 
 /// The payload of the panic by which a process exits.
@@ -247,47 +252,85 @@ impl Process<'_> {
         true
     }
 
-    /// The exit callback of a process that ends at any point (`src/worker/exit.rs`).
+    /// The exit callback of a process that ends at any point (`src/worker/exit.rs`). It may be cut short, and is then
+    /// called again.
     fn die(&self) -> Exit {
-        let world = self.world;
+        let place = Place {
+            worker: self.worker,
+            generation: self.generation,
+            proc: self.proc,
+        };
+        let ending = Ending {
+            failed_start: false,
+            is_error: true,
+        };
         steps::exit(self);
-        let pool = world.memory.pool();
-        let own = pool.locked(|pool| pool.begin_exit(self.worker, self.generation, self.proc));
-        if !own {
-            return Exit::Restart;
+        while cut_short(|| worker_exit::leave(self, place, ending)).is_none() {}
+        if self.respawns.get() {
+            Exit::Restart
+        } else {
+            Exit::End
         }
-        let assigned = pool.locked(|pool| pool.assigned(self.worker));
-        // A job that its leader knows by this pid fails (`return_job`).
-        let by_pid = |job: &JobId| world.memory.slot(*job).options().by_pid;
-        if let Some(job) = assigned.filter(by_pid) {
-            let end = steps::Process::note_failure(self, job);
-            steps::finish(self, job, end);
-        } else if let Some(job) = assigned {
-            let watchers = world.watchers_of(job);
-            let returned = pool.locked(|pool| {
-                let returned = pool.give_back(job);
-                let lane = world.memory.slot(job).lane();
-                let options = world.memory.slot(job).options();
-                match returned {
-                    Returned::Requeued if !options.bounded && !options.fresh_only => {
-                        world.ledger.requeued(lane, job);
-                    }
-                    Returned::Requeued => {}
-                    Returned::Handed(_) => {
-                        world.assert_none_queued(&world.ledger.waiting(lane), job);
-                    }
-                    Returned::Canceled(_) => world.ledger.ended(job, End::Canceled),
-                }
-                returned
-            });
-            match returned {
-                Returned::Handed(worker) => world.memory.latch(worker).set(),
-                Returned::Canceled(release) => world.complete_end(job, watchers, release),
-                Returned::Requeued => {}
+    }
+}
+
+impl Leaver for Process<'_> {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.world.memory.pool()
+    }
+
+    fn slot(&self, job: JobId) -> &Slot {
+        self.world.memory.slot(job)
+    }
+
+    fn after_announce(&self) {
+        may_be_cut_short();
+    }
+
+    fn refuse(&self, job: JobId) {
+        steps::finish(self, job, End::Canceled);
+    }
+
+    fn fail(&self, job: JobId, _hopeless: bool) {
+        self.world.ledger.died(job);
+        steps::finish(self, job, End::Failed);
+    }
+
+    fn unmap(&self, job: JobId) {
+        self.world.ledger.used(job);
+    }
+
+    fn after_give_back(&self, job: JobId, returned: Returned) {
+        let slot = self.world.memory.slot(job);
+        let (lane, options) = (slot.lane(), slot.options());
+        let ledger = &self.world.ledger;
+        match returned {
+            Returned::Requeued if !options.bounded && !options.fresh_only => {
+                ledger.requeued(lane, job);
             }
+            Returned::Requeued => {}
+            Returned::Handed(_) => self.world.assert_none_queued(&ledger.waiting(lane), job),
+            Returned::Canceled(_) => ledger.ended(job, End::Canceled),
         }
-        let _ = pool.locked(|pool| pool.exit(self.worker, self.generation, self.proc, true));
-        Exit::Restart
+    }
+
+    fn report_returned(&self, _job: JobId) {
+        may_be_cut_short();
+    }
+
+    fn complete_cancel(&self, job: JobId, watchers: Watchers, release: Release) {
+        self.world.complete_end(job, watchers, release);
+        may_be_cut_short();
+    }
+
+    fn fail_lane(&self, _lane: u32, _key: LaneKey) {
+        unreachable!("no start is hopeless here");
+    }
+
+    fn respawn(&self) {
+        self.respawns.set(true);
     }
 }
 
@@ -394,7 +437,7 @@ impl steps::Process for Process<'_> {
     fn before_end(&self, job: JobId, end: End) -> Watchers {
         self.world.ledger.used(job);
         self.world.ledger.ended(job, end);
-        self.world.watchers_of(job)
+        Watchers::of(self.world.memory.slot(job))
     }
 
     fn after_end(&self, job: JobId, watchers: Watchers, release: Release) {

@@ -52,7 +52,7 @@ struct Releasing<'a> {
 struct CutShort;
 
 /// `None`: the process was cut short.
-fn cut_short<T>(act: impl FnOnce() -> T) -> Option<T> {
+pub fn cut_short<T>(act: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(act)) {
         Ok(done) => Some(done),
         Err(cut) if cut.is::<CutShort>() => None,
@@ -60,7 +60,8 @@ fn cut_short<T>(act: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-fn may_be_cut_short() {
+/// The process may be cut short here.
+pub fn may_be_cut_short() {
     if once_in(16) {
         resume_unwind(Box::new(CutShort));
     }
@@ -265,15 +266,6 @@ impl World {
         while self.releasing_as(&process, release).is_none() {}
     }
 
-    /// Whom the end of a job concerns.
-    pub fn watchers_of(&self, job: JobId) -> Watchers {
-        let slot = self.memory.slot(job);
-        Watchers {
-            leader: slot.leader(),
-            usage: slot.usage(),
-        }
-    }
-
     /// Cancels a job, as any process may that has heard of it.
     pub fn cancel(&self, job: JobId) {
         self.ledger.asked(job);
@@ -282,7 +274,7 @@ impl World {
             1 => Demand::Insist,
             _ => Demand::Terminate,
         };
-        let watchers = self.watchers_of(job);
+        let watchers = Watchers::of(self.memory.slot(job));
         match self
             .memory
             .pool()
