@@ -4,8 +4,9 @@
 //! list is in one slice, and each member contains its [`Links`] ([`Linked`]). So nothing is allocated, and a
 //! member leaves its list in one step, wherever it is.
 //!
-//! A member has one pair of links, so it is on one list at a time; its owner knows on which. Each operation is
-//! given the slice, always the same one. Zeroed memory is an empty list.
+//! With one pair of links, a member is on one list at a time; its owner knows on which. A structure that is on two
+//! lists at a time has two pairs, and is [`Linked`] twice; the type of a list says through which pair it goes.
+//! Each operation is given the slice, always the same one. Zeroed memory is an empty list.
 //!
 //! | operation | cost |
 //! |---|---|
@@ -17,6 +18,7 @@
 
 use crate::locked::{add, load, subtract};
 use crate::sync::{AtomicU32, Ordering};
+use std::marker::PhantomData;
 
 /// Index + 1, so that zeroed memory means "none".
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,21 +57,38 @@ pub struct Links {
     prev: AtomicU32,
 }
 
-/// What can be on a list.
-pub trait Linked {
+/// The pair of links of a structure that has one, or the first of two.
+pub struct First;
+
+/// The second pair of links of a structure that has two.
+pub struct Second;
+
+/// What can be on a list that goes through the pair of links `P`.
+pub trait Linked<P = First> {
     /// Its links.
     fn links(&self) -> &Links;
 }
 
-/// The list. See the module documentation.
-#[derive(Default)]
-pub struct List {
+/// The list, through the pair of links `P`. See the module documentation.
+pub struct List<P = First> {
     first: AtomicU32,
     last: AtomicU32,
     len: AtomicU32,
+    pair: PhantomData<fn() -> P>,
 }
 
-impl List {
+impl<P> Default for List<P> {
+    fn default() -> Self {
+        Self {
+            first: AtomicU32::default(),
+            last: AtomicU32::default(),
+            len: AtomicU32::default(),
+            pair: PhantomData,
+        }
+    }
+}
+
+impl<P> List<P> {
     /// How many members are on it.
     pub fn len(&self) -> u32 {
         load(&self.len)
@@ -86,7 +105,10 @@ impl List {
     }
 
     /// From the first to the last. The member that was returned last may have left the list, or joined another.
-    pub fn iter<'a, T: Linked>(&self, members: &'a [T]) -> impl Iterator<Item = u32> + use<'a, T> {
+    pub fn iter<'a, T: Linked<P>>(
+        &self,
+        members: &'a [T],
+    ) -> impl Iterator<Item = u32> + use<'a, T, P> {
         let mut next = Link::load(&self.first);
         std::iter::from_fn(move || {
             let index = next.index()?;
@@ -96,16 +118,16 @@ impl List {
     }
 
     /// Puts a member that is on no list before all others.
-    pub fn push_front<T: Linked>(&self, members: &[T], index: u32) {
+    pub fn push_front<T: Linked<P>>(&self, members: &[T], index: u32) {
         self.insert(members, index, Link::NONE, Link::load(&self.first));
     }
 
     /// Puts a member that is on no list after all others.
-    pub fn push_back<T: Linked>(&self, members: &[T], index: u32) {
+    pub fn push_back<T: Linked<P>>(&self, members: &[T], index: u32) {
         self.insert(members, index, Link::load(&self.last), Link::NONE);
     }
 
-    fn insert<T: Linked>(&self, members: &[T], index: u32, before: Link, after: Link) {
+    fn insert<T: Linked<P>>(&self, members: &[T], index: u32, before: Link, after: Link) {
         let links = members[index as usize].links();
         before.store(&links.prev);
         after.store(&links.next);
@@ -115,7 +137,7 @@ impl List {
     }
 
     /// Takes off a member that is on this list.
-    pub fn remove<T: Linked>(&self, members: &[T], index: u32) {
+    pub fn remove<T: Linked<P>>(&self, members: &[T], index: u32) {
         let links = members[index as usize].links();
         let (before, after) = (Link::load(&links.prev), Link::load(&links.next));
         after.store(self.next_of(members, before));
@@ -124,7 +146,7 @@ impl List {
     }
 
     /// Appends all members of `other`, in their order.
-    pub fn append<T: Linked>(&self, members: &[T], other: &Self) {
+    pub fn append<T: Linked<P>>(&self, members: &[T], other: &Self) {
         let Some(first) = other.first() else {
             return;
         };
@@ -144,7 +166,7 @@ impl List {
     }
 
     /// The link to the member after `before`.
-    fn next_of<'a, T: Linked>(&'a self, members: &'a [T], before: Link) -> &'a AtomicU32 {
+    fn next_of<'a, T: Linked<P>>(&'a self, members: &'a [T], before: Link) -> &'a AtomicU32 {
         match before.index() {
             Some(before) => &members[before as usize].links().next,
             None => &self.first,
@@ -152,7 +174,7 @@ impl List {
     }
 
     /// The link to the member before `after`.
-    fn prev_of<'a, T: Linked>(&'a self, members: &'a [T], after: Link) -> &'a AtomicU32 {
+    fn prev_of<'a, T: Linked<P>>(&'a self, members: &'a [T], after: Link) -> &'a AtomicU32 {
         match after.index() {
             Some(after) => &members[after as usize].links().prev,
             None => &self.last,
@@ -161,7 +183,7 @@ impl List {
 
     /// All members, from the first to the last, read from the last to the first.
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn backwards<T: Linked>(&self, members: &[T]) -> Vec<u32> {
+    pub(crate) fn backwards<T: Linked<P>>(&self, members: &[T]) -> Vec<u32> {
         let mut found = std::collections::VecDeque::new();
         let mut link = Link::load(&self.last);
         while let Some(index) = link.index() {

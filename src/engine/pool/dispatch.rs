@@ -80,9 +80,11 @@ impl<'a> Scheduler<'a> {
 
     /// The latest launch in the lane sets its limit.
     pub(super) fn limit_lane(&mut self, index: u32, limits: Limits) {
-        self.lane(index)
-            .limit
-            .store(limits.lane_workers, Ordering::Relaxed);
+        let limit = &self.lane(index).limit;
+        if load(limit) != limits.lane_workers {
+            limit.store(limits.lane_workers, Ordering::Relaxed);
+            self.file(index);
+        }
     }
 
     /// Binds a queued job that is on no list to an idle worker of its lane. An idle worker may run none of the
@@ -90,6 +92,9 @@ impl<'a> Scheduler<'a> {
     /// sleeps until the job's word changes: the caller wakes both.
     pub(super) fn hand_over(&mut self, job: JobId) -> Option<(ProcRef, Option<ProcRef>)> {
         let slot = self.slot(job.index);
+        if slot.options().fresh_only {
+            return None;
+        }
         let worker = self.take_idle(load(&slot.lane), |idle| slot.may_run_on(idle.pid(), false))?;
         Some(self.bind(job, worker))
     }
@@ -124,7 +129,7 @@ impl<'a> Scheduler<'a> {
             let Some(job) = self.pop(index, |slot| slot.may_run_on(pid, false)) else {
                 continue;
             };
-            lane.idle.remove(self.shared.workers, worker);
+            self.unlist_idle(worker);
             let (proc, leader) = self.bind(job, worker);
             self.waker.wake(proc);
             if let Some(leader) = leader {

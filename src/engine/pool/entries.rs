@@ -3,7 +3,7 @@
 //! The rules of who may touch what are in the documentation of [the pool](super).
 
 use super::tally::{Ends, SharedEnds};
-use crate::list::{Linked, Links, List};
+use crate::list::{Linked, Links, List, Second};
 use crate::locked::load;
 use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -17,9 +17,6 @@ pub const START_LIMIT: Micros = 10_000_000;
 
 /// In a slot's `worker`: the job is bound to no worker slot, only to be failed.
 pub(super) const NOBODY: u32 = u32::MAX;
-
-/// In `WorkerSlot::claimed_at`: no process has looked at the clock yet.
-pub(super) const UNKNOWN: Micros = 0;
 
 /// Database and authenticated login role.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -47,7 +44,7 @@ impl LaneKey {
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct Lane {
-    /// 0: never used.
+    /// Database and role; 0: never used.
     pub(super) key: AtomicU64,
     /// Its jobs that wait for a worker.
     pub(super) queue: List,
@@ -59,6 +56,30 @@ pub struct Lane {
     pub(super) latest: AtomicU32,
     /// Workers at most; 0: no limit.
     pub(super) limit: AtomicU32,
+    /// Of its workers, those that have connected.
+    pub(super) connected: AtomicU32,
+    /// See [`super::turns`].
+    pub(super) standing: AtomicU32,
+    /// Of its workers, those that wait for a job.
+    pub(super) waiting: AtomicU32,
+    /// How many jobs were taken from its queue to be run. Wraps.
+    pub(super) taken: AtomicU32,
+    /// What `taken` was at `needy_since`.
+    pub(super) taken_then: AtomicU32,
+    /// Since when it is in need, or when it was served last while it is.
+    pub(super) needy_since: AtomicU64,
+    /// For the list of its standing.
+    links: Links,
+    /// Head of a chain of keys; see [`super::lanes`].
+    pub(super) chain: AtomicU32,
+    /// The next entry in the chain of its key.
+    pub(super) chain_next: AtomicU32,
+}
+
+impl Linked for Lane {
+    fn links(&self) -> &Links {
+        &self.links
+    }
 }
 
 impl Lane {
@@ -66,8 +87,8 @@ impl Lane {
         LaneKey::from_bits(self.key.load(Ordering::Relaxed))
     }
 
-    pub(super) fn is_free(&self) -> bool {
-        self.queue.is_empty() && load(&self.workers) == 0
+    pub(super) fn has_key(&self, bits: u64) -> bool {
+        self.key.load(Ordering::Relaxed) == bits
     }
 
     pub(super) fn is_short(&self) -> bool {
@@ -77,10 +98,6 @@ impl Lane {
     /// Whether it is short when `uncounted` of its starting workers do not count.
     pub(super) fn is_short_without(&self, uncounted: u32) -> bool {
         self.queue.len() + uncounted > load(&self.starting) && !self.queue.is_empty()
-    }
-
-    pub(super) fn has_nobody(&self) -> bool {
-        load(&self.workers) == 0
     }
 
     /// Whether it may have one more worker when `leaving` of its workers go.
@@ -107,17 +124,29 @@ pub struct WorkerSlot {
     pub(super) claimed_at: AtomicU64,
     pub(super) permit: AtomicU64,
     registration_generation: AtomicU64,
+    /// When the turn of its process is over ([`super::turns`]); 0: it has not begun.
+    pub(super) turn_end: AtomicU64,
     pub(super) lane: AtomicU32,
+    /// Whether the job that it runs waits for a job.
+    pub(super) waits: AtomicU32,
     /// 0: nothing is known of the process; or [`CONNECTED`]; or one plus the slot of the server's table, with
     /// [`STARTED`].
     registration: AtomicU32,
-    /// For its lane's list of idle workers.
+    /// For the list of what it is: vacant, awaiting a process, or idle in its lane. At other times it is on none.
     links: Links,
+    /// For the list of all idle workers.
+    idle_links: Links,
 }
 
 impl Linked for WorkerSlot {
     fn links(&self) -> &Links {
         &self.links
+    }
+}
+
+impl Linked<Second> for WorkerSlot {
+    fn links(&self) -> &Links {
+        &self.idle_links
     }
 }
 
@@ -159,10 +188,22 @@ impl WorkerSlot {
 
     /// Whether the worker slot, with this generation, awaits a process: none has reported in.
     pub(super) fn awaits(&self, generation: u32) -> bool {
-        let now = self.word.load();
-        now.generation() == generation
-            && now.activity() == Activity::Starting
-            && self.proc().is_none()
+        self.word.load().generation() == generation && self.awaits_any()
+    }
+
+    /// Whether the worker slot awaits a process, with whichever generation.
+    pub(super) fn awaits_any(&self) -> bool {
+        self.word.load().activity() == Activity::Starting && self.proc().is_none()
+    }
+
+    /// When the turn of its process is over; 0: it has not begun. The process itself may ask without the lock.
+    #[must_use]
+    pub fn turn_end(&self) -> Micros {
+        self.turn_end.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        load(&self.waits) != 0
     }
 
     /// The process that was registered and has not reported in, and whether it was seen to run.
@@ -201,6 +242,7 @@ impl WorkerSlot {
         self.proc.store(0, Ordering::Relaxed);
         self.registrar.store(0, Ordering::Relaxed);
         self.registration.store(0, Ordering::Relaxed);
+        self.turn_end.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn proc(&self) -> Option<ProcRef> {
@@ -335,7 +377,26 @@ impl Permit {
 pub struct Totals {
     pub(super) queued: AtomicU32,
     pub(super) throttled: AtomicU32,
+    /// Worker slots that are not vacant.
     pub(super) live: AtomicU32,
+    /// Of these, those that are leaving.
+    pub(super) exiting: AtomicU32,
+    /// What it takes to start a process: a moving mean in microseconds; 0: not known.
+    pub(super) start_time: AtomicU32,
+    /// Worker slots ever used. Those beyond them are vacant as well.
+    pub(super) worker_slots: AtomicU32,
+    /// Worker slots that were used and are vacant.
+    pub(super) vacant: List,
+    /// Worker slots that await a process, in the order in which it was registered.
+    pub(super) awaited: List,
+    /// All idle workers. Those whose turn is over come first.
+    pub(super) idle: List<Second>,
+    /// Lanes with nobody that are in need ([`super::turns`]).
+    pub(super) nobody: List,
+    /// Lanes with somebody that are in need.
+    pub(super) somebody: List,
+    /// Lanes without jobs and workers, in the order in which they became so.
+    pub(super) unused: List,
     /// Launches that wait for a slot of the job table.
     pub(super) waiters: List,
     /// Finished jobs that their last holder could not free.

@@ -159,6 +159,7 @@ impl<'a> Scheduler<'a> {
             queue.append(self.shared.jobs.slots(), &leader.throttled);
             add(&self.shared.totals.queued, count);
             subtract(&self.shared.totals.throttled, count);
+            self.file(lane);
             self.hand_out(lane);
         }
         leader.next_generation();

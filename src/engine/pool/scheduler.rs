@@ -10,6 +10,7 @@ use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
 use crate::table::{JobId, JobTable, Slot};
 use crate::transitions::{GATE, JOB, USAGE, WORKER};
+use crate::wait::Micros;
 use crate::worker::Activity;
 use protocol_kit::observe::Made;
 use protocol_kit::table::Table;
@@ -24,6 +25,9 @@ pub trait Waker {
 
     /// The time of day that users see, microseconds, as a slot records it. Also called under the lock.
     fn timestamp(&self) -> u64;
+
+    /// The clock of the processes' latches. Called under the lock, where it matters how long something took.
+    fn now(&self) -> Micros;
 }
 
 /// The lock of the pool; see its module documentation.
@@ -189,36 +193,6 @@ impl<'a> Scheduler<'a> {
         self.shared.workers[worker as usize].word.load().activity()
     }
 
-    pub(super) fn used_lanes(&self) -> &'a [Lane] {
-        &self.shared.lanes[..load(&self.shared.totals.lanes) as usize]
-    }
-
-    /// The lane with this key, created if necessary. Looks at `hint` first.
-    pub(super) fn find_lane(&mut self, key: LaneKey, hint: u32) -> Option<u32> {
-        let bits = key.to_bits();
-        let holds = |lane: &Lane| lane.key.load(Ordering::Relaxed) == bits;
-        if self.shared.lanes.get(hint as usize).is_some_and(holds) {
-            return Some(hint);
-        }
-        let used = self.used_lanes();
-        if let Some(index) = used.iter().position(holds) {
-            return Some(index as u32);
-        }
-        let index = match used.iter().position(Lane::is_free) {
-            Some(index) => index,
-            None if used.len() < self.shared.lanes.len() => {
-                add(&self.shared.totals.lanes, 1);
-                used.len()
-            }
-            None => return None,
-        };
-        let lane = &self.shared.lanes[index];
-        lane.key.store(bits, Ordering::Relaxed);
-        lane.run_time.store(0, Ordering::Relaxed);
-        lane.limit.store(0, Ordering::Relaxed);
-        Some(index as u32)
-    }
-
     /// Key of the lane that a worker slot belongs to.
     #[must_use]
     pub fn lane_key(&self, worker: u32) -> LaneKey {
@@ -236,6 +210,7 @@ impl<'a> Scheduler<'a> {
         let lane = self.lane(load(&self.slot(index).lane));
         lane.queue.push_back(self.shared.jobs.slots(), index);
         add(&self.shared.totals.queued, 1);
+        self.file(load(&self.slot(index).lane));
     }
 
     /// Puts a queued job at the head of its lane's list.
@@ -243,6 +218,7 @@ impl<'a> Scheduler<'a> {
         let lane = self.lane(load(&self.slot(index).lane));
         lane.queue.push_front(self.shared.jobs.slots(), index);
         add(&self.shared.totals.queued, 1);
+        self.file(load(&self.slot(index).lane));
     }
 
     /// Takes a job off its lane's list, wherever it is in the list.
@@ -250,6 +226,7 @@ impl<'a> Scheduler<'a> {
         let lane = self.lane(load(&self.slot(index).lane));
         lane.queue.remove(self.shared.jobs.slots(), index);
         subtract(&self.shared.totals.queued, 1);
+        self.file(load(&self.slot(index).lane));
     }
 
     /// Takes the first job for which `may` is true off a lane's list.
@@ -257,6 +234,8 @@ impl<'a> Scheduler<'a> {
         let mut queued = self.lane(lane).queue.iter(self.shared.jobs.slots());
         let index = queued.find(|&index| may(self.slot(index)))?;
         self.unlink(index);
+        let taken = &self.lane(lane).taken;
+        taken.store(load(taken).wrapping_add(1), Ordering::Relaxed);
         Some(self.job_in(index))
     }
 
@@ -265,17 +244,34 @@ impl<'a> Scheduler<'a> {
         let idle = &self.lane(lane).idle;
         let allowed = |&index: &u32| self.shared.workers[index as usize].proc().is_some_and(&may);
         let index = idle.iter(self.shared.workers).find(allowed)?;
-        idle.remove(self.shared.workers, index);
+        self.unlist_idle(index);
         Some(index)
     }
 
-    /// Takes an idle worker of any lane off its idle list. Returns it and its process.
+    /// Takes an idle worker of any lane off its idle list, one whose turn is over if there is one. Returns it and its
+    /// process.
     pub(super) fn take_any_idle(&mut self) -> Option<(u32, ProcRef)> {
-        let lanes = 0..self.used_lanes().len() as u32;
-        let worker = lanes
-            .into_iter()
-            .find_map(|lane| self.take_idle(lane, |_| true))?;
+        let worker = self.shared.totals.idle.first()?;
+        self.unlist_idle(worker);
         Some((worker, self.proc_of(worker)))
+    }
+
+    /// Puts an idle worker on the list of its lane, and on that of all.
+    pub(super) fn list_idle(&mut self, worker: u32) {
+        let workers = self.shared.workers;
+        self.lane_of(worker).idle.push_front(workers, worker);
+        if self.is_turn_over(worker) {
+            self.shared.totals.idle.push_front(workers, worker);
+        } else {
+            self.shared.totals.idle.push_back(workers, worker);
+        }
+    }
+
+    /// Takes an idle worker off both lists.
+    pub(super) fn unlist_idle(&mut self, worker: u32) {
+        let workers = self.shared.workers;
+        self.lane_of(worker).idle.remove(workers, worker);
+        self.shared.totals.idle.remove(workers, worker);
     }
 
     /// The process of an idle worker.

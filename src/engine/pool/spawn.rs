@@ -5,13 +5,13 @@
 //! the worker slot back when the registration fails. If no worker slot is left, an idle worker of another lane
 //! makes room.
 
-use super::entries::{Lane, LaneKey, PendingStart, Registration, START_LIMIT, UNKNOWN};
+use super::dispatch::Limits;
+use super::entries::{Lane, LaneKey, PendingStart, Registration, START_LIMIT};
 use super::scheduler::Scheduler;
 use crate::job::Phase;
 use crate::locked::{add, load};
 use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
-use crate::wait::Micros;
 use crate::worker::Activity;
 
 /// What the caller has to do, outside the lock, to get a worker for a lane.
@@ -36,59 +36,61 @@ pub enum SpawnDecision {
 impl<'a> Scheduler<'a> {
     /// Decides how lanes with queued jobs get workers: first the lane `first`, then any other. Allows at most
     /// `cap` workers in all. `can_start`: the registration of a process has not just failed.
-    pub fn spawn_decision(
-        &mut self,
-        first: u32,
-        cap: u32,
-        can_start: bool,
-        now: Micros,
-    ) -> SpawnDecision {
+    pub fn spawn_decision(&mut self, first: u32, cap: u32, can_start: bool) -> SpawnDecision {
         if load(&self.shared.totals.queued) == 0 {
             return SpawnDecision::Enough;
         }
         // This comes first: a lost process makes its lane look served, and has a worker slot that another lane
         // may need.
-        self.reclaim_overdue(now);
-        let lanes = std::iter::once(first).chain(0..self.used_lanes().len() as u32);
-        let needs_more = |&index: &u32| {
-            let lane = self.lane(index);
-            lane.is_short() && lane.queue.len() > load(&lane.starting) + self.finishing(index)
-        };
-        // At its limit, a lane can get a fresh process only in the worker slot of an idle worker of its own.
-        let may_change = |&index: &u32| {
-            let lane = self.lane(index);
-            lane.may_grow(0) || !lane.idle.is_empty()
-        };
-        let Some(short) = lanes.into_iter().filter(needs_more).find(may_change) else {
-            // A lane at its limit has to wait until one of its workers is free.
-            return if needs_more(&first) {
-                SpawnDecision::Full
-            } else {
-                SpawnDecision::Enough
-            };
+        self.reclaim_overdue();
+        // A lane at its limit is in need when its own idle workers must not run its jobs.
+        let may_change = |lane: &Lane| lane.may_grow(0) || !lane.idle.is_empty();
+        let lane = self.lane(first);
+        let short = if self.needs_more(first) && may_change(lane) {
+            first
+        } else {
+            let next = self.first_in_need();
+            match next.filter(|&next| next != first && self.needs_more(next)) {
+                Some(next) => next,
+                // A lane at its limit has to wait until one of its workers is free.
+                None if self.needs_more(first) => return SpawnDecision::Full,
+                None => return SpawnDecision::Enough,
+            }
         };
         let may_grow = self.lane(short).may_grow(0);
         if can_start
             && may_grow
             && load(&self.shared.totals.live) < cap
-            && let Some((worker, generation)) = self.claim(short, now)
+            && let Some((worker, generation)) = self.claim(short)
         {
             return SpawnDecision::Start { worker, generation };
         }
-        // Take an idle worker of a lane that has nothing queued, or of this lane if its jobs must not run on
-        // that worker: otherwise it would have been given one.
-        for index in 0..self.used_lanes().len() as u32 {
-            if !may_grow && index != short {
-                continue;
-            }
-            let Some(worker) = self.take_idle(index, |_| true) else {
-                continue;
-            };
-            let proc = self.proc_of(worker);
-            self.move_to(worker, short);
-            return SpawnDecision::Recycle(proc);
+        let Some(worker) = self.take_idle_for(short, may_grow) else {
+            return SpawnDecision::Full;
+        };
+        let proc = self.proc_of(worker);
+        self.move_to(worker, short);
+        SpawnDecision::Recycle(proc)
+    }
+
+    /// Whether a lane has more queued jobs than workers that start for them, or will be free in a moment.
+    fn needs_more(&self, lane: u32) -> bool {
+        let finishing = self.finishing(lane);
+        let lane = self.lane(lane);
+        lane.is_short() && lane.queue.len() > load(&lane.starting) + finishing
+    }
+
+    /// Takes an idle worker that makes room for a process in lane `short`: one of any lane whose turn is over, if
+    /// `may_grow`; or else one of the lane itself. Such a one must not run the lane's jobs; it would have been given one.
+    fn take_idle_for(&mut self, short: u32, may_grow: bool) -> Option<u32> {
+        if may_grow
+            && let Some(first) = self.shared.totals.idle.first()
+            && self.is_turn_over(first)
+        {
+            self.unlist_idle(first);
+            return Some(first);
         }
-        SpawnDecision::Full
+        self.take_idle(short, |_| true)
     }
 
     /// How many workers of a lane have finished their job. Each will look for its next job in a moment.
@@ -107,21 +109,24 @@ impl<'a> Scheduler<'a> {
             .count() as u32
     }
 
-    pub(super) fn claim(&mut self, lane: u32, now: Micros) -> Option<(u32, u32)> {
-        let worker = self
-            .shared
-            .workers
-            .iter()
-            .position(|entry| entry.word.load().activity() == Activity::Vacant)?;
-        let entry = &self.shared.workers[worker];
-        let generation = entry.word.claim();
-        entry.lane.store(lane, Ordering::Relaxed);
-        entry.forget_process();
-        entry.claimed_at.store(now, Ordering::Relaxed);
-        add(&self.lane(lane).starting, 1);
-        add(&self.lane(lane).workers, 1);
-        add(&self.shared.totals.live, 1);
-        Some((worker as u32, generation))
+    /// Claims a vacant worker slot for a process of this lane. Returns it and its generation.
+    pub(super) fn claim(&mut self, lane: u32) -> Option<(u32, u32)> {
+        let totals = self.shared.totals;
+        let worker = match totals.vacant.first() {
+            Some(worker) => {
+                totals.vacant.remove(self.shared.workers, worker);
+                worker
+            }
+            None if (load(&totals.worker_slots) as usize) < self.shared.workers.len() => {
+                add(&totals.worker_slots, 1);
+                load(&totals.worker_slots) - 1
+            }
+            None => return None,
+        };
+        let generation = self.shared.workers[worker as usize].word.claim();
+        add(&totals.live, 1);
+        self.join_lane(worker, lane);
+        Some((worker, generation))
     }
 
     /// `registrar` is about to register a process for a worker slot that it claimed or passes on. `false`: the
@@ -146,12 +151,15 @@ impl<'a> Scheduler<'a> {
         generation: u32,
         registrar: ProcRef,
         registration: Registration,
-        now: Micros,
     ) {
         let entry = &self.shared.workers[worker as usize];
         if entry.awaits(generation) && entry.registrar() == Some(registrar) {
             entry.note_registration(registration, false);
+            let now = self.waker.now();
             entry.claimed_at.store(now, Ordering::Relaxed);
+            let awaited = &self.shared.totals.awaited;
+            awaited.remove(self.shared.workers, worker);
+            awaited.push_back(self.shared.workers, worker);
         }
     }
 
@@ -223,12 +231,10 @@ impl<'a> Scheduler<'a> {
     /// neither, and no worker is busy.
     #[must_use]
     pub fn pass_on(&mut self) -> bool {
-        let lanes = self.used_lanes();
-        let needs_one = |lane: &Lane| lane.is_short() && lane.may_grow(0);
-        let Some(short) = lanes.iter().position(needs_one) else {
+        let Some(short) = self.first_in_need() else {
             return true;
         };
-        let lane = &lanes[short];
+        let lane = self.lane(short);
         let passed_on = &self.shared.totals.passed_on;
         passed_on.store(load(passed_on).wrapping_add(1), Ordering::Relaxed);
         let waits = lane.queue.first().and_then(|index| {
@@ -239,30 +245,31 @@ impl<'a> Scheduler<'a> {
             self.waker.wake(leader);
             return true;
         }
-        // An idle worker would not look before its idle limit.
-        if let Some((idle, proc)) = self.take_any_idle() {
-            self.move_to(idle, short as u32);
-            self.waker.wake(proc);
-            return true;
+        // An idle worker whose turn is over would not look before its idle limit; another one looks at its turn's end.
+        match self.shared.totals.idle.first() {
+            Some(idle) if self.is_turn_over(idle) => {
+                self.unlist_idle(idle);
+                let proc = self.proc_of(idle);
+                self.move_to(idle, short);
+                self.waker.wake(proc);
+                true
+            }
+            Some(_) => true,
+            None => load(&self.shared.totals.live) > 0,
         }
-        load(&self.shared.totals.live) > 0
     }
 
     /// Takes back the worker slots of processes that never reported in. Returns whether there were any.
-    pub(super) fn reclaim_overdue(&mut self, now: Micros) -> bool {
+    pub(super) fn reclaim_overdue(&mut self) -> bool {
         let mut found = false;
-        for (worker, entry) in (0..).zip(self.shared.workers) {
-            if self.activity(worker) != Activity::Starting || entry.proc().is_some() {
-                continue;
+        while let Some(worker) = self.shared.totals.awaited.first() {
+            let entry = &self.shared.workers[worker as usize];
+            let claimed_at = entry.claimed_at.load(Ordering::Relaxed);
+            if self.waker.now().saturating_sub(claimed_at) <= START_LIMIT {
+                break;
             }
-            match entry.claimed_at.load(Ordering::Relaxed) {
-                UNKNOWN => entry.claimed_at.store(now, Ordering::Relaxed),
-                claimed_at if now.saturating_sub(claimed_at) > START_LIMIT => {
-                    self.vacate(worker);
-                    found = true;
-                }
-                _ => {}
-            }
+            self.vacate(worker);
+            found = true;
         }
         found
     }
@@ -274,18 +281,23 @@ impl<'a> Scheduler<'a> {
         limit: u32,
         wake: impl Fn(ProcRef),
     ) -> u32 {
+        let lane = match key {
+            Some(key) => match self.lane_with(key) {
+                Some(lane) => Some(lane),
+                None => return 0,
+            },
+            None => None,
+        };
         let mut sent = 0;
-        for (index, lane) in (0..).zip(self.used_lanes()) {
-            if key.is_some_and(|key| lane.key.load(Ordering::Relaxed) != key.to_bits()) {
-                continue;
-            }
-            while sent < limit
-                && let Some(worker) = self.take_idle(index, |_| true)
-            {
-                self.shared.workers[worker as usize].word.dismiss();
-                wake(self.proc_of(worker));
-                sent += 1;
-            }
+        while sent < limit {
+            let found = match lane {
+                Some(lane) => self.take_idle(lane, |_| true),
+                None => self.take_any_idle().map(|(worker, _)| worker),
+            };
+            let Some(worker) = found else { break };
+            self.dismiss(worker);
+            wake(self.proc_of(worker));
+            sent += 1;
         }
         sent
     }
@@ -299,20 +311,20 @@ impl<'a> Scheduler<'a> {
         wanted: u32,
         lane_limit: u32,
         cap: u32,
-        now: Micros,
     ) -> (u32, Option<(u32, u32)>) {
         let Some(lane) = self.find_lane(key, u32::MAX) else {
             return (0, None);
         };
-        self.lane(lane).limit.store(lane_limit, Ordering::Relaxed);
-        let ready = (0..self.shared.workers.len() as u32)
-            .filter(|&worker| load(&self.shared.workers[worker as usize].lane) == lane)
-            .filter(|&worker| matches!(self.activity(worker), Activity::Idle | Activity::Starting))
-            .count() as u32;
+        let limits = Limits {
+            session_jobs: u32::MAX,
+            lane_workers: lane_limit,
+        };
+        self.limit_lane(lane, limits);
+        let ready = self.lane(lane).idle.len() + load(&self.lane(lane).starting);
         if ready >= wanted || load(&self.shared.totals.live) >= cap || !self.lane(lane).may_grow(0)
         {
             return (ready, None);
         }
-        (ready, self.claim(lane, now))
+        (ready, self.claim(lane))
     }
 }

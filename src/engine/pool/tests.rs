@@ -2,6 +2,7 @@
 
 use super::entries::Permit;
 use super::slot_waiters::Resource;
+use super::turns::Standing;
 use super::*;
 use crate::job::{Begin, Demand, End, Phase, Release};
 use crate::list::List;
@@ -19,6 +20,7 @@ mod gate;
 mod handoff;
 mod model;
 mod roles;
+mod turn_order;
 mod views;
 
 /// The tests are sequential: nothing to lock. Remembers which processes the pool woke.
@@ -26,6 +28,17 @@ mod views;
 struct Unlocked {
     woken: std::cell::RefCell<Vec<ProcRef>>,
     broken: std::cell::RefCell<Vec<String>>,
+    clock: std::cell::Cell<Micros>,
+    tick: Tick,
+}
+
+/// How much later it is at each look at the clock. At first so much that every turn is over.
+struct Tick(std::cell::Cell<Micros>);
+
+impl Default for Tick {
+    fn default() -> Self {
+        Self(std::cell::Cell::new(turns::LONGEST_TURN))
+    }
 }
 
 /// The time of day, which does not go on.
@@ -38,6 +51,11 @@ impl Waker for Unlocked {
 
     fn timestamp(&self) -> u64 {
         TIMESTAMP
+    }
+
+    fn now(&self) -> Micros {
+        self.clock.set(self.clock.get() + self.tick.0.get());
+        self.clock.get()
     }
 }
 
@@ -150,8 +168,24 @@ impl Memory {
         job
     }
 
-    fn spawn_decision(&self, lane: u32, cap: u32, now: Micros) -> SpawnDecision {
-        self.locked(|scheduler| scheduler.spawn_decision(lane, cap, true, now))
+    fn spawn_decision(&self, lane: u32, cap: u32) -> SpawnDecision {
+        self.locked(|scheduler| scheduler.spawn_decision(lane, cap, true))
+    }
+
+    /// Whether the turn of its process is over, without a look at the clock.
+    fn is_turn_over(&self, worker: u32) -> bool {
+        let end = self.workers[worker as usize].turn_end();
+        end <= self.lock.clock.get()
+    }
+
+    /// So much time passes.
+    fn pass(&self, time: Micros) {
+        self.lock.clock.set(self.lock.clock.get() + time);
+    }
+
+    /// From now on, time passes only by [`pass`](Self::pass).
+    fn stop_the_clock(&self) {
+        self.lock.tick.0.set(0);
     }
 
     /// The process of `worker` begins and completes `job`. Returns what it does next.
@@ -235,6 +269,7 @@ impl Memory {
                 members(|activity| activity != Activity::Vacant)
             );
         }
+        self.check_lists();
         self.check_quotas(&mut on_list);
         for (index, slot) in self.slots.iter().enumerate() {
             let queued = slot.word.load().phase() == Phase::Queued;
@@ -264,6 +299,73 @@ impl Memory {
         assert_eq!(load(&self.totals.live) as usize, live);
     }
 
+    /// Compares the lists of lanes and worker slots, and the counts, with what lanes and worker slots are.
+    fn check_lists(&self) {
+        let lanes = |list: &List| -> Vec<u32> {
+            assert_eq!(list.backwards(&self.lanes).len() as u32, list.len());
+            list.iter(&self.lanes).collect()
+        };
+        let used = load(&self.totals.lanes);
+        for (standing, list) in [
+            (Standing::Unused, &self.totals.unused),
+            (Standing::Nobody, &self.totals.nobody),
+            (Standing::Somebody, &self.totals.somebody),
+        ] {
+            let mut listed = lanes(list);
+            listed.sort_unstable();
+            let of_standing: Vec<u32> = (0..used)
+                .filter(|&lane| self.lanes[lane as usize].standing_now() == standing)
+                .collect();
+            assert_eq!(listed, of_standing, "{standing:?}");
+        }
+        for (index, lane) in (0..used).zip(&self.lanes) {
+            let key = LaneKey::from_bits(lane.key.load(Ordering::Relaxed));
+            let found = self.locked(|scheduler| scheduler.lane_with(key));
+            assert_eq!(found, Some(index), "the chain of its key");
+            let own = |entry: &&WorkerSlot| load(&entry.lane) == index;
+            let count = |is: fn(&WorkerSlot) -> bool| {
+                self.workers
+                    .iter()
+                    .filter(own)
+                    .filter(|entry| is(entry))
+                    .count() as u32
+            };
+            assert_eq!(load(&lane.connected), count(WorkerSlot::has_connected));
+            assert_eq!(load(&lane.waiting), count(WorkerSlot::waits));
+        }
+        let workers = |list: Vec<u32>| {
+            let mut list = list;
+            list.sort_unstable();
+            list
+        };
+        let that = |is: &dyn Fn(&WorkerSlot) -> bool| -> Vec<u32> {
+            let entries = (0..).zip(&self.workers);
+            entries
+                .filter(|(_, entry)| is(entry))
+                .map(|(index, _)| index)
+                .collect()
+        };
+        let is = |entry: &WorkerSlot, activity: Activity| entry.word.load().activity() == activity;
+        let totals = &self.totals;
+        assert_eq!(
+            workers(totals.idle.backwards(&self.workers)),
+            that(&|entry| is(entry, Activity::Idle))
+        );
+        assert_eq!(
+            workers(totals.awaited.backwards(&self.workers)),
+            that(&WorkerSlot::awaits_any)
+        );
+        let never_used = load(&totals.worker_slots)..self.workers.len() as u32;
+        let vacant = totals
+            .vacant
+            .iter(&self.workers)
+            .chain(never_used)
+            .collect();
+        assert_eq!(workers(vacant), that(&|entry| is(entry, Activity::Vacant)));
+        let exiting = that(&|entry| is(entry, Activity::Exiting)).len();
+        assert_eq!(load(&totals.exiting) as usize, exiting);
+    }
+
     /// Whether some process is starting, at work or leaving, and will look for a lane that is short.
     fn some_process_will_look(&self) -> bool {
         (0..self.workers.len() as u32)
@@ -286,7 +388,7 @@ fn running(next: NextStep) -> JobId {
 fn jobs_of_a_lane_run_first_in_first_out() {
     let memory = Memory::with_room(8, 2, 2);
     let jobs: Vec<_> = (0..4).map(|_| memory.queue(A)).collect();
-    let (worker, _, mut next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, _, mut next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     for job in jobs {
         assert_eq!(running(next), job);
         next = memory.complete(worker, job);
@@ -299,7 +401,7 @@ fn jobs_of_a_lane_run_first_in_first_out() {
 fn an_idle_worker_is_handed_the_job_at_once() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     assert_eq!(memory.phase(first), Some(Phase::Completed));
     let (job, dispatched, _) = memory.dispatch(A);
@@ -313,7 +415,7 @@ fn an_idle_worker_is_handed_the_job_at_once() {
 fn a_worker_that_was_handed_a_job_stays_at_its_idle_limit() {
     let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let (job, _, _) = memory.dispatch(A);
     assert_eq!(
@@ -329,9 +431,9 @@ fn a_lane_that_floods_cannot_starve_another() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     let other = memory.queue(B);
-    assert_eq!(memory.spawn_decision(1, 1, 1), SpawnDecision::Full);
+    assert_eq!(memory.spawn_decision(1, 1), SpawnDecision::Full);
     memory.queue(A);
     assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
     let next = memory.report_in(worker, generation, proc(101)).unwrap();
@@ -346,7 +448,7 @@ fn no_lane_starves_between_two_that_flood() {
         memory.queue(key);
         memory.queue(key);
     }
-    let (worker, generation, mut next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, mut next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     let mut served = Vec::new();
     for pid in 101..107 {
         let key = memory.locked(|scheduler| scheduler.lane_key(worker));
@@ -367,11 +469,11 @@ fn no_lane_starves_between_two_that_flood() {
 fn an_idle_worker_of_another_lane_makes_room() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let job = memory.queue(B);
     assert_eq!(
-        memory.spawn_decision(1, 1, 1),
+        memory.spawn_decision(1, 1),
         SpawnDecision::Recycle(proc(100))
     );
     memory.check();
@@ -385,7 +487,7 @@ fn an_idle_worker_of_another_lane_makes_room() {
 fn a_worker_without_jobs_serves_a_lane_that_is_short() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     let job = memory.queue(B);
     assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
     let next = memory.report_in(worker, generation, proc(101)).unwrap();
@@ -397,7 +499,7 @@ fn a_job_whose_worker_died_goes_back_to_the_head() {
     let memory = Memory::with_room(8, 2, 1);
     let first = memory.queue(A);
     let second = memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(running(next), first);
     let returned = memory.locked(|scheduler| scheduler.give_back(first));
     assert_eq!(returned, Returned::Requeued);
@@ -413,10 +515,10 @@ fn a_job_whose_worker_died_goes_back_to_the_head() {
 fn a_job_given_back_goes_to_a_worker_that_is_idle() {
     let memory = Memory::with_room(8, 2, 2);
     let idle_first = memory.queue(A);
-    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
+    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2), proc(100));
     assert_eq!(running(next), idle_first);
     let job = memory.queue(A);
-    let (_, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(101));
+    let (_, _, next) = memory.start(memory.spawn_decision(0, 2), proc(101));
     assert_eq!(running(next), job);
     assert_eq!(memory.complete(idle, idle_first), NextStep::Idle);
     let returned = memory.locked(|scheduler| scheduler.give_back(job));
@@ -428,7 +530,7 @@ fn a_job_given_back_goes_to_a_worker_that_is_idle() {
 fn a_job_canceled_before_its_worker_died_does_not_go_back() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
-    let _ = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let _ = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(
         memory.pool().cancel(job, Demand::Cancel, |_| {}),
         Canceling::Asked
@@ -445,7 +547,7 @@ fn a_job_canceled_before_its_worker_died_does_not_go_back() {
 fn a_process_that_dies_before_it_takes_its_job_is_replaced() {
     let memory = Memory::with_room(8, 2, 1);
     let job = memory.queue(A);
-    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1) else {
         panic!("a worker slot is vacant");
     };
     let at_home = memory.locked(|scheduler| scheduler.report_in(worker, generation, proc(100)));
@@ -464,7 +566,7 @@ fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
     let job = memory.claim(Options::default(), &[100]).unwrap();
     let (dispatched, lane) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
     assert_eq!(dispatched, Dispatched::Queued);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 1), proc(100));
     assert_eq!(next, NextStep::Restart);
     memory.check();
     let next = memory.report_in(worker, generation, proc(101)).unwrap();
@@ -475,7 +577,7 @@ fn a_process_that_must_not_run_its_lanes_only_job_makes_room_for_another() {
 fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     let options = Options {
         fresh_only: true,
         ..Options::default()
@@ -491,15 +593,15 @@ fn a_job_for_a_fresh_process_is_not_given_to_an_old_one() {
 #[test]
 fn a_process_that_never_reports_in_is_replaced() {
     let memory = Memory::with_room(8, 2, 2);
+    memory.stop_the_clock();
     let job = memory.queue(A);
-    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 2, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 2) else {
         panic!("a worker slot is vacant");
     };
-    assert_eq!(
-        memory.spawn_decision(0, 2, START_LIMIT),
-        SpawnDecision::Enough
-    );
-    let (again, _, next) = memory.start(memory.spawn_decision(0, 2, START_LIMIT + 2), proc(101));
+    memory.pass(START_LIMIT);
+    assert_eq!(memory.spawn_decision(0, 2), SpawnDecision::Enough);
+    memory.pass(1);
+    let (again, _, next) = memory.start(memory.spawn_decision(0, 2), proc(101));
     assert_eq!(running(next), job);
     assert_eq!(
         again, worker,
@@ -515,14 +617,15 @@ fn a_lost_process_does_not_keep_its_worker_slot_from_another_lane() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
     assert!(matches!(
-        memory.spawn_decision(0, 1, 1),
+        memory.spawn_decision(0, 1),
         SpawnDecision::Start { .. }
     ));
     memory.queue(B);
-    assert_eq!(memory.spawn_decision(1, 1, 2), SpawnDecision::Full);
+    assert_eq!(memory.spawn_decision(1, 1), SpawnDecision::Full);
     // Both lanes are short of workers forever unless the worker slot is taken back.
+    memory.pass(HOUR);
     assert!(matches!(
-        memory.spawn_decision(1, 1, HOUR),
+        memory.spawn_decision(1, 1),
         SpawnDecision::Start { .. }
     ));
     memory.check();
@@ -532,16 +635,17 @@ fn a_lost_process_does_not_keep_its_worker_slot_from_another_lane() {
 fn a_process_that_slept_through_its_dismissal_has_lost_its_worker_slot() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let job = memory.queue(B);
     assert_eq!(
-        memory.spawn_decision(1, 1, 1),
+        memory.spawn_decision(1, 1),
         SpawnDecision::Recycle(proc(100))
     );
     // It does not run for so long that it is taken for lost. Another process has its worker slot and a job.
-    assert_eq!(memory.spawn_decision(1, 1, 2), SpawnDecision::Enough);
-    let (again, fresh, next) = memory.start(memory.spawn_decision(1, 1, HOUR), proc(101));
+    assert_eq!(memory.spawn_decision(1, 1), SpawnDecision::Enough);
+    memory.pass(HOUR);
+    let (again, fresh, next) = memory.start(memory.spawn_decision(1, 1), proc(101));
     assert_eq!((again, running(next)), (worker, job));
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
     assert_eq!(
@@ -560,7 +664,7 @@ fn a_process_that_slept_through_its_dismissal_has_lost_its_worker_slot() {
 fn a_registration_that_fails_gives_the_worker_slot_back() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1) else {
         panic!("a worker slot is vacant");
     };
     let lane = memory.locked(|scheduler| scheduler.start_failed(worker, generation));
@@ -568,10 +672,10 @@ fn a_registration_that_fails_gives_the_worker_slot_back() {
     memory.check();
     let again = memory.locked(|scheduler| scheduler.start_failed(worker, generation));
     assert_eq!(again, None);
-    let full = memory.locked(|scheduler| scheduler.spawn_decision(0, 1, false, 1));
+    let full = memory.locked(|scheduler| scheduler.spawn_decision(0, 1, false));
     assert_eq!(full, SpawnDecision::Full);
     assert!(matches!(
-        memory.spawn_decision(0, 1, 1),
+        memory.spawn_decision(0, 1),
         SpawnDecision::Start { .. }
     ));
 }
@@ -585,7 +689,7 @@ const REGISTRATION: Registration = Registration {
 fn a_registration_is_known_to_all_until_its_process_reports_in() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let decision = memory.spawn_decision(0, 1, 1);
+    let decision = memory.spawn_decision(0, 1);
     let SpawnDecision::Start { worker, generation } = decision else {
         panic!("a worker slot is vacant");
     };
@@ -594,11 +698,11 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
         assert!(scheduler.begin_registration(worker, generation, registrar));
         assert_eq!(scheduler.pending_start(worker), None);
         assert!(!memory.workers[worker as usize].is_start_pending());
-        scheduler.note_registered(worker, generation, registrar, REGISTRATION, 2);
+        scheduler.note_registered(worker, generation, registrar, REGISTRATION);
         assert!(memory.workers[worker as usize].is_start_pending());
         assert!(!scheduler.begin_registration(worker, generation, proc(8)));
         let seen = scheduler.pending_start(worker).expect("it is registered");
-        let expected = (generation, REGISTRATION, false, 2);
+        let expected = (generation, REGISTRATION, false, memory.lock.clock.get());
         assert_eq!(
             (seen.generation, seen.registration, seen.started, seen.since),
             expected
@@ -621,13 +725,13 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
     // Told to make room for another lane: it registers the next process itself.
     memory.queue(B);
     assert_eq!(
-        memory.spawn_decision(1, 1, 1),
+        memory.spawn_decision(1, 1),
         SpawnDecision::Recycle(proc(100))
     );
     assert_eq!(memory.activity(worker), Activity::Starting);
     memory.locked(|scheduler| {
         // Late news of the registration before means nothing.
-        scheduler.note_registered(worker, generation, registrar, REGISTRATION, 3);
+        scheduler.note_registered(worker, generation, registrar, REGISTRATION);
         assert_eq!(scheduler.pending_start(worker), None);
         assert!(scheduler.begin_registration(worker, generation, proc(100)));
     });
@@ -638,7 +742,7 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
 fn only_the_process_that_leaves_a_worker_slot_registers_the_next_one() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let decision = memory.spawn_decision(0, 1, 1);
+    let decision = memory.spawn_decision(0, 1);
     let (worker, generation, next) = memory.start(decision, proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let begin = |registrar| {
@@ -646,13 +750,13 @@ fn only_the_process_that_leaves_a_worker_slot_registers_the_next_one() {
     };
     memory.queue(B);
     assert_eq!(
-        memory.spawn_decision(1, 1, 1),
+        memory.spawn_decision(1, 1),
         SpawnDecision::Recycle(proc(100))
     );
     assert!(!begin(99), "no other process");
     assert!(begin(100));
     let next = memory.locked(|scheduler| {
-        scheduler.note_registered(worker, generation, proc(100), REGISTRATION, 1);
+        scheduler.note_registered(worker, generation, proc(100), REGISTRATION);
         assert!(scheduler.report_in(worker, generation, proc(101)));
         assert_eq!(scheduler.take_registrar(worker), Some(proc(100)));
         scheduler.next(worker, false)
@@ -661,7 +765,7 @@ fn only_the_process_that_leaves_a_worker_slot_registers_the_next_one() {
     // The second is told to make room and has not noticed. The first, still there, is told to exit.
     memory.queue(A);
     assert_eq!(
-        memory.spawn_decision(0, 1, 1),
+        memory.spawn_decision(0, 1),
         SpawnDecision::Recycle(proc(101))
     );
     assert!(!begin(100), "it would run the job of the process it starts");
@@ -673,12 +777,12 @@ fn only_the_process_that_leaves_a_worker_slot_registers_the_next_one() {
 fn the_worker_slot_of_a_lost_process_is_taken_back_once() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1) else {
         panic!("a worker slot is vacant");
     };
     memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, proc(7)));
-        scheduler.note_registered(worker, generation, proc(7), REGISTRATION, 1);
+        scheduler.note_registered(worker, generation, proc(7), REGISTRATION);
         let seen = scheduler.pending_start(worker).expect("it is registered");
         let another = PendingStart {
             registration: Registration {
@@ -694,21 +798,21 @@ fn the_worker_slot_of_a_lost_process_is_taken_back_once() {
     });
     memory.check();
     assert!(matches!(
-        memory.spawn_decision(0, 1, 1),
+        memory.spawn_decision(0, 1),
         SpawnDecision::Start { .. }
     ));
 }
 
 #[test]
 fn a_reused_lane_entry_is_not_failed_for_the_former_lane() {
-    let memory = Memory::with_room(8, 2, 1);
+    let memory = Memory::with_room(8, 1, 1);
     let job = memory.queue(A);
-    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1) else {
         panic!("a worker slot is vacant");
     };
     let lost = memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, proc(7)));
-        scheduler.note_registered(worker, generation, proc(7), REGISTRATION, 1);
+        scheduler.note_registered(worker, generation, proc(7), REGISTRATION);
         let seen = scheduler.pending_start(worker).expect("it is registered");
         scheduler.give_up_start(worker, seen)
     });
@@ -727,7 +831,7 @@ fn a_reused_lane_entry_is_not_failed_for_the_former_lane() {
 fn a_lane_that_works_by_now_is_not_failed() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
+    let (worker, _, next) = memory.start(memory.spawn_decision(0, 2), proc(100));
     assert_eq!(running(next), first);
     memory.queue(A);
     memory.locked(|scheduler| scheduler.note_connected(worker, proc(100)));
@@ -762,7 +866,7 @@ fn a_worker_slot_that_cannot_be_passed_on_is_left_to_a_waiting_leader() {
 fn a_worker_slot_that_cannot_be_passed_on_is_left_to_an_idle_worker() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
+    let (idle, _, next) = memory.start(memory.spawn_decision(0, 2), proc(100));
     assert_eq!(memory.complete(idle, running(next)), NextStep::Idle);
     assert_eq!(memory.word(first).load().phase(), Phase::Completed);
     memory.queue(B);
@@ -776,7 +880,7 @@ fn a_worker_slot_that_cannot_be_passed_on_is_left_to_an_idle_worker() {
 fn a_process_that_has_reported_in_is_not_taken_for_lost() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1) else {
         panic!("a worker slot is vacant");
     };
     memory.locked(|scheduler| {
@@ -790,7 +894,7 @@ fn a_process_that_has_reported_in_is_not_taken_for_lost() {
 fn a_start_that_fails_for_good_fails_every_queued_job() {
     let memory = Memory::with_room(8, 2, 1);
     let jobs: Vec<_> = (0..3).map(|_| memory.queue(A)).collect();
-    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1, 1) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 1) else {
         panic!("a worker slot is vacant");
     };
     memory.locked(|scheduler| {
@@ -839,7 +943,7 @@ fn a_queued_job_leaves_its_lane_when_canceled() {
 fn a_dismissed_worker_exits() {
     let memory = Memory::with_room(8, 2, 2);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 2), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     assert_eq!(
         memory.locked(|scheduler| scheduler.dismiss_idle(Some(B), 9, |_| {})),
@@ -923,15 +1027,15 @@ fn a_lane_at_its_limit_gets_no_more_workers() {
     let lane = dispatch_limited(&memory, A, 2);
     for pid in [100, 101] {
         let _ = dispatch_limited(&memory, A, 2);
-        let (_, _, next) = memory.start(memory.spawn_decision(lane, 4, 1), proc(pid));
+        let (_, _, next) = memory.start(memory.spawn_decision(lane, 4), proc(pid));
         running(next);
     }
     let _ = dispatch_limited(&memory, A, 2);
-    assert_eq!(memory.spawn_decision(lane, 4, 1), SpawnDecision::Full);
+    assert_eq!(memory.spawn_decision(lane, 4), SpawnDecision::Full);
     // Another lane is not throttled by it.
     let other = dispatch_limited(&memory, B, 0);
     assert!(matches!(
-        memory.spawn_decision(other, 4, 1),
+        memory.spawn_decision(other, 4),
         SpawnDecision::Start { .. }
     ));
     memory.check();
@@ -942,8 +1046,8 @@ fn a_lane_over_a_lowered_limit_gives_workers_back() {
     let memory = Memory::with_room(8, 1, 2);
     let lane = dispatch_limited(&memory, A, 2);
     let _ = dispatch_limited(&memory, A, 2);
-    let (first, _, next) = memory.start(memory.spawn_decision(lane, 2, 1), proc(100));
-    let (_, _, _) = memory.start(memory.spawn_decision(lane, 2, 1), proc(101));
+    let (first, _, next) = memory.start(memory.spawn_decision(lane, 2), proc(100));
+    let (_, _, _) = memory.start(memory.spawn_decision(lane, 2), proc(101));
     let _ = dispatch_limited(&memory, A, 1);
     assert_eq!(memory.complete(first, running(next)), NextStep::Retire);
     memory.check();
@@ -953,7 +1057,7 @@ fn a_lane_over_a_lowered_limit_gives_workers_back() {
 fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
     let memory = Memory::with_room(8, 1, 2);
     let lane = dispatch_limited(&memory, A, 1);
-    let (worker, _, next) = memory.start(memory.spawn_decision(lane, 2, 1), proc(100));
+    let (worker, _, next) = memory.start(memory.spawn_decision(lane, 2), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let fresh_only = Options {
         fresh_only: true,
@@ -967,7 +1071,7 @@ fn a_lane_at_its_limit_exchanges_an_idle_worker_for_a_fresh_one() {
     let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, limits));
     assert_eq!(dispatched, Dispatched::Queued);
     assert_eq!(
-        memory.spawn_decision(lane, 2, 1),
+        memory.spawn_decision(lane, 2),
         SpawnDecision::Recycle(proc(100))
     );
     memory.check();
@@ -982,7 +1086,7 @@ fn a_job_for_a_fresh_process_is_not_overtaken_forever() {
         lane_workers: 1,
     };
     let lane = dispatch_limited(&memory, A, 1);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 2, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(lane, 2), proc(100));
     let fresh_only = Options {
         fresh_only: true,
         ..Options::default()
@@ -990,7 +1094,7 @@ fn a_job_for_a_fresh_process_is_not_overtaken_forever() {
     let job = memory.claim(fresh_only, &[]).expect("a free slot");
     let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, limits));
     assert_eq!(dispatched, Dispatched::Queued);
-    assert_eq!(memory.spawn_decision(lane, 2, 1), SpawnDecision::Full);
+    assert_eq!(memory.spawn_decision(lane, 2), SpawnDecision::Full);
     let _ = dispatch_limited(&memory, A, 1);
     assert_eq!(memory.complete(worker, running(next)), NextStep::Restart);
     memory.check();
@@ -1002,11 +1106,11 @@ fn a_job_for_a_fresh_process_is_not_overtaken_forever() {
 fn a_pool_that_must_shrink_dismisses_idle_workers_first() {
     let memory = Memory::with_room(8, 2, 2);
     let first = memory.queue(A);
-    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
+    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2), proc(100));
     assert_eq!(running(next), first);
     assert_eq!(memory.complete(idle, first), NextStep::Idle);
     let second = memory.queue(B);
-    let (busy, _, next) = memory.start(memory.spawn_decision(1, 2, 1), proc(101));
+    let (busy, _, next) = memory.start(memory.spawn_decision(1, 2), proc(101));
     assert_eq!(running(next), second);
     memory.run(second);
     assert_eq!(
@@ -1031,7 +1135,7 @@ fn a_pool_that_must_shrink_dismisses_idle_workers_first() {
 fn an_idle_worker_leaves_a_pool_that_must_shrink() {
     let memory = Memory::with_room(8, 1, 2);
     let first = memory.queue(A);
-    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
+    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2), proc(100));
     assert_eq!(running(next), first);
     let shrink = |cap| memory.locked(|scheduler| scheduler.shrink_idle(idle, generation, cap));
     assert_eq!(shrink(0), None, "it has a job");
@@ -1167,7 +1271,7 @@ fn a_failure_under_the_lock_is_reported_before_the_lock_is_free() {
 fn a_lane_at_its_limit_is_not_left_to_an_idle_worker_that_must_not_run_its_job() {
     let memory = Memory::with_room(8, 1, 2);
     memory.queue(A);
-    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(100));
+    let (idle, generation, next) = memory.start(memory.spawn_decision(0, 2), proc(100));
     assert_eq!(memory.complete(idle, running(next)), NextStep::Idle);
     let options = Options {
         fresh_only: true,
@@ -1179,7 +1283,7 @@ fn a_lane_at_its_limit_is_not_left_to_an_idle_worker_that_must_not_run_its_job()
     let SpawnDecision::Start {
         worker,
         generation: second,
-    } = memory.spawn_decision(lane, 2, 1)
+    } = memory.spawn_decision(lane, 2)
     else {
         panic!("the idle worker must not run it");
     };
@@ -1212,14 +1316,14 @@ fn a_job_that_is_canceled_while_it_is_queued_has_an_end() {
 fn a_process_that_connects_late_leaves_the_next_registration_alone() {
     let memory = Memory::with_room(2, 1, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let _ = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), false));
     memory.queue(A);
     let SpawnDecision::Start {
         worker: again,
         generation,
-    } = memory.spawn_decision(0, 1, 1)
+    } = memory.spawn_decision(0, 1)
     else {
         panic!("the worker slot is vacant");
     };
@@ -1230,7 +1334,7 @@ fn a_process_that_connects_late_leaves_the_next_registration_alone() {
     };
     memory.locked(|scheduler| {
         assert!(scheduler.begin_registration(worker, generation, proc(9)));
-        scheduler.note_registered(worker, generation, proc(9), registration, 1);
+        scheduler.note_registered(worker, generation, proc(9), registration);
         scheduler.note_connected(worker, proc(100));
     });
     let pending = memory.locked(|scheduler| scheduler.pending_start(worker));

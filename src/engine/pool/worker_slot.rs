@@ -4,7 +4,7 @@
 //! together. The generation proves that the worker slot is still the process's own; at exit its `proc` has to
 //! match as well. See the hazards in [`super`].
 
-use super::entries::{Lane, LaneKey, NOBODY, Permit, UNKNOWN, WorkerSlot};
+use super::entries::{LaneKey, NOBODY, Permit};
 use super::scheduler::Scheduler;
 use crate::job::{Phase, Release, Unbind};
 use crate::locked::{add, load, subtract};
@@ -55,6 +55,10 @@ impl<'a> Scheduler<'a> {
         if !entry.awaits(generation) {
             return false;
         }
+        self.shared
+            .totals
+            .awaited
+            .remove(self.shared.workers, worker);
         entry.note_arrival(proc);
         true
     }
@@ -68,12 +72,14 @@ impl<'a> Scheduler<'a> {
     }
 
     /// The worker has connected to its lane's database. From now on its exit says nothing about whether other
-    /// processes can start.
+    /// processes can start, and its turn begins ([`super::turns`]).
     /// `proc` is the worker's process: the worker slot may be another's by now.
     pub fn note_connected(&mut self, worker: u32, proc: ProcRef) {
         let entry = &self.shared.workers[worker as usize];
-        if entry.proc() == Some(proc) {
+        if entry.proc() == Some(proc) && !entry.has_connected() {
             entry.note_connection();
+            add(&self.lane_of(worker).connected, 1);
+            self.note_start(worker);
         }
     }
 
@@ -81,6 +87,7 @@ impl<'a> Scheduler<'a> {
     /// not run another job.
     pub fn next(&mut self, worker: u32, leaving: bool) -> NextStep {
         let lane = load(&self.shared.workers[worker as usize].lane);
+        self.end_wait(worker);
         self.return_permit_of_worker(worker);
         let next = self.decide(worker, leaving);
         // A job that was admitted and is not for this worker may be for an idle one.
@@ -97,7 +104,7 @@ impl<'a> Scheduler<'a> {
             return None;
         }
         if let Some((idle, proc)) = self.take_any_idle() {
-            self.shared.workers[idle as usize].word.dismiss();
+            self.dismiss(idle);
             self.waker.wake(proc);
             return None;
         }
@@ -115,16 +122,14 @@ impl<'a> Scheduler<'a> {
         if !is_idle || !self.is_larger_than(cap) {
             return None;
         }
-        self.unlink_idle(worker);
+        self.unlist_idle(worker);
         self.vacate(worker);
         Some(NextStep::Retire)
     }
 
     /// Whether the pool has more than `cap` workers, not counting those that are leaving.
     fn is_larger_than(&self, cap: u32) -> bool {
-        let live = load(&self.shared.totals.live);
-        let leaves = |entry: &&WorkerSlot| entry.word.load().activity() == Activity::Exiting;
-        live > cap && live - self.shared.workers.iter().filter(leaves).count() as u32 > cap
+        load(&self.shared.totals.live) - load(&self.shared.totals.exiting) > cap
     }
 
     pub(super) fn decide(&mut self, worker: u32, leaving: bool) -> NextStep {
@@ -133,17 +138,12 @@ impl<'a> Scheduler<'a> {
         let lane_index = load(&entry.lane);
         let lane = self.lane(lane_index);
         let fresh = self.activity(worker) == Activity::Starting;
-        let others_wait = load(&self.shared.totals.queued) > lane.queue.len();
         // A fresh process runs one job first: otherwise a worker slot could change lanes without running any.
-        let starving = if fresh || !others_wait {
-            None
-        } else {
-            self.find_short(lane_index, 0, Lane::has_nobody)
-        };
-        if leaving || lane.is_over_limit() || starving.is_some() {
+        let successor = if fresh { None } else { self.successor(worker) };
+        if leaving || lane.is_over_limit() || successor.is_some() {
             // Before leaving, or the lane looks short of workers that it has.
             self.hand_out(lane_index);
-            return self.leave(worker, starving);
+            return self.leave(worker, successor);
         }
         if !fresh && self.first_awaits_another(lane_index, pid) {
             // An idle worker may be able to run that job.
@@ -156,12 +156,21 @@ impl<'a> Scheduler<'a> {
         if let Some(job) = self.pop(lane_index, |slot| slot.may_run_on(pid, fresh)) {
             if fresh {
                 subtract(&lane.starting, 1);
+                self.file(lane_index);
             }
             let (_, leader) = self.bind(job, worker);
             return NextStep::Run { job, leader };
         }
-        if let Some(short) = self.find_short(lane_index, fresh.into(), |_| true) {
-            return self.leave(worker, Some(short));
+        let needs_another = lane.is_short_without(fresh.into()) && lane.may_grow(1);
+        let to = if needs_another {
+            Some(lane_index)
+        } else if fresh || self.is_turn_over(worker) {
+            self.first_in_need()
+        } else {
+            None
+        };
+        if to.is_some() {
+            return self.leave(worker, to);
         }
         if fresh {
             subtract(&lane.starting, 1);
@@ -172,9 +181,9 @@ impl<'a> Scheduler<'a> {
     /// The worker goes to its lane's idle list.
     fn rest(&mut self, worker: u32) -> NextStep {
         self.shared.workers[worker as usize].word.rest();
+        self.file(self.lane_index(worker));
         mutant!("idle-worker-on-no-list" => return NextStep::Idle);
-        let lane = self.lane_of(worker);
-        lane.idle.push_front(self.shared.workers, worker);
+        self.list_idle(worker);
         NextStep::Idle
     }
 
@@ -187,41 +196,11 @@ impl<'a> Scheduler<'a> {
             && first.is_some_and(|first| !self.slot(first).may_run_on(pid, false))
     }
 
-    /// The first lane that is short, may have one more worker and satisfies `also`. Looks at the lanes in a
-    /// circle that begins after `lane` and ends with it. `uncounted` of the workers that are starting for
-    /// `lane` do not count.
-    pub(super) fn find_short(
-        &self,
-        lane: u32,
-        uncounted: u32,
-        also: impl Fn(&Lane) -> bool,
-    ) -> Option<u32> {
-        mutant!("nobody-looks-at-other-lanes" => return None);
-        if load(&self.shared.totals.queued) == 0 {
-            return None;
-        }
-        let used = self.used_lanes().len() as u32;
-        (lane + 1..used).chain(0..=lane).find(|&index| {
-            let candidate = self.lane(index);
-            let (uncounted, leaving) = if index == lane {
-                (uncounted, 1)
-            } else {
-                (0, 0)
-            };
-            candidate.is_short_without(uncounted) && candidate.may_grow(leaving) && also(candidate)
-        })
-    }
-
-    /// The worker leaves: for a fresh process in lane `to`, or if that is `None` in any lane that is short, or
-    /// else for good. The worker may be in any phase but vacant, is on no list and has no job.
+    /// The worker leaves: for a fresh process in lane `to`, or if that is `None` in the lane that comes next
+    /// ([`super::turns`]), or else for good. The worker may be in any phase but vacant, is on no list and has no job.
     pub(super) fn leave(&mut self, worker: u32, to: Option<u32>) -> NextStep {
-        let lane = load(&self.shared.workers[worker as usize].lane);
-        let is_on_its_way = self.activity(worker) == Activity::Starting;
-        let uncounted = u32::from(checked!("leaver-counts-itself", is_on_its_way));
-        let to = to
-            .or_else(|| self.find_short(lane, uncounted, Lane::has_nobody))
-            .or_else(|| self.find_short(lane, uncounted, |_| true));
-        match to {
+        let lane = self.lane_index(worker);
+        match to.or_else(|| self.successor_of_leaver(worker)) {
             Some(lane) => {
                 self.move_to(worker, lane);
                 NextStep::Restart
@@ -252,31 +231,71 @@ impl<'a> Scheduler<'a> {
     pub(super) fn move_to(&mut self, worker: u32, lane: u32) {
         let entry = &self.shared.workers[worker as usize];
         let leaver = entry.proc();
-        let from = self.lane_of(worker);
-        if self.activity(worker) == Activity::Starting {
-            subtract(&from.starting, 1);
-        }
-        subtract(&from.workers, 1);
+        self.leave_lane(worker);
         entry.word.restart();
-        entry.claimed_at.store(UNKNOWN, Ordering::Relaxed);
-        entry.lane.store(lane, Ordering::Relaxed);
-        entry.forget_process();
+        self.join_lane(worker, lane);
         let registrar = leaver.map_or(0, ProcRef::to_bits);
         entry.registrar.store(registrar, Ordering::Relaxed);
-        add(&self.lane(lane).starting, 1);
-        add(&self.lane(lane).workers, 1);
     }
 
+    /// Nobody has the worker slot any more.
     pub(super) fn vacate(&mut self, worker: u32) {
+        self.leave_lane(worker);
+        subtract(&self.shared.totals.live, 1);
+        self.shared.workers[worker as usize].word.vacate();
+        let vacant = &self.shared.totals.vacant;
+        vacant.push_front(self.shared.workers, worker);
+    }
+
+    /// The worker slot, whose word still says what it was, does not count in its lane any more and forgets its
+    /// process.
+    fn leave_lane(&mut self, worker: u32) {
+        self.end_wait(worker);
         let entry = &self.shared.workers[worker as usize];
-        let lane = self.lane_of(worker);
-        if self.activity(worker) == Activity::Starting {
-            subtract(&lane.starting, 1);
+        let index = self.lane_index(worker);
+        let lane = self.lane(index);
+        match self.activity(worker) {
+            Activity::Starting => subtract(&lane.starting, 1),
+            Activity::Exiting => subtract(&self.shared.totals.exiting, 1),
+            Activity::Vacant | Activity::Idle | Activity::Busy(_) => {}
+        }
+        if entry.awaits_any() {
+            let awaited = &self.shared.totals.awaited;
+            awaited.remove(self.shared.workers, worker);
+        }
+        if entry.has_connected() {
+            subtract(&lane.connected, 1);
         }
         subtract(&lane.workers, 1);
-        subtract(&self.shared.totals.live, 1);
         entry.forget_process();
-        entry.word.vacate();
+        self.file(index);
+    }
+
+    /// The worker slot, whose word says `Starting` and which has no process, counts in this lane from now on.
+    pub(super) fn join_lane(&mut self, worker: u32, index: u32) {
+        let entry = &self.shared.workers[worker as usize];
+        entry.lane.store(index, Ordering::Relaxed);
+        let now = self.waker.now();
+        entry.claimed_at.store(now, Ordering::Relaxed);
+        let awaited = &self.shared.totals.awaited;
+        awaited.push_back(self.shared.workers, worker);
+        let lane = self.lane(index);
+        add(&lane.starting, 1);
+        add(&lane.workers, 1);
+        self.serve_with_start(index);
+    }
+
+    /// Tells a worker that is idle, and on no list, to leave.
+    pub(super) fn dismiss(&mut self, worker: u32) {
+        self.shared.workers[worker as usize].word.dismiss();
+        add(&self.shared.totals.exiting, 1);
+    }
+
+    /// The job that the worker ran waits for no other any more.
+    fn end_wait(&mut self, worker: u32) {
+        if let Some(proc) = self.shared.workers[worker as usize].proc() {
+            self.note_waiting(worker, proc, false);
+        }
     }
 
     /// The worker's idle time is over, or it has another reason to leave. Returns `Restart` or `Retire`.
@@ -287,17 +306,8 @@ impl<'a> Scheduler<'a> {
         {
             return None;
         }
-        self.unlink_idle(worker);
+        self.unlist_idle(worker);
         Some(self.leave(worker, None))
-    }
-
-    fn unlink_idle(&mut self, worker: u32) {
-        let idle = &self.lane_of(worker).idle;
-        let is_listed = idle
-            .iter(self.shared.workers)
-            .any(|listed| listed == worker);
-        assert!(is_listed, "an idle worker was not on the idle list");
-        idle.remove(self.shared.workers, worker);
     }
 
     /// Whether the worker slot still belongs to the registration with this generation. A process that was told
@@ -376,8 +386,8 @@ impl<'a> Scheduler<'a> {
             return false;
         }
         if self.activity(worker) == Activity::Idle {
-            self.unlink_idle(worker);
-            entry.word.dismiss();
+            self.unlist_idle(worker);
+            self.dismiss(worker);
         }
         true
     }
@@ -403,7 +413,7 @@ impl<'a> Scheduler<'a> {
         }
         match self.activity(worker) {
             Activity::Vacant => return None,
-            Activity::Idle => self.unlink_idle(worker),
+            Activity::Idle => self.unlist_idle(worker),
             Activity::Starting | Activity::Busy(_) | Activity::Exiting => {}
         }
         let lane = load(&entry.lane);
@@ -425,11 +435,7 @@ impl<'a> Scheduler<'a> {
     /// Whether any worker of the lane has connected. If so, a failed start is not the lane's fault.
     #[must_use]
     pub fn lane_works(&self, lane: u32) -> bool {
-        self.shared.workers.iter().any(|entry| {
-            load(&entry.lane) == lane
-                && entry.has_connected()
-                && entry.word.load().activity() != Activity::Vacant
-        })
+        load(&self.lane(lane).connected) > 0
     }
 
     /// Takes the first queued job of a lane for which no process can be started, to fail it. The job is

@@ -7,7 +7,7 @@ use crate::pool::handoff::{Awake, LONGEST};
 fn two_idle(memory: &Memory) -> [u32; 2] {
     let workers = [100, 101].map(|pid| {
         memory.queue(A);
-        let (worker, _, next) = memory.start(memory.spawn_decision(0, 2, 1), proc(pid));
+        let (worker, _, next) = memory.start(memory.spawn_decision(0, 2), proc(pid));
         (worker, running(next))
     });
     for (worker, job) in workers.into_iter().rev() {
@@ -112,7 +112,7 @@ fn one_long_job_among_short_ones_hardly_counts() {
 fn without_a_sleeping_worker_no_wake_up_is_saved() {
     let memory = Memory::with_room(8, 2, 1);
     memory.queue(A);
-    let (worker, _, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, _, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     occupy(&memory, worker, 7);
     let (_, awake) = dispatch_awake(&memory, |_| true);

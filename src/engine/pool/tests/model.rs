@@ -39,6 +39,10 @@ enum Step {
     /// The same as `Go`, while the pool has one worker more than it may have.
     Shrink(usize),
     IdleLimit(usize),
+    /// Time passes at each look at the clock, so that every turn is over, or does not.
+    Clock {
+        stands: bool,
+    },
     /// A process dies, and the server starts its registration again or not.
     Die {
         process: usize,
@@ -81,6 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(process, leaving)| Step::Go { process, leaving }),
         1 => process.clone().prop_map(Step::Shrink),
         1 => process.clone().prop_map(Step::IdleLimit),
+        1 => any::<bool>().prop_map(|stands| Step::Clock { stands }),
         2 => (process.clone(), prop::bool::weighted(0.7))
             .prop_map(|(process, restartable)| Step::Die { process, restartable }),
         1 => process.clone().prop_map(Step::Lose),
@@ -122,6 +127,8 @@ struct Process {
     at: At,
     /// The permit of the job that it was bound to last, until it gives the permit back.
     permit: Option<Permit>,
+    /// It is idle and has looked for a lane in need after the end of its turn.
+    has_looked: bool,
 }
 
 /// A permit of a session.
@@ -162,7 +169,6 @@ struct Job {
 struct Model {
     memory: Memory,
     cap: u32,
-    now: Micros,
     next_pid: u32,
     queues: [VecDeque<JobId>; 3],
     sessions: [Session; LEADERS],
@@ -182,7 +188,6 @@ impl Model {
         Self {
             memory: Memory::with_room(JOBS, KEYS.len(), WORKER_SLOTS),
             cap,
-            now: 1,
             next_pid: 100,
             queues: Default::default(),
             sessions: Default::default(),
@@ -236,7 +241,7 @@ impl Model {
     }
 
     fn spawn_decision(&mut self, key: usize, can_register: bool) {
-        let (first, cap, now) = (self.hints[key], self.cap, self.now);
+        let (first, cap) = (self.hints[key], self.cap);
         self.refused = false;
         let mut can_start = true;
         loop {
@@ -244,7 +249,7 @@ impl Model {
             let before: Vec<u32> = self.memory.lanes.iter().map(workers).collect();
             let decision = self
                 .memory
-                .locked(|scheduler| scheduler.spawn_decision(first, cap, can_start, now));
+                .locked(|scheduler| scheduler.spawn_decision(first, cap, can_start));
             match decision {
                 SpawnDecision::Start { worker, generation } if can_register => {
                     self.within_limit(worker);
@@ -255,6 +260,7 @@ impl Model {
                         proc,
                         at: At::Registered,
                         permit: None,
+                        has_looked: false,
                     });
                 }
                 SpawnDecision::Start { worker, generation } => {
@@ -275,7 +281,8 @@ impl Model {
                 SpawnDecision::Enough => {}
                 // With no process at work, there is no worker slot only if the server refuses.
                 SpawnDecision::Full => {
-                    assert!(self.memory.some_process_will_look() || self.refused)
+                    let counts = self.memory.locked(|scheduler| scheduler.worker_counts());
+                    assert!(counts != WorkerCounts::default() || self.refused);
                 }
             }
             return;
@@ -495,6 +502,7 @@ impl Model {
             NextStep::Idle => {
                 assert!(!leaving);
                 self.processes[index].at = At::Idle(None);
+                self.processes[index].has_looked = self.memory.is_turn_over(worker);
             }
             NextStep::Restart => {
                 self.within_limit(worker);
@@ -565,10 +573,12 @@ impl Model {
                 }
             }
             At::Idle(told) => {
-                let awakened = self
-                    .memory
-                    .locked(|scheduler| scheduler.awakened(worker, generation));
-                self.follow(index, told, awakened);
+                let does = self.memory.locked(|scheduler| {
+                    let awakened = scheduler.awakened(worker, generation);
+                    awakened.or_else(|| scheduler.end_turn(worker, generation))
+                });
+                self.processes[index].has_looked = self.memory.is_turn_over(worker);
+                self.follow(index, told, does);
             }
             At::Has { job, begun: false } => match self.memory.word(job).begin(job.generation) {
                 Begin::Running { .. } => {
@@ -600,6 +610,11 @@ impl Model {
     fn follow(&mut self, index: usize, told: Option<Told>, does: Option<NextStep>) {
         match (told, does) {
             (None, None) => {}
+            // Its turn was over, and another lane in need.
+            (None, Some(NextStep::Restart)) => {
+                self.within_limit(self.processes[index].worker);
+                self.restart(index);
+            }
             (Some(Told::Run(expected)), Some(NextStep::Run { job, .. })) => {
                 assert_eq!(job, expected);
                 self.processes[index].at = At::Has { job, begun: false };
@@ -716,11 +731,7 @@ impl Model {
         let Process {
             worker, generation, ..
         } = self.processes.remove(index);
-        // The first look notes the time for a worker slot that was passed on.
-        for _ in 0..2 {
-            self.spawn_decision(0, true);
-            self.now += START_LIMIT + 1;
-        }
+        self.memory.pass(START_LIMIT + 1);
         self.spawn_decision(0, true);
         let late = self.fresh_proc();
         let ours = self
@@ -734,6 +745,7 @@ impl Model {
                 proc: late,
                 at: At::Idle(None),
                 permit: None,
+                has_looked: false,
             });
             self.next(self.processes.len() - 1, false, true);
         }
@@ -912,6 +924,10 @@ impl Model {
                 self.shrinks = false;
             }
             Step::IdleLimit(process) if known(process) => self.idle_limit(process),
+            Step::Clock { stands } => {
+                let tick = if stands { 0 } else { turns::LONGEST_TURN };
+                self.memory.lock.tick.0.set(tick);
+            }
             Step::Die {
                 process,
                 restartable,
@@ -951,8 +967,15 @@ impl Model {
         assert_eq!(self.memory.pool().queued() as usize, queued + throttled);
         assert!(self.memory.lock.woken.borrow().is_empty());
         assert_eq!(self.memory.jobs().used() as usize, self.jobs.len());
+        let looks_at_turns_end = |process: &Process| {
+            let is_idle = self.memory.activity(process.worker) == Activity::Idle;
+            is_idle && process.at == At::Idle(None) && !process.has_looked
+        };
         assert!(
-            queued == 0 || self.refused || self.memory.some_process_will_look(),
+            queued == 0
+                || self.refused
+                || self.memory.some_process_will_look()
+                || self.processes.iter().any(looks_at_turns_end),
             "{queued} jobs wait, and no process will look for them"
         );
         let live = load(&self.memory.totals.live);
@@ -967,6 +990,7 @@ impl Model {
 
     /// Lets the processes run until nothing is left to do.
     fn drain(&mut self) {
+        self.take(Step::Clock { stands: false });
         if self.refused {
             self.spawn_decision(0, true);
         }

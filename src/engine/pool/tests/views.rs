@@ -36,16 +36,16 @@ fn a_queued_job_waits_for_a_worker_slot_or_for_a_permit() {
 fn workers_are_counted_by_what_they_do() {
     let memory = Memory::with_room(8, 3, 4);
     let queued = memory.queue(A);
-    let (busy, _, next) = memory.start(memory.spawn_decision(0, 4, 1), proc(100));
+    let (busy, _, next) = memory.start(memory.spawn_decision(0, 4), proc(100));
     let job = running(next);
     assert_eq!(job, queued);
     memory.queue(B);
-    let (idle, _, next) = memory.start(memory.spawn_decision(1, 4, 1), proc(101));
+    let (idle, _, next) = memory.start(memory.spawn_decision(1, 4), proc(101));
     assert_eq!(memory.complete(idle, running(next)), NextStep::Idle);
     let waiting = memory.queue(C);
     let SpawnDecision::Start {
         worker: starting, ..
-    } = memory.spawn_decision(2, 4, 1)
+    } = memory.spawn_decision(2, 4)
     else {
         panic!("a worker slot is vacant");
     };
@@ -94,7 +94,7 @@ fn a_lane_is_warmed_up_as_far_as_it_may_grow() {
     let memory = Memory::with_room(1, 2, 4);
     let prewarm = |key, wanted, lane_limit, cap| {
         memory.locked(|scheduler| {
-            let (ready, claimed) = scheduler.prewarm(key, wanted, lane_limit, cap, 1);
+            let (ready, claimed) = scheduler.prewarm(key, wanted, lane_limit, cap);
             (ready, claimed.is_some())
         })
     };
@@ -111,7 +111,7 @@ fn a_lane_is_warmed_up_as_far_as_it_may_grow() {
 fn a_process_that_exits_is_given_nothing_any_more() {
     let memory = Memory::with_room(4, 1, 1);
     memory.queue(A);
-    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1, 1), proc(100));
+    let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     let begin_exit = |generation, pid| {
         memory.locked(|scheduler| scheduler.begin_exit(worker, generation, proc(pid)))
     };

@@ -1,0 +1,294 @@
+//! Turns: who gets a worker slot, and when.
+
+use super::*;
+use crate::pool::turns::{LONGEST_TURN, PATIENCE};
+
+/// A pool with these worker slots in which time passes only by [`Memory::pass`].
+fn memory(lanes: usize, workers: usize) -> Memory {
+    let memory = Memory::with_room(64, lanes, workers);
+    memory.stop_the_clock();
+    memory
+}
+
+fn key(role: u32) -> LaneKey {
+    LaneKey { database: 1, role }
+}
+
+/// Queues a job in a lane, and starts a process for it, which takes the longest start.
+fn start(memory: &Memory, key: LaneKey, pid: u32) -> (u32, u32, JobId) {
+    let job = memory.queue(key);
+    let lane = memory.slot(job).lane();
+    let decision = memory.spawn_decision(lane, u32::MAX);
+    memory.pass(LONGEST_TURN);
+    let (worker, generation, next) = memory.start(decision, proc(pid));
+    assert_eq!(running(next), job);
+    (worker, generation, job)
+}
+
+fn lane_of(memory: &Memory, worker: u32) -> LaneKey {
+    memory.locked(|scheduler| scheduler.lane_key(worker))
+}
+
+#[test]
+fn a_process_keeps_its_worker_slot_for_its_turn() {
+    let memory = memory(2, 1);
+    let (worker, generation, mut job) = start(&memory, A, 100);
+    let other = memory.queue(B);
+    for _ in 0..10 {
+        memory.pass(LONGEST_TURN / 10 - 1);
+        let next = memory.queue(A);
+        assert_eq!(
+            memory.complete(worker, job),
+            NextStep::Run {
+                job: next,
+                leader: None
+            }
+        );
+        job = next;
+    }
+    memory.pass(LONGEST_TURN);
+    memory.queue(A);
+    assert_eq!(memory.complete(worker, job), NextStep::Restart);
+    assert_eq!(lane_of(&memory, worker), B);
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
+    assert_eq!(running(next), other);
+    memory.check();
+}
+
+#[test]
+fn a_turn_lasts_a_few_times_what_a_start_takes() {
+    let memory = memory(2, 1);
+    let job = memory.queue(A);
+    let decision = memory.spawn_decision(0, 1);
+    memory.pass(1_000);
+    let began = memory.lock.clock.get();
+    let (worker, _, next) = memory.start(decision, proc(100));
+    assert_eq!(running(next), job);
+    assert_eq!(memory.workers[worker as usize].turn_end() - began, 8_000);
+}
+
+#[test]
+fn an_idle_worker_stays_until_its_turn_is_over() {
+    let memory = memory(2, 1);
+    let (worker, generation, job) = start(&memory, A, 100);
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    let other = memory.queue(B);
+    assert_eq!(
+        memory.spawn_decision(memory.slot(other).lane(), 1),
+        SpawnDecision::Full
+    );
+    let end_turn = || memory.locked(|scheduler| scheduler.end_turn(worker, generation));
+    assert_eq!(end_turn(), None, "too early");
+    memory.pass(LONGEST_TURN);
+    assert_eq!(end_turn(), Some(NextStep::Restart));
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
+    assert_eq!(running(next), other);
+    memory.check();
+}
+
+#[test]
+fn an_idle_worker_whose_turn_is_over_makes_room_before_one_whose_turn_is_not() {
+    let memory = memory(3, 2);
+    let (old, _, job) = start(&memory, A, 100);
+    memory.pass(LONGEST_TURN);
+    let (young, _, other) = start(&memory, B, 101);
+    assert_eq!(memory.complete(old, job), NextStep::Idle);
+    assert_eq!(memory.complete(young, other), NextStep::Idle);
+    memory.queue(C);
+    memory.queue(C);
+    assert_eq!(
+        memory.spawn_decision(2, 2),
+        SpawnDecision::Recycle(proc(100))
+    );
+    assert_eq!(memory.spawn_decision(2, 2), SpawnDecision::Full);
+    memory.check();
+}
+
+#[test]
+fn lanes_with_nobody_are_served_in_the_order_in_which_they_came() {
+    let memory = memory(6, 1);
+    let (worker, generation, mut job) = start(&memory, key(1), 100);
+    for role in [4, 2, 5, 3] {
+        memory.queue(key(role));
+        memory.pass(1);
+    }
+    let mut served = Vec::new();
+    for pid in 101..109 {
+        let own = lane_of(&memory, worker);
+        memory.queue(own);
+        memory.pass(LONGEST_TURN);
+        assert_eq!(memory.complete(worker, job), NextStep::Restart);
+        served.push(lane_of(&memory, worker).role);
+        memory.pass(LONGEST_TURN);
+        job = running(memory.report_in(worker, generation, proc(pid)).unwrap());
+        memory.check();
+    }
+    assert_eq!(served, [4, 2, 5, 3, 1, 4, 2, 5]);
+}
+
+/// Two lanes that flood share the worker slots, and keep their shares.
+#[test]
+fn lanes_that_flood_come_to_have_as_many_workers() {
+    let memory = memory(2, 4);
+    let mut jobs: Vec<(u32, JobId)> = (0..4)
+        .map(|pid| {
+            let (worker, _, job) = start(&memory, A, 100 + pid);
+            (worker, job)
+        })
+        .collect();
+    for _ in 0..4 {
+        memory.queue(A);
+        memory.queue(B);
+    }
+    memory.pass(LONGEST_TURN);
+    let mut restarts = 0;
+    for round in 0..12 {
+        for (worker, job) in &mut jobs {
+            let key = lane_of(&memory, *worker);
+            let next = memory.complete(*worker, *job);
+            assert_eq!(memory.word(*job).detach(job.generation), Release::LastOut);
+            memory.pool().free(*job);
+            *job = match next {
+                NextStep::Run { job, .. } => job,
+                NextStep::Restart => {
+                    restarts += 1;
+                    memory.pass(1_000);
+                    let generation = memory.workers[*worker as usize].word.load().generation();
+                    let pid = 200 + round * 10 + *worker;
+                    running(memory.report_in(*worker, generation, proc(pid)).unwrap())
+                }
+                other => panic!("{other:?}"),
+            };
+            memory.queue(key);
+            memory.check();
+        }
+        memory.pass(LONGEST_TURN);
+    }
+    assert_eq!(restarts, 2);
+    for key in [A, B] {
+        let count = jobs
+            .iter()
+            .filter(|(worker, _)| lane_of(&memory, *worker) == key);
+        assert_eq!(count.count(), 2);
+    }
+}
+
+/// A job waits for another job of its lane: the lane counts as one with nobody.
+#[test]
+fn a_lane_whose_worker_waits_for_a_job_has_nobody() {
+    let memory = memory(3, 2);
+    let (parent, _, _) = start(&memory, A, 100);
+    let (other, generation, job) = start(&memory, B, 101);
+    let child = memory.queue(A);
+    memory.queue(C);
+    memory.queue(B);
+    // Before the parent waits, the lane has somebody, and C has not.
+    let first = || memory.locked(|scheduler| scheduler.first_in_need());
+    assert_eq!(first(), Some(2));
+    let _ = memory.pool().cancel(
+        memory.pool().locked(|scheduler| scheduler.job_in(3)),
+        Demand::Cancel,
+        |_| {},
+    );
+    memory.locked(|scheduler| scheduler.note_waiting(parent, proc(100), true));
+    memory.check();
+    memory.pass(LONGEST_TURN);
+    assert_eq!(memory.complete(other, job), NextStep::Restart);
+    let next = memory.report_in(other, generation, proc(102)).unwrap();
+    assert_eq!(running(next), child);
+    memory.locked(|scheduler| scheduler.note_waiting(parent, proc(100), false));
+    memory.check();
+}
+
+#[test]
+fn only_the_process_of_a_worker_slot_says_that_it_waits() {
+    let memory = memory(1, 1);
+    let (worker, _, job) = start(&memory, A, 100);
+    memory.locked(|scheduler| scheduler.note_waiting(worker, proc(99), true));
+    assert_eq!(load(&memory.lanes[0].waiting), 0);
+    memory.locked(|scheduler| scheduler.note_waiting(worker, proc(100), true));
+    assert_eq!(load(&memory.lanes[0].waiting), 1);
+    // It was interrupted, and did not say that it waits no more.
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    memory.check();
+    assert_eq!(load(&memory.lanes[0].waiting), 0);
+}
+
+/// A lane with somebody, who takes no job for too long, comes before lanes that came later.
+#[test]
+fn a_lane_that_is_overdue_comes_first() {
+    let memory = memory(4, 2);
+    let (_stuck, _, _) = start(&memory, key(1), 100);
+    let (worker, generation, job) = start(&memory, key(2), 101);
+    let late = memory.queue(key(1));
+    memory.pass(PATIENCE / 2);
+    memory.queue(key(3));
+    memory.pass(PATIENCE / 2);
+    assert_eq!(memory.complete(worker, job), NextStep::Restart);
+    let next = memory.report_in(worker, generation, proc(102)).unwrap();
+    assert_eq!(running(next), late);
+    memory.check();
+}
+
+#[test]
+fn a_lane_of_which_jobs_are_taken_is_not_overdue() {
+    let memory = memory(4, 2);
+    let (busy, _, running_job) = start(&memory, key(1), 100);
+    let (worker, _, job) = start(&memory, key(2), 101);
+    let taken = memory.queue(key(1));
+    memory.queue(key(1));
+    memory.pass(PATIENCE - 1);
+    assert_eq!(
+        memory.complete(busy, running_job),
+        NextStep::Run {
+            job: taken,
+            leader: None
+        }
+    );
+    memory.queue(key(2));
+    memory.pass(1);
+    assert!(matches!(memory.complete(worker, job), NextStep::Run { .. }));
+    memory.check();
+}
+
+/// Whatever others do, a worker of a lane that was passed over keeps its own worker slot.
+#[test]
+fn an_own_lane_that_is_overdue_keeps_its_worker_slot() {
+    let memory = memory(2, 1);
+    let (worker, _, job) = start(&memory, A, 100);
+    let own = memory.queue(A);
+    memory.pass(PATIENCE);
+    memory.queue(B);
+    assert_eq!(
+        memory.complete(worker, job),
+        NextStep::Run {
+            job: own,
+            leader: None
+        }
+    );
+    memory.queue(A);
+    memory.pass(LONGEST_TURN);
+    assert_eq!(memory.complete(worker, own), NextStep::Restart);
+    assert_eq!(lane_of(&memory, worker), B);
+    memory.check();
+}
+
+#[test]
+fn an_unused_entry_serves_the_lane_that_comes_next() {
+    let memory = memory(2, 2);
+    for role in 1..10 {
+        let job = memory.queue(key(role));
+        assert_eq!(memory.slot(job).lane(), (role - 1) % 2);
+        memory.check();
+        let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
+        memory.check();
+    }
+    // The one that has been unused longest is given away; the other is still known.
+    let job = memory.queue(key(8));
+    assert_eq!(memory.slot(job).lane(), 1);
+    let another = memory.queue(key(10));
+    assert_eq!(memory.slot(another).lane(), 0);
+    let (_, dispatched, _) = memory.dispatch(key(9));
+    assert_eq!(dispatched, Dispatched::NoLane);
+    memory.check();
+}
