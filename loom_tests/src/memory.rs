@@ -3,15 +3,34 @@
 use crate::latch::MockLatch;
 use crate::sync::{Arc, Mutex};
 use engine::models::{self, Capacity};
+use engine::pool::turns::LONGEST_TURN;
 use engine::pool::{LaneKey, PoolLock, Waker};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
+use engine::wait::Micros;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The pool's lock. There is a scheduler only while it is held.
 pub struct Lock {
     held: Mutex<()>,
     latches: Vec<MockLatch>,
+    /// What the latches' clock said last. It is no part of the protocol, so the explorer need not know it.
+    clock: AtomicU64,
+    tick: Micros,
+}
+
+impl Lock {
+    /// Whether this time has not come yet.
+    #[must_use]
+    pub fn is_before(&self, time: Micros) -> bool {
+        self.clock.load(Ordering::Relaxed) < time
+    }
+
+    /// It is this time now, or later.
+    pub fn advance_to(&self, time: Micros) {
+        self.clock.fetch_max(time, Ordering::Relaxed);
+    }
 }
 
 impl Waker for Lock {
@@ -21,6 +40,11 @@ impl Waker for Lock {
 
     fn timestamp(&self) -> u64 {
         0
+    }
+
+    /// It is later at each look.
+    fn now(&self) -> Micros {
+        self.clock.fetch_add(self.tick, Ordering::Relaxed) + self.tick
     }
 }
 
@@ -67,9 +91,22 @@ impl Memory {
         Self::with_lanes(jobs, 1, workers, processes)
     }
 
-    /// With this many of each. The processes are numbered from 0.
+    /// With this many of each. The processes are numbered from 0. Whoever looks at the clock finds that every turn is
+    /// over.
     #[must_use]
     pub fn with_lanes(jobs: usize, lanes: usize, workers: usize, processes: usize) -> Arc<Self> {
+        Self::with_clock(jobs, lanes, workers, processes, LONGEST_TURN)
+    }
+
+    /// The same; at each look at the clock it is later by `tick`.
+    #[must_use]
+    pub fn with_clock(
+        jobs: usize,
+        lanes: usize,
+        workers: usize,
+        processes: usize,
+        tick: Micros,
+    ) -> Arc<Self> {
         let room = Capacity {
             jobs,
             lanes,
@@ -80,6 +117,8 @@ impl Memory {
         let lock = Lock {
             held: Mutex::new(()),
             latches: (0..processes).map(|_| MockLatch::default()).collect(),
+            clock: AtomicU64::new(0),
+            tick,
         };
         Arc::new(Self(models::Memory::new(room, lock)))
     }

@@ -245,7 +245,7 @@ fn with_queued(count: usize) -> (Arc<Memory>, Vec<JobId>) {
         for &job in &jobs {
             let _ = scheduler.dispatch(job, LANE, 0, 1000);
         }
-        let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true, 1)
+        let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true)
         else {
             panic!("a worker slot is vacant");
         };

@@ -55,7 +55,7 @@ fn arrive(memory: &Memory, worker: u32, generation: u32, number: u32) -> WorkerP
 fn start(memory: &Memory, number: u32) -> Option<WorkerProcess> {
     let decision = memory
         .pool()
-        .locked(|scheduler| scheduler.spawn_decision(0, 8, true, 1));
+        .locked(|scheduler| scheduler.spawn_decision(0, 8, true));
     match decision {
         SpawnDecision::Start { worker, generation } => {
             Some(arrive(memory, worker, generation, number))

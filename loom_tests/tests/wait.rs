@@ -131,7 +131,7 @@ fn with_job(way: Way) -> (Arc<Memory>, JobId) {
     let job = memory.claim(process(LEADER));
     memory.pool().locked(|scheduler| {
         let _ = scheduler.dispatch(job, LANE, 0, 1000);
-        let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true, 1)
+        let SpawnDecision::Start { worker, generation } = scheduler.spawn_decision(0, 1, true)
         else {
             panic!("a worker slot is vacant");
         };

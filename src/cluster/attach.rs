@@ -25,6 +25,7 @@ use engine::pool::{Pool, PoolLock, Shared, Waker};
 use engine::process_ref::ProcRef;
 use engine::sync::{AtomicU32, AtomicU64, Ordering};
 use engine::table::{JobId, JobTable, Slot};
+use engine::wait::Micros;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY;
 
@@ -39,6 +40,10 @@ impl Waker for PoolLwLock {
 
     fn timestamp(&self) -> u64 {
         crate::pg::process::timestamp().cast_unsigned()
+    }
+
+    fn now(&self) -> Micros {
+        crate::pg::process::now()
     }
 }
 

@@ -28,7 +28,7 @@ use std::ffi::{CStr, c_void};
 /// version. It is a macro because names are made from it at compile time.
 macro_rules! layout_version {
     () => {
-        4
+        5
     };
 }
 
@@ -129,9 +129,9 @@ static_assertions::const_assert_eq!(size_of::<Slot>() % 64, 0);
 
 static_assertions::const_assert!(size_of::<Slot>() <= 512);
 
-static_assertions::const_assert_eq!(size_of::<Lane>(), 64);
+static_assertions::const_assert_eq!(size_of::<Lane>(), 128);
 
-static_assertions::const_assert_eq!(size_of::<WorkerSlot>(), 64);
+static_assertions::const_assert_eq!(size_of::<WorkerSlot>(), 128);
 
 static_assertions::const_assert_eq!(size_of::<Leader>(), 128);
 
@@ -139,9 +139,9 @@ static_assertions::const_assert_eq!(size_of::<Usage>(), 64);
 
 static_assertions::const_assert_eq!(size_of::<FreeList>(), 64);
 
-static_assertions::const_assert_eq!(size_of::<Totals>(), 64);
+static_assertions::const_assert_eq!(size_of::<Totals>(), 128);
 
-static_assertions::const_assert_eq!(size_of::<Control>(), 192);
+static_assertions::const_assert_eq!(size_of::<Control>(), 256);
 
 static_assertions::const_assert_eq!(size_of::<engine::job::JobWord>(), 8);
 

@@ -63,6 +63,25 @@ impl WorkerSlotRef {
     }
 }
 
+/// The worker slot of this process; `None`: it is no worker.
+static OWN_WORKER: Local<Option<u32>> = Local::new(None);
+
+/// This process has this worker slot from now on, or has none any more.
+pub fn set_own_worker(worker: Option<u32>) {
+    OWN_WORKER.set(worker);
+}
+
+/// The session begins to sleep until a job changes, or has ended to. If it is that of a job, the job's lane counts this
+/// worker as one that waits. Does not throw.
+pub fn note_waiting(cluster: &'static Cluster, waits: bool) {
+    if let Some(worker) = OWN_WORKER.get() {
+        let own = own_proc();
+        cluster
+            .pool()
+            .locked(|scheduler| scheduler.note_waiting(worker, own, waits));
+    }
+}
+
 /// The contents of the server's opaque handle, on 14 and later. So the handle can be kept in shared memory.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -143,10 +162,9 @@ fn register(cluster: &'static Cluster, worker_slot: WorkerSlotRef) -> bool {
         return false;
     };
     REGISTERED.set(true);
-    let now = process::now();
     cluster
         .pool()
-        .locked(|scheduler| scheduler.note_registered(worker, generation, own, registration, now));
+        .locked(|scheduler| scheduler.note_registered(worker, generation, own, registration));
     true
 }
 
@@ -173,10 +191,9 @@ pub fn spawn_workers(
     let mut next = first;
     loop {
         let decision = next.take().unwrap_or_else(|| {
-            let now = process::now();
             cluster
                 .pool()
-                .locked(|scheduler| scheduler.spawn_decision(lane, cap, can_start, now))
+                .locked(|scheduler| scheduler.spawn_decision(lane, cap, can_start))
         });
         match decision {
             SpawnDecision::Enough => return Spawned::Enough,
@@ -228,10 +245,9 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
     check_registrations(cluster);
     let cap = cluster.worker_cap();
     loop {
-        let now = process::now();
         let (ready, worker_slot) = cluster
             .pool()
-            .locked(|scheduler| scheduler.prewarm(key, wanted, lane_workers, cap, now));
+            .locked(|scheduler| scheduler.prewarm(key, wanted, lane_workers, cap));
         let Some((worker, generation)) = worker_slot else {
             return ready;
         };
@@ -254,12 +270,11 @@ pub fn dispatch(
     key: LaneKey,
     hint: u32,
     limits: Limits,
-    now: Micros,
 ) -> (Dispatched, u32, Option<SpawnDecision>) {
     let (dispatched, lane) = scheduler.dispatch(job.id, key, hint, limits);
     fault!("job-dispatched");
     let decision = (dispatched == Dispatched::Queued)
-        .then(|| scheduler.spawn_decision(lane, job.cluster.worker_cap(), true, now));
+        .then(|| scheduler.spawn_decision(lane, job.cluster.worker_cap(), true));
     (dispatched, lane, decision)
 }
 

@@ -78,6 +78,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         jobs: 0,
         limits: WorkerLimits::read(),
     }));
+    spawn::set_own_worker(Some(worker));
     look_for_next(cluster);
     // The leader of the first job, which was woken just now, may also have registered this process: it comes first.
     if let Some(registrar) = registrar {
@@ -239,9 +240,9 @@ fn reloaded() {
     update(|state| state.limits = WorkerLimits::read());
 }
 
-/// Sleeps until the worker word changes, the idle timeout has passed, or the configuration was read again (`already`:
-/// it was read before the sleep). The configuration may have another timeout, or require a smaller pool, and nobody
-/// wakes an idle worker for that.
+/// Sleeps until the worker word changes, its turn is over or the idle timeout has passed, or the configuration was read
+/// again (`already`: it was read before the sleep). At its turn's end another lane may need the worker slot. The
+/// configuration may have another timeout, or require a smaller pool. Nobody wakes an idle worker for any of that.
 fn sleep(cluster: &'static Cluster, already: bool) {
     let Some(now) = state() else { exit_process(0) };
     fault!("worker-idle");
@@ -249,11 +250,17 @@ fn sleep(cluster: &'static Cluster, already: bool) {
     let word = &cluster.pool().worker(worker).word;
     let has_reloaded = Cell::new(false);
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
-    let limit = now.limits.idle_timeout as u64 * 1000;
-    let deadline = Some(now.idle_since + limit);
+    let idle_limit = now.idle_since + now.limits.idle_timeout as u64 * 1000;
+    let turn_end = cluster.pool().worker(worker).turn_end();
+    let is_in_turn = process::now() < turn_end;
+    let deadline = if is_in_turn {
+        turn_end.min(idle_limit)
+    } else {
+        idle_limit
+    };
     let woken = wait_for(
         &latch,
-        deadline,
+        Some(deadline),
         &mut condition(report_idle, || {
             (already || has_reloaded.get() || word.load().activity() != Activity::Idle)
                 .then_some(())
@@ -266,6 +273,9 @@ fn sleep(cluster: &'static Cluster, already: bool) {
     let next = cluster.pool().locked(|scheduler| match woken {
         Some(()) => scheduler
             .shrink_idle(worker, generation, cap)
+            .or_else(|| scheduler.awakened(worker, generation)),
+        None if deadline < idle_limit => scheduler
+            .end_turn(worker, generation)
             .or_else(|| scheduler.awakened(worker, generation)),
         None => scheduler
             .idle_limit(worker, generation)

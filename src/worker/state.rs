@@ -1,5 +1,6 @@
 //! The state of this process as a worker.
 
+use crate::cluster::spawn;
 use crate::cluster::spawn::WorkerSlotRef;
 use crate::pg::local::Local;
 use crate::settings;
@@ -53,6 +54,7 @@ pub fn state() -> Option<WorkerState> {
 /// This process has given up its worker slot and is no worker any more.
 pub fn forget_worker_slot() {
     STATE.set(None);
+    spawn::set_own_worker(None);
 }
 
 pub(super) fn update(change: impl FnOnce(&mut WorkerState)) {

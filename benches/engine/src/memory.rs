@@ -5,18 +5,29 @@ use engine::models::{self, Capacity, Slots as _};
 use engine::pool::{Dispatched, LaneKey, NextStep, PoolLock, SpawnDecision, Waker};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
+use engine::wait::Micros;
 use std::ops::Deref;
 use std::sync::Mutex;
+use std::time::Instant;
 
 /// Stands for the server's LWLock. Its waker wakes nobody.
-#[derive(Default)]
-pub struct Lock(Mutex<()>);
+pub struct Lock(Mutex<()>, Instant);
+
+impl Default for Lock {
+    fn default() -> Self {
+        Self(Mutex::default(), Instant::now())
+    }
+}
 
 impl Waker for Lock {
     fn wake(&self, _proc: ProcRef) {}
 
     fn timestamp(&self) -> u64 {
         0
+    }
+
+    fn now(&self) -> Micros {
+        self.1.elapsed().as_micros() as Micros
     }
 }
 
@@ -86,7 +97,7 @@ impl Memory {
         let job = self.claim();
         assert_eq!(self.dispatch(job), Dispatched::Queued);
         self.pool().locked(|scheduler| {
-            let decision = scheduler.spawn_decision(0, u32::MAX, true, 0);
+            let decision = scheduler.spawn_decision(0, u32::MAX, true);
             let SpawnDecision::Start { worker, generation } = decision else {
                 panic!("expected a start, got {decision:?}");
             };

@@ -403,7 +403,7 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
                     (
                         dispatched,
                         lane,
-                        Some(pool.spawn_decision(lane, places, true, 1)),
+                        Some(pool.spawn_decision(lane, places, true)),
                     )
                 }
                 Dispatched::NoLane => panic!("there are lanes enough"),

@@ -162,7 +162,18 @@ impl Process<'_> {
         let world = self.world;
         let word = &world.memory.worker(self.worker).word;
         let closing = || world.closing.load(Ordering::SeqCst);
-        let told = if once_in(4) {
+        let turn_end = world.memory.worker(self.worker).turn_end();
+        let is_in_turn = world.memory.lock.is_before(turn_end);
+        let told = if is_in_turn {
+            // The end of its turn comes at any time.
+            let steps = below(4);
+            let told = (0..steps).any(|_| {
+                self.handle_signal();
+                word.load().activity() != Activity::Idle
+            });
+            world.memory.lock.advance_to(turn_end);
+            told.then_some(())
+        } else if once_in(4) {
             None
         } else {
             wait_for(
@@ -184,6 +195,9 @@ impl Process<'_> {
             };
             if told.is_some() && !closing() {
                 awakened(pool)
+            } else if is_in_turn && !closing() {
+                pool.end_turn(self.worker, self.generation)
+                    .or_else(|| awakened(pool))
             } else {
                 pool.idle_limit(self.worker, self.generation)
                     .or_else(|| awakened(pool))

@@ -5,6 +5,7 @@ use crate::scale::Scale;
 use crate::{leader, trace, worker};
 use engine::job::{Demand, End, JobWord, Phase, Release};
 use engine::pool::release::{self, Releaser};
+use engine::pool::turns::LONGEST_TURN;
 use engine::pool::{Canceling, LaneKey, Pool, SpawnDecision, WorkerCounts};
 use engine::process_ref::ProcRef;
 use engine::steps::Watchers;
@@ -117,7 +118,9 @@ impl World {
     fn new(scale: Scale) -> Arc<Self> {
         // A worker slot may have a process that leaves, and its successor.
         let processes = scale.leaders + scale.cancelers + scale.administrators + 2 * scale.places;
-        let memory = Memory::with_lanes(scale.slots, scale.lanes, scale.places, processes);
+        // A turn lasts for a few looks at the clock.
+        let tick = LONGEST_TURN / 4;
+        let memory = Memory::with_clock(scale.slots, scale.lanes, scale.places, processes, tick);
         trace::of(&memory.pool().shared());
         Arc::new(Self {
             scale,
@@ -193,7 +196,7 @@ impl World {
         let mut next = first;
         loop {
             let decision = next.take().unwrap_or_else(|| {
-                pool.locked(|pool| pool.spawn_decision(lane, places, can_start, 1))
+                pool.locked(|pool| pool.spawn_decision(lane, places, can_start))
             });
             match decision {
                 SpawnDecision::Enough => return,

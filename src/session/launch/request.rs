@@ -371,10 +371,10 @@ fn publish(
         let dispatched = if prefer_awake {
             dispatch_to_awake(job, key, limit)
         } else {
-            let (hint, now) = (LANE_HINT.get(), process::now());
+            let hint = LANE_HINT.get();
             cluster
                 .pool()
-                .locked(|scheduler| spawn::dispatch(scheduler, job, key, hint, limit, now))
+                .locked(|scheduler| spawn::dispatch(scheduler, job, key, hint, limit))
         };
         let is_refused = dispatched.0 == Dispatched::Refused;
         if !is_refused || !roles::try_lift_refusal(job) {
@@ -430,7 +430,7 @@ fn dispatch_to_awake(
     key: LaneKey,
     limit: Limits,
 ) -> (Dispatched, u32, Option<SpawnDecision>) {
-    let (cluster, hint, now) = (job.cluster, LANE_HINT.get(), process::now());
+    let (cluster, hint) = (job.cluster, LANE_HINT.get());
     let pool = cluster.pool();
     let mut may_linger = true;
     loop {
@@ -442,7 +442,7 @@ fn dispatch_to_awake(
                 }
                 Awake::Wait(expected) if may_linger => Err(expected),
                 Awake::Wait(_) | Awake::None => {
-                    Ok(spawn::dispatch(scheduler, job, key, hint, limit, now))
+                    Ok(spawn::dispatch(scheduler, job, key, hint, limit))
                 }
             }
         });

@@ -58,8 +58,9 @@ enum Until {
     End,
 }
 
-/// A wait for jobs. The jobs' words say that the leader sleeps. That is withdrawn when the wait ends, also by an
-/// interrupt, because [`deadlock`] takes a watched job for one whose leader waits.
+/// A wait for jobs. The jobs' words say that the leader sleeps, and if the leader is the session of a job itself, so does
+/// its worker slot ([`engine::pool::turns`]). Both are withdrawn when the wait ends, also by an interrupt: [`deadlock`]
+/// takes a watched job for one whose leader waits.
 struct JobWait<J: Iterator<Item = Job> + Clone, C> {
     cluster: &'static Cluster,
     jobs: J,
@@ -122,7 +123,9 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
     type Found = C::Found;
 
     fn arm(&mut self) {
-        self.watching = true;
+        if !std::mem::replace(&mut self.watching, true) {
+            spawn::note_waiting(self.cluster, true);
+        }
         for job in self.jobs.clone() {
             let (word, generation) = (job.word(), job.id.generation);
             let _ = match self.until {
@@ -183,6 +186,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
 impl<J: Iterator<Item = Job> + Clone, C> Drop for JobWait<J, C> {
     fn drop(&mut self) {
         if self.watching {
+            spawn::note_waiting(self.cluster, false);
             for job in self.jobs.clone() {
                 job.word().unwatch(job.id.generation);
             }
