@@ -21,12 +21,6 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Whether this time has not come yet.
-    #[must_use]
-    pub fn is_before(&self, time: Micros) -> bool {
-        self.clock.load(Ordering::Relaxed) < time
-    }
-
     /// It is this time now, or later.
     pub fn advance_to(&self, time: Micros) {
         self.clock.fetch_max(time, Ordering::Relaxed);

@@ -251,13 +251,8 @@ fn sleep(cluster: &'static Cluster, already: bool) {
     let has_reloaded = Cell::new(false);
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
     let idle_limit = now.idle_since + now.limits.idle_timeout as u64 * 1000;
-    let turn_end = cluster.pool().worker(worker).turn_end();
-    let is_in_turn = process::now() < turn_end;
-    let deadline = if is_in_turn {
-        turn_end.min(idle_limit)
-    } else {
-        idle_limit
-    };
+    let look_at = cluster.pool().worker(worker).look_at();
+    let deadline = look_at.map_or(idle_limit, |look_at| look_at.min(idle_limit));
     let woken = wait_for(
         &latch,
         Some(deadline),

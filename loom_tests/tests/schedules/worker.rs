@@ -162,9 +162,8 @@ impl Process<'_> {
         let world = self.world;
         let word = &world.memory.worker(self.worker).word;
         let closing = || world.closing.load(Ordering::SeqCst);
-        let turn_end = world.memory.worker(self.worker).turn_end();
-        let is_in_turn = world.memory.lock.is_before(turn_end);
-        let told = if is_in_turn {
+        let look_at = world.memory.worker(self.worker).look_at();
+        let told = if let Some(turn_end) = look_at {
             // The end of its turn comes at any time.
             let steps = below(4);
             let told = (0..steps).any(|_| {
@@ -195,7 +194,7 @@ impl Process<'_> {
             };
             if told.is_some() && !closing() {
                 awakened(pool)
-            } else if is_in_turn && !closing() {
+            } else if look_at.is_some() && !closing() {
                 pool.end_turn(self.worker, self.generation)
                     .or_else(|| awakened(pool))
             } else {

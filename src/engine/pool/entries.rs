@@ -126,6 +126,8 @@ pub struct WorkerSlot {
     registration_generation: AtomicU64,
     /// When the turn of its process is over ([`super::turns`]); 0: it has not begun.
     pub(super) turn_end: AtomicU64,
+    /// When its process, which is idle, has to look for a lane in need; 0: it has looked.
+    pub(super) look_at: AtomicU64,
     pub(super) lane: AtomicU32,
     /// Whether the job that it runs waits for a job.
     pub(super) waits: AtomicU32,
@@ -196,10 +198,16 @@ impl WorkerSlot {
         self.word.load().activity() == Activity::Starting && self.proc().is_none()
     }
 
-    /// When the turn of its process is over; 0: it has not begun. The process itself may ask without the lock.
-    #[must_use]
-    pub fn turn_end(&self) -> Micros {
+    pub(super) fn turn_end(&self) -> Micros {
         self.turn_end.load(Ordering::Relaxed)
+    }
+
+    /// When its process, which is idle, has to call [`end_turn`](super::Scheduler::end_turn). `None`: it need not. Only
+    /// that process may ask, without the lock.
+    #[must_use]
+    pub fn look_at(&self) -> Option<Micros> {
+        let look_at = self.look_at.load(Ordering::Relaxed);
+        (look_at != 0).then_some(look_at)
     }
 
     pub(super) fn waits(&self) -> bool {

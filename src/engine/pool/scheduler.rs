@@ -256,15 +256,21 @@ impl<'a> Scheduler<'a> {
         Some((worker, self.proc_of(worker)))
     }
 
-    /// Puts an idle worker on the list of its lane, and on that of all.
-    pub(super) fn list_idle(&mut self, worker: u32) {
+    /// Puts an idle worker on the list of its lane, and on that of all. `has_looked`: its turn is over, or has not begun,
+    /// and there was no lane in need. Otherwise it looks at its turn's end. The caller has looked at the clock; a second
+    /// look could find that the turn is over, and nobody would have looked.
+    pub(super) fn list_idle(&mut self, worker: u32, has_looked: bool) {
         let workers = self.shared.workers;
+        let entry = &workers[worker as usize];
         self.lane_of(worker).idle.push_front(workers, worker);
-        if self.is_turn_over(worker) {
+        let look_at = if has_looked {
             self.shared.totals.idle.push_front(workers, worker);
+            0
         } else {
             self.shared.totals.idle.push_back(workers, worker);
-        }
+            entry.turn_end()
+        };
+        entry.look_at.store(look_at, Ordering::Relaxed);
     }
 
     /// Takes an idle worker off both lists.

@@ -172,12 +172,6 @@ impl Memory {
         self.locked(|scheduler| scheduler.spawn_decision(lane, cap, true))
     }
 
-    /// Whether the turn of its process is over, without a look at the clock.
-    fn is_turn_over(&self, worker: u32) -> bool {
-        let end = self.workers[worker as usize].turn_end();
-        end <= self.lock.clock.get()
-    }
-
     /// So much time passes.
     fn pass(&self, time: Micros) {
         self.lock.clock.set(self.lock.clock.get() + time);

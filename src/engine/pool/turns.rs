@@ -305,7 +305,7 @@ impl Scheduler<'_> {
         }
         self.begin_turn(worker);
         if is_idle {
-            self.list_idle(worker);
+            self.list_idle(worker, false);
         }
     }
 
@@ -319,7 +319,7 @@ impl Scheduler<'_> {
         }
         self.unlist_idle(worker);
         let Some(to) = self.first_in_need() else {
-            self.list_idle(worker);
+            self.list_idle(worker, true);
             return None;
         };
         Some(self.leave(worker, Some(to)))

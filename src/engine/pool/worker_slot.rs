@@ -152,7 +152,7 @@ impl<'a> Scheduler<'a> {
                 return self.leave(worker, Some(lane_index));
             }
         }
-        mutant!("worker-rests-without-looking" => if !fresh { return self.rest(worker); });
+        mutant!("worker-rests-without-looking" => if !fresh { return self.rest(worker, true); });
         if let Some(job) = self.pop(lane_index, |slot| slot.may_run_on(pid, fresh)) {
             if fresh {
                 subtract(&lane.starting, 1);
@@ -162,28 +162,25 @@ impl<'a> Scheduler<'a> {
             return NextStep::Run { job, leader };
         }
         let needs_another = lane.is_short_without(fresh.into()) && lane.may_grow(1);
-        let to = if needs_another {
-            Some(lane_index)
-        } else if fresh || self.is_turn_over(worker) {
-            self.first_in_need()
-        } else {
-            None
-        };
-        if to.is_some() {
-            return self.leave(worker, to);
+        if needs_another {
+            return self.leave(worker, Some(lane_index));
+        }
+        let looks = fresh || self.is_turn_over(worker);
+        if looks && let Some(to) = self.first_in_need() {
+            return self.leave(worker, Some(to));
         }
         if fresh {
             subtract(&lane.starting, 1);
         }
-        self.rest(worker)
+        self.rest(worker, looks)
     }
 
-    /// The worker goes to its lane's idle list.
-    fn rest(&mut self, worker: u32) -> NextStep {
+    /// The worker goes to its lane's idle list. `has_looked` as in [`list_idle`](Self::list_idle).
+    fn rest(&mut self, worker: u32, has_looked: bool) -> NextStep {
         self.shared.workers[worker as usize].word.rest();
         self.file(self.lane_index(worker));
         mutant!("idle-worker-on-no-list" => return NextStep::Idle);
-        self.list_idle(worker);
+        self.list_idle(worker, has_looked);
         NextStep::Idle
     }
 

@@ -502,7 +502,8 @@ impl Model {
             NextStep::Idle => {
                 assert!(!leaving);
                 self.processes[index].at = At::Idle(None);
-                self.processes[index].has_looked = self.memory.is_turn_over(worker);
+                self.processes[index].has_looked =
+                    self.memory.workers[worker as usize].look_at().is_none();
             }
             NextStep::Restart => {
                 self.within_limit(worker);
@@ -577,7 +578,8 @@ impl Model {
                     let awakened = scheduler.awakened(worker, generation);
                     awakened.or_else(|| scheduler.end_turn(worker, generation))
                 });
-                self.processes[index].has_looked = self.memory.is_turn_over(worker);
+                self.processes[index].has_looked =
+                    self.memory.workers[worker as usize].look_at().is_none();
                 self.follow(index, told, does);
             }
             At::Has { job, begun: false } => match self.memory.word(job).begin(job.generation) {

@@ -79,7 +79,9 @@ fn an_idle_worker_stays_until_its_turn_is_over() {
     );
     let end_turn = || memory.locked(|scheduler| scheduler.end_turn(worker, generation));
     assert_eq!(end_turn(), None, "too early");
+    let look_at = memory.workers[worker as usize].look_at();
     memory.pass(LONGEST_TURN);
+    assert_eq!(look_at, Some(memory.lock.clock.get()));
     assert_eq!(end_turn(), Some(NextStep::Restart));
     let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), other);
