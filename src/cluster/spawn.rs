@@ -82,6 +82,13 @@ pub fn note_waiting(cluster: &'static Cluster, waits: bool) {
     }
 }
 
+/// This worker's job is about to end. Does not throw.
+pub fn note_finishing(cluster: &'static Cluster) {
+    if let Some(worker) = OWN_WORKER.get() {
+        cluster.pool().note_finishing(worker);
+    }
+}
+
 /// The contents of the server's opaque handle, on 14 and later. So the handle can be kept in shared memory.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@
 use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
-use crate::cluster::{block, job_end, trace};
+use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::process::timestamp;
 use crate::pg::shim;
 use crate::pg::shim::Run;
@@ -171,7 +171,9 @@ impl Process for RunHost {
     fn before_end(&self, id: JobId, end: End) -> Watchers {
         let job = self.0.job(id);
         block::unmap(job);
-        job_end::prepare_end(job, end)
+        let watchers = job_end::prepare_end(job, end);
+        spawn::note_finishing(self.0);
+        watchers
     }
 
     fn after_end(&self, id: JobId, watchers: Watchers, release: Release) {

@@ -7,7 +7,9 @@ use crate::markdown::table;
 use crate::measure::call;
 use crate::plot::{Axis, Chart, DBLINK, Dash, Line, OURS, OURS_TOO, PLAIN, Point};
 use crate::report::{Picture, Row, Target};
+use crate::roles;
 use crate::series::{Series, alternate, figure, quantile};
+use crate::server::Server;
 use crate::volume;
 
 fn heads<const N: usize>(names: [&str; N]) -> Vec<String> {
@@ -227,6 +229,50 @@ pub fn parallel(db: &mut Client, batches: usize) -> Picture {
         ],
         figure,
     )
+}
+
+/// T17: jobs a second of so many roles, beside one role alone, and how long a role waited at most.
+pub fn roles(server: &Server, batches: usize, seconds: u32) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for count in &roles::COUNTS[1..] {
+        let mut longest = Series::default();
+        let mut least = Series::default();
+        let [ours, alone] = alternate(batches, |side| {
+            let served = roles::served(server, if side == 0 { *count } else { 1 }, seconds)?;
+            if side == 0 {
+                longest.push(vec![served.longest]);
+                least.push(vec![served.least * *count as f64]);
+            }
+            Ok(vec![served.rate])
+        });
+        let row = |what: String, ours: Series, peer: Option<Series>, target| Row {
+            id: "T17",
+            what: format!("{count} roles, {what}"),
+            ours,
+            peer,
+            target,
+        };
+        let total = ours.clone();
+        rows.push(row(
+            "jobs/s, beside one".into(),
+            ours,
+            Some(alone),
+            Target::AtLeastTimesPeer(0.5),
+        ));
+        rows.push(row(
+            "the least served, of its share".into(),
+            least,
+            Some(total),
+            Target::None,
+        ));
+        rows.push(row(
+            "longest wait, ms".into(),
+            longest,
+            None,
+            Target::AtMost(1000.0),
+        ));
+    }
+    rows
 }
 
 /// T11: transactions a second of so many clients; rows of the table, and the picture.

@@ -5,12 +5,13 @@
 //! |---|---|
 //! | `PGB_BENCH_URL` | the server: a superuser's connection over a unix socket |
 //! | `PGB_BENCH_WIDE_URL` | one with a job table of 131072, for the longest queue |
+//! | `PGB_BENCH_ROLES_URL` | one with eight worker slots (`max_pool_workers`), for many roles |
 //! | `PGB_BENCH_PGBENCH` | the program pgbench |
 //! | `PGB_BENCH_PAGES` | directory for the page and its pictures |
 //! | `PGB_BENCH_RAW` | directory for every figure of the run |
 //! | `PGB_BENCH_DATE`, `PGB_BENCH_COMMIT` | what the page says about when and what |
 //!
-//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T13` or one of the pictures
+//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T13`, `T17` or one of the pictures
 //! (`latency`, `parallel`, `clients`, `width`, `queue`); none means all. Or `[quick] compare SCHEMA
 //! [LIBRARY]`, beside the version of the extension on the server of `PGB_BENCH_OTHER_URL` (see
 //! [`compare`]).
@@ -25,6 +26,7 @@ mod markdown;
 mod measure;
 mod plot;
 mod report;
+mod roles;
 mod series;
 mod server;
 mod volume;
@@ -129,7 +131,7 @@ impl Chosen<'_> {
 
     fn check(&self) -> Outcome<()> {
         const PICTURES: [&str; 5] = ["latency", "parallel", "clients", "width", "queue"];
-        let of_other_kinds = ["T11", "T12", "T13"];
+        let of_other_kinds = ["T11", "T12", "T13", "T17"];
         let ids = MEASURES.iter().map(|measure| measure.id);
         let known: Vec<&str> = ids.chain(of_other_kinds).chain(PICTURES).collect();
         match self.0.iter().find(|name| !known.contains(&name.as_str())) {
@@ -183,6 +185,13 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
             peer: None,
             target: Target::AtMost(0.0),
         });
+    }
+    if chosen.has("T17") {
+        let (server, mut wide) = session("PGB_BENCH_ROLES_URL")?;
+        roles::prepare(&mut wide)?;
+        figures::roles(&server, effort.runs, effort.seconds)
+            .into_iter()
+            .for_each(&mut add);
     }
     println!("median of the batches' medians (least..most); the peer is dblink\n");
 

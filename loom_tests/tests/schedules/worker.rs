@@ -450,6 +450,7 @@ impl steps::Process for Process<'_> {
     fn before_end(&self, job: JobId, end: End) -> Watchers {
         self.world.ledger.used(job);
         self.world.ledger.ended(job, end);
+        self.world.memory.pool().note_finishing(self.worker);
         Watchers::of(self.world.memory.slot(job))
     }
 

@@ -58,6 +58,8 @@ pub struct Lane {
     pub(super) limit: AtomicU32,
     /// Of its workers, those that have connected.
     pub(super) connected: AtomicU32,
+    /// Of its workers, those that have (nearly) finished their job and will ask for another in a moment.
+    pub(super) finishing: AtomicU32,
     /// See [`super::turns`].
     pub(super) standing: AtomicU32,
     /// Of its workers, those that wait for a job.
@@ -131,6 +133,8 @@ pub struct WorkerSlot {
     pub(super) lane: AtomicU32,
     /// Whether the job that it runs waits for a job.
     pub(super) waits: AtomicU32,
+    /// Whether it counts in `Lane::finishing`.
+    pub(super) finishing: AtomicU32,
     /// 0: nothing is known of the process; or [`CONNECTED`]; or one plus the slot of the server's table, with
     /// [`STARTED`].
     registration: AtomicU32,

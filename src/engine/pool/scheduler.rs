@@ -154,6 +154,16 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         load(&self.shared.totals.passed_on)
     }
 
+    /// The worker's job is about to be seen as finished, so the worker will ask for its next step in a moment. No process
+    /// is started for a job that it can run. Only the worker's own process calls this, without the lock.
+    pub fn note_finishing(&self, worker: u32) {
+        let entry = self.worker(worker);
+        if entry.finishing.swap(1, Ordering::Relaxed) == 0 {
+            let lane = &self.shared.lanes[load(&entry.lane) as usize];
+            lane.finishing.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Runs `body` with the right to change the lists. `body` must not fail, allocate or sleep.
     pub fn locked<R>(&self, body: impl FnOnce(&mut Scheduler<'a>) -> R) -> R {
         self.lock.with(|| {

@@ -8,11 +8,9 @@
 use super::dispatch::Limits;
 use super::entries::{Lane, LaneKey, PendingStart, Registration, START_LIMIT};
 use super::scheduler::Scheduler;
-use crate::job::Phase;
 use crate::locked::{add, load};
 use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
-use crate::worker::Activity;
 
 /// What the caller has to do, outside the lock, to get a worker for a lane.
 #[must_use]
@@ -75,9 +73,8 @@ impl<'a> Scheduler<'a> {
 
     /// Whether a lane has more queued jobs than workers that start for them, or will be free in a moment.
     fn needs_more(&self, lane: u32) -> bool {
-        let finishing = self.finishing(lane);
         let lane = self.lane(lane);
-        lane.is_short() && lane.queue.len() > load(&lane.starting) + finishing
+        lane.is_short() && lane.queue.len() > load(&lane.starting) + load(&lane.finishing)
     }
 
     /// Takes an idle worker that makes room for a process in lane `short`: one of any lane whose turn is over, if
@@ -91,22 +88,6 @@ impl<'a> Scheduler<'a> {
             return Some(first);
         }
         self.take_idle(short, |_| true)
-    }
-
-    /// How many workers of a lane have finished their job. Each will look for its next job in a moment.
-    pub(super) fn finishing(&self, lane: u32) -> u32 {
-        let is_finishing = |worker: &u32| {
-            let entry = &self.shared.workers[*worker as usize];
-            let Activity::Busy(index) = entry.word.load().activity() else {
-                return false;
-            };
-            let slot = self.slot(index);
-            let runs = matches!(slot.word.load().phase(), Phase::Starting | Phase::Running);
-            load(&entry.lane) == lane && !(runs && slot.worker() == *worker)
-        };
-        (0..self.shared.workers.len() as u32)
-            .filter(is_finishing)
-            .count() as u32
     }
 
     /// Claims a vacant worker slot for a process of this lane. Returns it and its generation.

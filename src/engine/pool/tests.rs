@@ -326,6 +326,8 @@ impl Memory {
             };
             assert_eq!(load(&lane.connected), count(WorkerSlot::has_connected));
             assert_eq!(load(&lane.waiting), count(WorkerSlot::waits));
+            let finishing = count(|entry| load(&entry.finishing) != 0);
+            assert_eq!(load(&lane.finishing), finishing);
         }
         let workers = |list: Vec<u32>| {
             let mut list = list;

@@ -88,6 +88,7 @@ impl<'a> Scheduler<'a> {
     pub fn next(&mut self, worker: u32, leaving: bool) -> NextStep {
         let lane = load(&self.shared.workers[worker as usize].lane);
         self.end_wait(worker);
+        self.end_finishing(worker);
         self.return_permit_of_worker(worker);
         let next = self.decide(worker, leaving);
         // A job that was admitted and is not for this worker may be for an idle one.
@@ -248,6 +249,7 @@ impl<'a> Scheduler<'a> {
     /// process.
     fn leave_lane(&mut self, worker: u32) {
         self.end_wait(worker);
+        self.end_finishing(worker);
         let entry = &self.shared.workers[worker as usize];
         let index = self.lane_index(worker);
         let lane = self.lane(index);
@@ -286,6 +288,19 @@ impl<'a> Scheduler<'a> {
     pub(super) fn dismiss(&mut self, worker: u32) {
         self.shared.workers[worker as usize].word.dismiss();
         add(&self.shared.totals.exiting, 1);
+    }
+
+    /// The worker has asked for its next step, or leaves.
+    fn end_finishing(&mut self, worker: u32) {
+        if self.shared.workers[worker as usize]
+            .finishing
+            .swap(0, Ordering::Relaxed)
+            != 0
+        {
+            self.lane_of(worker)
+                .finishing
+                .fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// The job that the worker ran waits for no other any more.

@@ -597,6 +597,7 @@ impl Model {
                 }
             },
             At::Has { job, begun: true } => {
+                self.memory.pool().note_finishing(worker);
                 self.finish(job, End::Completed);
                 self.next(index, leaving, false);
             }
@@ -664,7 +665,10 @@ impl Model {
         } = self.processes[index];
         match at {
             At::Registered if !self.report_in(index) => return,
-            At::Has { job, begun: true } => self.finish(job, End::Failed),
+            At::Has { job, begun: true } => {
+                self.memory.pool().note_finishing(worker);
+                self.finish(job, End::Failed);
+            }
             At::Has { job, begun: false } | At::Idle(Some(Told::Run(job))) => self.give_back(job),
             At::Registered | At::Idle(_) => {}
         }

@@ -294,3 +294,23 @@ fn an_unused_entry_serves_the_lane_that_comes_next() {
     assert_eq!(dispatched, Dispatched::NoLane);
     memory.check();
 }
+
+/// A session that has just read its job's result launches the next one before the worker has asked for it.
+#[test]
+fn no_process_is_started_for_a_job_that_a_finishing_worker_will_take() {
+    let memory = memory(1, 2);
+    let (worker, _, job) = start(&memory, A, 100);
+    memory.pool().note_finishing(worker);
+    memory.run(job);
+    memory.pool().note_finishing(worker);
+    let next = memory.queue(A);
+    assert_eq!(memory.spawn_decision(0, 2), SpawnDecision::Enough);
+    memory.queue(A);
+    assert!(matches!(
+        memory.spawn_decision(0, 2),
+        SpawnDecision::Start { .. }
+    ));
+    let does = memory.locked(|scheduler| scheduler.next(worker, false));
+    assert_eq!(running(does), next);
+    memory.check();
+}
