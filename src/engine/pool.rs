@@ -10,6 +10,8 @@
 //! | `worker_slot` | the life of a worker slot: a process reports in, takes jobs, goes idle, passes the worker slot on, exits |
 //! | [`worker_exit`] | how a worker's process leaves its worker slot when it exits, in its steps |
 //! | `spawn` | starting workers for every lane that has queued jobs |
+//! | [`turns`] | which lane gets a worker slot when there are fewer worker slots than lanes with jobs |
+//! | `lanes` | finding a lane by its key; using the entry of an unused lane again |
 //! | `quota` | how many of a session's jobs may have a worker |
 //! | [`ends`], `tally` | how many of a session's jobs ended in which way, for jobs that ended without it |
 //! | [`gate`] | purging another session's finished jobs |
@@ -23,11 +25,12 @@
 //! # Words
 //!
 //! * A **lane** is a pair (database, authenticated login role). Its jobs run only on its workers, first in
-//!   first out.
+//!   first out. There are as many as can have jobs or workers at a time; an unused entry serves the next one.
 //! * A **worker slot** has room for one process and belongs to one lane. A process never serves two login
 //!   roles. So a worker slot that changes lanes gets a fresh process
 //!   ([`Activity::Starting`](crate::worker::Activity::Starting) again).
-//! * A lane is **short of workers** when it has more queued jobs than starting workers.
+//! * A lane is **short of workers** when it has more queued jobs than starting workers. It is **in need** when it may
+//!   also have one more worker.
 //! * A session's **quota** bounds how many of its jobs are in its lane or on a worker. A job beyond it is
 //!   throttled: it waits outside the lane (`pool/quota.rs`).
 //! * A launch can wait when the job table is full or its login role is at its limit ([`slot_waiters`]).
@@ -50,10 +53,13 @@
 //!
 //! | field | written by | read without the lock by |
 //! |---|---|---|
-//! | everything in [`Lane`] | holder of the lock | nobody |
+//! | everything else in [`Lane`] | holder of the lock | nobody |
 //! | `WorkerSlot::word` | holder of the lock | the worker itself |
 //! | `WorkerSlot::proc` | the worker itself, under the lock, when it reports in; cleared by the process that vacates the worker slot | nobody |
-//! | `WorkerSlot::lane`, `links`, `claimed_at`, `permit` | holder of the lock | nobody |
+//! | `WorkerSlot::lane` | holder of the lock | the worker itself, while it has a job |
+//! | `WorkerSlot::links`, `idle_links`, `claimed_at`, `permit` | holder of the lock | nobody |
+//! | `WorkerSlot::look_at` | holder of the lock | the worker itself, while it is idle |
+//! | `WorkerSlot::finishing`, `Lane::finishing` | set and counted by the worker itself, without the lock; cleared by the holder of the lock | nobody |
 //! | everything in [`Leader`] | holder of the lock | the session itself, to see whether the entry is its own |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for a slot, after a fence |
 //! | `WorkerSlot::registrar` | holder of the lock. It is the process that registers, or has registered, the process that the worker slot awaits. When a worker slot is passed on, it is the process that leaves, from that moment on | nobody |
@@ -66,8 +72,18 @@
 //! * A worker is on its lane's idle list exactly when its word says `Idle`.
 //! * `lane.starting` counts the lane's workers in `Starting`, `lane.workers` all that are not `Vacant`.
 //! * While a lane has an idle worker, its queue holds only jobs that this worker must not run.
-//! * While jobs are queued, some process is starting, at work or leaving, and looks for a lane that is short
-//!   before it goes idle or exits. The exception: the server refused to start one.
+//! * While jobs are queued, some process is starting, at work, leaving, or idle in its turn, and looks for a lane in
+//!   need before it rests for longer or exits. The exception: the server refused to start one.
+//! * Every lane and every worker slot is on the list where it belongs, and on no other.
+//!
+//! # What a step costs
+//!
+//! Every step under the lock takes constant time, whatever the number of worker slots, lanes and queued jobs. The lists
+//! that this needs go through the structures themselves: worker slots that are vacant, that await a process (the oldest
+//! first), that are idle (in their lane, and in all lanes); lanes that are in need, and that are unused. Lanes are found
+//! by a hash. The exceptions grow with what they return or give away (dismissing idle workers, the jobs of a session that
+//! ends and was throttled in a lane), or with jobs that a worker must not run: it walks past those (jobs that need a fresh
+//! process, or another one than their session has just used). `benches/engine/src/scheduling.rs` measures it.
 //!
 //! A launch looks for a worker that need not be woken first: see [`handoff`].
 //!
@@ -77,11 +93,12 @@
 //!   a job before, it is no longer `Idle` and does not leave. Otherwise the leader finds it gone and takes
 //!   another.
 //! * **A lane without workers** whose leaders have gone is an orphan. Every launch, every worker that runs out
-//!   of work and every worker that exits looks for a lane that is short ([`Scheduler::spawn_decision`]).
-//! * **A lane that never runs dry** could keep every worker slot for itself. So a worker that finished a job
-//!   first looks for a lane that has work and no worker at all, and passes its worker slot to it before its own
-//!   lane's next job. It takes the first such lane *after its own*, in a circle. So no worker slot passes over
-//!   a lane twice, whatever the others do.
+//!   of work and every worker that exits looks for a lane in need ([`Scheduler::spawn_decision`]).
+//! * **A lane that never runs dry** could keep every worker slot for itself. So a worker whose turn is over leaves its
+//!   worker slot to another lane in need ([`turns`]).
+//! * **A worker rests in its turn** although another lane is in need. It must look when the turn is over. Whether it has
+//!   looked is one decision with one look at the clock: if the turn ended between two looks, nobody would look
+//!   ([`WorkerSlot::look_at`]).
 //! * **A starting worker that does not take its lane's job** (it dies, or must not run that job) must not count
 //!   itself when it looks whether the lane is short. Otherwise nobody would run the job.
 //! * **A worker leaves a lane that is at its limit**, and the lane's idle workers must not run what is queued. The

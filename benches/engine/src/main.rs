@@ -8,6 +8,7 @@ mod handle;
 mod memory;
 mod pool;
 mod ring;
+mod scheduling;
 mod slots;
 mod words;
 
@@ -17,6 +18,7 @@ criterion_group!(
     benches,
     slots::bench,
     pool::bench,
+    scheduling::bench,
     ring::bench,
     handle::bench,
     words::bench

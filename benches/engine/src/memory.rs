@@ -1,8 +1,8 @@
-//! A pool in this process's memory, with one lane.
+//! A pool in this process's memory.
 
 use engine::job::{Begin, End, Release};
 use engine::models::{self, Capacity, Slots as _};
-use engine::pool::{Dispatched, LaneKey, NextStep, PoolLock, SpawnDecision, Waker};
+use engine::pool::{Dispatched, LaneKey, NextStep, PoolLock, Scheduler, SpawnDecision, Waker};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options};
 use engine::wait::Micros;
@@ -42,10 +42,13 @@ impl PoolLock for Lock {
     }
 }
 
-const LANE: LaneKey = LaneKey {
-    database: 1,
-    role: 1,
-};
+/// The key of the lane with this number.
+pub fn lane(number: u32) -> LaneKey {
+    LaneKey {
+        database: 1,
+        role: 1 + number,
+    }
+}
 
 /// A quota that is never used up.
 const AMPLE: u32 = u32::MAX;
@@ -67,11 +70,16 @@ impl Deref for Memory {
 }
 
 impl Memory {
-    /// With room for this many jobs and workers.
+    /// With room for this many jobs and workers, in one lane.
     pub fn new(jobs: usize, workers: usize) -> Self {
+        Self::with_lanes(jobs, workers, 1)
+    }
+
+    /// With room for this many jobs, workers and lanes.
+    pub fn with_lanes(jobs: usize, workers: usize, lanes: usize) -> Self {
         let room = Capacity {
             jobs,
-            lanes: 4,
+            lanes,
             workers,
             leaders: 4,
             roles: 1,
@@ -87,28 +95,46 @@ impl Memory {
 
     /// Dispatches it: to an idle worker, or to the end of the queue.
     pub fn dispatch(&self, job: JobId) -> Dispatched {
+        self.dispatch_to(job, 0, 0)
+    }
+
+    /// The same in the lane with this number, whose place the session takes to be `hint`.
+    pub fn dispatch_to(&self, job: JobId, number: u32, hint: u32) -> Dispatched {
         self.pool()
-            .locked(|scheduler| scheduler.dispatch(job, LANE, 0, AMPLE))
+            .locked(|scheduler| scheduler.dispatch(job, lane(number), hint, AMPLE))
             .0
     }
 
     /// Starts a worker, which finds one queued job. Returns its worker slot and that job.
     pub fn start_worker(&self) -> (u32, JobId) {
+        self.start_worker_in(0)
+    }
+
+    /// The same in the lane with this number.
+    pub fn start_worker_in(&self, number: u32) -> (u32, JobId) {
         let job = self.claim();
-        assert_eq!(self.dispatch(job), Dispatched::Queued);
+        assert_eq!(self.dispatch_to(job, number, 0), Dispatched::Queued);
+        let lane = self.slot(job).lane();
         self.pool().locked(|scheduler| {
-            let decision = scheduler.spawn_decision(0, u32::MAX, true);
+            let decision = scheduler.spawn_decision(lane, u32::MAX, true);
             let SpawnDecision::Start { worker, generation } = decision else {
                 panic!("expected a start, got {decision:?}");
             };
-            let proc = ProcRef::new(1, 1000 + worker);
-            assert!(scheduler.report_in(worker, generation, proc));
-            scheduler.note_connected(worker, proc);
-            match scheduler.next(worker, false) {
-                NextStep::Run { job, .. } => (worker, job),
-                other => panic!("expected a job, got {other:?}"),
-            }
+            (worker, begin(scheduler, worker, generation))
         })
+    }
+
+    /// The worker slot was passed to another lane: its next process starts. Returns the process's job.
+    pub fn restart_worker(&self, worker: u32) -> JobId {
+        let generation = self.worker(worker).word.load().generation();
+        self.pool()
+            .locked(|scheduler| begin(scheduler, worker, generation))
+    }
+
+    /// The number of the lane that a worker slot belongs to.
+    pub fn lane_of(&self, worker: u32) -> u32 {
+        let key = self.pool().locked(|scheduler| scheduler.lane_key(worker));
+        key.role - 1
     }
 
     /// The worker runs its job to the end and looks for the next.
@@ -126,5 +152,16 @@ impl Memory {
         let word = &self.slot(job).word;
         assert_eq!(word.detach(job.generation), Release::LastOut);
         self.jobs().free(job);
+    }
+}
+
+/// A process starts in a worker slot and takes a job.
+fn begin(scheduler: &mut Scheduler<'_>, worker: u32, generation: u32) -> JobId {
+    let proc = ProcRef::new(1, 1000 + worker);
+    assert!(scheduler.report_in(worker, generation, proc));
+    scheduler.note_connected(worker, proc);
+    match scheduler.next(worker, false) {
+        NextStep::Run { job, .. } => job,
+        other => panic!("expected a job, got {other:?}"),
     }
 }

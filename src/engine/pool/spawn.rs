@@ -6,7 +6,7 @@
 //! makes room.
 
 use super::dispatch::Limits;
-use super::entries::{Lane, LaneKey, PendingStart, Registration, START_LIMIT};
+use super::entries::{LaneKey, PendingStart, Registration, START_LIMIT};
 use super::scheduler::Scheduler;
 use crate::locked::{add, load};
 use crate::process_ref::ProcRef;
@@ -32,8 +32,9 @@ pub enum SpawnDecision {
 }
 
 impl<'a> Scheduler<'a> {
-    /// Decides how lanes with queued jobs get workers: first the lane `first`, then any other. Allows at most
-    /// `cap` workers in all. `can_start`: the registration of a process has not just failed.
+    /// Decides how lanes with queued jobs get workers: first those that are urgent ([`super::turns`]), then the lane
+    /// `first`, then any other. Allows at most `cap` workers in all. `can_start`: the registration of a process has not
+    /// just failed.
     pub fn spawn_decision(&mut self, first: u32, cap: u32, can_start: bool) -> SpawnDecision {
         if load(&self.shared.totals.queued) == 0 {
             return SpawnDecision::Enough;
@@ -41,19 +42,13 @@ impl<'a> Scheduler<'a> {
         // This comes first: a lost process makes its lane look served, and has a worker slot that another lane
         // may need.
         self.reclaim_overdue();
-        // A lane at its limit is in need when its own idle workers must not run its jobs.
-        let may_change = |lane: &Lane| lane.may_grow(0) || !lane.idle.is_empty();
-        let lane = self.lane(first);
-        let short = if self.needs_more(first) && may_change(lane) {
-            first
-        } else {
-            let next = self.first_in_need();
-            match next.filter(|&next| next != first && self.needs_more(next)) {
-                Some(next) => next,
-                // A lane at its limit has to wait until one of its workers is free.
-                None if self.needs_more(first) => return SpawnDecision::Full,
-                None => return SpawnDecision::Enough,
-            }
+        let Some(short) = self.lane_to_serve(first) else {
+            // A lane at its limit has to wait until one of its workers is free.
+            return if self.needs_more(first) {
+                SpawnDecision::Full
+            } else {
+                SpawnDecision::Enough
+            };
         };
         let may_grow = self.lane(short).may_grow(0);
         if can_start
@@ -69,6 +64,23 @@ impl<'a> Scheduler<'a> {
         let proc = self.proc_of(worker);
         self.move_to(worker, short);
         SpawnDecision::Recycle(proc)
+    }
+
+    /// The lane that gets the next worker slot: the most urgent one, or else `first`, or else the next in need. Otherwise a
+    /// lane that launches all the time would take each worker slot that becomes vacant before the others.
+    fn lane_to_serve(&mut self, first: u32) -> Option<u32> {
+        if let Some(urgent) = self.most_urgent()
+            && self.needs_more(urgent)
+        {
+            return Some(urgent);
+        }
+        let lane = self.lane(first);
+        // A lane at its limit can get a fresh process only in the worker slot of an idle worker of its own.
+        if self.needs_more(first) && (lane.may_grow(0) || !lane.idle.is_empty()) {
+            return Some(first);
+        }
+        let next = self.shared.totals.somebody.first();
+        next.filter(|&next| self.needs_more(next))
     }
 
     /// Whether a lane has more queued jobs than workers that start for them, or will be free in a moment.

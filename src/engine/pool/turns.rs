@@ -214,7 +214,7 @@ impl Scheduler<'_> {
     }
 
     /// The lane that comes before all others that are in need, if there is one with nobody, or one that is overdue.
-    fn most_urgent(&mut self) -> Option<u32> {
+    pub(super) fn most_urgent(&mut self) -> Option<u32> {
         let since =
             |scheduler: &Self, lane: u32| scheduler.lane(lane).needy_since.load(Ordering::Relaxed);
         match (self.shared.totals.nobody.first(), self.overdue()) {

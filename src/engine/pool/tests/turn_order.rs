@@ -314,3 +314,24 @@ fn no_process_is_started_for_a_job_that_a_finishing_worker_will_take() {
     assert_eq!(running(does), next);
     memory.check();
 }
+
+/// A worker slot is vacant again, because the server had no room for the process that was to have it.
+#[test]
+fn a_vacant_worker_slot_is_not_for_the_lane_that_launches_first() {
+    let memory = memory(3, 2);
+    let _ = start(&memory, A, 100);
+    let _ = start(&memory, B, 101);
+    let waits = memory.queue(C);
+    assert_eq!(memory.spawn_decision(2, 1), SpawnDecision::Full);
+    memory.queue(A);
+    let decision = memory.spawn_decision(0, 3);
+    assert_eq!(
+        decision,
+        SpawnDecision::Full,
+        "both worker slots are in use"
+    );
+    memory.locked(|scheduler| scheduler.vacate(1));
+    memory.queue(A);
+    let (_, _, next) = memory.start(memory.spawn_decision(0, 2), proc(102));
+    assert_eq!(running(next), waits);
+}
