@@ -8,6 +8,7 @@ mod revoked;
 mod roles;
 mod secrecy;
 mod surface;
+mod turns;
 
 use postgres::Client;
 use postgres::error::SqlState;
