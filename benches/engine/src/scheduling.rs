@@ -67,8 +67,8 @@ pub fn bench(c: &mut Criterion) {
         });
 
         let id = BenchmarkId::new("place a job, finish one, take the next", &size);
+        let mut running = first;
         group.bench_function(id, |b| {
-            let mut running = first;
             b.iter(|| {
                 let (lane, hint) = (memory.lane_of(worker), memory.slot(running).lane());
                 let dispatched = memory.dispatch_to(memory.claim(), lane, hint);
