@@ -30,9 +30,11 @@ struct WorkerProcess {
 type Runs = Arc<AtomicU32>;
 
 fn run(memory: &Memory, job: JobId, runs: &Runs) {
-    let word = &memory.slot(job).word;
+    let slot = memory.slot(job);
+    let (word, worker) = (&slot.word, slot.worker());
     assert!(matches!(word.begin(job.generation), Begin::Running { .. }));
     runs.fetch_add(1, Ordering::Relaxed);
+    memory.pool().note_finishing(worker);
     if let Release::Held { watched: true } = word.finish(job.generation, End::Completed) {
         memory.wake(memory.slot(job).leader());
     }
