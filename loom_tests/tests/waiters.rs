@@ -2,8 +2,9 @@
 //! forgotten. Refusing a role's new jobs, and waiting for its other jobs to end.
 #![cfg(loom)]
 
-use engine::job::{End, Release};
+use engine::job::{End, JobWord, Release};
 use engine::models::{NEVER, Transitions as _};
+use engine::pool::release::{self, Releaser, Releasing};
 use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
 use engine::pool::usage::Claimed;
 use engine::pool::{Dispatched, Pool};
@@ -32,6 +33,9 @@ struct Session {
     memory: Arc<Memory>,
     proc: ProcRef,
     notes: Cell<Notes>,
+    releasing: Cell<Option<Releasing>>,
+    /// What it can map of what others could not.
+    reaches: fn(JobId) -> bool,
     /// The job of its own, once it has one.
     taken: Cell<Option<JobId>>,
     /// The steps that it still takes before it ends.
@@ -51,9 +55,18 @@ impl Session {
             memory: memory.clone(),
             proc: process(number),
             notes: Cell::new(Notes::NONE),
+            releasing: Cell::new(None),
+            reaches: |_| true,
             taken: Cell::new(None),
             steps: Cell::new(steps),
             exits: Cell::new(false),
+        }
+    }
+
+    fn that_reaches(reaches: fn(JobId) -> bool, memory: &Arc<Memory>, number: u32) -> Self {
+        Self {
+            reaches,
+            ..Self::new(memory, number)
         }
     }
 
@@ -157,9 +170,40 @@ impl Claimant for Session {
 
     fn release_deferred(&self) {
         self.step();
-        while let Some(job) = self.memory.pool().take_deferred() {
-            self.memory.pool().free(job);
-        }
+        release::release_deferred(&Freeing(self), self.proc);
+    }
+}
+
+/// A session, as it frees what others could not.
+struct Freeing<'a>(&'a Session);
+
+impl Releaser for Freeing<'_> {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.0.memory.pool()
+    }
+
+    fn word(&self, job: JobId) -> &JobWord {
+        &self.0.memory.slot(job).word
+    }
+
+    fn noted(&self) -> Option<Releasing> {
+        self.0.releasing.get()
+    }
+
+    fn set_noted(&self, note: Option<Releasing>) {
+        self.0.releasing.set(note);
+    }
+
+    fn report(&self) {}
+
+    fn after_detach(&self) {}
+
+    fn before_release(&self) {}
+
+    fn free_owned(&self, job: JobId) -> bool {
+        (self.0.reaches)(job)
     }
 }
 
@@ -398,6 +442,86 @@ fn a_launch_that_waits_frees_what_others_could_not() {
         end(&memory, held[0]);
         memory.pool().defer_free(held[0]);
         waiter.join().unwrap();
+        nothing_is_left(&memory);
+    });
+}
+
+/// A launch waits for the only slot, of a job whose freeing was deferred. Another launch, which does not wait, tries to
+/// free that job just then, and cannot. The first one could, and does.
+///
+/// Two threads, every interleaving. A third launch finds that one of the others tries, as these two do.
+#[test]
+fn a_launch_that_tries_to_free_and_cannot_holds_up_nobody() {
+    loom::model(|| {
+        let (memory, held) = full(1, 1);
+        end(&memory, held[0]);
+        memory.pool().defer_free(held[0]);
+        let waiter = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let job = Session::new(&memory, 1).claim_of_table(AMPLE);
+                use_up(&memory, job);
+            })
+        };
+        Session::that_reaches(|_| false, &memory, 2).release_deferred();
+        waiter.join().unwrap();
+        nothing_is_left(&memory);
+    });
+}
+
+/// The freeing of two jobs was deferred, in a table of two slots. A launch that waits cannot free the first of them, nor
+/// another launch any. It frees the second.
+///
+/// Two threads, every interleaving. Three jobs would be two of one kind.
+#[test]
+fn a_launch_frees_what_is_behind_what_it_cannot_free() {
+    loom::model(|| {
+        let (memory, held) = full(2, 1);
+        for job in held {
+            end(&memory, job);
+            memory.pool().defer_free(job);
+        }
+        let waiter = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let session = Session::that_reaches(|job| job.index == 0, &memory, 1);
+                assert_eq!(
+                    memory.pool().next_deferred(None).map(|job| job.index),
+                    Some(1)
+                );
+                use_up(&memory, session.claim_of_table(AMPLE));
+            })
+        };
+        Session::that_reaches(|_| false, &memory, 2).release_deferred();
+        waiter.join().unwrap();
+        Session::new(&memory, 2).release_deferred();
+        nothing_is_left(&memory);
+    });
+}
+
+/// Two launches wait, and neither can free the job whose freeing was deferred. They do not wake each other forever: each
+/// gets the other slot of the table, when it is freed.
+///
+/// Three threads, at most two preemptions: each of the two is interrupted while it tries. A third launch that cannot
+/// free the job is told, as the second is, once for each that has tried.
+#[test]
+fn two_launches_that_cannot_free_a_job_sleep() {
+    checked(2, || {
+        let (memory, held) = full(2, 2);
+        end(&memory, held[0]);
+        memory.pool().defer_free(held[0]);
+        let waiters = [1, 2].map(|number| {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let session = Session::that_reaches(|_| false, &memory, number);
+                use_up(&memory, session.claim_of_table(AMPLE));
+            })
+        });
+        use_up(&memory, held[1]);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        Session::new(&memory, 0).release_deferred();
         nothing_is_left(&memory);
     });
 }

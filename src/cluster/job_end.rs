@@ -14,7 +14,7 @@ use crate::cluster::trace;
 use crate::cluster::trace::Event;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::process::timestamp;
+use crate::pg::process::{own_proc, timestamp};
 use engine::error_message;
 use engine::job::{End, JobWord, Release};
 use engine::pool::gate::Purged;
@@ -118,14 +118,14 @@ pub fn purge(job: Job) -> Purged {
     release::purge(&Holder(job.cluster), job.id)
 }
 
-/// Goes on with a release that an exit has interrupted, if there is one. Does not throw.
+/// At the exit of a process: goes on with the release that the exit has interrupted, if there is one. Does not throw.
 pub fn finish_release(cluster: &'static Cluster) {
-    let _ = release::finish(&Holder(cluster));
+    release::resume(&Holder(cluster), own_proc());
 }
 
-/// Releases the jobs whose release was deferred, until this process cannot map the memory of one either.
+/// Releases the jobs whose release was deferred, but for those whose memory this process cannot map either.
 pub fn release_deferred(cluster: &'static Cluster) {
-    release::release_deferred(&Holder(cluster));
+    release::release_deferred(&Holder(cluster), own_proc());
 }
 
 /// A worker's process ended before it reported in.

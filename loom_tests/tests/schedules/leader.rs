@@ -342,14 +342,14 @@ impl Claimant for Claiming<'_> {
 
     fn release_deferred(&self) {
         self.may_exit();
-        self.world.release_deferred();
+        self.world.release_deferred(self.own, true);
     }
 }
 
 /// `held`: the session's jobs so far.
 fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held]) -> Option<Held> {
     let (memory, own) = (&world.memory, claiming.own);
-    world.release_deferred();
+    world.release_deferred(own, false);
     let job = claiming.claim(lane, held.is_empty())?;
     if once_in(8) {
         // An error while the request is filled in.

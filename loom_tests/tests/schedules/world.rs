@@ -44,8 +44,19 @@ pub fn below(n: usize) -> usize {
 struct Releasing<'a> {
     world: &'a World,
     noted: Cell<Option<release::Releasing>>,
-    /// What jobs own is never out of reach for it.
-    reaches_all: bool,
+    /// What of the jobs that it releases is out of reach for it.
+    lacks: Lack,
+}
+
+/// What is out of reach for a process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// Nothing.
+    Nothing,
+    /// Now and then, what a job owns of which it is the last one out.
+    Some,
+    /// All that was out of reach for others.
+    WhatOthersLacked,
 }
 
 /// The payload of the panic by which a process is cut short.
@@ -97,14 +108,19 @@ impl Releaser for Releasing<'_> {
     fn free_owned(&self, job: JobId) -> bool {
         may_be_cut_short();
         let ledger = &self.world.ledger;
-        let is_in_reach = self.reaches_all || ledger.is_freed(job) || !once_in(8);
-        if is_in_reach {
-            ledger.freed(job);
-            may_be_cut_short();
-        } else {
-            ledger.left(job);
+        if !ledger.is_freed(job) {
+            match self.lacks {
+                Lack::Some if once_in(8) => {
+                    ledger.left(job);
+                    return false;
+                }
+                Lack::WhatOthersLacked => return false,
+                Lack::Some | Lack::Nothing => {}
+            }
         }
-        is_in_reach
+        ledger.freed(job);
+        may_be_cut_short();
+        true
     }
 }
 
@@ -226,19 +242,11 @@ impl World {
         let process = Releasing {
             world: self,
             noted: Cell::new(None),
-            reaches_all: false,
+            lacks: Lack::Some,
         };
-        self.releasing_as(&process, act)
-    }
-
-    fn releasing_as<'a, T>(
-        &self,
-        process: &Releasing<'a>,
-        act: impl FnOnce(&Releasing<'a>) -> T,
-    ) -> Option<T> {
-        let done = cut_short(|| act(process));
+        let done = cut_short(|| act(&process));
         if done.is_none() {
-            while cut_short(|| release::finish(process)).is_none() {}
+            while cut_short(|| release::finish(&process)).is_none() {}
         }
         assert_eq!(process.noted.get(), None, "a release was not finished");
         done
@@ -255,15 +263,26 @@ impl World {
         release != Some(Release::Stale)
     }
 
-    /// Frees the jobs whose freeing others have deferred. If the process is cut short, another goes on.
-    pub fn release_deferred(&self) {
+    /// A process frees the jobs whose freeing others have deferred, or is cut short in the middle: then it goes on with
+    /// what it has begun, and, if it waits for what it frees, frees the others.
+    pub fn release_deferred(&self, own: ProcRef, waits: bool) {
         let process = Releasing {
             world: self,
             noted: Cell::new(None),
-            reaches_all: true,
+            // If a launch that waits could not free a job either, it might wait for that job forever.
+            lacks: if waits || once_in(2) {
+                Lack::Nothing
+            } else {
+                Lack::WhatOthersLacked
+            },
         };
-        let release = |process: &Releasing<'_>| release::release_deferred(process);
-        while self.releasing_as(&process, release).is_none() {}
+        while cut_short(|| release::release_deferred(&process, own)).is_none() {
+            while cut_short(|| release::resume(&process, own)).is_none() {}
+            assert_eq!(process.noted.get(), None, "a release was not finished");
+            if !waits {
+                return;
+            }
+        }
     }
 
     /// Cancels a job, as any process may that has heard of it.
@@ -412,7 +431,7 @@ pub fn run(scale: Scale) {
     while let Some(worker) = world.next_thread() {
         worker.join().unwrap();
     }
-    world.release_deferred();
+    world.release_deferred(world.fork(), true);
     world.ledger.close();
     assert_eq!(world.memory.jobs().used(), 0);
     assert_eq!(world.memory.pool().queued(), 0);
