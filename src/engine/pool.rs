@@ -13,6 +13,7 @@
 //! | `quota` | how many of a session's jobs may have a worker |
 //! | [`ends`], `tally` | how many of a session's jobs ended in which way, for jobs that ended without it |
 //! | [`gate`] | purging another session's finished jobs |
+//! | [`session_call`] | a session's steps with the jobs that it tracks: a call, a job given up, its end |
 //! | [`usage`], `roles` | what each login role uses; finding its entry, refusing its new jobs |
 //! | [`slot_claim`] | a launch's steps to a slot of the job table, in their order |
 //! | [`slot_waiters`] | waiting for a slot of the job table, or for a slot that counts for a login role |
@@ -109,6 +110,7 @@ pub mod ends;
 pub mod gate;
 pub mod handoff;
 pub mod release;
+pub mod session_call;
 pub mod slot_claim;
 pub mod slot_waiters;
 pub mod usage;

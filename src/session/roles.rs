@@ -219,7 +219,7 @@ pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
         }
     }
     let is_own = own_lane_role() == role;
-    Ok(count + if is_own { jobs::purge_own() } else { 0 })
+    Ok(count + if is_own { jobs::purge_own(cluster) } else { 0 })
 }
 
 fn own_lane_role() -> pg_sys::Oid {
