@@ -613,6 +613,40 @@ fn a_job_is_refused_or_found() {
     });
 }
 
+/// A refusal was left standing. A session that is refused looks whether it may lift it. Meanwhile another session of the
+/// role has lifted it and publishes a job, and an administrator has the role's jobs refused again. His refusal stands
+/// as long as that job is active.
+///
+/// Two threads, at most two preemptions. The other session and the administrator do what they do under the lock, one after
+/// the other. The session that looks is interrupted before and after its look.
+#[test]
+fn a_refusal_is_not_lifted_while_a_job_of_its_role_is_active() {
+    checked(2, || {
+        let memory = Memory::new(2, 1, 2);
+        let [own, others] = [0, 1].map(|number| {
+            let job = memory.claim_for(process(number), Options::default(), &[]);
+            job.expect("a slot")
+        });
+        let first = memory.pool().refuse(0, ROLE).expect("it has its entry");
+        let session = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let pool = memory.pool();
+                let _ = pool.publish(own, || {
+                    pool.locked(|scheduler| scheduler.dispatch(own, LANE, 0, AMPLE))
+                });
+            })
+        };
+        let pool = memory.pool();
+        pool.accept_again(0, first);
+        let (dispatched, _) = pool.locked(|scheduler| scheduler.dispatch(others, LANE, 0, AMPLE));
+        assert_eq!(dispatched, Dispatched::Queued);
+        let second = pool.refuse(0, ROLE).expect("it has its entry");
+        session.join().unwrap();
+        assert_eq!(pool.refusal(0), second, "a job is active");
+    });
+}
+
 /// A process that waits for the end of another session's job is woken by it.
 ///
 /// Two threads, every interleaving. A role has one watcher: a second one replaces it. Of two jobs that end, each

@@ -15,6 +15,7 @@
 //! | [`gate`] | purging another session's finished jobs |
 //! | [`session_call`] | a session's steps with the jobs that it tracks: a call, a job given up, its end |
 //! | [`usage`], `roles` | what each login role uses; finding its entry, refusing its new jobs |
+//! | [`refusal`] | refusing a role's new jobs, and publishing a job that may be refused, in steps |
 //! | [`slot_claim`] | a launch's steps to a slot of the job table, in their order |
 //! | [`slot_waiters`] | waiting for a slot of the job table, or for a slot that counts for a login role |
 //! | [`release`] | what follows a job's end, and the steps of the last one out, in their order |
@@ -109,6 +110,7 @@
 pub mod ends;
 pub mod gate;
 pub mod handoff;
+pub mod refusal;
 pub mod release;
 pub mod session_call;
 pub mod slot_claim;

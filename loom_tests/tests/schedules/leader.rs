@@ -441,14 +441,13 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
         session_jobs: LIMIT,
         lane_workers: world.scale.lane_limit,
     };
-    let role = world.key(lane).role;
-    let (dispatched, lane, decision) = loop {
-        let placed = memory.pool().locked(|pool| {
+    let (dispatched, (lane, decision)) = memory.pool().publish(job, || {
+        memory.pool().locked(|pool| {
             let (dispatched, lane) = pool.dispatch(job, world.key(lane), lane, limits);
             match dispatched {
                 Dispatched::Handed(_) => {
                     world.assert_none_queued(&world.ledger.waiting(lane), job);
-                    (dispatched, lane, None)
+                    (dispatched, (lane, None))
                 }
                 Dispatched::Queued => {
                     // A bounded job may be throttled, and others overtake it. They may also do so while a fresh
@@ -456,29 +455,21 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
                     if !options.bounded && !options.fresh_only && excluded.is_empty() {
                         world.ledger.queued(lane, job);
                     }
-                    (
-                        dispatched,
-                        lane,
-                        Some(pool.spawn_decision(lane, places, true, 1)),
-                    )
+                    let decision = pool.spawn_decision(lane, places, true, 1);
+                    (dispatched, (lane, Some(decision)))
                 }
                 Dispatched::NoLane => panic!("there are lanes enough"),
-                Dispatched::Refused => (dispatched, lane, None),
+                Dispatched::Refused => (dispatched, (lane, None)),
             }
-        });
-        if placed.0 != Dispatched::Refused {
-            break placed;
-        }
-        let refusal = memory.pool().refusal(slot.usage());
-        if world.has_active(role) {
+        })
+    });
+    match dispatched {
+        Dispatched::Handed(worker) => memory.latch(worker).set(),
+        Dispatched::Refused => {
             world.ledger.withdrawn(job);
             memory.pool().abandon(job);
             return None;
         }
-        memory.pool().accept_again(slot.usage(), refusal);
-    };
-    match dispatched {
-        Dispatched::Handed(worker) => memory.latch(worker).set(),
         _ => world.spawn_decision(lane, decision),
     }
     if !by_pid {

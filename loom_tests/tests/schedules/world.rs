@@ -328,13 +328,6 @@ impl World {
         published.collect()
     }
 
-    /// Whether a job of the role is queued or running.
-    pub fn has_active(&self, role: u32) -> bool {
-        self.jobs_of(role)
-            .iter()
-            .any(|(_, phase)| phase.is_active())
-    }
-
     /// An administrator purges a role's finished jobs.
     fn purge(&self, role: u32) {
         for (job, _) in self.jobs_of(role) {
@@ -345,18 +338,15 @@ impl World {
     /// An administrator ends a role's jobs, and has new ones refused meanwhile.
     fn end_jobs(&self, role: u32) {
         let pool = self.memory.pool();
-        let Some(usage) = pool.find_usage(role) else {
+        let Some(refusal) = pool.begin_refusal(role) else {
             return;
         };
-        let number = pool.refuse(usage, role).expect("it keeps its entry");
         for (job, phase) in self.jobs_of(role) {
             if phase.is_active() {
                 self.cancel(job);
             }
         }
-        if !self.has_active(role) {
-            pool.accept_again(usage, number);
-        }
+        pool.end_refusal(refusal);
     }
 
     /// Called under the pool lock: none of these jobs is queued.
