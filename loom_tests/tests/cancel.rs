@@ -7,7 +7,7 @@
 
 use engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
 use engine::pool::{Canceling, NextStep, Returned, SpawnDecision};
-use engine::steps::{Process, Watchers};
+use engine::steps::{Ender, Process, Watchers};
 use engine::table::JobId;
 use engine::wait::{condition, wait_for};
 use engine::{mutant, steps};
@@ -125,12 +125,36 @@ struct Running<'a, F> {
     body: F,
 }
 
-impl<F: Fn() -> bool> Process for Running<'_, F> {
-    type Performed = End;
-
+impl<F: Fn() -> bool> Ender for Running<'_, F> {
     fn word(&self, job: JobId) -> &JobWord {
         &self.worker.memory.slot(job).word
     }
+
+    fn noted(&self) -> Option<JobId> {
+        self.worker.current.get()
+    }
+
+    fn take(&self) {
+        self.worker.step();
+        self.worker.current.set(None);
+        self.worker.step();
+    }
+
+    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
+        Watchers {
+            leader: Some(process(LEADER)),
+            usage: 0,
+        }
+    }
+
+    fn after_end(&self, _job: JobId, watchers: Watchers, release: Release) {
+        let watched = release == (Release::Held { watched: true });
+        self.worker.memory.wake(watchers.leader.filter(|_| watched));
+    }
+}
+
+impl<F: Fn() -> bool> Process for Running<'_, F> {
+    type Performed = End;
 
     fn drop_cancel(&self) {
         self.worker.step();
@@ -144,10 +168,6 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
         let asked = self.worker.asked.load(std::sync::atomic::Ordering::SeqCst);
         self.worker.must_refuse.set(asked);
         self.worker.step();
-    }
-
-    fn noted(&self) -> Option<JobId> {
-        self.worker.current.get()
     }
 
     fn after_begin(&self, _job: JobId, _watched: bool) {
@@ -189,24 +209,6 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
 
     fn note_failure(&self, _job: JobId) -> End {
         End::Failed
-    }
-
-    fn take(&self) {
-        self.worker.step();
-        self.worker.current.set(None);
-        self.worker.step();
-    }
-
-    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
-        Watchers {
-            leader: Some(process(LEADER)),
-            usage: 0,
-        }
-    }
-
-    fn after_end(&self, _job: JobId, watchers: Watchers, release: Release) {
-        let watched = release == (Release::Held { watched: true });
-        self.worker.memory.wake(watchers.leader.filter(|_| watched));
     }
 }
 

@@ -8,7 +8,7 @@
 use engine::job::{Demand, End, JobWord, Release};
 use engine::models::Transitions as _;
 use engine::steps;
-use engine::steps::{Process, Watchers};
+use engine::steps::{Ender, Process, Watchers};
 use engine::table::JobId;
 use loom::sync::Arc;
 use loom::thread;
@@ -58,13 +58,43 @@ impl Worker {
     }
 }
 
-impl Process for Worker {
-    type Performed = ();
-
+impl Ender for Worker {
     fn word(&self, _job: JobId) -> &JobWord {
         self.print();
         &self.job.word
     }
+
+    fn noted(&self) -> Option<JobId> {
+        self.noted.get()
+    }
+
+    fn take(&self) {
+        self.noted.set(None);
+        self.open.set(false);
+    }
+
+    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
+        self.print();
+        if !self.told.replace(true) && self.way == Way::ExitCutShort {
+            resume_unwind(Box::new(Thrown));
+        }
+        Watchers {
+            leader: Some(process(LEADER)),
+            usage: 0,
+        }
+    }
+
+    fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
+        self.print();
+        if release == Release::LastOut {
+            self.job.block.free();
+        }
+        self.print();
+    }
+}
+
+impl Process for Worker {
+    type Performed = ();
 
     fn drop_cancel(&self) {
         self.print();
@@ -72,10 +102,6 @@ impl Process for Worker {
 
     fn note(&self, job: JobId) {
         self.noted.set(Some(job));
-    }
-
-    fn noted(&self) -> Option<JobId> {
-        self.noted.get()
     }
 
     fn after_begin(&self, _job: JobId, _watched: bool) {
@@ -118,30 +144,6 @@ impl Process for Worker {
     fn note_failure(&self, _job: JobId) -> End {
         self.job.block.write(4);
         End::Failed
-    }
-
-    fn take(&self) {
-        self.noted.set(None);
-        self.open.set(false);
-    }
-
-    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
-        self.print();
-        if !self.told.replace(true) && self.way == Way::ExitCutShort {
-            resume_unwind(Box::new(Thrown));
-        }
-        Watchers {
-            leader: Some(process(LEADER)),
-            usage: 0,
-        }
-    }
-
-    fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
-        self.print();
-        if release == Release::LastOut {
-            self.job.block.free();
-        }
-        self.print();
     }
 }
 

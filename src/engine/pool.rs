@@ -9,6 +9,7 @@
 //! | `view` | who waits for what, and how many are doing what |
 //! | `worker_slot` | the life of a worker slot: a process reports in, takes jobs, goes idle, passes the worker slot on, exits |
 //! | [`worker_exit`] | how a worker's process leaves its worker slot when it exits, in its steps |
+//! | [`failing_lane`] | failing the jobs of a lane for which no process can be started, in its steps |
 //! | `spawn` | starting workers for every lane that has queued jobs |
 //! | `quota` | how many of a session's jobs may have a worker |
 //! | [`ends`], `tally` | how many of a session's jobs ended in which way, for jobs that ended without it |
@@ -108,6 +109,7 @@
 //!   `proc` under the lock before it exits. So no signal goes to a recycled pid.
 
 pub mod ends;
+pub mod failing_lane;
 pub mod gate;
 pub mod handoff;
 pub mod refusal;

@@ -16,6 +16,6 @@ pub fn release_all() {
     jobs::end_all_reads();
     // Nobody has the handle of a job that is not given: the session ended in the middle of a launch or fan-out.
     jobs::end(cluster, cancel::withdraw);
-    job_end::finish_failing();
+    job_end::finish_failing(cluster, &job_end::not_started_message());
     let _ = spawn::check_own_registrations(cluster);
 }

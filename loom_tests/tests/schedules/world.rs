@@ -4,10 +4,11 @@ use crate::ledger::Ledger;
 use crate::scale::Scale;
 use crate::{leader, trace, worker};
 use engine::job::{Demand, End, JobWord, Phase, Release};
+use engine::pool::failing_lane::{self, Failer};
 use engine::pool::release::{self, Releaser};
-use engine::pool::{Canceling, LaneKey, Pool, SpawnDecision, WorkerCounts};
+use engine::pool::{Canceling, LaneKey, Pool, Registration, SpawnDecision, WorkerCounts};
 use engine::process_ref::ProcRef;
-use engine::steps::Watchers;
+use engine::steps::{Ender, Watchers};
 use engine::table::JobId;
 use loom_tests::memory::{Lock, Memory};
 use shuttle::rand::{RngCore, thread_rng};
@@ -124,6 +125,68 @@ impl Releaser for Releasing<'_> {
     }
 }
 
+/// A process, as it fails jobs for which no process can be started.
+pub struct Failing<'a> {
+    world: &'a World,
+    noted: Cell<Option<JobId>>,
+}
+
+impl<'a> Failing<'a> {
+    pub fn new(world: &'a World) -> Self {
+        Self {
+            world,
+            noted: Cell::new(None),
+        }
+    }
+}
+
+impl Ender for Failing<'_> {
+    fn word(&self, job: JobId) -> &JobWord {
+        &self.world.memory.slot(job).word
+    }
+
+    fn noted(&self) -> Option<JobId> {
+        self.noted.get()
+    }
+
+    fn before_end(&self, job: JobId, end: End) -> Watchers {
+        may_be_cut_short();
+        self.world.ledger.used(job);
+        self.world.ledger.ended(job, end);
+        Watchers::of(self.world.memory.slot(job))
+    }
+
+    fn take(&self) {
+        self.noted.set(None);
+    }
+
+    fn after_end(&self, job: JobId, watchers: Watchers, release: Release) {
+        self.world.complete_end(job, watchers, release);
+        may_be_cut_short();
+    }
+}
+
+impl Failer for Failing<'_> {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.world.memory.pool()
+    }
+
+    fn note(&self, job: JobId) {
+        self.noted.set(Some(job));
+    }
+
+    fn after_note(&self) {
+        may_be_cut_short();
+    }
+
+    fn note_error(&self, job: JobId) {
+        self.world.ledger.used(job);
+        self.world.ledger.died(job);
+    }
+}
+
 /// True once in `n` calls, at random.
 pub fn once_in(n: u32) -> bool {
     below(n as usize) == 0
@@ -228,12 +291,36 @@ impl World {
                     if once_in(8) {
                         let _ = pool.locked(|pool| pool.start_failed(worker, generation));
                         can_start = false;
+                    } else if once_in(16) {
+                        self.lose_start(worker, generation);
                     } else {
                         self.register(worker, generation);
                     }
                 }
             }
         }
+    }
+
+    /// The process that was registered ends at once, as the next one would, and this process finds that out.
+    fn lose_start(&self, worker: u32, generation: u32) {
+        let pool = self.memory.pool();
+        let registrar = self.fork();
+        let registration = Registration {
+            slot: worker,
+            generation: generation.into(),
+        };
+        let start = pool.locked(|pool| {
+            assert!(pool.begin_registration(worker, generation, registrar));
+            pool.note_registered(worker, generation, registrar, registration, 1);
+            pool.pending_start(worker)
+        });
+        let failing = Failing::new(self);
+        let start = start.expect("it was registered a moment ago");
+        let give_up = || failing_lane::give_up_start(&failing, worker, start, || (), || true);
+        if cut_short(give_up).is_none() {
+            while cut_short(|| failing_lane::resume(&failing)).is_none() {}
+        }
+        self.exit(registrar);
     }
 
     /// A process does something by which it may become the last one out of a job. It may be cut short in the middle
