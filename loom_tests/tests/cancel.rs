@@ -1,21 +1,22 @@
 //! Cancel: never lost, never thrown in another job.
 //!
-//! The worker takes the engine's steps in their order (`engine/steps.rs`). A signal handler runs on the
-//! worker's own thread between any two of its steps. So it is modeled as a look at the signal
-//! ([`Worker::step`]) between all of them. It acts only on what `current` points to.
+//! The worker takes the engine's steps in their order (`engine/steps.rs`; when it dies,
+//! `engine/pool/worker_exit.rs`). A signal handler runs on the worker's own thread between any two of its steps. So it
+//! is modeled as a look at the signal ([`Worker::step`]) between all of them. It acts only on what `current` points to.
 #![cfg(loom)]
 
 use engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
-use engine::pool::{Canceling, NextStep, Returned, SpawnDecision};
+use engine::pool::worker_exit::{self, Ending, Leaver, Place};
+use engine::pool::{Canceling, LaneKey, NextStep, Pool, Returned, SpawnDecision};
 use engine::steps::{Ender, Process, Watchers};
-use engine::table::JobId;
+use engine::table::{JobId, Slot};
 use engine::wait::{condition, wait_for};
 use engine::{mutant, steps};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
 use loom_tests::bound::checked;
-use loom_tests::memory::{LANE, Memory, process};
+use loom_tests::memory::{LANE, Lock, Memory, process};
 use std::cell::Cell;
 
 const LEADER: u32 = 0;
@@ -209,6 +210,81 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
 
     fn note_failure(&self, _job: JobId) -> End {
         End::Failed
+    }
+}
+
+/// A worker whose process exits with a job that it has not begun.
+struct Dying {
+    memory: Arc<Memory>,
+    returned: Cell<Option<Returned>>,
+    /// What followed when the job had been canceled.
+    ended: Cell<Option<Release>>,
+    respawns: Cell<bool>,
+}
+
+impl Dying {
+    fn new(memory: &Arc<Memory>) -> Self {
+        Self {
+            memory: memory.clone(),
+            returned: Cell::new(None),
+            ended: Cell::new(None),
+            respawns: Cell::new(false),
+        }
+    }
+
+    fn exit(&self) {
+        let place = Place {
+            worker: 0,
+            generation: 1,
+            proc: process(WORKER),
+        };
+        let ending = Ending {
+            failed_start: false,
+            is_error: true,
+        };
+        worker_exit::leave(self, place, ending);
+    }
+}
+
+impl Leaver for Dying {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.memory.pool()
+    }
+
+    fn slot(&self, job: JobId) -> &Slot {
+        self.memory.slot(job)
+    }
+
+    fn after_announce(&self) {}
+
+    fn refuse(&self, _job: JobId) {
+        unreachable!("its leader has a handle");
+    }
+
+    fn fail(&self, _job: JobId, _hopeless: bool) {
+        unreachable!("its leader has a handle");
+    }
+
+    fn unmap(&self, _job: JobId) {}
+
+    fn after_give_back(&self, _job: JobId, returned: Returned) {
+        self.returned.set(Some(returned));
+    }
+
+    fn report_returned(&self, _job: JobId) {}
+
+    fn complete_cancel(&self, _job: JobId, _watchers: Watchers, release: Release) {
+        self.ended.set(Some(release));
+    }
+
+    fn fail_lane(&self, _lane: u32, _key: LaneKey) {
+        unreachable!("it has connected");
+    }
+
+    fn respawn(&self) {
+        self.respawns.set(true);
     }
 }
 
@@ -477,17 +553,16 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
                     })
                 })
             };
-            let returned = memory.pool().locked(|scheduler| scheduler.give_back(job));
-            let left = memory
-                .pool()
-                .locked(|scheduler| scheduler.exit(0, 1, process(WORKER), true));
+            let worker = Dying::new(&memory);
+            worker.exit();
             alive.store(0, Ordering::Relaxed);
             let canceling = canceler.join().unwrap();
-            match returned {
+            match worker.returned.get().expect("it had a job") {
                 Returned::Canceled(release) => {
                     assert_eq!(release, wanted);
+                    assert_eq!(worker.ended.get(), Some(wanted));
                     assert_eq!(canceling, Canceling::Asked);
-                    assert_eq!(left, Some(NextStep::Retire));
+                    assert!(!worker.respawns.get(), "for nothing");
                 }
                 Returned::Requeued => assert_eq!(canceling, Canceling::Finished(wanted)),
                 Returned::Handed(_) => panic!("there is no other worker"),
