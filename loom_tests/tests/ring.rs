@@ -1,4 +1,7 @@
 //! The result ring: no frame lost or torn, no wake-up lost, no byte touched by both sides.
+//!
+//! The server never reads a ring alone: it looks through the channel, whose model runs the server's own look
+//! (`ResultReceiver::look`). What looks at the word here before it looks at the ring is the model's.
 #![cfg(loom)]
 
 use engine::job::{Begin, End, Generation, JobWord, Release};
