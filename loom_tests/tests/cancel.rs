@@ -1,21 +1,22 @@
 //! Cancel: never lost, never thrown in another job.
 //!
-//! The worker takes the engine's steps in their order (`engine/steps.rs`). A signal handler runs on the
-//! worker's own thread between any two of its steps. So it is modeled as a look at the signal
-//! ([`Worker::step`]) between all of them. It acts only on what `current` points to.
+//! The worker takes the engine's steps in their order (`engine/steps.rs`; when it dies,
+//! `engine/pool/worker_exit.rs`). A signal handler runs on the worker's own thread between any two of its steps. So it
+//! is modeled as a look at the signal ([`Worker::step`]) between all of them. It acts only on what `current` points to.
 #![cfg(loom)]
 
 use engine::job::{Delivery, Demand, End, JobWord, Phase, Release};
-use engine::pool::{Canceling, NextStep, Returned, SpawnDecision};
-use engine::steps::{Process, Watchers};
-use engine::table::JobId;
+use engine::pool::worker_exit::{self, Ending, Leaver, Place};
+use engine::pool::{Canceling, LaneKey, NextStep, Pool, Returned, SpawnDecision};
+use engine::steps::{Ender, Process, Watchers};
+use engine::table::{JobId, Slot};
 use engine::wait::{condition, wait_for};
 use engine::{mutant, steps};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::thread;
-use loom_tests::bound::checked;
-use loom_tests::memory::{LANE, Memory, process};
+use loom_tests::bound::{checked, unbounded};
+use loom_tests::memory::{LANE, Lock, Memory, process};
 use std::cell::Cell;
 
 const LEADER: u32 = 0;
@@ -125,12 +126,36 @@ struct Running<'a, F> {
     body: F,
 }
 
-impl<F: Fn() -> bool> Process for Running<'_, F> {
-    type Performed = End;
-
+impl<F: Fn() -> bool> Ender for Running<'_, F> {
     fn word(&self, job: JobId) -> &JobWord {
         &self.worker.memory.slot(job).word
     }
+
+    fn noted(&self) -> Option<JobId> {
+        self.worker.current.get()
+    }
+
+    fn take(&self) {
+        self.worker.step();
+        self.worker.current.set(None);
+        self.worker.step();
+    }
+
+    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
+        Watchers {
+            leader: Some(process(LEADER)),
+            usage: 0,
+        }
+    }
+
+    fn after_end(&self, _job: JobId, watchers: Watchers, release: Release) {
+        let watched = release == (Release::Held { watched: true });
+        self.worker.memory.wake(watchers.leader.filter(|_| watched));
+    }
+}
+
+impl<F: Fn() -> bool> Process for Running<'_, F> {
+    type Performed = End;
 
     fn drop_cancel(&self) {
         self.worker.step();
@@ -144,10 +169,6 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
         let asked = self.worker.asked.load(std::sync::atomic::Ordering::SeqCst);
         self.worker.must_refuse.set(asked);
         self.worker.step();
-    }
-
-    fn noted(&self) -> Option<JobId> {
-        self.worker.current.get()
     }
 
     fn after_begin(&self, _job: JobId, _watched: bool) {
@@ -190,23 +211,80 @@ impl<F: Fn() -> bool> Process for Running<'_, F> {
     fn note_failure(&self, _job: JobId) -> End {
         End::Failed
     }
+}
 
-    fn take(&self) {
-        self.worker.step();
-        self.worker.current.set(None);
-        self.worker.step();
-    }
+/// A worker whose process exits with a job that it has not begun.
+struct Dying {
+    memory: Arc<Memory>,
+    returned: Cell<Option<Returned>>,
+    /// What followed when the job had been canceled.
+    ended: Cell<Option<Release>>,
+    respawns: Cell<bool>,
+}
 
-    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
-        Watchers {
-            leader: Some(process(LEADER)),
-            usage: 0,
+impl Dying {
+    fn new(memory: &Arc<Memory>) -> Self {
+        Self {
+            memory: memory.clone(),
+            returned: Cell::new(None),
+            ended: Cell::new(None),
+            respawns: Cell::new(false),
         }
     }
 
-    fn after_end(&self, _job: JobId, watchers: Watchers, release: Release) {
-        let watched = release == (Release::Held { watched: true });
-        self.worker.memory.wake(watchers.leader.filter(|_| watched));
+    fn exit(&self) {
+        let place = Place {
+            worker: 0,
+            generation: 1,
+            proc: process(WORKER),
+        };
+        let ending = Ending {
+            failed_start: false,
+            is_error: true,
+        };
+        worker_exit::leave(self, place, ending);
+    }
+}
+
+impl Leaver for Dying {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.memory.pool()
+    }
+
+    fn slot(&self, job: JobId) -> &Slot {
+        self.memory.slot(job)
+    }
+
+    fn after_announce(&self) {}
+
+    fn refuse(&self, _job: JobId) {
+        unreachable!("its leader has a handle");
+    }
+
+    fn fail(&self, _job: JobId, _hopeless: bool) {
+        unreachable!("its leader has a handle");
+    }
+
+    fn unmap(&self, _job: JobId) {}
+
+    fn after_give_back(&self, _job: JobId, returned: Returned) {
+        self.returned.set(Some(returned));
+    }
+
+    fn report_returned(&self, _job: JobId) {}
+
+    fn complete_cancel(&self, _job: JobId, _watchers: Watchers, release: Release) {
+        self.ended.set(Some(release));
+    }
+
+    fn fail_lane(&self, _lane: u32, _key: LaneKey) {
+        unreachable!("it has connected");
+    }
+
+    fn respawn(&self) {
+        self.respawns.set(true);
     }
 }
 
@@ -264,7 +342,7 @@ fn with_queued(count: usize) -> (Arc<Memory>, Vec<JobId>) {
 /// are in `two_cancels_while_a_worker_takes_the_job_end_it_once`.
 #[test]
 fn a_cancel_while_the_job_begins_is_not_lost() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, jobs) = with_jobs(1);
         let signal = Arc::new(AtomicBool::new(false));
         let worker = Worker::new(&memory, &signal);
@@ -297,7 +375,7 @@ fn a_cancel_while_the_job_begins_is_not_lost() {
 /// Two threads, unbounded; two jobs. What could reach a third job has been dropped before the second.
 #[test]
 fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, jobs) = with_jobs(2);
         let signal = Arc::new(AtomicBool::new(false));
         let canceler = {
@@ -328,7 +406,7 @@ fn a_cancel_of_a_job_that_ends_does_not_reach_the_next() {
 /// Two threads, unbounded; two jobs in one slot. For a third one the generation differs as for the second.
 #[test]
 fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, jobs) = with_jobs(1);
         let first = jobs[0];
         let signal = Arc::new(AtomicBool::new(false));
@@ -365,7 +443,7 @@ fn a_cancel_with_a_stale_handle_does_not_reach_the_slots_next_job() {
 /// Two threads, unbounded. Two who cancel are in the next model.
 #[test]
 fn a_cancel_while_a_worker_takes_the_job_is_not_lost() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, jobs) = with_jobs(2);
         let signal = Arc::new(AtomicBool::new(false));
         let target = jobs[1];
@@ -450,7 +528,7 @@ fn two_cancels_while_a_worker_takes_the_job_end_it_once() {
 #[test]
 fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
     for detached in [false, true] {
-        loom::model(move || {
+        unbounded(move || {
             let (memory, jobs) = with_jobs(1);
             let job = jobs[0];
             let wanted = if detached {
@@ -475,17 +553,16 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
                     })
                 })
             };
-            let returned = memory.pool().locked(|scheduler| scheduler.give_back(job));
-            let left = memory
-                .pool()
-                .locked(|scheduler| scheduler.exit(0, 1, process(WORKER), true));
+            let worker = Dying::new(&memory);
+            worker.exit();
             alive.store(0, Ordering::Relaxed);
             let canceling = canceler.join().unwrap();
-            match returned {
+            match worker.returned.get().expect("it had a job") {
                 Returned::Canceled(release) => {
                     assert_eq!(release, wanted);
+                    assert_eq!(worker.ended.get(), Some(wanted));
                     assert_eq!(canceling, Canceling::Asked);
-                    assert_eq!(left, Some(NextStep::Retire));
+                    assert!(!worker.respawns.get(), "for nothing");
                 }
                 Returned::Requeued => assert_eq!(canceling, Canceling::Finished(wanted)),
                 Returned::Handed(_) => panic!("there is no other worker"),
@@ -503,7 +580,7 @@ fn a_cancel_of_a_job_whose_worker_dies_is_not_lost() {
 /// Two threads, unbounded. Two cancels are in the next model.
 #[test]
 fn a_cancel_that_is_caught_is_given_once() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, jobs) = with_jobs(1);
         let signal = Arc::new(AtomicBool::new(false));
         let canceler = {
@@ -536,7 +613,7 @@ fn a_cancel_that_is_caught_is_given_once() {
 /// Two threads, unbounded. Of three cancels two come on the same side of the delivery, and are one.
 #[test]
 fn a_cancel_while_another_is_thrown_is_not_lost() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, jobs) = with_jobs(1);
         let job = jobs[0];
         let signal = Arc::new(AtomicBool::new(false));
@@ -573,7 +650,7 @@ fn a_cancel_while_another_is_thrown_is_not_lost() {
 /// second.
 #[test]
 fn an_insistent_cancel_is_given_again() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, jobs) = with_jobs(1);
         let job = jobs[0];
         let signal = Arc::new(AtomicBool::new(false));

@@ -108,11 +108,7 @@ impl Condition for Reader<'_> {
     }
 
     fn look(&mut self) -> Option<Option<Front>> {
-        let finished = self.word.load().phase().is_finished();
-        match self.receiver.peek() {
-            Some(front) => Some(Some(front)),
-            None => finished.then_some(None),
-        }
+        self.receiver.look(self.word)
     }
 }
 

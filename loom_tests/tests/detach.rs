@@ -12,6 +12,7 @@ use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
+use loom_tests::bound::unbounded;
 use loom_tests::latch::MockLatch;
 use loom_tests::memory::{LANE, Lock, Memory, process};
 use std::cell::Cell;
@@ -183,7 +184,7 @@ const ALL: u32 = u32::MAX;
 /// The leader detaches while the worker finishes. One of the two is cut short after so many steps, and its exit
 /// goes on. What the job owned is freed once, and its slot after that, once.
 fn one_is_cut_short(leader_steps: u32, worker_steps: u32) {
-    loom::model(move || {
+    unbounded(move || {
         let (memory, block, job) = running_in_a_pool();
         let leader = {
             let holder = Holder::new(&memory, &block, leader_steps);
@@ -217,7 +218,7 @@ fn a_release_that_is_cut_short_goes_on() {
 /// also all three at once.
 #[test]
 fn a_detach_while_the_worker_finishes_frees_once() {
-    loom::model(|| {
+    unbounded(|| {
         let job = Job::running();
         let worker = {
             let job = job.clone();
@@ -236,7 +237,7 @@ fn a_detach_while_the_worker_finishes_frees_once() {
 /// Two threads, unbounded: only who has a hold touches the block, and there are two holds.
 #[test]
 fn a_leader_reads_the_outcome_before_anyone_frees_it() {
-    loom::model(|| {
+    unbounded(|| {
         let job = Job::running();
         let worker = {
             let job = job.clone();
@@ -267,7 +268,7 @@ fn a_leader_reads_the_outcome_before_anyone_frees_it() {
 /// its look after the worker's end (see `docs/models.md`).
 #[test]
 fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
-    loom::model(|| {
+    unbounded(|| {
         let job = Job::running();
         let leader = {
             let job = job.clone();
@@ -291,7 +292,7 @@ fn a_leader_that_looks_once_and_leaves_reads_all_or_nothing() {
 /// Two threads, unbounded; two jobs in one slot. For a third one the generation differs as for the second.
 #[test]
 fn a_second_detach_changes_nothing() {
-    loom::model(|| {
+    unbounded(|| {
         let job = Job::running();
         let next = Arc::new(Block::default());
         let worker = {
@@ -334,7 +335,7 @@ fn a_second_detach_changes_nothing() {
 /// (`cancel.rs`).
 #[test]
 fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
-    loom::model(|| {
+    unbounded(|| {
         let memory = Memory::new(2, 1, 1);
         let block = Arc::new(Block::default());
         let [job, behind] = [(); 2].map(|()| {
@@ -375,7 +376,7 @@ fn a_detach_against_a_cancel_of_a_queued_job_frees_once() {
 /// the second thread (see `docs/models.md`).
 #[test]
 fn a_job_that_ends_while_it_is_detached_is_counted_once() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, block, job) = running_in_a_pool();
         let own = process(0);
         let leader = {

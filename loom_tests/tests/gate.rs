@@ -2,18 +2,20 @@
 //! that waits to look is woken.
 #![cfg(loom)]
 
-use engine::job::{End, Release};
+use engine::job::{End, Phase, Release};
 use engine::models::Transitions as _;
-use engine::pool::Leader;
+use engine::pool::Pool;
 use engine::pool::gate::Purged;
+use engine::pool::session_call::{self, Notes, Session};
 use engine::process_ref::ProcRef;
-use engine::table::{JobId, Options};
-use engine::wait::{condition, wait_for};
+use engine::table::{JobId, Options, Slot};
+use engine::wait::{Latch, Micros};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
-use loom_tests::bound::checked;
-use loom_tests::memory::{Memory, process};
+use loom_tests::bound::{checked, unbounded};
+use loom_tests::memory::{Lock, Memory, process};
+use std::cell::{Cell, RefCell};
 
 const SESSION: u32 = 0;
 
@@ -22,8 +24,6 @@ struct World {
     memory: Arc<Memory>,
     jobs: Vec<JobId>,
     blocks: Vec<Block>,
-    /// Jobs that the session has counted itself.
-    counted: std::sync::atomic::AtomicU64,
 }
 
 /// A session with this many finished, unread jobs.
@@ -58,15 +58,10 @@ fn with_bound(count: usize) -> Arc<World> {
         memory,
         jobs,
         blocks,
-        counted: std::sync::atomic::AtomicU64::new(0),
     })
 }
 
 impl World {
-    fn entry(&self, of: ProcRef) -> &Leader {
-        self.memory.pool().leader(of).expect("it has an entry")
-    }
-
     fn job(&self, index: usize) -> JobId {
         self.jobs[index]
     }
@@ -78,21 +73,10 @@ impl World {
         self.memory.pool().free(self.job(index));
     }
 
-    /// The session counts a finished job that it holds, within its gate.
-    fn count(&self, index: usize) {
-        if self.memory.slot(self.job(index)).take_account() {
-            self.counted
-                .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        }
-    }
-
-    /// Jobs that are in the statistics of the session.
-    fn counted(&self, own: ProcRef) -> u64 {
-        let unseen = self
-            .memory
-            .pool()
-            .locked(|scheduler| scheduler.ends_of(own));
-        self.counted.load(std::sync::atomic::Ordering::SeqCst) + unseen.total()
+    /// Jobs that are in the statistics of the session, and that it has not counted itself.
+    fn unseen(&self, own: ProcRef) -> u64 {
+        let pool = self.memory.pool();
+        pool.locked(|scheduler| scheduler.ends_of(own)).total()
     }
 
     /// Purges one job, as an administrator does.
@@ -102,42 +86,6 @@ impl World {
             self.free(index);
         }
         purged
-    }
-
-    /// A call of the session begins. Returns whether it still holds its first job. It looks only when jobs were
-    /// purged.
-    fn enter(&self, own: ProcRef, known: u32) -> bool {
-        let entry = self.entry(own);
-        if !entry.enter() {
-            let entered = wait_for(
-                self.memory.latch(own),
-                None,
-                &mut condition(|| {}, || entry.enter().then_some(())),
-            );
-            assert_eq!(entered, Some(()));
-        }
-        entry.purges() == known || self.holds(0)
-    }
-
-    fn holds(&self, index: usize) -> bool {
-        let job = self.job(index);
-        let now = self.memory.slot(job).word.load_if(job.generation);
-        now.is_some_and(|now| now.has_leader())
-    }
-
-    /// The call ends. Returns how often the session was asked to purge its own jobs.
-    fn leave(&self, own: ProcRef) -> u32 {
-        let mut asked = 0;
-        while !self.entry(own).leave() {
-            asked += 1;
-            for index in 0..self.jobs.len() {
-                if self.holds(index) {
-                    self.count(index);
-                    self.detach(index);
-                }
-            }
-        }
-        asked
     }
 
     /// The session detaches a job.
@@ -156,6 +104,116 @@ impl World {
     }
 }
 
+/// A session that takes the engine's steps.
+struct Caller {
+    world: Arc<World>,
+    proc: ProcRef,
+    notes: Cell<Notes>,
+    tracked: RefCell<Vec<JobId>>,
+    /// Jobs that it has counted.
+    counted: Cell<u64>,
+    /// How many jobs were in its statistics when it ended.
+    at_end: Cell<Option<u64>>,
+}
+
+impl Caller {
+    /// The session that has launched all jobs.
+    fn new(world: &Arc<World>) -> Self {
+        Self::with_jobs(world, process(SESSION), world.jobs.clone())
+    }
+
+    fn with_jobs(world: &Arc<World>, proc: ProcRef, tracked: Vec<JobId>) -> Self {
+        Self {
+            world: world.clone(),
+            proc,
+            notes: Cell::new(Notes::NONE),
+            tracked: RefCell::new(tracked),
+            counted: Cell::new(0),
+            at_end: Cell::new(None),
+        }
+    }
+
+    /// The job, if the session has not given it up and has not forgotten it.
+    fn tracks(&self, index: usize) -> Option<JobId> {
+        let job = self.world.job(index);
+        self.tracked.borrow().contains(&job).then_some(job)
+    }
+
+    /// Jobs that are in its statistics.
+    fn in_statistics(&self) -> u64 {
+        self.counted.get() + self.world.unseen(self.proc)
+    }
+
+    /// Looks at a job as long as it has it.
+    fn look_at(&self, index: usize) {
+        if let Some(job) = self.tracks(index) {
+            let _ = self.world.blocks[index].read();
+            let _ = session_call::count_if_finished(self, job);
+        }
+    }
+}
+
+impl Session for Caller {
+    type Lock = Lock;
+
+    fn proc(&self) -> ProcRef {
+        self.proc
+    }
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.world.memory.pool()
+    }
+
+    fn latch(&self) -> &impl Latch {
+        self.world.memory.latch(self.proc)
+    }
+
+    fn slot(&self, job: JobId) -> &Slot {
+        self.world.memory.slot(job)
+    }
+
+    fn notes(&self) -> Notes {
+        self.notes.get()
+    }
+
+    fn set_notes(&self, notes: Notes) {
+        self.notes.set(notes);
+    }
+
+    fn next_tracked(&self, from: u32) -> Option<JobId> {
+        let tracked = self.tracked.borrow();
+        let following = tracked.iter().filter(|job| job.index >= from);
+        following.min_by_key(|job| job.index).copied()
+    }
+
+    fn is_given(&self, _job: JobId) -> bool {
+        true
+    }
+
+    fn is_being_read(&self, _job: JobId) -> bool {
+        false
+    }
+
+    fn count(&self, _phase: Phase, _run_time: Micros) {
+        self.counted.set(self.counted.get() + 1);
+    }
+
+    fn unmap(&self, _job: JobId) {}
+
+    fn forget(&self, job: JobId) {
+        self.tracked.borrow_mut().retain(|tracked| *tracked != job);
+    }
+
+    fn give_up_hold(&self, job: JobId) {
+        let index = self.world.jobs.iter().position(|other| *other == job);
+        self.world.detach(index.expect("one of them"));
+    }
+
+    fn end_statistics(&self) {
+        self.at_end.set(Some(self.in_statistics()));
+    }
+}
+
 /// A session looks at its job, in one call and in another, while an administrator purges it. The job is purged
 /// before or after a call, or by the session itself, which was asked, when it leaves. It is freed once, and
 /// nobody looks at it afterwards. It is in the session's statistics once.
@@ -164,32 +222,29 @@ impl World {
 /// who purge are in the next models.
 #[test]
 fn a_job_is_not_purged_while_its_session_looks_at_it() {
-    loom::model(|| {
+    unbounded(|| {
         let world = with_finished(1);
-        let own = process(SESSION);
-        let known = world.entry(own).purges();
         let session = {
             let world = world.clone();
             thread::spawn(move || {
+                let session = Caller::new(&world);
                 let mut asked = 0;
                 for _ in 0..2 {
-                    if world.enter(own, known) && asked == 0 {
-                        let _ = world.blocks[0].read();
-                        world.count(0);
-                    }
-                    asked += world.leave(own);
+                    session_call::enter(&session);
+                    session.look_at(0);
+                    asked += session_call::leave(&session);
                 }
-                asked
+                (asked, session.counted.get())
             })
         };
         let purged = world.purge(0);
-        let asked = session.join().unwrap();
+        let (asked, counted) = session.join().unwrap();
         match purged {
             Purged::Detached(release) => assert_eq!((release, asked), (Release::LastOut, 0)),
             Purged::Asked => assert_eq!(asked, 1),
             Purged::Kept => panic!("it could have been purged"),
         }
-        assert_eq!(world.counted(own), 1);
+        assert_eq!(counted + world.unseen(process(SESSION)), 1);
         world.assert_freed();
     });
 }
@@ -201,15 +256,15 @@ fn a_job_is_not_purged_while_its_session_looks_at_it() {
 /// at the gate of this session.
 #[test]
 fn a_session_that_waits_to_enter_is_woken() {
-    loom::model(|| {
+    unbounded(|| {
         let world = with_finished(2);
-        let own = process(SESSION);
         let administrator = {
             let world = world.clone();
             thread::spawn(move || [0, 1].map(|index| world.purge(index)))
         };
-        let _ = world.enter(own, 0);
-        let _ = world.leave(own);
+        let session = Caller::new(&world);
+        session_call::enter(&session);
+        let _ = session_call::leave(&session);
         let _ = administrator.join().unwrap();
         world.assert_freed();
     });
@@ -247,23 +302,19 @@ fn two_purges_at_once_leave_nothing() {
 fn two_who_purge_while_the_session_looks_leave_nothing() {
     checked(3, || {
         let world = with_finished(2);
-        let own = process(SESSION);
         let purges = [0, 1].map(|index| {
             let world = world.clone();
             thread::spawn(move || world.purge(index))
         });
-        let _ = world.enter(own, 0);
-        for index in 0..2 {
-            if world.holds(index) {
-                let _ = world.blocks[index].read();
-                world.count(index);
-            }
-        }
-        let asked = world.leave(own);
+        let session = Caller::new(&world);
+        session_call::enter(&session);
+        session.look_at(0);
+        session.look_at(1);
+        let asked = session_call::leave(&session);
         let purged = purges.map(|purge| purge.join().unwrap());
         let asks = purged.iter().filter(|told| **told == Purged::Asked).count();
         assert_eq!(asked > 0, asks > 0, "{asked}, {purged:?}");
-        assert_eq!(world.counted(own), 2);
+        assert_eq!(session.in_statistics(), 2);
         // A purge that came after the session had purged all of its jobs found nothing.
         assert!(asked > 0 || !purged.contains(&Purged::Kept), "{purged:?}");
         world.assert_freed();
@@ -273,33 +324,31 @@ fn two_who_purge_while_the_session_looks_leave_nothing() {
 /// The worker finishes the job, the session ends and detaches it, and an administrator purges it, all at once. One of
 /// them is the last one out, and frees it.
 ///
-/// Three threads, at most three preemptions: as many as there are transitions that give up a hold.
+/// Three threads, at most three preemptions: as many as there are transitions that give up a hold. The session and the
+/// administrator, who look before they change anything, are the spawned threads (see `docs/models.md`).
 #[test]
 fn an_end_a_purge_and_the_sessions_end_free_the_job_once() {
     checked(3, || {
         let world = with_bound(1);
-        let own = process(SESSION);
+        let session = {
+            let world = world.clone();
+            thread::spawn(move || {
+                let session = Caller::new(&world);
+                session_call::end(&session, |_| ());
+                session.at_end.get().expect("it has ended")
+            })
+        };
         let administrator = {
             let world = world.clone();
             thread::spawn(move || world.purge(0))
         };
-        let worker = {
-            let world = world.clone();
-            thread::spawn(move || {
-                let job = world.job(0);
-                let word = &world.memory.slot(job).word;
-                if word.finish(job.generation, End::Failed) == Release::LastOut {
-                    world.free(0);
-                }
-            })
-        };
-        world.detach(0);
-        world.entry(own).abandon_gate();
-        let pool = world.memory.pool();
-        let counted = world.counted(own);
-        pool.locked(|scheduler| scheduler.depart(own));
+        let job = world.job(0);
+        let word = &world.memory.slot(job).word;
+        if word.finish(job.generation, End::Failed) == Release::LastOut {
+            world.free(0);
+        }
+        let counted = session.join().unwrap();
         let purged = administrator.join().unwrap();
-        worker.join().unwrap();
         assert_ne!(purged, Purged::Asked, "nobody is within");
         assert!(counted <= 1);
         world.assert_freed();
@@ -315,26 +364,24 @@ fn an_end_a_purge_and_the_sessions_end_free_the_job_once() {
 #[test]
 fn a_session_that_ends_leaves_the_gate_to_the_next() {
     for within in [true, false] {
-        loom::model(move || {
+        unbounded(move || {
             let world = with_finished(1);
-            let (own, next) = (process(SESSION), ProcRef::new(SESSION, 100));
+            let next = ProcRef::new(SESSION, 100);
             let administrator = {
                 let world = world.clone();
                 thread::spawn(move || world.purge(0))
             };
+            let session = Caller::new(&world);
             if within {
-                let _ = world.enter(own, 0);
+                session_call::enter(&session);
             }
-            world.detach(0);
-            world.entry(own).abandon_gate();
-            let pool = world.memory.pool();
-            pool.locked(|scheduler| scheduler.depart(own));
-            pool.locked(|scheduler| scheduler.enroll(next));
-            let _ = world.enter(next, 0);
-            let asked = world.leave(next);
+            session_call::end(&session, |_| ());
+            let session = Caller::with_jobs(&world, next, Vec::new());
+            session_call::enter_first(&session);
+            let asked = session_call::leave(&session);
             let purged = administrator.join().unwrap();
             assert_eq!(asked, 0, "asked to purge for another, which was {purged:?}");
-            assert_eq!(world.counted(next), 0);
+            assert_eq!(session.in_statistics(), 0);
             world.assert_freed();
         });
     }

@@ -10,7 +10,7 @@ use engine::worker::Activity;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
-use loom_tests::bound::checked;
+use loom_tests::bound::{checked, unbounded};
 use loom_tests::memory::{LANE, Memory, process};
 
 const LEADER: u32 = 0;
@@ -289,7 +289,7 @@ fn a_job_enqueued_while_two_workers_go_idle_is_run_once() {
 }
 
 fn launch_against(impatient: bool) {
-    loom::model(move || {
+    unbounded(move || {
         let memory = Memory::new(2, 2, 3);
         let runs = Runs::new(AtomicU32::new(0));
         let finishing = with_a_finishing_worker(&memory);
@@ -342,7 +342,7 @@ fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
 #[test]
 fn a_job_throttled_while_the_one_before_it_ends_is_run_once() {
     for impatient in [false, true] {
-        loom::model(move || {
+        unbounded(move || {
             let memory = Memory::new(2, 2, 3);
             let runs = Runs::new(AtomicU32::new(0));
             let finishing = with_a_finishing_worker(&memory);

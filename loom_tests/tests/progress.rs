@@ -4,6 +4,7 @@
 use engine::progress::Progress;
 use loom::sync::Arc;
 use loom::thread;
+use loom_tests::bound::unbounded;
 
 /// Makes a report whose two parts name each other, which shows a mixture.
 fn report(progress: &Progress, number: u8) {
@@ -25,7 +26,7 @@ fn assert_whole(progress: &Progress) -> Option<u32> {
 /// write nothing: a second one changes nothing for the first.
 #[test]
 fn a_report_is_never_torn() {
-    loom::model(|| {
+    unbounded(|| {
         let progress = Arc::new(Progress::default());
         report(&progress, 1);
         let reader = {
@@ -47,7 +48,7 @@ fn a_report_is_never_torn() {
 /// Two threads, unbounded but for the reader's retry, which yields. As above.
 #[test]
 fn the_first_report_is_seen_whole_or_not_at_all() {
-    loom::model(|| {
+    unbounded(|| {
         let progress = Arc::new(Progress::default());
         let reader = {
             let progress = progress.clone();

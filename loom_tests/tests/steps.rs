@@ -8,11 +8,12 @@
 use engine::job::{Demand, End, JobWord, Release};
 use engine::models::Transitions as _;
 use engine::steps;
-use engine::steps::{Process, Watchers};
+use engine::steps::{Ender, Process, Watchers};
 use engine::table::JobId;
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
+use loom_tests::bound::unbounded;
 use loom_tests::memory::process;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -58,13 +59,43 @@ impl Worker {
     }
 }
 
-impl Process for Worker {
-    type Performed = ();
-
+impl Ender for Worker {
     fn word(&self, _job: JobId) -> &JobWord {
         self.print();
         &self.job.word
     }
+
+    fn noted(&self) -> Option<JobId> {
+        self.noted.get()
+    }
+
+    fn take(&self) {
+        self.noted.set(None);
+        self.open.set(false);
+    }
+
+    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
+        self.print();
+        if !self.told.replace(true) && self.way == Way::ExitCutShort {
+            resume_unwind(Box::new(Thrown));
+        }
+        Watchers {
+            leader: Some(process(LEADER)),
+            usage: 0,
+        }
+    }
+
+    fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
+        self.print();
+        if release == Release::LastOut {
+            self.job.block.free();
+        }
+        self.print();
+    }
+}
+
+impl Process for Worker {
+    type Performed = ();
 
     fn drop_cancel(&self) {
         self.print();
@@ -72,10 +103,6 @@ impl Process for Worker {
 
     fn note(&self, job: JobId) {
         self.noted.set(Some(job));
-    }
-
-    fn noted(&self) -> Option<JobId> {
-        self.noted.get()
     }
 
     fn after_begin(&self, _job: JobId, _watched: bool) {
@@ -119,36 +146,12 @@ impl Process for Worker {
         self.job.block.write(4);
         End::Failed
     }
-
-    fn take(&self) {
-        self.noted.set(None);
-        self.open.set(false);
-    }
-
-    fn before_end(&self, _job: JobId, _end: End) -> Watchers {
-        self.print();
-        if !self.told.replace(true) && self.way == Way::ExitCutShort {
-            resume_unwind(Box::new(Thrown));
-        }
-        Watchers {
-            leader: Some(process(LEADER)),
-            usage: 0,
-        }
-    }
-
-    fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
-        self.print();
-        if release == Release::LastOut {
-            self.job.block.free();
-        }
-        self.print();
-    }
 }
 
 /// The leader detaches the job while its worker takes all steps, in one of the ways. The last one out frees the
 /// block. It is freed once, and nothing is printed into it afterwards.
 fn detach_while_the_job_runs(way: Way, canceled: bool) {
-    loom::model(move || {
+    unbounded(move || {
         let word = JobWord::new();
         let generation = word.reserve();
         word.publish(generation);

@@ -7,7 +7,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::Ordering;
 use loom::thread;
-use loom_tests::bound::checked;
+use loom_tests::bound::{checked, unbounded};
 use loom_tests::memory::process;
 
 struct Table {
@@ -58,7 +58,7 @@ impl Table {
 /// again.
 #[test]
 fn two_claims_get_two_slots() {
-    loom::model(|| {
+    unbounded(|| {
         let table = Table::new(2);
         let other = {
             let table = table.clone();
@@ -79,7 +79,7 @@ fn two_claims_get_two_slots() {
 /// common, and more of them are in the next two models.
 #[test]
 fn a_freed_slot_is_handed_on_with_all_that_was_written() {
-    loom::model(|| {
+    unbounded(|| {
         let table = Table::new(1);
         let first = table.claim().expect("there is one");
         let other = {
@@ -104,7 +104,7 @@ fn a_freed_slot_is_handed_on_with_all_that_was_written() {
 /// the head.
 #[test]
 fn a_claim_that_slept_does_not_bring_back_a_slot_in_use() {
-    loom::model(|| {
+    unbounded(|| {
         let table = Table::new(3);
         let other = {
             let table = table.clone();
@@ -170,7 +170,7 @@ fn slots_are_neither_lost_nor_doubled() {
 /// job.
 #[test]
 fn a_look_at_a_slot_never_mixes_two_jobs() {
-    loom::model(|| {
+    unbounded(|| {
         let table = Table::new(1);
         let fill_in = |job: JobId, user: u32| {
             let slot = &table.slots[0];

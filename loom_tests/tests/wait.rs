@@ -9,7 +9,7 @@ use engine::wait::{condition, wait_for};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::thread;
-use loom_tests::bound::checked;
+use loom_tests::bound::{checked, unbounded};
 use loom_tests::latch::MockLatch;
 use loom_tests::memory::{LANE, Memory, process};
 
@@ -58,7 +58,7 @@ impl Job {
 /// Two threads, unbounded. A word has one leader. A leader of two jobs is in the last model.
 #[test]
 fn a_leader_that_waits_sees_the_end() {
-    loom::model(|| {
+    unbounded(|| {
         let job = Job::starting();
         let worker = {
             let job = job.clone();
@@ -268,7 +268,7 @@ fn store_then_look_on_both_sides_loses_nothing() {
         armed: AtomicU32,
         latch: MockLatch,
     }
-    loom::model(|| {
+    unbounded(|| {
         let shared = Arc::new(RingShared {
             value: AtomicU32::new(0),
             armed: AtomicU32::new(0),

@@ -2,8 +2,9 @@
 //! forgotten. Refusing a role's new jobs, and waiting for its other jobs to end.
 #![cfg(loom)]
 
-use engine::job::{End, Release};
+use engine::job::{End, JobWord, Release};
 use engine::models::{NEVER, Transitions as _};
+use engine::pool::release::{self, Releaser, Releasing};
 use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
 use engine::pool::usage::Claimed;
 use engine::pool::{Dispatched, Pool};
@@ -13,7 +14,7 @@ use engine::wait::{Latch, condition, wait_for};
 use loom::sync::Arc;
 use loom::thread;
 use loom_tests::block::Block;
-use loom_tests::bound::checked;
+use loom_tests::bound::{checked, unbounded};
 use loom_tests::memory::{LANE, Lock, Memory, process};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -32,6 +33,9 @@ struct Session {
     memory: Arc<Memory>,
     proc: ProcRef,
     notes: Cell<Notes>,
+    releasing: Cell<Option<Releasing>>,
+    /// What it can map of what others could not.
+    reaches: fn(JobId) -> bool,
     /// The job of its own, once it has one.
     taken: Cell<Option<JobId>>,
     /// The steps that it still takes before it ends.
@@ -51,9 +55,18 @@ impl Session {
             memory: memory.clone(),
             proc: process(number),
             notes: Cell::new(Notes::NONE),
+            releasing: Cell::new(None),
+            reaches: |_| true,
             taken: Cell::new(None),
             steps: Cell::new(steps),
             exits: Cell::new(false),
+        }
+    }
+
+    fn that_reaches(reaches: fn(JobId) -> bool, memory: &Arc<Memory>, number: u32) -> Self {
+        Self {
+            reaches,
+            ..Self::new(memory, number)
         }
     }
 
@@ -157,9 +170,40 @@ impl Claimant for Session {
 
     fn release_deferred(&self) {
         self.step();
-        while let Some(job) = self.memory.pool().take_deferred() {
-            self.memory.pool().free(job);
-        }
+        release::release_deferred(&Freeing(self), self.proc);
+    }
+}
+
+/// A session, as it frees what others could not.
+struct Freeing<'a>(&'a Session);
+
+impl Releaser for Freeing<'_> {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.0.memory.pool()
+    }
+
+    fn word(&self, job: JobId) -> &JobWord {
+        &self.0.memory.slot(job).word
+    }
+
+    fn noted(&self) -> Option<Releasing> {
+        self.0.releasing.get()
+    }
+
+    fn set_noted(&self, note: Option<Releasing>) {
+        self.0.releasing.set(note);
+    }
+
+    fn report(&self) {}
+
+    fn after_detach(&self) {}
+
+    fn before_release(&self) {}
+
+    fn free_owned(&self, job: JobId) -> bool {
+        (self.0.reaches)(job)
     }
 }
 
@@ -386,7 +430,7 @@ fn a_session_that_exits_while_it_claims_leaves_nothing() {
 /// Two threads, every interleaving. Two that wait take one deferred job after the other, under the lock.
 #[test]
 fn a_launch_that_waits_frees_what_others_could_not() {
-    loom::model(|| {
+    unbounded(|| {
         let (memory, held) = full(1, 1);
         let waiter = {
             let memory = memory.clone();
@@ -402,13 +446,93 @@ fn a_launch_that_waits_frees_what_others_could_not() {
     });
 }
 
+/// A launch waits for the only slot, of a job whose freeing was deferred. Another launch, which does not wait, tries to
+/// free that job just then, and cannot. The first one could, and does.
+///
+/// Two threads, every interleaving. A third launch finds that one of the others tries, as these two do.
+#[test]
+fn a_launch_that_tries_to_free_and_cannot_holds_up_nobody() {
+    unbounded(|| {
+        let (memory, held) = full(1, 1);
+        end(&memory, held[0]);
+        memory.pool().defer_free(held[0]);
+        let waiter = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let job = Session::new(&memory, 1).claim_of_table(AMPLE);
+                use_up(&memory, job);
+            })
+        };
+        Session::that_reaches(|_| false, &memory, 2).release_deferred();
+        waiter.join().unwrap();
+        nothing_is_left(&memory);
+    });
+}
+
+/// The freeing of two jobs was deferred, in a table of two slots. A launch that waits cannot free the first of them, nor
+/// another launch any. It frees the second.
+///
+/// Two threads, every interleaving. Three jobs would be two of one kind.
+#[test]
+fn a_launch_frees_what_is_behind_what_it_cannot_free() {
+    unbounded(|| {
+        let (memory, held) = full(2, 1);
+        for job in held {
+            end(&memory, job);
+            memory.pool().defer_free(job);
+        }
+        let waiter = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let session = Session::that_reaches(|job| job.index == 0, &memory, 1);
+                assert_eq!(
+                    memory.pool().next_deferred(None).map(|job| job.index),
+                    Some(1)
+                );
+                use_up(&memory, session.claim_of_table(AMPLE));
+            })
+        };
+        Session::that_reaches(|_| false, &memory, 2).release_deferred();
+        waiter.join().unwrap();
+        Session::new(&memory, 2).release_deferred();
+        nothing_is_left(&memory);
+    });
+}
+
+/// Two launches wait, and neither can free the job whose freeing was deferred. They do not wake each other forever: each
+/// gets the other slot of the table, when it is freed.
+///
+/// Three threads, at most two preemptions: each of the two is interrupted while it tries. A third launch that cannot
+/// free the job is told, as the second is, once for each that has tried.
+#[test]
+fn two_launches_that_cannot_free_a_job_sleep() {
+    checked(2, || {
+        let (memory, held) = full(2, 2);
+        end(&memory, held[0]);
+        memory.pool().defer_free(held[0]);
+        let waiters = [1, 2].map(|number| {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let session = Session::that_reaches(|_| false, &memory, number);
+                use_up(&memory, session.claim_of_table(AMPLE));
+            })
+        });
+        use_up(&memory, held[1]);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        Session::new(&memory, 0).release_deferred();
+        nothing_is_left(&memory);
+    });
+}
+
 /// A role never has more slots than its limit, and has one entry.
 ///
 /// Two threads, every interleaving. A claim is one exchange, so a third session sees the count that one of the two
 /// has left.
 #[test]
 fn a_role_stays_below_its_limit() {
-    loom::model(|| {
+    unbounded(|| {
         let memory = Memory::new(2, 1, 2);
         let claim_one = |memory: &Memory| {
             let usage = memory.pool().usage_of(ROLE).expect("there is room for it");
@@ -433,7 +557,7 @@ fn a_role_stays_below_its_limit() {
 /// another, under the lock.
 #[test]
 fn an_entry_is_another_roles_only_without_slots() {
-    loom::model(|| {
+    unbounded(|| {
         let memory = Memory::new(2, 1, 2);
         let block = Arc::new(Block::default());
         let use_one = |memory: &Memory, block: &Block, role: u32| {
@@ -468,7 +592,7 @@ fn an_entry_is_another_roles_only_without_slots() {
 /// second administrator comes before or after them.
 #[test]
 fn a_job_is_refused_or_found() {
-    loom::model(|| {
+    unbounded(|| {
         let memory = Memory::new(1, 1, 2);
         let leader = process(1);
         let job = memory
@@ -489,13 +613,47 @@ fn a_job_is_refused_or_found() {
     });
 }
 
+/// A refusal was left standing. A session that is refused looks whether it may lift it. Meanwhile another session of the
+/// role has lifted it and publishes a job, and an administrator has the role's jobs refused again. His refusal stands
+/// as long as that job is active.
+///
+/// Two threads, at most two preemptions. The other session and the administrator do what they do under the lock, one after
+/// the other. The session that looks is interrupted before and after its look.
+#[test]
+fn a_refusal_is_not_lifted_while_a_job_of_its_role_is_active() {
+    checked(2, || {
+        let memory = Memory::new(2, 1, 2);
+        let [own, others] = [0, 1].map(|number| {
+            let job = memory.claim_for(process(number), Options::default(), &[]);
+            job.expect("a slot")
+        });
+        let first = memory.pool().refuse(0, ROLE).expect("it has its entry");
+        let session = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let pool = memory.pool();
+                let _ = pool.publish(own, || {
+                    pool.locked(|scheduler| scheduler.dispatch(own, LANE, 0, AMPLE))
+                });
+            })
+        };
+        let pool = memory.pool();
+        pool.accept_again(0, first);
+        let (dispatched, _) = pool.locked(|scheduler| scheduler.dispatch(others, LANE, 0, AMPLE));
+        assert_eq!(dispatched, Dispatched::Queued);
+        let second = pool.refuse(0, ROLE).expect("it has its entry");
+        session.join().unwrap();
+        assert_eq!(pool.refusal(0), second, "a job is active");
+    });
+}
+
 /// A process that waits for the end of another session's job is woken by it.
 ///
 /// Two threads, every interleaving. A role has one watcher: a second one replaces it. Of two jobs that end, each
 /// looks for the watcher after its own word has changed.
 #[test]
 fn the_end_of_a_roles_job_wakes_its_watcher() {
-    loom::model(|| {
+    unbounded(|| {
         let memory = Memory::new(1, 1, 2);
         let job = memory
             .claim_for(process(1), Options::default(), &[])

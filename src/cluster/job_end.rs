@@ -5,7 +5,8 @@
 //! that follow a job's end, and those by which a process gives up its hold (`src/engine/pool/release.rs`). This module is
 //! the process's side: where the note is of a job that it releases, what a job owns, and what is printed.
 //!
-//! This module also fails the jobs of a lane for which no process can be started ([`fail_lane`]).
+//! This module also fails the jobs of a lane for which no process can be started (`src/engine/pool/failing_lane.rs` has
+//! the steps).
 
 use crate::cluster::attach::{Cluster, PoolLwLock};
 use crate::cluster::block::Block;
@@ -14,13 +15,14 @@ use crate::cluster::trace;
 use crate::cluster::trace::Event;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
-use crate::pg::process::timestamp;
+use crate::pg::process::{own_proc, timestamp};
 use engine::error_message;
 use engine::job::{End, JobWord, Release};
+use engine::pool::failing_lane::{self, Failer};
 use engine::pool::gate::Purged;
 use engine::pool::release::{self, Releaser, Releasing};
-use engine::pool::{LaneKey, Pool};
-use engine::steps::Watchers;
+use engine::pool::{LaneKey, PendingStart, Pool};
+use engine::steps::{Ender, Watchers};
 use engine::sync::Ordering;
 use engine::table::JobId;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE;
@@ -118,14 +120,14 @@ pub fn purge(job: Job) -> Purged {
     release::purge(&Holder(job.cluster), job.id)
 }
 
-/// Goes on with a release that an exit has interrupted, if there is one. Does not throw.
+/// At the exit of a process: goes on with the release that the exit has interrupted, if there is one. Does not throw.
 pub fn finish_release(cluster: &'static Cluster) {
-    let _ = release::finish(&Holder(cluster));
+    release::resume(&Holder(cluster), own_proc());
 }
 
-/// Releases the jobs whose release was deferred, until this process cannot map the memory of one either.
+/// Releases the jobs whose release was deferred, but for those whose memory this process cannot map either.
 pub fn release_deferred(cluster: &'static Cluster) {
-    release::release_deferred(&Holder(cluster));
+    release::release_deferred(&Holder(cluster), own_proc());
 }
 
 /// A worker's process ended before it reported in.
@@ -152,41 +154,84 @@ pub fn not_started_message() -> Vec<u8> {
 const NOT_STARTED_DETAIL: &str = "The process ended before it could take a job. Check the server log. If the library of the extension was replaced, reconnect.";
 
 /// A job that this process has taken from a queue to fail it, and has not failed yet.
-static FAILING: Local<Option<Job>> = Local::new(None);
+static FAILING: Local<Option<JobId>> = Local::new(None);
+
+/// This process, as the engine's steps see it when it fails jobs with an error.
+struct Failing<'a> {
+    cluster: &'static Cluster,
+    error: &'a [u8],
+}
+
+impl Ender for Failing<'_> {
+    fn word(&self, id: JobId) -> &JobWord {
+        self.cluster.job(id).word()
+    }
+
+    fn noted(&self) -> Option<JobId> {
+        FAILING.get()
+    }
+
+    fn before_end(&self, id: JobId, end: End) -> Watchers {
+        prepare_end(self.cluster.job(id), end)
+    }
+
+    fn take(&self) {
+        FAILING.set(None);
+    }
+
+    fn after_end(&self, id: JobId, watchers: Watchers, release: Release) {
+        complete_end(self.cluster.job(id), watchers, release);
+    }
+}
+
+impl Failer for Failing<'_> {
+    type Lock = PoolLwLock;
+
+    fn pool(&self) -> Pool<'_, PoolLwLock> {
+        *self.cluster.pool()
+    }
+
+    fn note(&self, id: JobId) {
+        FAILING.set(Some(id));
+    }
+
+    fn after_note(&self) {
+        fault!("job-taken-to-fail");
+    }
+
+    fn note_error(&self, id: JobId) {
+        if let Some(block) = Block::reach(self.cluster.job(id)) {
+            block.note_error(self.error);
+        }
+    }
+}
 
 /// Fails every queued job of a lane for which no process can be started, as long as no worker of the lane has
 /// connected. `key` identifies the lane, whose index may have been reused. `pid`: the process that could not start; 0:
 /// none. Does not throw.
 pub fn fail_lane(cluster: &'static Cluster, lane: u32, key: LaneKey, pid: u32, error: &[u8]) {
-    let next = || {
-        FAILING.get().or_else(|| {
-            let taken = cluster
-                .pool()
-                .locked(|scheduler| scheduler.take_to_fail(lane, key, pid));
-            taken.map(|id| cluster.job(id))
-        })
+    failing_lane::fail_lane(&Failing { cluster, error }, lane, key, pid);
+}
+
+/// The process that was registered for a worker slot will not report in: takes the worker slot back, does `after`, and
+/// fails the lane's jobs if `is_hopeless`. Does not throw.
+pub fn give_up_start(
+    cluster: &'static Cluster,
+    worker: u32,
+    start: PendingStart,
+    after: impl FnOnce(),
+    is_hopeless: impl FnOnce() -> bool,
+) {
+    let error = not_started_message();
+    let failing = Failing {
+        cluster,
+        error: &error,
     };
-    while let Some(job) = next() {
-        FAILING.set(Some(job));
-        fault!("job-taken-to-fail");
-        fail_taken(job, error);
-    }
+    failing_lane::give_up_start(&failing, worker, start, after, is_hopeless);
 }
 
-fn fail_taken(job: Job, error: &[u8]) {
-    if let Some(block) = Block::reach(job) {
-        block.note_error(error);
-    }
-    let watchers = prepare_end(job, End::Failed);
-    FAILING.set(None);
-    let release = job.word().finish(job.id.generation, End::Failed);
-    complete_end(job, watchers, release);
-}
-
-/// At the exit of a session: fails a job that the session had taken to fail it when something ended the process (a line
-/// in the log can). No other process would do that. Does not throw.
-pub fn finish_failing() {
-    if let Some(job) = FAILING.get() {
-        fail_taken(job, &not_started_message());
-    }
+/// At the exit of a process: fails a job that it had taken to fail it when something ended the process (a line in the
+/// log can). No other process would do that. Does not throw.
+pub fn finish_failing(cluster: &'static Cluster, error: &[u8]) {
+    failing_lane::resume(&Failing { cluster, error });
 }

@@ -139,9 +139,9 @@ static_assertions::const_assert_eq!(size_of::<Usage>(), 64);
 
 static_assertions::const_assert_eq!(size_of::<FreeList>(), 64);
 
-static_assertions::const_assert_eq!(size_of::<Totals>(), 128);
+static_assertions::const_assert_eq!(size_of::<Totals>(), 192);
 
-static_assertions::const_assert_eq!(size_of::<Control>(), 256);
+static_assertions::const_assert_eq!(size_of::<Control>(), 320);
 
 static_assertions::const_assert_eq!(size_of::<engine::job::JobWord>(), 8);
 

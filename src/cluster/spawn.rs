@@ -25,7 +25,7 @@
 
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
-use crate::cluster::job_end::{fail_lane, not_started_message};
+use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::WORKER_ENTRY;
 use crate::pg::library::LIBRARY;
@@ -316,23 +316,16 @@ fn check_registration(cluster: &'static Cluster, worker: u32) {
 }
 
 fn give_up_start(cluster: &'static Cluster, worker: u32, found: PendingStart, is_late: bool) {
-    // The worker slot first: a process that starts after all is then stale and exits by itself.
-    let lane = cluster
-        .pool()
-        .locked(|scheduler| scheduler.give_up_start(worker, found));
-    let Some((lane, key)) = lane else {
-        return;
+    let terminate = || {
+        if is_late {
+            let mut handle = RegistrationHandle::of(found.registration);
+            // SAFETY: as in `check_registration`.
+            unsafe { pg_sys::TerminateBackgroundWorker(handle.as_server()) };
+        }
     };
-    if is_late {
-        let mut handle = RegistrationHandle::of(found.registration);
-        // SAFETY: as in `check_registration`.
-        unsafe { pg_sys::TerminateBackgroundWorker(handle.as_server()) };
-    }
     // SAFETY: reads the state of a file.
-    let in_place = unsafe { shim::pgb_library_is_in_place() };
-    if found.started || is_late || !in_place {
-        fail_lane(cluster, lane, key, 0, &not_started_message());
-    }
+    let is_hopeless = || found.started || is_late || !unsafe { shim::pgb_library_is_in_place() };
+    job_end::give_up_start(cluster, worker, found, terminate, is_hopeless);
 }
 
 /// Checks all processes that were registered and have not reported in. Does not throw.

@@ -44,8 +44,10 @@
 //!
 //! The worker's end is in the job word, as for the ring: what is in the ring and in the file was published
 //! before it. What an error leaves in the worker's buffer, and what a commit adds, is written then as well
-//! ([`ResultSender::end`]).
+//! ([`ResultSender::end`]). So a reader looks at the word *before* it looks at ring and file
+//! ([`ResultReceiver::look`]): when the word says that the job has finished, everything is there.
 
+use crate::job::JobWord;
 use crate::memory;
 use crate::process_ref::ProcRef;
 use crate::ring::{self, Buffer, Chunk, Full, Kind, Reader, Wake, Writer};
@@ -616,6 +618,21 @@ impl<'a, B: Buffer> ResultReceiver<'a, B> {
             offset: self.taken - self.shared.base.load(Ordering::Relaxed),
             len: written - self.taken,
         })
+    }
+
+    /// What comes next of the result of the job with this word. `Some(None)`: the result has ended. `None`: there is
+    /// nothing yet.
+    pub fn look(&mut self, word: &JobWord) -> Option<Option<Front>> {
+        let is_finished = || word.load().phase().is_finished();
+        mutant!("word-looked-at-after-the-ring" => {
+            let front = self.peek();
+            return front.map(Some).or_else(|| is_finished().then_some(None));
+        });
+        let is_finished = is_finished();
+        match self.peek() {
+            Some(front) => Some(Some(front)),
+            None => is_finished.then_some(None),
+        }
     }
 
     /// Consumes this many bytes of the file.

@@ -10,7 +10,7 @@
 //!
 //! | operation | cost |
 //! |---|---|
-//! | [`push_front`](List::push_front), [`push_back`](List::push_back), [`remove`](List::remove), [`append`](List::append), [`clear`](List::clear), [`len`](List::len), [`first`](List::first) | constant |
+//! | [`push_front`](List::push_front), [`push_back`](List::push_back), [`remove`](List::remove), [`append`](List::append), [`clear`](List::clear), [`len`](List::len), [`first`](List::first), [`after`](List::after) | constant |
 //! | [`iter`](List::iter) | constant for each member |
 //!
 //! The holder of a lock reads and changes lists. Only [`len`](List::len) and [`is_empty`](List::is_empty) may
@@ -102,6 +102,11 @@ impl<P> List<P> {
     /// The first member.
     pub fn first(&self) -> Option<u32> {
         Link::load(&self.first).index()
+    }
+
+    /// The member after one that is on this list.
+    pub fn after<T: Linked>(&self, members: &[T], index: u32) -> Option<u32> {
+        Link::load(&members[index as usize].links().next).index()
     }
 
     /// From the first to the last. The member that was returned last may have left the list, or joined another.

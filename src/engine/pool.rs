@@ -9,13 +9,16 @@
 //! | `view` | who waits for what, and how many are doing what |
 //! | `worker_slot` | the life of a worker slot: a process reports in, takes jobs, goes idle, passes the worker slot on, exits |
 //! | [`worker_exit`] | how a worker's process leaves its worker slot when it exits, in its steps |
+//! | [`failing_lane`] | failing the jobs of a lane for which no process can be started, in its steps |
 //! | `spawn` | starting workers for every lane that has queued jobs |
 //! | [`turns`] | which lane gets a worker slot when there are fewer worker slots than lanes with jobs |
 //! | `lanes` | finding a lane by its key; using the entry of an unused lane again |
 //! | `quota` | how many of a session's jobs may have a worker |
 //! | [`ends`], `tally` | how many of a session's jobs ended in which way, for jobs that ended without it |
 //! | [`gate`] | purging another session's finished jobs |
+//! | [`session_call`] | a session's steps with the jobs that it tracks: a call, a job given up, its end |
 //! | [`usage`], `roles` | what each login role uses; finding its entry, refusing its new jobs |
+//! | [`refusal`] | refusing a role's new jobs, and publishing a job that may be refused, in steps |
 //! | [`slot_claim`] | a launch's steps to a slot of the job table, in their order |
 //! | [`slot_waiters`] | waiting for a slot of the job table, or for a slot that counts for a login role |
 //! | [`release`] | what follows a job's end, and the steps of the last one out, in their order |
@@ -123,9 +126,12 @@
 //!   `proc` under the lock before it exits. So no signal goes to a recycled pid.
 
 pub mod ends;
+pub mod failing_lane;
 pub mod gate;
 pub mod handoff;
+pub mod refusal;
 pub mod release;
+pub mod session_call;
 pub mod slot_claim;
 pub mod slot_waiters;
 pub mod usage;

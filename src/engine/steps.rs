@@ -7,9 +7,9 @@
 //!
 //! | part | from | to |
 //! |---|---|---|
-//! | the note that this process has to end the job, also after an error and at exit | [`Process::note`] | [`Process::take`] |
+//! | the note that this process has to end the job, also after an error and at exit | [`Process::note`] | [`Ender::take`] |
 //! | what the signal handler looks at | the same | the same |
-//! | where rows and messages go: pointers into the job's block, and messages kept because there was no room | [`Process::open`] | [`Process::close`], [`Process::mute`], or [`Process::take`] |
+//! | where rows and messages go: pointers into the job's block, and messages kept because there was no room | [`Process::open`] | [`Process::close`], [`Process::mute`], or [`Ender::take`] |
 //!
 //! | case | steps |
 //! |---|---|
@@ -18,7 +18,8 @@
 //! | an error skipped the remaining steps | close, note the failure, finish ([`fail`]) |
 //! | the process exits, at any step | mute, note the failure, finish ([`exit`]) |
 //!
-//! *Finish* consists of: announce the end, take, finish the word, wake or free. This order has four effects:
+//! *Finish* consists of: announce the end, take, finish the word, wake or free. A process that fails jobs for which no
+//! worker can be started takes these steps, too ([`end`]). This order has four effects:
 //!
 //! * **Nothing reaches a block that is not this process's.** Rows and messages have a destination only between
 //!   *open* and *take*, while the worker holds the job. What the process prints before or after (while it
@@ -58,19 +59,31 @@ impl Watchers {
     }
 }
 
-/// The process that takes the steps.
-pub trait Process {
+/// A process that ends a job which is its own: it is bound to the job, or has taken it to fail it
+/// ([`failing_lane`](crate::pool::failing_lane)).
+pub trait Ender {
+    /// The word of a job of this process.
+    fn word(&self, job: JobId) -> &JobWord;
+    /// The job that is noted: this process has to end it, also after an error and at exit.
+    fn noted(&self) -> Option<JobId>;
+    /// The job is about to be seen as finished, and is still noted. Returns whom to wake then. Does not unwind,
+    /// but may end the process; the process's exit then calls it again.
+    fn before_end(&self, job: JobId, end: End) -> Watchers;
+    /// Gives up the note, and all else that this process has of the job. Does not unwind.
+    fn take(&self);
+    /// Wakes those who wait, or frees what the job owned. Does not unwind.
+    fn after_end(&self, job: JobId, watchers: Watchers, release: Release);
+}
+
+/// The process that takes the steps of a worker.
+pub trait Process: Ender {
     /// What performing a job returns.
     type Performed;
 
-    /// The word of a job that this process is bound to.
-    fn word(&self, job: JobId) -> &JobWord;
     /// Drops what a late cancel of the former job may have left pending.
     fn drop_cancel(&self);
     /// This process has to end the job from now on, and its signal handler looks at it.
     fn note(&self, job: JobId);
-    /// The job that is noted.
-    fn noted(&self) -> Option<JobId>;
     /// The job has begun. `watched`: its leader waits for a change.
     fn after_begin(&self, job: JobId, watched: bool);
     /// Rows and messages go to the job from now on.
@@ -90,13 +103,6 @@ pub trait Process {
     fn note_outcome(&self, job: JobId, performed: &Self::Performed) -> End;
     /// Notes the outcome of a job that could not be performed to its end. Does not unwind.
     fn note_failure(&self, job: JobId) -> End;
-    /// Gives up the hold, all of it. Does not unwind.
-    fn take(&self);
-    /// The job is about to be seen as finished, and is still noted. Returns whom to wake then. Does not unwind,
-    /// but may end the process; the process's exit then calls it again.
-    fn before_end(&self, job: JobId, end: End) -> Watchers;
-    /// Wakes those who wait, or frees what the job owned. Does not unwind.
-    fn after_end(&self, job: JobId, watchers: Watchers, release: Release);
 }
 
 /// Runs a job to which the process is bound. `None`: it was refused, and has ended. May unwind; the job is then
@@ -144,14 +150,19 @@ pub fn deliver<P: Process>(process: &P) -> Delivery {
 }
 
 /// Ends a job to which this process is bound, begun or not. Its outcome is noted. Does not unwind.
-pub fn finish<P: Process>(process: &P, job: JobId, end: End) {
+pub fn finish<P: Process>(process: &P, job: JobId, how: End) {
+    end(process, job, how);
+    drop_cancel(process);
+}
+
+/// Ends a job of this process, whose outcome is noted. Does not unwind, but may end the process.
+pub fn end(process: &impl Ender, job: JobId, end: End) {
     mutant!("hold-taken-after-the-end" => return mutants::end_then_take(process, job, end));
     mutant!("end-said-after-the-hold-was-taken" => return mutants::take_then_say(process, job, end));
     let watchers = process.before_end(job, end);
     process.take();
     let release = process.word(job).finish(job.generation, end);
     process.after_end(job, watchers, release);
-    drop_cancel(process);
 }
 
 fn close<P: Process>(process: &P, job: JobId) {
@@ -183,7 +194,7 @@ pub fn exit<P: Process>(process: &P) {
 
 #[cfg(any(loom, shuttle))]
 mod mutants {
-    use super::{Begin, End, JobId, Process, drop_cancel};
+    use super::{Begin, End, Ender, JobId, Process};
 
     pub(super) fn begin_then_note<P: Process>(process: &P, job: JobId) -> Begin {
         let begun = process.word(job).begin(job.generation);
@@ -191,20 +202,18 @@ mod mutants {
         begun
     }
 
-    pub(super) fn end_then_take<P: Process>(process: &P, job: JobId, end: End) {
+    pub(super) fn end_then_take(process: &impl Ender, job: JobId, end: End) {
         let watchers = process.before_end(job, end);
         let release = process.word(job).finish(job.generation, end);
         process.after_end(job, watchers, release);
         process.take();
-        drop_cancel(process);
     }
 
-    pub(super) fn take_then_say<P: Process>(process: &P, job: JobId, end: End) {
+    pub(super) fn take_then_say(process: &impl Ender, job: JobId, end: End) {
         process.take();
         let watchers = process.before_end(job, end);
         let release = process.word(job).finish(job.generation, end);
         process.after_end(job, watchers, release);
-        drop_cancel(process);
     }
 }
 
@@ -249,21 +258,37 @@ mod tests {
         }
     }
 
-    impl Process for Steps {
-        type Performed = u32;
-
+    impl Ender for Steps {
         fn word(&self, _job: JobId) -> &JobWord {
             &self.word
         }
+        fn noted(&self) -> Option<JobId> {
+            self.noted.get()
+        }
+        fn take(&self) {
+            self.step("take");
+            self.noted.set(None);
+        }
+        fn before_end(&self, _job: JobId, _end: End) -> Watchers {
+            assert!(self.word.load().has_worker());
+            self.step("before end");
+            Watchers::default()
+        }
+        fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
+            assert_eq!(release, Release::Held { watched: false });
+            self.step("after end");
+        }
+    }
+
+    impl Process for Steps {
+        type Performed = u32;
+
         fn drop_cancel(&self) {
             self.step("drop cancel");
         }
         fn note(&self, job: JobId) {
             self.step("note");
             self.noted.set(Some(job));
-        }
-        fn noted(&self) -> Option<JobId> {
-            self.noted.get()
         }
         fn after_begin(&self, _job: JobId, watched: bool) {
             assert!(!watched);
@@ -297,19 +322,6 @@ mod tests {
         fn note_failure(&self, _job: JobId) -> End {
             self.step("note failure");
             End::Failed
-        }
-        fn take(&self) {
-            self.step("take");
-            self.noted.set(None);
-        }
-        fn before_end(&self, _job: JobId, _end: End) -> Watchers {
-            assert!(self.word.load().has_worker());
-            self.step("before end");
-            Watchers::default()
-        }
-        fn after_end(&self, _job: JobId, _watchers: Watchers, release: Release) {
-            assert_eq!(release, Release::Held { watched: false });
-            self.step("after end");
         }
     }
 

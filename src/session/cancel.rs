@@ -91,12 +91,12 @@ pub fn detach(name: JobName) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ends a job whose handle nobody was given. A job that has not begun never begins; others are canceled.
+/// Has a job end whose handle nobody was given, and which is about to be detached. A job that has not begun never
+/// begins; others are canceled.
 pub fn withdraw(job: Job) {
     if job.slot().word.load().phase() != Phase::Reserved {
         let _ = request(job, Demand::Insist);
     }
-    jobs::detach(job);
 }
 
 /// The tracked jobs for which `may` allows the current user an action.

@@ -38,6 +38,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if jobs::holds(self.0) {
             cancel::withdraw(self.0);
+            jobs::detach(self.0);
         }
     }
 }

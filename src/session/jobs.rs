@@ -16,14 +16,16 @@
 //!
 //! An administrator may purge a session's finished jobs. This never happens in the middle of a call: each call of one
 //! of the extension's functions is a [`SessionCall`] and holds the session's gate ([`engine::pool::gate`]). The next
-//! call forgets the purged jobs.
+//! call forgets the purged jobs. The engine has the steps (`src/engine/pool/session_call.rs`); this module is the
+//! session's side: what it tracks, what is being read, its statistics.
 //!
 //! The statistics count a job when this session observes that it has finished. If the session has detached the job
-//! before, the last one out counts it ([`engine::pool::ends`]).
+//! before, or may lose it to a purge at any moment, the last one out counts it ([`engine::pool::ends`]).
 
-use crate::cluster::attach::{Cluster, attached, cluster};
+use crate::cluster::attach::{Cluster, PoolLwLock, attached, cluster};
 use crate::cluster::job::Job;
-use crate::cluster::{block, job_end, latch, segment, trace};
+use crate::cluster::latch::ProcessLatch;
+use crate::cluster::{block, job_end, segment, trace};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::process;
@@ -31,10 +33,13 @@ use crate::settings;
 use engine::cookie::Cookie;
 use engine::job::{Phase, Snapshot};
 use engine::memory;
-use engine::pool::Leader;
+use engine::pool::Pool;
 use engine::pool::ends::Ends;
+use engine::pool::session_call::{self, Notes};
+use engine::process_ref::ProcRef;
 use engine::sync::Ordering;
-use engine::wait::{condition, wait_for};
+use engine::table::{JobId, Slot};
+use engine::wait::{Latch, Micros};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
@@ -128,11 +133,8 @@ static SESSION: Local<Session> = Local::new(Session {
 /// How many calls of the extension's functions are active, one inside another.
 static CALLS: Local<u32> = Local::new(0);
 
-/// Whether the session is in its gate ([`engine::pool::gate`]).
-static IN_GATE: Local<bool> = Local::new(false);
-
-/// How many purges of this session's jobs it has noticed.
-static PURGES: Local<u32> = Local::new(0);
+/// What the session knows of its gate.
+static NOTES: Local<Notes> = Local::new(Notes::NONE);
 
 /// A call of one of the extension's functions, until dropped. Nobody else purges this session's jobs meanwhile.
 pub struct SessionCall(());
@@ -143,7 +145,7 @@ impl SessionCall {
         CALLS.set(CALLS.get() + 1);
         let call = Self(());
         if let Some(cluster) = attached() {
-            enter(cluster);
+            session_call::enter(&Caller::new(cluster));
         }
         call
     }
@@ -159,83 +161,121 @@ impl Drop for SessionCall {
     }
 }
 
-fn own_entry(cluster: &'static Cluster) -> Option<&'static Leader> {
-    let own = process::own_proc();
-    cluster.pool().leader(own).filter(|entry| entry.is_of(own))
+/// This session, as the engine's steps see it.
+struct Caller {
+    cluster: &'static Cluster,
+    latch: ProcessLatch<'static>,
 }
 
-/// Enters the gate. A session without an entry has no jobs.
-fn enter(cluster: &'static Cluster) {
-    if IN_GATE.get() {
-        return;
+impl Caller {
+    fn new(cluster: &'static Cluster) -> Self {
+        Self {
+            cluster,
+            latch: ProcessLatch::new(cluster),
+        }
     }
-    let Some(entry) = own_entry(cluster) else {
-        return;
-    };
-    if !entry.enter() {
-        let latch = latch::ProcessLatch::new(cluster);
-        let look = || entry.enter().then_some(());
-        let _ = wait_for(&latch, None, &mut condition(|| {}, look));
+
+    /// What it tracks of a job.
+    fn tracked(&self, id: JobId) -> Option<Tracked> {
+        SESSION.with(|session| session.find(self.cluster.job(id)).copied())
     }
-    IN_GATE.set(true);
-    let purges = entry.purges();
-    if purges != PURGES.get() {
-        PURGES.set(purges);
-        forget_purged();
+}
+
+impl session_call::Session for Caller {
+    type Lock = PoolLwLock;
+
+    fn proc(&self) -> ProcRef {
+        process::own_proc()
+    }
+
+    fn pool(&self) -> Pool<'_, PoolLwLock> {
+        *self.cluster.pool()
+    }
+
+    fn latch(&self) -> &impl Latch {
+        &self.latch
+    }
+
+    fn slot(&self, id: JobId) -> &Slot {
+        self.cluster.slot(id)
+    }
+
+    fn notes(&self) -> Notes {
+        NOTES.get()
+    }
+
+    fn set_notes(&self, notes: Notes) {
+        NOTES.set(notes);
+    }
+
+    fn next_tracked(&self, from: u32) -> Option<JobId> {
+        SESSION.with(|session| {
+            session
+                .jobs
+                .range(from..)
+                .next()
+                .map(|(_, tracked)| tracked.job.id)
+        })
+    }
+
+    fn is_given(&self, id: JobId) -> bool {
+        self.tracked(id).is_some_and(|tracked| tracked.given)
+    }
+
+    fn is_being_read(&self, id: JobId) -> bool {
+        is_being_read(self.cluster.job(id))
+    }
+
+    fn count(&self, phase: Phase, run_time: Micros) {
+        SESSION.with(|session| session.statistics.ends.count(phase, run_time));
+    }
+
+    fn unmap(&self, id: JobId) {
+        block::unmap(self.cluster.job(id));
+    }
+
+    fn forget(&self, id: JobId) {
+        forget(self.cluster.job(id));
+    }
+
+    fn give_up_hold(&self, id: JobId) {
+        let job = self.cluster.job(id);
+        fault!("job-forgotten");
+        let is_read = SESSION.with(|session| {
+            let reading = session.being_read.iter_mut().find(|read| read.job == job);
+            reading.map(|read| read.detached = true).is_some()
+        });
+        if !is_read {
+            drop_hold(job);
+        }
+    }
+
+    fn end_statistics(&self) {
+        SESSION.with(|session| session.statistics = Statistics::default());
     }
 }
 
 /// Enters the gate when the session is about to have its first job.
 pub fn enter_first(cluster: &'static Cluster) {
-    if !IN_GATE.get() {
-        let own = process::own_proc();
-        cluster.pool().locked(|scheduler| scheduler.enroll(own));
-        enter(cluster);
-    }
+    session_call::enter_first(&Caller::new(cluster));
 }
 
 fn leave() {
     segment::unmap_where(|job| holds(job) && !is_being_read(job));
-    if !IN_GATE.get() {
-        return;
-    }
-    if let Some(entry) = attached().and_then(own_entry) {
-        while !entry.leave() {
-            purge_own();
-        }
-    }
-    IN_GATE.set(false);
-}
-
-/// Forgets the jobs that another process has detached from this session.
-fn forget_purged() {
-    for tracked in each_held() {
-        if !tracked.job.load().is_some_and(|now| now.has_leader()) {
-            block::unmap(tracked.job);
-            forget(tracked.job);
-        }
+    if let Some(cluster) = attached() {
+        let _ = session_call::leave(&Caller::new(cluster));
     }
 }
 
 /// Detaches the finished jobs of this session that are not being read. Returns their number. Does not throw.
-pub fn purge_own() -> i32 {
-    let mut count = 0;
-    for tracked in each_held() {
-        let is_read = is_being_read(tracked.job);
-        if tracked.given && !is_read && count_if_finished(tracked.job).phase().is_finished() {
-            detach(tracked.job);
-            count += 1;
-        }
-    }
-    count
+pub fn purge_own(cluster: &'static Cluster) -> i32 {
+    session_call::purge_own(&Caller::new(cluster)).cast_signed()
 }
 
-/// Gives up the gate at the end of the session.
-pub fn abandon_gate(cluster: &'static Cluster) {
-    if let Some(entry) = own_entry(cluster) {
-        entry.abandon_gate();
-    }
-    IN_GATE.set(false);
+/// The session ends: gives up every job that it tracks, and the gate. `withdraw` asks for the cancel of a job whose
+/// handle nobody has. Does not throw.
+pub fn end(cluster: &'static Cluster, withdraw: impl Fn(Job)) {
+    session_call::end(&Caller::new(cluster), |id| withdraw(cluster.job(id)));
 }
 
 /// The kind of function that a handle was given to. A wrong cookie is a different error for each.
@@ -320,7 +360,9 @@ impl Session {
 
 /// Called before the handle is given to the user.
 pub fn note_launched(job: Job, pid: u32) {
-    if let Some(entry) = own_entry(job.cluster) {
+    let own = process::own_proc();
+    let entry = job.cluster.pool().leader(own);
+    if let Some(entry) = entry.filter(|entry| entry.is_of(own)) {
         job.slot().set_account(entry);
     }
     SESSION.with(|session| {
@@ -370,16 +412,7 @@ pub fn abandon(job: Job) {
 /// Detaches a job: counts it if it has finished, stops tracking it, and frees it if nobody else holds it. A worker that
 /// waits for room in the ring learns that nobody will read.
 pub fn detach(job: Job) {
-    count_if_finished(job);
-    forget(job);
-    fault!("job-forgotten");
-    let is_read = SESSION.with(|session| {
-        let reading = session.being_read.iter_mut().find(|read| read.job == job);
-        reading.map(|read| read.detached = true).is_some()
-    });
-    if !is_read {
-        drop_hold(job);
-    }
+    session_call::give_up(&Caller::new(job.cluster), job.id);
 }
 
 /// Starts to read the result of a job that this session holds.
@@ -457,27 +490,11 @@ pub fn drop_hold(job: Job) {
 }
 
 /// Counts a finished job in the statistics unless it was counted before. Returns the job's word.
-///
-/// A session that ends between two calls is not in its gate. An administrator may purge the job meanwhile, and its slot
-/// may be another session's. Then the last one out counts the job.
 pub fn count_if_finished(job: Job) -> Snapshot {
-    let slot = job.slot();
-    let now = slot.word.load();
-    let is_held = now.generation() == job.id.generation && now.has_leader();
-    let is_kept = IN_GATE.get() || is_being_read(job);
-    if is_held && is_kept && now.phase().is_finished() && slot.take_account() {
-        let run_time = slot.run_time();
-        SESSION.with(|session| session.statistics.ends.count(now.phase(), run_time));
-    }
-    now
+    session_call::count_if_finished(&Caller::new(job.cluster), job.id)
 }
 
 impl Tracked {
-    /// Whether the user was given its handle.
-    pub fn is_given(&self) -> bool {
-        self.given
-    }
-
     /// The cookie as SQL shows it. Version 1 jobs have none; it shows 0.
     pub fn shown_cookie(&self) -> i64 {
         if self.by_pid { 0 } else { self.cookie.to_sql() }
@@ -516,11 +533,6 @@ pub fn statistics() -> Statistics {
         statistics.ends = statistics.ends.and(unseen);
     }
     statistics
-}
-
-/// Resets the statistics at the end of a session.
-pub fn forget_statistics() {
-    SESSION.with(|session| session.statistics = Statistics::default());
 }
 
 fn no_such_job(pid: i32) -> Error {

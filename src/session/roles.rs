@@ -17,6 +17,7 @@ use engine::job::{Demand, Phase};
 use engine::memory;
 use engine::pool::Canceling;
 use engine::pool::gate::Purged;
+use engine::pool::refusal::Refusal;
 use engine::pool::usage::Usage;
 use engine::sync::{AtomicU32, Ordering};
 use engine::table::{JobId, Slot};
@@ -92,56 +93,26 @@ fn check_privileges(role: pg_sys::Oid) -> Result<(), Error> {
 }
 
 /// Refuses new jobs of a role until dropped.
-struct Refusal {
+struct Refusing {
     cluster: &'static Cluster,
-    role: u32,
-    usage: u32,
-    number: u32,
+    refusal: Refusal,
 }
 
-impl Refusal {
+impl Refusing {
     /// `None`: the role has no jobs.
     fn begin(cluster: &'static Cluster, role: u32) -> Option<Self> {
-        loop {
-            let usage = cluster.pool().find_usage(role)?;
-            // If the entry went to another role meanwhile, this role had no jobs for a moment.
-            if let Some(number) = cluster.pool().refuse(usage, role) {
-                return Some(Self {
-                    cluster,
-                    role,
-                    usage,
-                    number,
-                });
-            }
-        }
+        let refusal = cluster.pool().begin_refusal(role)?;
+        Some(Self { cluster, refusal })
     }
 }
 
-impl Drop for Refusal {
+impl Drop for Refusing {
     fn drop(&mut self) {
-        let usage = self.cluster.pool().usage(self.usage);
-        usage.unwatch(own_proc());
+        let pool = self.cluster.pool();
+        pool.usage(self.refusal.usage()).unwatch(own_proc());
         // A job that still runs might launch a successor, which is refused. The role's next launch checks again.
-        if !is_active(self.cluster, self.role) {
-            self.cluster.pool().accept_again(self.usage, self.number);
-        }
+        pool.end_refusal(self.refusal);
     }
-}
-
-fn is_active(cluster: &'static Cluster, role: u32) -> bool {
-    jobs(cluster).any(|seen| seen.login_role == role && seen.phase.is_active())
-}
-
-/// Called for a reserved job that was refused. Lifts the refusal if all jobs of its role have ended; returns whether it
-/// did.
-pub fn try_lift_refusal(job: Job) -> bool {
-    let (pool, usage) = (job.cluster.pool(), job.slot().usage());
-    let refusal = pool.refusal(usage);
-    let may = !is_active(job.cluster, pool.usage(usage).role());
-    if may {
-        pool.accept_again(usage, refusal);
-    }
-    may
 }
 
 /// Ends all queued and running jobs of a login role in all databases, and refuses new ones meanwhile. Jobs that have
@@ -154,10 +125,10 @@ pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     check_privileges(role)?;
     let cluster = cluster()?;
     let role = role.to_u32();
-    let Some(refusal) = Refusal::begin(cluster, role) else {
+    let Some(refusing) = Refusing::begin(cluster, role) else {
         return Ok(0);
     };
-    let usage = refusal.usage;
+    let usage = refusing.refusal.usage();
     let mut active = Vec::new();
     for seen in jobs(cluster).filter(|seen| seen.login_role == role && seen.phase.is_active()) {
         if cancel::request(seen.job, Demand::Insist) != Canceling::TooLate {
@@ -219,7 +190,7 @@ pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
         }
     }
     let is_own = own_lane_role() == role;
-    Ok(count + if is_own { jobs::purge_own() } else { 0 })
+    Ok(count + if is_own { jobs::purge_own(cluster) } else { 0 })
 }
 
 fn own_lane_role() -> pg_sys::Oid {

@@ -40,6 +40,8 @@ pub fn leave_pool(code: i32) {
     let error = send::final_error();
     fault!("worker-exit-begun");
     job_end::finish_release(cluster);
+    // What this process was failing when its exit was cut short. By now a worker of the lane may have connected.
+    job_end::finish_failing(cluster, &error);
     run::exit(cluster);
     leave_worker_slot(cluster, state, code, &error);
     fault!("worker-slot-vacated");

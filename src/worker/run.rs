@@ -15,7 +15,7 @@ use crate::worker::sink::Sink;
 use crate::worker::{running_job, send, session};
 use engine::error_message::{ADMIN_SHUTDOWN, QUERY_CANCELED};
 use engine::job::{Delivery, End, JobWord, Release};
-use engine::steps::{Process, Watchers};
+use engine::steps::{Ender, Process, Watchers};
 use engine::sync::Ordering;
 use engine::table::JobId;
 use engine::{error_message, steps};
@@ -66,12 +66,35 @@ struct Performed {
     committed: bool,
 }
 
-impl Process for RunHost {
-    type Performed = Performed;
-
+impl Ender for RunHost {
     fn word(&self, job: JobId) -> &JobWord {
         self.0.job(job).word()
     }
+
+    fn noted(&self) -> Option<JobId> {
+        running_job::job().map(|job| job.id)
+    }
+
+    fn take(&self) {
+        running_job::take();
+    }
+
+    fn before_end(&self, id: JobId, end: End) -> Watchers {
+        let job = self.0.job(id);
+        block::unmap(job);
+        let watchers = job_end::prepare_end(job, end);
+        spawn::note_finishing(self.0);
+        watchers
+    }
+
+    fn after_end(&self, id: JobId, watchers: Watchers, release: Release) {
+        let job = self.0.job(id);
+        job_end::complete_end(job, watchers, release);
+    }
+}
+
+impl Process for RunHost {
+    type Performed = Performed;
 
     fn drop_cancel(&self) {
         // SAFETY: a volatile flag that signal handlers set.
@@ -88,10 +111,6 @@ impl Process for RunHost {
         unsafe { shim::pgb_forget_job() };
         running_job::note(job);
         fault!("job-noted");
-    }
-
-    fn noted(&self) -> Option<JobId> {
-        running_job::job().map(|job| job.id)
     }
 
     fn after_begin(&self, _job: JobId, _watched: bool) {
@@ -162,23 +181,6 @@ impl Process for RunHost {
     fn note_failure(&self, id: JobId) -> End {
         let job = self.0.job(id);
         note_failure(job, &send::final_error())
-    }
-
-    fn take(&self) {
-        running_job::take();
-    }
-
-    fn before_end(&self, id: JobId, end: End) -> Watchers {
-        let job = self.0.job(id);
-        block::unmap(job);
-        let watchers = job_end::prepare_end(job, end);
-        spawn::note_finishing(self.0);
-        watchers
-    }
-
-    fn after_end(&self, id: JobId, watchers: Watchers, release: Release) {
-        let job = self.0.job(id);
-        job_end::complete_end(job, watchers, release);
     }
 }
 

@@ -4,16 +4,17 @@ use crate::world::{World, below, once_in};
 use engine::job::{Phase, Release, Snapshot};
 use engine::models::NEVER;
 use engine::pool::ends::Ends;
+use engine::pool::session_call::{self, Session};
 use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
-use engine::pool::{Dispatched, Leader, Limits, Pool};
+use engine::pool::{Dispatched, Limits, Pool};
 use engine::process_ref::ProcRef;
-use engine::table::{JobId, Options};
+use engine::table::{JobId, Options, Slot};
 use engine::wait::{Latch, Micros, condition, wait_for};
 use loom_tests::latch::MockLatch;
 use loom_tests::memory::Lock;
 use shuttle::sync::Arc;
 use shuttle::thread;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A job that this session holds.
@@ -37,85 +38,192 @@ pub fn session(world: &Arc<World>) {
     let own = world.fork();
     // All jobs of a session are in one lane.
     let lane = below(world.scale.lanes) as u32;
-    let (mut held, mut launched) = (Vec::new(), Vec::new());
-    let mut counts = Counts::default();
-    let mut purges = 0;
+    let caller = Caller::new(world, own);
     let claiming = Claiming::new(world, own);
-    world.memory.pool().locked(|pool| pool.enroll(own));
     for _ in 0..world.scale.jobs_each {
-        enter(world, own, &mut held, &mut purges);
-        let job = launch(world, &claiming, lane, &held);
+        caller.enter();
+        let job = launch(world, &claiming, lane, &caller.held.borrow());
         if claiming.exits() {
             break;
         }
         if let Some(job) = job {
-            held.push(job);
-            launched.push(job.job);
-            let entry = entry(world, own);
-            world.memory.slot(job.job).set_account(entry);
+            caller.note_launched(job);
         }
         match below(4) {
             0 => {}
             1 => {
-                if let Some(job) = any(&held) {
+                if let Some(job) = caller.any() {
                     world.cancel(job.job);
                 }
             }
             _ => {
-                if let Some(job) = take_any(&mut held) {
-                    end(world, own, job, &held, &mut counts);
+                if let Some(job) = caller.any() {
+                    caller.end(job);
                 }
             }
         }
-        leave(world, own, &mut held, &mut counts);
+        let _ = session_call::leave(&caller);
     }
     if claiming.exits() {
         claiming.exit();
     } else if once_in(2) {
-        enter(world, own, &mut held, &mut purges);
-        while let Some(job) = take_any(&mut held) {
-            end(world, own, job, &held, &mut counts);
+        caller.enter();
+        while let Some(job) = caller.any() {
+            caller.end(job);
         }
     }
-    // The jobs that are left are detached as they are, outside the gate: the session exits. They may be purged
-    // meanwhile, so it does not count them.
-    for Held { job, sleeps, .. } in held {
-        if sleeps {
-            world.cancel(job);
-        }
-        world.detach(job);
-    }
-    counts.check(world, own, &launched);
-    entry(world, own).abandon_gate();
-    world.memory.pool().locked(|pool| pool.depart(own));
+    // The jobs that are left are detached as they are, perhaps outside the gate: the session exits.
+    session_call::end(&caller, |job| world.cancel(job));
     // Once more, as for a session that ends in the middle of a call: nothing of this belongs to it any more.
-    for job in launched {
+    for job in caller.launched.take() {
         let release = world.memory.slot(job).word.detach(job.generation);
         assert_eq!(release, Release::Stale, "a stale handle detached a job");
     }
     world.exit(own);
 }
 
-/// The session's statistics, as in `session/`.
-#[derive(Default)]
-struct Counts(Ends);
+/// A session, as it calls functions of the extension.
+struct Caller<'a> {
+    world: &'a Arc<World>,
+    own: ProcRef,
+    notes: Cell<session_call::Notes>,
+    held: RefCell<Vec<Held>>,
+    launched: RefCell<Vec<JobId>>,
+    counts: Cell<Ends>,
+}
 
-impl Counts {
-    /// Counts a job that the session holds, if it has finished and was not counted yet.
-    fn notice(&mut self, world: &World, job: JobId) {
-        let slot = world.memory.slot(job);
-        let now = slot.word.load();
-        let is_held = now.generation() == job.generation && now.has_leader();
-        if is_held && now.phase().is_finished() && slot.take_account() {
-            self.0.count(now.phase(), 0);
+impl<'a> Caller<'a> {
+    fn new(world: &'a Arc<World>, own: ProcRef) -> Self {
+        Self {
+            world,
+            own,
+            notes: Cell::new(session_call::Notes::NONE),
+            held: RefCell::default(),
+            launched: RefCell::default(),
+            counts: Cell::default(),
         }
     }
 
+    /// After a while outside, a call begins.
+    fn enter(&self) {
+        for _ in 0..below(8) {
+            thread::yield_now();
+        }
+        session_call::enter_first(self);
+    }
+
+    fn note_launched(&self, job: Held) {
+        self.held.borrow_mut().push(job);
+        self.launched.borrow_mut().push(job.job);
+        let pool = self.world.memory.pool();
+        let entry = pool.leader(self.own).expect("it has an entry");
+        self.slot(job.job).set_account(entry);
+    }
+
+    fn any(&self) -> Option<Held> {
+        let held = self.held.borrow();
+        (!held.is_empty()).then(|| held[below(held.len())])
+    }
+
+    fn find(&self, job: JobId) -> Held {
+        let held = self.held.borrow();
+        let found = held.iter().find(|held| held.job == job);
+        *found.expect("it is tracked")
+    }
+
+    /// Waits for the job and reads how it ended, or detaches it as it is.
+    fn end(&self, Held { job, sleeps, .. }: Held) {
+        let world = self.world;
+        if sleeps {
+            world.cancel(job);
+        }
+        if once_in(2) {
+            // A job that sleeps may have the worker slot that this job needs.
+            for other in self.held.borrow().iter().filter(|other| other.sleeps) {
+                world.cancel(other.job);
+            }
+            if let Some(now) = await_end(world, self.own, job) {
+                assert_eq!(now.generation(), job.generation, "the job was freed");
+                assert!(
+                    !sleeps || now.phase() != Phase::Completed,
+                    "a cancel was lost"
+                );
+                world.ledger.used(job);
+            }
+        }
+        session_call::give_up(self, job);
+    }
+}
+
+impl Session for Caller<'_> {
+    type Lock = Lock;
+
+    fn proc(&self) -> ProcRef {
+        self.own
+    }
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.world.memory.pool()
+    }
+
+    fn latch(&self) -> &impl Latch {
+        self.world.memory.latch(self.own)
+    }
+
+    fn slot(&self, job: JobId) -> &Slot {
+        self.world.memory.slot(job)
+    }
+
+    fn notes(&self) -> session_call::Notes {
+        self.notes.get()
+    }
+
+    fn set_notes(&self, notes: session_call::Notes) {
+        self.notes.set(notes);
+    }
+
+    fn next_tracked(&self, from: u32) -> Option<JobId> {
+        let held = self.held.borrow();
+        let following = held
+            .iter()
+            .map(|held| held.job)
+            .filter(|job| job.index >= from);
+        following.min_by_key(|job| job.index)
+    }
+
+    /// Nobody has the handle of a job that sleeps: the session cancels it before it leaves it.
+    fn is_given(&self, job: JobId) -> bool {
+        !self.find(job).sleeps
+    }
+
+    fn is_being_read(&self, _job: JobId) -> bool {
+        false
+    }
+
+    fn count(&self, phase: Phase, run_time: Micros) {
+        let mut counts = self.counts.take();
+        counts.count(phase, run_time);
+        self.counts.set(counts);
+    }
+
+    fn unmap(&self, _job: JobId) {}
+
+    fn forget(&self, job: JobId) {
+        self.held.borrow_mut().retain(|held| held.job != job);
+    }
+
+    fn give_up_hold(&self, job: JobId) {
+        let is_detached = self.world.detach(job);
+        let may_be_purged = !self.notes.get().is_within();
+        assert!(is_detached || may_be_purged, "a hold was lost");
+    }
+
     /// Each job that nobody holds any more was counted once, as it ended.
-    fn check(&self, world: &World, own: ProcRef, launched: &[JobId]) {
-        let over = world.ledger.over(launched);
-        let unseen = world.memory.pool().locked(|pool| pool.ends_of(own));
-        let counted = self.0.and(unseen);
+    fn end_statistics(&self) {
+        let launched = self.launched.borrow();
+        let over = self.world.ledger.over(&launched);
+        let unseen = self.pool().locked(|pool| pool.ends_of(self.own));
+        let counted = self.counts.get().and(unseen);
         let by_end = [counted.completed, counted.failed, counted.canceled];
         for (over, counted) in over.iter().zip(by_end) {
             assert!(
@@ -128,58 +236,6 @@ impl Counts {
             "a job was counted twice"
         );
     }
-}
-
-fn entry(world: &World, own: ProcRef) -> &Leader {
-    world.memory.pool().leader(own).expect("it has an entry")
-}
-
-/// After a while outside, a call begins: the session forgets what was purged meanwhile.
-fn enter(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, purges: &mut u32) {
-    for _ in 0..below(8) {
-        thread::yield_now();
-    }
-    let entry = entry(world, own);
-    let entered = wait_for(
-        world.memory.latch(own),
-        None,
-        &mut condition(|| {}, || entry.enter().then_some(())),
-    );
-    assert_eq!(entered, Some(()));
-    if std::mem::replace(purges, entry.purges()) != entry.purges() {
-        held.retain(|held| {
-            let now = world
-                .memory
-                .slot(held.job)
-                .word
-                .load_if(held.job.generation);
-            now.is_some_and(|now| now.has_leader())
-        });
-    }
-}
-
-/// A call ends: the session detaches its finished jobs if it was asked to.
-fn leave(world: &Arc<World>, own: ProcRef, held: &mut Vec<Held>, counts: &mut Counts) {
-    while !entry(world, own).leave() {
-        held.retain(|held| {
-            counts.notice(world, held.job);
-            let word = &world.memory.slot(held.job).word;
-            let finished = word.load().phase().is_finished();
-            if finished {
-                let is_detached = world.detach(held.job);
-                assert!(is_detached, "purged while its session was within");
-            }
-            !finished
-        });
-    }
-}
-
-fn any(held: &[Held]) -> Option<Held> {
-    (!held.is_empty()).then(|| held[below(held.len())])
-}
-
-fn take_any(held: &mut Vec<Held>) -> Option<Held> {
-    (!held.is_empty()).then(|| held.swap_remove(below(held.len())))
 }
 
 /// The payload of the panic by which a session exits.
@@ -342,14 +398,14 @@ impl Claimant for Claiming<'_> {
 
     fn release_deferred(&self) {
         self.may_exit();
-        self.world.release_deferred();
+        self.world.release_deferred(self.own, true);
     }
 }
 
 /// `held`: the session's jobs so far.
 fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held]) -> Option<Held> {
     let (memory, own) = (&world.memory, claiming.own);
-    world.release_deferred();
+    world.release_deferred(own, false);
     let job = claiming.claim(lane, held.is_empty())?;
     if once_in(8) {
         // An error while the request is filled in.
@@ -385,14 +441,13 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
         session_jobs: LIMIT,
         lane_workers: world.scale.lane_limit,
     };
-    let role = world.key(lane).role;
-    let (dispatched, lane, decision) = loop {
-        let placed = memory.pool().locked(|pool| {
+    let (dispatched, (lane, decision)) = memory.pool().publish(job, || {
+        memory.pool().locked(|pool| {
             let (dispatched, lane) = pool.dispatch(job, world.key(lane), lane, limits);
             match dispatched {
                 Dispatched::Handed(_) => {
                     world.assert_none_queued(&world.ledger.waiting(lane), job);
-                    (dispatched, lane, None)
+                    (dispatched, (lane, None))
                 }
                 Dispatched::Queued => {
                     // A bounded job may be throttled, and others overtake it. They may also do so while a fresh
@@ -400,29 +455,21 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
                     if !options.bounded && !options.fresh_only && excluded.is_empty() {
                         world.ledger.queued(lane, job);
                     }
-                    (
-                        dispatched,
-                        lane,
-                        Some(pool.spawn_decision(lane, places, true)),
-                    )
+                    let decision = pool.spawn_decision(lane, places, true);
+                    (dispatched, (lane, Some(decision)))
                 }
                 Dispatched::NoLane => panic!("there are lanes enough"),
-                Dispatched::Refused => (dispatched, lane, None),
+                Dispatched::Refused => (dispatched, (lane, None)),
             }
-        });
-        if placed.0 != Dispatched::Refused {
-            break placed;
-        }
-        let refusal = memory.pool().refusal(slot.usage());
-        if world.has_active(role) {
+        })
+    });
+    match dispatched {
+        Dispatched::Handed(worker) => memory.latch(worker).set(),
+        Dispatched::Refused => {
             world.ledger.withdrawn(job);
             memory.pool().abandon(job);
             return None;
         }
-        memory.pool().accept_again(slot.usage(), refusal);
-    };
-    match dispatched {
-        Dispatched::Handed(worker) => memory.latch(worker).set(),
         _ => world.spawn_decision(lane, decision),
     }
     if !by_pid {
@@ -519,33 +566,4 @@ fn await_end(world: &Arc<World>, own: ProcRef, job: JobId) -> Option<Snapshot> {
     let found = wait_for(world.memory.latch(own), None, &mut condition(arm, look));
     word.unwatch(job.generation);
     found.expect("there is no deadline")
-}
-
-/// Waits for the job and reads how it ended, or detaches it as it is. `others` are held meanwhile.
-fn end(
-    world: &Arc<World>,
-    own: ProcRef,
-    Held { job, sleeps, .. }: Held,
-    others: &[Held],
-    counts: &mut Counts,
-) {
-    if sleeps {
-        world.cancel(job);
-    }
-    if once_in(2) {
-        // A job that sleeps may have the worker slot that this job needs.
-        for other in others.iter().filter(|other| other.sleeps) {
-            world.cancel(other.job);
-        }
-        if let Some(now) = await_end(world, own, job) {
-            assert_eq!(now.generation(), job.generation, "the job was freed");
-            assert!(
-                !sleeps || now.phase() != Phase::Completed,
-                "a cancel was lost"
-            );
-            world.ledger.used(job);
-        }
-    }
-    counts.notice(world, job);
-    assert!(world.detach(job), "a hold was lost");
 }

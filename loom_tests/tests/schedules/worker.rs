@@ -1,11 +1,13 @@
 //! A worker: the processes of one registration, one after the other, in the steps of `src/worker/`.
 
 use crate::leader::SLEEPS;
-use crate::world::{World, below, cut_short, may_be_cut_short, once_in};
+use crate::world::{Failing, World, below, cut_short, may_be_cut_short, once_in};
 use engine::job::{Delivery, End, JobWord, Release};
+use engine::pool::failing_lane;
 use engine::pool::worker_exit::{self, Ending, Leaver, Place};
 use engine::pool::{LaneKey, NextStep, Pool, Returned, WorkerCounts};
 use engine::process_ref::ProcRef;
+use engine::steps::Ender as _;
 use engine::steps::Watchers;
 use engine::table::{JobId, Slot};
 use engine::wait::{condition, wait_for};
@@ -39,10 +41,18 @@ pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
             open: Cell::new(false),
             must_refuse: Cell::new(false),
             respawns: Cell::new(false),
+            failing: Failing::new(world),
+            failed_in: Cell::new(None),
         };
         let exit = process.live();
         world.exit(process.proc);
         if exit == Exit::End {
+            // A start that failed although the lane works is not repeated by the process itself. The lane's connected
+            // workers may not run all of its jobs: then the periodic check of a session that waits looks again, or the
+            // next launch.
+            if let Some(lane) = process.failed_in.get() {
+                world.spawn_decision(lane, None);
+            }
             return;
         }
         if once_in(8) {
@@ -82,6 +92,10 @@ struct Process<'a> {
     must_refuse: Cell<bool>,
     /// It leaves its worker slot to a fresh process.
     respawns: Cell<bool>,
+    /// What it fails when its start was hopeless.
+    failing: Failing<'a>,
+    /// The lane in which its start failed.
+    failed_in: Cell<Option<u32>>,
 }
 
 /// The payload of the panic by which a process exits.
@@ -118,11 +132,11 @@ impl Process<'_> {
             return Exit::End;
         }
         if once_in(16) {
-            return self.die();
+            return self.die_as(once_in(2));
         }
         let mut next = self.look_for_next(false);
         if once_in(8) {
-            return self.die();
+            return self.die_as(once_in(2));
         }
         pool.locked(|pool| pool.note_connected(self.worker, self.proc));
         loop {
@@ -268,17 +282,32 @@ impl Process<'_> {
     /// The exit callback of a process that ends at any point (`src/worker/exit.rs`). It may be cut short, and is then
     /// called again.
     fn die(&self) -> Exit {
+        self.die_as(false)
+    }
+
+    /// `failed_start`: it has not connected.
+    fn die_as(&self, failed_start: bool) -> Exit {
         let place = Place {
             worker: self.worker,
             generation: self.generation,
             proc: self.proc,
         };
         let ending = Ending {
-            failed_start: false,
+            failed_start,
             is_error: true,
         };
+        if failed_start {
+            let pool = self.world.memory.pool();
+            let lane = pool.locked(|pool| pool.lane_index(self.worker));
+            self.failed_in.set(Some(lane));
+        }
         steps::exit(self);
-        while cut_short(|| worker_exit::leave(self, place, ending)).is_none() {}
+        let leave = || {
+            failing_lane::resume(&self.failing);
+            worker_exit::leave(self, place, ending);
+        };
+        while cut_short(leave).is_none() {}
+        assert_eq!(self.failing.noted(), None, "a job was not failed");
         if self.respawns.get() {
             Exit::Restart
         } else {
@@ -338,8 +367,8 @@ impl Leaver for Process<'_> {
         may_be_cut_short();
     }
 
-    fn fail_lane(&self, _lane: u32, _key: LaneKey) {
-        unreachable!("no start is hopeless here");
+    fn fail_lane(&self, lane: u32, key: LaneKey) {
+        failing_lane::fail_lane(&self.failing, lane, key, self.proc.pid());
     }
 
     fn respawn(&self) {
@@ -347,13 +376,40 @@ impl Leaver for Process<'_> {
     }
 }
 
-impl steps::Process for Process<'_> {
-    type Performed = bool;
-
+impl steps::Ender for Process<'_> {
     fn word(&self, job: JobId) -> &JobWord {
         self.step();
         &self.world.memory.slot(job).word
     }
+
+    fn noted(&self) -> Option<JobId> {
+        self.current.get()
+    }
+
+    fn take(&self) {
+        self.open.set(false);
+        self.current.set(None);
+        self.step();
+    }
+
+    fn before_end(&self, job: JobId, end: End) -> Watchers {
+        self.world.ledger.used(job);
+        self.world.ledger.ended(job, end);
+        self.world.memory.pool().note_finishing(self.worker);
+        Watchers::of(self.world.memory.slot(job))
+    }
+
+    fn after_end(&self, job: JobId, watchers: Watchers, release: Release) {
+        self.world.complete_end(job, watchers, release);
+        if self.open.get() {
+            // The process can still print into the block.
+            self.world.ledger.used(job);
+        }
+    }
+}
+
+impl steps::Process for Process<'_> {
+    type Performed = bool;
 
     fn drop_cancel(&self) {
         self.step();
@@ -368,10 +424,6 @@ impl steps::Process for Process<'_> {
         self.must_refuse.set(word.load().has_cancel());
         self.step();
         self.may_die();
-    }
-
-    fn noted(&self) -> Option<JobId> {
-        self.current.get()
     }
 
     fn after_begin(&self, job: JobId, _watched: bool) {
@@ -438,27 +490,6 @@ impl steps::Process for Process<'_> {
             End::Canceled
         } else {
             End::Failed
-        }
-    }
-
-    fn take(&self) {
-        self.open.set(false);
-        self.current.set(None);
-        self.step();
-    }
-
-    fn before_end(&self, job: JobId, end: End) -> Watchers {
-        self.world.ledger.used(job);
-        self.world.ledger.ended(job, end);
-        self.world.memory.pool().note_finishing(self.worker);
-        Watchers::of(self.world.memory.slot(job))
-    }
-
-    fn after_end(&self, job: JobId, watchers: Watchers, release: Release) {
-        self.world.complete_end(job, watchers, release);
-        if self.open.get() {
-            // The process can still print into the block.
-            self.world.ledger.used(job);
         }
     }
 }

@@ -4,11 +4,12 @@ use crate::ledger::Ledger;
 use crate::scale::Scale;
 use crate::{leader, trace, worker};
 use engine::job::{Demand, End, JobWord, Phase, Release};
+use engine::pool::failing_lane::{self, Failer};
 use engine::pool::release::{self, Releaser};
 use engine::pool::turns::LONGEST_TURN;
-use engine::pool::{Canceling, LaneKey, Pool, SpawnDecision, WorkerCounts};
+use engine::pool::{Canceling, LaneKey, Pool, Registration, SpawnDecision, WorkerCounts};
 use engine::process_ref::ProcRef;
-use engine::steps::Watchers;
+use engine::steps::{Ender, Watchers};
 use engine::table::JobId;
 use loom_tests::memory::{Lock, Memory};
 use shuttle::rand::{RngCore, thread_rng};
@@ -45,8 +46,19 @@ pub fn below(n: usize) -> usize {
 struct Releasing<'a> {
     world: &'a World,
     noted: Cell<Option<release::Releasing>>,
-    /// What jobs own is never out of reach for it.
-    reaches_all: bool,
+    /// What of the jobs that it releases is out of reach for it.
+    lacks: Lack,
+}
+
+/// What is out of reach for a process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// Nothing.
+    Nothing,
+    /// Now and then, what a job owns of which it is the last one out.
+    Some,
+    /// All that was out of reach for others.
+    WhatOthersLacked,
 }
 
 /// The payload of the panic by which a process is cut short.
@@ -98,14 +110,81 @@ impl Releaser for Releasing<'_> {
     fn free_owned(&self, job: JobId) -> bool {
         may_be_cut_short();
         let ledger = &self.world.ledger;
-        let is_in_reach = self.reaches_all || ledger.is_freed(job) || !once_in(8);
-        if is_in_reach {
-            ledger.freed(job);
-            may_be_cut_short();
-        } else {
-            ledger.left(job);
+        if !ledger.is_freed(job) {
+            match self.lacks {
+                Lack::Some if once_in(8) => {
+                    ledger.left(job);
+                    return false;
+                }
+                Lack::WhatOthersLacked => return false,
+                Lack::Some | Lack::Nothing => {}
+            }
         }
-        is_in_reach
+        ledger.freed(job);
+        may_be_cut_short();
+        true
+    }
+}
+
+/// A process, as it fails jobs for which no process can be started.
+pub struct Failing<'a> {
+    world: &'a World,
+    noted: Cell<Option<JobId>>,
+}
+
+impl<'a> Failing<'a> {
+    pub fn new(world: &'a World) -> Self {
+        Self {
+            world,
+            noted: Cell::new(None),
+        }
+    }
+}
+
+impl Ender for Failing<'_> {
+    fn word(&self, job: JobId) -> &JobWord {
+        &self.world.memory.slot(job).word
+    }
+
+    fn noted(&self) -> Option<JobId> {
+        self.noted.get()
+    }
+
+    fn before_end(&self, job: JobId, end: End) -> Watchers {
+        may_be_cut_short();
+        self.world.ledger.used(job);
+        self.world.ledger.ended(job, end);
+        Watchers::of(self.world.memory.slot(job))
+    }
+
+    fn take(&self) {
+        self.noted.set(None);
+    }
+
+    fn after_end(&self, job: JobId, watchers: Watchers, release: Release) {
+        self.world.complete_end(job, watchers, release);
+        may_be_cut_short();
+    }
+}
+
+impl Failer for Failing<'_> {
+    type Lock = Lock;
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.world.memory.pool()
+    }
+
+    fn note(&self, job: JobId) {
+        self.noted.set(Some(job));
+    }
+
+    fn after_note(&self) {
+        may_be_cut_short();
+    }
+
+    fn note_error(&self, job: JobId) {
+        self.world.ledger.used(job);
+        self.world.ledger.died(job);
     }
 }
 
@@ -215,6 +294,8 @@ impl World {
                     if once_in(8) {
                         let _ = pool.locked(|pool| pool.start_failed(worker, generation));
                         can_start = false;
+                    } else if once_in(16) {
+                        self.lose_start(worker, generation);
                     } else {
                         self.register(worker, generation);
                     }
@@ -223,25 +304,39 @@ impl World {
         }
     }
 
+    /// The process that was registered ends at once, as the next one would, and this process finds that out.
+    fn lose_start(&self, worker: u32, generation: u32) {
+        let pool = self.memory.pool();
+        let registrar = self.fork();
+        let registration = Registration {
+            slot: worker,
+            generation: generation.into(),
+        };
+        let start = pool.locked(|pool| {
+            assert!(pool.begin_registration(worker, generation, registrar));
+            pool.note_registered(worker, generation, registrar, registration);
+            pool.pending_start(worker)
+        });
+        let failing = Failing::new(self);
+        let start = start.expect("it was registered a moment ago");
+        let give_up = || failing_lane::give_up_start(&failing, worker, start, || (), || true);
+        if cut_short(give_up).is_none() {
+            while cut_short(|| failing_lane::resume(&failing)).is_none() {}
+        }
+        self.exit(registrar);
+    }
+
     /// A process does something by which it may become the last one out of a job. It may be cut short in the middle
     /// of the release: then it goes on, as its exit does.
     fn releasing<T>(&self, act: impl FnOnce(&Releasing<'_>) -> T) -> Option<T> {
         let process = Releasing {
             world: self,
             noted: Cell::new(None),
-            reaches_all: false,
+            lacks: Lack::Some,
         };
-        self.releasing_as(&process, act)
-    }
-
-    fn releasing_as<'a, T>(
-        &self,
-        process: &Releasing<'a>,
-        act: impl FnOnce(&Releasing<'a>) -> T,
-    ) -> Option<T> {
-        let done = cut_short(|| act(process));
+        let done = cut_short(|| act(&process));
         if done.is_none() {
-            while cut_short(|| release::finish(process)).is_none() {}
+            while cut_short(|| release::finish(&process)).is_none() {}
         }
         assert_eq!(process.noted.get(), None, "a release was not finished");
         done
@@ -258,15 +353,26 @@ impl World {
         release != Some(Release::Stale)
     }
 
-    /// Frees the jobs whose freeing others have deferred. If the process is cut short, another goes on.
-    pub fn release_deferred(&self) {
+    /// A process frees the jobs whose freeing others have deferred, or is cut short in the middle: then it goes on with
+    /// what it has begun, and, if it waits for what it frees, frees the others.
+    pub fn release_deferred(&self, own: ProcRef, waits: bool) {
         let process = Releasing {
             world: self,
             noted: Cell::new(None),
-            reaches_all: true,
+            // If a launch that waits could not free a job either, it might wait for that job forever.
+            lacks: if waits || once_in(2) {
+                Lack::Nothing
+            } else {
+                Lack::WhatOthersLacked
+            },
         };
-        let release = |process: &Releasing<'_>| release::release_deferred(process);
-        while self.releasing_as(&process, release).is_none() {}
+        while cut_short(|| release::release_deferred(&process, own)).is_none() {
+            while cut_short(|| release::resume(&process, own)).is_none() {}
+            assert_eq!(process.noted.get(), None, "a release was not finished");
+            if !waits {
+                return;
+            }
+        }
     }
 
     /// Cancels a job, as any process may that has heard of it.
@@ -312,13 +418,6 @@ impl World {
         published.collect()
     }
 
-    /// Whether a job of the role is queued or running.
-    pub fn has_active(&self, role: u32) -> bool {
-        self.jobs_of(role)
-            .iter()
-            .any(|(_, phase)| phase.is_active())
-    }
-
     /// An administrator purges a role's finished jobs.
     fn purge(&self, role: u32) {
         for (job, _) in self.jobs_of(role) {
@@ -329,18 +428,15 @@ impl World {
     /// An administrator ends a role's jobs, and has new ones refused meanwhile.
     fn end_jobs(&self, role: u32) {
         let pool = self.memory.pool();
-        let Some(usage) = pool.find_usage(role) else {
+        let Some(refusal) = pool.begin_refusal(role) else {
             return;
         };
-        let number = pool.refuse(usage, role).expect("it keeps its entry");
         for (job, phase) in self.jobs_of(role) {
             if phase.is_active() {
                 self.cancel(job);
             }
         }
-        if !self.has_active(role) {
-            pool.accept_again(usage, number);
-        }
+        pool.end_refusal(refusal);
     }
 
     /// Called under the pool lock: none of these jobs is queued.
@@ -415,7 +511,7 @@ pub fn run(scale: Scale) {
     while let Some(worker) = world.next_thread() {
         worker.join().unwrap();
     }
-    world.release_deferred();
+    world.release_deferred(world.fork(), true);
     world.ledger.close();
     assert_eq!(world.memory.jobs().used(), 0);
     assert_eq!(world.memory.pool().queued(), 0);

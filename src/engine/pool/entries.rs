@@ -295,6 +295,8 @@ pub(super) struct Waiter {
     /// What it waits for; 0: nothing.
     pub(super) queue: AtomicU32,
     pub(super) limit: AtomicU32,
+    /// Another process was passing through the deferred jobs when it would have ([`super::deferred_free`]).
+    pub(super) missed_pass: AtomicU32,
     links: Links,
 }
 
@@ -413,6 +415,10 @@ pub struct Totals {
     pub(super) waiters: List,
     /// Finished jobs that their last holder could not free.
     pub(super) deferred: List,
+    /// The process that passes through them; 0: none.
+    pub(super) passing: AtomicU64,
+    /// Whether others have missed their pass meanwhile.
+    pub(super) missed_passes: AtomicU32,
     /// How often a worker slot could not be passed to a lane that needs it; see [`super::Scheduler::pass_on`].
     pub(super) passed_on: AtomicU32,
     /// Lanes ever used; those beyond them have key 0.

@@ -9,9 +9,10 @@
 //!   job word gives up the last hold (`Release::LastOut`). It **releases** the job: counts it, frees what it owned,
 //!   frees its slot.
 //! * The **note** is in the process's own memory: the job that it releases now ([`Releasing`]). If the process exits
-//!   before the release has ended, its exit finds the note and goes on ([`finish`]).
-//! * What a job owned can be **out of reach** for a process that cannot map it. The release is then **deferred**: the
-//!   next launch in the cluster goes on with it ([`release_deferred`]; the list is in `deferred_free`).
+//!   before the release has ended, its exit finds the note and goes on ([`resume`]).
+//! * What a job owned can be **out of reach** for a process that cannot map it. The release is then **deferred**: a
+//!   launch goes on with it ([`release_deferred`]; the list, and what a **pass** through it is, are in
+//!   `deferred_free`).
 //!
 //! # Steps
 //!
@@ -22,7 +23,9 @@
 //! | an administrator purges it | detach for its leader; or release |
 //! | release | note, report, count, free what it owned, drop the note, free the slot |
 //! | the same, what it owned is out of reach | note, report, count, drop the note, put the job on the list of those that are deferred |
-//! | a deferred job | take it off the list, then as above from the note on; put it back without waking anyone |
+//! | the deferred jobs | begin a pass; release each; end the pass |
+//! | a deferred job | note, report, count, free what it owned, drop the note, take it off the list, free the slot; or drop the note and leave it there |
+//! | the process exits | go on with the job that is noted; end the pass ([`resume`]) |
 //!
 //! To *report* is to print; a line in the log can end the process. This order has the following effects:
 //!
@@ -30,13 +33,14 @@
 //!   free, and between the two nothing can end the process. What comes before may be done again by an exit: a job is
 //!   counted once, and what is freed is not there any more.
 //! * **Nothing of a job is looked at when its slot is free**: the slot may be the next job's.
-//! * **A launch finds what it waits for.** The process that defers a release wakes the waiters. One that took a
-//!   deferred job and cannot reach it either wakes nobody: two such processes would wake each other forever. It
-//!   stops there: it would take the same job again.
+//! * **A launch finds what it waits for.** The process that defers a release wakes the waiters. A pass goes on after a
+//!   job that is out of reach: the next one may be within. It ends, also when its process exits, and wakes those who
+//!   have waited for its end.
 
 use super::gate::Purged;
 use super::scheduler::{Pool, PoolLock, Waker as _};
 use crate::job::{JobWord, Release};
+use crate::process_ref::ProcRef;
 use crate::steps::Watchers;
 use crate::table::JobId;
 
@@ -83,7 +87,7 @@ pub trait Releaser {
 }
 
 /// A job has ended: its word says so. `announce` prints its end, if that has not been done. Does not unwind, but may
-/// end the process; the exit goes on with [`finish`].
+/// end the process; the exit goes on with [`resume`].
 pub fn complete_end(
     releaser: &impl Releaser,
     job: JobId,
@@ -145,23 +149,37 @@ pub fn purge(releaser: &impl Releaser, job: JobId) -> Purged {
     purged
 }
 
-/// Releases the jobs whose release was deferred, until this process cannot reach what one of them owned either. Does
-/// not unwind, but may end the process, as above.
-pub fn release_deferred(releaser: &impl Releaser) {
-    while let Some(job) = releaser.pool().take_deferred() {
+/// Releases the jobs whose release was deferred, but for those that own something that `proc`, this process, cannot
+/// reach either. Does not unwind, but may end the process; the exit goes on with [`resume`].
+pub fn release_deferred(releaser: &impl Releaser, proc: ProcRef) {
+    let pool = releaser.pool();
+    if !pool.begin_pass(proc) {
+        return;
+    }
+    let mut next = pool.next_deferred(None);
+    while let Some(job) = next {
+        // Before the job may be gone. Only this process takes jobs off the list.
+        next = pool.next_deferred(Some(job));
         note(releaser, job, true);
         if finish(releaser) == Released::Deferred {
-            return;
+            mutant!("pass-ends-at-what-is-out-of-reach" => break);
         }
     }
+    pool.end_pass(proc);
+}
+
+/// `proc`, this process, exits: it goes on with what the exit has interrupted. Does not unwind, but may end the process;
+/// it is then called again.
+pub fn resume(releaser: &impl Releaser, proc: ProcRef) {
+    let _ = finish(releaser);
+    mutant!("pass-outlives-its-process", releaser.pool().end_pass(proc) => ());
 }
 
 fn note(releaser: &impl Releaser, job: JobId, was_deferred: bool) {
     releaser.set_noted(Some(Releasing { job, was_deferred }));
 }
 
-/// Releases the noted job, if there is one. Goes on with a release that an exit has interrupted. Does not unwind, but
-/// may end the process, as above.
+/// Releases the noted job, if there is one. Does not unwind, but may end the process, as above.
 pub fn finish(releaser: &impl Releaser) -> Released {
     let Some(noted) = releaser.noted() else {
         return Released::Freed;
@@ -174,12 +192,14 @@ pub fn finish(releaser: &impl Releaser) -> Released {
     let is_freed = releaser.free_owned(job);
     mutant!("release-noted-until-its-end" => return mutants::drop_note_last(releaser, job, is_freed));
     releaser.set_noted(None);
-    if is_freed {
-        pool.free(job);
-    } else if noted.was_deferred {
-        pool.defer_again(job);
-    } else {
-        pool.defer_free(job);
+    match (is_freed, noted.was_deferred) {
+        (true, true) => {
+            pool.forget_deferred(job);
+            pool.free(job);
+        }
+        (true, false) => pool.free(job),
+        (false, true) => {}
+        (false, false) => pool.defer_free(job),
     }
     releaser.report();
     if is_freed {

@@ -8,7 +8,6 @@ use crate::job::{Begin, Demand, End, Phase, Release};
 use crate::list::List;
 use crate::locked::{add, load, subtract};
 use crate::models;
-use crate::models::Slots as _;
 use crate::process_ref::ProcRef;
 use crate::sync::{AtomicU32, Ordering};
 use crate::table::{JobId, Options};
@@ -16,6 +15,7 @@ use crate::wait::Micros;
 use crate::worker::Activity;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+mod deferred;
 mod gate;
 mod handoff;
 mod model;
@@ -975,34 +975,6 @@ fn there_are_no_more_lanes_than_entries() {
     let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
     memory.queue(C);
     memory.check();
-}
-
-#[test]
-fn a_deferred_job_is_taken_once() {
-    let memory = Memory::with_room(2, 1, 1);
-    let pool = memory.pool();
-    assert_eq!(pool.take_deferred(), None);
-    let over = |_| {
-        let job = memory.claim_slot().expect("a slot");
-        let _ = pool.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
-        assert!(matches!(
-            pool.cancel(job, Demand::Cancel, |_| {}),
-            Canceling::Finished(Release::Held { .. })
-        ));
-        assert_eq!(
-            pool.jobs().slot(job.index).word.detach(job.generation),
-            Release::LastOut
-        );
-        pool.defer_free(job);
-        job
-    };
-    let left = [0, 1].map(over);
-    assert_eq!(pool.jobs().claim(), None);
-    let taken = [(); 2].map(|()| pool.take_deferred().expect("it was deferred"));
-    assert_eq!(taken, [left[1], left[0]]);
-    assert_eq!(pool.take_deferred(), None);
-    let _ = taken.map(|job| pool.free(job));
-    assert_eq!(pool.jobs().used(), 0);
 }
 
 /// Dispatches a job of a lane that may have this many workers.

@@ -452,7 +452,8 @@ impl<'a> Scheduler<'a> {
 
     /// Takes the first queued job of a lane for which no process can be started, to fail it. The job is
     /// `Starting` and belongs to the caller. A throttled job that can now be admitted is, and so fails in its
-    /// turn. `pid`: the process that could not start, 0 if there is none. `key`: the lane that is meant; by now
+    /// turn. `pid`: the process that could not start, 0 if there is none; a job that must not run on it is not known
+    /// by it either. `key`: the lane that is meant; by now
     /// its entry may be another lane's. `None` also when a worker of the lane has connected.
     pub fn take_to_fail(&mut self, lane: u32, key: LaneKey, pid: u32) -> Option<JobId> {
         let is_meant = self.lane(lane).key() == key;
@@ -462,6 +463,11 @@ impl<'a> Scheduler<'a> {
         let job = self.pop(lane, |_| true)?;
         let slot = self.slot(job.index);
         slot.worker.store(NOBODY, Ordering::Relaxed);
+        let is_excluded = checked!(
+            "job-failed-with-an-excluded-pid",
+            !slot.may_run_on(pid, true)
+        );
+        let pid = if is_excluded { 0 } else { pid };
         slot.pid.store(pid, Ordering::Relaxed);
         let permit = Permit::of(slot);
         let _ = slot.word.bind(job.generation);

@@ -27,11 +27,11 @@ use crate::pg::process::{own_proc, wake};
 use crate::pg::shim::Identity;
 use crate::pg::{guc_state, process, text};
 use crate::session::hold::Hold;
+use crate::session::jobs;
 use crate::session::jobs::JobName;
 use crate::session::launch::slot_queue;
 use crate::session::launch::slot_queue::{NoSlot, RoleLimits};
 use crate::session::wait::until;
-use crate::session::{jobs, roles};
 use crate::settings;
 use crate::settings::OnExhaustion;
 use arrayvec::ArrayVec;
@@ -367,20 +367,16 @@ fn publish(
         session_jobs: settings::max_workers() as u32,
         lane_workers: context.limits.lane_workers,
     };
-    let (dispatched, lane, decision) = loop {
-        let dispatched = if prefer_awake {
+    let pool = cluster.pool();
+    let (dispatched, (lane, decision)) = pool.publish(job.id, || {
+        let (dispatched, lane, decision) = if prefer_awake {
             dispatch_to_awake(job, key, limit)
         } else {
             let hint = LANE_HINT.get();
-            cluster
-                .pool()
-                .locked(|scheduler| spawn::dispatch(scheduler, job, key, hint, limit))
+            pool.locked(|scheduler| spawn::dispatch(scheduler, job, key, hint, limit))
         };
-        let is_refused = dispatched.0 == Dispatched::Refused;
-        if !is_refused || !roles::try_lift_refusal(job) {
-            break dispatched;
-        }
-    };
+        (dispatched, (lane, decision))
+    });
     LANE_HINT.set(lane);
     match dispatched {
         Dispatched::Handed(worker) => trace::event(job, Event::Dispatched(worker.pid())),

@@ -415,12 +415,7 @@ impl Condition for More<'_> {
     }
 
     fn look(&mut self) -> Option<Option<Front>> {
-        // The word first: once it says finished, everything is in the ring or in the file.
-        let finished = self.word.load().phase().is_finished();
-        match self.receiver.peek() {
-            Some(front) => Some(Some(front)),
-            None => finished.then_some(None),
-        }
+        self.receiver.look(self.word)
     }
 }
 

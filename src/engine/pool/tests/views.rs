@@ -203,17 +203,3 @@ fn a_job_has_run_from_its_begin_to_its_end() {
         assert_eq!(slot.run_time(), run_time);
     }
 }
-
-#[test]
-fn a_job_that_could_not_be_freed_again_is_deferred_again() {
-    let memory = Memory::with_room(1, 1, 1);
-    let job = memory.queue(A);
-    let _ = memory.pool().cancel(job, Demand::Cancel, |_| ());
-    let _ = memory.word(job).detach(job.generation);
-    memory.pool().defer_free(job);
-    for _ in 0..2 {
-        assert_eq!(memory.pool().take_deferred(), Some(job));
-        assert_eq!(memory.pool().take_deferred(), None);
-        memory.pool().defer_again(job);
-    }
-}
