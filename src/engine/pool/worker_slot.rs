@@ -166,14 +166,16 @@ impl<'a> Scheduler<'a> {
         if needs_another {
             return self.leave(worker, Some(lane_index));
         }
-        let looks = fresh || self.is_turn_over(worker);
-        if looks && let Some(to) = self.first_in_need() {
+        let turn_is_over = self.is_turn_over(worker);
+        if (fresh || turn_is_over)
+            && let Some(to) = self.first_in_need()
+        {
             return self.leave(worker, Some(to));
         }
         if fresh {
             subtract(&lane.starting, 1);
         }
-        self.rest(worker, looks)
+        self.rest(worker, turn_is_over)
     }
 
     /// The worker goes to its lane's idle list. `has_looked` as in [`list_idle`](Self::list_idle).

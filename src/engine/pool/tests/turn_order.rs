@@ -88,6 +88,24 @@ fn an_idle_worker_stays_until_its_turn_is_over() {
     memory.check();
 }
 
+/// Its job was canceled before the process had started.
+#[test]
+fn a_fresh_process_without_a_job_looks_again_at_its_turns_end() {
+    let memory = memory(2, 1);
+    let job = memory.queue(A);
+    let decision = memory.spawn_decision(0, 1);
+    let _ = memory.pool().cancel(job, Demand::Cancel, |_| {});
+    let SpawnDecision::Start { worker, generation } = decision else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(
+        memory.report_in(worker, generation, proc(100)),
+        Some(NextStep::Idle)
+    );
+    assert_ne!(memory.workers[worker as usize].look_at(), None);
+    memory.check();
+}
+
 #[test]
 fn an_idle_worker_whose_turn_is_over_makes_room_before_one_whose_turn_is_not() {
     let memory = memory(3, 2);
