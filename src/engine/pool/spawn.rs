@@ -58,11 +58,23 @@ impl<'a> Scheduler<'a> {
         {
             return SpawnDecision::Start { worker, generation };
         }
-        let Some(worker) = self.take_idle_for(short, may_grow) else {
-            return SpawnDecision::Full;
-        };
+        if let Some(worker) = self.take_idle_for(short, may_grow) {
+            return self.recycle(worker, short);
+        }
+        // The urgent lane has to wait. If this lane's idle workers must not run its jobs, one of them makes room for a
+        // process that may: that takes nothing from the other.
+        if short != first
+            && self.needs_more(first)
+            && let Some(worker) = self.take_idle(first, |_| true)
+        {
+            return self.recycle(worker, first);
+        }
+        SpawnDecision::Full
+    }
+
+    fn recycle(&mut self, worker: u32, lane: u32) -> SpawnDecision {
         let proc = self.proc_of(worker);
-        self.move_to(worker, short);
+        self.move_to(worker, lane);
         SpawnDecision::Recycle(proc)
     }
 

@@ -318,11 +318,12 @@ impl Scheduler<'_> {
             return None;
         }
         self.unlist_idle(worker);
-        let Some(to) = self.first_in_need() else {
+        let to = self.successor_of_leaver(worker);
+        if to.is_none() {
             self.list_idle(worker, true);
             return None;
-        };
-        Some(self.leave(worker, Some(to)))
+        }
+        Some(self.leave(worker, to))
     }
 
     /// The job that this worker runs begins to sleep until another job changes, or has ended to. `proc` is the worker's
