@@ -273,12 +273,13 @@ impl<'a> Scheduler<'a> {
         let workers = self.shared.workers;
         let entry = &workers[worker as usize];
         self.lane_of(worker).idle.push_front(workers, worker);
-        let look_at = if has_looked {
-            self.shared.totals.idle.push_front(workers, worker);
-            0
-        } else {
+        let looks_later = checked!("turn-end-forgotten", !has_looked);
+        let look_at = if looks_later {
             self.shared.totals.idle.push_back(workers, worker);
             entry.turn_end()
+        } else {
+            self.shared.totals.idle.push_front(workers, worker);
+            0
         };
         entry.look_at.store(look_at, Ordering::Relaxed);
     }
