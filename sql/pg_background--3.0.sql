@@ -585,7 +585,7 @@ CREATE OR REPLACE FUNCTION pg_background_cancel_by_label(
     grace_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_catalog.int4
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
 COMMENT ON FUNCTION pg_background_cancel_by_label(pg_catalog.text, pg_catalog.int4) IS
 'Cancels the jobs of this session whose label is LIKE the pattern; grace_ms as in pg_background_cancel. Returns how many had not finished.';
@@ -595,20 +595,20 @@ CREATE OR REPLACE FUNCTION pg_background_wait_any(
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_background_handle
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_wait_any';
 COMMENT ON FUNCTION pg_background_wait_any(pg_background_handle[], pg_catalog.int4) IS
-'Waits until the first of the jobs has finished, at most timeout_ms milliseconds (0: no limit), and returns its handle; NULL if none has.';
+'Waits until the first of the jobs has finished, at most timeout_ms milliseconds (0: no limit), and returns its handle; NULL if none has. Skips handles that name no job of this session.';
 
 CREATE OR REPLACE FUNCTION pg_background_drain(
     handles pg_background_handle[],
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS SETOF pg_background_outcome
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain(pg_background_handle[], pg_catalog.int4) IS
-'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished.';
+'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished, and the one that it waits for at the time limit. A handle that names no job of this session has an outcome of NULLs.';
 
 CREATE OR REPLACE FUNCTION pg_background_run(
     sql pg_catalog.text,
@@ -720,7 +720,7 @@ CREATE OR REPLACE FUNCTION pg_background_cancel_by_label_v2(
     grace_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_catalog.int4
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
 COMMENT ON FUNCTION pg_background_cancel_by_label_v2(pg_catalog.text, pg_catalog.int4) IS
 'Same as pg_background_cancel_by_label.';
@@ -730,7 +730,7 @@ CREATE OR REPLACE FUNCTION pg_background_wait_any_v2(
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_background_handle
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_wait_any';
 COMMENT ON FUNCTION pg_background_wait_any_v2(pg_background_handle[], pg_catalog.int4) IS
 'Same as pg_background_wait_any.';
@@ -740,7 +740,7 @@ CREATE OR REPLACE FUNCTION pg_background_drain_v2(
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS SETOF pg_background_outcome
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain_v2(pg_background_handle[], pg_catalog.int4) IS
 'Same as pg_background_drain.';

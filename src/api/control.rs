@@ -117,8 +117,10 @@ sql_function!(
     pg_background_cancel_by_label,
     pg_finfo_pg_background_cancel_by_label,
     |arguments| {
-        let pattern = arguments.text(0).expect(STRICT);
-        let grace = arguments.int4(1).expect(STRICT);
+        let Some(pattern) = arguments.text(0) else {
+            return Ok(Datum::from(0));
+        };
+        let grace = arguments.int4(1).unwrap_or(0);
         Ok(Datum::from(cancel::cancel_by_label(pattern, grace)))
     }
 );

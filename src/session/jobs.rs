@@ -568,6 +568,17 @@ fn find_held(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
     }
 }
 
+/// As [`find`]; `None` if the handle names no job of this session.
+///
+/// # Errors
+/// 42501 missing privileges
+pub fn find_tracked(pid: i32, cookie: Cookie) -> Result<Option<Tracked>, Error> {
+    match with_handle(pid, cookie) {
+        Some(found) if !found.may_manage() => Err(permission_denied(&found)),
+        found => Ok(found),
+    }
+}
+
 /// As [`find`], without a reason when there is none. Costs the same however many jobs the session tracks.
 pub fn find_known(pid: i32, cookie: Cookie) -> Option<Tracked> {
     with_handle(pid, cookie).filter(Tracked::may_manage)
