@@ -144,7 +144,7 @@ COMMENT ON TYPE pg_background_progress_info IS
 'The progress that a job has reported.';
 
 COMMENT ON TYPE pg_background_result_info IS
-'How a job completed: row count and command tag of its last statement (NULL unless it committed), whether it has ended, and whether with an error.';
+'How a job completed: row count and command tag of its last statement (0 and empty unless it committed with one), whether it has ended, and whether with an error.';
 
 COMMENT ON TYPE pg_background_error IS
 'The error that a job ended with, field by field.';
@@ -430,7 +430,7 @@ RETURNS pg_background_handle
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_launch';
 COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
-'Runs SQL in the background and returns its handle. The label may be NULL and is cut to 63 bytes. It is shown in lists, and jobs can be canceled by label.';
+'Runs SQL in the background and returns its handle. The label may be NULL and has at most 64 bytes. It is shown in lists, and jobs can be canceled by label.';
 
 CREATE OR REPLACE FUNCTION pg_background_submit(
     sql pg_catalog.text,
@@ -515,7 +515,7 @@ CREATE OR REPLACE FUNCTION pg_background_report_progress(
 )
 RETURNS pg_catalog.void
 LANGUAGE c
-AS 'MODULE_PATHNAME', 'pg_background_progress';
+AS 'MODULE_PATHNAME', 'pg_background_report_progress';
 COMMENT ON FUNCTION pg_background_report_progress(pg_catalog.int4, pg_catalog.text) IS
 'Called by the SQL of a job: reports its progress in percent, with a message of at most 63 bytes.';
 
@@ -633,7 +633,7 @@ RETURNS SETOF pg_catalog.record
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_run_query';
 COMMENT ON FUNCTION pg_background_run_query(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text, pg_catalog.text) IS
-'Runs SQL in the background, waits for its end and returns its rows. Call it in FROM with a column definition list; if col_def repeats that list, the types are compared.';
+'Runs SQL in the background, waits for its end and returns its rows. Call it in FROM with a column definition list; if col_def repeats that list, the types are compared. A statement without rows has none, or its command tag if col_def is one text column.';
 
 CREATE OR REPLACE FUNCTION pg_background_record_timeout()
 RETURNS pg_catalog.void

@@ -1,6 +1,6 @@
 //! Lists, statistics, progress, outcomes.
 
-use super::{VOID, sql_function};
+use super::{Arguments, Result, VOID, sql_function};
 use crate::pg::error::Error;
 use crate::pg::rows::Store;
 use crate::pg::text;
@@ -9,7 +9,9 @@ use crate::session::{jobs, list, outcome};
 use crate::settings;
 use crate::worker::running_job;
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
+    ERRCODE_FEATURE_NOT_SUPPORTED, ERRCODE_NULL_VALUE_NOT_ALLOWED,
+};
 
 sql_function!(
     /// `pg_background_list_v2()`, `pg_background_list()`: the jobs that this session tracks.
@@ -66,28 +68,47 @@ sql_function!(
     }
 );
 
+/// Reports the progress of the job that calls it; none if the percentage is NULL.
+fn report_progress(arguments: Arguments) -> Result {
+    let Some(job) = running_job::job() else {
+        return Err(Error::new(
+            ERRCODE_FEATURE_NOT_SUPPORTED,
+            "progress can be reported only from within a background job",
+        )
+        .into());
+    };
+    let Some(percent) = arguments.int4(0) else {
+        return Ok(VOID);
+    };
+    let message = arguments
+        .text(1)
+        .map(text::cut::<{ engine::progress::MESSAGE_LIMIT }>);
+    job.slot()
+        .progress
+        .report(percent.clamp(0, 100).cast_unsigned(), message.as_deref());
+    Ok(VOID)
+}
+
 sql_function!(
-    /// `pg_background_progress(pct, msg)`: reports the progress of the job that calls it.
+    /// `pg_background_progress(pct, msg)`: reports the progress of the job that calls it. NULL is no report.
     pg_background_progress,
     pg_finfo_pg_background_progress,
+    |arguments| report_progress(arguments)
+);
+
+sql_function!(
+    /// `pg_background_report_progress(pct, msg)`: reports the progress of the job that calls it. NULL is an error.
+    pg_background_report_progress,
+    pg_finfo_pg_background_report_progress,
     |arguments| {
-        let Some(job) = running_job::job() else {
+        if arguments.int4(0).is_none() {
             return Err(Error::new(
-                ERRCODE_FEATURE_NOT_SUPPORTED,
-                "progress can be reported only from within a background job",
+                ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                "the percentage must not be null",
             )
             .into());
-        };
-        let Some(percent) = arguments.int4(0) else {
-            return Ok(VOID);
-        };
-        let message = arguments
-            .text(1)
-            .map(text::cut::<{ engine::progress::MESSAGE_LIMIT }>);
-        job.slot()
-            .progress
-            .report(percent.clamp(0, 100).cast_unsigned(), message.as_deref());
-        Ok(VOID)
+        }
+        report_progress(arguments)
     }
 );
 

@@ -241,7 +241,7 @@ pub fn abandon_gate(cluster: &'static Cluster) {
 /// The kind of function that a handle was given to. A wrong cookie is a different error for each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// `result_v2`: 42704
+    /// The functions of 1.8 that read a result: 42704
     ForResult,
     /// All others: 55000 with a hint
     ForControl,
