@@ -5,6 +5,7 @@ use crate::pg::error::Error;
 use crate::pg::shim;
 use crate::pg::shim::guarded;
 use crate::pg::tuple::Value;
+use crate::session::jobs;
 use crate::session::launch::request::{Launch, launch};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -113,4 +114,15 @@ sql_function!(
     pg_background_submit_params,
     pg_finfo_pg_background_submit_params,
     |arguments| start_with_params(arguments, true)
+);
+
+sql_function!(
+    /// `pg_background_handle(pid)`: the handle of the job that a version 1 function has launched.
+    pg_background_handle,
+    pg_finfo_pg_background_handle,
+    |arguments| {
+        let pid = arguments.int4(0).expect(STRICT);
+        let cookie = jobs::cookie_of(pid)?;
+        Ok(arguments.row([Value::int4(pid), Value::int8(cookie.to_sql())]))
+    }
 );

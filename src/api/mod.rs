@@ -130,6 +130,18 @@ impl Arguments {
         JobName::Handle(self.int4(0).expect(STRICT), self.cookie(1).expect(STRICT))
     }
 
+    /// The same for a function that is not strict; `None` if the pid or the cookie is NULL.
+    ///
+    /// # Errors
+    /// As [`jobs::check_no_cookie`].
+    pub fn handle_or_null(self) -> std::result::Result<Option<JobName>, Error> {
+        match (self.int4(0), self.cookie(1)) {
+            (Some(pid), Some(cookie)) => Ok(Some(JobName::Handle(pid, cookie))),
+            (pid, None) => jobs::check_no_cookie(pid).map(|()| None),
+            (None, Some(_)) => Ok(None),
+        }
+    }
+
     /// The elements of an array of handles; none for NULL. An element that is NULL is a handle of NULLs.
     ///
     /// # Errors

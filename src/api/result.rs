@@ -36,6 +36,14 @@ fn read(arguments: Arguments, name: JobName, purpose: Purpose, json: bool) -> Re
     Ok(row.unwrap_or_else(|| arguments.null()))
 }
 
+/// Reads the result that a function names by pid and cookie; no rows if one of them is NULL.
+fn read_handle(arguments: Arguments) -> Result {
+    match arguments.handle_or_null()? {
+        Some(name) => read(arguments, name, Purpose::ForControl, false),
+        None => read_nothing(arguments),
+    }
+}
+
 /// No rows.
 fn read_nothing(arguments: Arguments) -> Result {
     let caller = arguments.caller()?;
@@ -52,13 +60,10 @@ sql_function!(
     pg_background_result,
     pg_finfo_pg_background_result,
     |arguments| {
-        let by_pid = arguments.count() == 1;
-        let name = if by_pid {
-            arguments.pid()
-        } else {
-            arguments.handle()
-        };
-        read(arguments, name, Purpose::ForControl, false)
+        if arguments.count() == 1 {
+            return read(arguments, arguments.pid(), Purpose::ForControl, false);
+        }
+        read_handle(arguments)
     }
 );
 
@@ -73,12 +78,7 @@ sql_function!(
     /// `pg_background_result(pid, cookie, row_type)`: the rows of a job as rows of an existing type.
     pg_background_result_as,
     pg_finfo_pg_background_result_as,
-    |arguments| {
-        if arguments.int4(0).is_none() || arguments.cookie(1).is_none() {
-            return read_nothing(arguments);
-        }
-        read(arguments, arguments.handle(), Purpose::ForControl, false)
-    }
+    |arguments| read_handle(arguments)
 );
 
 sql_function!(

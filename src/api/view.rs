@@ -5,6 +5,7 @@ use crate::pg::error::Error;
 use crate::pg::rows::Store;
 use crate::pg::text;
 use crate::pg::tuple::Value;
+use crate::session::jobs::JobName;
 use crate::session::{jobs, list, outcome};
 use crate::settings;
 use crate::worker::running_job;
@@ -117,7 +118,8 @@ sql_function!(
     pg_background_get_progress_v2,
     pg_finfo_pg_background_get_progress_v2,
     |arguments| {
-        let (Some(pid), Some(cookie)) = (arguments.int4(0), arguments.cookie(1)) else {
+        let name = arguments.handle_or_null()?;
+        let Some(JobName::Handle(pid, cookie)) = name else {
             return Ok(arguments.null());
         };
         let Some(report) = list::progress(pid, cookie)? else {
@@ -152,7 +154,12 @@ sql_function!(
     /// `pg_background_result_info(pid, cookie)`: how a job completed, without consuming its result.
     pg_background_result_info,
     pg_finfo_pg_background_result_info,
-    |arguments| Ok(arguments.row_by_name(RESULT_INFO, outcome::result_info(arguments.handle())?))
+    |arguments| {
+        Ok(match arguments.handle_or_null()? {
+            Some(name) => arguments.row_by_name(RESULT_INFO, outcome::result_info(name)?),
+            None => arguments.null(),
+        })
+    }
 );
 
 /// `pg_background_error`; 1.9 and 1.10 lack the names of objects.
@@ -173,7 +180,10 @@ sql_function!(
     pg_background_error_info,
     pg_finfo_pg_background_error_info,
     |arguments| {
-        Ok(match outcome::error_info(arguments.handle())? {
+        let Some(name) = arguments.handle_or_null()? else {
+            return Ok(arguments.null());
+        };
+        Ok(match outcome::error_info(name)? {
             Some(error) => arguments.row_by_name(ERROR, error.row()),
             None => arguments.null(),
         })
@@ -184,7 +194,12 @@ sql_function!(
     /// `pg_background_full_sql(pid, cookie)`: the whole SQL text of a job.
     pg_background_full_sql,
     pg_finfo_pg_background_full_sql,
-    |arguments| Ok(outcome::full_sql(arguments.handle())?.datum())
+    |arguments| {
+        Ok(match arguments.handle_or_null()? {
+            Some(name) => outcome::full_sql(name)?.datum(),
+            None => arguments.null(),
+        })
+    }
 );
 
 sql_function!(

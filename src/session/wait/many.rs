@@ -31,6 +31,17 @@ impl Handle {
         self.pid.zip(self.cookie)
     }
 
+    /// Checks a handle with a part that is NULL.
+    ///
+    /// # Errors
+    /// As [`jobs::check_no_cookie`].
+    fn check(self) -> Result<(), Error> {
+        match self.cookie {
+            None => jobs::check_no_cookie(self.pid),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// # Errors
     /// 22004 a part is NULL
     fn name(self) -> Result<JobName, Error> {
@@ -59,13 +70,17 @@ fn find_all(handles: &[Handle]) -> Result<Vec<Job>, Error> {
 /// (0 or less for no limit), or there are no jobs. Handles that name no job of this session do not count.
 ///
 /// # Errors
-/// 42501 missing privileges on one of the jobs
+/// 42501 missing privileges on one of the jobs; 22004 as [`jobs::check_no_cookie`]
 pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<(i32, Cookie)>, Error> {
     let deadline = until::deadline(timeout_ms);
     let mut known = Vec::new();
     memory::try_reserve_exact(&mut known, handles.len())?;
-    for (pid, cookie) in handles.iter().copied().filter_map(Handle::whole) {
+    for handle in handles {
         pgrx::check_for_interrupts!();
+        let Some((pid, cookie)) = handle.whole() else {
+            handle.check()?;
+            continue;
+        };
         if let Some(tracked) = jobs::find_tracked(pid, cookie)? {
             memory::try_push(&mut known, (tracked.job, (pid, cookie)))?;
         }
@@ -105,7 +120,7 @@ pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
 /// NULLs has none.
 ///
 /// # Errors
-/// 53200 out of memory
+/// 53200 out of memory; 22004 as [`jobs::check_no_cookie`]
 pub fn drain(
     handles: &[Handle],
     timeout_ms: i32,
@@ -123,6 +138,7 @@ pub fn drain(
         if handle.pid.is_none() && handle.cookie.is_none() {
             continue;
         }
+        handle.check()?;
         let known = handle.whole();
         if let Some(tracked) = known.and_then(|(pid, cookie)| jobs::find_known(pid, cookie)) {
             let finished = wait_for_one(tracked.job, deadline);
