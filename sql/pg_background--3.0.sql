@@ -37,6 +37,29 @@ AS $function$
     WHERE e.extname = 'pg_background' AND (p.oid IS NOT NULL OR y.oid IS NOT NULL)
 $function$;
 
+-- The comments on members of the extension when this script begins, an older version's and those that users have put
+-- there: an update replaces none. Dropped again, as above.
+DO $script$
+DECLARE
+    comments pg_catalog.jsonb;
+BEGIN
+    SELECT pg_catalog.jsonb_object_agg(o.type || ' ' || o.identity, pg_catalog.obj_description(d.objid, c.relname))
+    INTO comments
+    FROM pg_catalog.pg_extension e
+    JOIN pg_catalog.pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e'
+    JOIN pg_catalog.pg_class c ON c.oid = d.classid
+    CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) o
+    WHERE e.extname = 'pg_background'
+      AND c.relname IN ('pg_proc', 'pg_type', 'pg_class')
+      AND o.type IN ('function', 'type', 'composite type', 'view')
+      AND pg_catalog.obj_description(d.objid, c.relname) IS NOT NULL;
+    EXECUTE pg_catalog.format(
+        'CREATE FUNCTION pg_background_comments() RETURNS pg_catalog.jsonb LANGUAGE sql AS %L',
+        pg_catalog.format('SELECT %L::pg_catalog.jsonb', comments)
+    );
+END
+$script$;
+
 -- The forms that this database has of the names that versions 1.8 and 2.0 declare differently. A new install has those
 -- of the setting. It is read here, before the first function of the library is created: that loads the library, which
 -- replaces a value that does not exist by the default. Dropped again, as above.
@@ -1172,6 +1195,21 @@ COMMENT ON FUNCTION pg_background_drop_executor_role() IS
 -- takes all privileges on the object for the extension's own, even those that an administrator has granted: they
 -- would be missing from the dump. Also, if an administrator has granted a privilege to PUBLIC or revoked it from the
 -- role after an older version had done the opposite, it stays so: pg_init_privs shows what that version did.
+DO $script$
+DECLARE
+    kept pg_catalog.record;
+BEGIN
+    FOR kept IN
+        SELECT c.key, c.value FROM pg_catalog.jsonb_each_text(pg_background_comments()) c
+    LOOP
+        EXECUTE pg_catalog.format(
+            'COMMENT ON %s IS %L', pg_catalog.replace(kept.key, 'composite type ', 'type '), kept.value
+        );
+    END LOOP;
+END
+$script$;
+
+DROP FUNCTION pg_background_comments();
 DROP FUNCTION pg_background_forms();
 DROP FUNCTION pg_background_present();
 

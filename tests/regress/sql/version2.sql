@@ -57,3 +57,43 @@ SELECT * FROM pg_background_result_v2(:pid, 1) AS (n int4);
 SELECT * FROM pg_background_result(1, 1) AS (n int4);
 SELECT * FROM pg_background_result(:pid, :cookie) AS (n int4);
 SELECT count(*) FROM pg_background_list;
+
+-- While a job runs, pg_stat_activity shows it as the application, to every role. SHOW in the job shows the leader's.
+\c -
+\set VERBOSITY sqlstate
+CREATE FUNCTION shown(label text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    sql text := 'SELECT pg_sleep(600) -- ' || md5(coalesce(label, 'none') || current_setting('application_name'));
+    h pg_background_handle := pg_background_launch(sql, 0, label);
+    name text;
+BEGIN
+    PERFORM eventually(format('(SELECT query = %L FROM pg_stat_activity WHERE pid = %s)', sql, h.pid));
+    SELECT replace(application_name, h.pid::text, 'PID') INTO name FROM pg_stat_activity WHERE pid = h.pid;
+    PERFORM pg_background_cancel(h.pid, h.cookie);
+    PERFORM pg_background_wait(h.pid, h.cookie);
+    PERFORM pg_background_detach(h.pid, h.cookie);
+    RETURN name;
+END
+$$;
+SELECT label, shown(label) FROM (VALUES ('a label'), (NULL), (''), (E'a\n\\' || U&'\00e9'), (repeat('x', 64)), (repeat(U&'\00e9', 32))) l (label);
+SELECT t = current_setting('application_name') AS the_leaders
+FROM pg_background_run_query('SHOW application_name', label => 'x', col_def => 't text') AS (t text);
+CREATE ROLE regress_pgb_looker;
+SELECT pid, cookie FROM pg_background_launch('SELECT pg_sleep(600) -- looked at', 0, 'no secret') \gset
+SELECT eventually(format('(SELECT query ~ ''looked at'' FROM pg_stat_activity WHERE pid = %s)', :pid));
+SET ROLE regress_pgb_looker;
+SELECT query, replace(application_name, :pid::text, 'PID') FROM pg_stat_activity WHERE pid = :pid;
+RESET ROLE;
+DROP ROLE regress_pgb_looker;
+SELECT pg_background_cancel(:pid, :cookie, 10000), pg_background_detach(:pid, :cookie);
+-- Afterwards the worker is of no job.
+SELECT eventually(format('(SELECT application_name !~ ''secret'' FROM pg_stat_activity WHERE pid = %s)', :pid));
+-- A name that the session or the job has set stays.
+SET application_name = 'my own';
+SELECT shown('a label');
+RESET application_name;
+SELECT shown('a label');
+SELECT * FROM pg_background_launch($$DO 'BEGIN SET application_name = ''of the job''; PERFORM pg_sleep(600); END'$$, 0, 'a label') \gset
+SELECT eventually(format('(SELECT application_name = ''of the job'' FROM pg_stat_activity WHERE pid = %s)', :pid));
+SELECT pg_background_cancel(:pid, :cookie, 10000), pg_background_detach(:pid, :cookie);
+DROP FUNCTION shown;
