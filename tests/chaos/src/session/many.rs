@@ -254,7 +254,8 @@ impl Session<'_> {
                 .into_iter()
                 .zip(rows.iter().zip(&rows[rows.len() / 2..]))
             {
-                let was_late = std::mem::replace(&mut is_late, is_late || !finished(first));
+                let was_late = is_late;
+                is_late |= !finished(first);
                 if finished(first) || finished(second) {
                     self.note(&job.kind, fate(second.get(1)));
                 } else if !was_late {
