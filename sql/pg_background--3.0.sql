@@ -37,10 +37,59 @@ AS $function$
     WHERE e.extname = 'pg_background' AND (p.oid IS NOT NULL OR y.oid IS NOT NULL)
 $function$;
 
+-- The comments on members of the extension when this script begins, an older version's and those that users have put
+-- there: an update replaces none. Dropped again, as above.
+DO $script$
+DECLARE
+    comments pg_catalog.jsonb;
+BEGIN
+    SELECT pg_catalog.jsonb_object_agg(o.type || ' ' || o.identity, pg_catalog.obj_description(d.objid, c.relname))
+    INTO comments
+    FROM pg_catalog.pg_extension e
+    JOIN pg_catalog.pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e'
+    JOIN pg_catalog.pg_class c ON c.oid = d.classid
+    CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) o
+    WHERE e.extname = 'pg_background'
+      AND c.relname IN ('pg_proc', 'pg_type', 'pg_class')
+      AND o.type IN ('function', 'type', 'composite type', 'view')
+      AND pg_catalog.obj_description(d.objid, c.relname) IS NOT NULL;
+    EXECUTE pg_catalog.format(
+        'CREATE FUNCTION pg_background_comments() RETURNS pg_catalog.jsonb LANGUAGE sql AS %L',
+        pg_catalog.format('SELECT %L::pg_catalog.jsonb', comments)
+    );
+END
+$script$;
+
+-- The forms that this database has of the names that versions 1.8 and 2.0 declare differently. A new install has those
+-- of the setting. It is read here, before the first function of the library is created: that loads the library, which
+-- replaces a value that does not exist by the default. Dropped again, as above.
+CREATE FUNCTION pg_background_forms(
+    OUT forms pg_catalog.text,
+    OUT is_new pg_catalog.bool
+)
+LANGUAGE plpgsql
+AS $function$
+BEGIN
+    SELECT CASE present.result WHEN 'integer' THEN '1.8' ELSE '2.0' END
+    INTO forms
+    FROM pg_background_present() present
+    WHERE present.name = 'pg_background_launch' AND present.parameters = 2;
+    is_new := forms IS NULL;
+    forms := COALESCE(forms, NULLIF(pg_catalog.current_setting('pg_background.forms', true), ''), '1.8');
+    IF forms NOT IN ('1.8', '2.0') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('invalid value for parameter "pg_background.forms": "%s"', forms),
+            HINT = 'Available values: 1.8, 2.0.';
+    END IF;
+END
+$function$;
+
 -- The handle and the composite results. An existing type stays as it is, since tables may have columns of it: the
 -- attributes that it lacks are then missing from results.
 DO $script$
 DECLARE
+    forms pg_catalog.text := (pg_background_forms()).forms;
     wanted pg_catalog.record;
 BEGIN
     FOR wanted IN
@@ -50,18 +99,20 @@ BEGIN
                 pid pg_catalog.int4,
                 cookie pg_catalog.int8
             '),
-            -- workers_timed_out is the last attribute, so code written for the seven attributes of version 1.8
-            -- finds each of them in its old position.
-            ('pg_background_stats', '
+            -- In the forms of 1.8 workers_timed_out is the last attribute, so code written for the seven attributes of
+            -- that version finds each of them in its old position.
+            ('pg_background_stats', pg_catalog.format('
                 workers_launched pg_catalog.int8,
                 workers_completed pg_catalog.int8,
                 workers_failed pg_catalog.int8,
                 workers_canceled pg_catalog.int8,
+                %s
                 workers_active pg_catalog.int4,
                 avg_execution_ms pg_catalog.float8,
-                max_workers pg_catalog.int4,
-                workers_timed_out pg_catalog.int8
-            '),
+                max_workers pg_catalog.int4
+                %s
+            ', CASE forms WHEN '2.0' THEN 'workers_timed_out pg_catalog.int8,' END,
+               CASE forms WHEN '1.8' THEN ', workers_timed_out pg_catalog.int8' END)),
             ('pg_background_progress', '
                 progress_pct pg_catalog.int4,
                 progress_msg pg_catalog.text
@@ -144,7 +195,7 @@ COMMENT ON TYPE pg_background_progress_info IS
 'The progress that a job has reported.';
 
 COMMENT ON TYPE pg_background_result_info IS
-'How a job completed: row count and command tag of its last statement (NULL unless it committed), whether it has ended, and whether with an error.';
+'How a job completed: row count and command tag of its last statement (0 and empty unless it committed with one), whether it has ended, and whether with an error.';
 
 COMMENT ON TYPE pg_background_error IS
 'The error that a job ended with, field by field.';
@@ -157,24 +208,62 @@ COMMENT ON TYPE pg_background_run_result IS
 
 -- Functions whose declaration differs between versions
 
--- Six functions have the form of version 1.8. Version 2.0 declared four of them with another result type or with a
--- default, and a database that comes from 2.0 keeps these forms. There wait_v2(pid, cookie) calls the function of
--- three arguments, which returns a bool, so the other two, wait_v2 and cancel_v2 with two arguments, are not added.
+-- Six functions have one of two forms. Version 2.0 declared four of them with another result type or with a default.
+-- There wait_v2(pid, cookie) calls the function of three arguments, which returns a bool, so the other two, wait_v2 and
+-- cancel_v2 with two arguments, do not exist.
 DO $script$
+DECLARE
+    made pg_catalog.record;
 BEGIN
-    IF EXISTS (
-        SELECT
-        FROM pg_background_present() present
-        WHERE present.name = 'pg_background_launch'
-          AND present.parameters = 2
-          AND present.result <> 'integer'
+    SELECT * INTO made FROM pg_background_forms();
+    -- The server does not show a NOTICE of an extension's script.
+    IF made.is_new AND COALESCE(
+        (SELECT s.source = 'default' FROM pg_catalog.pg_settings s WHERE s.name = 'pg_background.forms'),
+        NULLIF(pg_catalog.current_setting('pg_background.forms', true), '') IS NULL
     ) THEN
+        RAISE WARNING 'pg_background is created with the forms of version 1.8; to choose, set pg_background.forms to 1.8 or 2.0 before';
+    END IF;
+
+    IF made.forms = '2.0' THEN
+        CREATE OR REPLACE FUNCTION pg_background_launch(
+            sql pg_catalog.text,
+            queue_size pg_catalog.int4 DEFAULT 0
+        )
+        RETURNS pg_background_handle
+        LANGUAGE c STRICT
+        AS 'MODULE_PATHNAME', 'pg_background_launch';
         COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4) IS
         'Runs SQL in the background and returns its handle. queue_size is the size in bytes of the buffer for unread rows; 0 means pg_background.default_queue_size.';
+
+        CREATE OR REPLACE FUNCTION pg_background_cancel_v2(
+            pid pg_catalog.int4,
+            cookie pg_catalog.int8,
+            grace_ms pg_catalog.int4 DEFAULT 0
+        )
+        RETURNS pg_catalog.void
+        LANGUAGE c STRICT
+        AS 'MODULE_PATHNAME', 'pg_background_cancel';
         COMMENT ON FUNCTION pg_background_cancel_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
         'Same as pg_background_cancel.';
+
+        CREATE OR REPLACE FUNCTION pg_background_wait_v2(
+            pid pg_catalog.int4,
+            cookie pg_catalog.int8,
+            timeout_ms pg_catalog.int4 DEFAULT 0
+        )
+        RETURNS pg_catalog.bool
+        LANGUAGE c STRICT
+        AS 'MODULE_PATHNAME', 'pg_background_wait';
         COMMENT ON FUNCTION pg_background_wait_v2(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
         'Same as pg_background_wait.';
+
+        CREATE OR REPLACE FUNCTION pg_background_get_progress_v2(
+            pid pg_catalog.int4,
+            cookie pg_catalog.int8
+        )
+        RETURNS pg_background_progress_info
+        LANGUAGE c
+        AS 'MODULE_PATHNAME', 'pg_background_get_progress';
         COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
         'The last progress that the job reported with pg_background_report_progress; NULL if it reported none, or there is no such job.';
         RETURN;
@@ -247,6 +336,7 @@ $script$;
 -- Versions 1.10 and 2.0 name the parameters of these functions p_pid and p_cookie, and calls may use these names.
 DO $script$
 DECLARE
+    prefix pg_catalog.text := CASE (pg_background_forms()).forms WHEN '2.0' THEN 'p_' ELSE '' END;
     wanted pg_catalog.record;
 BEGIN
     FOR wanted IN
@@ -258,7 +348,10 @@ BEGIN
         EXECUTE pg_catalog.format(
             'CREATE OR REPLACE FUNCTION %I(%s) RETURNS pg_background_outcome LANGUAGE c AS %L, %L',
             wanted.name,
-            COALESCE(wanted.arguments, 'pid pg_catalog.int4, cookie pg_catalog.int8'),
+            COALESCE(
+                wanted.arguments,
+                pg_catalog.format('%1$spid pg_catalog.int4, %1$scookie pg_catalog.int8', prefix)
+            ),
             'MODULE_PATHNAME',
             'pg_background_outcome'
         );
@@ -331,6 +424,27 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_submit_params';
 COMMENT ON FUNCTION pg_background_submit_params(pg_catalog.text, pg_catalog."any") IS
 'Same as pg_background_launch_params, for the effect only: rows are discarded and the result cannot be read.';
+
+-- Code written for version 2.0 assigns the result of pg_background_launch(sql) to a handle. Where that is a pid, this
+-- makes the handle of it.
+CREATE OR REPLACE FUNCTION pg_background_handle(
+    pid pg_catalog.int4
+)
+RETURNS pg_background_handle
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_handle';
+COMMENT ON FUNCTION pg_background_handle(pg_catalog.int4) IS
+'The handle of the job that pg_background_launch(sql) has launched in this session and that has this pid. Assigning a pid to a handle calls it.';
+
+DO $script$
+BEGIN
+    CREATE CAST (pg_catalog.int4 AS pg_background_handle)
+        WITH FUNCTION pg_background_handle(pg_catalog.int4) AS ASSIGNMENT;
+EXCEPTION
+    WHEN duplicate_object THEN
+        NULL;
+END
+$script$;
 
 CREATE OR REPLACE FUNCTION pg_background_result_v2(
     pid pg_catalog.int4,
@@ -430,7 +544,7 @@ RETURNS pg_background_handle
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_launch';
 COMMENT ON FUNCTION pg_background_launch(pg_catalog.text, pg_catalog.int4, pg_catalog.text) IS
-'Runs SQL in the background and returns its handle. The label may be NULL and is cut to 63 bytes. It is shown in lists, and jobs can be canceled by label.';
+'Runs SQL in the background and returns its handle. The label may be NULL and has at most 64 bytes. It is shown in lists, and jobs can be canceled by label.';
 
 CREATE OR REPLACE FUNCTION pg_background_submit(
     sql pg_catalog.text,
@@ -458,7 +572,7 @@ CREATE OR REPLACE FUNCTION pg_background_result(
     cookie pg_catalog.int8
 )
 RETURNS SETOF pg_catalog.record
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_result';
 COMMENT ON FUNCTION pg_background_result(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once; raises the error of the job if it failed. Call it in FROM with a column definition list.';
@@ -468,7 +582,7 @@ CREATE OR REPLACE FUNCTION pg_background_detach(
     cookie pg_catalog.int8
 )
 RETURNS pg_catalog.void
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_detach';
 COMMENT ON FUNCTION pg_background_detach(pg_catalog.int4, pg_catalog.int8) IS
 'Stops tracking the job; the job goes on. To stop it, use pg_background_cancel first.';
@@ -479,7 +593,7 @@ CREATE OR REPLACE FUNCTION pg_background_cancel(
     grace_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_catalog.void
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_cancel';
 COMMENT ON FUNCTION pg_background_cancel(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
 'Cancels the job. With grace_ms above 0, waits that long for the job to end, then terminates its worker.';
@@ -490,7 +604,7 @@ CREATE OR REPLACE FUNCTION pg_background_wait(
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_catalog.bool
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_wait';
 COMMENT ON FUNCTION pg_background_wait(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
 'Waits until the job has finished, at most timeout_ms milliseconds (0: no limit); returns true if it has.';
@@ -515,7 +629,7 @@ CREATE OR REPLACE FUNCTION pg_background_report_progress(
 )
 RETURNS pg_catalog.void
 LANGUAGE c
-AS 'MODULE_PATHNAME', 'pg_background_progress';
+AS 'MODULE_PATHNAME', 'pg_background_report_progress';
 COMMENT ON FUNCTION pg_background_report_progress(pg_catalog.int4, pg_catalog.text) IS
 'Called by the SQL of a job: reports its progress in percent, with a message of at most 63 bytes.';
 
@@ -534,7 +648,7 @@ CREATE OR REPLACE FUNCTION pg_background_result_info(
     cookie pg_catalog.int8
 )
 RETURNS pg_background_result_info
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_result_info';
 COMMENT ON FUNCTION pg_background_result_info(pg_catalog.int4, pg_catalog.int8) IS
 'How the job completed; does not consume its result.';
@@ -544,7 +658,7 @@ CREATE OR REPLACE FUNCTION pg_background_error_info(
     cookie pg_catalog.int8
 )
 RETURNS pg_background_error
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_error_info';
 COMMENT ON FUNCTION pg_background_error_info(pg_catalog.int4, pg_catalog.int8) IS
 'The error that the job ended with, field by field; NULL if it has none.';
@@ -554,7 +668,7 @@ CREATE OR REPLACE FUNCTION pg_background_full_sql(
     cookie pg_catalog.int8
 )
 RETURNS pg_catalog.text
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_full_sql';
 COMMENT ON FUNCTION pg_background_full_sql(pg_catalog.int4, pg_catalog.int8) IS
 'The complete SQL text of the job; lists show only its beginning.';
@@ -585,7 +699,7 @@ CREATE OR REPLACE FUNCTION pg_background_cancel_by_label(
     grace_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_catalog.int4
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
 COMMENT ON FUNCTION pg_background_cancel_by_label(pg_catalog.text, pg_catalog.int4) IS
 'Cancels the jobs of this session whose label is LIKE the pattern; grace_ms as in pg_background_cancel. Returns how many had not finished.';
@@ -595,20 +709,20 @@ CREATE OR REPLACE FUNCTION pg_background_wait_any(
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_background_handle
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_wait_any';
 COMMENT ON FUNCTION pg_background_wait_any(pg_background_handle[], pg_catalog.int4) IS
-'Waits until the first of the jobs has finished, at most timeout_ms milliseconds (0: no limit), and returns its handle; NULL if none has.';
+'Waits until the first of the jobs has finished, at most timeout_ms milliseconds (0: no limit), and returns its handle; NULL if none has. Skips handles that name no job of this session.';
 
 CREATE OR REPLACE FUNCTION pg_background_drain(
     handles pg_background_handle[],
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS SETOF pg_background_outcome
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain(pg_background_handle[], pg_catalog.int4) IS
-'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished.';
+'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished, and the one that it waits for at the time limit. A handle that names no job of this session has an outcome of NULLs.';
 
 CREATE OR REPLACE FUNCTION pg_background_run(
     sql pg_catalog.text,
@@ -633,7 +747,7 @@ RETURNS SETOF pg_catalog.record
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_run_query';
 COMMENT ON FUNCTION pg_background_run_query(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text, pg_catalog.text) IS
-'Runs SQL in the background, waits for its end and returns its rows. Call it in FROM with a column definition list; if col_def repeats that list, the types are compared.';
+'Runs SQL in the background, waits for its end and returns its rows. Call it in FROM with a column definition list; if col_def repeats that list, the types are compared. A statement without rows has none, or its command tag if col_def is one text column.';
 
 CREATE OR REPLACE FUNCTION pg_background_record_timeout()
 RETURNS pg_catalog.void
@@ -669,7 +783,7 @@ CREATE OR REPLACE FUNCTION pg_background_result_info_v2(
     cookie pg_catalog.int8
 )
 RETURNS pg_background_result_info
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_result_info';
 COMMENT ON FUNCTION pg_background_result_info_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Same as pg_background_result_info.';
@@ -679,7 +793,7 @@ CREATE OR REPLACE FUNCTION pg_background_error_info_v2(
     cookie pg_catalog.int8
 )
 RETURNS pg_background_error
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_error_info';
 COMMENT ON FUNCTION pg_background_error_info_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Same as pg_background_error_info.';
@@ -689,7 +803,7 @@ CREATE OR REPLACE FUNCTION pg_background_full_sql_v2(
     cookie pg_catalog.int8
 )
 RETURNS pg_catalog.text
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_full_sql';
 COMMENT ON FUNCTION pg_background_full_sql_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Same as pg_background_full_sql.';
@@ -720,7 +834,7 @@ CREATE OR REPLACE FUNCTION pg_background_cancel_by_label_v2(
     grace_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_catalog.int4
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_cancel_by_label';
 COMMENT ON FUNCTION pg_background_cancel_by_label_v2(pg_catalog.text, pg_catalog.int4) IS
 'Same as pg_background_cancel_by_label.';
@@ -730,7 +844,7 @@ CREATE OR REPLACE FUNCTION pg_background_wait_any_v2(
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS pg_background_handle
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_wait_any';
 COMMENT ON FUNCTION pg_background_wait_any_v2(pg_background_handle[], pg_catalog.int4) IS
 'Same as pg_background_wait_any.';
@@ -740,7 +854,7 @@ CREATE OR REPLACE FUNCTION pg_background_drain_v2(
     timeout_ms pg_catalog.int4 DEFAULT 0
 )
 RETURNS SETOF pg_background_outcome
-LANGUAGE c STRICT
+LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain_v2(pg_background_handle[], pg_catalog.int4) IS
 'Same as pg_background_drain.';
@@ -1081,6 +1195,22 @@ COMMENT ON FUNCTION pg_background_drop_executor_role() IS
 -- takes all privileges on the object for the extension's own, even those that an administrator has granted: they
 -- would be missing from the dump. Also, if an administrator has granted a privilege to PUBLIC or revoked it from the
 -- role after an older version had done the opposite, it stays so: pg_init_privs shows what that version did.
+DO $script$
+DECLARE
+    kept pg_catalog.record;
+BEGIN
+    FOR kept IN
+        SELECT c.key, c.value FROM pg_catalog.jsonb_each_text(pg_background_comments()) c
+    LOOP
+        EXECUTE pg_catalog.format(
+            'COMMENT ON %s IS %L', pg_catalog.replace(kept.key, 'composite type ', 'type '), kept.value
+        );
+    END LOOP;
+END
+$script$;
+
+DROP FUNCTION pg_background_comments();
+DROP FUNCTION pg_background_forms();
 DROP FUNCTION pg_background_present();
 
 DO $script$
@@ -1125,7 +1255,7 @@ BEGIN
               ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = d.objid
             LEFT JOIN pg_catalog.pg_class v ON v.oid = y.typrelid AND v.relkind = 'v'
             WHERE e.extname = 'pg_background'
-              AND (y.oid IS NULL OR y.typcategory <> 'A' AND v.oid IS NULL)
+              AND (p.oid IS NOT NULL OR c.oid IS NOT NULL OR y.typcategory <> 'A' AND v.oid IS NULL)
         ), granted AS (
             SELECT m.name,
                    m.privilege,

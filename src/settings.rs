@@ -26,6 +26,7 @@ use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
 use crate::pg::{library, shim};
+use pgrx::guc::GucEnum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 use published::Published;
@@ -45,6 +46,17 @@ pub enum OnExhaustion {
     /// Returns a handle at once; the job waits in its lane.
     #[name = c"queue"]
     Queue,
+}
+
+/// Which forms a new install has of the names that versions 1.8 and 2.0 declare differently. Only the script reads it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
+pub enum Forms {
+    /// Those of 1.8.
+    #[name = c"1.8"]
+    OfVersion1,
+    /// Those of 2.0.
+    #[name = c"2.0"]
+    OfVersion2,
 }
 
 /// Largest size of a result ring, bytes.
@@ -216,26 +228,29 @@ impl Setting for Switch {
     }
 }
 
-/// The setting with an [`OnExhaustion`]. A worker does not need it before it is defined.
-struct Mode {
+/// A setting with one of several words. A worker does not need it before it is defined.
+struct Mode<T: GucEnum + Copy + 'static> {
     row: Row,
-    defined: GucSetting<OnExhaustion>,
+    defined: GucSetting<T>,
 }
 
-impl Mode {
-    const fn new(row: Row, default: OnExhaustion) -> Self {
+impl<T: GucEnum + Copy + 'static> Mode<T> {
+    const fn new(row: Row, default: T) -> Self {
         assert!(
             matches!(row.needed, Needed::Later),
             "nobody reads it before"
         );
         Self {
             row,
-            defined: GucSetting::<OnExhaustion>::new(default),
+            defined: GucSetting::<T>::new(default),
         }
     }
 }
 
-impl Setting for Mode {
+impl<T: GucEnum + Copy + 'static> Setting for Mode<T>
+where
+    GucSetting<T>: Sync,
+{
     fn needed(&self) -> Needed {
         Needed::Later
     }
@@ -254,6 +269,9 @@ impl Setting for Mode {
         );
     }
 }
+
+type ExhaustionMode = Mode<OnExhaustion>;
+type FormsMode = Mode<Forms>;
 
 /// Makes a static for each row, and the table of all rows, in the order of their definition.
 macro_rules! settings {
@@ -336,10 +354,14 @@ settings! {
         c"pg_background.lane_max_workers",
         c"Maximum number of workers that the login role may have at a time in this database.",
         c"-1 means no limit. Further jobs wait in their queue.";
-    ON_EXHAUSTION: Mode(OnExhaustion::Wait), Userset, Later,
+    ON_EXHAUSTION: ExhaustionMode(OnExhaustion::Wait), Userset, Later,
         c"pg_background.on_exhaustion",
         c"What a launch does when no worker is free.",
         c"wait: up to launch_timeout; error: raise an error at once; queue: return at once, the job runs when a worker is free.";
+    FORMS: FormsMode(Forms::OfVersion1), Userset, Later,
+        c"pg_background.forms",
+        c"Which forms CREATE EXTENSION makes of the names that versions 1.8 and 2.0 declare differently.",
+        c"Later values have no effect on a database that has the extension.";
     WORKER_REUSE: Switch(true), Userset, Later,
         c"pg_background.worker_reuse",
         c"Whether a job may run in a process that has run other jobs.",

@@ -10,12 +10,13 @@ sql_function!(
     pg_background_detach,
     pg_finfo_pg_background_detach,
     |arguments| {
-        let name = if arguments.count() == 1 {
-            arguments.pid()
-        } else {
-            arguments.handle()
-        };
-        cancel::detach(name).map(|()| VOID)
+        if arguments.count() == 1 {
+            return cancel::detach(arguments.pid()).map(|()| VOID);
+        }
+        match arguments.handle_or_null()? {
+            Some(name) => cancel::detach(name).map(|()| VOID),
+            None => Ok(arguments.null()),
+        }
     }
 );
 
@@ -26,10 +27,16 @@ sql_function!(
     |arguments| cancel::detach(arguments.handle()).map(|()| VOID)
 );
 
-/// Cancels a job. The grace is the third argument, if there is one.
+/// Cancels a job. The grace is the third argument, if there is one. Does nothing if an argument is NULL.
 fn cancel(arguments: Arguments) -> Result {
-    let grace = arguments.int4(2).unwrap_or(0);
-    cancel::cancel(arguments.handle(), grace).map(|()| VOID)
+    let grace = match arguments.count() {
+        2 => Some(0),
+        _ => arguments.int4(2),
+    };
+    match (arguments.handle_or_null()?, grace) {
+        (Some(name), Some(grace)) => cancel::cancel(name, grace).map(|()| VOID),
+        _ => Ok(arguments.null()),
+    }
 }
 
 sql_function!(
@@ -54,11 +61,13 @@ sql_function!(
     |arguments| cancel(arguments)
 );
 
-/// Waits for a job; 0 or less for no limit.
+/// Waits for a job; 0 or less for no limit. Does not wait if an argument is NULL.
 fn wait_up_to(arguments: Arguments) -> Result {
-    let timeout = arguments.int4(2).expect(STRICT);
+    let (Some(name), Some(timeout)) = (arguments.handle_or_null()?, arguments.int4(2)) else {
+        return Ok(arguments.null());
+    };
     let timeout = (timeout > 0).then_some(timeout);
-    until::by_name(arguments.handle(), timeout).map(Datum::from)
+    until::by_name(name, timeout).map(Datum::from)
 }
 
 sql_function!(
@@ -117,8 +126,10 @@ sql_function!(
     pg_background_cancel_by_label,
     pg_finfo_pg_background_cancel_by_label,
     |arguments| {
-        let pattern = arguments.text(0).expect(STRICT);
-        let grace = arguments.int4(1).expect(STRICT);
+        let Some(pattern) = arguments.text(0) else {
+            return Ok(Datum::from(0));
+        };
+        let grace = arguments.int4(1).unwrap_or(0);
         Ok(Datum::from(cancel::cancel_by_label(pattern, grace)))
     }
 );

@@ -1,12 +1,15 @@
 //! Launch and submit.
 
 use super::{Arguments, Result, STRICT, sql_function};
+use crate::pg::error::Error;
 use crate::pg::shim;
 use crate::pg::shim::guarded;
 use crate::pg::tuple::Value;
+use crate::session::jobs;
 use crate::session::launch::request::{Launch, launch};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED;
 
 fn start(arguments: Arguments, sql: &[u8], by_pid: bool, submit: bool) -> Result {
     let launched = launch(&Launch {
@@ -23,6 +26,14 @@ fn start(arguments: Arguments, sql: &[u8], by_pid: bool, submit: bool) -> Result
         return Ok(Datum::from(pid));
     }
     Ok(arguments.row([Value::int4(pid), Value::int8(cookie.to_sql())]))
+}
+
+/// A NULL text where a label is given, or may be.
+pub(super) fn null_sql() -> Error {
+    Error::new(
+        ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        "the SQL text must not be null",
+    )
 }
 
 /// Not strict: a parameter may be NULL.
@@ -53,7 +64,7 @@ fn start_with_handle(arguments: Arguments, submit: bool) -> Result {
     match arguments.text(0) {
         Some(sql) => start(arguments, sql, false, submit),
         // The functions that take a label are not strict, because it may be NULL.
-        None => Ok(arguments.null()),
+        None => Err(null_sql().into()),
     }
 }
 
@@ -103,4 +114,15 @@ sql_function!(
     pg_background_submit_params,
     pg_finfo_pg_background_submit_params,
     |arguments| start_with_params(arguments, true)
+);
+
+sql_function!(
+    /// `pg_background_handle(pid)`: the handle of the job that a version 1 function has launched.
+    pg_background_handle,
+    pg_finfo_pg_background_handle,
+    |arguments| {
+        let pid = arguments.int4(0).expect(STRICT);
+        let cookie = jobs::cookie_of(pid)?;
+        Ok(arguments.row([Value::int4(pid), Value::int8(cookie.to_sql())]))
+    }
 );

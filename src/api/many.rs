@@ -12,12 +12,11 @@ sql_function!(
     pg_finfo_pg_background_wait_any,
     |arguments| {
         let handles = arguments.handles(0)?;
-        let timeout = arguments.int4(1).expect(STRICT);
+        let timeout = arguments.int4(1).unwrap_or(0);
         Ok(match many::wait_any(&handles, timeout)? {
-            Some(handle) => arguments.row([
-                Value::int4(handle.pid),
-                Value::int8(handle.cookie.to_sql()),
-            ]),
+            Some((pid, cookie)) => {
+                arguments.row([Value::int4(pid), Value::int8(cookie.to_sql())])
+            }
             None => arguments.null(),
         })
     }
@@ -41,7 +40,7 @@ sql_function!(
     |arguments| {
         let mut store = Store::new(&arguments.caller()?);
         let handles = arguments.handles(0)?;
-        let timeout = arguments.int4(1).expect(STRICT);
+        let timeout = arguments.int4(1).unwrap_or(0);
         many::drain(&handles, timeout, |outcome| {
             let (values, nulls) = split(outcome);
             store.put_values(&values, &nulls);

@@ -42,7 +42,6 @@ use crate::pg::tuple::{Value, composite, composite_by_name};
 use crate::pg::{array, error, shim};
 use crate::session::jobs;
 use crate::session::jobs::JobName;
-use crate::session::wait::many as handles;
 use crate::session::wait::many::Handle;
 use crate::settings;
 use engine::cookie::Cookie;
@@ -131,10 +130,22 @@ impl Arguments {
         JobName::Handle(self.int4(0).expect(STRICT), self.cookie(1).expect(STRICT))
     }
 
-    /// The elements of an array of handles.
+    /// The same for a function that is not strict; `None` if the pid or the cookie is NULL.
     ///
     /// # Errors
-    /// 22004 one of them is NULL or has a NULL part
+    /// As [`jobs::check_no_cookie`].
+    pub fn handle_or_null(self) -> std::result::Result<Option<JobName>, Error> {
+        match (self.int4(0), self.cookie(1)) {
+            (Some(pid), Some(cookie)) => Ok(Some(JobName::Handle(pid, cookie))),
+            (pid, None) => jobs::check_no_cookie(pid).map(|()| None),
+            (None, Some(_)) => Ok(None),
+        }
+    }
+
+    /// The elements of an array of handles; none for NULL. An element that is NULL is a handle of NULLs.
+    ///
+    /// # Errors
+    /// 53200 out of memory
     pub fn handles(self, index: usize) -> std::result::Result<Vec<Handle>, Error> {
         let Some(array) = self.raw(index) else {
             return Ok(Vec::new());
@@ -145,15 +156,11 @@ impl Arguments {
         memory::try_reserve_exact(&mut found, elements.len())?;
         for element in elements {
             pgrx::check_for_interrupts!();
-            let parts = element.and_then(|row| {
-                // SAFETY: as above.
-                let part = |number| unsafe { array::attribute(row, number) };
-                Some((part(1)?, part(2)?))
-            });
-            let (pid, cookie) = parts.ok_or_else(handles::null_handle)?;
+            // SAFETY: as above.
+            let part = |number| element.and_then(|row| unsafe { array::attribute(row, number) });
             let handle = Handle {
-                pid: pid.value() as i32,
-                cookie: Cookie::from_sql(cookie.value() as i64),
+                pid: part(1).map(|pid| pid.value() as i32),
+                cookie: part(2).map(|cookie| Cookie::from_sql(cookie.value() as i64)),
             };
             memory::try_push(&mut found, handle)?;
         }

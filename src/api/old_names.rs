@@ -75,13 +75,6 @@ old_name!(
 
 old_name!(
     /// 2.0
-    pg_background_report_progress,
-    pg_finfo_pg_background_report_progress,
-    view::pg_background_progress
-);
-
-old_name!(
-    /// 2.0
     pg_background_get_progress,
     pg_finfo_pg_background_get_progress,
     view::pg_background_get_progress_v2

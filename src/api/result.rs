@@ -1,15 +1,17 @@
 //! Results, and jobs that run from launch to end in one call.
 
+use super::launch::null_sql;
 use super::{Arguments, Result, sql_function};
 use crate::pg::rows::Store;
 use crate::pg::tuple::Value;
-use crate::session::jobs::JobName;
+use crate::session::jobs::{JobName, Purpose};
 use crate::session::launch::oneshot;
 use crate::session::launch::request::Launch;
+use crate::session::read::convert::Wanted;
 use crate::session::read::{columns, rows, stream};
 
 /// Reads a result the way the caller wants it: all at once, or one row per call.
-fn read(arguments: Arguments, name: JobName, json: bool) -> Result {
+fn read(arguments: Arguments, name: JobName, purpose: Purpose, json: bool) -> Result {
     let call = arguments.call_info();
     // SAFETY: declared to return a set.
     let row = unsafe {
@@ -17,15 +19,29 @@ fn read(arguments: Arguments, name: JobName, json: bool) -> Result {
             stream::next(call)?
         } else {
             let caller = arguments.caller()?;
+            let tracked = rows::find(name, purpose)?;
             if caller.materializes() {
-                rows::read_into_store(name, &caller, json)?;
+                let wanted = if json {
+                    Wanted::Json
+                } else {
+                    Wanted::Columns(&caller)
+                };
+                rows::read_into_store(&tracked, &caller, wanted)?;
                 None
             } else {
-                stream::open(call, name, &caller, json)?
+                stream::open(call, &tracked, &caller, json)?
             }
         }
     };
     Ok(row.unwrap_or_else(|| arguments.null()))
+}
+
+/// Reads the result that a function names by pid and cookie; no rows if one of them is NULL.
+fn read_handle(arguments: Arguments) -> Result {
+    match arguments.handle_or_null()? {
+        Some(name) => read(arguments, name, Purpose::ForControl, false),
+        None => read_nothing(arguments),
+    }
 }
 
 /// No rows.
@@ -44,13 +60,10 @@ sql_function!(
     pg_background_result,
     pg_finfo_pg_background_result,
     |arguments| {
-        let by_pid = arguments.count() == 1;
-        let name = if by_pid {
-            arguments.pid()
-        } else {
-            arguments.handle()
-        };
-        read(arguments, name, false)
+        if arguments.count() == 1 {
+            return read(arguments, arguments.pid(), Purpose::ForControl, false);
+        }
+        read_handle(arguments)
     }
 );
 
@@ -58,26 +71,21 @@ sql_function!(
     /// `pg_background_result_v2(pid, cookie)`: the rows of a job. They can be read once.
     pg_background_result_v2,
     pg_finfo_pg_background_result_v2,
-    |arguments| read(arguments, arguments.handle(), false)
+    |arguments| read(arguments, arguments.handle(), Purpose::ForResult, false)
 );
 
 sql_function!(
     /// `pg_background_result(pid, cookie, row_type)`: the rows of a job as rows of an existing type.
     pg_background_result_as,
     pg_finfo_pg_background_result_as,
-    |arguments| {
-        if arguments.int4(0).is_none() || arguments.cookie(1).is_none() {
-            return read_nothing(arguments);
-        }
-        read(arguments, arguments.handle(), false)
-    }
+    |arguments| read_handle(arguments)
 );
 
 sql_function!(
     /// `pg_background_result_json(pid, cookie)`: the rows of a job as JSON.
     pg_background_result_json,
     pg_finfo_pg_background_result_json,
-    |arguments| read(arguments, arguments.handle(), true)
+    |arguments| read(arguments, arguments.handle(), Purpose::ForControl, true)
 );
 
 /// The first arguments of `run` and `run_query`: sql, queue_size, timeout_ms, label.
@@ -111,13 +119,26 @@ const RUN_RESULT: [&str; 14] = [
     "elapsed_ms",
 ];
 
+/// The result of running no text, as in version 2.0.
+fn nothing_ran() -> [Value; 14] {
+    let mut row = [Value::NULL; 14];
+    row[4] = Value::bool(false);
+    row[5] = Value::bool(false);
+    row[12] = Value::bool(false);
+    row[13] = Value::int8(0);
+    row
+}
+
 sql_function!(
     /// `pg_background_run(sql, queue_size, timeout_ms, label)`: runs a job for its outcome.
     pg_background_run,
     pg_finfo_pg_background_run,
     |arguments| {
         let Some(sql) = arguments.text(0) else {
-            return Ok(arguments.null());
+            if arguments.text(3).is_some() {
+                return Err(null_sql().into());
+            }
+            return Ok(arguments.row_by_name(RUN_RESULT, nothing_ran()));
         };
         let (launch, timeout) = launch_of(arguments, sql, true);
         let ran = oneshot::run(&launch, timeout)?;
@@ -136,13 +157,21 @@ sql_function!(
     |arguments| {
         let caller = arguments.caller()?;
         let Some(sql) = arguments.text(0) else {
+            if arguments.text(3).is_some() {
+                return Err(null_sql().into());
+            }
             return read_nothing(arguments);
         };
+        // Without rows there is nothing to return, but for a caller that has described a command tag.
+        let mut wanted = Wanted::Rows(&caller);
         if let Some(definition) = arguments.text(4) {
-            columns::check_definition(definition, caller.columns())?;
+            columns::apply_definition(definition, &caller)?;
+            if columns::check_tags(caller.columns()).is_ok() {
+                wanted = Wanted::Columns(&caller);
+            }
         }
         let (launch, timeout) = launch_of(arguments, sql, false);
-        oneshot::run_query(&launch, timeout, &caller)?;
+        oneshot::run_query(&launch, timeout, &caller, wanted)?;
         Ok(arguments.null())
     }
 );

@@ -1,15 +1,18 @@
 //! Lists, statistics, progress, outcomes.
 
-use super::{VOID, sql_function};
+use super::{Arguments, Result, VOID, sql_function};
 use crate::pg::error::Error;
 use crate::pg::rows::Store;
 use crate::pg::text;
 use crate::pg::tuple::Value;
+use crate::session::jobs::JobName;
 use crate::session::{jobs, list, outcome};
 use crate::settings;
 use crate::worker::running_job;
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
+    ERRCODE_FEATURE_NOT_SUPPORTED, ERRCODE_NULL_VALUE_NOT_ALLOWED,
+};
 
 sql_function!(
     /// `pg_background_list_v2()`, `pg_background_list()`: the jobs that this session tracks.
@@ -66,28 +69,47 @@ sql_function!(
     }
 );
 
+/// Reports the progress of the job that calls it; none if the percentage is NULL.
+fn report_progress(arguments: Arguments) -> Result {
+    let Some(job) = running_job::job() else {
+        return Err(Error::new(
+            ERRCODE_FEATURE_NOT_SUPPORTED,
+            "progress can be reported only from within a background job",
+        )
+        .into());
+    };
+    let Some(percent) = arguments.int4(0) else {
+        return Ok(VOID);
+    };
+    let message = arguments
+        .text(1)
+        .map(text::cut::<{ engine::progress::MESSAGE_LIMIT }>);
+    job.slot()
+        .progress
+        .report(percent.clamp(0, 100).cast_unsigned(), message.as_deref());
+    Ok(VOID)
+}
+
 sql_function!(
-    /// `pg_background_progress(pct, msg)`: reports the progress of the job that calls it.
+    /// `pg_background_progress(pct, msg)`: reports the progress of the job that calls it. NULL is no report.
     pg_background_progress,
     pg_finfo_pg_background_progress,
+    |arguments| report_progress(arguments)
+);
+
+sql_function!(
+    /// `pg_background_report_progress(pct, msg)`: reports the progress of the job that calls it. NULL is an error.
+    pg_background_report_progress,
+    pg_finfo_pg_background_report_progress,
     |arguments| {
-        let Some(job) = running_job::job() else {
+        if arguments.int4(0).is_none() {
             return Err(Error::new(
-                ERRCODE_FEATURE_NOT_SUPPORTED,
-                "progress can be reported only from within a background job",
+                ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                "the percentage must not be null",
             )
             .into());
-        };
-        let Some(percent) = arguments.int4(0) else {
-            return Ok(VOID);
-        };
-        let message = arguments
-            .text(1)
-            .map(text::cut::<{ engine::progress::MESSAGE_LIMIT }>);
-        job.slot()
-            .progress
-            .report(percent.clamp(0, 100).cast_unsigned(), message.as_deref());
-        Ok(VOID)
+        }
+        report_progress(arguments)
     }
 );
 
@@ -96,7 +118,8 @@ sql_function!(
     pg_background_get_progress_v2,
     pg_finfo_pg_background_get_progress_v2,
     |arguments| {
-        let (Some(pid), Some(cookie)) = (arguments.int4(0), arguments.cookie(1)) else {
+        let name = arguments.handle_or_null()?;
+        let Some(JobName::Handle(pid, cookie)) = name else {
             return Ok(arguments.null());
         };
         let Some(report) = list::progress(pid, cookie)? else {
@@ -131,7 +154,12 @@ sql_function!(
     /// `pg_background_result_info(pid, cookie)`: how a job completed, without consuming its result.
     pg_background_result_info,
     pg_finfo_pg_background_result_info,
-    |arguments| Ok(arguments.row_by_name(RESULT_INFO, outcome::result_info(arguments.handle())?))
+    |arguments| {
+        Ok(match arguments.handle_or_null()? {
+            Some(name) => arguments.row_by_name(RESULT_INFO, outcome::result_info(name)?),
+            None => arguments.null(),
+        })
+    }
 );
 
 /// `pg_background_error`; 1.9 and 1.10 lack the names of objects.
@@ -152,7 +180,10 @@ sql_function!(
     pg_background_error_info,
     pg_finfo_pg_background_error_info,
     |arguments| {
-        Ok(match outcome::error_info(arguments.handle())? {
+        let Some(name) = arguments.handle_or_null()? else {
+            return Ok(arguments.null());
+        };
+        Ok(match outcome::error_info(name)? {
             Some(error) => arguments.row_by_name(ERROR, error.row()),
             None => arguments.null(),
         })
@@ -163,7 +194,12 @@ sql_function!(
     /// `pg_background_full_sql(pid, cookie)`: the whole SQL text of a job.
     pg_background_full_sql,
     pg_finfo_pg_background_full_sql,
-    |arguments| Ok(outcome::full_sql(arguments.handle())?.datum())
+    |arguments| {
+        Ok(match arguments.handle_or_null()? {
+            Some(name) => outcome::full_sql(name)?.datum(),
+            None => arguments.null(),
+        })
+    }
 );
 
 sql_function!(

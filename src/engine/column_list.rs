@@ -37,6 +37,33 @@ pub fn type_part(column: &[u8]) -> &[u8] {
     column[name..].trim_ascii()
 }
 
+/// A type without the `COLLATE` clause that may follow it.
+#[must_use]
+pub fn without_collation(of: &[u8]) -> &[u8] {
+    const WORD: &[u8] = b"COLLATE";
+    let ends_word = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'"';
+    let (mut quoted, mut depth) = (false, 0_i64);
+    for (index, byte) in of.iter().enumerate() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth -= 1,
+            _ if quoted || depth != 0 || !byte.is_ascii_whitespace() => {}
+            _ => {
+                let (rest, after) = (&of[index + 1..], index + 1 + WORD.len());
+                let is_clause = rest
+                    .get(..WORD.len())
+                    .is_some_and(|word| word.eq_ignore_ascii_case(WORD))
+                    && of.get(after).is_some_and(ends_word);
+                if is_clause {
+                    return of[..index].trim_ascii();
+                }
+            }
+        }
+    }
+    of
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -79,6 +106,32 @@ mod tests {
         assert_eq!(types("a int,"), ["int", ""]);
         assert_eq!(types("\"never closed int, b"), [""]);
         assert_eq!(types("a int), b (text"), ["int), b (text"]);
+    }
+
+    #[test]
+    fn a_collation_is_cut_off() {
+        let cut = |of: &str| String::from_utf8(without_collation(of.as_bytes()).to_vec());
+        for of in [
+            "text COLLATE \"C\"",
+            "text  collate pg_catalog.\"C\"",
+            "text\nCollate\"C\"",
+        ] {
+            assert_eq!(cut(of).as_deref(), Ok("text"), "{of}");
+        }
+        assert_eq!(
+            cut("varchar (3) COLLATE \"a b\"").as_deref(),
+            Ok("varchar (3)")
+        );
+        for of in [
+            "text",
+            "\"x COLLATE y\"",
+            "text COLLATED",
+            "text COLLATE",
+            "x(1 COLLATE y)",
+            "COLLATE \"C\"",
+        ] {
+            assert_eq!(cut(of).as_deref(), Ok(of));
+        }
     }
 
     fn name() -> impl Strategy<Value = String> {

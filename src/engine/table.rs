@@ -47,9 +47,9 @@ use crate::text::SharedText;
 pub const PREVIEW_LIMIT: usize = 120;
 const PREVIEW_WORDS: usize = PREVIEW_LIMIT / 8;
 
-/// Bytes of a label at most, as documented for SQL: the length of a name, rounded up to a word.
-pub const LABEL_LIMIT: usize = 63;
-const LABEL_WORDS: usize = 8;
+/// Bytes of a label at most, as documented for SQL.
+pub const LABEL_LIMIT: usize = 64;
+const LABEL_WORDS: usize = LABEL_LIMIT / 8;
 
 /// How many processes a slot can name on which a version 1 job must not run. A leader with more sets
 /// [`Options::fresh_only`] instead.

@@ -7,7 +7,7 @@ use crate::pg::error::Error;
 use crate::pg::memory::within;
 use crate::pg::shim;
 use crate::pg::shim::{Shape, guarded};
-use crate::pg::tuple::attributes;
+use crate::pg::tuple::{attributes, set_typmod};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
@@ -104,6 +104,12 @@ impl Caller {
     pub fn columns(&self) -> &[pg_sys::FormData_pg_attribute] {
         // SAFETY: the descriptor lives as long as the query.
         unsafe { attributes(self.desc) }
+    }
+
+    /// Makes it expect a length or precision of a column, as in `numeric(10, 2)`.
+    pub fn set_typmod(&self, column: usize, typmod: i32) {
+        // SAFETY: the descriptor is this caller's own copy.
+        unsafe { set_typmod(self.desc, column, typmod) };
     }
 
     /// The type of its rows and their shape at the first row, if the type can be altered between two rows.

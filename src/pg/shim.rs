@@ -47,6 +47,10 @@ pub struct Run {
     pub send_rows: bool,
     /// As `pgb_params` made them; null: none.
     pub params: *const c_char,
+    /// The label.
+    pub label: *const c_char,
+    /// Its length in bytes; 0: no label.
+    pub label_len: i32,
 }
 
 /// The constants of `shared.h`, and assertions on the structs that are here and in C.

@@ -18,6 +18,18 @@ pub unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> &'a [pg_sys::FormData_p
     unsafe { std::slice::from_raw_parts(first_attribute(desc), (*desc).natts as usize) }
 }
 
+/// Changes the type modifier of an attribute.
+///
+/// # Safety
+/// Nobody else uses the descriptor, nor a slice of its [`attributes`].
+pub unsafe fn set_typmod(desc: pg_sys::TupleDesc, index: usize, typmod: i32) {
+    // SAFETY: by the caller; the index is checked.
+    unsafe {
+        assert!(index < (*desc).natts as usize);
+        (*first_attribute(desc).cast_mut().add(index)).atttypmod = typmod;
+    }
+}
+
 #[cfg(not(feature = "pg18"))]
 unsafe fn first_attribute(desc: pg_sys::TupleDesc) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: takes the address of a field of a descriptor that the caller vouches for.

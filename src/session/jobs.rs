@@ -42,8 +42,8 @@ use engine::table::{JobId, Slot};
 use engine::wait::{Latch, Micros};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
-    ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_OBJECT_IN_USE,
-    ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_UNDEFINED_OBJECT,
+    ERRCODE_AMBIGUOUS_ALIAS, ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_NULL_VALUE_NOT_ALLOWED,
+    ERRCODE_OBJECT_IN_USE, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_UNDEFINED_OBJECT,
 };
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -281,7 +281,7 @@ pub fn end(cluster: &'static Cluster, withdraw: impl Fn(Job)) {
 /// The kind of function that a handle was given to. A wrong cookie is a different error for each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// `result_v2`: 42704
+    /// The functions of 1.8 that read a result: 42704
     ForResult,
     /// All others: 55000 with a hint
     ForControl,
@@ -580,6 +580,17 @@ fn find_held(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
     }
 }
 
+/// As [`find`]; `None` if the handle names no job of this session.
+///
+/// # Errors
+/// 42501 missing privileges
+pub fn find_tracked(pid: i32, cookie: Cookie) -> Result<Option<Tracked>, Error> {
+    match with_handle(pid, cookie) {
+        Some(found) if !found.may_manage() => Err(permission_denied(&found)),
+        found => Ok(found),
+    }
+}
+
 /// As [`find`], without a reason when there is none. Costs the same however many jobs the session tracks.
 pub fn find_known(pid: i32, cookie: Cookie) -> Option<Tracked> {
     with_handle(pid, cookie).filter(Tracked::may_manage)
@@ -604,16 +615,49 @@ fn find_by_pid(pid: i32) -> Result<Tracked, Error> {
 }
 
 fn with_handle(pid: i32, cookie: Cookie) -> Option<Tracked> {
-    let is_it = |tracked: &Tracked| {
-        tracked.given && tracked.shown_cookie() == cookie.to_sql() && tracked.has_pid(pid)
-    };
+    let has_pid = |tracked: &Tracked| tracked.given && tracked.has_pid(pid);
     SESSION.with(|session| {
+        let mut jobs = session.jobs.values().copied();
         if cookie.to_sql() == 0 {
             // The cookie that a version 1 job is listed with does not name its slot.
-            return session.jobs.values().copied().find(is_it);
+            return jobs.find(|tracked| has_pid(tracked) && tracked.by_pid);
         }
-        session.jobs.get(&cookie.index()).copied().filter(is_it)
+        let named = session.jobs.get(&cookie.index()).copied();
+        named.filter(|tracked| has_pid(tracked) && tracked.cookie == cookie)
     })
+}
+
+fn launched_by_pid(pid: i32) -> Option<Tracked> {
+    let is_it = |tracked: &Tracked| tracked.given && tracked.by_pid && tracked.has_pid(pid);
+    SESSION.with(|session| session.jobs.values().copied().find(is_it))
+}
+
+/// The cookie of the version 1 job with this pid, which no later job has.
+///
+/// # Errors
+/// 42704 there is none; 42501 missing privileges
+pub fn cookie_of(pid: i32) -> Result<Cookie, Error> {
+    match launched_by_pid(pid) {
+        Some(found) if !found.may_manage() => Err(permission_denied(&found)),
+        Some(found) => Ok(found.cookie),
+        None => Err(no_such_job(pid)),
+    }
+}
+
+/// Checks a handle without a cookie: its author expected one from a version 1 function.
+///
+/// # Errors
+/// 22004 a version 1 function has launched a job with this pid
+pub fn check_no_cookie(pid: Option<i32>) -> Result<(), Error> {
+    if pid.and_then(launched_by_pid).is_none() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        "the cookie of a background job must not be null",
+    )
+    .detail("The job was launched by pg_background_launch, which returns only a pid in this database.")
+    .hint("Assign its result to a variable of type pg_background_handle with := or launch with pg_background_launch_v2, or create the extension with pg_background.forms set to 2.0."))
 }
 
 fn no_such_handle(pid: i32, purpose: Purpose) -> Error {

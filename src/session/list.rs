@@ -15,7 +15,6 @@ use engine::job::Phase;
 use engine::progress::Report;
 use engine::sync::Ordering;
 use pgrx::pg_sys;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
 
 /// Maximum length of `last_error` in bytes.
 const LAST_ERROR_LIMIT: usize = 512;
@@ -81,10 +80,6 @@ pub fn list(store: &mut Store) {
 /// # Errors
 /// 42501 missing privileges
 pub fn progress(pid: i32, cookie: Cookie) -> Result<Option<Report>, Error> {
-    let name = jobs::JobName::Handle(pid, cookie);
-    match jobs::find(name, jobs::Purpose::ForControl) {
-        Ok(tracked) => Ok(tracked.job.slot().progress.read()),
-        Err(error) if error.code == ERRCODE_INSUFFICIENT_PRIVILEGE => Err(error),
-        Err(_) => Ok(None),
-    }
+    let found = jobs::find_tracked(pid, cookie)?;
+    Ok(found.and_then(|tracked| tracked.job.slot().progress.read()))
 }

@@ -77,13 +77,17 @@ fn moment(micros: u64) -> Value {
     }
 }
 
-/// How the last statement completed: tag and row count. NULLs unless the job completed.
+/// How the last statement completed: tag and row count. Empty and 0, as in version 2.0, unless the job completed with
+/// such a statement.
 fn completion(tracked: &Tracked, phase: Phase) -> (Value, Value) {
-    if phase != Phase::Completed {
-        return (Value::NULL, Value::NULL);
-    }
-    let (tag, row_count) = Block::of(tracked.job).completion();
-    (Value::text_or_null(tag.as_deref()), int8_or_null(row_count))
+    let (tag, row_count) = match phase {
+        Phase::Completed => Block::of(tracked.job).completion(),
+        _ => (None, None),
+    };
+    (
+        Value::text(tag.as_deref().unwrap_or_default()),
+        Value::int8(row_count.unwrap_or(0)),
+    )
 }
 
 /// The attributes of `pg_background_outcome`.

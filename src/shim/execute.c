@@ -21,6 +21,8 @@
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/ps_status.h"
@@ -355,6 +357,33 @@ send_tags(List *tags)
 	}
 }
 
+/*
+ * What pg_stat_activity shows as the application while the job runs: "pg_background:LABEL:PID", or without a label
+ * "pg_background:PID". A name that the leader has set itself stays, and the job may set another. This is reported only:
+ * in the job the setting has the leader's value. A report is ASCII, because every database shows it.
+ */
+static void
+report_application(const char *label, int32 label_len)
+{
+	char		name[NAMEDATALEN + sizeof("\\xff") + sizeof(":2147483647")];
+	char	   *end = name + sprintf(name, "pg_background:");
+
+	if (pgb_find_setting("application_name")->source >= PGC_S_INTERACTIVE)
+	{
+		pgstat_report_appname(application_name);
+		return;
+	}
+	/* The server cuts a name at NAMEDATALEN. */
+	for (int32 at = 0; at < label_len && end < name + NAMEDATALEN; at++)
+	{
+		unsigned char byte = label[at];
+
+		end += sprintf(end, byte >= 0x20 && byte < 0x7f ? "%c" : "\\x%02x", byte);
+	}
+	sprintf(end, label_len > 0 ? ":%d" : "%d", MyProcPid);
+	pgstat_report_appname(name);
+}
+
 static void
 run_text(const PgbRun *run)
 {
@@ -374,6 +403,7 @@ run_text(const PgbRun *run)
 	error_context_stack = &context;
 	debug_query_string = run->sql;
 	SetCurrentStatementStartTimestamp();
+	report_application(run->label, run->label_len);
 	pgstat_report_activity(STATE_RUNNING, run->sql);
 
 	/* The user is set before the transaction begins, because every abort in it goes back to the user at its start. */

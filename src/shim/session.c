@@ -437,5 +437,6 @@ pgb_report_idle(void)
 {
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_appname(application_name);
 	set_ps_display("idle");
 }

@@ -39,12 +39,14 @@
 	STRUCT(PgbSettings, 16) \
 	MEMBER(PgbSettings, bytes, 0, 8) \
 	MEMBER(PgbSettings, size, 8, 8) \
-	STRUCT(PgbRun, 32) \
+	STRUCT(PgbRun, 48) \
 	MEMBER(PgbRun, sql, 0, 8) \
 	MEMBER(PgbRun, identity, 8, 8) \
 	MEMBER(PgbRun, time_limit, 16, 4) \
 	MEMBER(PgbRun, send_rows, 20, 1) \
 	MEMBER(PgbRun, params, 24, 8) \
+	MEMBER(PgbRun, label, 32, 8) \
+	MEMBER(PgbRun, label_len, 40, 4) \
 	STRUCT(PgbAttempt, 16) \
 	MEMBER(PgbAttempt, context, 0, 8) \
 	MEMBER(PgbAttempt, owner, 8, 8) \

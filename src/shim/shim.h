@@ -37,6 +37,8 @@ typedef struct PgbRun
 	int32		time_limit;		/* ms, of the whole job; -1: none, only statement_timeout applies */
 	bool		send_rows;		/* there is a result ring */
 	const char *params;			/* as pgb_params made them; NULL: none */
+	const char *label;
+	int32		label_len;		/* 0: no label */
 } PgbRun;
 
 /* root.c */

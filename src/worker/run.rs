@@ -137,7 +137,7 @@ impl Process for RunHost {
         settings::define_for(block.sql());
         let adopted = session::adopt(&block);
         fault!("session-adopted");
-        let committed = adopted && execute(&block);
+        let committed = adopted && execute(job, &block);
         fault!("job-executed");
         // Releases session-level advisory locks before others can see that the job has finished: they may want the
         // locks.
@@ -184,7 +184,8 @@ impl Process for RunHost {
     }
 }
 
-fn execute(block: &Block) -> bool {
+fn execute(job: Job, block: &Block) -> bool {
+    let label = job.slot().label().unwrap_or_default();
     let identity = block.identity();
     let run = Run {
         sql: block.sql().as_ptr().cast(),
@@ -194,6 +195,8 @@ fn execute(block: &Block) -> bool {
         params: block
             .params()
             .map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast()),
+        label: label.as_ptr().cast(),
+        label_len: label.len() as i32,
     };
     // SAFETY: the data that `run` points at outlives the call, which catches every error itself.
     unsafe { shim::pgb_run(&raw const run) }

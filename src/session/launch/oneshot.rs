@@ -9,6 +9,7 @@ use crate::session::hold::Hold;
 use crate::session::jobs::Purpose;
 use crate::session::launch::request::{Launch, launch};
 use crate::session::outcome::OutcomeRow;
+use crate::session::read::convert::Wanted;
 use crate::session::read::rows;
 use crate::session::wait::until;
 use crate::session::{cancel, jobs, outcome};
@@ -58,11 +59,16 @@ pub fn run(request: &Launch<'_>, timeout_ms: i32) -> Result<RunResult, Failure> 
     })
 }
 
-/// Runs a job and returns all its rows to the caller.
+/// Runs a job and returns all its rows to the caller, as `wanted`.
 ///
 /// # Errors
 /// As [`launch`] and [`rows::read_into_store`]; 57014 at the time limit.
-pub fn run_query(request: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Result<(), Failure> {
+pub fn run_query(
+    request: &Launch<'_>,
+    timeout_ms: i32,
+    caller: &Caller,
+    wanted: Wanted<'_>,
+) -> Result<(), Failure> {
     let (hold, name) = launch(request)?.lend();
     if timeout_ms > 0 && wait_or_cancel(&hold, timeout_ms) {
         return Err(Error::new(
@@ -72,7 +78,8 @@ pub fn run_query(request: &Launch<'_>, timeout_ms: i32, caller: &Caller) -> Resu
         .detail(format_args!("The job did not end within {timeout_ms} ms."))
         .into());
     }
-    rows::read_into_store(name, caller, false).map_err(|failure| match failure {
+    let tracked = rows::find(name, Purpose::ForControl)?;
+    rows::read_into_store(&tracked, caller, wanted).map_err(|failure| match failure {
         // The server keeps a result that does not fit for the owner of the handle. Here nobody has the handle.
         Failure::Own(error) if error.code == ERRCODE_DATATYPE_MISMATCH => error
             .hint(

@@ -40,12 +40,13 @@ use engine::job::{Phase, Snapshot};
 use engine::pool::handoff::Awake;
 use engine::pool::{Dispatched, LaneKey, Limits, SpawnDecision};
 use engine::sync::Ordering;
-use engine::table::Options;
+use engine::table::{LABEL_LIMIT, Options};
 use engine::wait::linger;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR,
     ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
 };
 use std::rc::Rc;
 
@@ -61,7 +62,7 @@ pub struct Launch<'a> {
     pub by_pid: bool,
     /// Submitted: has no result.
     pub submit: bool,
-    /// The user's label, cut at 63 bytes.
+    /// The user's label.
     pub label: Option<&'a [u8]>,
 }
 
@@ -153,6 +154,20 @@ fn checked_queue_size(asked: i32) -> Result<i32, Error> {
     }
 }
 
+fn check_label(label: Option<&[u8]>) -> Result<(), Error> {
+    let len = label.map_or(0, <[u8]>::len);
+    if len <= LABEL_LIMIT {
+        return Ok(());
+    }
+    Err(Error::new(
+        ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
+        "the label is too long",
+    )
+    .detail(format_args!(
+        "It has {len} bytes, of at most {LABEL_LIMIT}."
+    )))
+}
+
 /// The lane of this session.
 fn own_lane(identity: &Identity) -> LaneKey {
     // SAFETY: a plain global of this process.
@@ -210,11 +225,12 @@ fn note_given(job: Job, pid: u32) {
 /// Launches a job. The caller must not fail before it has given the job, or made sure that the job ends with the call.
 ///
 /// # Errors
-/// 42501 in a security-restricted operation; 55000 launches are disabled; 22023 bad queue size; 53400 too many jobs in
+/// 42501 in a security-restricted operation; 55000 launches are disabled; 22023 bad queue size; 22001 label too long; 53400 too many jobs in
 /// this session; 53000 no worker or no slot; 53200 shared memory exhausted
 pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
     check_enabled()?;
     let queue_size = checked_queue_size(launch.queue_size)?;
+    check_label(launch.label)?;
     let on_exhaustion = match settings::on_exhaustion() {
         OnExhaustion::Queue if launch.by_pid => OnExhaustion::Wait,
         mode => mode,
@@ -324,7 +340,7 @@ fn reserve(
     slot.database
         .store(own_lane(&context.identity).database, Ordering::Relaxed);
     if let Some(label) = launch.label {
-        slot.set_label(&text::cut::<{ engine::table::LABEL_LIMIT }>(label));
+        slot.set_label(label);
     }
     let request = Request {
         identity: context.identity,

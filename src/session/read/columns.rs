@@ -9,10 +9,11 @@
 //! assignment. Dropped columns of a table's row type become NULL and do not count.
 
 use crate::pg::error::Error;
+use crate::pg::rows::Caller;
 use crate::pg::shim;
 use crate::pg::shim::{Records, SHAPE_SIZE, Shape, TypeWatch, guarded};
 use arrayvec::ArrayVec;
-use engine::column_list::{columns_of, type_part};
+use engine::column_list::{columns_of, type_part, without_collation};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_DATATYPE_MISMATCH, ERRCODE_PROGRAM_LIMIT_EXCEEDED, ERRCODE_UNDEFINED_OBJECT,
@@ -321,29 +322,34 @@ pub fn check_fixed(
 }
 
 /// Checks a column definition list that was passed as text beside the real one: its types must be those of the caller's
-/// columns. Nothing is executed; the server's parser reads the type names.
+/// columns. A length or precision that only the text has is applied to the rows. A collation is not compared, because
+/// values have none. Nothing is executed; the server's parser reads the type names.
 ///
 /// # Errors
 /// 42804 the types differ; 54000 a type name is too long; the parser's own error for an invalid type name
-pub fn check_definition(
-    definition: &[u8],
-    expected: &[pg_sys::FormData_pg_attribute],
-) -> Result<(), Error> {
+pub fn apply_definition(definition: &[u8], caller: &Caller) -> Result<(), Error> {
     // The caller decides how long the text is. So it is read column by column, and no further than needed.
     let mut columns = columns_of(definition);
     let mut fits = true;
-    for attribute in expected {
+    for index in 0..caller.columns().len() {
         pgrx::check_for_interrupts!();
         let Some(column) = columns.next() else {
             fits = false;
             break;
         };
-        fits &= type_of(type_part(column))? == (attribute.atttypid, attribute.atttypmod);
+        let (type_oid, typmod) = type_of(without_collation(type_part(column)))?;
+        let wanted = &caller.columns()[index];
+        let (wanted_oid, wanted_typmod) = (wanted.atttypid, wanted.atttypmod);
+        fits &= type_oid == wanted_oid && (wanted_typmod < 0 || typmod == wanted_typmod);
+        if wanted_typmod < 0 {
+            caller.set_typmod(index, typmod);
+        }
     }
     if fits && columns.next().is_none() {
         return Ok(());
     }
-    let names = expected
+    let names = caller
+        .columns()
         .iter()
         .map(|column| TypeName(column.atttypid, column.atttypmod));
     Err(Error::new(

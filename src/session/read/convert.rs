@@ -17,8 +17,20 @@ use std::ffi::CStr;
 pub enum Wanted<'a> {
     /// Rows of the caller's columns.
     Columns(&'a Caller),
+    /// The same, without the command tags of a result that has no rows.
+    Rows(&'a Caller),
     /// One JSON value for each row.
     Json,
+}
+
+impl<'a> Wanted<'a> {
+    /// The caller whose columns are wanted.
+    fn caller(self) -> Option<&'a Caller> {
+        match self {
+            Wanted::Columns(caller) | Wanted::Rows(caller) => Some(caller),
+            Wanted::Json => None,
+        }
+    }
 }
 
 /// Converts the rows of one result. It is made, and checks the types, when the columns are known.
@@ -118,10 +130,7 @@ impl Converter {
         description: Option<&'static [u8]>,
         wanted: Wanted<'_>,
     ) -> Result<Self, Error> {
-        let width = match wanted {
-            Wanted::Columns(caller) => caller.columns().len(),
-            Wanted::Json => 1,
-        };
+        let width = wanted.caller().map_or(1, |caller| caller.columns().len());
         // SAFETY: by the caller.
         let (records, watch) = unsafe {
             let records = guarded(|| shim::pgb_records(context));
@@ -139,7 +148,7 @@ impl Converter {
             nulls: vec![false; width],
             localized: (Vec::new(), Vec::new()),
         };
-        if let Wanted::Columns(caller) = wanted
+        if let Some(caller) = wanted.caller()
             && let Some((type_oid, shape)) = caller.row_type()
         {
             converter.watches = true;
@@ -149,7 +158,7 @@ impl Converter {
             converter.check_types();
         }
         let Some(description) = description else {
-            if let Wanted::Columns(caller) = wanted {
+            if let Some(caller) = wanted.caller() {
                 columns::check_tags(caller.columns())?;
             }
             return Ok(converter);
@@ -160,7 +169,7 @@ impl Converter {
         converter.watches |= columns::has_alterable_types(&job);
         // SAFETY: just made.
         unsafe { columns::watch_types(&job, watch) };
-        if let Wanted::Columns(caller) = wanted {
+        if let Some(caller) = wanted.caller() {
             converter.plan = Plan::Columns(columns::plan(&job, caller.columns())?);
         }
         // SAFETY: by the caller.

@@ -10,6 +10,7 @@ use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, within};
 use crate::pg::rows::{Caller, Store};
+use crate::pg::shim::frame::TAG;
 use crate::session::jobs;
 use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::outcome::error_of;
@@ -37,8 +38,8 @@ fn already_consumed(tracked: &Tracked, detail: &str) -> Error {
 ///
 /// # Errors
 /// As [`jobs::find`]; 0A000 a submitted job; 42704 it was read before
-pub fn find(name: JobName) -> Result<Tracked, Failure> {
-    let tracked = jobs::find(name, Purpose::ForResult)?;
+pub fn find(name: JobName, purpose: Purpose) -> Result<Tracked, Failure> {
+    let tracked = jobs::find(name, purpose)?;
     if tracked.submit {
         return Err(Error::new(
             ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -137,6 +138,8 @@ impl Rows {
                     self.check_columns(wanted)?;
                     self.reading.begin_taking();
                 }
+                NextFrame::Frame(frame)
+                    if frame.kind == TAG && matches!(wanted, Wanted::Rows(_)) => {}
                 NextFrame::Frame(frame) => {
                     self.check_columns(wanted)?;
                     self.reading.begin_taking();
@@ -253,17 +256,15 @@ pub fn conclude(job: Job) -> Result<(), Failure> {
     }
 }
 
-/// Reads the result of a job to its end, however long that takes.
+/// Reads the result of a job to its end, however long that takes. [`find`] has found the job.
 ///
 /// # Errors
-/// As [`find`]; 42804 the caller's columns do not fit; the job's own error; 08006 its worker was lost
-pub fn read_into_store(name: JobName, caller: &Caller, json: bool) -> Result<(), Failure> {
-    let tracked = find(name)?;
-    let wanted = if json {
-        Wanted::Json
-    } else {
-        Wanted::Columns(caller)
-    };
+/// 42804 the caller's columns do not fit; the job's own error; 08006 its worker was lost
+pub fn read_into_store(
+    tracked: &Tracked,
+    caller: &Caller,
+    wanted: Wanted<'_>,
+) -> Result<(), Failure> {
     // SAFETY: the context of the call outlives it.
     let mut rows = unsafe {
         Rows::begin(

@@ -7,10 +7,10 @@ use crate::cluster::job::Job;
 use crate::pg::error::Failure;
 use crate::pg::per_call::PerCall;
 use crate::pg::rows::Caller;
-use crate::session::jobs::JobName;
+use crate::session::jobs::Tracked;
 use crate::session::read::convert::{ResultRow, Wanted};
 use crate::session::read::frames::Pace;
-use crate::session::read::rows::{RowStep, Rows, conclude, find};
+use crate::session::read::rows::{RowStep, Rows, conclude};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -29,20 +29,19 @@ pub unsafe fn is_open(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     unsafe { !(*(*fcinfo).flinfo).fn_extra.is_null() }
 }
 
-/// Opens a stream and returns its first row; `None`: there is no row, or it is NULL.
+/// Opens a stream over the result of a job, which [`rows::find`](super::rows::find) has found, and returns its first row; `None`: there is no row, or it is NULL.
 ///
 /// # Errors
-/// As [`find`] and [`next`].
+/// 55006 the result is already being read; as [`next`].
 ///
 /// # Safety
 /// `fcinfo` is the argument of a function that streams; `caller` describes its call.
 pub unsafe fn open(
     fcinfo: pg_sys::FunctionCallInfo,
-    name: JobName,
+    tracked: &Tracked,
     caller: &Caller,
     json: bool,
 ) -> Result<Option<Datum>, Failure> {
-    let tracked = find(name)?;
     let job = tracked.job;
     // SAFETY: by the caller; the context lives as long as the stream.
     unsafe {

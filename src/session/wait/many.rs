@@ -16,26 +16,42 @@ use engine::wait::Micros;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED;
 
-/// A handle as the user gives it.
+/// A handle as the user gives it: either part may be NULL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Handle {
     /// The pid in it.
-    pub pid: i32,
+    pub pid: Option<i32>,
     /// The cookie in it.
-    pub cookie: Cookie,
-}
-
-/// The error for an array element that is NULL or has a NULL part.
-pub fn null_handle() -> Error {
-    Error::new(
-        ERRCODE_NULL_VALUE_NOT_ALLOWED,
-        "a handle in the array must not be null",
-    )
+    pub cookie: Option<Cookie>,
 }
 
 impl Handle {
-    fn name(self) -> JobName {
-        JobName::Handle(self.pid, self.cookie)
+    /// Its parts; `None` if one is NULL, because it names no job then.
+    fn whole(self) -> Option<(i32, Cookie)> {
+        self.pid.zip(self.cookie)
+    }
+
+    /// Checks a handle with a part that is NULL.
+    ///
+    /// # Errors
+    /// As [`jobs::check_no_cookie`].
+    fn check(self) -> Result<(), Error> {
+        match self.cookie {
+            None => jobs::check_no_cookie(self.pid),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// 22004 a part is NULL
+    fn name(self) -> Result<JobName, Error> {
+        match self.whole() {
+            Some((pid, cookie)) => Ok(JobName::Handle(pid, cookie)),
+            None => Err(Error::new(
+                ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                "a handle in the array must not be null",
+            )),
+        }
     }
 }
 
@@ -44,24 +60,36 @@ fn find_all(handles: &[Handle]) -> Result<Vec<Job>, Error> {
     memory::try_reserve_exact(&mut jobs, handles.len())?;
     for handle in handles {
         pgrx::check_for_interrupts!();
-        let tracked = jobs::find(handle.name(), Purpose::ForControl)?;
+        let tracked = jobs::find(handle.name()?, Purpose::ForControl)?;
         memory::try_push(&mut jobs, tracked.job)?;
     }
     Ok(jobs)
 }
 
 /// Waits until the first of these jobs has finished and returns its handle. `None`: none finished within `timeout_ms`
-/// (0 or less for no limit), or there are no jobs.
+/// (0 or less for no limit), or there are no jobs. Handles that name no job of this session do not count.
 ///
 /// # Errors
-/// As [`jobs::find`] for each of them.
-pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<Handle>, Error> {
+/// 42501 missing privileges on one of the jobs; 22004 as [`jobs::check_no_cookie`]
+pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<(i32, Cookie)>, Error> {
     let deadline = until::deadline(timeout_ms);
-    let jobs = find_all(handles)?;
-    let found = until::first_finished(jobs.iter().copied(), deadline);
+    let mut known = Vec::new();
+    memory::try_reserve_exact(&mut known, handles.len())?;
+    for handle in handles {
+        pgrx::check_for_interrupts!();
+        let Some((pid, cookie)) = handle.whole() else {
+            handle.check()?;
+            continue;
+        };
+        if let Some(tracked) = jobs::find_tracked(pid, cookie)? {
+            memory::try_push(&mut known, (tracked.job, (pid, cookie)))?;
+        }
+    }
+    let found = until::first_finished(known.iter().map(|(job, _)| *job), deadline);
     Ok(found.map(|index| {
-        jobs::count_if_finished(jobs[index]);
-        handles[index]
+        let (job, handle) = known[index];
+        jobs::count_if_finished(job);
+        handle
     }))
 }
 
@@ -86,40 +114,48 @@ pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
     Ok(finished as i32)
 }
 
-/// Waits as [`wait_all`] does, passes the outcome of each handle to `put` in order, and detaches the finished jobs. A
-/// handle that names no job has an outcome of NULLs.
+/// Waits for one job after another until all have finished, passes the outcome of each to `put` in order, and detaches
+/// the finished jobs. At the time limit (0 or less for none) it detaches the job that it waits for, too, as version 2.0
+/// does; those after it that have not finished are kept. A handle that names no job has an outcome of NULLs, and one of
+/// NULLs has none.
 ///
 /// # Errors
-/// 53200 out of memory
+/// 53200 out of memory; 22004 as [`jobs::check_no_cookie`]
 pub fn drain(
     handles: &[Handle],
     timeout_ms: i32,
     mut put: impl FnMut(OutcomeRow),
 ) -> Result<(), Error> {
     let deadline = until::deadline(timeout_ms);
-    let mut finished = Vec::new();
-    memory::try_reserve_exact(&mut finished, handles.len())?;
+    let mut is_late = false;
+    let mut done = Vec::new();
+    memory::try_reserve_exact(&mut done, handles.len())?;
     // SAFETY: a context under that of the call. It is emptied after each row, because an outcome's texts are as long as
     // the job's.
     let row = unsafe { child_of(pg_sys::CurrentMemoryContext, c"pg_background outcome") };
     for handle in handles {
         pgrx::check_for_interrupts!();
-        if let Some(tracked) = jobs::find_known(handle.pid, handle.cookie)
-            && wait_for_one(tracked.job, deadline)
-        {
-            memory::try_push(&mut finished, tracked.job)?;
+        if handle.pid.is_none() && handle.cookie.is_none() {
+            continue;
+        }
+        handle.check()?;
+        let known = handle.whole();
+        if let Some(tracked) = known.and_then(|(pid, cookie)| jobs::find_known(pid, cookie)) {
+            let finished = wait_for_one(tracked.job, deadline);
+            if finished || !is_late {
+                memory::try_push(&mut done, tracked.job)?;
+            }
+            is_late |= !finished;
         }
         // SAFETY: made above; nothing of a row is used after it was put.
         unsafe {
-            within(row, || {
-                put(outcome::by_handle(Some(handle.pid), Some(handle.cookie)));
-            });
+            within(row, || put(outcome::by_handle(handle.pid, handle.cookie)));
             pg_sys::MemoryContextReset(row);
         }
     }
     // SAFETY: made above.
     unsafe { pg_sys::MemoryContextDelete(row) };
-    for job in finished {
+    for job in done {
         // The array may contain a handle twice.
         if jobs::holds(job) {
             jobs::detach(job);

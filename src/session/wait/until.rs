@@ -40,7 +40,8 @@ enum SecondLook {
 /// What a waiting session checks periodically; see the module documentation.
 struct WaitChecks {
     deadlock_check_interval: Micros,
-    deadlock_check_at: Micros,
+    /// `None`: never. A wait with a time limit of its own ends anyway.
+    deadlock_check_at: Option<Micros>,
     spawn_check_interval: Micros,
     spawn_check_at: Micros,
     second_look: SecondLook,
@@ -82,7 +83,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> JobWait<J, C> {
             watching: false,
             checks: WaitChecks {
                 deadlock_check_interval: interval,
-                deadlock_check_at: now + interval,
+                deadlock_check_at: Some(now + interval),
                 spawn_check_interval: SPAWN_CHECK_FIRST,
                 spawn_check_at: now + SPAWN_CHECK_FIRST,
                 second_look: SecondLook::No,
@@ -141,22 +142,26 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
     }
 
     fn next_check(&mut self) -> Option<Micros> {
-        let next = if self.without_worker().is_some() {
+        let spawn_check_at = self.without_worker().is_some().then(|| {
             self.check_sooner_if_passed_on();
-            self.checks
-                .spawn_check_at
-                .min(self.checks.deadlock_check_at)
-        } else {
-            self.checks.deadlock_check_at
-        };
+            self.checks.spawn_check_at
+        });
         let second_look = &mut self.checks.second_look;
         if matches!(second_look, SecondLook::Wanted) {
             *second_look = SecondLook::At(process::now() + PROMPT);
         }
-        Some(match *second_look {
-            SecondLook::At(moment) => moment.min(next),
-            SecondLook::No | SecondLook::Wanted => next,
-        })
+        let second_look_at = match *second_look {
+            SecondLook::At(moment) => Some(moment),
+            SecondLook::No | SecondLook::Wanted => None,
+        };
+        [
+            self.checks.deadlock_check_at,
+            spawn_check_at,
+            second_look_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn check(&mut self, now: Micros) {
@@ -175,9 +180,9 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
             }
         }
         let checks = &mut self.checks;
-        if checks.deadlock_check_at <= now {
+        if checks.deadlock_check_at.is_some_and(|moment| moment <= now) {
             checks.deadlock_check_interval = checks.deadlock_check_interval.saturating_mul(2);
-            checks.deadlock_check_at = now.saturating_add(checks.deadlock_check_interval);
+            checks.deadlock_check_at = Some(now.saturating_add(checks.deadlock_check_interval));
             deadlock::check(self.cluster, self.jobs.clone(), &mut checks.circles);
         }
     }
@@ -214,13 +219,18 @@ pub fn found<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> O
 }
 
 /// Waits until the first of several jobs has finished and returns its position. `None`: none finished before
-/// `deadline`, or there are no jobs. The session waits for *any* of them: it is not deadlocked while one can go on.
+/// `deadline`, or there are no jobs. The session waits for *any* of them: it is not deadlocked while one can go on. With
+/// a deadline the wait ends by itself, and no deadlock is looked for.
 pub fn first_finished(
     jobs: impl Iterator<Item = Job> + Clone,
     deadline: Option<Micros>,
 ) -> Option<usize> {
     let look = || jobs.clone().position(Job::is_finished);
-    JobWait::new(jobs.clone(), Until::End, condition(|| {}, look))?.wait(deadline)
+    let mut wait = JobWait::new(jobs.clone(), Until::End, condition(|| {}, look))?;
+    if deadline.is_some() {
+        wait.checks.deadlock_check_at = None;
+    }
+    wait.wait(deadline)
 }
 
 /// Waits until the job has finished. `false`: it did not within the timeout.

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub type Raised = (String, String);
 
 /// The SQLSTATEs of the names that are in use.
-const CODES: [(&str, &str); 23] = [
+const CODES: [(&str, &str); 24] = [
     ("CONFIGURATION_LIMIT_EXCEEDED", "53400"),
     ("CONNECTION_FAILURE", "08006"),
     ("DATATYPE_MISMATCH", "42804"),
@@ -33,6 +33,7 @@ const CODES: [(&str, &str); 23] = [
     ("OUT_OF_MEMORY", "53200"),
     ("PROGRAM_LIMIT_EXCEEDED", "54000"),
     ("QUERY_CANCELED", "57014"),
+    ("STRING_DATA_RIGHT_TRUNCATION", "22001"),
     ("TOO_MANY_ARGUMENTS", "54023"),
     ("T_R_DEADLOCK_DETECTED", "40P01"),
     ("UNDEFINED_OBJECT", "42704"),

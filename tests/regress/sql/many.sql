@@ -22,17 +22,25 @@ SELECT clock_timestamp() - :'before' BETWEEN '0.3 s' AND '10 s' AS once;
 SELECT (pg_background_wait_any(:'handles')).cookie = ((:'handles')::pg_background_handle[])[3].cookie AS the_fast_one;
 SELECT pg_background_wait_any((:'handles'::pg_background_handle[])[1:2], 100) IS NULL AS none;
 SELECT pg_background_wait_any(ARRAY[]::pg_background_handle[]) IS NULL AS nothing_to_wait_for;
-SELECT pg_background_wait_any_v2(ARRAY[(1, 1)]::pg_background_handle[]);
-SELECT pg_background_wait_any(ARRAY[NULL]::pg_background_handle[]);
+-- Handles that are stale or NULL are skipped, however many the others are.
+SELECT pg_background_wait_any_v2(ARRAY[(1, 1)]::pg_background_handle[]) IS NULL AS stale,
+       pg_background_wait_any(ARRAY[NULL, (1, NULL), (NULL, 1)]::pg_background_handle[]) IS NULL AS nulls,
+       pg_background_wait_any(NULL) IS NULL AS no_array;
+SELECT (pg_background_wait_any(ARRAY[NULL, (1, 1), (fast.pid, NULL), (fast.pid, 1), fast]::pg_background_handle[], NULL)).cookie = fast.cookie AS the_fast_one
+FROM (SELECT h.* FROM unnest((:'handles'::pg_background_handle[])[3:3]) h) fast;
 
--- Outcomes in the order of the array; what has finished is detached, the rest is kept.
-SELECT label, state, completed, has_error FROM pg_background_drain(:'handles', 100);
+-- Outcomes in the order of the array. What has finished is detached, and so is the job that it waits for at the time
+-- limit; what comes after it and has not finished is kept.
+SELECT launch_many('SELECT pg_sleep(1)', 'waited for') || :'handles'::pg_background_handle[] AS with_slow \gset
+SELECT label, state, completed, has_error FROM pg_background_drain(:'with_slow', 100);
 SELECT label, state FROM pg_background_list ORDER BY label;
-SELECT state IS NULL AS gone, label FROM pg_background_drain(:'handles', 100);
-SELECT pg_background_drain(ARRAY[NULL]::pg_background_handle[]);
+-- Handles that are stale: an outcome of NULLs; NULL: none.
+SELECT pid = 1 AS one, cookie, state IS NULL AS gone
+FROM pg_background_drain(ARRAY[NULL, (1, 1), (1, NULL), (NULL, 1), (NULL, NULL)]::pg_background_handle[], NULL);
+SELECT count(*) FROM pg_background_drain(NULL);
 
 -- By label, with a grace: they have ended when it returns.
-SELECT pg_background_cancel_by_label('none%'), pg_background_cancel_by_label('slo_er', 10000);
+SELECT pg_background_cancel_by_label('none%'), pg_background_cancel_by_label(NULL), pg_background_cancel_by_label('slo_er', 10000);
 SELECT label, state FROM pg_background_list WHERE label = 'slower';
 SELECT pg_background_cancel_by_label('slo%', 10000), pg_background_cancel_by_label('slo%');
 SELECT label, state, sqlstate FROM pg_background_drain(:'handles') WHERE label IS NOT NULL;

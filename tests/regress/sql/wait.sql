@@ -31,6 +31,18 @@ SELECT * FROM pg_background_launch_v2('INSERT INTO locked VALUES (1)') \gset
 SELECT pg_background_wait_v2(:pid, :cookie);
 ROLLBACK;
 SELECT * FROM pg_background_result_v2(:pid, :cookie) AS (tag text);
+-- A wait with a time limit returns at its limit.
+BEGIN;
+LOCK TABLE locked;
+SELECT * FROM pg_background_launch_v2('INSERT INTO locked VALUES (1)') \gset
+SELECT pg_background_wait(:pid, :cookie, 300), pg_background_wait_v2_timeout(:pid, :cookie, 300),
+       pg_background_wait_any(ARRAY[(:pid, :cookie)]::pg_background_handle[], 300) IS NULL AS none,
+       pg_background_wait_all(ARRAY[(:pid, :cookie)]::pg_background_handle[], 300);
+SELECT state, timed_out, sqlstate FROM pg_background_run('INSERT INTO locked VALUES (1)', timeout_ms => 300);
+SELECT state, completed FROM pg_background_drain(ARRAY[(:pid, :cookie)]::pg_background_handle[], 300);
+SELECT * FROM pg_background_run_query('INSERT INTO locked VALUES (1)', timeout_ms => 300) AS (tag text);
+ROLLBACK;
+SELECT eventually('(SELECT count(*) = 2 FROM locked)');
 SELECT r.* FROM pg_background_launch_v2('CREATE INDEX CONCURRENTLY ON locked (n)') h, pg_background_result_v2(h.pid, h.cookie) AS r (tag text);
 SELECT eventually('(SELECT state FROM jobs) = ''stopped''');
 SELECT pg_background_detach_v2(pid, cookie) FROM jobs;

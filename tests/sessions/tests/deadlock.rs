@@ -161,10 +161,7 @@ fn a_deadlock_on_a_row_that_the_leader_has_changed_is_found() {
     leader
         .batch_execute("BEGIN; UPDATE t SET n = 2")
         .expect("a row is changed");
-    for wait in [
-        "pg_background_wait_v2({h})",
-        "pg_background_wait_v2_timeout({h}, 60000)",
-    ] {
+    for wait in ["pg_background_wait_v2({h})", "pg_background_wait({h})"] {
         let handle = launch(&mut leader, "UPDATE t SET n = 3");
         let wait = wait.replace("{h}", &format!("{}, {}", handle.pid, handle.cookie));
         leader.batch_execute("SAVEPOINT s").expect("a savepoint");
@@ -178,6 +175,44 @@ fn a_deadlock_on_a_row_that_the_leader_has_changed_is_found() {
         assert_eq!(cancel_and_forget(&mut leader, handle), "canceled");
     }
     leader.batch_execute("COMMIT").expect("the leader goes on");
+    nothing_is_left(&mut leader);
+}
+
+#[test]
+fn a_wait_with_a_time_limit_returns_at_its_limit_instead() {
+    let database = Database::new();
+    let mut leader = database.session();
+    leader
+        .batch_execute("CREATE TABLE t (n int4); SET deadlock_timeout = '20ms'")
+        .expect("a table");
+    leader.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
+    let handle = launch(&mut leader, "INSERT INTO t VALUES (1)");
+    let one = format!("{}, {}", handle.pid, handle.cookie);
+    let array = format!("ARRAY[({one})]::pg_background_handle[]");
+    for wait in [
+        format!("NOT pg_background_wait({one}, 300)"),
+        format!("NOT pg_background_wait_v2({one}, 300)"),
+        format!("NOT pg_background_wait_v2_timeout({one}, 300)"),
+        format!("pg_background_wait_any({array}, 300) IS NULL"),
+        format!("pg_background_wait_all({array}, 300) = 0"),
+        format!("(SELECT state = 'running' FROM pg_background_drain({array}, 300))"),
+        "(SELECT timed_out FROM pg_background_run('INSERT INTO t VALUES (2)', timeout_ms => 300))"
+            .to_owned(),
+    ] {
+        assert!(
+            value::<bool>(&mut leader, &format!("SELECT {wait}")),
+            "{wait}"
+        );
+    }
+    assert_state(
+        leader.batch_execute(
+            "SELECT * FROM pg_background_run_query('INSERT INTO t VALUES (3)', timeout_ms => 300) AS (tag text)",
+        ),
+        &SqlState::QUERY_CANCELED,
+    );
+    leader.batch_execute("ROLLBACK").expect("the lock is gone");
+    // The drain has detached the job, which goes on.
+    eventually(&mut leader, "(SELECT array_agg(n) = '{1}' FROM t)");
     nothing_is_left(&mut leader);
 }
 

@@ -247,13 +247,19 @@ impl Session<'_> {
             }
             let finished = |row: &Row| row.get::<_, Option<bool>>(2).unwrap_or(true);
             let all = std::mem::take(&mut self.jobs);
-            // Each handle is there twice: a job that had finished at either is gone.
+            // Each handle is there twice: a job that had finished at either is gone. So is the job for which it waited
+            // at the time limit, the first that had not finished.
+            let mut is_late = false;
             for (job, (first, second)) in all
                 .into_iter()
                 .zip(rows.iter().zip(&rows[rows.len() / 2..]))
             {
+                let was_late = is_late;
+                is_late |= !finished(first);
                 if finished(first) || finished(second) {
                     self.note(&job.kind, fate(second.get(1)));
+                } else if !was_late {
+                    self.note(&job.kind, Fate::Unknown);
                 } else {
                     self.jobs.push(job);
                 }

@@ -22,13 +22,15 @@ const ADMINISTRATORS: [&str; 8] = [
 ];
 
 /// Those that return nothing for an unknown job; the others raise an error.
-const MEET_UNKNOWN_JOBS: [&str; 6] = [
+const MEET_UNKNOWN_JOBS: [&str; 8] = [
     "pg_background_outcome",
     "pg_background_outcome_v2",
     "pg_background_get_progress",
     "pg_background_get_progress_v2",
     "pg_background_drain",
     "pg_background_drain_v2",
+    "pg_background_wait_any",
+    "pg_background_wait_any_v2",
 ];
 
 const IN_JOBS_ONLY: [&str; 2] = ["pg_background_progress", "pg_background_report_progress"];
@@ -252,7 +254,8 @@ const COMMENTS: &str = "SELECT coalesce(p.oid::regprocedure::text, c.oid::regcla
     LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
     LEFT JOIN pg_type y ON d.classid = 'pg_type'::regclass AND y.oid = d.objid
     LEFT JOIN pg_class v ON v.oid = y.typrelid AND v.relkind = 'v'
-    WHERE e.extname = 'pg_background' AND (y.oid IS NULL OR y.typcategory <> 'A' AND v.oid IS NULL)";
+    WHERE e.extname = 'pg_background' AND d.classid <> 'pg_cast'::regclass
+      AND (y.oid IS NULL OR y.typcategory <> 'A' AND v.oid IS NULL)";
 
 #[test]
 fn everything_is_described_and_what_is_old_or_dangerous_says_so() {

@@ -223,8 +223,43 @@ fn rights_that_were_granted_or_revoked_by_hand_stay() {
     }
 }
 
-/// Runs a program of the server's, with the database as its last argument.
-fn program(name: &str, arguments: &[&str], database: &Database) -> Vec<u8> {
+#[test]
+fn comments_stay() {
+    let _scripts = OldVersions::put();
+    for version in VERSIONS {
+        let database = database(version.number);
+        let has_view = version.number == "2.0";
+        execute(
+            &database,
+            "COMMENT ON FUNCTION pg_background_launch_v2(text, int4) IS 'it''s ours';
+             COMMENT ON FUNCTION pg_background_result_v2(int4, int8) IS NULL;
+             COMMENT ON TYPE pg_background_handle IS 'our handle'",
+        );
+        if has_view {
+            execute(
+                &database,
+                "COMMENT ON VIEW pg_background_list IS 'our list'",
+            );
+        }
+        update(&database);
+        execute(
+            &database,
+            "DO $$ BEGIN
+                 ASSERT obj_description('pg_background_launch_v2(text, int4)'::regprocedure, 'pg_proc') = 'it''s ours';
+                 ASSERT obj_description('pg_background_result_v2(int4, int8)'::regprocedure, 'pg_proc') ~ 'rows';
+                 ASSERT obj_description('pg_background_handle'::regtype, 'pg_type') = 'our handle';
+             END $$",
+        );
+        let of_view: bool = value(
+            &mut database.session(),
+            "SELECT obj_description('pg_background_list'::regclass, 'pg_class') = 'our list'",
+        );
+        assert_eq!(of_view, has_view, "{}", version.number);
+    }
+}
+
+/// Runs a program of the server's, with the database as its last argument and these options of its session.
+fn program(name: &str, arguments: &[&str], options: &str, database: &Database) -> Vec<u8> {
     let bin: String = value(
         &mut database.session(),
         "SELECT setting FROM pg_config WHERE name = 'BINDIR'",
@@ -234,18 +269,20 @@ fn program(name: &str, arguments: &[&str], database: &Database) -> Vec<u8> {
     run_command(
         Command::new(Path::new(&bin).join(name))
             .args(arguments)
-            .arg(format!("--dbname={url}")),
+            .arg(format!("--dbname={url}"))
+            .env("PGOPTIONS", options),
     )
 }
 
-/// Restores the dump of a database into another.
-fn restore(from: &Database, into: &Database) {
+/// Restores the dump of a database into another, in a session with these options.
+fn restore(from: &Database, into: &Database, options: &str) {
     let dump = std::env::temp_dir().join(format!("{}.sql", from.name));
     let dump = dump.to_str().expect("a path in plain text");
-    program("pg_dump", &["--file", dump], from);
+    program("pg_dump", &["--file", dump], "", from);
     program(
         "psql",
         &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", dump],
+        options,
         into,
     );
     let _ = std::fs::remove_file(dump);
@@ -261,7 +298,7 @@ fn a_dump_is_restored_with_what_depends_on_the_extension_and_the_rights() {
         execute(&database, &by_hand(BY_HAND, version.number, &role.name));
         update(&database);
         let copy = Database::empty();
-        restore(&database, &copy);
+        restore(&database, &copy, "");
         // The copy has the forms of a new install.
         execute(&copy, DEPENDENTS_WORK);
         in_use(&copy, &["1.6", "1.8", "3.0"]);
@@ -283,9 +320,21 @@ fn a_dump_is_restored_to_old_forms_where_the_extension_was_made_with_them() {
         execute(&database, form);
         update(&database);
         update(&copy);
-        restore(&database, &copy);
+        restore(&database, &copy, "");
         execute(&copy, form_works);
     }
+}
+
+#[test]
+fn a_dump_of_the_forms_of_2_0_is_restored_to_a_new_install_with_the_setting() {
+    let _scripts = OldVersions::put();
+    let database = database("2.0");
+    execute(&database, DEPENDENTS_OF_2_0);
+    update(&database);
+    let copy = Database::empty();
+    restore(&database, &copy, "-c pg_background.forms=2.0");
+    execute(&copy, DEPENDENTS_OF_2_0_WORK);
+    in_use(&copy, &["2.0", "3.0"]);
 }
 
 #[test]

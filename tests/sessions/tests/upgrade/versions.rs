@@ -15,6 +15,11 @@ const STATS_OF_1_8: (&str, Option<&str>) = (
          workers_active integer, avg_execution_ms double precision, max_workers integer",
     ),
 );
+/// The comment of the script of version 1.8 that stands in.
+const COMMENT_OF_1_8: (&str, Option<&str>) = (
+    "function pg_background_stats_v2(): comment",
+    Some("of version 1.8"),
+);
 const RESULT_INFO_OF_1_9: (&str, Option<&str>) = (
     "type pg_background_result_info: attributes",
     Some("row_count bigint, command_tag text, completed boolean, has_error boolean"),
@@ -40,18 +45,24 @@ pub const VERSIONS: [Version; 6] = [
     Version {
         number: "1.8",
         uses: &["1.6", "1.8"],
-        keeps: &[STATS_OF_1_8],
+        keeps: &[STATS_OF_1_8, COMMENT_OF_1_8],
     },
     Version {
         number: "1.9",
         uses: &["1.6", "1.8", "1.9"],
-        keeps: &[STATS_OF_1_8, RESULT_INFO_OF_1_9, ERROR_OF_1_9],
+        keeps: &[
+            STATS_OF_1_8,
+            COMMENT_OF_1_8,
+            RESULT_INFO_OF_1_9,
+            ERROR_OF_1_9,
+        ],
     },
     Version {
         number: "1.10",
         uses: &["1.6", "1.8", "1.9", "1.10", "status"],
         keeps: &[
             STATS_OF_1_8,
+            COMMENT_OF_1_8,
             RESULT_INFO_OF_1_9,
             ERROR_OF_1_9,
             (
@@ -128,6 +139,10 @@ pub const VERSIONS: [Version; 6] = [
                 Some("c: pg_background_wait"),
             ),
             ("function pg_background_wait_v2(integer, bigint)", None),
+            (
+                "function pg_background_wait_v2(integer, bigint, integer): comment",
+                Some("of version 2.0"),
+            ),
             (
                 "function pg_background_get_progress_v2(integer, bigint): result",
                 Some("pg_background_progress_info"),
