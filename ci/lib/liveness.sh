@@ -27,6 +27,8 @@ counterexamples=(
     'wait_without_second_look slots last_is_served SESSIONS=4 SLOTS=2 LAUNCHES=1'
     'nobody_looks_at_other_lanes lanes first_lane_is_served'
     'nobody_looks_at_other_lanes lanes second_lane_is_served'
+    'turns_do_not_end lanes second_lane_is_served'
+    'turn_end_forgotten lanes first_lane_is_served'
     'worker_rests_without_looking lanes first_lane_is_served ONE_LANE'
     'worker_dies_with_its_job lanes what_has_a_worker_ends'
     'last_out_frees_nothing lanes what_nobody_holds_is_freed'

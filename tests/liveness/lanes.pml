@@ -1,12 +1,12 @@
 /*
  * A queued job is run, in whichever lane; one that has begun ends; one that nobody holds is freed.
  *
- * Two lanes with a session each, which launches again and again, and one worker slot: the fewest at which a lane can
+ * Two lanes with a session each, which launches again and again or ends, and one worker slot: the fewest at which a lane can
  * starve. Each session has a job slot of its own. It detaches its job at once, or waits for its end. The worker slot goes
- * from lane to lane as in engine/pool/worker_slot.rs: a process that has run a job leaves it to a lane that has jobs and
- * no worker; a fresh process runs a job first; an idle one is dismissed for a launch of the other lane, or leaves at its
- * idle limit. The pool's lock is an `atomic`. A start does not fail, and no periodic check helps: what holds here needs
- * none.
+ * from lane to lane as in engine/pool/turns.rs: a process whose turn is over leaves it, after a job, to a lane that has
+ * jobs and no worker; a fresh process runs a job first; one that rests in its turn looks when that is over; one whose turn
+ * is over is dismissed for a launch of the other lane. A turn ends at any time after it began. The pool's lock is an
+ * `atomic`. A start does not fail, and neither a periodic check nor the idle limit helps: what holds here needs none.
  */
 #include "words.pml"
 
@@ -17,6 +17,8 @@ job_word job[LANES];           /* the job of the session of each lane */
 worker_word worker;
 byte lane;                     /* the lane of the worker slot */
 bool fresh;                    /* its process has not run a job */
+bool turn_over;                /* its turn is over */
+bool looks_later;              /* it is idle, and has not looked for the other lane since its turn was over */
 bool queued[LANES];            /* the lane's queue: its job is in it */
 bool latch[LANES];             /* the sessions' */
 bool worker_latch;
@@ -48,12 +50,14 @@ proctype session(byte l) {
                 queued[l] = true;
                 worker_claim(worker);
                 lane = l;
-                fresh = true
-            :: worker.phase == WORKER_IDLE && lane != l ->
+                fresh = true;
+                turn_over = false
+            :: worker.phase == WORKER_IDLE && lane != l && turn_over ->
                 queued[l] = true;
                 worker_restart(worker);
                 lane = l;
                 fresh = true;
+                turn_over = false;
                 worker_latch = true
             :: else -> queued[l] = true
             fi
@@ -79,6 +83,7 @@ proctype session(byte l) {
             :: else -> skip
             fi
         }
+    :: break                                        /* it ends */
     od
 }
 
@@ -88,7 +93,8 @@ inline leave(to) {
     :: to != NOBODY ->
         worker_restart(worker);
         lane = to;
-        fresh = true
+        fresh = true;
+        turn_over = false
     :: else ->
         worker_vacate(worker);
         fresh = false
@@ -105,7 +111,7 @@ proctype worker_slot() {
             other = 1 - lane;
             if
 #ifndef MUTANT_nobody_looks_at_other_lanes
-            :: !fresh && queued[other] -> leave(other)
+            :: !fresh && turn_over && queued[other] -> leave(other)
 #endif
             :: else ->
                 if
@@ -120,10 +126,12 @@ proctype worker_slot() {
                     worker_assign(worker);
                     worker.number = mine
 #ifndef MUTANT_nobody_looks_at_other_lanes
-                :: !queued[lane] && queued[other] && !fresh -> leave(other)
+                :: !queued[lane] && queued[other] && !fresh && turn_over -> leave(other)
                 :: !queued[lane] && queued[other] && fresh -> lane = other
 #endif
-                :: else -> worker_rest(worker)
+                :: else ->
+                    looks_later = fresh || !turn_over;
+                    worker_rest(worker)
                 fi
             fi
         };
@@ -150,9 +158,29 @@ proctype worker_slot() {
         :: worker.phase == WORKER_IDLE ->
             if
             :: atomic { worker_latch -> worker_latch = false }
-            :: atomic { worker.phase == WORKER_IDLE -> leave(NOBODY) }      /* its idle limit */
+#ifndef MUTANT_turn_end_forgotten
+            :: atomic { worker.phase == WORKER_IDLE && turn_over && looks_later ->
+                looks_later = false;
+                other = 1 - lane;
+                if
+                :: queued[other] -> leave(other)
+                :: else -> skip
+                fi
+            }
+#endif
+            :: atomic { worker.phase == WORKER_IDLE && !looks_later && !queued[1 - lane] -> leave(NOBODY) } /* its idle limit */
             fi
         od
+    od
+}
+
+/* The latches' clock. */
+proctype clock() {
+    do
+#ifndef MUTANT_turns_do_not_end
+    :: atomic { !turn_over && worker.phase != WORKER_VACANT -> turn_over = true }
+#endif
+    :: false
     od
 }
 
@@ -160,7 +188,7 @@ init { atomic { worker.phase = WORKER_VACANT; run session(0);
 #ifndef ONE_LANE
     run session(1);
 #endif
-    run worker_slot() } }
+    run worker_slot(); run clock() } }
 
 ltl first_lane_is_served { [] (job[0].phase == JOB_QUEUED -> <> (job[0].phase != JOB_QUEUED)) }
 ltl second_lane_is_served { [] (job[1].phase == JOB_QUEUED -> <> (job[1].phase != JOB_QUEUED)) }
