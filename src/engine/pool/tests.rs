@@ -20,6 +20,7 @@ mod gate;
 mod handoff;
 mod model;
 mod roles;
+mod session_call;
 mod turn_order;
 mod views;
 

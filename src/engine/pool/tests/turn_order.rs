@@ -353,3 +353,48 @@ fn a_vacant_worker_slot_is_not_for_the_lane_that_launches_first() {
     let (_, _, next) = memory.start(memory.spawn_decision(0, 2), proc(102));
     assert_eq!(running(next), waits);
 }
+
+/// A worker slot does not go to and fro between lanes that differ by one worker.
+#[test]
+fn a_lane_with_one_worker_less_has_to_wait() {
+    let memory = memory(2, 3);
+    let (worker, _, job) = start(&memory, A, 100);
+    let _ = start(&memory, A, 101);
+    let _ = start(&memory, B, 102);
+    let own = memory.queue(A);
+    memory.queue(B);
+    memory.pass(LONGEST_TURN);
+    assert_eq!(running(memory.complete(worker, job)), own);
+}
+
+#[test]
+fn a_start_moves_the_mean_by_an_eighth_of_the_difference() {
+    let memory = memory(2, 2);
+    let start_in = |time: Micros, key, pid| {
+        let job = memory.queue(key);
+        let decision = memory.spawn_decision(memory.slot(job).lane(), 2);
+        memory.pass(time);
+        let began = memory.lock.clock.get();
+        let (worker, _, _) = memory.start(decision, proc(pid));
+        memory.workers[worker as usize]
+            .turn_end
+            .load(Ordering::Relaxed)
+            - began
+    };
+    assert_eq!(start_in(1_000, A, 100), 8_000);
+    // 1000 - 125 + 325
+    assert_eq!(start_in(2_600, B, 101), 9_600);
+}
+
+#[test]
+fn a_lane_with_nobody_comes_before_one_that_is_overdue_for_less_long() {
+    let memory = memory(4, 2);
+    let _ = start(&memory, key(1), 100);
+    let (worker, _, job) = start(&memory, key(2), 101);
+    memory.queue(key(3));
+    memory.pass(1);
+    memory.queue(key(1));
+    memory.pass(PATIENCE);
+    assert_eq!(memory.complete(worker, job), NextStep::Restart);
+    assert_eq!(lane_of(&memory, worker), key(3));
+}
