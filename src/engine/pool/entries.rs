@@ -151,6 +151,7 @@ impl Linked for WorkerSlot {
 }
 
 impl Linked<Second> for WorkerSlot {
+    #[allow(clippy::misnamed_getters, reason = "the links of that list")]
     fn links(&self) -> &Links {
         &self.idle_links
     }

@@ -19,7 +19,7 @@
 //! A turn does not interrupt a job. After its end, the worker slot is free to go whenever its worker has finished a
 //! job, or is idle, and another lane is in need. An idle worker sleeps until its turn's end at most, and looks then.
 //! The lane is found in constant time, from two lists in the order in which lanes came to be in need
-//! ([`Totals`](super::Totals)). It is the first of these that exists:
+//! ([`Totals`]). It is the first of these that exists:
 //!
 //! 1. the first lane with nobody;
 //! 2. the first lane with somebody, if it is **overdue**: for [`PATIENCE`] no worker has taken a job of its queue. Of
