@@ -2,7 +2,7 @@
 //!
 //! Entries with keys are in a table of chains: entry *i* also holds the head of chain *i*, and a key's chain is the hash
 //! of the key. An entry that has neither jobs nor workers keeps its key, so that its next launch finds it, but is on the
-//! list of unused lanes. A new key takes an entry that was never used, or the one that has been unused longest.
+//! list of unused lanes. A new key takes an entry that was never used, or the first on that list.
 //!
 //! A process that was registered for the former lane of an entry may still be on its way. Its worker slot was taken back
 //! before the lane could become unused, so its generation is stale, and it leaves when it reports in. Whoever means a

@@ -27,7 +27,7 @@ pub enum SpawnDecision {
     },
     /// An idle worker was told to make room for a fresh process: wake it.
     Recycle(ProcRef),
-    /// No worker slot can be had now.
+    /// The lane needs more workers, and no worker slot can be had now.
     Full,
 }
 
@@ -69,12 +69,22 @@ impl<'a> Scheduler<'a> {
         {
             return self.recycle(worker, first);
         }
-        SpawnDecision::Full
+        // What other lanes lack is not the caller's.
+        if self.needs_more(first) {
+            SpawnDecision::Full
+        } else {
+            SpawnDecision::Enough
+        }
     }
 
+    /// An idle worker, on no list, makes room for a process in this lane.
     fn recycle(&mut self, worker: u32, lane: u32) -> SpawnDecision {
         let proc = self.proc_of(worker);
-        self.move_to(worker, lane);
+        if lane == self.lane_index(worker) {
+            self.replace_process(worker);
+        } else {
+            self.move_to(worker, lane);
+        }
         SpawnDecision::Recycle(proc)
     }
 

@@ -7,7 +7,8 @@
 //! # Words
 //!
 //! * A lane is **in need** while it is short of workers and may have one more.
-//! * A worker **waits for a job** while the job that it runs sleeps until another job's word changes. A lane has
+//! * A worker **waits for a job** while the job that it runs sleeps until another job's word changes. (One whose job waits
+//!   for a slot of the job table, or for the reader of its rows, does not count.) A lane has
 //!   **nobody** when it has no worker, or when all its workers wait for jobs. What they wait for may be queued in
 //!   this very lane.
 //! * A **turn** begins when a process has connected. It lasts [`STARTS`] times what it takes to start a process (a
@@ -19,7 +20,7 @@
 //! A turn does not interrupt a job. After its end, the worker slot is free to go whenever its worker has finished a
 //! job, or is idle, and another lane is in need. An idle worker sleeps until its turn's end at most, and looks then.
 //! The lane is found in constant time, from two lists in the order in which lanes came to be in need
-//! ([`Totals`]). It is the first of these that exists:
+//! ([`Totals`]); a lane that changes from one to the other is put last, or first if it is the oldest. It is the first of these that exists:
 //!
 //! 1. the first lane with nobody;
 //! 2. the first lane with somebody, if it is **overdue**: for [`PATIENCE`] no worker has taken a job of its queue. Of
@@ -28,7 +29,8 @@
 //!    the first [`LOOKS`] with somebody. Otherwise: the first lane with somebody.
 //!
 //! If there is none, the worker stays with its lane. A lane that was given a worker slot goes to the end of its list.
-//! A process that has not connected yet has no turn. If its lane has no job for it, its worker slot goes to the first
+//! A process that replaces another one of its lane, because that one must not run a job, has what is left of the other's
+//! turn. Any other process that has not connected yet has no turn. If its lane has no job for it, its worker slot goes to the first
 //! lane in need at once.
 //!
 //! # How long a lane can wait
@@ -46,7 +48,8 @@
 //! | field | written by | read without the lock by |
 //! |---|---|---|
 //! | `Lane::standing`, `needy_since`, `taken`, `taken_then`, `waiting` | holder of the lock | nobody |
-//! | `WorkerSlot::turn_end` | holder of the lock | the worker itself, to know until when it may sleep |
+//! | `WorkerSlot::turn_end` | holder of the lock | nobody |
+//! | `WorkerSlot::look_at` | holder of the lock | the worker itself, to know until when it may sleep |
 //! | `WorkerSlot::waits` | holder of the lock | nobody |
 //! | `Totals::start_time` | holder of the lock | nobody |
 
@@ -153,12 +156,25 @@ impl Scheduler<'_> {
             list.remove(self.shared.lanes, index);
         }
         if let Some(list) = totals.list_of(now) {
-            list.push_back(self.shared.lanes, index);
+            let changes = before.is_in_need() && now.is_in_need();
+            if changes && self.is_older_than_first(index, list) {
+                list.push_front(self.shared.lanes, index);
+            } else {
+                list.push_back(self.shared.lanes, index);
+            }
         }
         lane.standing.store(now as u32, Ordering::Relaxed);
         if now.is_in_need() && !before.is_in_need() {
             self.begin_need(index);
         }
+    }
+
+    /// Whether the lane has been in need for as long as the first on the list. Such a lane is not put behind others when
+    /// it has somebody, or nobody, from now on: a lane whose worker waits for short moments would always be last.
+    fn is_older_than_first(&self, index: u32, list: &List) -> bool {
+        let since = |lane: u32| self.lane(lane).needy_since.load(Ordering::Relaxed);
+        list.first()
+            .is_some_and(|first| since(index) <= since(first))
     }
 
     /// From now on the lane counts as in need.
@@ -272,7 +288,7 @@ impl Scheduler<'_> {
         self.first_in_need().or(own_needs.then_some(own))
     }
 
-    /// Whether the process in this worker slot has had its turn, or has none because it has not connected.
+    /// Whether the process in this worker slot has had its turn, or has none yet.
     pub(super) fn is_turn_over(&self, worker: u32) -> bool {
         let end = self.shared.workers[worker as usize].turn_end();
         end == 0 || end <= self.waker.now()
@@ -286,7 +302,8 @@ impl Scheduler<'_> {
         entry.turn_end.store(end, Ordering::Relaxed);
     }
 
-    /// The process has connected: notes what its start took, and its turn begins.
+    /// The process has connected: notes what its start took, and its turn begins, unless it goes on with that of the
+    /// process that it replaces.
     pub(super) fn note_start(&mut self, worker: u32) {
         let registered = self.shared.workers[worker as usize]
             .claimed_at
@@ -299,6 +316,9 @@ impl Scheduler<'_> {
             before => before - before / WEIGHT + took / WEIGHT,
         };
         mean.store(next, Ordering::Relaxed);
+        if self.shared.workers[worker as usize].turn_end() != 0 {
+            return;
+        }
         let is_idle = self.activity(worker) == Activity::Idle;
         if is_idle {
             self.unlist_idle(worker);

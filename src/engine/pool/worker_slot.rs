@@ -200,9 +200,15 @@ impl<'a> Scheduler<'a> {
     /// ([`super::turns`]), or else for good. The worker may be in any phase but vacant, is on no list and has no job.
     pub(super) fn leave(&mut self, worker: u32, to: Option<u32>) -> NextStep {
         let lane = self.lane_index(worker);
+        let is_told = to.is_some();
         match to.or_else(|| self.successor_of_leaver(worker)) {
-            Some(lane) => {
-                self.move_to(worker, lane);
+            Some(to) => {
+                // Only a lane whose turn it is gets a new one.
+                if is_told && to == lane {
+                    self.replace_process(worker);
+                } else {
+                    self.move_to(worker, to);
+                }
                 NextStep::Restart
             }
             None => {
@@ -221,7 +227,7 @@ impl<'a> Scheduler<'a> {
         }
         if let Some(idle) = self.take_idle(lane, |_| true) {
             let proc = self.proc_of(idle);
-            self.move_to(idle, lane);
+            self.replace_process(idle);
             self.waker.wake(proc);
         }
     }
@@ -236,6 +242,15 @@ impl<'a> Scheduler<'a> {
         self.join_lane(worker, lane);
         let registrar = leaver.map_or(0, ProcRef::to_bits);
         entry.registrar.store(registrar, Ordering::Relaxed);
+    }
+
+    /// Passes the worker slot to a fresh process in the same lane, for what is left of its turn. Otherwise a lane could
+    /// keep a worker slot for ever by jobs that each need another process.
+    pub(super) fn replace_process(&mut self, worker: u32) {
+        let turn_end = &self.shared.workers[worker as usize].turn_end;
+        let end = turn_end.load(Ordering::Relaxed);
+        self.move_to(worker, self.lane_index(worker));
+        turn_end.store(end, Ordering::Relaxed);
     }
 
     /// Nobody has the worker slot any more.

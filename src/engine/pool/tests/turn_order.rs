@@ -354,6 +354,73 @@ fn a_vacant_worker_slot_is_not_for_the_lane_that_launches_first() {
     assert_eq!(running(next), waits);
 }
 
+/// A session's jobs each need another process than the one before.
+#[test]
+fn a_lane_does_not_get_a_new_turn_by_another_process() {
+    let memory = memory(2, 1);
+    let (worker, generation, job) = start(&memory, A, 100);
+    let end = memory.workers[worker as usize].turn_end();
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    let waits = memory.queue(B);
+    memory.pass(LONGEST_TURN / 2);
+    let excluding = memory
+        .claim(Options::default(), &[100])
+        .expect("a free slot");
+    let (dispatched, lane) = memory.locked(|scheduler| scheduler.dispatch(excluding, A, 0, AMPLE));
+    assert_eq!(dispatched, Dispatched::Queued);
+    assert_eq!(
+        memory.spawn_decision(lane, 1),
+        SpawnDecision::Recycle(proc(100))
+    );
+    let next = memory.report_in(worker, generation, proc(101)).unwrap();
+    assert_eq!(running(next), excluding);
+    assert_eq!(memory.workers[worker as usize].turn_end(), end);
+    memory.check();
+    memory.pass(LONGEST_TURN / 2);
+    let another = memory
+        .claim(Options::default(), &[101])
+        .expect("a free slot");
+    let _ = memory.locked(|scheduler| scheduler.dispatch(another, A, 0, AMPLE));
+    assert_eq!(memory.complete(worker, excluding), NextStep::Restart);
+    let next = memory.report_in(worker, generation, proc(102)).unwrap();
+    assert_eq!(running(next), waits);
+    memory.check();
+}
+
+/// The lane's own process is on its way; that others are in need is nothing to its session.
+#[test]
+fn a_session_is_told_about_its_own_lane() {
+    let memory = memory(2, 1);
+    memory.queue(A);
+    assert!(matches!(
+        memory.spawn_decision(0, 1),
+        SpawnDecision::Start { .. }
+    ));
+    memory.queue(B);
+    assert_eq!(memory.spawn_decision(1, 1), SpawnDecision::Full);
+    assert_eq!(memory.spawn_decision(0, 1), SpawnDecision::Enough);
+}
+
+/// Its worker waits for short moments, again and again.
+#[test]
+fn a_lane_keeps_its_place_when_its_worker_waits() {
+    let memory = memory(4, 2);
+    let (waiter, _, _) = start(&memory, key(1), 100);
+    let _ = start(&memory, key(2), 101);
+    memory.queue(key(1));
+    memory.pass(1);
+    memory.queue(key(3));
+    for waits in [true, false, true] {
+        memory.locked(|scheduler| scheduler.note_waiting(waiter, proc(100), waits));
+        memory.check();
+    }
+    let first = memory.locked(|scheduler| scheduler.first_in_need());
+    assert_eq!(
+        first,
+        Some(memory.locked(|scheduler| scheduler.lane_index(waiter)))
+    );
+}
+
 /// A worker slot does not go to and fro between lanes that differ by one worker.
 #[test]
 fn a_lane_with_one_worker_less_has_to_wait() {
