@@ -278,10 +278,9 @@ impl World {
                 pool.locked(|pool| pool.spawn_decision(lane, places, can_start))
             });
             match decision {
-                SpawnDecision::Enough => return,
-                SpawnDecision::Full => {
+                SpawnDecision::Enough | SpawnDecision::Full => {
                     // Any process that is left looks before it goes idle or exits. If none is left because the
-                    // registration failed, the periodic check looks again.
+                    // registration failed, for this lane or another, the periodic check looks again.
                     if can_start
                         || pool.locked(|pool| pool.worker_counts()) != WorkerCounts::default()
                     {
