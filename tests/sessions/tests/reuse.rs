@@ -75,10 +75,13 @@ fn each_job_of_the_session_has_a_process_of_its_own() {
 fn queued_jobs_have_processes_of_their_own() {
     let database = Database::new();
     let mut client = database.session();
+    // By itself: the statements of one string are one transaction, and a job may run before its end.
+    client
+        .batch_execute("CREATE TABLE ran (pid int)")
+        .expect("a table");
     client
         .batch_execute(
-            "CREATE TABLE ran (pid int);
-             SET pg_background.worker_reuse = off; SET pg_background.on_exhaustion = queue;
+            "SET pg_background.worker_reuse = off; SET pg_background.on_exhaustion = queue;
              SET pg_background.max_workers = 1000;
              DO $$ BEGIN
                 FOR i IN 1..60 LOOP
