@@ -105,7 +105,7 @@ impl<P> List<P> {
     }
 
     /// The member after one that is on this list.
-    pub fn after<T: Linked>(&self, members: &[T], index: u32) -> Option<u32> {
+    pub fn after<T: Linked<P>>(&self, members: &[T], index: u32) -> Option<u32> {
         Link::load(&members[index as usize].links().next).index()
     }
 

@@ -615,16 +615,12 @@ fn find_by_pid(pid: i32) -> Result<Tracked, Error> {
 }
 
 fn with_handle(pid: i32, cookie: Cookie) -> Option<Tracked> {
-    let has_pid = |tracked: &Tracked| tracked.given && tracked.has_pid(pid);
-    SESSION.with(|session| {
-        let mut jobs = session.jobs.values().copied();
-        if cookie.to_sql() == 0 {
-            // The cookie that a version 1 job is listed with does not name its slot.
-            return jobs.find(|tracked| has_pid(tracked) && tracked.by_pid);
-        }
-        let named = session.jobs.get(&cookie.index()).copied();
-        named.filter(|tracked| has_pid(tracked) && tracked.cookie == cookie)
-    })
+    if cookie.to_sql() == 0 {
+        // The cookie that a version 1 job is listed with does not name its slot.
+        return launched_by_pid(pid);
+    }
+    let named = SESSION.with(|session| session.jobs.get(&cookie.index()).copied());
+    named.filter(|tracked| tracked.given && tracked.has_pid(pid) && tracked.cookie == cookie)
 }
 
 fn launched_by_pid(pid: i32) -> Option<Tracked> {

@@ -42,34 +42,29 @@ impl<'a> Scheduler<'a> {
         // This comes first: a lost process makes its lane look served, and has a worker slot that another lane
         // may need.
         self.reclaim_overdue();
-        let Some(short) = self.lane_to_serve(first) else {
-            // A lane at its limit has to wait until one of its workers is free.
-            return if self.needs_more(first) {
-                SpawnDecision::Full
-            } else {
-                SpawnDecision::Enough
-            };
-        };
-        let may_grow = self.lane(short).may_grow(0);
-        if can_start
-            && may_grow
-            && load(&self.shared.totals.live) < cap
-            && let Some((worker, generation)) = self.claim(short)
-        {
-            return SpawnDecision::Start { worker, generation };
-        }
-        if let Some(worker) = self.take_idle_for(short, may_grow) {
-            return self.recycle(worker, short);
+        let short = self.lane_to_serve(first);
+        if let Some(short) = short {
+            let may_grow = self.lane(short).may_grow(0);
+            if can_start
+                && may_grow
+                && load(&self.shared.totals.live) < cap
+                && let Some((worker, generation)) = self.claim(short)
+            {
+                return SpawnDecision::Start { worker, generation };
+            }
+            if let Some(worker) = self.take_idle_for(short, may_grow) {
+                return self.recycle(worker, short);
+            }
         }
         // The urgent lane has to wait. If this lane's idle workers must not run its jobs, one of them makes room for a
         // process that may: that takes nothing from the other.
-        if short != first
+        if short != Some(first)
             && self.needs_more(first)
             && let Some(worker) = self.take_idle(first, |_| true)
         {
             return self.recycle(worker, first);
         }
-        // What other lanes lack is not the caller's.
+        // What other lanes lack is not the caller's. A lane at its limit has to wait until one of its workers is free.
         if self.needs_more(first) {
             SpawnDecision::Full
         } else {
