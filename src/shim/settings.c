@@ -142,8 +142,9 @@ put_setting(Image *image, struct config_generic *setting)
  * Before 16 the server looks twice at every setting to serialize the few that matter, and prints the value of each
  * number. To copy these few as they are, and to compare the copies, is a faster way to see whether anything has changed.
  *
- * Writes to `bytes`, which has room for `size`, every setting that SerializeGUCState may write, with all the fields that
- * it writes. Returns the size that is needed: if that is more than `size`, the contents are useless. Does not throw.
+ * Writes to `bytes`, which has room for `size`, every own value that SerializeGUCState may write, with all the fields
+ * that it writes. The configuration is not in it: it is neither sent nor changed by a job. Returns the size that is
+ * needed: if that is more than `size`, the contents are useless. Does not throw.
  */
 Size
 pgb_settings_image(char *bytes, Size size)
@@ -157,10 +158,10 @@ pgb_settings_image(char *bytes, Size size)
 		struct config_generic *setting = settings[i];
 
 		/*
-		 * The server too leaves out settings at their compiled-in value and those that cannot change. Which others it
-		 * leaves out differs between minor versions. One more in the image does no harm.
+		 * The server too leaves out settings that cannot change. Which others it leaves out differs between minor
+		 * versions. One more in the image does no harm.
 		 */
-		if (setting->source != PGC_S_DEFAULT &&
+		if (setting->source > PGC_S_ARGV &&
 			setting->context != PGC_POSTMASTER && setting->context != PGC_INTERNAL)
 			put_setting(&image, setting);
 	}
