@@ -8,9 +8,9 @@
 //! * [`RunDelay`]: whether processors are short. Where other processes wait for a processor, the one that spins takes it
 //!   from them, and among them may be the process that is waited for.
 //!
-//! A spin does not yield the processor. Yielding would also tell whether somebody else wants it. But how much a process
-//! pays for a yield is up to the kernel's version: on Linux 6.18 each one beside another process that is ready to run
-//! gives up the rest of a time slice, and a few of them cost milliseconds later.
+//! A spin does not yield the processor. A yield would also tell whether somebody else wants it. But what it costs depends
+//! on the kernel: on Linux 6.18 a process that yields beside another one that is ready to run gets the processor back
+//! milliseconds later.
 
 use crate::wait::Micros;
 
