@@ -15,7 +15,7 @@ sql_function!(
     |arguments| {
         let cluster = cluster()?;
         let worker_counts = cluster.pool().locked(|scheduler| scheduler.worker_counts());
-        let used = cluster.arena_bytes();
+        let used = cluster.pool().bytes();
         let taken = cluster.memory_taken();
         let bytes =
             |count: Option<u64>| count.map_or(Value::NULL, |count| Value::int8(count.cast_signed()));
@@ -29,7 +29,7 @@ sql_function!(
             Value::int4(worker_counts.idle.cast_signed()),
             Value::int4(worker_counts.busy.cast_signed() + worker_counts.exiting.cast_signed()),
             Value::int4(cluster.spill_files().load(Ordering::Relaxed) as i32),
-            Value::int8(cluster.spill_bytes().load(Ordering::Relaxed).cast_signed()),
+            Value::int8(cluster.pool().file_bytes().cast_signed()),
             bytes(taken),
             bytes(taken.map(|taken| taken.saturating_sub(used))),
             Value::int8(cluster.memory_limit().cast_signed()),

@@ -114,7 +114,7 @@ impl Job {
             && let Some(pointer) = self.cluster.try_allocate_from_arena(bytes.len())
         {
             let Some(into) = self.cluster.reach(pointer) else {
-                self.cluster.free_to_arena(pointer, bytes.len());
+                self.cluster.free_to_arena(pointer);
                 return None;
             };
             // SAFETY: fresh memory of that size, which no other process knows.
@@ -147,7 +147,7 @@ impl Job {
             size: size as u64,
         });
         match block {
-            BlockRef::Arena(pointer) => self.cluster.free_to_arena(pointer, size),
+            BlockRef::Arena(pointer) => self.cluster.free_to_arena(pointer),
             BlockRef::Segment(handle) => {
                 segment::free(handle);
                 drop(SegmentClaim {
@@ -180,14 +180,14 @@ impl Cluster {
         let pointer = unsafe {
             pg_sys::dsa_allocate_extended(self.area, size, pg_sys::DSA_ALLOC_NO_OOM as i32)
         };
-        self.count_block(pointer, size)
+        self.count_block(pointer)
     }
 
     fn try_allocate_from_arena(&self, size: usize) -> Option<ArenaPointer> {
         self.update_arena_limit();
         // SAFETY: the area is attached for the life of the process.
         let pointer = unsafe { shim::pgb_try_allocate(self.area, size) };
-        self.count_block(pointer, size)
+        self.count_block(pointer)
     }
 
     /// Tells the arena how large it may be. The arena checks this limit when it grows.
@@ -200,11 +200,8 @@ impl Cluster {
         }
     }
 
-    fn count_block(&self, pointer: pg_sys::dsa_pointer, size: usize) -> Option<ArenaPointer> {
+    fn count_block(&self, pointer: pg_sys::dsa_pointer) -> Option<ArenaPointer> {
         let pointer = ArenaPointer::new(pointer)?;
-        self.root
-            .arena_bytes
-            .fetch_add(size as u64, Ordering::Relaxed);
         self.blocks_in_segment_of(pointer)
             .fetch_add(1, Ordering::Relaxed);
         Some(pointer)
@@ -237,9 +234,6 @@ impl Cluster {
             self.root.segment_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(self.out_of_segments(size));
         }
-        self.root
-            .arena_bytes
-            .fetch_add(size as u64, Ordering::Relaxed);
         Ok(SegmentClaim {
             root: self.root,
             size,
@@ -274,11 +268,6 @@ impl Cluster {
         &self.root.blocks[pointer.segment()]
     }
 
-    /// Bytes allocated for blocks, long descriptions and long errors.
-    pub fn arena_bytes(&self) -> u64 {
-        self.root.arena_bytes.load(Ordering::Relaxed)
-    }
-
     /// Bytes that are taken from the server: the arena at its present size, and segments. `None`: the size of the arena
     /// is not known.
     pub fn memory_taken(&self) -> Option<u64> {
@@ -295,10 +284,7 @@ impl Cluster {
         self.root.blocks.iter().filter(in_use).count() + own
     }
 
-    fn free_to_arena(&self, pointer: ArenaPointer, size: usize) {
-        self.root
-            .arena_bytes
-            .fetch_sub(size as u64, Ordering::Relaxed);
+    fn free_to_arena(&self, pointer: ArenaPointer) {
         self.blocks_in_segment_of(pointer)
             .fetch_sub(1, Ordering::Relaxed);
         // SAFETY: the caller is the last process that knows the pointer.
@@ -358,7 +344,6 @@ impl SegmentClaim<'_> {
 impl Drop for SegmentClaim<'_> {
     fn drop(&mut self) {
         let Self { root, size } = *self;
-        root.arena_bytes.fetch_sub(size as u64, Ordering::Relaxed);
         root.segments.fetch_sub(1, Ordering::Relaxed);
         root.segment_bytes
             .fetch_sub(size_of_segment(size), Ordering::Relaxed);

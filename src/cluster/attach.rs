@@ -106,6 +106,10 @@ fn attach() -> Result<&'static Cluster, Error> {
         guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
             .cast::<Root>()
     };
+    assert!(
+        root.is_aligned(),
+        "the server aligns shared memory to cache lines"
+    );
     // SAFETY: as above. The control segment is never removed, so the process that makes it sees 0 here. It needs the
     // settings, which say how large to make it.
     if unsafe { (*root).control.load(Ordering::Relaxed) } == 0 {
@@ -248,11 +252,6 @@ impl Cluster {
     /// How many spill files there are.
     pub fn spill_files(&self) -> &'static AtomicU64 {
         &self.root.spill_files
-    }
-
-    /// How many bytes are in them.
-    pub fn spill_bytes(&self) -> &'static AtomicU64 {
-        &self.root.spill_bytes
     }
 
     /// The maximum number of workers in all lanes. By default a quarter of `max_worker_processes` stays free for

@@ -1,13 +1,16 @@
 //! How shared memory is laid out, and how large its parts are.
 //!
+//! What many processes write has a cache line of its own ([`Line`]), apart from other such words and from what
+//! everybody only reads. A table in `docs/architecture.md` lists the lines that a launch writes.
+//!
 //! | field of the root | written by | when, or what it contains |
 //! |---|---|---|
 //! | `create_lock`, `pool_lock`, `tranche`, `processors` | the process that makes the root | before others see it |
 //! | `control`, `arena` | the process that makes the segments, under `create_lock` | once; 0 before. `control` is written last and is also read without the lock: a process that finds it finds all else |
 //! | `idle_spinning` | every process | counts the idle workers that spin now |
 //! | `spill_number` | every process | grows with every spill file |
-//! | `spill_files`, `spill_bytes` | every process | counts the spill files and the bytes in them |
-//! | `arena_bytes`, `blocks` | every process | counts what is allocated: in total, and by segment of the arena |
+//! | `spill_files` | every process | counts the spill files |
+//! | `blocks` | every process | counts the blocks in each segment of the arena |
 //! | `segment_bytes`, `segments` | every process | counts the segments with one block each; claimed before one is made |
 //! | `published` | processes that have read the configuration | the values of a few settings ([`crate::settings::published`]) |
 //! | `arena_limit` | every process | the limit that the arena was last given |
@@ -28,7 +31,7 @@ use std::ffi::{CStr, c_void};
 /// version. It is a macro because names are made from it at compile time.
 macro_rules! layout_version {
     () => {
-        5
+        6
     };
 }
 
@@ -65,25 +68,36 @@ pub(super) const LANES: usize = 1024;
 /// How many login roles can have jobs at a time. Each has at least one lane.
 pub(super) const ROLES: usize = LANES;
 
+/// Shared memory that is in no cache line with anything else. The server places structures of shared memory at such a
+/// boundary (`ShmemAllocRaw`), and some processors fetch lines in pairs.
+#[repr(C, align(128))]
+pub(super) struct Line<T>(pub(super) T);
+
+impl<T> std::ops::Deref for Line<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 #[repr(C)]
 pub(super) struct Root {
     pub(super) create_lock: SharedLock,
-    pub(super) pool_lock: SharedLock,
     pub(super) tranche: i32,
     pub(super) control: AtomicU32,
     pub(super) arena: u32,
-    pub(super) idle_spinning: AtomicU32,
     pub(super) processors: u32,
-    pub(super) spill_number: AtomicU64,
-    pub(super) spill_files: AtomicU64,
-    pub(super) spill_bytes: AtomicU64,
-    pub(super) arena_bytes: AtomicU64,
-    pub(super) segment_bytes: AtomicU64,
-    pub(super) segments: AtomicU32,
     pub(super) published: PublishedValues,
     pub(super) arena_limit: AtomicU64,
     pub(super) area_size: usize,
-    pub(super) blocks: [AtomicU32; ARENA_SEGMENTS],
+    pub(super) spill_number: AtomicU64,
+    pub(super) spill_files: AtomicU64,
+    pub(super) segment_bytes: AtomicU64,
+    pub(super) segments: AtomicU32,
+    pub(super) pool_lock: Line<SharedLock>,
+    pub(super) idle_spinning: Line<AtomicU32>,
+    pub(super) blocks: Line<[AtomicU32; ARENA_SEGMENTS]>,
 }
 
 /// A larger block has a segment of its own. The server has 64 segments and 5 more for each connection, some 600 with

@@ -179,9 +179,6 @@ impl SpillFile {
         }
         slot.file_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        job.cluster
-            .spill_bytes()
-            .fetch_add(bytes, Ordering::Relaxed);
         true
     }
 
@@ -192,9 +189,6 @@ impl SpillFile {
         let usage = job.cluster.pool().usage(slot.usage());
         usage.release_file_bytes(bytes);
         slot.file_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        job.cluster
-            .spill_bytes()
-            .fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Empties the file. Only for the worker that runs the job. Throws if it cannot.

@@ -40,6 +40,18 @@ impl<'a, L: PoolLock> Pool<'a, L> {
         self.shared.find_usage(role)
     }
 
+    /// The bytes of all roles' blocks.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.usages.iter().map(Usage::bytes).sum()
+    }
+
+    /// The bytes of all roles' files.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.shared.usages.iter().map(Usage::file_bytes).sum()
+    }
+
     /// Gives back what [`Usage::claim_slot`] claimed.
     pub fn release_role_slot(&self, index: u32) {
         // Release: a process that reuses the entry without slots comes after the end of the jobs that had them.

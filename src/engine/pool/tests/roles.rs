@@ -46,6 +46,15 @@ fn a_roles_bytes_stay_below_their_limits() {
 }
 
 #[test]
+fn the_bytes_of_all_roles_are_known() {
+    let memory = Memory::with_room(1, 1, 1);
+    let pool = memory.pool();
+    assert!(pool.usage(0).claim_bytes(10, 20) && pool.usage(0).claim_file_bytes(3, 3));
+    assert!(pool.usage(1).claim_bytes(7, 20) && pool.usage(1).claim_file_bytes(4, 4));
+    assert_eq!((pool.bytes(), pool.file_bytes()), (17, 7));
+}
+
+#[test]
 fn the_process_that_watches_a_role_is_woken_until_it_stops() {
     let memory = Memory::with_room(1, 1, 1);
     let pool = memory.pool();
