@@ -105,10 +105,26 @@ pgb_forget_error(void)
 		MemoryContextReset(noted_context);
 }
 
+/*
+ * Gives a field that ReThrowError takes for a constant the lifetime of the error that is raised. CopyErrorData copies
+ * these too, because they could point into code that the JIT compiler has made.
+ */
+static void
+outlive_copy(const char **field)
+{
+	if (*field != NULL)
+		*field = MemoryContextStrdup(ErrorContext, *field);
+}
+
 /* Raises the noted error again, unchanged: the error context callbacks have already added their lines. */
 void
 pgb_raise_noted_error(void)
 {
+	outlive_copy(&noted->filename);
+	outlive_copy(&noted->funcname);
+	outlive_copy(&noted->domain);
+	outlive_copy(&noted->context_domain);
+	outlive_copy(&noted->message_id);
 	PG_TRY();
 	{
 		ReThrowError(noted);

@@ -260,11 +260,11 @@ impl Converter {
         // SAFETY: the slot holds a tuple of its descriptor.
         unsafe {
             let count = (*(*self.slot).tts_tupleDescriptor).natts;
-            pg_sys::slot_getsomeattrs_int(self.slot, count);
-            let count = count as usize;
             let row = if count == 0 {
                 (&[][..], &[][..])
             } else {
+                pg_sys::slot_getsomeattrs_int(self.slot, count);
+                let count = count as usize;
                 (
                     std::slice::from_raw_parts((*self.slot).tts_values, count),
                     std::slice::from_raw_parts((*self.slot).tts_isnull, count),

@@ -247,3 +247,22 @@ fn an_error_with_the_code_of_a_cancel_is_the_rows() {
         .expect("reset");
     nothing_is_left(&mut leader);
 }
+
+/// An error says where in the server it was raised, also after the extension has raised it again. (On a server with
+/// assertions freed memory is overwritten, and would show there.)
+#[test]
+fn an_error_of_a_conversion_says_where_it_was_raised() {
+    let database = Database::new();
+    let mut leader = database.session();
+    let error = leader
+        .batch_execute(
+            "SELECT r.* FROM pg_background_launch_v2($$SELECT 'abcdef'::varchar$$) h,
+                             pg_background_result_v2(h.pid, h.cookie) AS r (v varchar(3))",
+        )
+        .expect_err("it is too long");
+    let error = error.as_db_error().expect("the server's");
+    assert_eq!(
+        (error.code().code(), error.file(), error.routine()),
+        ("22001", Some("varchar.c"), Some("varchar"))
+    );
+}
