@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 24] = [
     "root.c",
     "execute.c",
     "time_limit.c",
@@ -23,6 +23,7 @@ const SOURCES: [&str; 23] = [
     "convert.c",
     "memory.c",
     "rows.c",
+    "value.c",
     "record.c",
     "lasting.c",
     "shape.c",

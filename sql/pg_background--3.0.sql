@@ -415,6 +415,46 @@ AS 'MODULE_PATHNAME', 'pg_background_launch_params';
 COMMENT ON FUNCTION pg_background_launch_params(pg_catalog.text, pg_catalog."any") IS
 'Runs SQL in the background and returns its handle. $1, $2 and so on in the text stand for the parameters, which are bound as typed values.';
 
+CREATE OR REPLACE FUNCTION pg_background_exec(
+    sql pg_catalog.text
+)
+RETURNS pg_catalog.int8
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_exec';
+COMMENT ON FUNCTION pg_background_exec(pg_catalog.text) IS
+'Runs SQL in a transaction of its own, waits until it has committed, and returns how many rows its last statement changed or returned; 0 where it has no row count.';
+
+CREATE OR REPLACE FUNCTION pg_background_exec(
+    sql pg_catalog.text,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_catalog.int8
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_exec';
+COMMENT ON FUNCTION pg_background_exec(pg_catalog.text, pg_catalog."any") IS
+'Same as pg_background_exec(sql). $1, $2 and so on in the text stand for the parameters, which are bound as typed values.';
+
+CREATE OR REPLACE FUNCTION pg_background_call(
+    sql pg_catalog.text,
+    returns pg_catalog.anyelement
+)
+RETURNS pg_catalog.anyelement
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_call';
+COMMENT ON FUNCTION pg_background_call(pg_catalog.text, pg_catalog.anyelement) IS
+'Runs SQL in a transaction of its own, waits until it has committed, and returns the first column of the first row as the type of the second argument, whose value is not looked at; a row type takes the whole row. NULL if there is no row.';
+
+CREATE OR REPLACE FUNCTION pg_background_call(
+    sql pg_catalog.text,
+    returns pg_catalog.anyelement,
+    VARIADIC params pg_catalog."any"
+)
+RETURNS pg_catalog.anyelement
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_call';
+COMMENT ON FUNCTION pg_background_call(pg_catalog.text, pg_catalog.anyelement, pg_catalog."any") IS
+'Same as pg_background_call(sql, returns). $1, $2 and so on in the text stand for the parameters, which are bound as typed values.';
+
 CREATE OR REPLACE FUNCTION pg_background_submit_params(
     sql pg_catalog.text,
     VARIADIC params pg_catalog."any"

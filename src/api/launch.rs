@@ -2,8 +2,6 @@
 
 use super::{Arguments, Result, STRICT, sql_function};
 use crate::pg::error::Error;
-use crate::pg::shim;
-use crate::pg::shim::guarded;
 use crate::pg::tuple::Value;
 use crate::session::jobs;
 use crate::session::launch::request::{Launch, launch};
@@ -41,13 +39,8 @@ fn start_with_params(arguments: Arguments, submit: bool) -> Result {
     let Some(sql) = arguments.text(0) else {
         return Ok(arguments.null());
     };
-    let mut len = 0;
-    let (call, into) = (arguments.call_info(), &raw mut len);
-    // SAFETY: declared with the parameters from the second argument on; the bytes live as long as the call.
-    let params = unsafe {
-        let start = guarded(|| shim::pgb_params(call, 1, into));
-        std::slice::from_raw_parts(start.cast::<u8>(), len as usize)
-    };
+    // SAFETY: declared with the parameters from the second argument on.
+    let params = unsafe { arguments.params(1) };
     let launched = launch(&Launch {
         sql,
         params,

@@ -14,6 +14,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`launch`] | launch and submit |
+//! | [`autonomous`] | one statement in a transaction of its own |
 //! | [`result`] | results, and jobs run from launch to end in one call |
 //! | [`control`] | detach, cancel, wait |
 //! | [`many`] | waiting for many jobs |
@@ -24,6 +25,7 @@
 //! | `fault` | arming fault points, in builds for tests |
 //! | [`old_names`] | C functions that only catalogs of older versions name |
 
+mod autonomous;
 mod control;
 mod fanout;
 #[cfg(feature = "faults")]
@@ -38,6 +40,7 @@ mod view;
 
 use crate::pg::error::{Caught, Error, Failure};
 use crate::pg::rows::Caller;
+use crate::pg::shim::guarded;
 use crate::pg::tuple::{Value, composite, composite_by_name};
 use crate::pg::{array, error, shim};
 use crate::session::jobs;
@@ -106,6 +109,26 @@ impl Arguments {
         let datum = self.raw(index)?;
         // SAFETY: the script declares this argument as text.
         Some(unsafe { array::text_bytes(datum) })
+    }
+
+    /// The arguments from the one with this index on, as parameters of a job. They live as long as the call.
+    ///
+    /// # Safety
+    /// The script declares them as VARIADIC "any".
+    pub unsafe fn params<'a>(self, first: i32) -> &'a [u8] {
+        let mut len = 0;
+        let into = &raw mut len;
+        // SAFETY: by the caller.
+        unsafe {
+            let start = guarded(|| shim::pgb_params(self.0, first, into));
+            std::slice::from_raw_parts(start.cast::<u8>(), len as usize)
+        }
+    }
+
+    /// The type of an argument in the calling query.
+    pub fn type_of(self, index: i32) -> pg_sys::Oid {
+        // SAFETY: looks at the expression of the call.
+        unsafe { pg_sys::get_fn_expr_argtype((*self.0).flinfo, index) }
     }
 
     /// The number of arguments.

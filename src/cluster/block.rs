@@ -62,6 +62,7 @@ struct Header {
     segment: u64,
     identity: Identity,
     time_limit: i32,
+    returns: Returns,
     sql_len: u32,
     guc_len: u32,
     guc_offset: u32,
@@ -98,6 +99,18 @@ struct OutcomeRecord {
     error: [u8; ERROR_LIMIT],
 }
 
+/// What a job sends of what its last statement returns.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Returns {
+    /// Nothing.
+    Nothing,
+    /// Its rows; the tags of all statements if it returns none.
+    Rows,
+    /// Its first row as a value of this type.
+    Value(pg_sys::Oid),
+}
+
 /// What the leader asks for.
 pub struct Request<'a> {
     /// The identity as which the job runs.
@@ -110,8 +123,10 @@ pub struct Request<'a> {
     pub guc_state: &'a [u8],
     /// The parameters, as the shim serialized them; empty: none.
     pub params: &'a [u8],
-    /// Size of the result ring in bytes; 0: the job has no result.
+    /// Size of the ring for the result and for messages, in bytes; 0: there is none.
     pub queue_size: usize,
+    /// What it sends of what its last statement returns.
+    pub returns: Returns,
 }
 
 fn request_too_large(TooLarge { size }: TooLarge, request: &Request<'_>) -> Error {
@@ -217,6 +232,7 @@ impl Block {
             (&raw mut (*header).segment).write(BlockRef::to_bits(segment));
             (&raw mut (*header).identity).write(request.identity);
             (&raw mut (*header).time_limit).write(request.time_limit);
+            (&raw mut (*header).returns).write(request.returns);
             (&raw mut (*header).sql_len).write(layout.sql_len);
             (&raw mut (*header).guc_len).write(layout.settings_len);
             (&raw mut (*header).guc_offset).write(layout.settings);
@@ -295,6 +311,12 @@ impl Block {
         unsafe { (*self.header()).time_limit }
     }
 
+    /// What the job sends of what its last statement returns.
+    pub fn returns(&self) -> Returns {
+        // SAFETY: as for `identity`.
+        unsafe { (*self.header()).returns }
+    }
+
     /// The SQL text; a zero byte follows it.
     pub fn sql(&self) -> &[u8] {
         // SAFETY: as for `identity`.
@@ -327,7 +349,7 @@ impl Block {
         }
     }
 
-    /// The ring: its shared part and its buffer. `None` for jobs without a result.
+    /// The ring: its shared part and its buffer. `None` for jobs that send nothing, not even messages.
     pub fn ring(&self) -> Option<(&'static channel::ChannelShared, MappedBuffer)> {
         // SAFETY: as for `identity`. The memory stays mapped while the process holds the job, and the callers do not
         // keep the reference longer; so it may be static.

@@ -100,6 +100,24 @@ impl Caller {
         }
     }
 
+    /// The caller of a function that returns one value of the type, and no set.
+    pub fn of_value(type_oid: pg_sys::Oid) -> Self {
+        // SAFETY: in the context of the call, which outlives the caller; the type exists.
+        let desc = unsafe {
+            let desc = pg_sys::CreateTemplateTupleDesc(1);
+            pg_sys::TupleDescInitEntry(desc, 1, c"".as_ptr(), type_oid, -1, 0);
+            desc
+        };
+        Self {
+            info: std::ptr::null_mut(),
+            desc,
+            row_type: None,
+            composite: false,
+            domain: pg_sys::InvalidOid,
+            materialize: false,
+        }
+    }
+
     /// The columns that it expects.
     pub fn columns(&self) -> &[pg_sys::FormData_pg_attribute] {
         // SAFETY: the descriptor lives as long as the query.

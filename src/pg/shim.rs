@@ -43,7 +43,7 @@ pub struct Run {
     pub identity: *const Identity,
     /// Milliseconds for the whole job; -1: no limit.
     pub time_limit: i32,
-    /// Whether there is a result ring.
+    /// Whether somebody wants the rows of the last statement, or the tags.
     pub send_rows: bool,
     /// As `pgb_params` made them; null: none.
     pub params: *const c_char,
@@ -51,6 +51,8 @@ pub struct Run {
     pub label: *const c_char,
     /// Its length in bytes; 0: no label.
     pub label_len: i32,
+    /// With `send_rows`: the type of the only value that is sent; invalid: all rows are sent.
+    pub wanted: pg_sys::Oid,
 }
 
 /// The constants of `shared.h`, and assertions on the structs that are here and in C.

@@ -292,8 +292,25 @@ typedef struct PgbParams
 	int			count;
 } PgbParams;
 
-/* Runs one statement and sets its completion. Returns whether it is of a kind that returns rows. */
-static bool
+/* What a statement has returned. */
+typedef enum Returned
+{
+	NO_ROWS,					/* it is not of a kind that returns rows */
+	ROWS,						/* it is, whether there were any or not */
+	VALUE						/* the wanted value */
+} Returned;
+
+/* Where the rows of a statement go. */
+static DestReceiver *
+receiver_for(const PgbRun *run, bool sends)
+{
+	if (!sends)
+		return None_Receiver;
+	return OidIsValid(run->wanted) ? pgb_value_receiver(run->wanted) : pgb_row_receiver();
+}
+
+/* Runs one statement and sets its completion. */
+static Returned
 run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bool top_level, bool last, QueryCompletion *completion)
 {
 	CommandTag	tag = CreateCommandTag(statement->stmt);
@@ -302,7 +319,8 @@ run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bo
 	List	   *plans;
 	Portal		portal;
 	DestReceiver *receiver;
-	bool		returns_rows;
+	Returned	returned;
+	bool		sends;
 
 	pgstat_report_query_id(0, true);
 	check_is_supported(statement);
@@ -330,16 +348,19 @@ run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bo
 	PortalStart(portal, params->values, 0, InvalidSnapshot);
 
 	/* PortalStart has set the columns. Only the last statement's rows are sent. */
-	returns_rows = portal->tupDesc != NULL;
-	receiver = last && returns_rows && run->send_rows ? pgb_row_receiver() : None_Receiver;
+	returned = portal->tupDesc != NULL ? ROWS : NO_ROWS;
+	sends = last && returned == ROWS && run->send_rows;
+	receiver = receiver_for(run, sends);
 #if PG_VERSION_NUM >= 180000
 	(void) PortalRun(portal, FETCH_ALL, top_level, receiver, receiver, completion);
 #else
 	(void) PortalRun(portal, FETCH_ALL, top_level, true, receiver, receiver, completion);
 #endif
+	if (sends && OidIsValid(run->wanted) && pgb_has_value(receiver))
+		returned = VALUE;
 	receiver->rDestroy(receiver);
 	PortalDrop(portal, false);
-	return returns_rows;
+	return returned;
 }
 
 /* If the last statement returns no rows, the result consists of the tags of all statements. */
@@ -394,7 +415,7 @@ run_text(const PgbRun *run)
 	bool		single;
 	bool		atomic;
 	bool		was_logged;
-	bool		returned_rows = false;
+	Returned	returned = NO_ROWS;
 	int32		sec_context = run->identity->sec_context;
 	ErrorContextCallback context = {
 		.previous = error_context_stack, .callback = set_internal_position, .arg = (void *) run->sql
@@ -429,6 +450,8 @@ run_text(const PgbRun *run)
 		if (single && sec_context != 0)
 			atomic = can_run_atomically(linitial_node(RawStmt, statements)->stmt);
 	}
+	if (OidIsValid(run->wanted))
+		pgb_check_wanted(run->wanted);
 	if (run->params != NULL)
 	{
 		params.values = pgb_restore_params(run->params, &params.types);
@@ -445,7 +468,7 @@ run_text(const PgbRun *run)
 			BeginImplicitTransactionBlock();
 		if (statement != linitial(statements))
 			pgb_arm_statement_timer();
-		returned_rows = run_statement(run, &params, statement, !atomic, last, &completion);
+		returned = run_statement(run, &params, statement, !atomic, last, &completion);
 		PGB_FAULT("statement-done");
 		last_completion = completion;
 		MemoryContextSwitchTo(job_context);
@@ -456,7 +479,12 @@ run_text(const PgbRun *run)
 			pgb_stop_timer();
 		}
 	}
-	if (run->send_rows && !returned_rows)
+	if (OidIsValid(run->wanted))
+	{
+		if (returned != VALUE)
+			pgb_check_no_value(run->wanted);
+	}
+	else if (run->send_rows && returned == NO_ROWS)
 		send_tags(tags);
 	/* Before the commit, because nothing may wait or fail after it. */
 	pgb_flush_messages();

@@ -47,6 +47,7 @@
 	MEMBER(PgbRun, params, 24, 8) \
 	MEMBER(PgbRun, label, 32, 8) \
 	MEMBER(PgbRun, label_len, 40, 4) \
+	MEMBER(PgbRun, wanted, 44, 4) \
 	STRUCT(PgbAttempt, 16) \
 	MEMBER(PgbAttempt, context, 0, 8) \
 	MEMBER(PgbAttempt, owner, 8, 8) \

@@ -35,10 +35,11 @@ typedef struct PgbRun
 	const char *sql;
 	const PgbIdentity *identity;
 	int32		time_limit;		/* ms, of the whole job; -1: none, only statement_timeout applies */
-	bool		send_rows;		/* there is a result ring */
+	bool		send_rows;		/* somebody wants the rows of the last statement, or the tags */
 	const char *params;			/* as pgb_params made them; NULL: none */
 	const char *label;
 	int32		label_len;		/* 0: no label */
+	Oid			wanted;			/* with send_rows: the type of the only value that is sent; invalid: all is sent */
 } PgbRun;
 
 /* root.c */
@@ -168,6 +169,12 @@ struct Tuplestorestate;
 
 extern struct _DestReceiver *pgb_row_receiver(void);
 extern void pgb_put_tuples(struct Tuplestorestate *store, const uint8 *const *tuples, int32 count);
+
+/* value.c */
+extern struct _DestReceiver *pgb_value_receiver(Oid type);
+extern bool pgb_has_value(const struct _DestReceiver *receiver);
+extern void pgb_check_wanted(Oid type);
+extern void pgb_check_no_value(Oid type);
 
 /* shape.c */
 typedef struct PgbShape

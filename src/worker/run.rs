@@ -4,7 +4,7 @@
 //! thrown past them leaves the job noted, and `process::step` fails it.
 
 use crate::cluster::attach::{Cluster, attached};
-use crate::cluster::block::Block;
+use crate::cluster::block::{Block, Returns};
 use crate::cluster::job::Job;
 use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::process::timestamp;
@@ -191,12 +191,16 @@ fn execute(job: Job, block: &Block) -> bool {
         sql: block.sql().as_ptr().cast(),
         identity: &raw const identity,
         time_limit: block.time_limit(),
-        send_rows: block.ring().is_some(),
+        send_rows: block.returns() != Returns::Nothing,
         params: block
             .params()
             .map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast()),
         label: label.as_ptr().cast(),
         label_len: label.len() as i32,
+        wanted: match block.returns() {
+            Returns::Value(type_oid) => type_oid,
+            Returns::Nothing | Returns::Rows => pg_sys::InvalidOid,
+        },
     };
     // SAFETY: the data that `run` points at outlives the call, which catches every error itself.
     unsafe { shim::pgb_run(&raw const run) }

@@ -12,10 +12,11 @@
 //! Until the handle is given out, a [`Hold`] guards the job: an error, or an interrupt of the wait, withdraws it.
 //!
 //! A fan-out ([`crate::session::launch::fanout`]) launches the same way through [`launch_for_fanout`], but gives no
-//! handle, does not wait for a worker and uses one [`LaunchContext`] for all its jobs.
+//! handle, does not wait for a worker and uses one [`LaunchContext`] for all its jobs. So does a call
+//! ([`crate::session::launch::call`]) through [`launch_for_call`], which has one job.
 
 use crate::cluster::attach::{Cluster, cluster};
-use crate::cluster::block::{Block, Request};
+use crate::cluster::block::{Block, Request, Returns};
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spawn::Spawned;
@@ -25,7 +26,7 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::local::Local;
 use crate::pg::process::{own_proc, wake};
 use crate::pg::shim::Identity;
-use crate::pg::{guc_state, process, text};
+use crate::pg::{guc_state, library, process, text};
 use crate::session::hold::Hold;
 use crate::session::jobs;
 use crate::session::jobs::JobName;
@@ -249,8 +250,20 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
         ..Options::default()
     };
     let timeout_ms = (on_exhaustion != OnExhaustion::Error).then(settings::launch_timeout);
-    let (hold, cookie) = reserve(cluster, &context, launch, options, queue_size, timeout_ms)?
-        .map_err(NoSlot::error)?;
+    let returns = if launch.submit {
+        Returns::Nothing
+    } else {
+        Returns::Rows
+    };
+    let reserved = reserve(
+        cluster,
+        &context,
+        launch,
+        options,
+        (queue_size, returns),
+        timeout_ms,
+    )?;
+    let (hold, cookie) = reserved.map_err(NoSlot::error)?;
     let pid = dispatch(hold.job(), &context, on_exhaustion)?;
     Ok(Launched { hold, pid, cookie })
 }
@@ -267,9 +280,47 @@ pub fn launch_for_fanout(
     may_wait: bool,
 ) -> Result<Option<Hold>, Error> {
     check_enabled()?;
+    let waits = may_wait && settings::on_exhaustion() != OnExhaustion::Error;
+    let timeout_ms = waits.then(settings::launch_timeout);
+    match reserve_uncounted(cluster, context, sql, &[], Returns::Rows, timeout_ms)? {
+        Ok(hold) => start(hold, context, false).map(Some),
+        Err(why) if may_wait => Err(why.error()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Launches the job of a call. Nobody is given its handle, and it counts against no limit of the session. Waits as long
+/// as it takes for a slot, unless the slot that it waits for may be one of its own: then `pg_background.launch_timeout`
+/// applies. It may be if this session has jobs, or is a job's itself.
+///
+/// # Errors
+/// 42501 in a security-restricted operation; 55000 launches are disabled; 53000, 53400 no slot within the time; 53200
+/// shared memory exhausted
+pub fn launch_for_call(sql: &[u8], params: &[u8], returns: Returns) -> Result<Hold, Error> {
+    check_enabled()?;
+    let cluster = cluster()?;
+    let context = LaunchContext::capture(cluster);
+    let timeout_ms = if jobs::count() > 0 || library::is_own_worker() {
+        settings::launch_timeout()
+    } else {
+        i32::MAX
+    };
+    let reserved = reserve_uncounted(cluster, &context, sql, params, returns, Some(timeout_ms))?;
+    start(reserved.map_err(NoSlot::error)?, &context, true)
+}
+
+/// Reserves a job that counts against no limit of the session.
+fn reserve_uncounted(
+    cluster: &'static Cluster,
+    context: &LaunchContext,
+    sql: &[u8],
+    params: &[u8],
+    returns: Returns,
+    timeout_ms: Option<i32>,
+) -> Result<Result<Hold, NoSlot>, Error> {
     let launch = Launch {
         sql,
-        params: &[],
+        params,
         queue_size: 0,
         by_pid: false,
         submit: false,
@@ -280,16 +331,22 @@ pub fn launch_for_fanout(
         fresh_only: !settings::worker_reuse(),
         ..Options::default()
     };
-    let waits = may_wait && settings::on_exhaustion() != OnExhaustion::Error;
-    let timeout_ms = waits.then(settings::launch_timeout);
     let queue_size = settings::default_queue_size();
-    let reserved = reserve(cluster, context, &launch, options, queue_size, timeout_ms)?;
-    let (hold, _) = match reserved {
-        Ok(reserved) => reserved,
-        Err(why) if may_wait => return Err(why.error()),
-        Err(_) => return Ok(None),
-    };
-    let (dispatched, lane, decision) = publish(hold.job(), context, false)?;
+    let reserved = reserve(
+        cluster,
+        context,
+        &launch,
+        options,
+        (queue_size, returns),
+        timeout_ms,
+    )?;
+    Ok(reserved.map(|(hold, _)| hold))
+}
+
+/// Dispatches a reserved job, and does not wait for its worker.
+fn start(hold: Hold, context: &LaunchContext, prefer_awake: bool) -> Result<Hold, Error> {
+    let cluster = hold.job().cluster;
+    let (dispatched, lane, decision) = publish(hold.job(), context, prefer_awake)?;
     fault!("job-enqueued");
     match dispatched {
         Dispatched::Handed(worker) => wake(worker),
@@ -298,7 +355,7 @@ pub fn launch_for_fanout(
             fault!("job-spawned");
         }
     }
-    Ok(Some(hold))
+    Ok(hold)
 }
 
 fn reserve(
@@ -306,7 +363,7 @@ fn reserve(
     context: &LaunchContext,
     launch: &Launch<'_>,
     options: Options,
-    queue_size: i32,
+    (queue_size, returns): (i32, Returns),
     timeout_ms: Option<i32>,
 ) -> Result<Result<(Hold, Cookie), NoSlot>, Error> {
     jobs::enter_first(cluster);
@@ -353,6 +410,7 @@ fn reserve(
         } else {
             queue_size as usize
         },
+        returns,
     };
     let block = Block::allocate(job, &request)?;
     fault!("block-allocated");

@@ -249,9 +249,9 @@ pub fn check_types(job: &[JobColumn<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A type as messages show it.
+/// A type with its modifier, as messages show it.
 #[derive(Clone, Copy)]
-struct TypeName(pg_sys::Oid, i32);
+pub struct TypeName(pub pg_sys::Oid, pub i32);
 
 impl Display for TypeName {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {

@@ -1,0 +1,263 @@
+/*
+ * The value of a job that was launched for one (pg_background_call): the first row of its last statement, converted to
+ * the wanted type before the job commits.
+ *
+ * The row is converted as an assignment converts it, domains included, while the statement runs: so an error of the
+ * conversion is an error of the job, and rolls it back. A composite type takes the whole row, column by column; any other
+ * type takes the first column. What is sent is one row with one column of the wanted type. The rows after the first are
+ * not looked at, and the statement runs to its end.
+ *
+ * In C because it builds expressions and throws.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+
+#include "shim.h"
+
+typedef struct ValueReceiver
+{
+	DestReceiver pub;
+	DestReceiver *rows;			/* what sends the converted row */
+	Oid			type;
+	Oid			base;			/* the type, or the type under the domain */
+	TupleTableSlot *slot;		/* for the converted row */
+	ExprContext *context;
+	ExprState **conversions;	/* one for each column that is taken */
+	TupleDesc	row;			/* of the composite type; NULL: the first column is taken */
+	bool		has_value;
+} ValueReceiver;
+
+static void
+does_not_fit(Oid type, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("the background job does not return a value of type %s", format_type_be(type)),
+			 errdetail_internal("%s", detail),
+			 errhint("Cast the columns in the SQL text, or pass another type.")));
+}
+
+/* An expression that converts its test value. */
+static ExprState *
+plan_conversion(ValueReceiver *receiver, Form_pg_attribute from, Oid to, int32 typmod)
+{
+	CaseTestExpr *value = makeNode(CaseTestExpr);
+	Node	   *expression;
+
+	value->typeId = from->atttypid;
+	value->typeMod = from->atttypmod;
+	value->collation = from->attcollation;
+	expression = coerce_to_target_type(NULL, (Node *) value, from->atttypid, to, typmod,
+									   COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+	if (expression == NULL)
+		does_not_fit(receiver->type,
+					 psprintf(_("Column \"%s\" of type %s cannot be assigned to type %s."), NameStr(from->attname),
+							  format_type_be(from->atttypid), format_type_be(to)));
+	assign_expr_collations(NULL, expression);
+	return ExecInitExpr(expression_planner((Expr *) expression), NULL);
+}
+
+static void
+plan_row(ValueReceiver *receiver, TupleDesc desc)
+{
+	int			column = 0;
+	int			live = 0;
+
+	receiver->row = lookup_rowtype_tupdesc_copy(receiver->base, -1);
+	for (int i = 0; i < receiver->row->natts; i++)
+		live += !TupleDescAttr(receiver->row, i)->attisdropped;
+	if (live != desc->natts)
+		does_not_fit(receiver->type,
+					 psprintf(_("The job returns %d columns, the type has %d."), desc->natts, live));
+	receiver->conversions = palloc0(sizeof(ExprState *) * Max(receiver->row->natts, 1));
+	for (int i = 0; i < receiver->row->natts; i++)
+	{
+		Form_pg_attribute to = TupleDescAttr(receiver->row, i);
+
+		if (!to->attisdropped)
+			receiver->conversions[i] = plan_conversion(receiver, TupleDescAttr(desc, column++), to->atttypid,
+													   to->atttypmod);
+	}
+}
+
+/* Whether the only column is the composite value itself. */
+static bool
+is_whole_value(ValueReceiver *receiver, TupleDesc desc)
+{
+	return desc->natts == 1 && getBaseType(TupleDescAttr(desc, 0)->atttypid) == receiver->base;
+}
+
+/* User code needs a snapshot. Rows that the server has kept (RETURNING, EXPLAIN) come without one. */
+static bool
+push_snapshot(void)
+{
+	bool		pushed = !ActiveSnapshotSet();
+
+	if (pushed)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	return pushed;
+}
+
+static void
+value_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	ValueReceiver *receiver = (ValueReceiver *) self;
+	TupleDesc	sent = CreateTemplateTupleDesc(1);
+	bool		pushed = push_snapshot();
+
+	receiver->context = CreateStandaloneExprContext();
+	if (type_is_rowtype(receiver->base) && !is_whole_value(receiver, desc))
+		plan_row(receiver, desc);
+	else
+	{
+		if (desc->natts == 0)
+			does_not_fit(receiver->type, _("The job returns no columns."));
+		receiver->conversions = palloc(sizeof(ExprState *));
+		receiver->conversions[0] = plan_conversion(receiver, TupleDescAttr(desc, 0), receiver->type, -1);
+	}
+	TupleDescInitEntry(sent, 1, "value", receiver->type, -1, 0);
+	receiver->slot = MakeSingleTupleTableSlot(sent, &TTSOpsVirtual);
+	receiver->rows->rStartup(receiver->rows, operation, sent);
+	if (pushed)
+		PopActiveSnapshot();
+}
+
+static Datum
+convert(ValueReceiver *receiver, int conversion, Datum value, bool *is_null)
+{
+	receiver->context->caseValue_datum = value;
+	receiver->context->caseValue_isNull = *is_null;
+	return ExecEvalExprSwitchContext(receiver->conversions[conversion], receiver->context, is_null);
+}
+
+static Datum
+convert_row(ValueReceiver *receiver, TupleTableSlot *from)
+{
+	int			count = receiver->row->natts;
+	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
+	bool	   *nulls = palloc(sizeof(bool) * Max(count, 1));
+	int			column = 0;
+	Datum		row;
+
+	for (int i = 0; i < count; i++)
+	{
+		values[i] = (Datum) 0;
+		nulls[i] = true;
+		if (TupleDescAttr(receiver->row, i)->attisdropped)
+			continue;
+		nulls[i] = from->tts_isnull[column];
+		values[i] = convert(receiver, i, from->tts_values[column], &nulls[i]);
+		column++;
+	}
+	row = HeapTupleGetDatum(heap_form_tuple(receiver->row, values, nulls));
+	if (receiver->base != receiver->type)
+		domain_check(row, false, receiver->type, NULL, NULL);
+	return row;
+}
+
+static bool
+value_receive(TupleTableSlot *from, DestReceiver *self)
+{
+	ValueReceiver *receiver = (ValueReceiver *) self;
+	TupleTableSlot *into = receiver->slot;
+	bool		pushed;
+
+	if (receiver->has_value)
+		return true;
+	receiver->has_value = true;
+	pushed = push_snapshot();
+	slot_getallattrs(from);
+	into->tts_isnull[0] = receiver->row == NULL && from->tts_isnull[0];
+	if (receiver->row != NULL)
+		into->tts_values[0] = convert_row(receiver, from);
+	else
+		into->tts_values[0] = convert(receiver, 0, from->tts_values[0], &into->tts_isnull[0]);
+	ExecStoreVirtualTuple(into);
+	receiver->rows->receiveSlot(into, receiver->rows);
+	ExecClearTuple(into);
+	if (pushed)
+		PopActiveSnapshot();
+	return true;
+}
+
+static void
+value_shutdown(DestReceiver *self)
+{
+	ValueReceiver *receiver = (ValueReceiver *) self;
+
+	receiver->rows->rShutdown(receiver->rows);
+}
+
+static void
+value_destroy(DestReceiver *self)
+{
+	ValueReceiver *receiver = (ValueReceiver *) self;
+
+	if (receiver->slot != NULL)
+		ExecDropSingleTupleTableSlot(receiver->slot);
+	if (receiver->context != NULL)
+		FreeExprContext(receiver->context, true);
+	receiver->rows->rDestroy(receiver->rows);
+	pfree(receiver);
+}
+
+DestReceiver *
+pgb_value_receiver(Oid type)
+{
+	ValueReceiver *receiver = palloc0(sizeof(ValueReceiver));
+
+	receiver->pub.receiveSlot = value_receive;
+	receiver->pub.rStartup = value_startup;
+	receiver->pub.rShutdown = value_shutdown;
+	receiver->pub.rDestroy = value_destroy;
+	receiver->pub.mydest = DestTupleQueue;
+	receiver->rows = pgb_row_receiver();
+	receiver->type = type;
+	receiver->base = getBaseType(type);
+	return (DestReceiver *) receiver;
+}
+
+/* Whether the receiver, which is one of this file, has received a row. */
+bool
+pgb_has_value(const DestReceiver *self)
+{
+	return ((const ValueReceiver *) self)->has_value;
+}
+
+/* Raises 42704 if this process does not see the wanted type: the session has created it in its present transaction. */
+void
+pgb_check_wanted(Oid type)
+{
+	if (!pgb_type_exists(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the type of the wanted value does not exist for the background job"),
+				 errdetail("The type with OID %u was dropped, or created in a transaction that has not committed.", type),
+				 errhint("Commit the transaction that creates the type before the call.")));
+}
+
+/* Raises the domain's error if there is no row, and the wanted type is a domain that does not take NULL. */
+void
+pgb_check_no_value(Oid type)
+{
+	bool		pushed;
+
+	if (getBaseType(type) == type)
+		return;
+	pushed = push_snapshot();
+	domain_check((Datum) 0, true, type, NULL, NULL);
+	if (pushed)
+		PopActiveSnapshot();
+}
