@@ -6,7 +6,8 @@
 //! | `scheduler` | the pool as one process sees it, and the right to change it under the lock |
 //! | `dispatch` | dispatching a job: handing it to an idle worker, or queueing it in its lane |
 //! | `cancel` | canceling a job, wherever it is |
-//! | `view` | who waits for what, and how many are doing what |
+//! | [`sleep`] | what sessions sleep on, for the deadlock check |
+//! | `view` | how many workers are doing what |
 //! | `worker_slot` | the life of a worker slot: a process reports in, takes jobs, goes idle, passes the worker slot on, exits |
 //! | [`worker_exit`] | how a worker's process leaves its worker slot when it exits, in its steps |
 //! | [`failing_lane`] | failing the jobs of a lane for which no process can be started, in its steps |
@@ -63,7 +64,7 @@
 //! | `WorkerSlot::links`, `idle_links`, `claimed_at`, `permit` | holder of the lock | nobody |
 //! | `WorkerSlot::look_at` | holder of the lock | the worker itself, while it is idle |
 //! | `WorkerSlot::finishing`, `Lane::finishing` | set and counted by the worker itself, without the lock; cleared by the holder of the lock | nobody |
-//! | everything in [`Leader`] | holder of the lock | the session itself, to see whether the entry is its own |
+//! | everything in [`Leader`] but its gate and its sleep | holder of the lock | the session itself, to see whether the entry is its own; anyone, to find the entry of a process |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for a slot, after a fence |
 //! | `WorkerSlot::registrar` | holder of the lock. It is the process that registers, or has registered, the process that the worker slot awaits. When a worker slot is passed on, it is the process that leaves, from that moment on | nobody |
 //! | `WorkerSlot::registration`, `registration_generation` | holder of the lock. Until the process reports in: how the server names it. Then the first says whether it has connected | anyone, for a hint |
@@ -133,6 +134,7 @@ pub mod handoff;
 pub mod refusal;
 pub mod release;
 pub mod session_call;
+pub mod sleep;
 pub mod slot_claim;
 pub mod slot_waiters;
 pub mod usage;
@@ -160,7 +162,7 @@ pub use entries::{
 };
 pub use scheduler::{Pool, PoolLock, Scheduler, Shared, Waker, Words, index_of};
 pub use spawn::SpawnDecision;
-pub use view::{Awaited, WorkerCounts};
+pub use view::WorkerCounts;
 pub use worker_slot::{NextStep, Returned};
 
 #[cfg(all(test, not(loom)))]

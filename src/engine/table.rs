@@ -12,6 +12,7 @@
 //! | `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `being_read` | the leader | any | itself |
+//! | `chained` | the leader ([`crate::pool::sleep`]) | any | itself |
 //! | `account` | the leader, until it detaches the job; then the last one out | any | `detach` ([`crate::pool::ends`]) |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
 //! | `finished_at` | the bound worker, or the process that ends a queued job | before the last transition | `finish`, `cancel_queued`, `unbind` |
@@ -36,6 +37,7 @@
 //! acquire of the count. Some slots are reserved for superusers ([`JobTable::ordinary_limit`]): an
 //! administrator can always run a job.
 
+use crate::chain::ChainLink;
 use crate::job::{Generation, JobWord, Phase, Snapshot};
 use crate::list::{Link, Linked, Links};
 use crate::process_ref::ProcRef;
@@ -121,6 +123,8 @@ pub struct Slot {
     /// Bytes of result ring, as asked for.
     pub queue_size: AtomicU32,
     leader: AtomicU64,
+    /// The next of the jobs on which its leader sleeps.
+    pub(crate) chained: ChainLink,
     /// Offset of the job's arena block.
     pub block: AtomicU64,
     /// Bytes that its blocks have.
@@ -163,6 +167,7 @@ impl Default for Slot {
             account: AtomicU32::new(0),
             queue_size: AtomicU32::new(0),
             leader: AtomicU64::new(0),
+            chained: ChainLink::default(),
             block: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             file_bytes: AtomicU64::new(0),
@@ -206,6 +211,7 @@ impl Slot {
         self.pid.store(0, Ordering::Relaxed);
         self.block.store(0, Ordering::Relaxed);
         self.being_read.store(0, Ordering::Relaxed);
+        self.chained.clear();
         self.account.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
         self.file_bytes.store(0, Ordering::Relaxed);

@@ -18,7 +18,7 @@ const SIZES: [(u32, u32, u32); 7] = [
 
 /// All worker slots are busy, with jobs of the lanes in turn, and so many jobs are queued in the lanes in turn. Returns a
 /// busy worker of the first lane, and its job.
-fn crowd(workers: u32, lanes: u32, queued: u32) -> (Memory, u32, engine::table::JobId) {
+pub fn crowd(workers: u32, lanes: u32, queued: u32) -> (Memory, u32, engine::table::JobId) {
     let jobs = (workers + queued + 2) as usize;
     let memory = Memory::with_lanes(jobs, workers as usize, lanes as usize);
     let (worker, job) = memory.start_worker();

@@ -3,6 +3,7 @@
 //! The rules of who may touch what are in the documentation of [the pool](super).
 
 use super::tally::{Ends, SharedEnds};
+use crate::chain::ChainLink;
 use crate::list::{Linked, Links, List, Second};
 use crate::locked::load;
 use crate::process_ref::ProcRef;
@@ -267,8 +268,8 @@ impl WorkerSlot {
     }
 }
 
-/// A session in shared memory. The holder of the pool's lock writes all fields but the gate. The session itself
-/// reads `proc` without the lock.
+/// A session in shared memory. The holder of the pool's lock writes all fields but the gate and the sleep. `proc` is read
+/// without the lock.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct Leader {
@@ -280,6 +281,8 @@ pub struct Leader {
     pub(super) throttled: List,
     pub(super) waiter: Waiter,
     pub(super) gate: Gate,
+    /// The last of the jobs on which it sleeps ([`super::sleep`]).
+    pub(super) sleep: ChainLink,
     pub(super) ends: SharedEnds,
 }
 

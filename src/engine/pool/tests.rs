@@ -21,6 +21,7 @@ mod handoff;
 mod model;
 mod roles;
 mod session_call;
+mod sleep;
 mod turn_order;
 mod views;
 
