@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 25] = [
     "root.c",
     "execute.c",
     "time_limit.c",
@@ -29,6 +29,8 @@ const SOURCES: [&str; 23] = [
     "json.c",
     "spill.c",
     "params.c",
+    "drop.c",
+    "login.c",
     "pin.c",
     "trace.c",
     "library.c",

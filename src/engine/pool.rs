@@ -12,6 +12,7 @@
 //! | [`worker_exit`] | how a worker's process leaves its worker slot when it exits, in its steps |
 //! | [`failing_lane`] | failing the jobs of a lane for which no process can be started, in its steps |
 //! | `spawn` | starting workers for every lane that has queued jobs |
+//! | `keep` | workers that stay beyond their idle limit |
 //! | [`turns`] | which lane gets a worker slot when there are fewer worker slots than lanes with jobs |
 //! | `lanes` | finding a lane by its key; using the entry of an unused lane again |
 //! | `quota` | how many of a session's jobs may have a worker |
@@ -144,6 +145,7 @@ mod cancel;
 mod deferred_free;
 mod dispatch;
 mod entries;
+mod keep;
 mod lanes;
 mod quota;
 mod roles;

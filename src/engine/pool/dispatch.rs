@@ -78,8 +78,9 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The latest launch in the lane sets its limit.
+    /// The latest launch in the lane sets its limit, and the lane is not released any more.
     pub(super) fn limit_lane(&mut self, index: u32, limits: Limits) {
+        self.lane(index).reclaim();
         let limit = &self.lane(index).limit;
         if load(limit) != limits.lane_workers {
             limit.store(limits.lane_workers, Ordering::Relaxed);

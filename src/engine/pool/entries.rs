@@ -69,6 +69,8 @@ pub struct Lane {
     pub(super) taken: AtomicU32,
     /// What `taken` was at `needy_since`.
     pub(super) taken_then: AtomicU32,
+    /// Its database is about to be dropped ([`super::keep`]).
+    pub(super) released: AtomicU32,
     /// Since when it is in need, or when it was served last while it is.
     pub(super) needy_since: AtomicU64,
     /// For the list of its standing.

@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod deferred;
 mod gate;
 mod handoff;
+mod keep;
 mod model;
 mod roles;
 mod session_call;
@@ -417,7 +418,7 @@ fn a_worker_that_was_handed_a_job_stays_at_its_idle_limit() {
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let (job, _, _) = memory.dispatch(A);
     assert_eq!(
-        memory.locked(|scheduler| scheduler.idle_limit(worker, generation)),
+        memory.locked(|scheduler| scheduler.idle_limit(worker, generation, 0)),
         None
     );
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
@@ -652,9 +653,9 @@ fn a_process_that_slept_through_its_dismissal_has_lost_its_worker_slot() {
         "it must not run the other's job"
     );
     assert_eq!(memory.complete(worker, job), NextStep::Idle);
-    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, generation));
+    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, generation, 0));
     assert_eq!(limit, None, "it must not take the other off the idle list");
-    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, fresh));
+    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, fresh, 0));
     assert_eq!(limit, Some(NextStep::Retire));
 }
 

@@ -327,18 +327,6 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The worker's idle time is over, or it has another reason to leave. Returns `Restart` or `Retire`.
-    /// `None`: it is not idle any more; call [`awakened`](Self::awakened).
-    pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<NextStep> {
-        let is_idle = self.activity(worker) == Activity::Idle;
-        if !self.is_slot_of(worker, generation) || checked!("idle-limit-ignores-the-word", !is_idle)
-        {
-            return None;
-        }
-        self.unlist_idle(worker);
-        Some(self.leave(worker, None))
-    }
-
     /// Whether the worker slot still belongs to the registration with this generation. A process that was told
     /// to make room and then did not run for [`super::entries::START_LIMIT`] may find another process there.
     pub(super) fn is_slot_of(&self, worker: u32, generation: u32) -> bool {
