@@ -89,7 +89,7 @@
 //! by a hash. The exceptions grow with what they return or give away (dismissing idle workers, the jobs of a session that
 //! ends and was throttled in a lane, the launches that missed a pass through the deferred jobs), or with jobs that a worker
 //! must not run: it walks past those (jobs that need a fresh process, or another one than their session has just used).
-//! And a launch that looks for an idle worker that is awake walks past the lane's idle workers that sleep. `benches/engine/src/scheduling.rs` measures it.
+//! `benches/engine/src/scheduling.rs` measures it.
 //!
 //! A launch looks for a worker that need not be woken first: see [`handoff`].
 //!

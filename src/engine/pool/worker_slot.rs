@@ -410,13 +410,13 @@ impl<'a> Scheduler<'a> {
     }
 
     /// The worker's process exits, whatever it was doing. Its job was finished or given back before.
-    /// `restartable`: the worker slot may be passed to a fresh process. Returns `Restart` if it is, and the
+    /// `restartable`: the worker slot may be passed to a fresh process of its lane. Returns `Restart` if it is, and the
     /// caller registers that process; `Retire` if it is not. `None`: the worker slot is no longer this
     /// process's.
     ///
     /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) passes `false`
     /// for `restartable`. The lane's other workers look after the queue, and trying again at once could fork
-    /// without end.
+    /// without end. Only another lane in need gets the worker slot: nobody else might look for long.
     pub fn exit(
         &mut self,
         worker: u32,
@@ -438,6 +438,9 @@ impl<'a> Scheduler<'a> {
         self.hand_out(lane);
         if restartable {
             return Some(self.leave(worker, None));
+        }
+        if let Some(to) = self.first_other_in_need(lane) {
+            return Some(self.leave(worker, Some(to)));
         }
         self.vacate(worker);
         Some(NextStep::Retire)

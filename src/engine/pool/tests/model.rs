@@ -889,8 +889,11 @@ impl Model {
         session.incarnation += 1;
         session.admitted = 0;
         self.queues[leader % KEYS.len()].extend(throttled);
-        self.memory.locked(|scheduler| scheduler.depart(own));
+        let lane = self.memory.locked(|scheduler| scheduler.depart(own));
         self.answer();
+        if lane.is_some() {
+            self.spawn_decision(leader % KEYS.len(), true);
+        }
     }
 
     fn dismiss(&mut self, key: Option<usize>, limit: u32) {

@@ -103,7 +103,7 @@ fn an_entry_that_another_process_has_now_says_nothing_about_it() {
     let job = memory.launch(0, limits(9));
     let _ = memory.start(memory.spawn_decision(0, 1), proc(100));
     memory.sleep(0, &[job]);
-    memory.locked(|scheduler| scheduler.depart(session(0)));
+    let _ = memory.locked(|scheduler| scheduler.depart(session(0)));
     let next = ProcRef::new(0, 99);
     memory.locked(|scheduler| scheduler.enroll(next));
     assert!(memory.sleepers().sleep_of(next.pid()).is_none());
