@@ -2,26 +2,13 @@
 //! is blocked by whom) is not in it.
 
 use crate::memory::{Memory, leader};
-use crate::scheduling::crowd;
+use crate::scheduling::{JOBS, WORKER_SLOTS, crowd, short};
 use criterion::{BenchmarkId, Criterion};
 use engine::deadlock::{Needs, Wait, find_circle};
 use engine::job::Phase;
 use engine::pool::sleep::Sleepers;
 use engine::process_ref::ProcRef;
 use engine::table::JobId;
-
-/// Worker slots, and jobs that are queued in one lane.
-const SIZES: [(u32, u32); 9] = [
-    (8, 0),
-    (8, 1_000),
-    (8, 100_000),
-    (128, 0),
-    (128, 1_000),
-    (128, 100_000),
-    (1_024, 0),
-    (1_024, 1_000),
-    (1_024, 100_000),
-];
 
 /// All unfinished jobs of the session, on which it sleeps from now on.
 fn sleep_on_all(memory: &Memory) {
@@ -52,15 +39,19 @@ fn check(memory: &Memory, own: ProcRef, is_blocked: bool) {
 
 pub fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("deadlock");
-    for (workers, queued) in SIZES {
-        let size = format!("{workers} worker slots, {queued} jobs");
+    short(&mut group);
+    for (workers, queued) in WORKER_SLOTS
+        .into_iter()
+        .flat_map(|workers| JOBS.map(|queued| (workers, queued)))
+    {
+        let size = format!("{workers} worker slots, 1 lanes, {queued} jobs");
         let (memory, ..) = crowd(workers, 1, queued);
         let own = leader();
         memory.pool().locked(|scheduler| scheduler.enroll(own));
         sleep_on_all(&memory);
         for (what, is_blocked) in [
-            ("a worker goes on", false),
-            ("all wait for the session", true),
+            ("deadlock check, one goes on", false),
+            ("deadlock check, nobody does", true),
         ] {
             group.bench_function(BenchmarkId::new(what, &size), |b| {
                 b.iter(|| check(&memory, own, is_blocked));
