@@ -87,9 +87,9 @@
 //! that this needs go through the structures themselves: worker slots that are vacant, that await a process (the oldest
 //! first), that are idle (in their lane, and in all lanes); lanes that are in need, and that are unused. Lanes are found
 //! by a hash. The exceptions grow with what they return or give away (dismissing idle workers, the jobs of a session that
-//! ends and was throttled in a lane, the launches that missed a pass through the deferred jobs), or with jobs that a worker
-//! must not run: it walks past those (jobs that need a fresh process, or another one than their session has just used).
-//! `benches/engine/src/scheduling.rs` measures it.
+//! ends and was throttled in a lane, the launches that missed a pass through the deferred jobs), or with jobs that need
+//! another process than their session has just used: a worker walks past those. Jobs that need a fresh process are not on
+//! the list from which other processes take jobs. `benches/engine/src/scheduling.rs` measures it.
 //!
 //! A launch looks for a worker that need not be woken first: see [`handoff`].
 //!

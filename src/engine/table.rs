@@ -6,6 +6,7 @@
 //! |---|---|---|---|
 //! | `word` | see [`crate::job`] | | |
 //! | `links` | the free list while the job is `Free`; the pool, under its lock, while it is `Queued` or its freeing is deferred | | |
+//! | `reusing_links` | the pool, under its lock | `Queued` | |
 //! | `lane`, `permit`, `throttled` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `usage` | the leader that claims the slot, before it can be interrupted | `Reserved` | `publish` |
 //! | `bytes`, `file_bytes` | the process that allocates for the job or writes its file; only for a view of all jobs | any | |
@@ -39,7 +40,7 @@
 
 use crate::chain::ChainLink;
 use crate::job::{Generation, JobWord, Phase, Snapshot};
-use crate::list::{Link, Linked, Links};
+use crate::list::{Link, Linked, Links, Second};
 use crate::process_ref::ProcRef;
 use crate::progress::Progress;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -103,6 +104,8 @@ pub struct Slot {
     /// The job word.
     pub word: JobWord,
     links: Links,
+    /// For the second of the lists of a queue, if any worker may take the job.
+    reusing_links: Links,
     pub(crate) lane: AtomicU32,
     pub(crate) worker: AtomicU32,
     pub(crate) permit: AtomicU32,
@@ -154,6 +157,7 @@ impl Default for Slot {
         Self {
             word: JobWord::new(),
             links: Links::default(),
+            reusing_links: Links::default(),
             lane: AtomicU32::new(0),
             worker: AtomicU32::new(0),
             permit: AtomicU32::new(0),
@@ -187,6 +191,13 @@ impl Default for Slot {
 impl Linked for Slot {
     fn links(&self) -> &Links {
         &self.links
+    }
+}
+
+impl Linked<Second> for Slot {
+    #[allow(clippy::misnamed_getters, reason = "the links of that list")]
+    fn links(&self) -> &Links {
+        &self.reusing_links
     }
 }
 

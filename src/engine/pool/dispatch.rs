@@ -121,13 +121,13 @@ impl<'a> Scheduler<'a> {
     pub(super) fn hand_out(&mut self, index: u32) {
         let lane = self.lane(index);
         for worker in lane.idle.iter(self.shared.workers) {
-            if lane.queue.is_empty() {
+            if lane.queue.reusing.is_empty() {
                 return;
             }
             let pid = self.shared.workers[worker as usize]
                 .proc()
                 .map_or(0, ProcRef::pid);
-            let Some(job) = self.pop(index, |slot| slot.may_run_on(pid, false)) else {
+            let Some(job) = self.pop(index, pid, false) else {
                 continue;
             };
             self.unlist_idle(worker);

@@ -242,10 +242,10 @@ impl<'a> Scheduler<'a> {
         self.file(load(&self.slot(index).lane));
     }
 
-    /// Takes the first job for which `may` is true off a lane's list.
-    pub(super) fn pop(&mut self, lane: u32, may: impl Fn(&Slot) -> bool) -> Option<JobId> {
-        let mut queued = self.lane(lane).queue.iter(self.shared.jobs.slots());
-        let index = queued.find(|&index| may(self.slot(index)))?;
+    /// Takes the first job that the process `pid` may run off a lane's list. `fresh`: it has run none.
+    pub(super) fn pop(&mut self, lane: u32, pid: u32, fresh: bool) -> Option<JobId> {
+        let slots = self.shared.jobs.slots();
+        let index = self.lane(lane).queue.first_for(slots, pid, fresh)?;
         self.unlink(index);
         let taken = &self.lane(lane).taken;
         taken.store(load(taken).wrapping_add(1), Ordering::Relaxed);

@@ -154,7 +154,7 @@ impl<'a> Scheduler<'a> {
             }
         }
         mutant!("worker-rests-without-looking" => if !fresh { return self.rest(worker, true); });
-        if let Some(job) = self.pop(lane_index, |slot| slot.may_run_on(pid, fresh)) {
+        if let Some(job) = self.pop(lane_index, pid, fresh) {
             if fresh {
                 subtract(&lane.starting, 1);
                 self.file(lane_index);
@@ -468,7 +468,8 @@ impl<'a> Scheduler<'a> {
         if !is_meant || self.lane_works(lane) {
             return None;
         }
-        let job = self.pop(lane, |_| true)?;
+        // A fresh process without a pid could take any job.
+        let job = self.pop(lane, 0, true)?;
         let slot = self.slot(job.index);
         slot.worker.store(NOBODY, Ordering::Relaxed);
         let is_excluded = checked!(

@@ -971,7 +971,7 @@ impl Model {
                 .lanes
                 .iter()
                 .find(|lane| lane.key.load(Ordering::Relaxed) == KEYS[key].to_bits());
-            let jobs = lane.map_or(Vec::new(), |lane| self.memory.list(&lane.queue));
+            let jobs = lane.map_or(Vec::new(), |lane| self.memory.queued_in(&lane.queue));
             let expected: Vec<_> = queue.iter().map(|job| job.index).collect();
             assert_eq!(jobs, expected, "the queue of {:?}", KEYS[key]);
             queued += jobs.len();
@@ -979,7 +979,11 @@ impl Model {
         let mut throttled = 0;
         for (session, leader) in self.sessions.iter().zip(&self.memory.leaders) {
             let expected: Vec<_> = session.throttled.iter().map(|job| job.index).collect();
-            assert_eq!(self.memory.list(&leader.throttled), expected, "throttled");
+            assert_eq!(
+                self.memory.queued_in(&leader.throttled),
+                expected,
+                "throttled"
+            );
             throttled += expected.len();
         }
         assert_eq!(self.memory.pool().queued() as usize, queued + throttled);
