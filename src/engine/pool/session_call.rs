@@ -103,7 +103,7 @@ pub trait Session {
     fn give_up_hold(&self, job: JobId);
     /// The session has given up its jobs and ends, and so do its statistics. Does not unwind.
     fn end_statistics(&self);
-    /// Starts workers for the lane, if it needs any. Does not unwind.
+    /// Starts workers for the lane, if it needs any. It may unwind for lack of memory: the session has given up all by then.
     fn start_workers(&self, lane: u32);
 }
 
