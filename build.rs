@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 24] = [
+const SOURCES: [&str; 26] = [
     "root.c",
     "execute.c",
     "time_limit.c",
@@ -30,6 +30,8 @@ const SOURCES: [&str; 24] = [
     "json.c",
     "spill.c",
     "params.c",
+    "drop.c",
+    "login.c",
     "pin.c",
     "trace.c",
     "library.c",

@@ -143,6 +143,26 @@ impl Number {
             self.read.get()
         }
     }
+
+    /// The value to which `RESET` returns: nothing that was set in the session counts.
+    fn get_reset(&self) -> i32 {
+        if !DEFINED.get() {
+            return self.read.get();
+        }
+        // SAFETY: the name of a setting that is defined; the text is used at once.
+        unsafe { self.parse(pg_sys::GetConfigOptionResetString(self.row.name.as_ptr())) }
+    }
+
+    /// # Safety
+    /// `text` is zero-terminated, or null: then it is the default, as for an invalid one.
+    unsafe fn parse(&self, text: *const c_char) -> i32 {
+        let mut value = self.default;
+        // SAFETY: by the caller.
+        let is_number = !text.is_null()
+            && unsafe { pg_sys::parse_int(text, &raw mut value, self.unit.bits(), null_mut()) };
+        let is_valid = is_number && (self.bounds)().contains(&value);
+        if is_valid { value } else { self.default }
+    }
 }
 
 impl Setting for Number {
@@ -151,12 +171,8 @@ impl Setting for Number {
     }
 
     fn read(&self) {
-        let (text, mut value) = (self.row.text(), self.default);
-        // SAFETY: a zero-terminated text.
-        let is_number = !text.is_null()
-            && unsafe { pg_sys::parse_int(text, &raw mut value, self.unit.bits(), null_mut()) };
-        let is_valid = is_number && (self.bounds)().contains(&value);
-        self.read.set(if is_valid { value } else { self.default });
+        // SAFETY: a zero-terminated text, or null.
+        self.read.set(unsafe { self.parse(self.row.text()) });
     }
 
     fn define(&'static self) {
@@ -354,6 +370,10 @@ settings! {
         c"pg_background.lane_max_workers",
         c"Maximum number of workers that the login role may have at a time in this database.",
         c"-1 means no limit. Further jobs wait in their queue.";
+    KEEP_WORKERS: Number(0, || 0..=i32::from(u16::MAX), NO_UNIT), Suset, Connected,
+        c"pg_background.keep_workers",
+        c"Number of idle workers of the login role in this database that stay beyond worker_idle_timeout.",
+        c"They stay unless another role or database needs their slots, and hold up DROP DATABASE.";
     ON_EXHAUSTION: ExhaustionMode(OnExhaustion::Wait), Userset, Later,
         c"pg_background.on_exhaustion",
         c"What a launch does when no worker is free.",
@@ -427,6 +447,15 @@ pub fn publish_at_start() {
 /// `pg_background.worker_idle_timeout`, milliseconds; 0: one process per job.
 pub fn worker_idle_timeout() -> i32 {
     WORKER_IDLE_TIMEOUT.get()
+}
+
+/// `pg_background.keep_workers`, whatever a job's session has set. 0 while no jobs may be launched.
+pub fn keep_workers() -> u32 {
+    if is_enabled() {
+        KEEP_WORKERS.get_reset().cast_unsigned()
+    } else {
+        0
+    }
 }
 
 /// `pg_background.worker_max_jobs`.

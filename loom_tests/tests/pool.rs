@@ -115,8 +115,9 @@ fn launch(memory: &Memory) -> (JobId, Option<WorkerProcess>) {
 }
 
 /// What a worker does from then on. It runs what it is given. When there is nothing, it publishes Idle and
-/// waits, or leaves at the idle limit if `impatient`. Ends when it leaves, or when the second job has run.
-fn work(memory: &Memory, process: WorkerProcess, runs: &Runs, impatient: bool) {
+/// waits; or its idle limit comes, if it is told how many workers are kept, and it leaves or is kept. Ends when it
+/// leaves, or when the second job has run.
+fn work(memory: &Memory, process: WorkerProcess, runs: &Runs, at_limit: Option<u32>) {
     let pool = memory.pool();
     let mut next = pool.locked(|scheduler| scheduler.next(process.worker, false));
     loop {
@@ -127,11 +128,11 @@ fn work(memory: &Memory, process: WorkerProcess, runs: &Runs, impatient: bool) {
                 return;
             }
             NextStep::Idle => {
-                if impatient {
+                if let Some(keep) = at_limit {
                     let limit = pool.locked(|scheduler| {
-                        scheduler.idle_limit(process.worker, process.generation)
+                        scheduler.idle_limit(process.worker, process.generation, keep)
                     });
-                    if let Some(leave) = limit {
+                    if let Some(leave) = limit.filter(|&limit| limit != NextStep::Idle) {
                         next = leave;
                         continue;
                     }
@@ -158,7 +159,7 @@ fn work(memory: &Memory, process: WorkerProcess, runs: &Runs, impatient: bool) {
                     process.generation,
                     process.proc.procno(),
                 );
-                work(memory, fresh, runs, impatient);
+                work(memory, fresh, runs, at_limit);
                 return;
             }
         }
@@ -288,14 +289,14 @@ fn a_job_enqueued_while_two_workers_go_idle_is_run_once() {
     });
 }
 
-fn launch_against(impatient: bool) {
+fn launch_against(at_limit: Option<u32>) {
     unbounded(move || {
         let memory = Memory::new(2, 2, 3);
         let runs = Runs::new(AtomicU32::new(0));
         let finishing = with_a_finishing_worker(&memory);
         let worker = {
             let (memory, runs) = (memory.clone(), runs.clone());
-            thread::spawn(move || work(&memory, finishing, &runs, impatient))
+            thread::spawn(move || work(&memory, finishing, &runs, at_limit))
         };
         let (job, started) = launch(&memory);
         if let Some(fresh) = started {
@@ -320,7 +321,7 @@ fn launch_against(impatient: bool) {
 /// Two threads, unbounded. Two leaders, and two workers of the lane, are in the models above.
 #[test]
 fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
-    launch_against(false);
+    launch_against(None);
 }
 
 /// The same, while the worker leaves at its idle limit. It leaves only if it is still idle under the lock. Then
@@ -330,7 +331,16 @@ fn a_job_enqueued_while_the_worker_goes_idle_is_run_once() {
 /// lanes).
 #[test]
 fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
-    launch_against(true);
+    launch_against(Some(0));
+}
+
+/// The same, while the worker is kept at its idle limit. The leader finds it, and afterwards it is sent home like any
+/// other that is idle.
+///
+/// Two threads, unbounded. Several workers that are kept, and a lane that needs their worker slots, are in the schedules.
+#[test]
+fn a_job_enqueued_while_the_worker_is_kept_is_run_once() {
+    launch_against(Some(1));
 }
 
 /// A session's only admitted job ends, and its worker goes idle or leaves. Meanwhile the session launches
@@ -341,14 +351,14 @@ fn a_job_enqueued_while_the_worker_leaves_is_run_once() {
 /// return permits do so one after another, under the lock.
 #[test]
 fn a_job_throttled_while_the_one_before_it_ends_is_run_once() {
-    for impatient in [false, true] {
+    for at_limit in [None, Some(0)] {
         unbounded(move || {
             let memory = Memory::new(2, 2, 3);
             let runs = Runs::new(AtomicU32::new(0));
             let finishing = with_a_finishing_worker(&memory);
             let worker = {
                 let (memory, runs) = (memory.clone(), runs.clone());
-                thread::spawn(move || work(&memory, finishing, &runs, impatient))
+                thread::spawn(move || work(&memory, finishing, &runs, at_limit))
             };
             let job = memory.claim_bounded(process(LEADER));
             let (dispatched, _) = memory

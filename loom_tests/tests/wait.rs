@@ -3,6 +3,7 @@
 
 use engine::job::{Begin, Demand, End, Generation, JobWord, Release};
 use engine::models::Transitions as _;
+use engine::pool::sleep::Sleepers;
 use engine::pool::{Canceling, NextStep, Returned, SpawnDecision};
 use engine::table::JobId;
 use engine::wait::{condition, wait_for};
@@ -356,5 +357,45 @@ fn a_leader_that_waits_for_any_sees_the_first_end() {
         for worker in workers {
             worker.join().unwrap();
         }
+    });
+}
+
+/// A leader sleeps on three jobs, wakes up and sleeps on one of them, while another process looks what it sleeps on. It
+/// finds one of the two waits, or that the leader is awake, and never a part of the one with a part of the other: that
+/// could be taken for a deadlock which there is not. The words say all the time that the leader sleeps.
+///
+/// Two threads, unbounded. Others that look change nothing. A longer chain, or a third sleep, adds no other order: a slot
+/// is of the sleep that the entry names, or of another one.
+#[test]
+fn who_looks_what_a_leader_sleeps_on_never_sees_two_sleeps_in_one() {
+    unbounded(|| {
+        let memory = Memory::new(3, 1, 2);
+        let own = process(LEADER);
+        memory.pool().locked(|scheduler| scheduler.enroll(own));
+        let jobs = [100, 101, 102].map(|pid| {
+            let job = memory.claim(own);
+            let slot = memory.slot(job);
+            slot.word.publish(job.generation);
+            let _ = slot.word.bind(job.generation);
+            slot.pid.store(pid, engine::sync::Ordering::Relaxed);
+            let _ = slot.word.await_end(job.generation);
+            job
+        });
+        memory.pool().begin_sleep(own, jobs.into_iter());
+        let looker = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let mut sleepers = Sleepers::new(memory.pool(), |_| false);
+                let found = sleepers.sleep_of(own.pid());
+                if let Some(found) = found {
+                    let mut found = found.processes.to_vec();
+                    found.sort_unstable();
+                    assert!(found == [100, 101, 102] || found == [101], "{found:?}");
+                }
+            })
+        };
+        memory.pool().end_sleep(own);
+        memory.pool().begin_sleep(own, [jobs[1]].into_iter());
+        looker.join().unwrap();
     });
 }

@@ -98,20 +98,35 @@ pub fn attached() -> Option<&'static Cluster> {
     ATTACHED.get()
 }
 
-fn attach() -> Result<&'static Cluster, Error> {
-    exit::register();
-    wait_event::define();
-    // SAFETY: the root stays where it is until the server ends; `initialize_root` keeps its contract.
+/// As [`cluster`], but makes nothing; `None`: no process has made the shared state yet.
+///
+/// # Errors
+/// As [`cluster`].
+pub fn existing() -> Result<Option<&'static Cluster>, Error> {
+    // SAFETY: the root stays where it is until the server ends.
+    let is_made = attached().is_some() || unsafe { (*root()).control.load(Ordering::Relaxed) } != 0;
+    is_made.then(cluster).transpose()
+}
+
+fn root() -> *mut Root {
+    // SAFETY: `initialize_root` keeps its contract.
     let root = unsafe {
         guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
-            .cast::<Root>()
     };
+    let root = root.cast::<Root>();
     assert!(
         root.is_aligned(),
         "the server aligns shared memory to cache lines"
     );
-    // SAFETY: as above. The control segment is never removed, so the process that makes it sees 0 here. It needs the
-    // settings, which say how large to make it.
+    root
+}
+
+fn attach() -> Result<&'static Cluster, Error> {
+    exit::register();
+    wait_event::define();
+    let root = root();
+    // SAFETY: the root stays where it is until the server ends. The control segment is never removed, so the process that
+    // makes it sees 0 here. It needs the settings, which say how large to make it.
     if unsafe { (*root).control.load(Ordering::Relaxed) } == 0 {
         settings::define();
     }

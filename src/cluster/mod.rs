@@ -12,11 +12,13 @@
 //! | [`job_end`] | the end of a job: who is woken, and who frees what the job owned |
 //! | [`spawn`] | asking the postmaster for worker processes |
 //! | [`latch`] | the latch of this process, as the engine's wait loop uses it |
+//! | [`drop_database`] | idle workers leave a database that is about to be dropped |
 //! | [`trace`] | DEBUG lines for the transitions of jobs |
 
 pub mod arena;
 pub mod attach;
 pub mod block;
+pub mod drop_database;
 pub mod job;
 pub mod job_end;
 pub mod latch;

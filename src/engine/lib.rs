@@ -8,6 +8,7 @@
 //! | [`cookie`] | the cookie: how a user names a job |
 //! | [`pool`] | lanes, workers, and who runs what next |
 //! | [`worker`] | the worker word |
+//! | `chain` | the words of a chain of jobs on which a session sleeps |
 //! | `list` | a list through structures in shared memory |
 //! | `locked` | words that are written under a lock |
 //! | [`steps`] | a worker's steps with one job, in their order |
@@ -43,6 +44,7 @@ extern crate protocol_kit;
 pub use protocol_kit::{mutant, sync};
 
 pub mod block_ref;
+mod chain;
 pub mod channel;
 pub mod column_list;
 pub mod cookie;

@@ -6,11 +6,13 @@
 //! | `scheduler` | the pool as one process sees it, and the right to change it under the lock |
 //! | `dispatch` | dispatching a job: handing it to an idle worker, or queueing it in its lane |
 //! | `cancel` | canceling a job, wherever it is |
-//! | `view` | who waits for what, and how many are doing what |
+//! | [`sleep`] | what sessions sleep on, for the deadlock check |
+//! | `view` | how many workers are doing what |
 //! | `worker_slot` | the life of a worker slot: a process reports in, takes jobs, goes idle, passes the worker slot on, exits |
 //! | [`worker_exit`] | how a worker's process leaves its worker slot when it exits, in its steps |
 //! | [`failing_lane`] | failing the jobs of a lane for which no process can be started, in its steps |
 //! | `spawn` | starting workers for every lane that has queued jobs |
+//! | `keep` | workers that stay beyond their idle limit |
 //! | [`turns`] | which lane gets a worker slot when there are fewer worker slots than lanes with jobs |
 //! | `lanes` | finding a lane by its key; using the entry of an unused lane again |
 //! | `quota` | how many of a session's jobs may have a worker |
@@ -63,7 +65,7 @@
 //! | `WorkerSlot::links`, `idle_links`, `claimed_at`, `permit` | holder of the lock | nobody |
 //! | `WorkerSlot::look_at` | holder of the lock | the worker itself, while it is idle |
 //! | `WorkerSlot::finishing`, `Lane::finishing` | set and counted by the worker itself, without the lock; cleared by the holder of the lock | nobody |
-//! | everything in [`Leader`] | holder of the lock | the session itself, to see whether the entry is its own |
+//! | everything in [`Leader`] but its gate and its sleep | holder of the lock | the session itself, to see whether the entry is its own; anyone, to find the entry of a process |
 //! | `Totals` | holder of the lock | anyone, for a count; the number of launches that wait for a slot, after a fence |
 //! | `WorkerSlot::registrar` | holder of the lock. It is the process that registers, or has registered, the process that the worker slot awaits. When a worker slot is passed on, it is the process that leaves, from that moment on | nobody |
 //! | `WorkerSlot::registration`, `registration_generation` | holder of the lock. Until the process reports in: how the server names it. Then the first says whether it has connected | anyone, for a hint |
@@ -85,9 +87,9 @@
 //! that this needs go through the structures themselves: worker slots that are vacant, that await a process (the oldest
 //! first), that are idle (in their lane, and in all lanes); lanes that are in need, and that are unused. Lanes are found
 //! by a hash. The exceptions grow with what they return or give away (dismissing idle workers, the jobs of a session that
-//! ends and was throttled in a lane, the launches that missed a pass through the deferred jobs), or with jobs that a worker
-//! must not run: it walks past those (jobs that need a fresh process, or another one than their session has just used).
-//! And a launch that looks for an idle worker that is awake walks past the lane's idle workers that sleep. `benches/engine/src/scheduling.rs` measures it.
+//! ends and was throttled in a lane, the launches that missed a pass through the deferred jobs), or with jobs that need
+//! another process than their session has just used: a worker walks past those. Jobs that need a fresh process are not on
+//! the list from which other processes take jobs. `benches/engine/src/scheduling.rs` measures it.
 //!
 //! A launch looks for a worker that need not be woken first: see [`handoff`].
 //!
@@ -133,6 +135,7 @@ pub mod handoff;
 pub mod refusal;
 pub mod release;
 pub mod session_call;
+pub mod sleep;
 pub mod slot_claim;
 pub mod slot_waiters;
 pub mod usage;
@@ -142,6 +145,7 @@ mod cancel;
 mod deferred_free;
 mod dispatch;
 mod entries;
+mod keep;
 mod lanes;
 mod quota;
 mod roles;
@@ -160,7 +164,7 @@ pub use entries::{
 };
 pub use scheduler::{Pool, PoolLock, Scheduler, Shared, Waker, Words, index_of};
 pub use spawn::SpawnDecision;
-pub use view::{Awaited, WorkerCounts};
+pub use view::WorkerCounts;
 pub use worker_slot::{NextStep, Returned};
 
 #[cfg(all(test, not(loom)))]

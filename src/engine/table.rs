@@ -6,12 +6,14 @@
 //! |---|---|---|---|
 //! | `word` | see [`crate::job`] | | |
 //! | `links` | the free list while the job is `Free`; the pool, under its lock, while it is `Queued` or its freeing is deferred | | |
+//! | `reusing_links` | the pool, under its lock | `Queued` | |
 //! | `lane`, `permit`, `throttled` | the pool, under its lock | `Reserved`, `Queued` | `publish` |
 //! | `usage` | the leader that claims the slot, before it can be interrupted | `Reserved` | `publish` |
 //! | `bytes`, `file_bytes` | the process that allocates for the job or writes its file; only for a view of all jobs | any | |
 //! | `leader`, `database`, `memory_limit`, `file_limit`, `block`, `user`, `queue_size`, `options`, `launched_at`, `preview`, `label`, `excluded` | the leader that reserved the slot | `Reserved` | `publish` |
 //! | `worker`, `pid` | the pool, under its lock | just before `bind`; `pid` is cleared when the job goes back to its lane | `bind` |
 //! | `being_read` | the leader | any | itself |
+//! | `chained` | the leader ([`crate::pool::sleep`]) | any | itself |
 //! | `account` | the leader, until it detaches the job; then the last one out | any | `detach` ([`crate::pool::ends`]) |
 //! | `started_at` | the bound worker | `Starting` | `begin` |
 //! | `finished_at` | the bound worker, or the process that ends a queued job | before the last transition | `finish`, `cancel_queued`, `unbind` |
@@ -36,8 +38,9 @@
 //! acquire of the count. Some slots are reserved for superusers ([`JobTable::ordinary_limit`]): an
 //! administrator can always run a job.
 
+use crate::chain::ChainLink;
 use crate::job::{Generation, JobWord, Phase, Snapshot};
-use crate::list::{Link, Linked, Links};
+use crate::list::{Link, Linked, Links, Second};
 use crate::process_ref::ProcRef;
 use crate::progress::Progress;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -101,6 +104,8 @@ pub struct Slot {
     /// The job word.
     pub word: JobWord,
     links: Links,
+    /// For the second of the lists of a queue, if any worker may take the job.
+    reusing_links: Links,
     pub(crate) lane: AtomicU32,
     pub(crate) worker: AtomicU32,
     pub(crate) permit: AtomicU32,
@@ -121,6 +126,8 @@ pub struct Slot {
     /// Bytes of result ring, as asked for.
     pub queue_size: AtomicU32,
     leader: AtomicU64,
+    /// The next of the jobs on which its leader sleeps.
+    pub(crate) chained: ChainLink,
     /// Offset of the job's arena block.
     pub block: AtomicU64,
     /// Bytes that its blocks have.
@@ -150,6 +157,7 @@ impl Default for Slot {
         Self {
             word: JobWord::new(),
             links: Links::default(),
+            reusing_links: Links::default(),
             lane: AtomicU32::new(0),
             worker: AtomicU32::new(0),
             permit: AtomicU32::new(0),
@@ -163,6 +171,7 @@ impl Default for Slot {
             account: AtomicU32::new(0),
             queue_size: AtomicU32::new(0),
             leader: AtomicU64::new(0),
+            chained: ChainLink::default(),
             block: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             file_bytes: AtomicU64::new(0),
@@ -182,6 +191,13 @@ impl Default for Slot {
 impl Linked for Slot {
     fn links(&self) -> &Links {
         &self.links
+    }
+}
+
+impl Linked<Second> for Slot {
+    #[allow(clippy::misnamed_getters, reason = "the links of that list")]
+    fn links(&self) -> &Links {
+        &self.reusing_links
     }
 }
 
@@ -206,6 +222,7 @@ impl Slot {
         self.pid.store(0, Ordering::Relaxed);
         self.block.store(0, Ordering::Relaxed);
         self.being_read.store(0, Ordering::Relaxed);
+        self.chained.clear();
         self.account.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
         self.file_bytes.store(0, Ordering::Relaxed);

@@ -194,6 +194,8 @@ unsafe extern "C-unwind" {
     pub fn pgb_transitions_are_read() -> bool;
     pub fn pgb_write_transition(text: *const c_char, is_first: bool);
     pub fn pgb_log_unattached(why: *const c_char, len: usize);
+    pub fn pgb_can_connect_again() -> bool;
+    pub fn pgb_watch_drops();
     pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
     pub fn pgb_redirect_messages();
     pub fn pgb_port_without_client();

@@ -25,7 +25,7 @@
 use crate::cluster::attach::{Cluster, PoolLwLock, attached, cluster};
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
-use crate::cluster::{block, job_end, segment, trace};
+use crate::cluster::{block, job_end, segment, spawn, trace};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::process;
@@ -252,6 +252,10 @@ impl session_call::Session for Caller {
 
     fn end_statistics(&self) {
         SESSION.with(|session| session.statistics = Statistics::default());
+    }
+
+    fn start_workers(&self, lane: u32) {
+        let _ = spawn::spawn_workers(self.cluster, lane, None);
     }
 }
 

@@ -245,6 +245,12 @@ extern void pgb_spill_end_transaction(bool is_abort);
 extern int32 pgb_spill_open(const char *path);
 extern void pgb_spill_read(int32 file, int64 offset, char *into, int32 len);
 
+/* drop.c */
+extern void pgb_watch_drops(void);
+
+/* login.c */
+extern bool pgb_can_connect_again(void);
+
 /* pin.c */
 extern bool pgb_waits_for_own_pin(int32 pid);
 
@@ -275,6 +281,7 @@ extern void pgb_flush_messages(void);	/* may wait, may throw */
 extern void pgb_on_message(char type, const char *bytes, size_t len);	/* never waits or throws */
 extern uint32 pgb_current_flags(void);	/* async-signal-safe */
 extern bool pgb_cancel_is_thrown(void); /* never waits or throws */
+extern void pgb_release_database(Oid database);	/* never waits, may throw */
 
 /* A fault point (src/pg/fault.rs). */
 #ifdef PGB_FAULTS

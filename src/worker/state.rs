@@ -18,6 +18,8 @@ pub struct WorkerState {
     pub(super) is_idle: bool,
     /// When it became idle.
     pub(super) idle_since: Micros,
+    /// Whether it stays idle beyond its idle limit.
+    pub(super) is_kept: bool,
     /// Whether it must not run another job.
     pub(super) is_unfit: bool,
     /// How many jobs it was given.
@@ -31,6 +33,8 @@ pub(super) struct WorkerLimits {
     /// Milliseconds.
     pub(super) idle_timeout: i32,
     pub(super) max_jobs: u32,
+    /// How many idle workers of the lane stay beyond the idle timeout.
+    pub(super) keep: u32,
 }
 
 impl WorkerLimits {
@@ -38,6 +42,7 @@ impl WorkerLimits {
         Self {
             idle_timeout: settings::worker_idle_timeout(),
             max_jobs: settings::worker_max_jobs(),
+            keep: settings::keep_workers(),
         }
     }
 }

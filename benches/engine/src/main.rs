@@ -4,6 +4,7 @@
 //! engine --quick` runs all of them in a few seconds. What the server has in shared memory is in this process
 //! here, and no other thread wants the pool's lock. `benches/server` measures what the server adds.
 
+mod deadlock;
 mod handle;
 mod memory;
 mod pool;
@@ -19,6 +20,7 @@ criterion_group!(
     slots::bench,
     pool::bench,
     scheduling::bench,
+    deadlock::bench,
     ring::bench,
     handle::bench,
     words::bench

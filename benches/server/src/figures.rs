@@ -5,11 +5,14 @@ use postgres::Client;
 use crate::clients::{self, PgBench};
 use crate::markdown::table;
 use crate::measure::call;
+use plotters::style::BLACK;
+
 use crate::plot::{Axis, Chart, DBLINK, Dash, Line, OURS, OURS_TOO, PLAIN, Point};
 use crate::report::{Picture, Row, Target};
 use crate::roles;
 use crate::series::{Series, alternate, figure, quantile};
 use crate::server::Server;
+use crate::steps::{Size, Step};
 use crate::volume;
 
 fn heads<const N: usize>(names: [&str; N]) -> Vec<String> {
@@ -481,4 +484,94 @@ pub fn queue(db: &mut Client, batches: usize) -> Picture {
         ],
         figure,
     )
+}
+
+/// What a step of the engine costs, by how many jobs are queued: the smallest and the largest pool as curves, all of them
+/// in the table.
+pub fn steps(scheduling: &[Step], deadlock: &[Step]) -> Picture {
+    const COLORS: [plotters::style::RGBColor; 5] = [OURS, OURS_TOO, DBLINK, PLAIN, BLACK];
+    let all = || scheduling.iter().chain(deadlock);
+    let sizes: Vec<Size> = scheduling
+        .iter()
+        .flat_map(|step| step.at.iter().map(|(size, _)| *size))
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let head = ["worker slots", "lanes", "jobs queued"]
+        .into_iter()
+        .map(String::from);
+    let head = head.chain(all().map(|step| format!("{}, µs", step.name)));
+    let lines = sizes.iter().map(|size| {
+        let of = |step: &Step| {
+            let at = step.at.iter().find(|(at, _)| at == size);
+            at.map_or_else(String::new, |(_, series)| series.to_string())
+        };
+        let counts = [size.worker_slots, size.lanes, size.jobs];
+        let counts = counts.into_iter().map(|count| figure(count.into()));
+        counts.chain(all().map(of)).collect()
+    });
+    let text = table(std::iter::once(head.collect()).chain(lines));
+    let raw = all().flat_map(|step| {
+        step.at.iter().map(|(size, series)| {
+            let Size {
+                worker_slots,
+                lanes,
+                jobs,
+            } = size;
+            let what = format!(
+                "{}, {worker_slots} worker slots, {lanes} lanes, {jobs} jobs",
+                step.name
+            );
+            (what, series.clone())
+        })
+    });
+    // The deadlock check was measured with one lane.
+    let curve = |step: &Step, color, of: Option<&Size>, dash| {
+        let slots = of?.worker_slots;
+        let lanes = step
+            .at
+            .iter()
+            .map(|(size, _)| size.lanes)
+            .max()?
+            .min(of?.lanes);
+        let is_in = |size: &Size| (size.worker_slots, size.lanes) == (slots, lanes);
+        let of_curve = step.at.iter().filter(|(size, _)| is_in(size));
+        Some(Line {
+            name: format!("{} ({slots})", step.name),
+            color,
+            dash,
+            points: of_curve
+                // There is no 0 on a logarithmic axis.
+                .filter_map(|(size, series)| Point::of(f64::from(size.jobs.max(1)), series))
+                .collect(),
+        })
+    };
+
+    let lines = all().zip(COLORS).flat_map(|(step, color)| {
+        [
+            curve(step, color, sizes.first(), Dash::Solid),
+            curve(step, color, sizes.last(), Dash::Dashed),
+        ]
+    });
+    Picture {
+        name: "steps",
+        table: text,
+        raw: raw.collect(),
+        chart: Chart {
+            title: "A step of scheduling, with so many worker slots",
+            x: Axis {
+                label: "jobs queued (logarithmic; 0 at the left)",
+                logarithmic: true,
+                ticks: vec![1.0, 1_000.0, 100_000.0],
+                format: |jobs| figure(if jobs < 2.0 { 0.0 } else { jobs }),
+            },
+            y: Axis {
+                label: "µs (logarithmic)",
+                logarithmic: true,
+                ticks: Vec::new(),
+                format: figure,
+            },
+            lines: lines.flatten().collect(),
+        },
+    }
 }

@@ -9,10 +9,11 @@
 //! | `PGB_BENCH_PGBENCH` | the program pgbench |
 //! | `PGB_BENCH_PAGES` | directory for the page and its pictures |
 //! | `PGB_BENCH_RAW` | directory for every figure of the run |
+//! | `PGB_BENCH_CRITERION` | directory of the engine's benchmarks, for the picture `steps` |
 //! | `PGB_BENCH_DATE`, `PGB_BENCH_COMMIT` | what the page says about when and what |
 //!
 //! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T13`, `T17` or one of the pictures
-//! (`latency`, `parallel`, `clients`, `width`, `queue`); none means all. Or `[quick] compare SCHEMA
+//! (`latency`, `parallel`, `clients`, `width`, `queue`, `steps`); none means all. Or `[quick] compare SCHEMA
 //! [LIBRARY]`, beside the version of the extension on the server of `PGB_BENCH_OTHER_URL` (see
 //! [`compare`]).
 //!
@@ -29,6 +30,7 @@ mod report;
 mod roles;
 mod series;
 mod server;
+mod steps;
 mod volume;
 mod wakeups;
 
@@ -130,7 +132,7 @@ impl Chosen<'_> {
     }
 
     fn check(&self) -> Outcome<()> {
-        const PICTURES: [&str; 5] = ["latency", "parallel", "clients", "width", "queue"];
+        const PICTURES: [&str; 6] = ["latency", "parallel", "clients", "width", "queue", "steps"];
         let of_other_kinds = ["T11", "T12", "T13", "T17"];
         let ids = MEASURES.iter().map(|measure| measure.id);
         let known: Vec<&str> = ids.chain(of_other_kinds).chain(PICTURES).collect();
@@ -205,6 +207,13 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
     if chosen.has("queue") {
         let (_, mut wide) = session("PGB_BENCH_WIDE_URL")?;
         pictures.push(figures::queue(&mut wide, effort.points.min(3)));
+    }
+    if chosen.has("steps") {
+        let criterion = PathBuf::from(from_caller("PGB_BENCH_CRITERION")?);
+        pictures.push(figures::steps(
+            &steps::read(&criterion, "scheduling")?,
+            &steps::read(&criterion, "deadlock")?,
+        ));
     }
     for picture in &pictures {
         println!("{}\n{}\n", picture.chart.title, picture.table);

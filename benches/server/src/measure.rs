@@ -14,9 +14,9 @@ pub struct Measure {
     pub ours: &'static str,
     pub peer: &'static str,
     pub batches: usize,
-    /// Whether each batch must find no worker. The peer's too, so that it has the same conditions:
-    /// the same pause before, and no worker of ours.
-    pub cold: bool,
+    /// Makes of our workers what each batch must find. The peer's too, so that it has the same conditions: the same pause
+    /// before, and the same workers of ours.
+    pub before: fn(&mut Client) -> Outcome<()>,
     /// What one unit of the function's result counts for.
     pub unit: f64,
     pub target: Target,
@@ -33,13 +33,13 @@ const DEFAULT: Measure = Measure {
     ours: "",
     peer: "",
     batches: MANY,
-    cold: false,
+    before: |_| Ok(()),
     unit: 1.0,
     target: Target::None,
     for_any_version: true,
 };
 
-pub const MEASURES: [Measure; 12] = [
+pub const MEASURES: [Measure; 13] = [
     Measure {
         id: "T1",
         what: "launch + read, back to back, µs",
@@ -145,8 +145,19 @@ pub const MEASURES: [Measure; 12] = [
         ours: "ours_round_trip(1)",
         peer: "dblink_new_connection(1)",
         batches: 100,
-        cold: true,
+        before: send_workers_home,
         target: Target::AtMostTimesPeer(1.2),
+        ..DEFAULT
+    },
+    Measure {
+        id: "T10",
+        what: "the same with a worker that is kept ready, µs",
+        ours: "ours_round_trip(1)",
+        peer: "dblink_new_connection(1)",
+        batches: 10,
+        before: keep_one,
+        for_any_version: false,
+        target: Target::AtMostTimesPeer(0.5),
         ..DEFAULT
     },
 ];
@@ -155,9 +166,7 @@ impl Measure {
     /// The measure beside dblink, both in one session.
     pub fn take(&self, db: &mut Client, batches: usize) -> Row {
         self.row(batches, |side| {
-            if self.cold {
-                send_workers_home(db)?;
-            }
+            (self.before)(db)?;
             call(db, if side == 0 { self.ours } else { self.peer })
         })
     }
@@ -165,9 +174,7 @@ impl Measure {
     /// The measure on two servers, by the same functions.
     pub fn compare(&self, ours: &mut Client, peer: &mut Client, batches: usize) -> Row {
         let mut row = self.row(batches, |side| {
-            if self.cold {
-                send_workers_home(ours)?;
-            }
+            (self.before)(ours)?;
             call(if side == 0 { &mut *ours } else { &mut *peer }, self.ours)
         });
         row.target = Target::None;
@@ -217,4 +224,20 @@ fn send_workers_home(db: &mut Client) -> Outcome<()> {
             return Ok(());
         }
     }
+}
+
+/// Returns when one worker is left, which has been idle for longer than the idle limit (3 s).
+fn keep_one(db: &mut Client) -> Outcome<()> {
+    send_workers_home(db)?;
+    db.execute(
+        "ALTER ROLE CURRENT_USER SET pg_background.keep_workers = 1",
+        &[],
+    )?;
+    call(db, "ours_round_trip(1)")?;
+    db.execute(
+        "ALTER ROLE CURRENT_USER RESET pg_background.keep_workers",
+        &[],
+    )?;
+    db.execute("SELECT pg_sleep(3.3)", &[])?;
+    Ok(())
 }

@@ -132,7 +132,7 @@ pub fn compared(conditions: &Conditions, rows_: &[Row]) -> String {
 
 /// The page is a text with a placeholder `{{name}}` for each of these.
 const PAGE: &str = include_str!("page.md");
-const PLACEHOLDERS: [&str; 5] = ["latency", "parallel", "clients", "width", "queue"];
+const PLACEHOLDERS: [&str; 6] = ["latency", "parallel", "clients", "width", "queue", "steps"];
 
 /// Writes page and pictures into `pages`, the raw figures into `raw`.
 pub fn write(

@@ -219,6 +219,10 @@ impl Session for Caller<'_> {
     }
 
     /// Each job that nobody holds any more was counted once, as it ended.
+    fn start_workers(&self, lane: u32) {
+        self.world.spawn_decision(lane, None);
+    }
+
     fn end_statistics(&self) {
         let launched = self.launched.borrow();
         let over = self.world.ledger.over(&launched);

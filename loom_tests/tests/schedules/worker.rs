@@ -43,6 +43,7 @@ pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
             respawns: Cell::new(false),
             failing: Failing::new(world),
             failed_in: Cell::new(None),
+            kept: Cell::new(false),
         };
         let exit = process.live();
         world.exit(process.proc);
@@ -96,6 +97,8 @@ struct Process<'a> {
     failing: Failing<'a>,
     /// The lane in which its start failed.
     failed_in: Cell<Option<u32>>,
+    /// It is idle and stays beyond its idle limit.
+    kept: Cell<bool>,
 }
 
 /// The payload of the panic by which a process exits.
@@ -142,6 +145,7 @@ impl Process<'_> {
         loop {
             next = match next {
                 NextStep::Run { job, leader } => {
+                    self.kept.set(false);
                     self.world.memory.wake(leader);
                     if once_in(8) || !self.run(job) {
                         return self.die();
@@ -171,7 +175,7 @@ impl Process<'_> {
         })
     }
 
-    /// Sleeps until the worker word says otherwise. Leaves now and then at its idle limit.
+    /// Sleeps until the worker word says otherwise. Now and then its idle limit comes, at which it leaves or is kept.
     fn rest(&self) -> NextStep {
         let world = self.world;
         let word = &world.memory.worker(self.worker).word;
@@ -186,7 +190,8 @@ impl Process<'_> {
             });
             world.memory.lock.advance_to(turn_end);
             told.then_some(())
-        } else if once_in(4) {
+        } else if once_in(4) && (!self.kept.get() || once_in(4)) {
+            // Its idle time is over; or it was kept, and its configuration has changed.
             None
         } else {
             wait_for(
@@ -212,8 +217,10 @@ impl Process<'_> {
                 pool.end_turn(self.worker, self.generation)
                     .or_else(|| awakened(pool))
             } else {
-                pool.idle_limit(self.worker, self.generation)
-                    .or_else(|| awakened(pool))
+                let keep = if closing() { 0 } else { below(3) as u32 };
+                let limit = pool.idle_limit(self.worker, self.generation, keep);
+                self.kept.set(limit == Some(NextStep::Idle));
+                limit.or_else(|| awakened(pool))
             }
         });
         next.unwrap_or(NextStep::Idle)

@@ -438,6 +438,14 @@ impl World {
         pool.end_refusal(refusal);
     }
 
+    /// Somebody wants to drop the database of all lanes.
+    fn release_database(&self) {
+        let wake = |proc| self.memory.latch(proc).set();
+        let database = self.key(0).database;
+        let pool = self.memory.pool();
+        pool.locked(|pool| pool.release_database(database, wake));
+    }
+
     /// Called under the pool lock: none of these jobs is queued.
     pub fn assert_none_queued(&self, jobs: &[JobId], overtaken_by: JobId) {
         for &job in jobs {
@@ -491,6 +499,8 @@ pub fn run(scale: Scale) {
                 let role = world.key(below(world.scale.lanes) as u32).role;
                 if once_in(4) {
                     world.end_jobs(role);
+                } else if once_in(4) {
+                    world.release_database();
                 } else {
                     world.purge(role);
                 }

@@ -78,8 +78,9 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The latest launch in the lane sets its limit.
+    /// The latest launch in the lane sets its limit, and the lane is not released any more.
     pub(super) fn limit_lane(&mut self, index: u32, limits: Limits) {
+        self.lane(index).reclaim();
         let limit = &self.lane(index).limit;
         if load(limit) != limits.lane_workers {
             limit.store(limits.lane_workers, Ordering::Relaxed);
@@ -120,13 +121,13 @@ impl<'a> Scheduler<'a> {
     pub(super) fn hand_out(&mut self, index: u32) {
         let lane = self.lane(index);
         for worker in lane.idle.iter(self.shared.workers) {
-            if lane.queue.is_empty() {
+            if lane.queue.reusing.is_empty() {
                 return;
             }
             let pid = self.shared.workers[worker as usize]
                 .proc()
                 .map_or(0, ProcRef::pid);
-            let Some(job) = self.pop(index, |slot| slot.may_run_on(pid, false)) else {
+            let Some(job) = self.pop(index, pid, false) else {
                 continue;
             };
             self.unlist_idle(worker);

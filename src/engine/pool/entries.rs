@@ -3,6 +3,7 @@
 //! The rules of who may touch what are in the documentation of [the pool](super).
 
 use super::tally::{Ends, SharedEnds};
+use crate::chain::ChainLink;
 use crate::list::{Linked, Links, List, Second};
 use crate::locked::load;
 use crate::process_ref::ProcRef;
@@ -40,6 +41,71 @@ impl LaneKey {
     }
 }
 
+/// Queued jobs, in their order. A process that has run none may take any of them. Others must not take those that need a
+/// fresh process, and there may be thousands: so the others are on a second list as well, in the same order.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct JobQueue {
+    pub(super) all: List,
+    /// Without those that need a fresh process.
+    pub(super) reusing: List<Second>,
+}
+
+impl JobQueue {
+    pub(super) fn len(&self) -> u32 {
+        self.all.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn first(&self) -> Option<u32> {
+        self.all.first()
+    }
+
+    pub(super) fn push_back(&self, slots: &[Slot], index: u32) {
+        self.all.push_back(slots, index);
+        if !slots[index as usize].options().fresh_only {
+            self.reusing.push_back(slots, index);
+        }
+    }
+
+    pub(super) fn push_front(&self, slots: &[Slot], index: u32) {
+        self.all.push_front(slots, index);
+        if !slots[index as usize].options().fresh_only {
+            self.reusing.push_front(slots, index);
+        }
+    }
+
+    pub(super) fn remove(&self, slots: &[Slot], index: u32) {
+        self.all.remove(slots, index);
+        if !slots[index as usize].options().fresh_only {
+            self.reusing.remove(slots, index);
+        }
+    }
+
+    pub(super) fn append(&self, slots: &[Slot], other: &Self) {
+        self.all.append(slots, &other.all);
+        self.reusing.append(slots, &other.reusing);
+    }
+
+    pub(super) fn clear(&self) {
+        self.all.clear();
+        self.reusing.clear();
+    }
+
+    /// The first job that the process may take. `fresh`: it has run none.
+    pub(super) fn first_for(&self, slots: &[Slot], pid: u32, fresh: bool) -> Option<u32> {
+        let may = |&index: &u32| slots[index as usize].may_run_on(pid, fresh);
+        if fresh {
+            self.all.iter(slots).find(may)
+        } else {
+            self.reusing.iter(slots).find(may)
+        }
+    }
+}
+
 /// A lane in shared memory.
 #[repr(C, align(64))]
 #[derive(Default)]
@@ -47,7 +113,7 @@ pub struct Lane {
     /// Database and role; 0: never used.
     pub(super) key: AtomicU64,
     /// Its jobs that wait for a worker.
-    pub(super) queue: List,
+    pub(super) queue: JobQueue,
     /// Its workers that have nothing to do, the latest to go idle first.
     pub(super) idle: List,
     pub(super) starting: AtomicU32,
@@ -68,6 +134,8 @@ pub struct Lane {
     pub(super) taken: AtomicU32,
     /// What `taken` was at `needy_since`.
     pub(super) taken_then: AtomicU32,
+    /// Its database is about to be dropped ([`super::keep`]).
+    pub(super) released: AtomicU32,
     /// Since when it is in need, or when it was served last while it is.
     pub(super) needy_since: AtomicU64,
     /// For the list of its standing.
@@ -267,8 +335,8 @@ impl WorkerSlot {
     }
 }
 
-/// A session in shared memory. The holder of the pool's lock writes all fields but the gate. The session itself
-/// reads `proc` without the lock.
+/// A session in shared memory. The holder of the pool's lock writes all fields but the gate and the sleep. `proc` is read
+/// without the lock.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct Leader {
@@ -277,9 +345,11 @@ pub struct Leader {
     pub(super) limit: AtomicU32,
     pub(super) admitted: AtomicU32,
     /// Its throttled jobs.
-    pub(super) throttled: List,
+    pub(super) throttled: JobQueue,
     pub(super) waiter: Waiter,
     pub(super) gate: Gate,
+    /// The last of the jobs on which it sleeps ([`super::sleep`]).
+    pub(super) sleep: ChainLink,
     pub(super) ends: SharedEnds,
 }
 

@@ -5,7 +5,8 @@
 //! that ran the job before is free again before any of them is awake. So a launch does the following:
 //!
 //! 1. It gives the job to an idle worker that is **awake** (it still spins, or is about to sleep). That needs
-//!    no wake-up, and the worker need not be the one that went idle last.
+//!    no wake-up, and the worker need not be the one that went idle last. (It is one of the last few: a worker spins for
+//!    less than a millisecond after it went idle.)
 //! 2. If all idle workers sleep, and the worker that got the lane's latest job is likely to be free in a moment
 //!    ([`BusyWorker`]), it spins for that moment and looks again.
 //! 3. It wakes a sleeping worker ([`Scheduler::dispatch`]).

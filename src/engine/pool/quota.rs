@@ -143,16 +143,17 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The session ends. Its jobs go on, and its throttled jobs join their lane.
-    pub fn depart(&mut self, proc: ProcRef) {
-        let Some(leader) = self.shared.leaders.get(proc.procno() as usize) else {
-            return;
-        };
+    /// The session ends. Its jobs go on, and its throttled jobs join their lane. Returns that lane if there are any: it may
+    /// need more workers now, and the caller decides that ([`Scheduler::spawn_decision`]).
+    #[must_use]
+    pub fn depart(&mut self, proc: ProcRef) -> Option<u32> {
+        let leader = self.shared.leaders.get(proc.procno() as usize)?;
         if !leader.is_of(proc) {
-            return;
+            return None;
         }
-        if let Some(first) = leader.throttled.first() {
-            let lane = load(&self.slot(first).lane);
+        let first = leader.throttled.first();
+        let lane = first.map(|first| load(&self.slot(first).lane));
+        if let Some(lane) = lane {
             let count = leader.throttled.len();
             // All jobs of a session are in one lane.
             let queue = &self.lane(lane).queue;
@@ -164,5 +165,6 @@ impl<'a> Scheduler<'a> {
         }
         leader.next_generation();
         leader.proc.store(0, Ordering::Relaxed);
+        lane
     }
 }

@@ -8,7 +8,7 @@ use super::usage::Usage;
 use crate::locked::{add, load, subtract};
 use crate::process_ref::ProcRef;
 use crate::sync::Ordering;
-use crate::table::{JobId, JobTable, Slot};
+use crate::table::{EXCLUDED_LIMIT, JobId, JobTable, Slot};
 use crate::transitions::{GATE, JOB, USAGE, WORKER};
 use crate::wait::Micros;
 use crate::worker::Activity;
@@ -96,6 +96,9 @@ pub fn index_of(words: &[Words], made: &Made) -> u32 {
     let words = words.iter().find(of_table).expect("a table of this crate");
     ((made.address - words.first) / words.distance) as u32
 }
+
+/// How many of a lane's idle workers are looked at: one more than a job can name that must not run it.
+const IDLE_LOOKS: usize = EXCLUDED_LIMIT + 1;
 
 /// A process's handle on the pool.
 #[derive(Clone, Copy)]
@@ -239,21 +242,25 @@ impl<'a> Scheduler<'a> {
         self.file(load(&self.slot(index).lane));
     }
 
-    /// Takes the first job for which `may` is true off a lane's list.
-    pub(super) fn pop(&mut self, lane: u32, may: impl Fn(&Slot) -> bool) -> Option<JobId> {
-        let mut queued = self.lane(lane).queue.iter(self.shared.jobs.slots());
-        let index = queued.find(|&index| may(self.slot(index)))?;
+    /// Takes the first job that the process `pid` may run off a lane's list. `fresh`: it has run none.
+    pub(super) fn pop(&mut self, lane: u32, pid: u32, fresh: bool) -> Option<JobId> {
+        let slots = self.shared.jobs.slots();
+        let index = self.lane(lane).queue.first_for(slots, pid, fresh)?;
         self.unlink(index);
         let taken = &self.lane(lane).taken;
         taken.store(load(taken).wrapping_add(1), Ordering::Relaxed);
         Some(self.job_in(index))
     }
 
-    /// Takes a worker for which `may` is true off a lane's idle list: the one that went idle last.
+    /// Takes a worker for which `may` is true off a lane's idle list: the one that went idle last. Looks only at the
+    /// [`IDLE_LOOKS`] that went idle last: no job excludes all of these, and those that are awake are among them.
     pub(super) fn take_idle(&mut self, lane: u32, may: impl Fn(ProcRef) -> bool) -> Option<u32> {
         let idle = &self.lane(lane).idle;
         let allowed = |&index: &u32| self.shared.workers[index as usize].proc().is_some_and(&may);
-        let index = idle.iter(self.shared.workers).find(allowed)?;
+        let index = idle
+            .iter(self.shared.workers)
+            .take(IDLE_LOOKS)
+            .find(allowed)?;
         self.unlist_idle(index);
         Some(index)
     }

@@ -25,7 +25,7 @@
 //! | the session purges its own jobs | give up each that is given, has finished and is not being read |
 //! | a job is given up | count it if it has finished, forget, give up the hold |
 //! | a finished job is counted | only within, or while it is being read, and if the session holds it |
-//! | the session ends, within or not | give up each job, one that is not given is withdrawn; end the statistics; abandon the gate; drop the note; depart from the entry |
+//! | the session ends, within or not | give up each job, one that is not given is withdrawn; end the statistics; abandon the gate; drop the note; depart from the entry; start workers for the jobs that were throttled |
 //!
 //! This order has the following effects:
 //!
@@ -103,6 +103,8 @@ pub trait Session {
     fn give_up_hold(&self, job: JobId);
     /// The session has given up its jobs and ends, and so do its statistics. Does not unwind.
     fn end_statistics(&self);
+    /// Starts workers for the lane, if it needs any. It may unwind for lack of memory: the session has given up all by then.
+    fn start_workers(&self, lane: u32);
 }
 
 fn note_within(session: &impl Session, is_within: bool) {
@@ -233,7 +235,9 @@ pub fn end<S: Session>(session: &S, withdraw: impl Fn(JobId)) {
     if let Some(entry) = entry(&pool, proc) {
         entry.abandon_gate();
         note_within(session, false);
-        pool.locked(|scheduler| scheduler.depart(proc));
+        if let Some(lane) = pool.locked(|scheduler| scheduler.depart(proc)) {
+            session.start_workers(lane);
+        }
     }
 }
 
@@ -243,7 +247,7 @@ mod mutants {
 
     pub(super) fn depart_then_abandon(session: &impl Session) {
         let (pool, proc) = (session.pool(), session.proc());
-        pool.locked(|scheduler| scheduler.depart(proc));
+        let _ = pool.locked(|scheduler| scheduler.depart(proc));
         if let Some(entry) = entry(&pool, proc) {
             entry.abandon_gate();
         }

@@ -1,6 +1,6 @@
 //! The pool against a sequential model, and single tests of fairness and of passing worker slots on.
 
-use super::entries::Permit;
+use super::entries::{JobQueue, Permit};
 use super::slot_waiters::Resource;
 use super::turns::Standing;
 use super::*;
@@ -18,9 +18,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod deferred;
 mod gate;
 mod handoff;
+mod keep;
 mod model;
 mod roles;
 mod session_call;
+mod sleep;
 mod turn_order;
 mod views;
 
@@ -123,11 +125,26 @@ impl Memory {
         jobs
     }
 
+    /// The jobs of a queue, whose second list is checked.
+    fn queued_in(&self, queue: &JobQueue) -> Vec<u32> {
+        let jobs = self.list(&queue.all);
+        let reusing: Vec<_> = queue.reusing.iter(&self.slots).collect();
+        assert_eq!(queue.reusing.backwards(&self.slots), reusing);
+        assert_eq!(queue.reusing.len() as usize, reusing.len());
+        let is_for_any = |job: &u32| !self.slots[*job as usize].options().fresh_only;
+        let for_any: Vec<_> = jobs.iter().copied().filter(is_for_any).collect();
+        assert_eq!(
+            reusing, for_any,
+            "jobs that need no fresh process, in their order"
+        );
+        jobs
+    }
+
     /// Compares what each session has admitted and throttled with its jobs and with the workers' permits.
     fn check_quotas(&self, on_list: &mut [bool]) {
         let mut total_throttled = 0;
         for (procno, leader) in (0..).zip(&self.leaders) {
-            let throttled = self.list(&leader.throttled);
+            let throttled = self.queued_in(&leader.throttled);
             for &job in &throttled {
                 let slot = &self.slots[job as usize];
                 assert!(!on_list[job as usize], "job {job} is on two lists");
@@ -225,7 +242,7 @@ impl Memory {
         let mut total_queued = 0;
         let mut idle_somewhere = vec![false; self.workers.len()];
         for (index, lane) in (0..).zip(&self.lanes) {
-            let jobs = self.list(&lane.queue);
+            let jobs = self.queued_in(&lane.queue);
             for &job in &jobs {
                 assert!(!on_list[job as usize], "job {job} is on two lists");
                 on_list[job as usize] = true;
@@ -416,7 +433,7 @@ fn a_worker_that_was_handed_a_job_stays_at_its_idle_limit() {
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
     let (job, _, _) = memory.dispatch(A);
     assert_eq!(
-        memory.locked(|scheduler| scheduler.idle_limit(worker, generation)),
+        memory.locked(|scheduler| scheduler.idle_limit(worker, generation, 0)),
         None
     );
     let told = memory.locked(|scheduler| scheduler.awakened(worker, generation));
@@ -651,9 +668,9 @@ fn a_process_that_slept_through_its_dismissal_has_lost_its_worker_slot() {
         "it must not run the other's job"
     );
     assert_eq!(memory.complete(worker, job), NextStep::Idle);
-    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, generation));
+    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, generation, 0));
     assert_eq!(limit, None, "it must not take the other off the idle list");
-    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, fresh));
+    let limit = memory.locked(|scheduler| scheduler.idle_limit(worker, fresh, 0));
     assert_eq!(limit, Some(NextStep::Retire));
 }
 

@@ -18,7 +18,7 @@
 //! | the process was told to make room, or has left its worker slot | look after its successor |
 //! | it ends for any other reason | announce, return the assigned job, leave the worker slot; look after its successor, if the worker slot is passed on |
 //! | its start was hopeless | announce, fail the assigned job, give back the permit, fail the lane's queued jobs; then as above |
-//! | its start failed, and the lane works | announce, return the assigned job, leave the worker slot for good: the next process would fail at once, without end |
+//! | its start failed, and the lane works | announce, return the assigned job, leave the worker slot to another lane in need, or for good: the next process of this lane would fail at once, without end |
 //! | a job is returned | unmap what it owns, give it back: it is at the head of its lane again, or handed to an idle worker, or has ended because of a cancel |
 //! | a job that its leader knows by the pid of this process | it ends instead: canceled, if it has a cancel, otherwise failed |
 //!
@@ -122,7 +122,8 @@ pub fn leave(leaver: &impl Leaver, place: Place, ending: Ending) {
         leaver.fail_lane(lane, key);
     }
     // The worker slot goes to the lane that needs it. A start that failed although the lane works is not repeated: it
-    // would fail again at once, without end. The lane's connected workers run its queued jobs.
+    // would fail again at once, without end. The lane's connected workers run its queued jobs. If they must not run one,
+    // the next launch or wait in the lane tries again.
     let restartable = ending.is_error && (!ending.failed_start || is_hopeless);
     let next = pool.locked(|scheduler| scheduler.exit(worker, generation, proc, restartable));
     if next == Some(NextStep::Restart) {

@@ -154,7 +154,7 @@ impl<'a> Scheduler<'a> {
             }
         }
         mutant!("worker-rests-without-looking" => if !fresh { return self.rest(worker, true); });
-        if let Some(job) = self.pop(lane_index, |slot| slot.may_run_on(pid, fresh)) {
+        if let Some(job) = self.pop(lane_index, pid, fresh) {
             if fresh {
                 subtract(&lane.starting, 1);
                 self.file(lane_index);
@@ -327,18 +327,6 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// The worker's idle time is over, or it has another reason to leave. Returns `Restart` or `Retire`.
-    /// `None`: it is not idle any more; call [`awakened`](Self::awakened).
-    pub fn idle_limit(&mut self, worker: u32, generation: u32) -> Option<NextStep> {
-        let is_idle = self.activity(worker) == Activity::Idle;
-        if !self.is_slot_of(worker, generation) || checked!("idle-limit-ignores-the-word", !is_idle)
-        {
-            return None;
-        }
-        self.unlist_idle(worker);
-        Some(self.leave(worker, None))
-    }
-
     /// Whether the worker slot still belongs to the registration with this generation. A process that was told
     /// to make room and then did not run for [`super::entries::START_LIMIT`] may find another process there.
     pub(super) fn is_slot_of(&self, worker: u32, generation: u32) -> bool {
@@ -422,13 +410,13 @@ impl<'a> Scheduler<'a> {
     }
 
     /// The worker's process exits, whatever it was doing. Its job was finished or given back before.
-    /// `restartable`: the worker slot may be passed to a fresh process. Returns `Restart` if it is, and the
+    /// `restartable`: the worker slot may be passed to a fresh process of its lane. Returns `Restart` if it is, and the
     /// caller registers that process; `Retire` if it is not. `None`: the worker slot is no longer this
     /// process's.
     ///
     /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) passes `false`
     /// for `restartable`. The lane's other workers look after the queue, and trying again at once could fork
-    /// without end.
+    /// without end. Only another lane in need gets the worker slot: nobody else might look for long.
     pub fn exit(
         &mut self,
         worker: u32,
@@ -450,6 +438,9 @@ impl<'a> Scheduler<'a> {
         self.hand_out(lane);
         if restartable {
             return Some(self.leave(worker, None));
+        }
+        if let Some(to) = self.first_other_in_need(lane) {
+            return Some(self.leave(worker, Some(to)));
         }
         self.vacate(worker);
         Some(NextStep::Retire)
@@ -477,7 +468,8 @@ impl<'a> Scheduler<'a> {
         if !is_meant || self.lane_works(lane) {
             return None;
         }
-        let job = self.pop(lane, |_| true)?;
+        // A fresh process without a pid could take any job.
+        let job = self.pop(lane, 0, true)?;
         let slot = self.slot(job.index);
         slot.worker.store(NOBODY, Ordering::Relaxed);
         let is_excluded = checked!(

@@ -59,9 +59,9 @@ enum Until {
     End,
 }
 
-/// A wait for jobs. The jobs' words say that the leader sleeps, and if the leader is the session of a job itself, so does
-/// its worker slot ([`engine::pool::turns`]). Both are withdrawn when the wait ends, also by an interrupt: [`deadlock`]
-/// takes a watched job for one whose leader waits.
+/// A wait for jobs. The jobs' words say that the leader sleeps, its entry says on which jobs ([`engine::pool::sleep`]),
+/// and if the leader is the session of a job itself, its worker slot says so as well ([`engine::pool::turns`]). All that
+/// is withdrawn when the wait ends, also by an interrupt: [`deadlock`] takes a watched job for one whose leader waits.
 struct JobWait<J: Iterator<Item = Job> + Clone, C> {
     cluster: &'static Cluster,
     jobs: J,
@@ -127,6 +127,8 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
         if !std::mem::replace(&mut self.watching, true) {
             spawn::note_waiting(self.cluster, true);
         }
+        let jobs = self.jobs.clone().map(|job| job.id);
+        self.cluster.pool().begin_sleep(process::own_proc(), jobs);
         for job in self.jobs.clone() {
             let (word, generation) = (job.word(), job.id.generation);
             let _ = match self.until {
@@ -192,6 +194,7 @@ impl<J: Iterator<Item = Job> + Clone, C> Drop for JobWait<J, C> {
     fn drop(&mut self) {
         if self.watching {
             spawn::note_waiting(self.cluster, false);
+            self.cluster.pool().end_sleep(process::own_proc());
             for job in self.jobs.clone() {
                 job.word().unwatch(job.id.generation);
             }

@@ -21,6 +21,7 @@ SELECT sqlstate_of('SET pg_background.no_such_setting = 1')
 CREATE ROLE regress_pgb_setter;
 SET ROLE regress_pgb_setter;
 SET pg_background.spin = 0;
+SET pg_background.keep_workers = 1;
 SET pg_background.max_workers = 5;
 RESET ROLE;
 DROP ROLE regress_pgb_setter;

@@ -220,3 +220,21 @@ fn permits_are_given_back_when_workers_die() {
     assert_eq!(sqlstate(try_result(&mut leader, first)), "57P01");
     nothing_is_left(&mut leader);
 }
+
+#[test]
+fn what_was_throttled_has_workers_of_its_own_when_the_session_has_ended() {
+    let database = Database::new();
+    let mut leader = database.session();
+    run(&mut leader, "SELECT 1");
+    leader
+        .batch_execute("SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1")
+        .expect("settings");
+    for _ in 0..3 {
+        launch(&mut leader, "SELECT pg_sleep(4) /* throttled */");
+    }
+    drop(leader);
+    eventually(
+        &mut database.session(),
+        "(SELECT count(*) >= 2 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%/* throttled */%' AND backend_type = 'pg_background' AND state = 'active')",
+    );
+}

@@ -132,3 +132,34 @@ fn a_worker_that_must_not_run_the_job_is_not_waited_for() {
     let awake = memory.locked(|scheduler| scheduler.dispatch_awake(job, A, 0, AMPLE, |_| false));
     assert_eq!(awake, Awake::None);
 }
+
+#[test]
+fn only_a_few_idle_workers_are_looked_at() {
+    let memory = Memory::with_room(64, 1, 40);
+    let workers: Vec<_> = (0..40)
+        .map(|number| {
+            memory.queue(A);
+            let started = memory.start(memory.spawn_decision(0, 40), proc(100 + number));
+            (started.0, running(started.2))
+        })
+        .collect();
+    for (worker, job) in workers {
+        assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    }
+    let looked_at = std::cell::RefCell::new(Vec::new());
+    let (job, awake) = dispatch_awake(&memory, |proc| {
+        looked_at.borrow_mut().push(proc.pid());
+        false
+    });
+    assert_eq!(awake, Awake::None);
+    let last: Vec<u32> = (123..140).rev().collect();
+    assert_eq!(looked_at.take(), last, "those that went idle last");
+    // As many as a job can exclude, and one more: a job that may run on one of them is handed to it.
+    let excluded: Vec<u32> = last[..16].to_vec();
+    memory.pool().abandon(job);
+    let job = memory
+        .claim(Options::default(), &excluded)
+        .expect("a free slot");
+    let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
+    assert_eq!(dispatched, Dispatched::Handed(proc(123)));
+}

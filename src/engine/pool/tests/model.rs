@@ -38,7 +38,10 @@ enum Step {
     },
     /// The same as `Go`, while the pool has one worker more than it may have.
     Shrink(usize),
-    IdleLimit(usize),
+    IdleLimit {
+        process: usize,
+        keep: u32,
+    },
     /// Time passes at each look at the clock, so that every turn is over, or does not.
     Clock {
         stands: bool,
@@ -84,7 +87,8 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (process.clone(), prop::bool::weighted(0.1))
             .prop_map(|(process, leaving)| Step::Go { process, leaving }),
         1 => process.clone().prop_map(Step::Shrink),
-        1 => process.clone().prop_map(Step::IdleLimit),
+        1 => (process.clone(), 0..3_u32)
+            .prop_map(|(process, keep)| Step::IdleLimit { process, keep }),
         1 => any::<bool>().prop_map(|stands| Step::Clock { stands }),
         2 => (process.clone(), prop::bool::weighted(0.7))
             .prop_map(|(process, restartable)| Step::Die { process, restartable }),
@@ -628,7 +632,7 @@ impl Model {
         }
     }
 
-    fn idle_limit(&mut self, index: usize) {
+    fn idle_limit(&mut self, index: usize, keep: u32) {
         let Process {
             worker,
             generation,
@@ -638,7 +642,7 @@ impl Model {
         let At::Idle(told) = at else { return };
         let limit = self
             .memory
-            .locked(|scheduler| scheduler.idle_limit(worker, generation));
+            .locked(|scheduler| scheduler.idle_limit(worker, generation, keep));
         match limit {
             None => {
                 assert!(told.is_some(), "an idle process was not dismissed");
@@ -649,7 +653,12 @@ impl Model {
                 match next {
                     NextStep::Restart => self.restart(index),
                     NextStep::Retire => self.retire(index),
-                    other => panic!("{other:?} at the idle limit"),
+                    NextStep::Idle => {
+                        let lane = self.memory.locked(|scheduler| scheduler.lane_of(worker));
+                        assert!(lane.idle.len() <= keep, "more are kept than that");
+                        assert!(!lane.is_over_limit(), "a lane keeps more than it may have");
+                    }
+                    NextStep::Run { .. } => panic!("{next:?} at the idle limit"),
                 }
             }
         }
@@ -880,8 +889,11 @@ impl Model {
         session.incarnation += 1;
         session.admitted = 0;
         self.queues[leader % KEYS.len()].extend(throttled);
-        self.memory.locked(|scheduler| scheduler.depart(own));
+        let lane = self.memory.locked(|scheduler| scheduler.depart(own));
         self.answer();
+        if lane.is_some() {
+            self.spawn_decision(leader % KEYS.len(), true);
+        }
     }
 
     fn dismiss(&mut self, key: Option<usize>, limit: u32) {
@@ -929,7 +941,7 @@ impl Model {
                 self.go(process, false);
                 self.shrinks = false;
             }
-            Step::IdleLimit(process) if known(process) => self.idle_limit(process),
+            Step::IdleLimit { process, keep } if known(process) => self.idle_limit(process, keep),
             Step::Clock { stands } => {
                 let tick = if stands { 0 } else { turns::LONGEST_TURN };
                 self.memory.lock.tick.0.set(tick);
@@ -959,7 +971,7 @@ impl Model {
                 .lanes
                 .iter()
                 .find(|lane| lane.key.load(Ordering::Relaxed) == KEYS[key].to_bits());
-            let jobs = lane.map_or(Vec::new(), |lane| self.memory.list(&lane.queue));
+            let jobs = lane.map_or(Vec::new(), |lane| self.memory.queued_in(&lane.queue));
             let expected: Vec<_> = queue.iter().map(|job| job.index).collect();
             assert_eq!(jobs, expected, "the queue of {:?}", KEYS[key]);
             queued += jobs.len();
@@ -967,7 +979,11 @@ impl Model {
         let mut throttled = 0;
         for (session, leader) in self.sessions.iter().zip(&self.memory.leaders) {
             let expected: Vec<_> = session.throttled.iter().map(|job| job.index).collect();
-            assert_eq!(self.memory.list(&leader.throttled), expected, "throttled");
+            assert_eq!(
+                self.memory.queued_in(&leader.throttled),
+                expected,
+                "throttled"
+            );
             throttled += expected.len();
         }
         assert_eq!(self.memory.pool().queued() as usize, queued + throttled);

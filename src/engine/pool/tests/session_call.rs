@@ -35,6 +35,7 @@ struct TestSession<'a> {
     is_read: Cell<bool>,
     counted: Cell<u32>,
     given_up: Cell<u32>,
+    started_for: Cell<Option<u32>>,
 }
 
 impl<'a> TestSession<'a> {
@@ -47,6 +48,7 @@ impl<'a> TestSession<'a> {
             is_read: Cell::new(false),
             counted: Cell::new(0),
             given_up: Cell::new(0),
+            started_for: Cell::new(None),
         }
     }
 
@@ -102,6 +104,9 @@ impl<'a> Session for TestSession<'a> {
         self.given_up.set(self.given_up.get() + 1);
     }
     fn end_statistics(&self) {}
+    fn start_workers(&self, lane: u32) {
+        self.started_for.set(Some(lane));
+    }
 }
 
 #[test]
@@ -219,4 +224,34 @@ fn a_refusal_is_lifted_when_no_job_of_its_role_is_active() {
     );
     assert_eq!(publish(refused).0, Dispatched::Queued);
     assert_eq!(pool.refusal(refusal.usage()), 0);
+}
+
+#[test]
+fn a_session_that_ends_has_workers_started_for_what_was_throttled() {
+    let memory = Memory::with_room(8, 1, 4);
+    let own = TestSession::new(&memory);
+    steps::end(&own, |_| ());
+    assert_eq!(own.started_for.get(), None, "it had no jobs");
+    let bounded = Options {
+        bounded: true,
+        ..Options::default()
+    };
+    for _ in 0..3 {
+        let job = memory.claim(bounded, &[]).expect("a free slot");
+        let dispatched = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, 1));
+        assert_eq!(dispatched, (Dispatched::Queued, 0));
+    }
+    let _ = memory.start(memory.spawn_decision(0, 4), proc(100));
+    assert_eq!(
+        memory.spawn_decision(0, 4),
+        SpawnDecision::Enough,
+        "the others are throttled"
+    );
+    steps::end(&own, |_| ());
+    assert_eq!(own.started_for.get(), Some(0));
+    assert!(matches!(
+        memory.spawn_decision(0, 4),
+        SpawnDecision::Start { .. }
+    ));
+    memory.check();
 }

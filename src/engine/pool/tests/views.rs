@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::pool::dispatch::Limits;
+use crate::pool::sleep::Awaited;
 use crate::pool::tally::Ends;
-use crate::pool::view::{Awaited, WorkerCounts};
+use crate::pool::view::WorkerCounts;
 
 #[test]
 fn a_queued_job_waits_for_a_worker_slot_or_for_a_permit() {
@@ -18,11 +19,16 @@ fn a_queued_job_waits_for_a_worker_slot_or_for_a_permit() {
         assert_eq!(dispatched, (Dispatched::Queued, 0));
         job
     });
-    let awaited = || jobs.map(|job| memory.locked(|scheduler| scheduler.awaited_by(job)));
+    let awaited = || jobs.map(|job| memory.locked(|scheduler| scheduler.awaited_by(job, |_| ())));
     let throttled = || jobs.map(|job| memory.slot(job).is_throttled());
     assert_eq!(
         awaited(),
-        [Awaited::WorkerSlot, Awaited::Permit(ProcRef::new(0, 1))]
+        [
+            Awaited::WorkerSlot,
+            Awaited::Permit {
+                behind_queued: true
+            }
+        ]
     );
     assert_eq!(throttled(), [false, true]);
     assert_eq!(memory.pool().queued(), 2);

@@ -1,7 +1,7 @@
 //! Graphs of waits, against the definition: all sets of processes are looked at.
 
 use arbitrary::{Arbitrary, Unstructured};
-use engine::deadlock::{Graph, Needs, Pid, Wait};
+use engine::deadlock::{Needs, Pid, Sleep, Wait, find_circle};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -16,11 +16,11 @@ struct Input {
 
 #[derive(Arbitrary)]
 struct Waits {
-    /// Bit 0: it was looked at. Bit 1: it is served. Bits 2 and 3: how many jobs it sleeps on.
+    /// Bit 0: it sleeps on jobs.
     bits: u8,
     blocked_by: u8,
     needs: u8,
-    jobs: [u8; 3],
+    jobs: u8,
 }
 
 /// The processes whose bits are set.
@@ -29,33 +29,23 @@ fn set(bits: u8) -> impl Iterator<Item = Pid> {
 }
 
 impl Waits {
-    fn jobs(&self) -> &[u8] {
-        &self.jobs[..usize::from(self.bits >> 2 & 3)]
-    }
-
-    fn is_looked_at(&self) -> bool {
-        self.bits & 1 != 0
-    }
-
-    fn waits(&self) -> bool {
-        set(self.blocked_by).next().is_some() || !self.jobs().is_empty()
+    /// The processes on which its jobs depend.
+    fn jobs(&self) -> Option<u8> {
+        (self.bits & 1 != 0).then_some(self.jobs)
     }
 
     /// Whether it waits only for others of the set.
     fn is_stuck_in(&self, members: u8) -> bool {
-        let blocked = self.blocked_by & members != 0;
-        let all_jobs_are = self
-            .jobs()
-            .iter()
-            .all(|job| set(*job & !members).next().is_none());
-        let sleeps = !self.jobs().is_empty() && self.bits & 2 == 0 && all_jobs_are;
-        self.is_looked_at() && self.waits() && (blocked || sleeps)
+        let goes_on = |jobs| set(jobs & !members).next().is_some();
+        self.blocked_by & members != 0 || self.jobs().is_some_and(|jobs| !goes_on(jobs))
     }
 
-    fn all(&self) -> u8 {
-        self.jobs()
-            .iter()
-            .fold(self.blocked_by, |all, job| all | job)
+    /// All that it waits for and that cannot go on.
+    fn all(&self, stuck: u8) -> u8 {
+        let jobs = self
+            .jobs()
+            .filter(|jobs| set(jobs & !stuck).next().is_none());
+        self.blocked_by & stuck | jobs.unwrap_or(0) & stuck
     }
 }
 
@@ -65,26 +55,16 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     let needs = [Needs::Lock, Needs::SafeSnapshot, Needs::Page, Needs::Job];
-    let looked_at = (0..)
-        .zip(&input.waits)
-        .filter(|(_, waits)| waits.is_looked_at());
-    let graph = Graph {
-        waits: looked_at
-            .map(|(pid, waits)| {
-                let needs = |pid: Pid| (pid, needs[(usize::from(waits.needs) + pid as usize) % 4]);
-                let wait = Wait {
-                    blocked_by: set(waits.blocked_by).map(needs).collect(),
-                    jobs: waits
-                        .jobs()
-                        .iter()
-                        .map(|job| Rc::new(set(*job).collect()))
-                        .collect(),
-                    served: waits.bits & 2 != 0,
-                };
-                (pid, wait)
-            })
-            .collect(),
-        over_worker_slots: input.over_worker_slots,
+    let wait_of = |pid: Pid| {
+        let waits = &input.waits[pid as usize];
+        let needs = |pid: Pid| (pid, needs[(usize::from(waits.needs) + pid as usize) % 4]);
+        Wait {
+            blocked_by: set(waits.blocked_by).map(needs).collect(),
+            sleep: waits.jobs().map(|jobs| Sleep {
+                processes: Rc::new(set(jobs).collect()),
+                over_worker_slots: input.over_worker_slots,
+            }),
+        }
     };
     // The union of all sets in which each waits only for others of the set.
     let mut stuck = 0;
@@ -100,7 +80,7 @@ pub fn run(bytes: &[u8]) {
             let mut before = 1 << own;
             loop {
                 let next = set(before).fold(seen, |seen, pid| {
-                    seen | input.waits[pid as usize].all() & stuck
+                    seen | input.waits[pid as usize].all(stuck)
                 });
                 if next == seen {
                     break;
@@ -108,11 +88,11 @@ pub fn run(bytes: &[u8]) {
                 (before, seen) = (before | next, next);
             }
         }
-        let found = graph.circle(own);
+        let found = find_circle(own, wait_of);
         assert_eq!(found.is_some(), seen & (1 << own) != 0, "process {own}");
         let Some(circle) = found else { continue };
         let leaders: BTreeSet<Pid> = set(seen)
-            .filter(|pid| !input.waits[*pid as usize].jobs().is_empty())
+            .filter(|pid| input.waits[*pid as usize].jobs().is_some())
             .collect();
         assert_eq!(
             circle.first_to_give_up,
