@@ -30,6 +30,9 @@ test: ## all tests: engine, models, then regression and multi-session tests on a
 test-matrix: ## the server tests on PostgreSQL 17 and 18, in chroots; needs root and 4 GB a version (30 min)
 	@ci/server-tests matrix
 
+test-from-c: ## what comes from version 2.0 of the C extension, with Debian's package of it; needs root (10 min)
+	@ci/server-tests from-2.0
+
 install: setup ## release build into the server of PG_CONFIG (2 min)
 	@ci/install
 

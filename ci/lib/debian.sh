@@ -80,18 +80,19 @@ make_chroot() {
         as_root mv "$chroot.new" "$chroot"
 }
 
-# Runs a command in the chroot of a version, as root, with the project at its usual path. Mounts
-# and processes are in namespaces of their own: they end with the command, however it ends.
+# Runs a command in the chroot of a version, as root, with the project and its target directory at their usual paths.
+# Mounts and processes are in namespaces of their own: they end with the command, however it ends.
 # The toolchain and cargo's downloads are mounted for reading only.
 inside() {
     local version=$1 chroot=$target/chroot/$1
     shift
     # shellcheck disable=SC2016
     as_root unshare --mount --pid --ipc --fork --kill-child bash -euc '
-        chroot=$1 root=$2 toolchain=$3 cargo_home=$4
-        shift 4
-        mkdir -p "$chroot$root" "$chroot$toolchain" "$chroot$cargo_home"
+        chroot=$1 root=$2 target=$3 toolchain=$4 cargo_home=$5
+        shift 5
+        mkdir -p "$chroot$root" "$chroot$target" "$chroot$toolchain" "$chroot$cargo_home"
         mount --bind "$root" "$chroot$root"
+        mount --bind "$target" "$chroot$target"
         for home in "$toolchain" "$cargo_home"; do
             mount --bind "$home" "$chroot$home"
             mount -o remount,bind,ro "$chroot$home"
@@ -100,7 +101,7 @@ inside() {
         mount --rbind /dev "$chroot/dev"
         cp -L /etc/resolv.conf "$chroot/etc/resolv.conf"
         exec chroot "$chroot" "$@"
-    ' bash "$chroot" "$root" "$toolchain" "$cargo_home" \
+    ' bash "$chroot" "$root" "$target" "$toolchain" "$cargo_home" \
         /usr/bin/env -i PATH="$toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/root LC_ALL=C.UTF-8 \
         CARGO_HOME="$cargo_home" CARGO_TARGET_DIR="$target/matrix/$version" CARGO_NET_OFFLINE=true \
         CARGO_TERM_COLOR=never PG_MAJOR="$version" PGB_TEST_FILTER="${PGB_TEST_FILTER:-}" \

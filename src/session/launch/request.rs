@@ -388,15 +388,17 @@ fn reserve(
     } else {
         smallvec::SmallVec::new()
     };
+    // As in version 2.0, an empty label is none.
+    let label = launch.label.filter(|label| !label.is_empty());
     let options = Options {
-        labeled: launch.label.is_some(),
+        labeled: label.is_some(),
         ..options
     };
     slot.prepare(own_proc(), options, &excluded);
     context.limits.note(slot);
     slot.database
         .store(own_lane(&context.identity).database, Ordering::Relaxed);
-    if let Some(label) = launch.label {
+    if let Some(label) = label {
         slot.set_label(label);
     }
     let request = Request {

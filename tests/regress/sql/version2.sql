@@ -39,6 +39,7 @@ SELECT * FROM pg_background_run_query(NULL, label => 'a') AS (n int4);
 SELECT count(*) FROM pg_background_run_query(NULL) AS (n int4);
 -- A label has up to 64 bytes.
 SELECT octet_length(label) FROM pg_background_run('SELECT 1', label => repeat('x', 64));
+SELECT label IS NULL AS empty_is_none FROM pg_background_run('SELECT 1', label => '');
 SELECT pg_background_launch('SELECT 1', 0, repeat('x', 65));
 SELECT pg_background_submit('SELECT 1', 0, repeat(U&'\00e9', 33));
 SELECT pg_background_run('SELECT 1', label => repeat('x', 65));
