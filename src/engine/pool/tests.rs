@@ -23,6 +23,7 @@ mod roles;
 mod session_call;
 mod turn_order;
 mod views;
+mod worker_exit;
 
 /// The tests are sequential: nothing to lock. Remembers which processes the pool woke.
 #[derive(Default)]

@@ -171,6 +171,30 @@ fn a_job_is_counted_where_nobody_else_purges_it() {
     }
 }
 
+#[test]
+fn a_job_is_counted_when_it_has_finished_and_only_while_it_is_held() {
+    let memory = Memory::with_room(1, 1, 1);
+    let session = TestSession::new(&memory);
+    enter_first(&session);
+    let queued = memory.queue(A);
+    memory.slot(queued).set_account(&memory.leaders[0]);
+    let _ = count_if_finished(&session, queued);
+    assert_eq!(session.counted.get(), 0, "it has not finished");
+    let _ = memory.pool().cancel(queued, Demand::Cancel, |_| ());
+    assert_eq!(
+        memory.word(queued).detach(queued.generation),
+        Release::LastOut
+    );
+    let _ = count_if_finished(&session, queued);
+    assert_eq!(session.counted.get(), 0, "somebody has purged it");
+    memory.pool().free(queued);
+    let next = session.has_finished();
+    let _ = count_if_finished(&session, queued);
+    assert_eq!(session.counted.get(), 0, "the slot is another job's");
+    let _ = count_if_finished(&session, next);
+    assert_eq!(session.counted.get(), 1);
+}
+
 /// The memory has room for two roles; the second has jobs.
 fn second_role(memory: &Memory) -> u32 {
     let pool = memory.pool();
