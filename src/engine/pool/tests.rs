@@ -24,6 +24,7 @@ mod session_call;
 mod turn_order;
 mod views;
 mod worker_exit;
+mod worker_slot;
 
 /// The tests are sequential: nothing to lock. Remembers which processes the pool woke.
 #[derive(Default)]
