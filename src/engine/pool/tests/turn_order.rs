@@ -88,6 +88,23 @@ fn an_idle_worker_stays_until_its_turn_is_over() {
     memory.check();
 }
 
+#[test]
+fn only_the_process_of_a_worker_slot_that_is_idle_ends_its_turn() {
+    let memory = memory(2, 1);
+    let (worker, generation, job) = start(&memory, A, 100);
+    memory.pass(LONGEST_TURN);
+    let end_turn = |generation| memory.locked(|scheduler| scheduler.end_turn(worker, generation));
+    assert_eq!(end_turn(generation), None);
+    assert_eq!(memory.activity(worker), Activity::Busy(job.index));
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    memory.queue(B);
+    assert_eq!(end_turn(generation + 1), None);
+    assert_eq!(memory.activity(worker), Activity::Idle);
+    memory.check();
+    assert_eq!(end_turn(generation), Some(NextStep::Restart));
+    memory.check();
+}
+
 /// Its job was canceled before the process had started.
 #[test]
 fn a_fresh_process_without_a_job_looks_again_at_its_turns_end() {
