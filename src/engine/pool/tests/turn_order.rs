@@ -482,3 +482,69 @@ fn a_lane_with_nobody_comes_before_one_that_is_overdue_for_less_long() {
     assert_eq!(memory.complete(worker, job), NextStep::Restart);
     assert_eq!(lane_of(&memory, worker), key(3));
 }
+
+#[test]
+fn a_lane_that_comes_to_be_in_need_again_comes_last() {
+    let memory = memory(3, 1);
+    let _ = start(&memory, A, 100);
+    let canceled = memory.queue(B);
+    let _ = memory.pool().cancel(canceled, Demand::Cancel, |_| {});
+    memory.pass(1);
+    let first = memory.queue(C);
+    memory.pass(1);
+    memory.queue(B);
+    let in_need = memory.locked(|scheduler| scheduler.first_in_need());
+    assert_eq!(in_need, Some(memory.slot(first).lane()));
+}
+
+#[test]
+fn vacant_worker_slots_go_to_the_lanes_in_need_by_turns() {
+    let memory = memory(3, 6);
+    for _ in 0..4 {
+        memory.queue(A);
+        memory.queue(B);
+        memory.pass(1);
+    }
+    let served = [(); 6].map(|()| {
+        memory.pass(1);
+        // For a lane that needs none.
+        let SpawnDecision::Start { worker, .. } = memory.spawn_decision(2, 6) else {
+            panic!("a worker slot is vacant");
+        };
+        lane_of(&memory, worker)
+    });
+    assert_eq!(served, [A, B, A, B, A, B]);
+}
+
+/// Its own lane is overdue, but no other lane is in need.
+#[test]
+fn a_turn_that_is_over_does_not_begin_again_without_need() {
+    let memory = memory(2, 1);
+    let (worker, _, job) = start(&memory, A, 100);
+    let own = memory.queue(A);
+    memory.pass(PATIENCE);
+    assert_eq!(running(memory.complete(worker, job)), own);
+    memory.queue(A);
+    memory.queue(B);
+    assert_eq!(memory.complete(worker, own), NextStep::Restart);
+    assert_eq!(lane_of(&memory, worker), B);
+}
+
+/// Otherwise its lane would have nobody.
+#[test]
+fn the_last_worker_of_a_lane_with_jobs_is_replaced_when_it_dies() {
+    for (pids, successor) in [(&[101][..], A), (&[101, 102], B)] {
+        let memory = memory(2, 1 + pids.len());
+        let _ = start(&memory, B, 100);
+        memory.queue(B);
+        memory.pass(1);
+        let dying: Vec<_> = pids.iter().map(|&pid| start(&memory, A, pid)).collect();
+        memory.queue(A);
+        let (worker, generation, job) = dying[0];
+        memory.run(job);
+        let exit = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(101), true));
+        assert_eq!(exit, Some(NextStep::Restart));
+        assert_eq!(lane_of(&memory, worker), successor);
+        memory.check();
+    }
+}

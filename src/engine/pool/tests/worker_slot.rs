@@ -73,3 +73,16 @@ fn a_process_that_was_told_to_make_room_has_no_worker_slot_to_leave() {
     assert_eq!(memory.activity(worker), Activity::Busy(job.index));
     memory.check();
 }
+
+#[test]
+fn a_worker_that_leaves_already_does_not_count_when_the_pool_must_shrink() {
+    let memory = Memory::with_room(8, 1, 2);
+    let ([leaving, busy], job) = idle_and_busy(&memory);
+    memory.run(job);
+    let shrink = |cap| memory.locked(|scheduler| scheduler.shrink(busy, cap));
+    assert_eq!(shrink(1), None);
+    assert_eq!(memory.activity(leaving), Activity::Exiting);
+    assert_eq!(shrink(1), None, "one is left");
+    assert_eq!(shrink(0), Some(NextStep::Retire));
+    memory.check();
+}
