@@ -713,10 +713,12 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
                 .is_some_and(|now| now.started)
         );
         assert!(scheduler.awaits_start_by(worker, registrar));
+        assert!(!scheduler.awaits_start_by(worker, proc(8)));
     });
     let (_, _, next) = memory.start(decision, proc(100));
     memory.locked(|scheduler| {
         assert_eq!(scheduler.pending_start(worker), None);
+        assert!(!scheduler.awaits_start_by(worker, registrar));
         assert_eq!(scheduler.take_registrar(worker), Some(registrar));
         assert_eq!(scheduler.take_registrar(worker), None, "woken once");
     });

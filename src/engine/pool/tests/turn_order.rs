@@ -548,3 +548,17 @@ fn the_last_worker_of_a_lane_with_jobs_is_replaced_when_it_dies() {
         memory.check();
     }
 }
+
+/// It looks at its turn's end.
+#[test]
+fn a_worker_slot_that_cannot_be_passed_on_is_left_to_a_worker_that_will_look() {
+    let memory = memory(2, 1);
+    let (worker, _, job) = start(&memory, A, 100);
+    memory.queue(B);
+    let pass_on = || memory.locked(|scheduler| scheduler.pass_on());
+    assert!(pass_on(), "it is busy");
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    assert!(pass_on(), "it is idle, and its turn is not over");
+    assert_eq!(memory.activity(worker), Activity::Idle);
+    memory.check();
+}
