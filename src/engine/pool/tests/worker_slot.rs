@@ -1,6 +1,7 @@
 //! What a worker does next.
 
 use super::*;
+use std::cell::Cell;
 
 /// Two workers of lane A, of which the first is idle and the second has this job.
 fn idle_and_busy(memory: &Memory) -> ([u32; 2], JobId) {
@@ -85,4 +86,19 @@ fn a_worker_that_leaves_already_does_not_count_when_the_pool_must_shrink() {
     assert_eq!(shrink(1), None, "one is left");
     assert_eq!(shrink(0), Some(NextStep::Retire));
     memory.check();
+}
+
+#[test]
+fn no_more_idle_workers_are_dismissed_than_were_asked_for() {
+    for lane in [None, Some(A)] {
+        let memory = Memory::with_room(8, 1, 2);
+        let ([_, busy], job) = idle_and_busy(&memory);
+        assert_eq!(memory.complete(busy, job), NextStep::Idle);
+        let woken = Cell::new(0);
+        let wake = |_| woken.set(woken.get() + 1);
+        let sent = memory.locked(|scheduler| scheduler.dismiss_idle(lane, 1, wake));
+        assert_eq!((sent, woken.get()), (1, 1));
+        let counts = memory.locked(|scheduler| scheduler.worker_counts());
+        assert_eq!((counts.idle, counts.exiting), (1, 1));
+    }
 }
