@@ -562,3 +562,20 @@ fn a_worker_slot_that_cannot_be_passed_on_is_left_to_a_worker_that_will_look() {
     assert_eq!(memory.activity(worker), Activity::Idle);
     memory.check();
 }
+
+/// The other lane is in need for longer, but not urgent.
+#[test]
+fn a_vacant_worker_slot_is_for_the_lane_that_launches_if_it_may_grow() {
+    for (limit, served) in [(0, A), (1, B)] {
+        let memory = memory(2, 3);
+        let _ = start(&memory, B, 100);
+        memory.queue(B);
+        memory.pass(1);
+        let _ = start(&memory, A, 101);
+        let lane = dispatch_limited(&memory, A, limit);
+        let SpawnDecision::Start { worker, .. } = memory.spawn_decision(lane, 3) else {
+            panic!("a worker slot is vacant");
+        };
+        assert_eq!(lane_of(&memory, worker), served);
+    }
+}
