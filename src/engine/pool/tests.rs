@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 mod deferred;
 mod gate;
 mod handoff;
+mod lanes;
 mod model;
 mod roles;
 mod session_call;

@@ -132,3 +132,30 @@ fn a_worker_that_must_not_run_the_job_is_not_waited_for() {
     let awake = memory.locked(|scheduler| scheduler.dispatch_awake(job, A, 0, AMPLE, |_| false));
     assert_eq!(awake, Awake::None);
 }
+
+#[test]
+fn a_job_beyond_its_sessions_quota_is_not_handed_over() {
+    for (bounded, limit, is_handed) in [(true, 1, false), (true, 2, true), (false, 1, true)] {
+        let memory = Memory::with_room(8, 2, 2);
+        let [first, _] = two_idle(&memory);
+        occupy(&memory, first, HOUR);
+        let options = Options {
+            bounded,
+            ..Options::default()
+        };
+        let launch = |limit| {
+            let job = memory.claim(options, &[]).expect("a free slot");
+            let awake =
+                memory.locked(|scheduler| scheduler.dispatch_awake(job, A, 0, limit, |_| true));
+            (job, awake)
+        };
+        let (job, awake) = launch(limit);
+        assert_eq!(awake != Awake::None, is_handed, "{bounded}, {limit}");
+        if !is_handed {
+            let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, limit));
+            assert_eq!(dispatched, Dispatched::Queued);
+            assert_eq!(launch(AMPLE).1, Awake::None, "it would overtake");
+        }
+        memory.check();
+    }
+}
