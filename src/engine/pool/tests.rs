@@ -708,11 +708,11 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
             expected
         );
         scheduler.note_running(worker, seen);
-        assert!(
-            scheduler
-                .pending_start(worker)
-                .is_some_and(|now| now.started)
-        );
+        let runs = PendingStart {
+            started: true,
+            ..seen
+        };
+        assert_eq!(scheduler.pending_start(worker), Some(runs));
         assert!(scheduler.awaits_start_by(worker, registrar));
         assert!(!scheduler.awaits_start_by(worker, proc(8)));
     });
@@ -720,6 +720,7 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
     memory.locked(|scheduler| {
         assert_eq!(scheduler.pending_start(worker), None);
         assert!(!scheduler.awaits_start_by(worker, registrar));
+        assert!(!memory.workers[worker as usize].is_start_pending());
         assert_eq!(scheduler.take_registrar(worker), Some(registrar));
         assert_eq!(scheduler.take_registrar(worker), None, "woken once");
     });
