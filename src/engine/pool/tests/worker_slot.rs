@@ -14,11 +14,8 @@ fn idle_and_busy(memory: &Memory) -> ([u32; 2], JobId) {
     ([first.0, second.0], second.1)
 }
 
-/// Nobody has to be woken for it.
-#[test]
-fn a_worker_takes_the_job_that_its_own_one_held_back() {
-    let memory = Memory::with_room(8, 1, 2);
-    let ([idle, busy], before) = idle_and_busy(&memory);
+/// A job of the session whose quota is used up.
+fn throttle(memory: &Memory) -> JobId {
     let bounded = Options {
         bounded: true,
         ..Options::default()
@@ -26,9 +23,53 @@ fn a_worker_takes_the_job_that_its_own_one_held_back() {
     let job = memory.claim(bounded, &[]).expect("a free slot");
     let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, 1));
     assert_eq!(dispatched, Dispatched::Queued);
-    assert_eq!(memory.activity(idle), Activity::Idle, "it is throttled");
+    assert!(memory.slot(job).is_throttled());
+    job
+}
+
+/// Nobody has to be woken for it.
+#[test]
+fn a_worker_takes_the_job_that_its_own_one_held_back() {
+    let memory = Memory::with_room(8, 1, 2);
+    let ([idle, busy], before) = idle_and_busy(&memory);
+    let job = throttle(&memory);
     assert_eq!(running(memory.complete(busy, before)), job);
     assert_eq!(memory.activity(idle), Activity::Idle);
+    memory.check();
+}
+
+#[test]
+fn an_idle_worker_takes_the_job_that_was_held_back_by_one_that_leaves() {
+    type Leaves = fn(&mut Scheduler<'_>, u32, u32);
+    let leaves: [Leaves; 2] = [
+        |scheduler, worker, generation| {
+            let _ = scheduler.exit(worker, generation, proc(101), false);
+        },
+        |scheduler, worker, _| {
+            let _ = scheduler.next(worker, true);
+        },
+    ];
+    for leave in leaves {
+        let memory = Memory::with_room(8, 1, 2);
+        let ([idle, busy], before) = idle_and_busy(&memory);
+        let job = throttle(&memory);
+        memory.run(before);
+        let generation = memory.workers[busy as usize].word.load().generation();
+        memory.locked(|scheduler| leave(scheduler, busy, generation));
+        assert_eq!(memory.activity(idle), Activity::Busy(job.index));
+        assert_eq!(*memory.lock.woken.borrow(), [proc(100)]);
+        memory.check();
+    }
+}
+
+#[test]
+fn an_idle_worker_takes_the_job_of_a_session_that_departs() {
+    let memory = Memory::with_room(8, 1, 2);
+    let ([idle, _], _) = idle_and_busy(&memory);
+    let job = throttle(&memory);
+    memory.locked(|scheduler| scheduler.depart(ProcRef::new(0, 1)));
+    assert_eq!(memory.activity(idle), Activity::Busy(job.index));
+    assert_eq!(*memory.lock.woken.borrow(), [proc(100)]);
     memory.check();
 }
 
