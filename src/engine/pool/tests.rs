@@ -22,6 +22,7 @@ mod lanes;
 mod model;
 mod roles;
 mod session_call;
+mod slot_claim;
 mod turn_order;
 mod views;
 mod worker_exit;

@@ -172,6 +172,25 @@ fn a_job_is_counted_where_nobody_else_purges_it() {
 }
 
 #[test]
+fn a_session_that_ends_gives_up_its_jobs_its_gate_and_its_entry() {
+    for is_given in [true, false] {
+        let memory = Memory::with_room(4, 1, 1);
+        let session = TestSession::new(&memory);
+        enter_first(&session);
+        session.is_given.set(is_given);
+        let jobs = [session.has_finished(), session.has_finished()];
+        let withdrawn: RefCell<Vec<JobId>> = RefCell::default();
+        steps::end(&session, |job| withdrawn.borrow_mut().push(job));
+        let expected = if is_given { &[][..] } else { &jobs };
+        assert_eq!(*withdrawn.borrow(), expected);
+        assert_eq!((session.given_up.get(), session.counted.get()), (2, 2));
+        assert!(!session.notes().is_within());
+        assert!(!memory.leaders[0].is_of(session.proc()));
+        assert!(memory.leaders[0].enter(), "the gate is open");
+    }
+}
+
+#[test]
 fn a_job_is_counted_when_it_has_finished_and_only_while_it_is_held() {
     let memory = Memory::with_room(1, 1, 1);
     let session = TestSession::new(&memory);

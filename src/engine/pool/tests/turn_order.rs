@@ -428,6 +428,7 @@ fn a_lane_keeps_its_place_when_its_worker_waits() {
     memory.pass(1);
     memory.queue(key(3));
     for waits in [true, false, true] {
+        memory.pass(1);
         memory.locked(|scheduler| scheduler.note_waiting(waiter, proc(100), waits));
         memory.check();
     }
