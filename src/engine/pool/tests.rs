@@ -16,6 +16,7 @@ use crate::worker::Activity;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod deferred;
+mod failing_lane;
 mod gate;
 mod handoff;
 mod lanes;

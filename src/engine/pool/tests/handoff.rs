@@ -64,7 +64,6 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
         (soon.worker, soon.busy),
         (first, Activity::Busy(busy.index))
     );
-    assert!(soon.within >= 7 && soon.within <= LONGEST);
     assert_eq!(memory.phase(job), Some(Phase::Reserved));
     memory.run(busy);
     let _ = memory.locked(|scheduler| scheduler.next(first, false));
@@ -78,12 +77,17 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
 }
 
 #[test]
-fn a_lane_of_long_jobs_is_not_waited_for() {
-    let memory = Memory::with_room(8, 2, 2);
-    let [first, _] = two_idle(&memory);
-    occupy(&memory, first, HOUR);
-    let (_, awake) = dispatch_awake(&memory, |_| false);
-    assert_eq!(awake, Awake::None);
+fn a_lane_is_waited_for_as_long_as_its_jobs_take_unless_that_is_long() {
+    for (run_time, within) in [(7, Some(19)), (25, Some(LONGEST)), (26, None), (HOUR, None)] {
+        let memory = Memory::with_room(8, 2, 2);
+        let [first, _] = two_idle(&memory);
+        occupy(&memory, first, run_time);
+        let waits = match dispatch_awake(&memory, |_| false).1 {
+            Awake::Wait(soon) => Some(soon.within),
+            _ => None,
+        };
+        assert_eq!(waits, within, "{run_time}");
+    }
 }
 
 #[test]
@@ -100,7 +104,7 @@ fn a_lane_without_history_is_not_waited_for() {
 fn one_long_job_among_short_ones_hardly_counts() {
     let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
-    for run_time in [7, 7, HOUR, 7, 7] {
+    for run_time in [7, 7, HOUR] {
         memory.locked(|scheduler| scheduler.note_run_time(first, run_time));
     }
     occupy(&memory, first, 7);
