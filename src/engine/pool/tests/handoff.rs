@@ -101,6 +101,17 @@ fn a_lane_without_history_is_not_waited_for() {
 }
 
 #[test]
+fn a_longer_job_moves_the_mean_by_an_eighth_of_the_difference_and_a_shorter_one_by_half() {
+    let memory = Memory::with_room(8, 2, 2);
+    let [worker, _] = two_idle(&memory);
+    // The last one counts as 200.
+    for (run_time, mean) in [(8, 8), (16, 9), (24, 11), (1, 6), (HOUR, 31)] {
+        memory.locked(|scheduler| scheduler.note_run_time(worker, run_time));
+        assert_eq!(load(&memory.lanes[0].run_time), mean);
+    }
+}
+
+#[test]
 fn one_long_job_among_short_ones_hardly_counts() {
     let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);

@@ -263,3 +263,16 @@ fn a_refusal_is_lifted_when_no_job_of_its_role_is_active() {
     assert_eq!(publish(refused).0, Dispatched::Queued);
     assert_eq!(pool.refusal(refusal.usage()), 0);
 }
+
+#[test]
+fn an_administrator_lifts_a_refusal_unless_a_job_of_the_role_is_active() {
+    let memory = Memory::with_room(1, 1, 1);
+    let pool = memory.pool();
+    let active = memory.queue(A);
+    let refusal = pool.begin_refusal(1).expect("it has a job");
+    pool.end_refusal(refusal);
+    assert_ne!(pool.refusal(refusal.usage()), 0);
+    let _ = pool.cancel(active, Demand::Cancel, |_| ());
+    pool.end_refusal(refusal);
+    assert_eq!(pool.refusal(refusal.usage()), 0);
+}
