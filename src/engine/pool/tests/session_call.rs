@@ -5,27 +5,10 @@ use crate::pool::gate::Purged;
 use crate::pool::session_call::{
     self as steps, Notes, Session, count_if_finished, enter_first, purge_own,
 };
+use crate::pool::words::{PURGES, WAITS, WITHIN};
 use crate::table::Slot;
 use crate::wait::Latch;
 use std::cell::{Cell, RefCell};
-
-/// Nobody waits in these tests.
-struct NoSleep;
-
-impl Latch for NoSleep {
-    fn now(&self) -> Micros {
-        0
-    }
-    fn spin_limit(&self) -> Micros {
-        0
-    }
-    fn is_interrupted(&self) -> bool {
-        false
-    }
-    fn sleep(&self, _until: Option<Micros>) {
-        panic!("there is nothing to wait for");
-    }
-}
 
 struct TestSession<'a> {
     memory: &'a Memory,
@@ -60,6 +43,24 @@ impl<'a> TestSession<'a> {
     }
 }
 
+/// It waits for a purge alone, which ends while it sleeps.
+impl Latch for TestSession<'_> {
+    fn now(&self) -> Micros {
+        0
+    }
+    fn spin_limit(&self) -> Micros {
+        0
+    }
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+    fn sleep(&self, _until: Option<Micros>) {
+        let gate = &self.memory.leaders[0].gate.word;
+        let before = gate.swap(0, Ordering::Relaxed);
+        assert_eq!(before, PURGES | WAITS, "nobody would wake it");
+    }
+}
+
 impl<'a> Session for TestSession<'a> {
     type Lock = Unlocked;
 
@@ -70,7 +71,7 @@ impl<'a> Session for TestSession<'a> {
         self.memory.pool()
     }
     fn latch(&self) -> &impl Latch {
-        &NoSleep
+        self
     }
     fn slot(&self, job: JobId) -> &Slot {
         self.memory.slot(job)
@@ -116,6 +117,34 @@ fn the_first_call_enters_and_the_last_one_leaves() {
     assert_eq!(steps::leave(&session), 0);
     assert!(!session.notes().is_within());
     assert_eq!(steps::leave(&session), 0, "it is outside");
+}
+
+#[test]
+fn a_call_waits_for_the_end_of_a_purge() {
+    let memory = Memory::with_room(2, 1, 1);
+    let session = TestSession::new(&memory);
+    memory.locked(|scheduler| scheduler.enroll(session.proc()));
+    let gate = &memory.leaders[0].gate.word;
+    gate.store(PURGES, Ordering::Relaxed);
+    steps::enter(&session);
+    assert!(session.notes().is_within());
+    assert_eq!(gate.load(Ordering::Relaxed), WITHIN);
+}
+
+#[test]
+fn a_call_forgets_the_jobs_that_were_purged_before_it() {
+    let memory = Memory::with_room(4, 1, 1);
+    let session = TestSession::new(&memory);
+    enter_first(&session);
+    let [purged, freed, kept] = [(); 3].map(|()| session.has_finished());
+    assert_eq!(steps::leave(&session), 0);
+    for job in [purged, freed] {
+        let detached = Purged::Detached(Release::LastOut);
+        assert_eq!(memory.pool().purge_one(job), detached);
+    }
+    memory.pool().free(freed);
+    steps::enter(&session);
+    assert_eq!(*session.tracked.borrow(), [kept]);
 }
 
 #[test]
