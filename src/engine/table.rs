@@ -524,6 +524,15 @@ mod tests {
         table.free(job);
     }
 
+    /// A process that was held up between its look at the head and its exchange must not find the same head again.
+    #[test]
+    fn each_change_of_the_free_list_has_another_tag() {
+        let tagged = |tag: u32, index: u64| u64::from(tag) << TAG_SHIFT | index;
+        assert_eq!(next_tag(tagged(0, 3)), tagged(1, 0));
+        assert_eq!(next_tag(tagged(7, 0)), tagged(8, 0));
+        assert_eq!(next_tag(tagged(u32::MAX, 3)), 0);
+    }
+
     #[test]
     fn all_slots_can_be_claimed_once() {
         let (slots, free) = slots(3);
