@@ -585,6 +585,24 @@ mod tests {
     }
 
     #[test]
+    fn a_waiting_writer_is_woken_when_half_of_the_ring_is_free() {
+        let (shared, mut memory) = (RingShared::default(), memory(1024));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
+        let own = ProcRef::new(3, 4);
+        while writer.try_write(1, &[7; 128 - HEADER], false).is_ok() {}
+        writer.arm(own);
+        let _ = writer.flush();
+        let woken = [(); 5].map(|()| {
+            let chunk = reader.peek().expect("there are eight");
+            reader.pass(chunk);
+            reader.give_back()
+        });
+        assert_eq!(woken, [None, None, None, Some(own), Some(own)]);
+    }
+
+    #[test]
     fn a_reader_that_is_about_to_sleep_sees_what_is_not_published() {
         let (shared, mut memory) = (RingShared::default(), memory(1024));
         let buffer = buffer(&mut memory);
