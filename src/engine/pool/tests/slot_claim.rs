@@ -140,7 +140,9 @@ fn a_launch_that_may_not_wait_says_what_there_is_none_of_and_keeps_nothing() {
     assert_eq!(used(&memory, 7), (2, 2));
     memory.pool().abandon(job);
     let other = Launch::new(&memory, 1);
-    let _ = other.claim(ask(8, 1), None).expect("one is free");
+    let of_other = other.claim(ask(8, 1), None).expect("one is free");
+    let usage = memory.slot(of_other).usage();
+    assert_eq!(memory.pool().find_usage(8), Some(usage));
     let third = Launch::new(&memory, 2);
     assert_eq!(third.claim(ask(9, 1), None), Err(NoSlot::TooManyRoles));
     assert_eq!(
