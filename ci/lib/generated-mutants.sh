@@ -6,13 +6,20 @@
 #
 # A mutant is identified by its file and what it replaces in which function, without line and column, so that the list
 # survives edits elsewhere. Of equal ones in a file the second gets ` #2`, and so on.
+#
+# A run of all takes pieces, and notes the outcome of each mutant. What was caught (or did not end, or did not compile)
+# is not examined again while the mutated sources are the same: tests are not among them, so tests may be added while
+# the run goes on. What survived is examined again with other tests. A test that is taken away, or made weaker, is not
+# noticed before the sources change: remove target/generated/all then.
 
 survivors=$root/tests/mutants/survivors
 last_run=$root/tests/mutants/last-run
 work=$target/generated
 
-# A run with a limit takes this many mutants, about two seconds each.
-LIMIT=60
+# A run with a limit, or a piece of all, takes this many mutants, of a second or two each.
+LIMIT=90
+# Seconds of the processor after which the tests are killed. They need less than half a second.
+CPU_LIMIT=4
 
 cargo_mutants() {
     cargo mutants --config ci/lib/mutants.toml -p pg_background_engine "$@"
@@ -53,44 +60,64 @@ check_survivors() {
     [ -z "$wrong" ] || die "$survivors: no such mutant (any more):" "$wrong"
 }
 
-# Prints the IDs of the mutants with this outcome in the last run.
-with_outcome() {
-    awk -F'\t' 'NR == FNR { id[$2] = $1; next } { print id[$1] }' "$work/identified" "$output/mutants.out/$1.txt"
+# Sets `selected`: the arguments of cargo-mutants that select the mutants with the IDs in the input.
+select_ids() {
+    mapfile -t selected < <(
+        awk -F'\t' 'NR == FNR { wanted[$0]; next } $1 in wanted { print $2 }' - "$work/identified" |
+            sed 's/[][\.|$(){}?+*^]/\\&/g; s/.*/--re\n^&$/'
+    )
 }
 
-# Runs the unit and property tests with each of the mutants that the arguments of cargo-mutants select, and fails if
-# one survives that is not in the list, or one is caught that is.
+# Runs the unit and property tests with each of the mutants that the arguments of cargo-mutants select. Writes
+# "OUTCOME<tab>ID" for each into $work/outcomes.
 #
 # A property has a quarter of its usual cases (that of the pool has all), of a fixed seed, so that a run can be
-# repeated. It does not shrink a failure: nobody reads it. A mutant that takes memory without end must not take the
-# machine's.
-examine() {
-    local output=$work/run status=0 caught timeout unviable missed unlisted unexpected began=$SECONDS
+# repeated. It does not shrink a failure: nobody reads it. A mutant that runs without end is killed by the time of the
+# processor that it has used, which other work on the machine does not change, and counts as caught; one that sleeps
+# without end, by the clock. One that takes memory without end must not take the machine's.
+try_mutants() {
+    local output=$work/run status=0 outcome began=$SECONDS
     rm -rf "$output"
     mkdir -p "$output"
+    : >"$work/outcomes"
     (
         ulimit -v 16000000
         export CARGO_TARGET_DIR=$work/build RUST_BACKTRACE=0
         export PROPTEST_CASES=64 PROPTEST_RNG_SEED=1 PROPTEST_MAX_SHRINK_ITERS=0 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1
-        cargo_mutants --profile mutants --jobs 1 --cargo-arg=--lib --timeout 20 --build-timeout 120 \
-            --output "$output" "$@"
+        cargo_mutants --profile mutants --jobs 1 --cargo-arg=--lib \
+            --cargo-arg="--config=target.'cfg(all())'.runner='prlimit --cpu=$CPU_LIMIT'" \
+            --timeout 30 --build-timeout 120 --output "$output" "$@"
     ) || status=$?
     # Some were missed, or not ended.
     case $status in 0 | 2 | 3) ;; *) die "cargo-mutants failed (exit code $status)" ;; esac
     [ -e "$output/mutants.out/outcomes.json" ] || { say 'no mutants to examine' && return; }
-    with_outcome missed | sort >"$work/missed"
-    { with_outcome caught && with_outcome timeout; } | sort >"$work/caught"
-    caught=$(wc -l <"$output/mutants.out/caught.txt")
-    timeout=$(wc -l <"$output/mutants.out/timeout.txt")
-    unviable=$(wc -l <"$output/mutants.out/unviable.txt")
-    missed=$(wc -l <"$work/missed")
-    unlisted=$(comm -23 "$work/missed" <(cut -f1 "$work/excused" | sort))
-    unexpected=$(comm -12 "$work/caught" <(cut -f1 "$work/excused" | sort))
-    counts="caught $caught, did not end $timeout, did not compile $unviable, survived $missed"
-    say "$counts, in $((SECONDS - began)) s"
+    for outcome in caught timeout unviable missed; do
+        awk -F'\t' -v outcome="$outcome" 'NR == FNR { id[$2] = $1; next } { print outcome "\t" id[$1] }' \
+            "$work/identified" "$output/mutants.out/$outcome.txt"
+    done >"$work/outcomes"
+    say "$(counts "$work/outcomes"), in $((SECONDS - began)) s"
+}
+
+counts() {
+    awk -F'\t' '{ n[$1]++ } END {
+        printf "caught %d, did not end %d, did not compile %d, survived %d", n["caught"], n["timeout"], n["unviable"], n["missed"]
+    }' "$1"
+}
+
+# Fails if, of these outcomes, one survived that is not in the list, or one was caught that is.
+judge() {
+    local unlisted unexpected
+    unlisted=$(comm -23 <(sed -n 's/^missed\t//p' "$1" | sort) <(cut -f1 "$work/excused" | sort))
+    unexpected=$(comm -12 <(sed -nE 's/^(caught|timeout)\t//p' "$1" | sort) <(cut -f1 "$work/excused" | sort))
     [ -z "$unlisted" ] || printf 'SURVIVED, and is not in %s:\n%s\n' "${survivors#"$root/"}" "$unlisted" >&2
     [ -z "$unexpected" ] || printf 'CAUGHT, and is in %s:\n%s\n' "${survivors#"$root/"}" "$unexpected" >&2
     [ -z "$unlisted$unexpected" ]
+}
+
+# Examines the mutants that the arguments of cargo-mutants select.
+examine() {
+    try_mutants "$@"
+    judge "$work/outcomes"
 }
 
 # The same for at most LIMIT of the mutants that the arguments select: another part of them each day.
@@ -118,66 +145,76 @@ examine_changed() {
     fi
 }
 
-# All of them, in pieces: those that were examined with these sources are not examined again. Writes the record.
+# The sources that are mutated, without the tests: those in the same file are its end.
+mutated_sources() {
+    git ls-files src/engine | grep '\.rs$' | grep -vE '/models\.rs$|/tests\.rs$|/tests/' |
+        while read -r file; do
+            awk -v file="$file" 'BEGIN { print file } /^mod tests \{/ { exit } { print }' "$file"
+        done
+}
+
+# All of them, in pieces of LIMIT, as many pieces as the argument says. When none is left, judges them and writes the
+# record.
 examine_all() {
-    local pieces=20 piece sources done_file failed=()
+    local pieces=${1:-1000} tests outcomes selected
     git diff --quiet HEAD -- src/engine tests/mutants/survivors ||
         die 'src/engine or the list has changes that are not committed: the record names a commit'
-    sources=$(git rev-parse HEAD:src/engine HEAD:tests/mutants/survivors | git hash-object --stdin)
-    mkdir -p "$work/all/$sources"
-    for ((piece = 0; piece < pieces; piece++)); do
-        done_file=$work/all/$sources/$piece
-        [ ! -e "$done_file" ] || continue
-        say "piece $((piece + 1)) of $pieces"
-        if examine --shard "$piece/$pieces"; then
-            tr -dc '0-9,' <<<"$counts" >"$done_file"
-        else
-            failed+=("$((piece + 1))")
-        fi
+    outcomes=$work/all/$(mutated_sources | git hash-object --stdin)
+    tests=$(git rev-parse HEAD:src/engine)
+    mkdir -p "$work/all"
+    touch "$outcomes"
+    while :; do
+        # Survivors are settled with these tests only.
+        awk -F'\t' -v tests="$tests" '
+            FILENAME == ARGV[1] { settled[$2] = $1 != "missed" || $3 == tests; next }
+            !settled[$1] { print $1 }' "$outcomes" "$work/identified" >"$work/left"
+        [ -s "$work/left" ] || break
+        say "$(wc -l <"$work/left") mutants are left"
+        [ "$((pieces--))" -gt 0 ] || return 0
+        select_ids < <(head -n "$LIMIT" "$work/left")
+        try_mutants "${selected[@]}"
+        # cargo-mutants examines mutants that delete a field whatever is selected.
+        [ "$(wc -l <"$work/outcomes")" -ge "$((${#selected[@]} / 2))" ] || die 'a mutant has no outcome'
+        sed "s/\$/\t$tests/" "$work/outcomes" >>"$outcomes"
     done
-    [ ${#failed[@]} -eq 0 ] || die "pieces of $pieces that failed: ${failed[*]}"
+    # The last outcome of each.
+    awk -F'\t' 'NR == FNR { last[$2] = $1; next } { print last[$1] "\t" $1 }' "$outcomes" "$work/identified" >"$work/all/last"
+    judge "$work/all/last"
     {
         echo '# Written by `ci/engine mutants generated all`.'
         git log -1 --format='commit %H'
         date +'date %F'
-        awk -F, '
-            { caught += $1; endless += $2; unviable += $3; survived += $4 }
-            END {
-                print "mutants", caught + endless + unviable + survived
-                print "caught", caught
-                print "endless", endless
-                print "unviable", unviable
-                print "survived", survived
-            }' "$work/all/$sources"/*
+        awk -F'\t' '{ n[$1]++ } END {
+            print "mutants", NR
+            print "caught", n["caught"] + 0
+            print "endless", n["timeout"] + 0
+            print "unviable", n["unviable"] + 0
+            print "survived", n["missed"] + 0
+        }' "$work/all/last"
     } >"$last_run"
     cat "$last_run"
 }
 
 # Shows that the models named in the list (of loom, or `schedules` of shuttle) catch the survivors whose reason they are.
 examine_by_models() {
-    local model file names=() name id explorer output=$work/run count=0 status
+    local model file selected explorer output=$work/run count=0 status
     while read -r model <&3; do
-        file=${model%%::*} names=()
-        while IFS=$'\t' read -r id name; do
-            [ -z "${1:-}" ] || [[ $id =~ $1 ]] || continue
-            # shellcheck disable=SC2001
-            names+=(--re "^$(sed 's/[][\.|$(){}?+*^]/\\&/g' <<<"$name")\$")
-        done < <(awk -F'\t' -v model="model $model:" '
-            NR == FNR { name[$1] = $2; next }
-            index($2, model) == 1 { print $1 "\t" name[$1] }' "$work/identified" "$work/excused")
-        [ ${#names[@]} -gt 0 ] || continue
+        file=${model%%::*}
+        select_ids < <(awk -F'\t' -v model="model $model:" 'index($2, model) == 1 { print $1 }' "$work/excused" |
+            grep -E -- "${1:-}")
+        [ ${#selected[@]} -gt 0 ] || continue
         explorer=loom
         [ "$file" != schedules ] || explorer=shuttle
-        say "$model: $((${#names[@]} / 2))"
+        say "$model: $((${#selected[@]} / 2))"
         rm -rf "$output"
         mkdir -p "$output"
         status=0
         RUSTFLAGS="--cfg $explorer" CARGO_TARGET_DIR=$target/$explorer PGB_SECONDS=30 \
             cargo_mutants --profile models --jobs 1 --test-package loom_tests --cargo-arg="--test=$file" --timeout 120 \
-            --build-timeout 300 --caught --output "$output" "${names[@]}" -- -- --exact "${model#*::}" || status=$?
+            --build-timeout 300 --caught --output "$output" "${selected[@]}" -- -- --exact "${model#*::}" || status=$?
         # 3: did not end, as a model may with a defect.
         case $status in 0) ;; *) die "$model does not catch them (exit code $status)" ;; esac
-        count=$((count + ${#names[@]} / 2))
+        count=$((count + ${#selected[@]} / 2))
     done 3< <(sed -nE 's/.*\tmodel ([a-z_]+::[a-z_]+):.*/\1/p' "$work/excused" | sort -u)
     say "models catch $count of the survivors"
 }
@@ -189,7 +226,7 @@ run_generated() {
     check_survivors
     case ${1:-changed} in
     changed) examine_changed "${@:2}" ;;
-    all) examine_all ;;
+    all) examine_all "${@:2}" ;;
     matching) [ $# -eq 2 ] || usage; examine --re "$2" ;;
     models) examine_by_models "${@:2}" ;;
     [1-9]*/[1-9]*) examine --shard "$((${1%/*} - 1))/${1#*/}" ;;

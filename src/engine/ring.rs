@@ -570,6 +570,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_consumed_is_given_back_by_the_quarter() {
+        let (shared, mut memory) = (RingShared::default(), memory(1024));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
+        let given_back = [(); 8].map(|()| {
+            assert!(writer.try_write(1, &[7; 128 - HEADER], false).is_ok());
+            let _ = writer.flush();
+            assert!(read_one(&mut reader).is_some());
+            shared.given_back()
+        });
+        assert_eq!(given_back, [0, 256, 256, 512, 512, 768, 768, 1024]);
+    }
+
+    #[test]
+    fn a_waiting_writer_is_woken_when_half_of_the_ring_is_free() {
+        let (shared, mut memory) = (RingShared::default(), memory(1024));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
+        let own = ProcRef::new(3, 4);
+        while writer.try_write(1, &[7; 128 - HEADER], false).is_ok() {}
+        writer.arm(own);
+        let _ = writer.flush();
+        let woken = [(); 5].map(|()| {
+            let chunk = reader.peek().expect("there are eight");
+            reader.pass(chunk);
+            reader.give_back()
+        });
+        assert_eq!(woken, [None, None, None, Some(own), Some(own)]);
+    }
+
+    #[test]
     fn a_reader_that_is_about_to_sleep_sees_what_is_not_published() {
         let (shared, mut memory) = (RingShared::default(), memory(1024));
         let buffer = buffer(&mut memory);

@@ -541,6 +541,15 @@ mod tests {
         table.free(job);
     }
 
+    /// A process that was held up between its look at the head and its exchange must not find the same head again.
+    #[test]
+    fn each_change_of_the_free_list_has_another_tag() {
+        let tagged = |tag: u32, index: u64| u64::from(tag) << TAG_SHIFT | index;
+        assert_eq!(next_tag(tagged(0, 3)), tagged(1, 0));
+        assert_eq!(next_tag(tagged(7, 0)), tagged(8, 0));
+        assert_eq!(next_tag(tagged(u32::MAX, 3)), 0);
+    }
+
     #[test]
     fn all_slots_can_be_claimed_once() {
         let (slots, free) = slots(3);
@@ -582,9 +591,26 @@ mod tests {
         assert!(slot.may_run_on(12, false));
         assert!(!slot.may_run_on(11, true));
         let many: Vec<u32> = (1..=EXCLUDED_LIMIT as u32 + 1).collect();
+        slot.prepare(ProcRef::new(1, 1), Options::default(), &many[1..]);
+        assert!(slot.may_run_on(1000, false), "it can name them");
         slot.prepare(ProcRef::new(1, 1), Options::default(), &many);
         assert!(!slot.may_run_on(1000, false));
         assert!(slot.may_run_on(1000, true));
+    }
+
+    #[test]
+    fn a_slot_shows_as_much_text_as_is_documented() {
+        let slot = Slot::default();
+        let options = Options {
+            labeled: true,
+            ..Options::default()
+        };
+        slot.prepare(ProcRef::new(1, 1), options, &[]);
+        let text = [b'x'; 1000];
+        slot.preview.store(&text);
+        slot.set_label(&text);
+        let label = slot.label().expect("it has one");
+        assert_eq!((slot.preview.load().len(), label.len()), (120, 64));
     }
 
     #[test]

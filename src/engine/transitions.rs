@@ -682,6 +682,32 @@ mod tests {
         assert!(!read("job 0: reserve: free -> reserved leader"));
     }
 
+    #[test]
+    fn a_line_says_which_job_a_worker_has_and_how_many_slots_a_role() {
+        for (text, numbers) in [
+            ("worker 0/1: assign: idle -> busy job=77", (0, 77)),
+            (
+                "usage 0/7: claim_slot: used slots=1 -> used slots=2",
+                (1, 2),
+            ),
+        ] {
+            let line = Line::read(&TABLES, text).expect("a word's").expect(text);
+            assert_eq!((line.before.number, line.after.number), numbers);
+            assert_eq!(line.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_test_that_makes_another_transition_than_the_tables_fails() {
+        let makes = |slots| {
+            let (word, role) = (0_u64, 7 << 32);
+            let make = || Usage::ClaimSlot.made(&word, role, role | slots);
+            std::panic::catch_unwind(make).is_ok()
+        };
+        assert!(makes(1));
+        assert!(!makes(2));
+    }
+
     /// Two edges of a transition never lead from one state to the same other one: each change has one name.
     #[test]
     fn an_arc_has_one_name() {

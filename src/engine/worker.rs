@@ -190,6 +190,19 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_worker_is_shown_with_its_job() {
+        let word = WorkerWord::default();
+        word.claim();
+        let shown = || State::decode(word.load().0);
+        let starting = shown();
+        assert_eq!((starting.owner, starting.number), (1, 0));
+        word.assign(77);
+        let busy = shown();
+        assert_eq!((busy.owner, busy.number), (1, 77));
+        assert_ne!(busy.phase, starting.phase);
+    }
+
+    #[test]
     fn a_restart_keeps_the_generation() {
         let word = WorkerWord::default();
         let generation = word.claim();

@@ -459,6 +459,37 @@ fn a_reader_that_is_held_up_in_the_file_is_not_waited_for_until_it_goes_on() {
     setting.drain();
 }
 
+/// A host with nothing but what it must have.
+struct Plain(Io);
+
+impl SenderHost for Plain {
+    type Latch = Io;
+    fn latch(&self) -> &Io {
+        &self.0
+    }
+    fn own(&self) -> ProcRef {
+        self.0.own()
+    }
+    fn wake(&self, proc: ProcRef) {
+        self.0.wake(proc);
+    }
+    fn is_unwanted(&self) -> bool {
+        self.0.is_unwanted()
+    }
+    fn append(&mut self, offset: u64, bytes: &[u8]) {
+        self.0.append(offset, bytes);
+    }
+    fn empty(&mut self) {
+        self.0.empty();
+    }
+}
+
+#[test]
+fn a_host_that_says_nothing_about_it_checks_for_no_reader_that_is_held_up() {
+    let plain = Plain(Setting::new(256).io);
+    assert_eq!(PeriodicCheck::new(&plain).due, None);
+}
+
 #[test]
 fn what_nobody_will_read_is_dropped() {
     let mut setting = Setting::new(128);

@@ -16,15 +16,20 @@ use crate::worker::Activity;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod deferred;
+mod failing_lane;
 mod gate;
 mod handoff;
 mod keep;
+mod lanes;
 mod model;
 mod roles;
 mod session_call;
 mod sleep;
+mod slot_claim;
 mod turn_order;
 mod views;
+mod worker_exit;
+mod worker_slot;
 
 /// The tests are sequential: nothing to lock. Remembers which processes the pool woke.
 #[derive(Default)]
@@ -722,16 +727,19 @@ fn a_registration_is_known_to_all_until_its_process_reports_in() {
             expected
         );
         scheduler.note_running(worker, seen);
-        assert!(
-            scheduler
-                .pending_start(worker)
-                .is_some_and(|now| now.started)
-        );
+        let runs = PendingStart {
+            started: true,
+            ..seen
+        };
+        assert_eq!(scheduler.pending_start(worker), Some(runs));
         assert!(scheduler.awaits_start_by(worker, registrar));
+        assert!(!scheduler.awaits_start_by(worker, proc(8)));
     });
     let (_, _, next) = memory.start(decision, proc(100));
     memory.locked(|scheduler| {
         assert_eq!(scheduler.pending_start(worker), None);
+        assert!(!scheduler.awaits_start_by(worker, registrar));
+        assert!(!memory.workers[worker as usize].is_start_pending());
         assert_eq!(scheduler.take_registrar(worker), Some(registrar));
         assert_eq!(scheduler.take_registrar(worker), None, "woken once");
     });

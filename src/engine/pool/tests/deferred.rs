@@ -1,9 +1,11 @@
-//! Deferred frees, one process at a time. The models have what happens at once.
+//! What follows a job's end, and deferred frees, one process at a time. The models have what happens at once.
 
 use super::*;
 use crate::job::JobWord;
 use crate::pool::cancel::Canceling;
+use crate::pool::gate::Purged;
 use crate::pool::release::{self, Releaser, Releasing};
+use crate::steps::Watchers;
 use std::cell::Cell;
 
 /// A process that releases jobs, and can reach what some own.
@@ -66,6 +68,50 @@ fn deferred(count: usize) -> (Memory, Vec<JobId>) {
     });
     let jobs = jobs.collect();
     (memory, jobs)
+}
+
+#[test]
+fn the_end_of_a_job_is_announced_and_wakes_those_who_wait() {
+    let watcher = process(2);
+    let leader = ProcRef::new(0, 1);
+    for (release, woken) in [
+        (Release::Held { watched: true }, &[watcher, leader][..]),
+        (Release::Held { watched: false }, &[watcher]),
+        (Release::Stale, &[watcher]),
+        (Release::LastOut, &[watcher]),
+    ] {
+        let memory = Memory::with_room(1, 1, 1);
+        let job = memory.queue(A);
+        let slot = memory.slot(job);
+        memory.pool().usage(slot.usage()).watch(watcher);
+        let _ = memory.pool().cancel(job, Demand::Cancel, |_| ());
+        let is_last_out = release == Release::LastOut;
+        if is_last_out {
+            assert_eq!(slot.word.detach(job.generation), release);
+        }
+        let announced = Cell::new(false);
+        let releaser = Process::new(&memory, |_| true);
+        release::complete_end(&releaser, job, Watchers::of(slot), release, || {
+            announced.set(true);
+        });
+        assert!(announced.get());
+        assert_eq!(*memory.lock.woken.borrow(), woken, "{release:?}");
+        assert_eq!(memory.pool().jobs().used(), u32::from(!is_last_out));
+    }
+}
+
+#[test]
+fn an_administrator_who_is_the_last_one_out_frees_the_job() {
+    let memory = Memory::with_room(1, 1, 1);
+    memory.locked(|scheduler| scheduler.enroll(ProcRef::new(0, 1)));
+    let job = memory.queue(A);
+    let administrator = Process::new(&memory, |_| true);
+    assert_eq!(release::purge(&administrator, job), Purged::Kept);
+    assert_eq!(memory.pool().jobs().used(), 1);
+    let _ = memory.pool().cancel(job, Demand::Cancel, |_| ());
+    let detached = Purged::Detached(Release::LastOut);
+    assert_eq!(release::purge(&administrator, job), detached);
+    assert_eq!(memory.pool().jobs().used(), 0);
 }
 
 #[test]

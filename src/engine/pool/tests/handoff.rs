@@ -64,7 +64,6 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
         (soon.worker, soon.busy),
         (first, Activity::Busy(busy.index))
     );
-    assert!(soon.within >= 7 && soon.within <= LONGEST);
     assert_eq!(memory.phase(job), Some(Phase::Reserved));
     memory.run(busy);
     let _ = memory.locked(|scheduler| scheduler.next(first, false));
@@ -78,12 +77,17 @@ fn a_busy_worker_of_a_lane_of_short_jobs_is_worth_waiting_for() {
 }
 
 #[test]
-fn a_lane_of_long_jobs_is_not_waited_for() {
-    let memory = Memory::with_room(8, 2, 2);
-    let [first, _] = two_idle(&memory);
-    occupy(&memory, first, HOUR);
-    let (_, awake) = dispatch_awake(&memory, |_| false);
-    assert_eq!(awake, Awake::None);
+fn a_lane_is_waited_for_as_long_as_its_jobs_take_unless_that_is_long() {
+    for (run_time, within) in [(7, Some(19)), (25, Some(LONGEST)), (26, None), (HOUR, None)] {
+        let memory = Memory::with_room(8, 2, 2);
+        let [first, _] = two_idle(&memory);
+        occupy(&memory, first, run_time);
+        let waits = match dispatch_awake(&memory, |_| false).1 {
+            Awake::Wait(soon) => Some(soon.within),
+            _ => None,
+        };
+        assert_eq!(waits, within, "{run_time}");
+    }
 }
 
 #[test]
@@ -97,10 +101,21 @@ fn a_lane_without_history_is_not_waited_for() {
 }
 
 #[test]
+fn a_longer_job_moves_the_mean_by_an_eighth_of_the_difference_and_a_shorter_one_by_half() {
+    let memory = Memory::with_room(8, 2, 2);
+    let [worker, _] = two_idle(&memory);
+    // The last one counts as 200.
+    for (run_time, mean) in [(8, 8), (16, 9), (24, 11), (1, 6), (HOUR, 31)] {
+        memory.locked(|scheduler| scheduler.note_run_time(worker, run_time));
+        assert_eq!(load(&memory.lanes[0].run_time), mean);
+    }
+}
+
+#[test]
 fn one_long_job_among_short_ones_hardly_counts() {
     let memory = Memory::with_room(8, 2, 2);
     let [first, _] = two_idle(&memory);
-    for run_time in [7, 7, HOUR, 7, 7] {
+    for run_time in [7, 7, HOUR] {
         memory.locked(|scheduler| scheduler.note_run_time(first, run_time));
     }
     occupy(&memory, first, 7);
@@ -162,4 +177,31 @@ fn only_a_few_idle_workers_are_looked_at() {
         .expect("a free slot");
     let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, AMPLE));
     assert_eq!(dispatched, Dispatched::Handed(proc(123)));
+}
+
+#[test]
+fn a_job_beyond_its_sessions_quota_is_not_handed_over() {
+    for (bounded, limit, is_handed) in [(true, 1, false), (true, 2, true), (false, 1, true)] {
+        let memory = Memory::with_room(8, 2, 2);
+        let [first, _] = two_idle(&memory);
+        occupy(&memory, first, HOUR);
+        let options = Options {
+            bounded,
+            ..Options::default()
+        };
+        let launch = |limit| {
+            let job = memory.claim(options, &[]).expect("a free slot");
+            let awake =
+                memory.locked(|scheduler| scheduler.dispatch_awake(job, A, 0, limit, |_| true));
+            (job, awake)
+        };
+        let (job, awake) = launch(limit);
+        assert_eq!(awake != Awake::None, is_handed, "{bounded}, {limit}");
+        if !is_handed {
+            let (dispatched, _) = memory.locked(|scheduler| scheduler.dispatch(job, A, 0, limit));
+            assert_eq!(dispatched, Dispatched::Queued);
+            assert_eq!(launch(AMPLE).1, Awake::None, "it would overtake");
+        }
+        memory.check();
+    }
 }

@@ -160,3 +160,15 @@ fn a_waiter_is_not_called_for_more_slots_than_there_are() {
     pool.abandon(job);
     assert_eq!(woken(&memory), [waiter]);
 }
+
+#[test]
+fn a_waiter_that_has_left_is_not_called() {
+    let memory = Memory::with_room(1, 1, 1);
+    let pool = memory.pool();
+    let job = memory.claim(Options::default(), &[]).expect("a free slot");
+    let [waiter, _, _] = waiters();
+    pool.join_waiters(waiter, Resource::Slots, 1, false);
+    pool.leave_waiters(waiter, Resource::Slots);
+    pool.abandon(job);
+    assert_eq!(woken(&memory), []);
+}

@@ -5,27 +5,10 @@ use crate::pool::gate::Purged;
 use crate::pool::session_call::{
     self as steps, Notes, Session, count_if_finished, enter_first, purge_own,
 };
+use crate::pool::words::{PURGES, WAITS, WITHIN};
 use crate::table::Slot;
 use crate::wait::Latch;
 use std::cell::{Cell, RefCell};
-
-/// Nobody waits in these tests.
-struct NoSleep;
-
-impl Latch for NoSleep {
-    fn now(&self) -> Micros {
-        0
-    }
-    fn spin_limit(&self) -> Micros {
-        0
-    }
-    fn is_interrupted(&self) -> bool {
-        false
-    }
-    fn sleep(&self, _until: Option<Micros>) {
-        panic!("there is nothing to wait for");
-    }
-}
 
 struct TestSession<'a> {
     memory: &'a Memory,
@@ -62,6 +45,24 @@ impl<'a> TestSession<'a> {
     }
 }
 
+/// It waits for a purge alone, which ends while it sleeps.
+impl Latch for TestSession<'_> {
+    fn now(&self) -> Micros {
+        0
+    }
+    fn spin_limit(&self) -> Micros {
+        0
+    }
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+    fn sleep(&self, _until: Option<Micros>) {
+        let gate = &self.memory.leaders[0].gate.word;
+        let before = gate.swap(0, Ordering::Relaxed);
+        assert_eq!(before, PURGES | WAITS, "nobody would wake it");
+    }
+}
+
 impl<'a> Session for TestSession<'a> {
     type Lock = Unlocked;
 
@@ -72,7 +73,7 @@ impl<'a> Session for TestSession<'a> {
         self.memory.pool()
     }
     fn latch(&self) -> &impl Latch {
-        &NoSleep
+        self
     }
     fn slot(&self, job: JobId) -> &Slot {
         self.memory.slot(job)
@@ -121,6 +122,34 @@ fn the_first_call_enters_and_the_last_one_leaves() {
     assert_eq!(steps::leave(&session), 0);
     assert!(!session.notes().is_within());
     assert_eq!(steps::leave(&session), 0, "it is outside");
+}
+
+#[test]
+fn a_call_waits_for_the_end_of_a_purge() {
+    let memory = Memory::with_room(2, 1, 1);
+    let session = TestSession::new(&memory);
+    memory.locked(|scheduler| scheduler.enroll(session.proc()));
+    let gate = &memory.leaders[0].gate.word;
+    gate.store(PURGES, Ordering::Relaxed);
+    steps::enter(&session);
+    assert!(session.notes().is_within());
+    assert_eq!(gate.load(Ordering::Relaxed), WITHIN);
+}
+
+#[test]
+fn a_call_forgets_the_jobs_that_were_purged_before_it() {
+    let memory = Memory::with_room(4, 1, 1);
+    let session = TestSession::new(&memory);
+    enter_first(&session);
+    let [purged, freed, kept] = [(); 3].map(|()| session.has_finished());
+    assert_eq!(steps::leave(&session), 0);
+    for job in [purged, freed] {
+        let detached = Purged::Detached(Release::LastOut);
+        assert_eq!(memory.pool().purge_one(job), detached);
+    }
+    memory.pool().free(freed);
+    steps::enter(&session);
+    assert_eq!(*session.tracked.borrow(), [kept]);
 }
 
 #[test]
@@ -174,6 +203,49 @@ fn a_job_is_counted_where_nobody_else_purges_it() {
         let _ = count_if_finished(&session, job);
         assert_eq!(session.counted.get(), counted, "{is_within}, {is_read}");
     }
+}
+
+#[test]
+fn a_session_that_ends_gives_up_its_jobs_its_gate_and_its_entry() {
+    for is_given in [true, false] {
+        let memory = Memory::with_room(4, 1, 1);
+        let session = TestSession::new(&memory);
+        enter_first(&session);
+        session.is_given.set(is_given);
+        let jobs = [session.has_finished(), session.has_finished()];
+        let withdrawn: RefCell<Vec<JobId>> = RefCell::default();
+        steps::end(&session, |job| withdrawn.borrow_mut().push(job));
+        let expected = if is_given { &[][..] } else { &jobs };
+        assert_eq!(*withdrawn.borrow(), expected);
+        assert_eq!((session.given_up.get(), session.counted.get()), (2, 2));
+        assert!(!session.notes().is_within());
+        assert!(!memory.leaders[0].is_of(session.proc()));
+        assert!(memory.leaders[0].enter(), "the gate is open");
+    }
+}
+
+#[test]
+fn a_job_is_counted_when_it_has_finished_and_only_while_it_is_held() {
+    let memory = Memory::with_room(1, 1, 1);
+    let session = TestSession::new(&memory);
+    enter_first(&session);
+    let queued = memory.queue(A);
+    memory.slot(queued).set_account(&memory.leaders[0]);
+    let _ = count_if_finished(&session, queued);
+    assert_eq!(session.counted.get(), 0, "it has not finished");
+    let _ = memory.pool().cancel(queued, Demand::Cancel, |_| ());
+    assert_eq!(
+        memory.word(queued).detach(queued.generation),
+        Release::LastOut
+    );
+    let _ = count_if_finished(&session, queued);
+    assert_eq!(session.counted.get(), 0, "somebody has purged it");
+    memory.pool().free(queued);
+    let next = session.has_finished();
+    let _ = count_if_finished(&session, queued);
+    assert_eq!(session.counted.get(), 0, "the slot is another job's");
+    let _ = count_if_finished(&session, next);
+    assert_eq!(session.counted.get(), 1);
 }
 
 /// The memory has room for two roles; the second has jobs.
@@ -254,4 +326,17 @@ fn a_session_that_ends_has_workers_started_for_what_was_throttled() {
         SpawnDecision::Start { .. }
     ));
     memory.check();
+}
+
+#[test]
+fn an_administrator_lifts_a_refusal_unless_a_job_of_the_role_is_active() {
+    let memory = Memory::with_room(1, 1, 1);
+    let pool = memory.pool();
+    let active = memory.queue(A);
+    let refusal = pool.begin_refusal(1).expect("it has a job");
+    pool.end_refusal(refusal);
+    assert_ne!(pool.refusal(refusal.usage()), 0);
+    let _ = pool.cancel(active, Demand::Cancel, |_| ());
+    pool.end_refusal(refusal);
+    assert_eq!(pool.refusal(refusal.usage()), 0);
 }

@@ -88,6 +88,23 @@ fn an_idle_worker_stays_until_its_turn_is_over() {
     memory.check();
 }
 
+#[test]
+fn only_the_process_of_a_worker_slot_that_is_idle_ends_its_turn() {
+    let memory = memory(2, 1);
+    let (worker, generation, job) = start(&memory, A, 100);
+    memory.pass(LONGEST_TURN);
+    let end_turn = |generation| memory.locked(|scheduler| scheduler.end_turn(worker, generation));
+    assert_eq!(end_turn(generation), None);
+    assert_eq!(memory.activity(worker), Activity::Busy(job.index));
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    memory.queue(B);
+    assert_eq!(end_turn(generation + 1), None);
+    assert_eq!(memory.activity(worker), Activity::Idle);
+    memory.check();
+    assert_eq!(end_turn(generation), Some(NextStep::Restart));
+    memory.check();
+}
+
 /// Its job was canceled before the process had started.
 #[test]
 fn a_fresh_process_without_a_job_looks_again_at_its_turns_end() {
@@ -411,6 +428,7 @@ fn a_lane_keeps_its_place_when_its_worker_waits() {
     memory.pass(1);
     memory.queue(key(3));
     for waits in [true, false, true] {
+        memory.pass(1);
         memory.locked(|scheduler| scheduler.note_waiting(waiter, proc(100), waits));
         memory.check();
     }
@@ -499,5 +517,102 @@ fn a_start_that_failed_in_a_lane_that_works_leaves_its_worker_slot_to_another_la
         assert_eq!(next, Some(expected), "the own lane would fail again");
         assert!(memory.activity(worker) != Activity::Vacant);
         memory.check();
+    }
+}
+
+#[test]
+fn a_lane_that_comes_to_be_in_need_again_comes_last() {
+    let memory = memory(3, 1);
+    let _ = start(&memory, A, 100);
+    let canceled = memory.queue(B);
+    let _ = memory.pool().cancel(canceled, Demand::Cancel, |_| {});
+    memory.pass(1);
+    let first = memory.queue(C);
+    memory.pass(1);
+    memory.queue(B);
+    let in_need = memory.locked(|scheduler| scheduler.first_in_need());
+    assert_eq!(in_need, Some(memory.slot(first).lane()));
+}
+
+#[test]
+fn vacant_worker_slots_go_to_the_lanes_in_need_by_turns() {
+    let memory = memory(3, 6);
+    for _ in 0..4 {
+        memory.queue(A);
+        memory.queue(B);
+        memory.pass(1);
+    }
+    let served = [(); 6].map(|()| {
+        memory.pass(1);
+        // For a lane that needs none.
+        let SpawnDecision::Start { worker, .. } = memory.spawn_decision(2, 6) else {
+            panic!("a worker slot is vacant");
+        };
+        lane_of(&memory, worker)
+    });
+    assert_eq!(served, [A, B, A, B, A, B]);
+}
+
+/// Its own lane is overdue, but no other lane is in need.
+#[test]
+fn a_turn_that_is_over_does_not_begin_again_without_need() {
+    let memory = memory(2, 1);
+    let (worker, _, job) = start(&memory, A, 100);
+    let own = memory.queue(A);
+    memory.pass(PATIENCE);
+    assert_eq!(running(memory.complete(worker, job)), own);
+    memory.queue(A);
+    memory.queue(B);
+    assert_eq!(memory.complete(worker, own), NextStep::Restart);
+    assert_eq!(lane_of(&memory, worker), B);
+}
+
+/// Otherwise its lane would have nobody.
+#[test]
+fn the_last_worker_of_a_lane_with_jobs_is_replaced_when_it_dies() {
+    for (pids, successor) in [(&[101][..], A), (&[101, 102], B)] {
+        let memory = memory(2, 1 + pids.len());
+        let _ = start(&memory, B, 100);
+        memory.queue(B);
+        memory.pass(1);
+        let dying: Vec<_> = pids.iter().map(|&pid| start(&memory, A, pid)).collect();
+        memory.queue(A);
+        let (worker, generation, job) = dying[0];
+        memory.run(job);
+        let exit = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(101), true));
+        assert_eq!(exit, Some(NextStep::Restart));
+        assert_eq!(lane_of(&memory, worker), successor);
+        memory.check();
+    }
+}
+
+/// It looks at its turn's end.
+#[test]
+fn a_worker_slot_that_cannot_be_passed_on_is_left_to_a_worker_that_will_look() {
+    let memory = memory(2, 1);
+    let (worker, _, job) = start(&memory, A, 100);
+    memory.queue(B);
+    let pass_on = || memory.locked(|scheduler| scheduler.pass_on());
+    assert!(pass_on(), "it is busy");
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    assert!(pass_on(), "it is idle, and its turn is not over");
+    assert_eq!(memory.activity(worker), Activity::Idle);
+    memory.check();
+}
+
+/// The other lane is in need for longer, but not urgent.
+#[test]
+fn a_vacant_worker_slot_is_for_the_lane_that_launches_if_it_may_grow() {
+    for (limit, served) in [(0, A), (1, B)] {
+        let memory = memory(2, 3);
+        let _ = start(&memory, B, 100);
+        memory.queue(B);
+        memory.pass(1);
+        let _ = start(&memory, A, 101);
+        let lane = dispatch_limited(&memory, A, limit);
+        let SpawnDecision::Start { worker, .. } = memory.spawn_decision(lane, 3) else {
+            panic!("a worker slot is vacant");
+        };
+        assert_eq!(lane_of(&memory, worker), served);
     }
 }

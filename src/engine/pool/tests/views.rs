@@ -187,13 +187,19 @@ fn ends_are_counted_by_phase_with_their_run_time() {
         run_time: 321,
     };
     assert_eq!((ends, ends.total()), (expected, 6));
-    let twice = Ends {
-        completed: 2,
-        failed: 4,
-        canceled: 6,
-        run_time: 642,
+    let others = Ends {
+        completed: 10,
+        failed: 20,
+        canceled: 30,
+        run_time: 400,
     };
-    assert_eq!(ends.and(ends), twice);
+    let all = Ends {
+        completed: 11,
+        failed: 22,
+        canceled: 33,
+        run_time: 721,
+    };
+    assert_eq!(ends.and(others), all);
     let shared = crate::pool::tally::SharedEnds::default();
     shared.store(ends);
     assert_eq!(shared.load(), ends);
@@ -207,5 +213,34 @@ fn a_job_has_run_from_its_begin_to_its_end() {
         slot.started_at.store(started, Ordering::Relaxed);
         slot.finished_at.store(finished, Ordering::Relaxed);
         assert_eq!(slot.run_time(), run_time);
+    }
+}
+
+/// The log names it by that.
+#[test]
+fn a_word_that_has_changed_is_found_by_its_address() {
+    use crate::transitions::{GATE, JOB, USAGE, WORKER};
+    use protocol_kit::observe::Made;
+    use std::ptr::from_ref;
+    let memory = Memory::with_room(2, 1, 2);
+    let shared = memory.pool().shared();
+    for index in 0..2 {
+        let at = index as usize;
+        let words = [
+            (&JOB, from_ref(&shared.jobs.slot(index).word).addr()),
+            (&WORKER, from_ref(&shared.workers[at].word).addr()),
+            (&GATE, from_ref(&shared.leaders[at].gate.word).addr()),
+            (&USAGE, from_ref(&shared.usages[at]).addr()),
+        ];
+        for (table, address) in words {
+            let made = Made {
+                table,
+                transition: 0,
+                address,
+                before: 0,
+                after: 1,
+            };
+            assert_eq!(scheduler::index_of(&shared.words(), &made), index);
+        }
     }
 }
