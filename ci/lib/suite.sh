@@ -59,9 +59,11 @@ regress() {
 # The multi-session tests of some packages on the server `test`: sessions -p PACKAGE... One test at a time: they count
 # workers and slots, which the whole server shares.
 sessions() {
+    local skip=() name
+    for name in ${PGB_TEST_SKIP:-}; do skip+=(--skip "$name"); done
     PGB_TEST_URL=$(ci/server url test) PGB_TEST_LOG=$(ci/server log test) \
         CARGO_TARGET_DIR=${PGB_CLIENTS:-$target} cargo test --locked --no-fail-fast "$@" -- \
-        --test-threads=1 ${PGB_TEST_FILTER:+"$PGB_TEST_FILTER"}
+        --test-threads=1 ${skip[@]+"${skip[@]}"} ${PGB_TEST_FILTER:+"$PGB_TEST_FILTER"}
 }
 
 # Fails if the server's log has lines that must never be there, whatever the results of the tests.
