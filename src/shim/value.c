@@ -32,6 +32,7 @@ typedef struct ValueReceiver
 	DestReceiver *rows;			/* what sends the converted row */
 	Oid			type;
 	Oid			base;			/* the type, or the type under the domain */
+	bool		is_unchanged;		/* the job's row is sent as it is; what follows is not used then */
 	TupleTableSlot *slot;		/* for the converted row */
 	ExprContext *context;
 	ExprState **conversions;	/* one for each column that is taken */
@@ -110,13 +111,28 @@ push_snapshot(void)
 	return pushed;
 }
 
+/* Whether the only column is a value of the wanted type already. */
+static bool
+needs_no_conversion(ValueReceiver *receiver, TupleDesc desc)
+{
+	return desc->natts == 1 && TupleDescAttr(desc, 0)->atttypid == receiver->type;
+}
+
 static void
 value_startup(DestReceiver *self, int operation, TupleDesc desc)
 {
 	ValueReceiver *receiver = (ValueReceiver *) self;
-	TupleDesc	sent = CreateTemplateTupleDesc(1);
-	bool		pushed = push_snapshot();
+	TupleDesc	sent;
+	bool		pushed;
 
+	receiver->is_unchanged = needs_no_conversion(receiver, desc);
+	if (receiver->is_unchanged)
+	{
+		receiver->rows->rStartup(receiver->rows, operation, desc);
+		return;
+	}
+	sent = CreateTemplateTupleDesc(1);
+	pushed = push_snapshot();
 	receiver->context = CreateStandaloneExprContext();
 	if (type_is_rowtype(receiver->base) && !is_whole_value(receiver, desc))
 		plan_row(receiver, desc);
@@ -177,6 +193,8 @@ value_receive(TupleTableSlot *from, DestReceiver *self)
 	if (receiver->has_value)
 		return true;
 	receiver->has_value = true;
+	if (receiver->is_unchanged)
+		return receiver->rows->receiveSlot(from, receiver->rows);
 	pushed = push_snapshot();
 	slot_getallattrs(from);
 	into->tts_isnull[0] = receiver->row == NULL && from->tts_isnull[0];
