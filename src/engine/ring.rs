@@ -570,6 +570,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_published_by_the_quarter() {
+        let (shared, mut memory) = (RingShared::default(), memory(1024));
+        let buffer = buffer(&mut memory);
+        let mut writer = Writer::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
+        let published = [(); 8].map(|()| {
+            assert!(writer.try_write(1, &[7; 128 - HEADER], false).is_ok());
+            while read_one(&mut reader).is_some() {}
+            shared.head.load(Ordering::Relaxed)
+        });
+        assert_eq!(published, [0, 256, 256, 512, 512, 768, 768, 1024]);
+    }
+
+    #[test]
+    fn each_side_sees_whether_the_other_waits() {
+        let (shared, mut memory) = (RingShared::default(), memory(64));
+        let buffer = buffer(&mut memory);
+        let writer = Writer::new(&shared, buffer);
+        let mut reader = Reader::new(&shared, buffer);
+        let [worker, leader] = [4, 5].map(|pid| ProcRef::new(3, pid));
+        let waits = |reader: &Reader<'_, MappedBuffer>| {
+            assert_eq!(writer.is_awaited(), writer.reader_now().is_some());
+            (reader.writer_now(), writer.reader_now())
+        };
+        assert_eq!(waits(&reader), (None, None));
+        writer.arm(worker);
+        reader.arm(leader);
+        assert_eq!(waits(&reader), (Some(worker), Some(leader)));
+        writer.disarm();
+        reader.disarm();
+        assert_eq!(waits(&reader), (None, None));
+    }
+
+    #[test]
     fn what_is_consumed_is_given_back_by_the_quarter() {
         let (shared, mut memory) = (RingShared::default(), memory(1024));
         let buffer = buffer(&mut memory);

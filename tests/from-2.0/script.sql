@@ -200,9 +200,11 @@ SELECT pg_background_result(:pid, :cookie);
 SELECT * FROM pg_background_result(:pid, :cookie);
 --- result: column lists that do not fit a command
 SELECT * FROM pg_background_launch('INSERT INTO audit (what) VALUES (''x'')') \gset
+SELECT pg_background_wait(:pid, :cookie);
 SELECT * FROM pg_background_result(:pid, :cookie) AS (n int4);
 SELECT count(*) FROM audit;
 SELECT * FROM pg_background_launch('INSERT INTO audit (what) VALUES (''x'')') \gset
+SELECT pg_background_wait(:pid, :cookie);
 SELECT * FROM pg_background_result(:pid, :cookie) AS (a text, b text);
 DELETE FROM audit;
 --- result: any type as text
