@@ -196,6 +196,8 @@ pub const POINTS: &[Point] = {
         // Also passed while the stack unwinds.
         leader("rows-consumed", Closed, &["rows", "cursor", "spill@2"]),
         leader("row-taken", Open, &["job", "rows", "spill", "cursor@5"]),
+        leader("call-launched", Open, &["call"]),
+        leader("call-read", Open, &["call"]),
         leader("result-read", Open, &["job", "rows", "spill", "cursor"]),
         // Canceling a job.
         leader("cancel-flagged", Locked, &["cancel"]),

@@ -54,6 +54,10 @@ pub const ALL: &[Occasion] = &[
         lets_jobs_run: false,
         ..occasion("oneshot", Scene::oneshot)
     },
+    Occasion {
+        lets_jobs_run: false,
+        ..occasion("call", Scene::autonomous_statement)
+    },
     occasion("rows", Scene::rows),
     occasion("spill", Scene::spilled_rows),
     occasion("emptied", Scene::overtaken_rows),
@@ -267,14 +271,19 @@ impl Scene {
         }
     }
 
-    /// The user is never given a handle: once the call is over, however, the session holds nothing.
     fn oneshot(&mut self) {
+        self.in_one_call("SELECT t FROM pg_background_run_query($1) AS (t text)");
+    }
+
+    fn autonomous_statement(&mut self) {
+        self.in_one_call("SELECT pg_background_call($1, NULL::text)");
+    }
+
+    /// The user is never given a handle: once the call is over, however, the session holds nothing.
+    fn in_one_call(&mut self, sql: &str) {
         let number = number();
         self.story.note(number, Fate::NotAccepted);
-        let result = self.client.query(
-            "SELECT t FROM pg_background_run_query($1) AS (t text)",
-            &[&one_row(number)],
-        );
+        let result = self.client.query(sql, &[&one_row(number)]);
         match result {
             Ok(_) => self.story.note(number, Fate::Done),
             Err(error) => self.story.saw(&error),
