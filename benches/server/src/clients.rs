@@ -42,12 +42,22 @@ pub struct PgBench<'a> {
 impl PgBench<'_> {
     /// Transactions a second of so many clients with this script.
     pub fn rate(&self, db: &mut Client, script: &str, clients: u32) -> Outcome<f64> {
+        self.rate_of(db, script, clients, "simple")
+    }
+
+    /// The same with prepared statements.
+    pub fn prepared_rate(&self, db: &mut Client, script: &str, clients: u32) -> Outcome<f64> {
+        self.rate_of(db, script, clients, "prepared")
+    }
+
+    fn rate_of(&self, db: &mut Client, script: &str, clients: u32, protocol: &str) -> Outcome<f64> {
         fs::create_dir_all(&self.scripts)?;
         let file = self.scripts.join("transaction.sql");
         fs::write(&file, script)?;
         let clients = clients.to_string();
         let output = Command::new(&self.program)
             .args(["--no-vacuum", "--define=opened=0"])
+            .args(["--protocol", protocol])
             .args(["--client", &clients, "--jobs", &clients])
             .args(["--time", &self.seconds.to_string()])
             .arg("--file")

@@ -12,13 +12,14 @@
 //! | `PGB_BENCH_CRITERION` | directory of the engine's benchmarks, for the picture `steps` |
 //! | `PGB_BENCH_DATE`, `PGB_BENCH_COMMIT` | what the page says about when and what |
 //!
-//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T13`, `T17` or one of the pictures
+//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T15`, `T17` or one of the pictures
 //! (`latency`, `parallel`, `clients`, `width`, `queue`, `steps`); none means all. Or `[quick] compare SCHEMA
 //! [LIBRARY]`, beside the version of the extension on the server of `PGB_BENCH_OTHER_URL` (see
 //! [`compare`]).
 //!
 //! Targets are printed, not asserted: the exit code tells only whether the benchmark could run.
 
+mod autonomous;
 mod clients;
 mod compare;
 mod conditions;
@@ -133,9 +134,13 @@ impl Chosen<'_> {
 
     fn check(&self) -> Outcome<()> {
         const PICTURES: [&str; 6] = ["latency", "parallel", "clients", "width", "queue", "steps"];
-        let of_other_kinds = ["T11", "T12", "T13", "T17"];
+        let of_other_kinds = ["T12", "T13", "T17"];
         let ids = MEASURES.iter().map(|measure| measure.id);
-        let known: Vec<&str> = ids.chain(of_other_kinds).chain(PICTURES).collect();
+        let known: Vec<&str> = ids
+            .chain(autonomous::IDS)
+            .chain(of_other_kinds)
+            .chain(PICTURES)
+            .collect();
         match self.0.iter().find(|name| !known.contains(&name.as_str())) {
             Some(name) => Err(format!("there is no measure '{name}'").into()),
             None => Ok(()),
@@ -165,6 +170,12 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
         let (clients, picture) = figures::clients(&pgbench, &mut db, effort.runs);
         clients.into_iter().for_each(&mut add);
         pictures.push(picture);
+    }
+    if autonomous::IDS.iter().any(|id| chosen.has(id)) {
+        let pgbench = pgbench(&server, effort)?;
+        autonomous::measures(&pgbench, &mut db, effort.runs, |id| chosen.has(id))?
+            .into_iter()
+            .for_each(&mut add);
     }
     if chosen.has("T12") {
         for measure in wakeups::MEASURES {

@@ -247,3 +247,38 @@ SELECT pgbackground_bench.rate('ours_text_one_by_one', $$
     SELECT count(a) INTO done
     FROM (SELECT pg_background_result(job.pid, job.cookie, NULL::text) AS a) AS s;
 $$);
+
+-- One statement from launch to end, called by pgbench ----------------------------------------------------
+-- The peer's connection is called `c`; each client opens its own.
+
+CREATE TABLE pgbackground_bench.inserted (id bigserial PRIMARY KEY, number int, note text, size float8);
+
+CREATE FUNCTION pgbackground_bench.launch_and_read() RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    job pg_background_handle;
+    one int;
+BEGIN
+    job := pg_background_launch_v2('SELECT 1');
+    SELECT a INTO one FROM pg_background_result_v2(job.pid, job.cookie) AS r(a int);
+    RETURN one;
+END $$;
+CREATE FUNCTION pgbackground_bench.call() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN pg_background_call('SELECT 1', NULL::int);
+END $$;
+CREATE FUNCTION pgbackground_bench.dblink_read() RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    one int;
+BEGIN
+    SELECT a INTO one FROM dblink('c', 'SELECT 1') AS r(a int);
+    RETURN one;
+END $$;
+CREATE FUNCTION pgbackground_bench.insert_bound() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_background_exec('INSERT INTO pgbackground_bench.inserted (number, note, size) VALUES ($1, $2, $3)',
+                               42, 'a note'::text, 1.5::float8);
+END $$;
+CREATE FUNCTION pgbackground_bench.dblink_insert() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM dblink_exec('c', 'INSERT INTO pgbackground_bench.inserted (number, note, size) VALUES (42, ''a note'', 1.5)');
+END $$;
