@@ -105,7 +105,8 @@ try_mutants() {
 
 counts() {
     awk -F'\t' '{ n[$1]++ } END {
-        printf "caught %d, did not end %d, did not compile %d, survived %d", n["caught"], n["timeout"], n["unviable"], n["missed"]
+        printf "caught %d, did not end %d, ", n["caught"], n["timeout"]
+        printf "did not compile %d, survived %d", n["unviable"], n["missed"]
     }' "$1"
 }
 
@@ -162,7 +163,7 @@ mutated_sources() {
 # record.
 examine_all() {
     local pieces=${1:-1000} tests outcomes selected
-    git diff --quiet HEAD -- src/engine tests/mutants/survivors ||
+    [ -z "$(git status --porcelain -- src/engine tests/mutants/survivors)" ] ||
         die 'src/engine or the list has changes that are not committed: the record names a commit'
     outcomes=$work/all/$(mutated_sources | git hash-object --stdin)
     tests=$(git rev-parse HEAD:src/engine)
@@ -182,7 +183,8 @@ examine_all() {
         sed "s/\$/\t$tests/" "$work/outcomes" >>"$outcomes"
     done
     # The last outcome of each.
-    awk -F'\t' 'NR == FNR { last[$2] = $1; next } { print last[$1] "\t" $1 }' "$outcomes" "$work/identified" >"$work/all/last"
+    awk -F'\t' 'NR == FNR { last[$2] = $1; next } { print last[$1] "\t" $1 }' \
+        "$outcomes" "$work/identified" >"$work/all/last"
     judge "$work/all/last"
     {
         echo '# Written by `ci/engine mutants generated all`.'
@@ -199,7 +201,8 @@ examine_all() {
     cat "$last_run"
 }
 
-# Shows that the models named in the list (of loom, or `schedules` of shuttle) catch the survivors whose reason they are.
+# Shows that the models named in the list (of loom, or `schedules` of shuttle) catch the survivors whose reason they
+# are.
 examine_by_models() {
     local model file selected explorer output=$work/run count=0 status survives
     while read -r model <&3; do
@@ -215,7 +218,8 @@ examine_by_models() {
         status=0
         RUSTFLAGS="--cfg $explorer" CARGO_TARGET_DIR=$target/$explorer PGB_SECONDS=30 \
             cargo_mutants --profile models --jobs 1 --cargo-arg=--package=loom_tests --cargo-arg="--test=$file" \
-            --timeout 120 --build-timeout 300 --output "$output" "${selected[@]}" -- -- --exact "${model#*::}" || status=$?
+            --timeout 120 --build-timeout 300 --output "$output" "${selected[@]}" -- \
+            -- --exact "${model#*::}" || status=$?
         case $status in 0 | 2 | 3) ;; *) die "cargo-mutants failed (exit code $status)" ;; esac
         survives=$(comm -23 "$work/wanted" <(with_outcome caught | sort))
         [ -z "$survives" ] || die "$model does not catch:" "$survives"
