@@ -60,12 +60,18 @@ check_survivors() {
     [ -z "$wrong" ] || die "$survivors: no such mutant (any more):" "$wrong"
 }
 
-# Sets `selected`: the arguments of cargo-mutants that select the mutants with the IDs in the input.
+# Sets `selected`: the arguments of cargo-mutants that select the mutants with the IDs in the input. Those that delete a
+# field come with every selection.
 select_ids() {
     mapfile -t selected < <(
         awk -F'\t' 'NR == FNR { wanted[$0]; next } $1 in wanted { print $2 }' - "$work/identified" |
             sed 's/[][\.|$(){}?+*^]/\\&/g; s/.*/--re\n^&$/'
     )
+}
+
+# Prints the IDs of the mutants with this outcome in the run whose $output is given.
+with_outcome() {
+    awk -F'\t' 'NR == FNR { id[$2] = $1; next } { print id[$1] }' "$work/identified" "$output/mutants.out/$1.txt"
 }
 
 # Runs the unit and property tests with each of the mutants that the arguments of cargo-mutants select. Writes
@@ -92,15 +98,15 @@ try_mutants() {
     case $status in 0 | 2 | 3) ;; *) die "cargo-mutants failed (exit code $status)" ;; esac
     [ -e "$output/mutants.out/outcomes.json" ] || { say 'no mutants to examine' && return; }
     for outcome in caught timeout unviable missed; do
-        awk -F'\t' -v outcome="$outcome" 'NR == FNR { id[$2] = $1; next } { print outcome "\t" id[$1] }' \
-            "$work/identified" "$output/mutants.out/$outcome.txt"
+        with_outcome "$outcome" | sed "s/^/$outcome\t/"
     done >"$work/outcomes"
     say "$(counts "$work/outcomes"), in $((SECONDS - began)) s"
 }
 
 counts() {
     awk -F'\t' '{ n[$1]++ } END {
-        printf "caught %d, did not end %d, did not compile %d, survived %d", n["caught"], n["timeout"], n["unviable"], n["missed"]
+        printf "caught %d, did not end %d, ", n["caught"], n["timeout"]
+        printf "did not compile %d, survived %d", n["unviable"], n["missed"]
     }' "$1"
 }
 
@@ -157,7 +163,7 @@ mutated_sources() {
 # record.
 examine_all() {
     local pieces=${1:-1000} tests outcomes selected
-    git diff --quiet HEAD -- src/engine tests/mutants/survivors ||
+    [ -z "$(git status --porcelain -- src/engine tests/mutants/survivors)" ] ||
         die 'src/engine or the list has changes that are not committed: the record names a commit'
     outcomes=$work/all/$(mutated_sources | git hash-object --stdin)
     tests=$(git rev-parse HEAD:src/engine)
@@ -173,12 +179,12 @@ examine_all() {
         [ "$((pieces--))" -gt 0 ] || return 0
         select_ids < <(head -n "$LIMIT" "$work/left")
         try_mutants "${selected[@]}"
-        # cargo-mutants examines mutants that delete a field whatever is selected.
         [ "$(wc -l <"$work/outcomes")" -ge "$((${#selected[@]} / 2))" ] || die 'a mutant has no outcome'
         sed "s/\$/\t$tests/" "$work/outcomes" >>"$outcomes"
     done
     # The last outcome of each.
-    awk -F'\t' 'NR == FNR { last[$2] = $1; next } { print last[$1] "\t" $1 }' "$outcomes" "$work/identified" >"$work/all/last"
+    awk -F'\t' 'NR == FNR { last[$2] = $1; next } { print last[$1] "\t" $1 }' \
+        "$outcomes" "$work/identified" >"$work/all/last"
     judge "$work/all/last"
     {
         echo '# Written by `ci/engine mutants generated all`.'
@@ -195,26 +201,29 @@ examine_all() {
     cat "$last_run"
 }
 
-# Shows that the models named in the list (of loom, or `schedules` of shuttle) catch the survivors whose reason they are.
+# Shows that the models named in the list (of loom, or `schedules` of shuttle) catch the survivors whose reason they
+# are.
 examine_by_models() {
-    local model file selected explorer output=$work/run count=0 status
+    local model file selected explorer output=$work/run count=0 status survives
     while read -r model <&3; do
         file=${model%%::*}
-        select_ids < <(awk -F'\t' -v model="model $model:" 'index($2, model) == 1 { print $1 }' "$work/excused" |
-            grep -E -- "${1:-}")
-        [ ${#selected[@]} -gt 0 ] || continue
+        awk -F'\t' -v model="model $model:" 'index($2, model) == 1 { print $1 }' "$work/excused" |
+            grep -E -- "${1:-}" | sort >"$work/wanted" || continue
+        say "$model: $(wc -l <"$work/wanted")"
+        select_ids <"$work/wanted"
         explorer=loom
         [ "$file" != schedules ] || explorer=shuttle
-        say "$model: $((${#selected[@]} / 2))"
         rm -rf "$output"
         mkdir -p "$output"
         status=0
         RUSTFLAGS="--cfg $explorer" CARGO_TARGET_DIR=$target/$explorer PGB_SECONDS=30 \
-            cargo_mutants --profile models --jobs 1 --test-package loom_tests --cargo-arg="--test=$file" --timeout 120 \
-            --build-timeout 300 --caught --output "$output" "${selected[@]}" -- -- --exact "${model#*::}" || status=$?
-        # 3: did not end, as a model may with a defect.
-        case $status in 0) ;; *) die "$model does not catch them (exit code $status)" ;; esac
-        count=$((count + ${#selected[@]} / 2))
+            cargo_mutants --profile models --jobs 1 --cargo-arg=--package=loom_tests --cargo-arg="--test=$file" \
+            --timeout 120 --build-timeout 300 --output "$output" "${selected[@]}" -- \
+            -- --exact "${model#*::}" || status=$?
+        case $status in 0 | 2 | 3) ;; *) die "cargo-mutants failed (exit code $status)" ;; esac
+        survives=$(comm -23 "$work/wanted" <(with_outcome caught | sort))
+        [ -z "$survives" ] || die "$model does not catch:" "$survives"
+        count=$((count + $(wc -l <"$work/wanted")))
     done 3< <(sed -nE 's/.*\tmodel ([a-z_]+::[a-z_]+):.*/\1/p' "$work/excused" | sort -u)
     say "models catch $count of the survivors"
 }
