@@ -43,7 +43,7 @@ use crate::worker::Activity;
 impl Lane {
     /// Whether one of its idle workers, which has reached its idle limit, stays.
     fn keeps(&self, keep: u32) -> bool {
-        self.idle.len() <= keep && !self.is_over_limit() && load(&self.released) == 0
+        (1..=keep).contains(&self.idle.len()) && !self.is_over_limit() && load(&self.released) == 0
     }
 
     /// Somebody launches a job in it, or wants workers for it.
