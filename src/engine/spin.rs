@@ -202,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_moves_the_mean_by_a_quarter_of_the_difference() {
+        for (took, spin_is) in [(200, 4 * 125 + 50), (60, 4 * 90 + 50), (100, 450)] {
+            let mut spin = after_waits(100, 1);
+            spin.note_wait(took);
+            assert_eq!(spin.next(Micros::MAX), spin_is, "{took}");
+        }
+    }
+
+    #[test]
     fn where_waits_take_longer_than_the_limit_nothing_spins() {
         let mut spin = after_waits(LIMIT, 50);
         assert!(spin.pays(LIMIT));
