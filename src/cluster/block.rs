@@ -37,7 +37,7 @@ use crate::cluster::job::Job;
 use crate::cluster::segment;
 use crate::cluster::spill::SpillFile;
 use crate::pg::error::Error;
-use crate::pg::shim::Identity;
+use crate::pg::shim::{Identity, Shape};
 use crate::pg::text;
 use engine::block_ref::{ArenaPointer, BlockRef};
 use engine::layout::{BlockLayout, BlockParts, REQUEST_LIMIT, TooLarge};
@@ -107,8 +107,8 @@ pub enum Returns {
     Nothing,
     /// Its rows; the tags of all statements if it returns none.
     Rows,
-    /// Its first row as a value of this type.
-    Value(pg_sys::Oid),
+    /// Its first row as a value of this type, which has this shape for the leader.
+    Value(pg_sys::Oid, Shape),
 }
 
 /// What the leader asks for.

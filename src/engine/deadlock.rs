@@ -39,6 +39,8 @@ pub enum Needs {
     Page,
     /// The end of a job that the other runs.
     Job,
+    /// A slot of the job table that the other's job has.
+    Slot,
 }
 
 impl Needs {
@@ -49,6 +51,7 @@ impl Needs {
             Self::SafeSnapshot => "a safe snapshot, which is held up by the transaction of",
             Self::Page => "a buffer pinned by",
             Self::Job => "the background job in",
+            Self::Slot => "a slot of the job table, which is taken by a job of",
         }
     }
 
@@ -61,6 +64,9 @@ impl Needs {
                 "Commit the serializable transaction before waiting for the job, or begin it READ ONLY."
             }
             Self::Page => "Close the cursors that read the table before waiting for the job.",
+            Self::Slot => {
+                "Commit the transaction that holds the lock before launching the job, or raise pg_background.role_max_jobs or pg_background.max_jobs."
+            }
         }
     }
 }
@@ -72,6 +78,8 @@ pub struct Sleep {
     pub processes: Rc<Vec<Pid>>,
     /// Whether it waits for a worker slot.
     pub over_worker_slots: bool,
+    /// Whether it has no job yet, and waits for a slot of the job table.
+    pub over_slots: bool,
 }
 
 /// What one process waits for.
@@ -87,7 +95,12 @@ impl Wait {
     /// What it needs of that process, for which it waits.
     fn needs_of(&self, pid: Pid) -> Needs {
         let blocker = self.blocked_by.iter().find(|(blocker, _)| *blocker == pid);
-        blocker.map_or(Needs::Job, |(_, needs)| *needs)
+        let sleeps_over_slots = || self.sleep.as_ref().is_some_and(|sleep| sleep.over_slots);
+        match blocker {
+            Some((_, needs)) => *needs,
+            None if sleeps_over_slots() => Needs::Slot,
+            None => Needs::Job,
+        }
     }
 }
 
@@ -276,6 +289,17 @@ pub fn find_circle(own: Pid, mut wait_of: impl FnMut(Pid) -> Wait) -> Option<Cir
     is_stuck.then(|| search.circle(own)).flatten()
 }
 
+/// What the process that has found a circle waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// A job that this process runs.
+    JobIn(Pid),
+    /// A job that has no worker.
+    QueuedJob,
+    /// A slot for a job that it is about to launch.
+    Slot,
+}
+
 /// A wait that leads back to the waiter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Circle {
@@ -290,13 +314,13 @@ pub struct Circle {
 }
 
 impl Circle {
-    /// The detail of the error that the process `own` raises. `worker`: the process that has its job, if there
-    /// is one.
+    /// The detail of the error that the process `own` raises.
     #[must_use]
-    pub fn detail(&self, own: Pid, worker: Option<Pid>) -> String {
-        let job = match worker {
-            Some(pid) => format!("the background job in process {pid}"),
-            None => String::from("a background job that is queued"),
+    pub fn detail(&self, own: Pid, awaited: Awaited) -> String {
+        let job = match awaited {
+            Awaited::JobIn(pid) => format!("the background job in process {pid}"),
+            Awaited::QueuedJob => String::from("a background job that is queued"),
+            Awaited::Slot => String::from("a slot of the job table"),
         };
         let Self { last, needs, .. } = *self;
         if self.over_worker_slots {
@@ -342,6 +366,7 @@ mod tests {
             sleep: Some(Sleep {
                 processes: Rc::new(on.to_vec()),
                 over_worker_slots: false,
+                over_slots: false,
             }),
             ..Wait::default()
         }
@@ -422,7 +447,7 @@ mod tests {
         assert_eq!((circle.last, circle.needs), (2, Needs::Lock));
         assert_eq!(circle.first_to_give_up, OWN, "the only leader");
         assert_eq!(
-            circle.detail(OWN, Some(2)),
+            circle.detail(OWN, Awaited::JobIn(2)),
             "Process 1 waits for the background job in process 2; process 2 waits for a lock held by process 1."
         );
         assert!(circle.hint().starts_with("Commit the transaction"));
@@ -476,6 +501,7 @@ mod tests {
         let sleep = Sleep {
             processes: others,
             over_worker_slots: true,
+            over_slots: false,
         };
         let wait = |pid| {
             (
@@ -527,7 +553,7 @@ mod tests {
         sleep.expect("it sleeps").over_worker_slots = true;
         let circle = found.circle(OWN).expect("nobody can go on");
         assert_eq!(
-            circle.detail(OWN, None),
+            circle.detail(OWN, Awaited::QueuedJob),
             "Process 1 waits for a background job that is queued; every worker that could take a queued job, such as process 3, waits for another queued job."
         );
         assert!(circle.hint().starts_with("Raise max_worker_processes"));
@@ -544,6 +570,7 @@ mod tests {
             let sleep = on.map(|on| Sleep {
                 processes: Rc::new(on.into_iter().collect()),
                 over_worker_slots,
+                over_slots: false,
             });
             Wait { sleep, ..blocked(&by) }
         }

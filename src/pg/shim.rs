@@ -53,6 +53,8 @@ pub struct Run {
     pub label_len: i32,
     /// With `send_rows`: the type of the only value that is sent; invalid: all rows are sent.
     pub wanted: pg_sys::Oid,
+    /// With `wanted`: its shape, as the leader sees the type.
+    pub wanted_shape: *const Shape,
 }
 
 /// The constants of `shared.h`, and assertions on the structs that are here and in C.

@@ -451,7 +451,7 @@ run_text(const PgbRun *run)
 			atomic = can_run_atomically(linitial_node(RawStmt, statements)->stmt);
 	}
 	if (OidIsValid(run->wanted))
-		pgb_check_wanted(run->wanted);
+		pgb_check_wanted(run->wanted, run->wanted_shape);
 	if (run->params != NULL)
 	{
 		params.values = pgb_restore_params(run->params, &params.types);

@@ -29,6 +29,12 @@ typedef struct PgbSettings
 	Size		size;
 } PgbSettings;
 
+/* What the row types in a type look like (shape.c). */
+typedef struct PgbShape
+{
+	uint8		hash[PGB_SHAPE_SIZE];
+} PgbShape;
+
 /* One job to execute. */
 typedef struct PgbRun
 {
@@ -40,6 +46,7 @@ typedef struct PgbRun
 	const char *label;
 	int32		label_len;		/* 0: no label */
 	Oid			wanted;			/* with send_rows: the type of the only value that is sent; invalid: all is sent */
+	const PgbShape *wanted_shape;	/* with wanted: as the leader sees the type */
 } PgbRun;
 
 /* root.c */
@@ -173,15 +180,10 @@ extern void pgb_put_tuples(struct Tuplestorestate *store, const uint8 *const *tu
 /* value.c */
 extern struct _DestReceiver *pgb_value_receiver(Oid type);
 extern bool pgb_has_value(const struct _DestReceiver *receiver);
-extern void pgb_check_wanted(Oid type);
+extern void pgb_check_wanted(Oid type, const PgbShape *shape);
 extern void pgb_check_no_value(Oid type);
 
 /* shape.c */
-typedef struct PgbShape
-{
-	uint8		hash[PGB_SHAPE_SIZE];
-} PgbShape;
-
 typedef struct PgbWatch PgbWatch;
 
 /* How long a type exists, from the best case to the worst. */

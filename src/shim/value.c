@@ -7,11 +7,15 @@
  * type takes the first column. What is sent is one row with one column of the wanted type. The rows after the first are
  * not looked at, and the statement runs to its end.
  *
+ * Code of users that is not said to be parallel-safe must not run while the statement has parallel workers: the server
+ * refuses most of what it may do then. So a row that comes meanwhile is kept, and converted when they have ended.
+ *
  * In C because it builds expressions and throws.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "nodes/makefuncs.h"
@@ -37,6 +41,7 @@ typedef struct ValueReceiver
 	ExprContext *context;
 	ExprState **conversions;	/* one for each column that is taken */
 	TupleDesc	row;			/* of the composite type; NULL: the first column is taken */
+	TupleTableSlot *kept;		/* the row, if it is not converted yet; NULL: it is, or there is none */
 	bool		has_value;
 } ValueReceiver;
 
@@ -48,6 +53,18 @@ does_not_fit(Oid type, const char *detail)
 			 errmsg("the background job does not return a value of type %s", format_type_be(type)),
 			 errdetail_internal("%s", detail),
 			 errhint("Cast the columns in the SQL text, or pass another type.")));
+}
+
+/* Raises 42704 if this process does not see the wanted type. The statements of the job may have dropped it. */
+static void
+check_exists(Oid type)
+{
+	if (!pgb_type_exists(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the type of the wanted value does not exist for the background job"),
+				 errdetail("The type with OID %u was dropped, or created in a transaction that has not committed.", type),
+				 errhint("Commit the transaction that creates the type before the call.")));
 }
 
 /* An expression that converts its test value. */
@@ -183,19 +200,12 @@ convert_row(ValueReceiver *receiver, TupleTableSlot *from)
 	return row;
 }
 
-static bool
-value_receive(TupleTableSlot *from, DestReceiver *self)
+static void
+convert_and_send(ValueReceiver *receiver, TupleTableSlot *from)
 {
-	ValueReceiver *receiver = (ValueReceiver *) self;
 	TupleTableSlot *into = receiver->slot;
-	bool		pushed;
+	bool		pushed = push_snapshot();
 
-	if (receiver->has_value)
-		return true;
-	receiver->has_value = true;
-	if (receiver->is_unchanged)
-		return receiver->rows->receiveSlot(from, receiver->rows);
-	pushed = push_snapshot();
 	slot_getallattrs(from);
 	into->tts_isnull[0] = receiver->row == NULL && from->tts_isnull[0];
 	if (receiver->row != NULL)
@@ -207,14 +217,40 @@ value_receive(TupleTableSlot *from, DestReceiver *self)
 	ExecClearTuple(into);
 	if (pushed)
 		PopActiveSnapshot();
+}
+
+static bool
+value_receive(TupleTableSlot *from, DestReceiver *self)
+{
+	ValueReceiver *receiver = (ValueReceiver *) self;
+
+	if (receiver->has_value)
+		return true;
+	receiver->has_value = true;
+	if (receiver->is_unchanged)
+		return receiver->rows->receiveSlot(from, receiver->rows);
+	if (IsInParallelMode())
+	{
+		receiver->kept = MakeSingleTupleTableSlot(from->tts_tupleDescriptor, &TTSOpsMinimalTuple);
+		ExecCopySlot(receiver->kept, from);
+	}
+	else
+		convert_and_send(receiver, from);
 	return true;
 }
 
+/* The executor has left parallel mode, and the statement's snapshot still protects values that are out of line. */
 static void
 value_shutdown(DestReceiver *self)
 {
 	ValueReceiver *receiver = (ValueReceiver *) self;
 
+	if (receiver->kept != NULL)
+	{
+		convert_and_send(receiver, receiver->kept);
+		ExecDropSingleTupleTableSlot(receiver->kept);
+		receiver->kept = NULL;
+	}
 	receiver->rows->rShutdown(receiver->rows);
 }
 
@@ -236,6 +272,7 @@ pgb_value_receiver(Oid type)
 {
 	ValueReceiver *receiver = palloc0(sizeof(ValueReceiver));
 
+	check_exists(type);
 	receiver->pub.receiveSlot = value_receive;
 	receiver->pub.rStartup = value_startup;
 	receiver->pub.rShutdown = value_shutdown;
@@ -254,16 +291,21 @@ pgb_has_value(const DestReceiver *self)
 	return ((const ValueReceiver *) self)->has_value;
 }
 
-/* Raises 42704 if this process does not see the wanted type: the session has created it in its present transaction. */
+/*
+ * Raises 42704 or 42804 if this process does not see the wanted type as the session does, which has created or altered
+ * it in its present transaction. Otherwise the session would refuse the value, after the commit.
+ */
 void
-pgb_check_wanted(Oid type)
+pgb_check_wanted(Oid type, const PgbShape *shape)
 {
-	if (!pgb_type_exists(type))
+	check_exists(type);
+	if (!pgb_has_shape(type, shape))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the type of the wanted value does not exist for the background job"),
-				 errdetail("The type with OID %u was dropped, or created in a transaction that has not committed.", type),
-				 errhint("Commit the transaction that creates the type before the call.")));
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the type %s of the wanted value has other columns for the background job",
+						format_type_be(type)),
+				 errdetail("A row type in it was altered in a transaction that has not committed, or since the call."),
+				 errhint("Commit the transaction that alters the type before the call.")));
 }
 
 /* Raises the domain's error if there is no row, and the wanted type is a domain that does not take NULL. */
@@ -272,6 +314,7 @@ pgb_check_no_value(Oid type)
 {
 	bool		pushed;
 
+	check_exists(type);
 	if (getBaseType(type) == type)
 		return;
 	pushed = push_snapshot();

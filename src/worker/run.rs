@@ -187,20 +187,23 @@ impl Process for RunHost {
 fn execute(job: Job, block: &Block) -> bool {
     let label = job.slot().label().unwrap_or_default();
     let identity = block.identity();
+    let returns = block.returns();
+    let (wanted, wanted_shape) = match &returns {
+        Returns::Value(type_oid, shape) => (*type_oid, std::ptr::from_ref(shape)),
+        Returns::Nothing | Returns::Rows => (pg_sys::InvalidOid, std::ptr::null()),
+    };
     let run = Run {
         sql: block.sql().as_ptr().cast(),
         identity: &raw const identity,
         time_limit: block.time_limit(),
-        send_rows: block.returns() != Returns::Nothing,
+        send_rows: returns != Returns::Nothing,
         params: block
             .params()
             .map_or(std::ptr::null(), |bytes| bytes.as_ptr().cast()),
         label: label.as_ptr().cast(),
         label_len: label.len() as i32,
-        wanted: match block.returns() {
-            Returns::Value(type_oid) => type_oid,
-            Returns::Nothing | Returns::Rows => pg_sys::InvalidOid,
-        },
+        wanted,
+        wanted_shape,
     };
     // SAFETY: the data that `run` points at outlives the call, which catches every error itself.
     unsafe { shim::pgb_run(&raw const run) }

@@ -3,7 +3,7 @@
 //! The shim calls this module with frames ([`pgb_send_frame`]) and messages ([`pgb_on_message`]). Sending a frame may
 //! wait for a reader that is present, and may write to the spill file. A message comes from the middle of error
 //! reporting, so sending it must neither wait nor throw. A message that finds no room is kept in this process until the
-//! next frame, or until the job's statements are done. A later message (from a trigger that is deferred to the commit)
+//! next message that finds some, the next frame, or until the job's statements are done. A later message (from a trigger that is deferred to the commit)
 //! goes to the spill file when the transaction has ended ([`sink`](super::sink)), and so do rows before an error that
 //! have not been written yet. An error is never sent: it is kept for the outcome.
 //!
@@ -217,13 +217,15 @@ fn note_error(bytes: &[u8]) {
 
 fn send_or_keep_notice(bytes: &[u8]) {
     let woken = running_job::with_sink(|sink| {
+        let mut woken = sink.send_kept_at_once();
         let taken = sink
             .ready_sender()
             .and_then(|sender| sender.results.take_message(frame::NOTICE, bytes));
-        taken.unwrap_or_else(|| {
-            sink.kept.keep(frame::NOTICE, bytes);
-            None
-        })
+        match taken {
+            Some(reader) => woken = woken.or(reader),
+            None => sink.kept.keep(frame::NOTICE, bytes),
+        }
+        woken
     });
     if let Some(reader) = woken.flatten() {
         wake(reader);

@@ -6,6 +6,7 @@ use crate::cluster::spill::SpillFile;
 use crate::pg::process::wake;
 use engine::channel::ResultSender;
 use engine::memory;
+use engine::process_ref::ProcRef;
 use engine::ring::{Kind, MappedBuffer};
 use std::collections::VecDeque;
 
@@ -52,6 +53,22 @@ impl Sink {
     pub(super) fn ready_sender(&mut self) -> Option<&mut Sender> {
         let nothing_kept = self.kept.messages.is_empty();
         self.sender.as_deref_mut().filter(|_| nothing_kept)
+    }
+
+    /// Sends as many of the kept messages as there is room for now. Does not wait or throw. A statement may emit
+    /// messages for hours before it sends the next frame: without this, none would arrive any more after the first that
+    /// found no room. Returns a reader to be woken.
+    pub(super) fn send_kept_at_once(&mut self) -> Option<ProcRef> {
+        let sender = self.sender.as_deref_mut()?;
+        let mut woken = None;
+        while let Some((kind, bytes)) = self.kept.messages.front() {
+            let Some(reader) = sender.results.take_message(*kind, bytes) else {
+                break;
+            };
+            woken = woken.or(reader);
+            self.kept.next();
+        }
+        woken
     }
 
     /// Sends the kept messages and writes the rest of the result to the spill file. Does not wait or throw. Messages

@@ -16,6 +16,12 @@
 //! So the cost depends on how many processes wait, and not on how many jobs there are. The lock is taken once for each
 //! lane of which a queued job is waited for.
 //!
+//! # Slots
+//!
+//! A session that waits for a slot ([`super::slot_waiters`]) sleeps on those who can free one: the leaders of the jobs
+//! that have one, and the workers of jobs that no leader has any more. This costs a look at the table. What can free one
+//! without any of these ends the look: a job that nobody runs yet, or a launch that has a slot of its role only.
+//!
 //! # Hazard
 //!
 //! **A session sleeps again while its chain is followed.** Part of the old chain and part of the new one could be taken
@@ -40,6 +46,7 @@
 
 use super::entries::{Leader, Permit};
 use super::scheduler::{Pool, PoolLock, Scheduler};
+use super::slot_waiters::Resource;
 use crate::chain::ChainLink;
 use crate::deadlock::{Pid, Sleep};
 use crate::job::Phase;
@@ -110,6 +117,9 @@ impl<'a, L: PoolLock, S: FnMut(u32) -> bool> Sleepers<'a, L, S> {
     /// on, or has changed.
     pub fn sleep_of(&mut self, pid: Pid) -> Option<Sleep> {
         let (proc, leader) = self.pool.session_with(pid)?;
+        if let Some(what) = leader.waiter.awaited() {
+            return self.sleep_on_slots(what);
+        }
         let (count, first) = leader.sleep.load();
         let mut next = first.index();
         let mut workers = Vec::new();
@@ -137,6 +147,39 @@ impl<'a, L: PoolLock, S: FnMut(u32) -> bool> Sleepers<'a, L, S> {
         sleeps.then(|| Sleep {
             processes: Rc::new(workers),
             over_worker_slots: false,
+            over_slots: false,
+        })
+    }
+
+    /// The same for a session that waits for a slot.
+    fn sleep_on_slots(&self, what: Resource) -> Option<Sleep> {
+        let mut processes = Vec::new();
+        let mut counted = 0;
+        for (_, slot) in self.pool.jobs().iter() {
+            let now = slot.word.load();
+            let counts = match what {
+                Resource::Slots => true,
+                Resource::RoleSlots(usage) => slot.usage() == usage,
+            };
+            if now.phase() == Phase::Free || !counts {
+                continue;
+            }
+            counted += 1;
+            let holder = match now.phase() {
+                _ if now.has_leader() => slot.leader()?.pid(),
+                Phase::Starting | Phase::Running => slot.pid.load(Ordering::Relaxed),
+                _ => return None,
+            };
+            processes.push(holder);
+        }
+        let all = match what {
+            Resource::Slots => self.pool.jobs().used(),
+            Resource::RoleSlots(usage) => self.pool.usage(usage).slots(),
+        };
+        (counted == all).then(|| Sleep {
+            processes: Rc::new(processes),
+            over_worker_slots: false,
+            over_slots: true,
         })
     }
 
@@ -177,6 +220,7 @@ impl<'a, L: PoolLock, S: FnMut(u32) -> bool> Sleepers<'a, L, S> {
         Some(Sleep {
             processes,
             over_worker_slots,
+            over_slots: false,
         })
     }
 }

@@ -39,7 +39,7 @@ use super::slot_waiters::Resource;
 use super::usage::Claimed;
 use crate::process_ref::ProcRef;
 use crate::table::JobId;
-use crate::wait::{Latch, Micros, condition, wait_for};
+use crate::wait::{Condition, Latch, Micros, wait_for};
 
 /// What a launch asks for.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +102,42 @@ pub trait Claimant {
     fn after_join(&self);
     /// Frees the jobs that others could not free. May unwind, or end the process.
     fn release_deferred(&self);
+    /// The time of its next periodic check while it waits; `None`: there is none.
+    fn next_check(&self) -> Option<Micros> {
+        None
+    }
+    /// Does the periodic check, whose time has come. May unwind, or end the process.
+    fn check(&self, _now: Micros) {}
+}
+
+/// A wait for `what`.
+struct SlotWait<'a, C, F> {
+    claimant: &'a C,
+    what: Resource,
+    limit: u32,
+    look: F,
+}
+
+impl<T, C: Claimant, F: FnMut() -> Option<T>> Condition for SlotWait<'_, C, F> {
+    type Found = T;
+
+    fn arm(&mut self) {
+        join(self.claimant, self.what, self.limit);
+    }
+
+    fn look(&mut self) -> Option<T> {
+        // One of these frees may release the slot that this process waits for.
+        mutant!("waiter-frees-nothing", self.claimant.release_deferred() => ());
+        (self.look)()
+    }
+
+    fn next_check(&mut self) -> Option<Micros> {
+        self.claimant.next_check()
+    }
+
+    fn check(&mut self, now: Micros) {
+        self.claimant.check(now);
+    }
 }
 
 fn note(claimant: &impl Claimant, change: impl FnOnce(&mut Notes)) {
@@ -202,17 +238,13 @@ fn wait<T>(
     if deadline.is_none() {
         return look();
     }
-    let arm = || join(claimant, what, limit);
-    let free_and_look = || {
-        // One of these frees may release the slot that this process waits for.
-        mutant!("waiter-frees-nothing", claimant.release_deferred() => ());
-        look()
+    let mut wait = SlotWait {
+        claimant,
+        what,
+        limit,
+        look,
     };
-    let found = wait_for(
-        claimant.latch(),
-        deadline,
-        &mut condition(arm, free_and_look),
-    );
+    let found = wait_for(claimant.latch(), deadline, &mut wait);
     stop_waiting(claimant);
     found
 }

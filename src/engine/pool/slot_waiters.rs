@@ -60,6 +60,13 @@ impl Resource {
     }
 }
 
+impl Waiter {
+    /// What it waits for, without having been called. Read without the lock.
+    pub(super) fn awaited(&self) -> Option<Resource> {
+        Resource::from_bits(load(&self.queue))
+    }
+}
+
 impl<L: PoolLock> Pool<'_, L> {
     /// The session joins the queue for `what`; it may claim while fewer than `limit` are taken. `first`: at the
     /// front, because it was called before. Does nothing when it is in the queue. The caller then tries to

@@ -6,11 +6,14 @@
 //!
 //! The wanted type travels with the request, and the worker converts the value before it commits (`src/shim/value.c`). So
 //! an error of the conversion is the job's error. What the session does with the value afterwards runs no code of users:
-//! the types are the same.
+//! the types are the same. The shape of the type travels too: the worker refuses, before anything is done, a type that
+//! the session has altered without having committed, because the session could not read the worker's form of it.
 
 use crate::cluster::block::{Block, Returns};
 use crate::pg::error::{Error, Failure};
 use crate::pg::rows::Caller;
+use crate::pg::shim;
+use crate::pg::shim::{Shape, guarded};
 use crate::session::launch::request::launch_for_call;
 use crate::session::read::columns::TypeName;
 use crate::session::read::convert::{ResultRow, Wanted};
@@ -39,17 +42,29 @@ pub fn exec(sql: &[u8], params: &[u8]) -> Result<i64, Failure> {
 /// NULL, or there is no row.
 ///
 /// # Errors
-/// As [`exec`]; 0A000 the type is a pseudo-type; in the job: 42804 the row does not fit the type, and the errors of the
-/// conversion
+/// As [`exec`]; 0A000 the type is a pseudo-type; in the job: 42704 it does not see the type; 42804 it sees it in another
+/// form, or the row does not fit the type; the errors of the conversion
 pub fn call(sql: &[u8], params: &[u8], type_oid: pg_sys::Oid) -> Result<Option<Datum>, Failure> {
     check_type(type_oid)?;
     let end = run(
         sql,
         params,
-        Returns::Value(type_oid),
+        Returns::Value(type_oid, shape_of(type_oid)),
         &Caller::of_value(type_oid),
     )?;
     Ok(end.value)
+}
+
+/// The shape of the type as it is now, also if this session has not locked it.
+fn shape_of(type_oid: pg_sys::Oid) -> Shape {
+    // SAFETY: in the transaction of the calling function.
+    unsafe {
+        guarded(|| {
+            pg_sys::AcceptInvalidationMessages();
+            shim::pgb_shape(type_oid)
+        })
+        .hash
+    }
 }
 
 fn check_type(type_oid: pg_sys::Oid) -> Result<(), Error> {

@@ -31,7 +31,7 @@ use crate::session::hold::Hold;
 use crate::session::jobs;
 use crate::session::jobs::JobName;
 use crate::session::launch::slot_queue;
-use crate::session::launch::slot_queue::{NoSlot, RoleLimits};
+use crate::session::launch::slot_queue::{NO_TIME_LIMIT, NoSlot, RoleLimits};
 use crate::session::wait::until;
 use crate::settings;
 use crate::settings::OnExhaustion;
@@ -294,8 +294,8 @@ pub fn launch_for_fanout(
 /// applies. It may be if this session has jobs, or is a job's itself.
 ///
 /// # Errors
-/// 42501 in a security-restricted operation; 55000 launches are disabled; 53000, 53400 no slot within the time; 53200
-/// shared memory exhausted
+/// 42501 in a security-restricted operation; 55000 launches are disabled; 53000, 53400 no slot within the time; 40P01 the
+/// slot waits for this session; 53200 shared memory exhausted
 pub fn launch_for_call(sql: &[u8], params: &[u8], returns: Returns) -> Result<Hold, Error> {
     check_enabled()?;
     let cluster = cluster()?;
@@ -303,7 +303,7 @@ pub fn launch_for_call(sql: &[u8], params: &[u8], returns: Returns) -> Result<Ho
     let timeout_ms = if jobs::count() > 0 || library::is_own_worker() {
         settings::launch_timeout()
     } else {
-        i32::MAX
+        NO_TIME_LIMIT
     };
     let reserved = reserve_uncounted(cluster, &context, sql, params, returns, Some(timeout_ms))?;
     start(reserved.map_err(NoSlot::error)?, &context, true)

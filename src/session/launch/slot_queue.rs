@@ -13,17 +13,20 @@ use crate::pg::local::Local;
 use crate::pg::process::{self, own_proc};
 use crate::pg::shim::Identity;
 use crate::pg::text;
+use crate::session::wait::deadlock;
+use crate::session::wait::deadlock::CirclesSeen;
 use crate::settings;
 use engine::pool::Pool;
 use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
 use engine::process_ref::ProcRef;
 use engine::sync::Ordering;
 use engine::table::Slot;
-use engine::wait::Latch;
+use engine::wait::{Latch, Micros};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,
 };
+use std::cell::{Cell, RefCell};
 
 /// Limits of this session's login role, from the session's settings, which only a superuser can set.
 #[derive(Clone, Copy)]
@@ -122,6 +125,9 @@ static NOTES: Local<Notes> = Local::new(Notes::NONE);
 struct Session {
     cluster: &'static Cluster,
     latch: ProcessLatch<'static>,
+    /// When it looks for a deadlock, after how long again, and what it has seen. `None`: never.
+    deadlock_checks: Option<Cell<(Micros, Micros)>>,
+    circles: RefCell<CirclesSeen>,
 }
 
 impl Session {
@@ -129,6 +135,17 @@ impl Session {
         Self {
             cluster,
             latch: ProcessLatch::new(cluster),
+            deadlock_checks: None,
+            circles: RefCell::default(),
+        }
+    }
+
+    /// Looks for a deadlock while it waits. Of no use for a wait that ends anyway.
+    fn checking_for_deadlocks(self) -> Self {
+        let interval = process::deadlock_timeout();
+        Self {
+            deadlock_checks: Some(Cell::new((process::now() + interval, interval))),
+            ..self
         }
     }
 }
@@ -163,10 +180,25 @@ impl Claimant for Session {
     fn release_deferred(&self) {
         job_end::release_deferred(self.cluster);
     }
+
+    fn next_check(&self) -> Option<Micros> {
+        self.deadlock_checks.as_ref().map(|checks| checks.get().0)
+    }
+
+    fn check(&self, now: Micros) {
+        if let Some(checks) = &self.deadlock_checks {
+            let interval = checks.get().1.saturating_mul(2);
+            checks.set((now.saturating_add(interval), interval));
+            deadlock::check_slot_wait(self.cluster, &mut self.circles.borrow_mut());
+        }
+    }
 }
 
+/// The time limit of a wait that has none: it ends by an interrupt, or as a deadlock.
+pub const NO_TIME_LIMIT: i32 = i32::MAX;
+
 /// Claims a slot and passes the job to `claimed` before an interrupt can be processed. Waits up to `timeout_ms`;
-/// `None`: not at all.
+/// `None`: not at all. May raise 40P01.
 ///
 /// # Errors
 /// [`NoSlot`] says why there was none.
@@ -182,7 +214,11 @@ pub fn claim(
         table_slots: limits.table,
     };
     let deadline = timeout_ms.map(process::in_ms);
-    let job = slot_claim::claim(&Session::new(cluster), ask, deadline, |id| {
+    let session = match timeout_ms {
+        Some(NO_TIME_LIMIT) => Session::new(cluster).checking_for_deadlocks(),
+        _ => Session::new(cluster),
+    };
+    let job = slot_claim::claim(&session, ask, deadline, |id| {
         claimed(cluster.job(id));
     });
     job.map(|id| cluster.job(id)).map_err(|why| NoSlot {

@@ -11,6 +11,7 @@
 //! | a process that needs a safe snapshot | the transactions that prevent one (`pg_safe_snapshot_blocking_pids`) | all of them can |
 //! | a process that needs a page for itself alone (VACUUM) | this session, if it has pinned the page (`shim/pin.c`) | this session can |
 //! | a leader that sleeps on jobs ([`engine::pool::sleep`]) | these jobs | any of them can |
+//! | a session that waits for a slot of the job table | the leaders of the jobs that have one, or their workers if they have no leader | any of them can |
 //! | a job on a worker | the worker's process | that process can |
 //! | a queued job | a worker slot, if none can be had | a process in any worker slot can; if its lane may have no more workers, a process in one of the lane's |
 //! | a throttled job | the session's jobs that have a permit | any of them can |
@@ -37,7 +38,7 @@ use crate::cluster::job::Job;
 use crate::cluster::spawn;
 use crate::cluster::spawn::Spawned;
 use crate::pg::shim;
-use engine::deadlock::{Circle, Needs, Pid, Wait, find_circle};
+use engine::deadlock::{Awaited, Circle, Needs, Pid, Wait, find_circle};
 use engine::pool::sleep::Sleepers;
 use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
 
@@ -100,6 +101,18 @@ fn find(cluster: &'static Cluster, own: Pid) -> Option<Circle> {
 
 /// Raises 40P01 if this session, which sleeps on `jobs`, waits for itself through any chain of waits.
 pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, seen: &mut CirclesSeen) {
+    check_for(cluster, seen, || {
+        let worker = jobs.map(Job::pid).find(|&pid| pid != 0);
+        worker.map_or(Awaited::QueuedJob, Awaited::JobIn)
+    });
+}
+
+/// The same for a session that waits for a slot.
+pub fn check_slot_wait(cluster: &'static Cluster, seen: &mut CirclesSeen) {
+    check_for(cluster, seen, || Awaited::Slot);
+}
+
+fn check_for(cluster: &'static Cluster, seen: &mut CirclesSeen, awaited: impl FnOnce() -> Awaited) {
     // SAFETY: a plain global of this process.
     let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
     // Outside a transaction (during exit) the lock manager cannot be asked.
@@ -117,17 +130,16 @@ pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, seen: &
     if seen.count == 1 && circle.first_to_give_up != own {
         return;
     }
-    let worker = jobs.map(Job::pid).find(|&pid| pid != 0);
-    raise(own, worker, &circle);
+    raise(own, awaited(), &circle);
 }
 
-fn raise(own: Pid, worker: Option<Pid>, circle: &Circle) {
+fn raise(own: Pid, awaited: Awaited, circle: &Circle) {
     pgrx::pg_sys::panic::ErrorReport::new(
         PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
         "deadlock detected between this session and its background job",
         "check",
     )
-    .set_detail(circle.detail(own, worker))
+    .set_detail(circle.detail(own, awaited))
     .set_hint(circle.hint())
     .report(PgLogLevel::ERROR);
 }

@@ -75,6 +75,42 @@ SELECT pg_background_call('SELECT 1', NULL::fresh);
 \set VERBOSITY default
 ROLLBACK;
 
+-- A row type that the session has altered, and types that the job drops or alters.
+BEGIN;
+ALTER TYPE pair ADD ATTRIBUTE c int;
+SAVEPOINT altered;
+SELECT pg_background_call('INSERT INTO notes VALUES (21, ''v'') RETURNING id, note', NULL::pair);
+ROLLBACK TO altered;
+SELECT pg_background_call('INSERT INTO notes VALUES (21, ''v'') RETURNING ''{}''::pair[]', NULL::pair[]);
+ROLLBACK;
+SELECT noted() AS after;
+\set VERBOSITY terse
+SELECT pg_background_call('DROP DOMAIN given', 1::given);
+SELECT pg_background_call('DROP DOMAIN given; SELECT 1', 1::given);
+SELECT pg_background_call('DROP TYPE mood', NULL::mood);
+\set VERBOSITY default
+SELECT pg_background_call('ALTER TYPE pair ADD ATTRIBUTE c int; SELECT 1, ''x''::text, 3', NULL::pair);
+SELECT pg_background_call('SELECT 1, ''x''::text, 3', NULL::pair);
+
+-- The conversion may do what a statement with parallel workers may not.
+CREATE TABLE checked (n int8);
+CREATE FUNCTION note_check(n int8) RETURNS bool LANGUAGE sql AS 'INSERT INTO checked VALUES (n) RETURNING true';
+CREATE DOMAIN noting AS int8 CHECK (note_check(VALUE));
+CREATE TABLE numbers AS SELECT g AS n, repeat('x', 10000) AS x FROM generate_series(1, 1000) g;
+ALTER TABLE numbers SET (parallel_workers = 2);
+ANALYZE numbers;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT pg_background_call('EXPLAIN (COSTS off) SELECT count(*) FROM numbers', NULL::text);
+SELECT pg_background_call('SELECT count(*) FROM numbers', 0::noting);
+SELECT pg_background_call('SELECT n FROM numbers WHERE n = 7', 0::noting);
+SELECT length(pg_background_call('SELECT x FROM numbers WHERE n = 7', NULL::text));
+SELECT n, count(*) FROM checked WHERE n > 0 GROUP BY n ORDER BY n;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+
 -- Errors come as themselves, notices arrive.
 SELECT pg_background_exec(NULL);
 SELECT pg_background_call(NULL, 1);
@@ -166,8 +202,10 @@ RESET pg_background.max_workers;
 SELECT count(*) FROM pg_background_list_v2() AS (pid int, cookie bigint, launched_at timestamptz, user_id oid, queue_size int,
                                                  state text, sql_preview text, last_error text, consumed bool);
 SELECT slots_used, arena_bytes, jobs_queued FROM pg_background_resources();
-DROP TABLE notes, made, copied, other, audited, audit;
+DROP TABLE notes, made, copied, other, audited, audit, numbers;
 DROP FUNCTION noted, audit, twice;
 DROP PROCEDURE in_steps;
-DROP DOMAIN small, given, ordered;
+DROP DOMAIN small, given, ordered, noting;
+DROP FUNCTION note_check;
+DROP TABLE checked;
 DROP TYPE mood, pair;

@@ -380,3 +380,82 @@ fn a_wait_for_any_goes_on_while_one_can() {
     );
     leader.batch_execute("ROLLBACK").expect("the lock is gone");
 }
+
+/// The slot that a call waits for belongs to a job that waits for a lock of the caller.
+#[test]
+fn a_call_that_waits_for_a_slot_of_a_job_that_waits_for_it_is_a_deadlock() {
+    let database = Database::new();
+    let role = Role::new();
+    let mut superuser = database.session();
+    superuser
+        .batch_execute(&format!(
+            "CREATE TABLE t (n int4); GRANT ALL ON t TO {0};
+             ALTER ROLE {0} SET pg_background.role_max_jobs = 1;
+             ALTER ROLE {0} SET deadlock_timeout = '100ms'",
+            role.name
+        ))
+        .expect("a table, and one slot for the role");
+    let (mut one, mut two) = (
+        database.session_as(&role.name),
+        database.session_as(&role.name),
+    );
+    one.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
+    let with_the_slot = std::thread::spawn(move || {
+        two.batch_execute("SELECT pg_background_exec('INSERT INTO t VALUES (1)')")
+    });
+    eventually(
+        &mut superuser,
+        "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 't'::regclass)",
+    );
+    let waits_for_a_slot = one.batch_execute("SELECT pg_background_exec('SELECT 1')");
+    // Whoever did not raise the error goes on, the other one's job once the lock is gone.
+    one.batch_execute("ROLLBACK").expect("the lock is gone");
+    let results = [waits_for_a_slot, with_the_slot.join().expect("the thread")];
+    let deadlocks = results
+        .iter()
+        .filter_map(|result| result.as_ref().err())
+        .filter(|error| error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED))
+        .count();
+    assert!(deadlocks >= 1, "{results:?}");
+    nothing_is_left(&mut superuser);
+}
+
+/// Nobody waits for a job: the holder of the slot has not read its job, and waits for a lock of the caller.
+#[test]
+fn a_call_that_waits_for_the_slot_of_a_session_that_waits_for_it_is_a_deadlock() {
+    let database = Database::new();
+    let role = Role::new();
+    let mut superuser = database.session();
+    superuser
+        .batch_execute(&format!(
+            "CREATE TABLE t (n int4); GRANT ALL ON t TO {0};
+             ALTER ROLE {0} SET pg_background.role_max_jobs = 1;
+             ALTER ROLE {0} SET deadlock_timeout = '100ms'",
+            role.name
+        ))
+        .expect("a table, and one slot for the role");
+    let (mut one, mut two) = (
+        database.session_as(&role.name),
+        database.session_as(&role.name),
+    );
+    let unread = launch(&mut two, "SELECT 1");
+    one.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
+    let holder = std::thread::spawn(move || {
+        two.batch_execute("INSERT INTO t VALUES (1)")
+            .expect("the lock, after the other's error");
+        call(&mut two, "pg_background_detach_v2", unread).expect("its job is still there");
+    });
+    eventually(
+        &mut superuser,
+        "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 't'::regclass)",
+    );
+    assert_state(
+        one.batch_execute("SELECT pg_background_exec('SELECT 1')"),
+        &SqlState::T_R_DEADLOCK_DETECTED,
+    );
+    one.batch_execute("ROLLBACK").expect("the lock is gone");
+    holder.join().expect("the thread");
+    one.batch_execute("SELECT pg_background_exec('SELECT 1')")
+        .expect("the slot is free");
+    nothing_is_left(&mut superuser);
+}

@@ -384,3 +384,32 @@ fn notices_that_find_the_ring_full_are_said_later_and_in_order() {
         assert!(text.starts_with(&format!("{number} ")));
     }
 }
+
+/// More than is kept in all, after a burst for which the ring has no room, from a statement that sends nothing else.
+#[test]
+fn notices_after_a_burst_arrive_while_the_statement_goes_on() {
+    const COUNT: usize = 90;
+    let database = Database::new();
+    let (sender, said) = std::sync::mpsc::channel();
+    let mut config = config();
+    config
+        .dbname(&database.name)
+        .notice_callback(move |notice| {
+            let _ = sender.send(String::from(notice.message()));
+        });
+    let mut leader = config.connect(postgres::NoTls).expect("connected");
+    leader
+        .batch_execute(&format!(
+            "SELECT pg_background_exec($job$DO $$ BEGIN
+                 FOR i IN 1 .. {COUNT} LOOP
+                     IF i > 30 THEN PERFORM pg_sleep(0.03); END IF;
+                     RAISE NOTICE '% %', i, repeat('x', 20000);
+                 END LOOP; END $$$job$)"
+        ))
+        .expect("it runs");
+    let said: Vec<String> = said.try_iter().filter(|text| text.len() > 20000).collect();
+    assert_eq!(said.len(), COUNT);
+    for (number, text) in (1..).zip(said) {
+        assert!(text.starts_with(&format!("{number} ")));
+    }
+}

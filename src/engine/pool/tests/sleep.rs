@@ -4,6 +4,8 @@ use super::*;
 use crate::deadlock::{Pid, Sleep};
 use crate::pool::dispatch::Limits;
 use crate::pool::sleep::Sleepers;
+use crate::pool::slot_waiters::Resource;
+use crate::pool::usage::Claimed;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -95,6 +97,42 @@ fn a_session_sleeps_on_what_it_says_and_no_longer_than_it_says() {
     memory.sleep(0, &jobs[..1]);
     memory.pool().end_sleep(session(0));
     assert_eq!(memory.sleep_of(0), None);
+}
+
+#[test]
+fn a_session_that_waits_for_a_slot_sleeps_on_those_who_can_free_one() {
+    let memory = Memory::with_room(2, 2, 2);
+    let jobs = [1, 2].map(|number| memory.launch(number, limits(9)));
+    let pool = memory.pool();
+    pool.join_waiters(session(0), Resource::Slots, 2, false);
+    let leaders = BTreeSet::from([session(1), session(2)].map(ProcRef::pid));
+    assert_eq!(memory.sleep_of(0), Some((leaders, false)));
+    let _ = memory.word(jobs[0]).detach(jobs[0].generation);
+    assert_eq!(memory.sleep_of(0), None, "nobody has the queued job");
+    let _ = memory.start(memory.spawn_decision(0, 1), proc(100));
+    let holders = BTreeSet::from([100, session(2).pid()]);
+    assert_eq!(memory.sleep_of(0), Some((holders, false)));
+    pool.leave_waiters(session(0), Resource::Slots);
+    assert_eq!(memory.sleep_of(0), None);
+}
+
+#[test]
+fn a_session_that_waits_for_a_slot_of_its_role_sleeps_on_the_jobs_of_the_role() {
+    let memory = Memory::with_room(3, 2, 2);
+    let jobs = [1, 2].map(|number| memory.launch(number, limits(9)));
+    let pool = memory.pool();
+    let own = pool.usage_of(7).expect("there is room");
+    assert_eq!(pool.usage(own).claim_slot(7, 2), Claimed::Yes);
+    let other = 1 - own;
+    for (job, usage) in jobs.iter().zip([own, other]) {
+        let slot = pool.jobs().slot(job.index);
+        slot.usage.store(usage, Ordering::Relaxed);
+    }
+    pool.join_waiters(session(0), Resource::RoleSlots(own), 1, false);
+    let leader = BTreeSet::from([session(1).pid()]);
+    assert_eq!(memory.sleep_of(0), Some((leader, false)));
+    assert_eq!(pool.usage(own).claim_slot(7, 2), Claimed::Yes);
+    assert_eq!(memory.sleep_of(0), None, "a launch has the other one");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Graphs of waits, against the definition: all sets of processes are looked at.
 
 use arbitrary::{Arbitrary, Unstructured};
-use engine::deadlock::{Needs, Pid, Sleep, Wait, find_circle};
+use engine::deadlock::{Awaited, Needs, Pid, Sleep, Wait, find_circle};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -63,6 +63,7 @@ pub fn run(bytes: &[u8]) {
             sleep: waits.jobs().map(|jobs| Sleep {
                 processes: Rc::new(set(jobs).collect()),
                 over_worker_slots: input.over_worker_slots,
+                over_slots: false,
             }),
         }
     };
@@ -100,7 +101,7 @@ pub fn run(bytes: &[u8]) {
         );
         assert!(
             circle
-                .detail(own, None)
+                .detail(own, Awaited::QueuedJob)
                 .starts_with(&format!("Process {own} waits for "))
         );
         assert!(!circle.hint().is_empty());
