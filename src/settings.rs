@@ -608,6 +608,13 @@ static HIDDEN: Local<Hidden> = Local::new(Hidden {
     catalog: false,
 });
 
+/// Reads the settings of the database and the role from the catalog again. Only in a worker that has no job: reading the
+/// configuration again leaves its process with that alone.
+pub fn read_catalog() {
+    // SAFETY: one call of the shim, with a zero-terminated constant.
+    unsafe { guarded(|| shim::pgb_read_catalog(PREFIX.as_ptr())) };
+}
+
 fn read_hidden() {
     // SAFETY: one call of the shim each, with a zero-terminated constant.
     unsafe {

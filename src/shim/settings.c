@@ -872,4 +872,7 @@ pgb_read_catalog(const char *prefix)
 	table_close(relation, AccessShareLock);
 	if (is_alone)
 		CommitTransactionCommand();
+	/* The next leader's settings replace these. */
+	if (state == CONFIGURED)
+		state = CONNECTED;
 }

@@ -242,6 +242,7 @@ fn leave(next: NextStep) -> ! {
 /// otherwise, and it would stay for ever.
 fn reloaded() {
     settings::define();
+    settings::read_catalog();
     session::forget();
     let mut limits = WorkerLimits::read();
     // SAFETY: one call of the shim, outside a transaction.

@@ -22,9 +22,10 @@
 //! # Hazards
 //!
 //! * **A kept worker does not look by itself for lanes in need**, and an idle limit would have been the last time that
-//!   it does. So whoever brings a lane into need, or gives back a worker slot, decides at once ([`Scheduler::spawn_decision`]),
-//!   and finds the kept worker: its turn is over. If it is not, the worker looks at its turn's end
-//!   ([`WorkerSlot::look_at`](super::WorkerSlot::look_at)), kept or not.
+//!   it does. So whoever brings a lane into need decides at once ([`Scheduler::spawn_decision`]), and finds the kept worker:
+//!   its turn is over. If it is not, the worker looks at its turn's end
+//!   ([`WorkerSlot::look_at`](super::WorkerSlot::look_at)), kept or not. Nobody decides after a start that failed in a lane
+//!   that works: a job that must not run on the kept worker then waits for the next launch or wait.
 //! * **A worker of a released lane finishes its job later**, while the process that drops the database waits for it to
 //!   leave. It is not kept, and leaves at its idle limit.
 //!

@@ -18,7 +18,7 @@
 //! | the process was told to make room, or has left its worker slot | look after its successor |
 //! | it ends for any other reason | announce, return the assigned job, leave the worker slot; look after its successor, if the worker slot is passed on |
 //! | its start was hopeless | announce, fail the assigned job, give back the permit, fail the lane's queued jobs; then as above |
-//! | its start failed, and the lane works | announce, return the assigned job, leave the worker slot to another lane in need, or for good: the next process of this lane would fail at once, without end |
+//! | its start failed, and the lane works | announce, return the assigned job, leave the worker slot for good: the next process would fail at once, without end, and so might one of another lane |
 //! | a job is returned | unmap what it owns, give it back: it is at the head of its lane again, or handed to an idle worker, or has ended because of a cancel |
 //! | a job that its leader knows by the pid of this process | it ends instead: canceled, if it has a cancel, otherwise failed |
 //!

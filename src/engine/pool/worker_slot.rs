@@ -416,7 +416,8 @@ impl<'a> Scheduler<'a> {
     ///
     /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) passes `false`
     /// for `restartable`. The lane's other workers look after the queue, and trying again at once could fork
-    /// without end. Only another lane in need gets the worker slot: nobody else might look for long.
+    /// without end. Another lane does not get the worker slot either: if its starts fail too, two such lanes would pass
+    /// the worker slot to each other without end. It stays vacant until the next launch or wait.
     pub fn exit(
         &mut self,
         worker: u32,
@@ -438,9 +439,6 @@ impl<'a> Scheduler<'a> {
         self.hand_out(lane);
         if restartable {
             return Some(self.leave(worker, None));
-        }
-        if let Some(to) = self.first_other_in_need(lane) {
-            return Some(self.leave(worker, Some(to)));
         }
         self.vacate(worker);
         Some(NextStep::Retire)

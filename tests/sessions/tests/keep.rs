@@ -64,6 +64,27 @@ fn as_many_workers_stay_as_the_role_keeps() {
     assert_eq!(value::<i32>(&mut observer, kept), before);
 }
 
+/// What a role or a database has set counts, also after the configuration was read again.
+#[test]
+fn a_reload_leaves_what_the_role_has_set() {
+    let server = server("keep-reload", &[]);
+    let mut administrator = server.session();
+    administrator
+        .batch_execute("ALTER ROLE u SET pg_background.keep_workers = 1")
+        .expect("a setting");
+    run_two(&server, "u");
+    pause(PAST_THE_LIMIT);
+    reload(&server, "ALTER SYSTEM SET pg_background.keep_workers = 0");
+    pause(PAST_THE_LIMIT);
+    assert_eq!(workers(&server), 1, "the role keeps one");
+    administrator
+        .batch_execute("ALTER ROLE u SET pg_background.keep_workers = 0")
+        .expect("a setting");
+    reload(&server, "ALTER SYSTEM SET pg_background.keep_workers = 2");
+    pause(PAST_THE_LIMIT);
+    assert_eq!(workers(&server), 0, "the role keeps none");
+}
+
 #[test]
 fn a_kept_worker_makes_room_for_another_role_and_for_a_smaller_pool() {
     let server = server(
