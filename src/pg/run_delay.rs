@@ -2,6 +2,7 @@
 
 use crate::pg::local::Local;
 use engine::spin::RunDelayTotals;
+use pgrx::pg_sys;
 use std::fs::File;
 
 /// Source of the counts: `Documentation/scheduler/sched-stats.rst` of Linux.
@@ -19,15 +20,29 @@ static SOURCE: Local<Source> = Local::new(Source::Unopened);
 
 /// The counts of this process up to now. `None`: the system does not tell.
 pub fn run_delay() -> Option<RunDelayTotals> {
-    SOURCE.with(|source| {
-        if matches!(source, Source::Unopened) {
-            *source = File::open(FILE).map_or(Source::Missing, Source::Open);
-        }
-        match source {
-            Source::Open(file) => read(file),
-            _ => None,
-        }
+    if SOURCE.with(|source| matches!(source, Source::Unopened)) {
+        let opened = open().map_or(Source::Missing, Source::Open);
+        SOURCE.with(|source| *source = opened);
+    }
+    SOURCE.with(|source| match source {
+        Source::Open(file) => read(file),
+        Source::Unopened | Source::Missing => None,
     })
+}
+
+/// Opens the file, and counts its descriptor among those that the server does not close. `None` also when the process has
+/// too many of them.
+fn open() -> Option<File> {
+    // SAFETY: counts only.
+    if !unsafe { pg_sys::AcquireExternalFD() } {
+        return None;
+    }
+    let file = File::open(FILE).ok();
+    if file.is_none() {
+        // SAFETY: as above.
+        unsafe { pg_sys::ReleaseExternalFD() };
+    }
+    file
 }
 
 fn read(file: &File) -> Option<RunDelayTotals> {

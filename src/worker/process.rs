@@ -74,7 +74,6 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         is_connected: false,
         is_idle: false,
         idle_since: 0,
-        is_kept: false,
         is_unfit: false,
         jobs: 0,
         limits: WorkerLimits::read(),
@@ -145,7 +144,6 @@ fn note_next_step(next: NextStep) {
             state.idle_since = process::now();
         }
         state.is_idle = rests;
-        state.is_kept &= rests;
     });
     NEXT.set(Some(next));
     if let NextStep::Run {
@@ -249,10 +247,7 @@ fn reloaded() {
     if limits.keep > 0 && !unsafe { guarded(|| shim::pgb_can_connect_again()) } {
         limits.keep = 0;
     }
-    update(|state| {
-        state.limits = limits;
-        state.is_kept = false;
-    });
+    update(|state| state.limits = limits);
 }
 
 /// Sleeps until the worker word changes, its turn is over or the idle timeout has passed, or the configuration was read
@@ -266,12 +261,11 @@ fn sleep(cluster: &'static Cluster, already: bool) {
     let has_reloaded = Cell::new(false);
     let latch = ProcessLatch::for_idle_worker(cluster, &has_reloaded);
     let idle_limit = now.idle_since + now.limits.idle_timeout as u64 * 1000;
-    let idle_limit = (!now.is_kept).then_some(idle_limit);
     let look_at = cluster.pool().worker(worker).look_at();
-    let deadline = [look_at, idle_limit].into_iter().flatten().min();
+    let deadline = look_at.map_or(idle_limit, |look_at| look_at.min(idle_limit));
     let woken = wait_for(
         &latch,
-        deadline,
+        Some(deadline),
         &mut condition(report_idle, || {
             (already || has_reloaded.get() || word.load().activity() != Activity::Idle)
                 .then_some(())
@@ -281,28 +275,26 @@ fn sleep(cluster: &'static Cluster, already: bool) {
         reloaded();
     }
     let cap = cluster.worker_cap();
-    let Some(WorkerState {
-        mut is_kept,
-        limits: WorkerLimits { keep, .. },
-        ..
-    }) = state()
-    else {
+    let Some(WorkerState { limits, .. }) = state() else {
         exit_process(0)
     };
+    let mut is_kept = false;
     let next = cluster.pool().locked(|scheduler| match woken {
         Some(()) => scheduler
             .shrink_idle(worker, generation, cap)
             .or_else(|| scheduler.awakened(worker, generation)),
-        None if deadline != idle_limit => scheduler
+        None if deadline < idle_limit => scheduler
             .end_turn(worker, generation)
             .or_else(|| scheduler.awakened(worker, generation)),
         None => {
-            let next = scheduler.idle_limit(worker, generation, keep);
+            let next = scheduler.idle_limit(worker, generation, limits.keep);
             is_kept = next == Some(NextStep::Idle);
             next.or_else(|| scheduler.awakened(worker, generation))
         }
     });
-    update(|state| state.is_kept = is_kept);
+    if is_kept {
+        update(|state| state.idle_since = process::now());
+    }
     note_next_step(next.unwrap_or(NextStep::Idle));
 }
 

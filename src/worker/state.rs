@@ -16,10 +16,8 @@ pub struct WorkerState {
     pub is_connected: bool,
     /// Whether it has published `Idle`, and has not got its next step yet.
     pub(super) is_idle: bool,
-    /// When it became idle.
+    /// When it became idle, or was told at its idle limit to stay.
     pub(super) idle_since: Micros,
-    /// Whether it stays idle beyond its idle limit.
-    pub(super) is_kept: bool,
     /// Whether it must not run another job.
     pub(super) is_unfit: bool,
     /// How many jobs it was given.

@@ -4,8 +4,8 @@
 //!
 //! * How many idle workers a lane **keeps** is a setting of each worker's process, which passes it with its question.
 //!   Processes of one lane can have different ones: each goes by its own.
-//! * A worker is **kept** when it has reached its idle limit and was told to stay. Nothing in shared memory says so: only
-//!   the process knows, and does not ask again before it has run a job or its configuration has changed.
+//! * A worker is **kept** when it has reached its idle limit and was told to stay. Nothing in shared memory says so. It
+//!   asks again when it has been idle for as long once more.
 //! * A lane is **released** when its database is about to be dropped: all its idle workers were dismissed, and none that
 //!   becomes idle is kept, until the next launch in the lane.
 //!
@@ -21,11 +21,11 @@
 //!
 //! # Hazards
 //!
-//! * **A kept worker does not look by itself for lanes in need**, and an idle limit would have been the last time that
-//!   it does. So whoever brings a lane into need decides at once ([`Scheduler::spawn_decision`]), and finds the kept worker:
-//!   its turn is over. If it is not, the worker looks at its turn's end
-//!   ([`WorkerSlot::look_at`](super::WorkerSlot::look_at)), kept or not. Nobody decides after a start that failed in a lane
-//!   that works: a job that must not run on the kept worker then waits for the next launch or wait.
+//! * **A lane comes into need while a worker is kept.** Whoever brings it there decides at once
+//!   ([`Scheduler::spawn_decision`]), and finds the kept worker: its turn is over. If it is not, the worker looks at its
+//!   turn's end ([`WorkerSlot::look_at`](super::WorkerSlot::look_at)), kept or not. Nobody decides after a start that failed
+//!   in a lane that works, such as that of a process for a job that must not run on the kept worker. So the kept worker
+//!   asks again, and makes room then.
 //! * **A worker of a released lane finishes its job later**, while the process that drops the database waits for it to
 //!   leave. It is not kept, and leaves at its idle limit.
 //!
@@ -57,7 +57,7 @@ impl Lane {
 
 impl Scheduler<'_> {
     /// The worker's idle time is over. Returns `Restart` or `Retire`; or `Idle`, if it is one of the `keep` idle workers
-    /// that stay in its lane: it need not ask again. `None`: it is not idle any more; call
+    /// that stay in its lane. `None`: it is not idle any more; call
     /// [`awakened`](Self::awakened).
     pub fn idle_limit(&mut self, worker: u32, generation: u32, keep: u32) -> Option<NextStep> {
         let is_idle = self.activity(worker) == Activity::Idle;

@@ -1,5 +1,6 @@
 //! Workers that are kept beyond their idle limit (`pg_background.keep_workers`).
 
+use postgres::{Client, NoTls};
 use session_tests::*;
 use std::time::Duration;
 
@@ -83,6 +84,49 @@ fn a_reload_leaves_what_the_role_has_set() {
     reload(&server, "ALTER SYSTEM SET pg_background.keep_workers = 2");
     pause(PAST_THE_LIMIT);
     assert_eq!(workers(&server), 0, "the role keeps none");
+}
+
+/// A kept worker must not run the job, and the process for it could not start. Nobody launches or waits afterwards.
+#[test]
+fn an_accepted_job_is_run_beside_a_kept_worker_after_a_start_that_failed() {
+    let server = server(
+        "keep-failed-start",
+        &[
+            "pg_background.keep_workers=1",
+            "pg_background.worker_idle_timeout=2s",
+        ],
+    );
+    let mut administrator = server
+        .config()
+        .clone()
+        .dbname("template1")
+        .connect(NoTls)
+        .expect("a session");
+    let mut observer = server.session();
+    observer
+        .batch_execute("CREATE TABLE done (n int); GRANT ALL ON done TO u")
+        .expect("a table");
+    let allow = |administrator: &mut Client, may: bool| {
+        administrator
+            .batch_execute(&format!("ALTER DATABASE postgres ALLOW_CONNECTIONS {may}"))
+            .expect("altered");
+    };
+    let mut leader = server.session_as("u");
+    run(&mut leader, "SELECT 1");
+    // Beyond its idle limit, and not near the next one.
+    pause(Duration::from_millis(2500));
+    leader
+        .batch_execute("SET pg_background.worker_reuse = off")
+        .expect("a setting");
+    allow(&mut administrator, false);
+    leader
+        .batch_execute("SELECT pg_background_submit_v2('INSERT INTO done VALUES (1)')")
+        .expect("accepted");
+    drop(leader);
+    pause(Duration::from_millis(500));
+    allow(&mut administrator, true);
+    assert_eq!(value::<i64>(&mut observer, "SELECT count(*) FROM done"), 0);
+    eventually(&mut observer, "EXISTS (SELECT FROM done)");
 }
 
 #[test]
