@@ -118,10 +118,9 @@ mod tests {
         ] {
             assert_eq!(cut(of).as_deref(), Ok("text"), "{of}");
         }
-        assert_eq!(
-            cut("varchar (3) COLLATE \"a b\"").as_deref(),
-            Ok("varchar (3)")
-        );
+        for of in ["varchar (3)", "\"a (\"", "\"a )\"", "\"a ((\" (1)"] {
+            assert_eq!(cut(&format!("{of} COLLATE \"a b\"")).as_deref(), Ok(of));
+        }
         for of in [
             "text",
             "\"x COLLATE y\"",

@@ -1,6 +1,7 @@
 //! The channel against a queue: in all interleavings frames come out as they went in.
 
 use super::*;
+use crate::job::End;
 use crate::ring::{HEADER, MappedBuffer, read_header, size_of_chunk};
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -317,6 +318,28 @@ fn what_is_still_in_the_buffer_when_the_job_ends_is_found() {
     end(&mut setting, vec![]);
     while setting.io.taker.borrow_mut().take() {}
     assert!(setting.expected.borrow().is_empty());
+}
+
+#[test]
+fn a_result_has_ended_when_its_job_has_and_nothing_is_left() {
+    let mut setting = Setting::new(128);
+    let word = JobWord::new();
+    let generation = word.reserve();
+    word.publish(generation);
+    let _ = word.bind(generation);
+    let _ = word.begin(generation);
+    let look = |setting: &Setting| setting.io.taker.borrow_mut().receiver.look(&word);
+    assert_eq!(look(&setting), None, "it runs");
+    for _ in 0..2 {
+        setting.send(vec![1; 8]);
+    }
+    setting.sender.finish(&mut setting.io);
+    assert!(matches!(look(&setting), Some(Some(Front::Ring(_)))));
+    assert!(setting.take());
+    let _ = word.finish(generation, End::Completed);
+    assert!(matches!(look(&setting), Some(Some(Front::Ring(_)))));
+    assert!(setting.take());
+    assert_eq!(look(&setting), Some(None));
 }
 
 #[test]
