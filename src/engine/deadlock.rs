@@ -372,6 +372,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_needed_is_a_lock_a_job_or_a_slot() {
+        let slots = Wait {
+            sleep: sleeps(&[OWN]).sleep.map(|sleep| Sleep {
+                over_slots: true,
+                ..sleep
+            }),
+            ..Wait::default()
+        };
+        for (wait, needs) in [
+            (blocked(&[OWN]), Needs::Lock),
+            (sleeps(&[OWN]), Needs::Job),
+            (slots, Needs::Slot),
+        ] {
+            let waits = graph([(OWN, blocked(&[2])), (2, wait)]);
+            let circle = waits.circle(OWN).expect("each waits for the other");
+            assert_eq!((circle.last, circle.needs), (2, needs));
+        }
+    }
+
     /// What each process waits for; any other one waits for nothing.
     #[derive(Debug)]
     struct Graph(BTreeMap<Pid, Wait>);

@@ -23,6 +23,9 @@ struct Launch<'a> {
     is_cut_short: Cell<bool>,
     /// How often it freed what others could not free.
     frees: Cell<u32>,
+    /// When its periodic checks were made; their interval. `None`: there are none.
+    checks: RefCell<Vec<Micros>>,
+    interval: Option<Micros>,
 }
 
 impl<'a> Launch<'a> {
@@ -35,6 +38,8 @@ impl<'a> Launch<'a> {
             happens: RefCell::default(),
             is_cut_short: Cell::new(false),
             frees: Cell::new(0),
+            checks: RefCell::default(),
+            interval: None,
         }
     }
 
@@ -96,6 +101,13 @@ impl Claimant for Launch<'_> {
     fn release_deferred(&self) {
         self.frees.set(self.frees.get() + 1);
     }
+    fn next_check(&self) -> Option<Micros> {
+        let last = self.checks.borrow().last().copied().unwrap_or(0);
+        self.interval.map(|interval| last + interval)
+    }
+    fn check(&self, now: Micros) {
+        self.checks.borrow_mut().push(now);
+    }
 }
 
 fn ask(role: u32, role_slots: u32) -> Ask {
@@ -113,6 +125,16 @@ fn used(memory: &Memory, role: u32) -> (u32, u32) {
         .find_usage(role)
         .map_or(0, |usage| pool.usage(usage).slots());
     (role_slots, pool.jobs().used())
+}
+
+#[test]
+fn a_launch_that_waits_makes_its_periodic_checks() {
+    let memory = Memory::with_room(1, 1, 1);
+    let (first, mut second) = (Launch::new(&memory, 0), Launch::new(&memory, 1));
+    second.interval = Some(400);
+    first.claim(ask(7, 1), None).expect("the only slot");
+    assert_eq!(second.claim(ask(8, 1), DEADLINE), Err(NoSlot::TableFull));
+    assert_eq!(second.checks.take(), [400, 800]);
 }
 
 #[test]
