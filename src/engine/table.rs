@@ -585,6 +585,14 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_is_prepared_is_in_no_chain_of_the_job_before() {
+        let slot = Slot::default();
+        slot.chained.store(5, crate::list::Link::to(3));
+        slot.prepare(ProcRef::new(1, 1), Options::default(), &[]);
+        assert_eq!(slot.chained.load().0, 0);
+    }
+
+    #[test]
     fn a_job_runs_only_where_it_may() {
         let slot = Slot::default();
         slot.prepare(ProcRef::new(1, 1), Options::default(), &[10, 11]);
