@@ -3,7 +3,7 @@
 use session_tests::*;
 
 /// Everything that makes a job or starts a worker.
-const LAUNCHES: [&str; 21] = [
+const LAUNCHES: [&str; 25] = [
     "SELECT pg_background_launch('SELECT 1')",
     "SELECT pg_background_launch('SELECT 1', 0)",
     "SELECT pg_background_launch('SELECT 1', 0, 'label')",
@@ -15,6 +15,10 @@ const LAUNCHES: [&str; 21] = [
     "SELECT pg_background_submit_v2('SELECT 1', 0, 'label')",
     "SELECT pg_background_launch_params('SELECT $1', 1)",
     "SELECT pg_background_submit_params('SELECT $1', 1)",
+    "SELECT pg_background_exec('SELECT 1')",
+    "SELECT pg_background_exec('SELECT $1', 1)",
+    "SELECT pg_background_call('SELECT 1', NULL::int4)",
+    "SELECT pg_background_call('SELECT $1', NULL::int4, 1)",
     "SELECT pg_background_run('SELECT 1')",
     "SELECT pg_background_run_v2('SELECT 1')",
     "SELECT * FROM pg_background_run_query('SELECT 1') AS (n int4)",

@@ -83,7 +83,7 @@ impl Member {
             "pattern" => "'%'",
             "role" => "session_user::regrole",
             "role_name" => "'outsider'",
-            "row_type" => "NULL::int4",
+            "row_type" | "returns" => "NULL::int4",
             other => panic!("{}: what is a value of {other}?", self.member),
         }
     }
