@@ -4,20 +4,15 @@ use crate::cluster::attach::Cluster;
 use crate::cluster::trace;
 use crate::pg::local::Local;
 use crate::pg::process::{absorb_idle_interrupts, now, sleep};
-use crate::pg::run_delay::run_delay;
 use crate::pg::wait_event::WaitEvent;
 use crate::settings;
-use engine::spin::{AdaptiveSpin, RunDelay};
 use engine::sync::Ordering;
-use engine::wait::{Latch, Micros};
+use engine::wait::{AdaptiveSpin, Latch, Micros};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
-/// What this process has learned from its waits for others that work for it.
+/// How often spinning has paid in this process.
 static SPIN: Local<AdaptiveSpin> = Local::new(AdaptiveSpin::new());
-
-/// What this process, a worker, has learned from its waits for work.
-static IDLE_SPIN: Local<AdaptiveSpin> = Local::new(AdaptiveSpin::new());
 
 /// The latch of this process, for leaders and workers alike.
 pub struct ProcessLatch<'a> {
@@ -68,38 +63,6 @@ impl<'a> ProcessLatch<'a> {
     }
 }
 
-/// How long this process waits for a processor.
-static RUN_DELAY: Local<RunDelay> = Local::new(RunDelay::new());
-
-/// Whether more processes want to run than there are processors. A spin would take one from them.
-fn are_processors_short() -> bool {
-    RUN_DELAY.with(|delay| {
-        if delay.is_due() {
-            delay.note(run_delay());
-        }
-        delay.is_long()
-    })
-}
-
-impl ProcessLatch<'_> {
-    fn learned(&self) -> &'static Local<AdaptiveSpin> {
-        if self.reloaded.is_some() {
-            &IDLE_SPIN
-        } else {
-            &SPIN
-        }
-    }
-
-    /// For how long a process may spin at all.
-    fn longest_spin(&self) -> Micros {
-        if self.may_spin && self.cluster.processors() > 1 {
-            settings::spin()
-        } else {
-            0
-        }
-    }
-}
-
 impl Latch for ProcessLatch<'_> {
     fn now(&self) -> Micros {
         now()
@@ -108,14 +71,15 @@ impl Latch for ProcessLatch<'_> {
     /// A session spins while its job runs. Idle workers spin for work that may never come, so only as many of them spin
     /// as leave one processor free.
     fn spin_limit(&self) -> Micros {
-        let longest = self.longest_spin();
-        if longest == 0 || are_processors_short() {
+        let limit = settings::spin();
+        let processors = self.cluster.processors();
+        if processors < 2 || !self.may_spin {
             return 0;
         }
-        let limit = self.learned().with(|spin| spin.next(longest));
+        let limit = SPIN.with(|spin| spin.next(limit));
         if limit > 0 && self.reloaded.is_some() {
             let spinning = self.cluster.idle_spinning();
-            if spinning.fetch_add(1, Ordering::Relaxed) >= self.cluster.processors() - 1 {
+            if spinning.fetch_add(1, Ordering::Relaxed) >= processors - 1 {
                 spinning.fetch_sub(1, Ordering::Relaxed);
                 return 0;
             }
@@ -124,21 +88,20 @@ impl Latch for ProcessLatch<'_> {
     }
 
     fn may_linger(&self) -> bool {
-        let longest = self.longest_spin();
-        longest > 0
-            && !RUN_DELAY.with(|delay| delay.is_long())
-            && self.learned().with(|spin| spin.pays(longest))
+        settings::spin() > 0 && self.cluster.processors() > 1
     }
 
-    fn note_spin(&self, paid: bool) {
-        self.learned().with(|spin| spin.note_spin(paid));
+    /// The process that is waited for may have been scheduled on this processor, and others want to run too. If nobody
+    /// else is ready to run, yielding costs a fraction of a microsecond.
+    fn pace(&self) {
+        std::thread::yield_now();
+    }
+
+    fn note_spin(&self, found: bool) {
+        SPIN.with(|spin| spin.learn(found));
         if self.reloaded.is_some() {
             self.cluster.idle_spinning().fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    fn note_wait(&self, took: Micros) {
-        self.learned().with(|spin| spin.note_wait(took));
     }
 
     fn is_interrupted(&self) -> bool {

@@ -13,7 +13,6 @@
 //! | `locked` | words that are written under a lock |
 //! | [`steps`] | a worker's steps with one job, in their order |
 //! | [`wait`] | the one wait loop of each side |
-//! | [`spin`] | when a wait spins before it sleeps, and how long |
 //! | [`ring`] | the result ring between a worker and the reader |
 //! | [`channel`] | the ring, and a spill file when nobody reads |
 //! | [`block_ref`] | where a piece of shared memory is |
@@ -61,7 +60,6 @@ pub mod pool;
 pub mod process_ref;
 pub mod progress;
 pub mod ring;
-pub mod spin;
 pub mod steps;
 pub mod table;
 pub mod text;

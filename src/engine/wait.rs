@@ -21,12 +21,9 @@
 //! # Time
 //!
 //! A sleep ends by itself only at a moment that was asked for: the caller's deadline, or the next moment at
-//! which the [`Condition`] wants a periodic check (for deadlocks and lost processes).
-//!
-//! # Spins
-//!
-//! Before the first sleep the waiter may spin on the word for [`Latch::spin_limit`]; a spin never replaces the
-//! latch. [`crate::spin`] tells whether a spin pays, and for how long.
+//! which the [`Condition`] wants a periodic check (for deadlocks and lost processes). Before the first sleep
+//! the waiter may spin on the word for [`Latch::spin_limit`]; a spin never replaces the latch. [`AdaptiveSpin`]
+//! tells how long a spin pays.
 //!
 //! [`linger`] is such a spin without a sleep: for something that will happen within microseconds, or need not
 //! be waited for.
@@ -60,20 +57,20 @@ pub trait Latch {
     /// The clock: monotonic, in microseconds.
     fn now(&self) -> Micros;
 
-    /// How long this wait may spin before its first sleep; 0: not at all. Unless it is 0, the wait loop calls
+    /// How long this wait may spin before its first sleep; 0: not at all. Unless it is 0, the caller calls
     /// [`note_spin`](Self::note_spin) afterwards.
     fn spin_limit(&self) -> Micros;
 
-    /// Whether a spin pays at present, so that a [`linger`] may be tried.
+    /// Whether a processor is idle that a [`linger`] may use.
     fn may_linger(&self) -> bool {
         false
     }
 
+    /// Called between the looks of a spin. Yields the processor if the awaited process may need it.
+    fn pace(&self) {}
+
     /// The spin that [`spin_limit`](Self::spin_limit) allowed has ended. `found`: it found what it looked for.
     fn note_spin(&self, _found: bool) {}
-
-    /// A wait that did not find at once what it looked for has ended, with or without a sleep. It took `took`.
-    fn note_wait(&self, _took: Micros) {}
 
     /// Whether interrupts are pending: the waiter then stops spinning and calls [`sleep`](Self::sleep), which
     /// processes them.
@@ -131,6 +128,56 @@ pub fn condition<T>(
     Unchecked { arm, look }
 }
 
+/// What a process has learned about its spins.
+///
+/// A spin fails when what it waits for takes long. It also fails when the awaited process cannot run, because
+/// other processes have every processor, or because it was put on the processor of the one that spins. Then it
+/// is quicker to sleep at once, and costs other processes nothing. So each failed spin halves the next one.
+/// After `MAX_FAILURES` of them a process no longer spins; but one wait in `TRIAL` spins again, to find out
+/// whether that has changed. A spin that succeeds restores the full length.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct AdaptiveSpin {
+    /// Failed spins since one succeeded, at most `MAX_FAILURES`.
+    failures: u32,
+    /// Waits without a spin since then.
+    skipped: u32,
+}
+
+impl AdaptiveSpin {
+    /// After this many failed spins in a row a process does not spin.
+    const MAX_FAILURES: u32 = 4;
+
+    /// Then one wait in this many spins.
+    const TRIAL: u32 = 32;
+
+    /// Nothing learned yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            failures: 0,
+            skipped: 0,
+        }
+    }
+
+    /// How long the next wait may spin, at most `limit`; 0: not at all.
+    pub fn next(&mut self, limit: Micros) -> Micros {
+        if self.failures < Self::MAX_FAILURES {
+            return limit >> self.failures;
+        }
+        self.skipped = (self.skipped + 1) % Self::TRIAL;
+        if self.skipped == 0 { limit } else { 0 }
+    }
+
+    /// Notes how a spin ended.
+    pub fn learn(&mut self, found: bool) {
+        if found {
+            *self = Self::new();
+        } else if self.failures < Self::MAX_FAILURES {
+            self.failures += 1;
+        }
+    }
+}
+
 /// While spinning: looks at the word between two looks at the clock.
 const SPINS_PER_CLOCK: u32 = 16;
 
@@ -144,22 +191,21 @@ pub fn wait_for<C: Condition>(
     if let Some(found) = condition.look() {
         return Some(found);
     }
-    let began = latch.now();
-    let mut now = began;
-    let mut found = spin(latch, &mut now, deadline, || condition.look());
-    while found.is_none() {
+    if let Some(found) = spin(latch, deadline, || condition.look()) {
+        return Some(found);
+    }
+    loop {
         condition.arm();
-        found = mutant!("wait-without-second-look", condition.look() => None);
-        now = latch.now();
-        if found.is_some() {
-            break;
+        if let Some(found) = mutant!("wait-without-second-look", condition.look() => None) {
+            return Some(found);
         }
+        let mut now = latch.now();
         if condition.next_check().is_some_and(|due| due <= now) {
             condition.check(now);
             now = latch.now();
         }
         if deadline.is_some_and(|deadline| deadline <= now) {
-            break;
+            return None;
         }
         let until = match (deadline, condition.next_check()) {
             (Some(deadline), Some(due)) => Some(deadline.min(due)),
@@ -167,14 +213,10 @@ pub fn wait_for<C: Condition>(
         };
         latch.sleep(until);
     }
-    latch.note_wait(now.saturating_sub(began));
-    found
 }
 
-/// Spins as long as the latch allows. `now` is the time, before and after.
 fn spin<T>(
     latch: &impl Latch,
-    now: &mut Micros,
     deadline: Option<Micros>,
     look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
@@ -182,43 +224,38 @@ fn spin<T>(
     if limit == 0 {
         return None;
     }
-    let limit = *now + limit;
+    let limit = latch.now() + limit;
     let end = deadline.map_or(limit, |deadline| deadline.min(limit));
-    let found = spin_until(latch, now, end, look);
+    let found = spin_until(latch, end, look);
     latch.note_spin(found.is_some());
     found
 }
 
 /// Looks until `look` finds what it looks for, at most for `limit`. Never sleeps. Returns `None` at once when
-/// spinning does not pay at present.
+/// no processor is idle.
 pub fn linger<T>(latch: &impl Latch, limit: Micros, look: impl FnMut() -> Option<T>) -> Option<T> {
     if !latch.may_linger() {
         return None;
     }
-    let mut now = latch.now();
-    let end = now + limit;
-    spin_until(latch, &mut now, end, look)
+    spin_until(latch, latch.now() + limit, look)
 }
 
-/// Looks until `look` finds something, `end` has come or an interrupt is pending. `now` is the time, before and after.
 fn spin_until<T>(
     latch: &impl Latch,
-    now: &mut Micros,
     end: Micros,
     mut look: impl FnMut() -> Option<T>,
 ) -> Option<T> {
-    let mut found = None;
-    while found.is_none() && *now < end && !latch.is_interrupted() {
+    while latch.now() < end && !latch.is_interrupted() {
+        latch.pace();
         for _ in 0..SPINS_PER_CLOCK {
             spin_hint();
-            found = look();
+            let found = look();
             if found.is_some() {
-                break;
+                return found;
             }
         }
-        *now = latch.now();
     }
-    found
+    None
 }
 
 #[cfg(all(test, not(loom)))]
@@ -255,8 +292,8 @@ mod tests {
         limit: Micros,
         lingers: bool,
         interrupted_at: Option<Micros>,
+        paces: Cell<u32>,
         noted: Cell<Option<bool>>,
-        took: Cell<Option<Micros>>,
     }
 
     impl Latch for Spinner {
@@ -269,11 +306,11 @@ mod tests {
         fn may_linger(&self) -> bool {
             self.lingers
         }
+        fn pace(&self) {
+            self.paces.set(self.paces.get() + 1);
+        }
         fn note_spin(&self, found: bool) {
             self.noted.set(Some(found));
-        }
-        fn note_wait(&self, took: Micros) {
-            self.took.set(Some(took));
         }
         fn is_interrupted(&self) -> bool {
             self.interrupted_at.is_some_and(|at| at <= self.now.get())
@@ -299,7 +336,7 @@ mod tests {
         assert_eq!(wait_for(&latch, None, &mut late), Some(50));
         assert_eq!((latch.noted.get(), armed.get()), (Some(true), false));
         // One look, then sixteen for each look at the clock.
-        assert_eq!(latch.took.get(), Some(4));
+        assert_eq!(latch.paces.get(), 4);
     }
 
     #[test]
@@ -309,62 +346,56 @@ mod tests {
             interrupted_at,
             ..Spinner::default()
         };
-        for (latch, deadline, turns) in [
-            (spinner(10, None), 1000, 10),
-            (spinner(1000, None), 7, 7),
-            (spinner(1000, Some(5)), 1000, 4),
+        // The look at the clock that finds its end takes a microsecond too.
+        for (latch, deadline, paces) in [
+            (spinner(10, None), 1000, 9),
+            (spinner(1000, None), 7, 6),
+            (spinner(1000, Some(5)), 1000, 3),
         ] {
-            let mut looks = 0;
-            let look = || {
-                looks += 1;
-                None
-            };
-            let found: Option<()> = wait_for(&latch, Some(deadline), &mut condition(|| {}, look));
-            assert_eq!((found, latch.noted.get()), (None, Some(false)));
-            // The first, the spin's, and one after each arming: before the sleep and, if there was one, after it.
-            let armed = 1 + u32::from(deadline == 1000);
-            assert_eq!(looks, 1 + turns * SPINS_PER_CLOCK + armed);
+            let found: Option<()> =
+                wait_for(&latch, Some(deadline), &mut condition(|| {}, || None));
+            assert_eq!(found, None);
+            assert_eq!((latch.paces.get(), latch.noted.get()), (paces, Some(false)));
         }
     }
 
     #[test]
-    fn a_wait_that_sleeps_tells_how_long_it_took() {
-        let latch = Spinner::default();
-        let mut looks = 0;
-        let mut third = condition(
-            || {},
-            || {
-                looks += 1;
-                (looks == 3).then_some(())
-            },
-        );
-        assert_eq!(wait_for(&latch, Some(700), &mut third), Some(()));
-        assert_eq!((latch.took.get(), latch.noted.get()), (Some(700), None));
-        // What is there at once is no wait.
-        let latch = Spinner::default();
-        assert_eq!(
-            wait_for(&latch, None, &mut condition(|| {}, || Some(1))),
-            Some(1)
-        );
-        assert_eq!(latch.took.get(), None);
-    }
-
-    #[test]
-    fn a_process_lingers_only_where_a_spin_pays() {
-        let pays = Spinner {
+    fn a_process_lingers_only_where_a_processor_is_idle() {
+        let idle = Spinner {
             lingers: true,
             ..Spinner::default()
         };
         let mut looks = 0;
-        let found: Option<()> = linger(&pays, 5, || {
+        let found: Option<()> = linger(&idle, 5, || {
             looks += 1;
             None
         });
-        assert_eq!((found, looks), (None, 5 * SPINS_PER_CLOCK));
-        assert_eq!(linger(&pays, 5, || Some(1)), Some(1));
-        let crowded = Spinner::default();
-        assert_eq!(linger(&crowded, 5, || Some(1)), None);
+        assert_eq!(
+            (found, looks, idle.paces.get()),
+            (None, 4 * SPINS_PER_CLOCK, 4)
+        );
+        assert_eq!(linger(&idle, 5, || Some(1)), Some(1));
+        let busy = Spinner::default();
+        assert_eq!(linger(&busy, 5, || Some(1)), None);
         assert!(!Clock::default().may_linger(), "unless it is known");
+    }
+
+    #[test]
+    fn failed_spins_become_shorter_and_then_rare() {
+        let mut spin = AdaptiveSpin::new();
+        let mut limits = Vec::new();
+        for _ in 0..68 {
+            let limit = spin.next(100);
+            limits.push(limit);
+            if limit > 0 {
+                spin.learn(false);
+            }
+        }
+        assert_eq!(limits[..5], [100, 50, 25, 12, 0]);
+        let trials: Vec<_> = (4..68).filter(|&wait| limits[wait] > 0).collect();
+        assert_eq!((trials.len(), limits[trials[0]]), (2, 100));
+        spin.learn(true);
+        assert_eq!(spin.next(100), 100);
     }
 
     #[test]

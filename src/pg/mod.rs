@@ -15,7 +15,6 @@
 //! | [`local`] | memory of this process |
 //! | [`error`] | errors as values, and how they are raised |
 //! | [`process`] | this process and others: process references, clocks, sleeping on the latch, waking another process |
-//! | [`mod@run_delay`] | how long this process has waited for a processor |
 //! | [`library`] | the extension's library, and which processes are its workers |
 //! | [`transaction`] | telling objects that their (sub)transaction was rolled back |
 //! | [`subtransaction`] | going on after an error of the server |
@@ -40,7 +39,6 @@ pub mod memory;
 pub mod per_call;
 pub mod process;
 pub mod rows;
-pub mod run_delay;
 pub mod shim;
 pub mod subtransaction;
 pub mod text;
