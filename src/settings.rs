@@ -608,8 +608,7 @@ static HIDDEN: Local<Hidden> = Local::new(Hidden {
     catalog: false,
 });
 
-/// Reads the settings of the database and the role from the catalog again. Only in a worker that has no job: reading the
-/// configuration again leaves its process with that alone.
+/// Reads the values of the database and the role from the catalog again.
 pub fn read_catalog() {
     // SAFETY: one call of the shim, with a zero-terminated constant.
     unsafe { guarded(|| shim::pgb_read_catalog(PREFIX.as_ptr())) };
@@ -622,7 +621,7 @@ fn read_hidden() {
             guarded(|| shim::pgb_read_files(PREFIX.as_ptr()));
         }
         if HIDDEN.get().catalog {
-            guarded(|| shim::pgb_read_catalog(PREFIX.as_ptr()));
+            read_catalog();
         }
     }
     HIDDEN.set(Hidden::default());

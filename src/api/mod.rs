@@ -111,11 +111,15 @@ impl Arguments {
         Some(unsafe { array::text_bytes(datum) })
     }
 
-    /// The arguments from the one with this index on, as parameters of a job. They live as long as the call.
+    /// The arguments from the one with this index on, as parameters of a job; none if there is no such argument. They
+    /// live as long as the call.
     ///
     /// # Safety
     /// The script declares them as VARIADIC "any".
     pub unsafe fn params<'a>(self, first: i32) -> &'a [u8] {
+        if self.count() as i32 <= first {
+            return &[];
+        }
         let mut len = 0;
         let into = &raw mut len;
         // SAFETY: by the caller.

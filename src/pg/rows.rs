@@ -36,6 +36,19 @@ fn no_column_list() -> Error {
     .hint("Call the function in the FROM clause with a column definition list.")
 }
 
+/// A descriptor of one column of the type, in the current memory context.
+///
+/// # Safety
+/// The type exists.
+unsafe fn one_column(type_oid: pg_sys::Oid) -> pg_sys::TupleDesc {
+    // SAFETY: by the caller.
+    unsafe {
+        let desc = pg_sys::CreateTemplateTupleDesc(1);
+        pg_sys::TupleDescInitEntry(desc, 1, c"".as_ptr(), type_oid, -1, 0);
+        desc
+    }
+}
+
 impl Caller {
     /// The caller of the function with the argument `fcinfo`.
     ///
@@ -77,11 +90,7 @@ impl Caller {
                 | pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE_DOMAIN => {
                     Ok(pg_sys::CreateTupleDescCopy(desc))
                 }
-                pg_sys::TypeFuncClass::TYPEFUNC_SCALAR => {
-                    let desc = pg_sys::CreateTemplateTupleDesc(1);
-                    pg_sys::TupleDescInitEntry(desc, 1, c"".as_ptr(), type_oid, -1, 0);
-                    Ok(desc)
-                }
+                pg_sys::TypeFuncClass::TYPEFUNC_SCALAR => Ok(one_column(type_oid)),
                 _ => Err(no_column_list()),
             })?;
             let row_type = (*desc).tdtypeid;
@@ -102,15 +111,10 @@ impl Caller {
 
     /// The caller of a function that returns one value of the type, and no set.
     pub fn of_value(type_oid: pg_sys::Oid) -> Self {
-        // SAFETY: in the context of the call, which outlives the caller; the type exists.
-        let desc = unsafe {
-            let desc = pg_sys::CreateTemplateTupleDesc(1);
-            pg_sys::TupleDescInitEntry(desc, 1, c"".as_ptr(), type_oid, -1, 0);
-            desc
-        };
         Self {
             info: std::ptr::null_mut(),
-            desc,
+            // SAFETY: the call has the type; the context of the call outlives the caller.
+            desc: unsafe { one_column(type_oid) },
             row_type: None,
             composite: false,
             domain: pg_sys::InvalidOid,

@@ -240,6 +240,7 @@ fn leave(next: NextStep) -> ! {
 /// otherwise, and it would stay for ever.
 fn reloaded() {
     settings::define();
+    // Reading the configuration again has left the process with that alone.
     settings::read_catalog();
     session::forget();
     let mut limits = WorkerLimits::read();

@@ -13,8 +13,7 @@ use crate::pg::local::Local;
 use crate::pg::process::{self, own_proc};
 use crate::pg::shim::Identity;
 use crate::pg::text;
-use crate::session::wait::deadlock;
-use crate::session::wait::deadlock::CirclesSeen;
+use crate::session::wait::deadlock::DeadlockChecks;
 use crate::settings;
 use engine::pool::Pool;
 use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
@@ -26,7 +25,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 /// Limits of this session's login role, from the session's settings, which only a superuser can set.
 #[derive(Clone, Copy)]
@@ -125,9 +124,8 @@ static NOTES: Local<Notes> = Local::new(Notes::NONE);
 struct Session {
     cluster: &'static Cluster,
     latch: ProcessLatch<'static>,
-    /// When it looks for a deadlock, after how long again, and what it has seen. `None`: never.
-    deadlock_checks: Option<Cell<(Micros, Micros)>>,
-    circles: RefCell<CirclesSeen>,
+    /// `None`: never.
+    deadlock_checks: Option<RefCell<DeadlockChecks>>,
 }
 
 impl Session {
@@ -136,15 +134,14 @@ impl Session {
             cluster,
             latch: ProcessLatch::new(cluster),
             deadlock_checks: None,
-            circles: RefCell::default(),
         }
     }
 
     /// Looks for a deadlock while it waits. Of no use for a wait that ends anyway.
     fn checking_for_deadlocks(self) -> Self {
-        let interval = process::deadlock_timeout();
+        let checks = DeadlockChecks::begin(process::now());
         Self {
-            deadlock_checks: Some(Cell::new((process::now() + interval, interval))),
+            deadlock_checks: Some(RefCell::new(checks)),
             ..self
         }
     }
@@ -182,14 +179,13 @@ impl Claimant for Session {
     }
 
     fn next_check(&self) -> Option<Micros> {
-        self.deadlock_checks.as_ref().map(|checks| checks.get().0)
+        let checks = self.deadlock_checks.as_ref()?;
+        Some(checks.borrow().due())
     }
 
     fn check(&self, now: Micros) {
         if let Some(checks) = &self.deadlock_checks {
-            let interval = checks.get().1.saturating_mul(2);
-            checks.set((now.saturating_add(interval), interval));
-            deadlock::check_slot_wait(self.cluster, &mut self.circles.borrow_mut());
+            checks.borrow_mut().check_slot_wait(self.cluster, now);
         }
     }
 }

@@ -25,7 +25,7 @@
 //!
 //! What this module reads is not of one moment. But a circle of real waits does not go away by itself, so it is looked
 //! for twice. Of several leaders in a circle, the one with the highest pid raises the error at once. The others raise
-//! it if their next check still finds a circle ([`CirclesSeen`]).
+//! it if their next check still finds a circle ([`DeadlockChecks`]).
 
 #![allow(
     clippy::disallowed_methods,
@@ -37,9 +37,11 @@ use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
 use crate::cluster::spawn;
 use crate::cluster::spawn::Spawned;
+use crate::pg::process;
 use crate::pg::shim;
 use engine::deadlock::{Awaited, Circle, Needs, Pid, Wait, find_circle};
 use engine::pool::sleep::Sleepers;
+use engine::wait::Micros;
 use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
 
 /// `pg_blocking_pids(int4)`.
@@ -48,10 +50,12 @@ const BLOCKING_PIDS: u32 = 2561;
 /// `pg_safe_snapshot_blocking_pids(int4)`.
 const SAFE_SNAPSHOT_BLOCKING_PIDS: u32 = 3376;
 
-/// How many checks of the present wait have found a circle.
-#[derive(Default)]
-pub struct CirclesSeen {
-    count: u32,
+/// The checks of one wait for a deadlock, at doubling intervals from `deadlock_timeout` on.
+pub struct DeadlockChecks {
+    due: Micros,
+    interval: Micros,
+    /// How many have found a circle.
+    circles: u32,
 }
 
 /// The processes that block `pid`, and what it needs of them. Does not include jobs.
@@ -99,38 +103,70 @@ fn find(cluster: &'static Cluster, own: Pid) -> Option<Circle> {
     })
 }
 
-/// Raises 40P01 if this session, which sleeps on `jobs`, waits for itself through any chain of waits.
-pub fn check(cluster: &'static Cluster, jobs: impl Iterator<Item = Job>, seen: &mut CirclesSeen) {
-    check_for(cluster, seen, || {
-        let worker = jobs.map(Job::pid).find(|&pid| pid != 0);
-        worker.map_or(Awaited::QueuedJob, Awaited::JobIn)
-    });
-}
+impl DeadlockChecks {
+    /// For a wait that begins now.
+    pub fn begin(now: Micros) -> Self {
+        let interval = process::deadlock_timeout();
+        Self {
+            due: now + interval,
+            interval,
+            circles: 0,
+        }
+    }
 
-/// The same for a session that waits for a slot.
-pub fn check_slot_wait(cluster: &'static Cluster, seen: &mut CirclesSeen) {
-    check_for(cluster, seen, || Awaited::Slot);
-}
+    /// When the next one is due.
+    pub fn due(&self) -> Micros {
+        self.due
+    }
 
-fn check_for(cluster: &'static Cluster, seen: &mut CirclesSeen, awaited: impl FnOnce() -> Awaited) {
-    // SAFETY: a plain global of this process.
-    let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
-    // Outside a transaction (during exit) the lock manager cannot be asked.
-    // SAFETY: looks at the state of this process.
-    if !unsafe { pg_sys::IsTransactionState() } {
-        return;
+    /// If it is due, raises 40P01 if this session, which sleeps on `jobs`, waits for itself through any chain of waits.
+    pub fn check(
+        &mut self,
+        cluster: &'static Cluster,
+        now: Micros,
+        jobs: impl Iterator<Item = Job>,
+    ) {
+        self.check_for(cluster, now, || {
+            let worker = jobs.map(Job::pid).find(|&pid| pid != 0);
+            worker.map_or(Awaited::QueuedJob, Awaited::JobIn)
+        });
     }
-    if find(cluster, own).is_none() {
-        return;
+
+    /// The same for a session that waits for a slot.
+    pub fn check_slot_wait(&mut self, cluster: &'static Cluster, now: Micros) {
+        self.check_for(cluster, now, || Awaited::Slot);
     }
-    let Some(circle) = find(cluster, own) else {
-        return;
-    };
-    seen.count += 1;
-    if seen.count == 1 && circle.first_to_give_up != own {
-        return;
+
+    fn check_for(
+        &mut self,
+        cluster: &'static Cluster,
+        now: Micros,
+        awaited: impl FnOnce() -> Awaited,
+    ) {
+        if now < self.due {
+            return;
+        }
+        self.interval = self.interval.saturating_mul(2);
+        self.due = now.saturating_add(self.interval);
+        // SAFETY: a plain global of this process.
+        let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
+        // Outside a transaction (during exit) the lock manager cannot be asked.
+        // SAFETY: reads the state of the transaction.
+        if !unsafe { pg_sys::IsTransactionState() } {
+            return;
+        }
+        if find(cluster, own).is_none() {
+            return;
+        }
+        let Some(circle) = find(cluster, own) else {
+            return;
+        };
+        self.circles += 1;
+        if self.circles == 1 && circle.first_to_give_up != own {
+            return;
+        }
+        raise(own, awaited(), &circle);
     }
-    raise(own, awaited(), &circle);
 }
 
 fn raise(own: Pid, awaited: Awaited, circle: &Circle) {

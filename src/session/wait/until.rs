@@ -13,7 +13,7 @@ use crate::pg::error::Failure;
 use crate::pg::process;
 use crate::session::jobs;
 use crate::session::jobs::{JobName, Purpose};
-use crate::session::wait::deadlock;
+use crate::session::wait::deadlock::DeadlockChecks;
 use engine::channel::PROMPT;
 use engine::job::Phase;
 use engine::wait::{Condition, Micros, condition, timeout, wait_for};
@@ -39,15 +39,13 @@ enum SecondLook {
 
 /// What a waiting session checks periodically; see the module documentation.
 struct WaitChecks {
-    deadlock_check_interval: Micros,
     /// `None`: never. A wait with a time limit of its own ends anyway.
-    deadlock_check_at: Option<Micros>,
+    deadlock_checks: Option<DeadlockChecks>,
     spawn_check_interval: Micros,
     spawn_check_at: Micros,
     second_look: SecondLook,
     /// The value of [`engine::pool::Pool::passed_on`] when last read.
     passed_on: u32,
-    circles: deadlock::CirclesSeen,
 }
 
 /// What a session sleeps for: which changes of its jobs' words set its latch.
@@ -61,7 +59,7 @@ enum Until {
 
 /// A wait for jobs. The jobs' words say that the leader sleeps, its entry says on which jobs ([`engine::pool::sleep`]),
 /// and if the leader is the session of a job itself, its worker slot says so as well ([`engine::pool::turns`]). All that
-/// is withdrawn when the wait ends, also by an interrupt: [`deadlock`] takes a watched job for one whose leader waits.
+/// is withdrawn when the wait ends, also by an interrupt: [`super::deadlock`] takes a watched job for one whose leader waits.
 struct JobWait<J: Iterator<Item = Job> + Clone, C> {
     cluster: &'static Cluster,
     jobs: J,
@@ -75,20 +73,18 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> JobWait<J, C> {
     /// `None`: there are no jobs to wait for.
     fn new(jobs: J, until: Until, condition: C) -> Option<Self> {
         let cluster = jobs.clone().next()?.cluster;
-        let (interval, now) = (process::deadlock_timeout(), process::now());
+        let now = process::now();
         Some(Self {
             cluster,
             jobs,
             until,
             watching: false,
             checks: WaitChecks {
-                deadlock_check_interval: interval,
-                deadlock_check_at: Some(now + interval),
+                deadlock_checks: Some(DeadlockChecks::begin(now)),
                 spawn_check_interval: SPAWN_CHECK_FIRST,
                 spawn_check_at: now + SPAWN_CHECK_FIRST,
                 second_look: SecondLook::No,
                 passed_on: cluster.pool().passed_on(),
-                circles: deadlock::CirclesSeen::default(),
             },
             condition,
         })
@@ -157,7 +153,10 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
             SecondLook::No | SecondLook::Wanted => None,
         };
         [
-            self.checks.deadlock_check_at,
+            self.checks
+                .deadlock_checks
+                .as_ref()
+                .map(DeadlockChecks::due),
             spawn_check_at,
             second_look_at,
         ]
@@ -182,10 +181,8 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
             }
         }
         let checks = &mut self.checks;
-        if checks.deadlock_check_at.is_some_and(|moment| moment <= now) {
-            checks.deadlock_check_interval = checks.deadlock_check_interval.saturating_mul(2);
-            checks.deadlock_check_at = Some(now.saturating_add(checks.deadlock_check_interval));
-            deadlock::check(self.cluster, self.jobs.clone(), &mut checks.circles);
+        if let Some(checks) = &mut checks.deadlock_checks {
+            checks.check(self.cluster, now, self.jobs.clone());
         }
     }
 }
@@ -231,7 +228,7 @@ pub fn first_finished(
     let look = || jobs.clone().position(Job::is_finished);
     let mut wait = JobWait::new(jobs.clone(), Until::End, condition(|| {}, look))?;
     if deadline.is_some() {
-        wait.checks.deadlock_check_at = None;
+        wait.checks.deadlock_checks = None;
     }
     wait.wait(deadline)
 }

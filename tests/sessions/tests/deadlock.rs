@@ -381,11 +381,11 @@ fn a_wait_for_any_goes_on_while_one_can() {
     leader.batch_execute("ROLLBACK").expect("the lock is gone");
 }
 
-/// The slot that a call waits for belongs to a job that waits for a lock of the caller.
-#[test]
-fn a_call_that_waits_for_a_slot_of_a_job_that_waits_for_it_is_a_deadlock() {
-    let database = Database::new();
-    let role = Role::new();
+/// A superuser, and two sessions of the role, which has one slot and a table `t`.
+fn with_one_slot(
+    database: &Database,
+    role: &Role,
+) -> (postgres::Client, postgres::Client, postgres::Client) {
     let mut superuser = database.session();
     superuser
         .batch_execute(&format!(
@@ -395,10 +395,16 @@ fn a_call_that_waits_for_a_slot_of_a_job_that_waits_for_it_is_a_deadlock() {
             role.name
         ))
         .expect("a table, and one slot for the role");
-    let (mut one, mut two) = (
-        database.session_as(&role.name),
-        database.session_as(&role.name),
-    );
+    let session = || database.session_as(&role.name);
+    (superuser, session(), session())
+}
+
+/// The slot that a call waits for belongs to a job that waits for a lock of the caller.
+#[test]
+fn a_call_that_waits_for_a_slot_of_a_job_that_waits_for_it_is_a_deadlock() {
+    let database = Database::new();
+    let role = Role::new();
+    let (mut superuser, mut one, mut two) = with_one_slot(&database, &role);
     one.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
     let with_the_slot = std::thread::spawn(move || {
         two.batch_execute("SELECT pg_background_exec('INSERT INTO t VALUES (1)')")
@@ -425,19 +431,7 @@ fn a_call_that_waits_for_a_slot_of_a_job_that_waits_for_it_is_a_deadlock() {
 fn a_call_that_waits_for_the_slot_of_a_session_that_waits_for_it_is_a_deadlock() {
     let database = Database::new();
     let role = Role::new();
-    let mut superuser = database.session();
-    superuser
-        .batch_execute(&format!(
-            "CREATE TABLE t (n int4); GRANT ALL ON t TO {0};
-             ALTER ROLE {0} SET pg_background.role_max_jobs = 1;
-             ALTER ROLE {0} SET deadlock_timeout = '100ms'",
-            role.name
-        ))
-        .expect("a table, and one slot for the role");
-    let (mut one, mut two) = (
-        database.session_as(&role.name),
-        database.session_as(&role.name),
-    );
+    let (mut superuser, mut one, mut two) = with_one_slot(&database, &role);
     let unread = launch(&mut two, "SELECT 1");
     one.batch_execute("BEGIN; LOCK TABLE t").expect("a lock");
     let holder = std::thread::spawn(move || {

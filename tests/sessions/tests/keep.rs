@@ -35,6 +35,21 @@ fn workers(server: &Server) -> i64 {
     value(&mut server.session(), WORKERS)
 }
 
+/// A session that observes, and one in a new database `d`.
+fn with_database(server: &Server) -> (Client, Client) {
+    let mut observer = server.session();
+    observer
+        .batch_execute("CREATE DATABASE d")
+        .expect("a database");
+    let mut in_d = server.config().clone();
+    in_d.dbname("d").user("postgres");
+    let mut leader = in_d.connect(NoTls).expect("a connection");
+    leader
+        .batch_execute("CREATE EXTENSION pg_background")
+        .expect("an extension");
+    (observer, leader)
+}
+
 /// Two jobs at once, so that two workers become idle.
 fn run_two(server: &Server, role: &str) {
     let mut leader = server.session_as(role);
@@ -247,16 +262,7 @@ fn a_database_with_kept_workers_can_be_dropped() {
             "pg_background.keep_workers=2",
         ],
     );
-    let mut observer = server.session();
-    observer
-        .batch_execute("CREATE DATABASE d")
-        .expect("a database");
-    let mut in_d = server.config().clone();
-    in_d.dbname("d").user("postgres");
-    let mut leader = in_d.connect(postgres::NoTls).expect("a connection");
-    leader
-        .batch_execute("CREATE EXTENSION pg_background")
-        .expect("an extension");
+    let (mut observer, mut leader) = with_database(&server);
     run_two(&server, "postgres");
     run(&mut leader, "SELECT 1");
     drop(leader);
@@ -280,16 +286,7 @@ fn a_database_with_kept_workers_can_be_dropped() {
 #[test]
 fn without_preloading_idle_workers_are_sent_home_before_a_database_is_dropped() {
     let server = server("keep-drop-late", &["pg_background.keep_workers=1"]);
-    let mut observer = server.session();
-    observer
-        .batch_execute("CREATE DATABASE d")
-        .expect("a database");
-    let mut in_d = server.config().clone();
-    in_d.dbname("d").user("postgres");
-    let mut leader = in_d.connect(postgres::NoTls).expect("a connection");
-    leader
-        .batch_execute("CREATE EXTENSION pg_background")
-        .expect("an extension");
+    let (mut observer, mut leader) = with_database(&server);
     run(&mut leader, "SELECT 1");
     drop(leader);
     pause(PAST_THE_LIMIT);

@@ -361,9 +361,8 @@ fn memory_stays_flat_over_a_long_stream() {
     }
 }
 
-#[test]
-fn notices_that_find_the_ring_full_are_said_later_and_in_order() {
-    let database = Database::new();
+/// A session, and its notices as they come.
+fn listening(database: &Database) -> (postgres::Client, std::sync::mpsc::Receiver<String>) {
     let (sender, said) = std::sync::mpsc::channel();
     let mut config = config();
     config
@@ -371,7 +370,13 @@ fn notices_that_find_the_ring_full_are_said_later_and_in_order() {
         .notice_callback(move |notice| {
             let _ = sender.send(String::from(notice.message()));
         });
-    let mut leader = config.connect(postgres::NoTls).expect("connected");
+    (config.connect(postgres::NoTls).expect("connected"), said)
+}
+
+#[test]
+fn notices_that_find_the_ring_full_are_said_later_and_in_order() {
+    let database = Database::new();
+    let (mut leader, said) = listening(&database);
     let handle = launch(
         &mut leader,
         "DO $$ BEGIN FOR i IN 1 .. 30 LOOP RAISE NOTICE '% %', i, repeat('x', 20000); END LOOP; END $$",
@@ -390,14 +395,7 @@ fn notices_that_find_the_ring_full_are_said_later_and_in_order() {
 fn notices_after_a_burst_arrive_while_the_statement_goes_on() {
     const COUNT: usize = 90;
     let database = Database::new();
-    let (sender, said) = std::sync::mpsc::channel();
-    let mut config = config();
-    config
-        .dbname(&database.name)
-        .notice_callback(move |notice| {
-            let _ = sender.send(String::from(notice.message()));
-        });
-    let mut leader = config.connect(postgres::NoTls).expect("connected");
+    let (mut leader, said) = listening(&database);
     leader
         .batch_execute(&format!(
             "SELECT pg_background_exec($job$DO $$ BEGIN
