@@ -34,6 +34,7 @@ pgrx::pg_module_magic!(name, version);
 pub unsafe extern "C-unwind" fn _PG_init() {
     without_backtraces();
     exit::register();
+    cluster::attach::reserve();
     cluster::drop_database::watch();
     cluster::trace::begin();
     settings::define_at_load();

@@ -1,7 +1,8 @@
 //! The memory that the processes of the cluster share, and this process's handle on it.
 //!
-//! * The **root**, a few hundred bytes in main shared memory, found or made under the server's own lock.
-//!   Its name contains the layout version, so libraries of different layouts never share a root.
+//! * The **root**, a small struct in main shared memory, found or made under the server's own lock. A preloaded library
+//!   makes it when the server starts. Its name contains the layout version, so libraries of different layouts never share
+//!   a root.
 //! * The **control segment**: job table, lanes, worker slots, sessions, usages. One dynamic segment, pinned, made on
 //!   first use.
 //! * The **arena**: one pinned area for blocks, whatever their size.
@@ -106,6 +107,12 @@ pub fn existing() -> Result<Option<&'static Cluster>, Error> {
     // SAFETY: the root stays where it is until the server ends.
     let is_made = attached().is_some() || unsafe { (*root()).control.load(Ordering::Relaxed) } != 0;
     is_made.then(cluster).transpose()
+}
+
+/// Called once, when the library is loaded: a preloaded one has the root's memory for sure.
+pub fn reserve() {
+    // SAFETY: `initialize_root` keeps its contract; both arguments are constants.
+    unsafe { shim::pgb_reserve_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root) };
 }
 
 fn root() -> *mut Root {

@@ -149,6 +149,11 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
+    pub fn pgb_reserve_root(
+        name: *const c_char,
+        size: usize,
+        init: unsafe extern "C-unwind" fn(*mut c_void),
+    );
     pub fn pgb_create_area(
         tranche: i32,
         limit: usize,

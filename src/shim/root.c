@@ -3,12 +3,14 @@
  *
  * In C because AddinShmemInitLock is a macro, and since 17 dsa_create too, and because errors of the arena are caught
  * here where nothing may be thrown. ShmemInitStruct works without preloading: PostgreSQL reserves some slack in its main
- * segment (contrib/pg_prewarm relies on it too).
+ * segment (contrib/pg_prewarm relies on it too). Others use the slack up too, the lock table above all. So a library that
+ * is preloaded asks for the root's space, and makes the root before the server accepts connections.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 #include "storage/dsm.h"
+#include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/dsa.h"
@@ -32,6 +34,55 @@ pgb_root(const char *name, Size size, void (*init) (void *root))
 	}
 	LWLockRelease(AddinShmemInitLock);
 	return root;
+}
+
+/* The arguments of pgb_root, for a library that is preloaded. */
+static struct
+{
+	const char *name;
+	Size		size;
+	void		(*init) (void *root);
+} preloaded;
+
+static shmem_startup_hook_type next_startup = NULL;
+
+static void
+make_root(void)
+{
+	if (next_startup != NULL)
+		next_startup();
+	pgb_root(preloaded.name, preloaded.size, preloaded.init);
+}
+
+#if PG_VERSION_NUM >= 150000
+static shmem_request_hook_type next_request = NULL;
+
+static void
+request_space(void)
+{
+	if (next_request != NULL)
+		next_request();
+	RequestAddinShmemSpace(MAXALIGN(preloaded.size));
+}
+#endif
+
+/* Called once, when the library is loaded, with the arguments of pgb_root. */
+void
+pgb_reserve_root(const char *name, Size size, void (*init) (void *root))
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	preloaded.name = name;
+	preloaded.size = size;
+	preloaded.init = init;
+	next_startup = shmem_startup_hook;
+	shmem_startup_hook = make_root;
+#if PG_VERSION_NUM >= 150000
+	next_request = shmem_request_hook;
+	shmem_request_hook = request_space;
+#else
+	RequestAddinShmemSpace(MAXALIGN(preloaded.size));
+#endif
 }
 
 #if PG_VERSION_NUM < 170000

@@ -56,6 +56,27 @@ fn sixteen_sessions_are_served_by_one_worker() {
     sixteen_sessions(&server, 10, &["postgres", "a"]);
 }
 
+/// The lock table grows into the same slack of the server's shared memory, and keeps it.
+#[test]
+fn a_preloaded_library_has_its_shared_memory_when_locks_have_used_up_the_rest() {
+    let server = Server::start(
+        "reserved",
+        &[
+            "shared_preload_libraries=pg_background",
+            "max_connections=20",
+        ],
+    );
+    let mut greedy = server.session();
+    let refused = greedy.batch_execute(
+        "SELECT count(pg_advisory_lock(number)) FROM generate_series(1, 1000000) AS number",
+    );
+    assert_eq!(sqlstate(refused), "53200");
+    greedy
+        .batch_execute("SELECT pg_advisory_unlock_all()")
+        .expect("unlocked");
+    assert_eq!(run(&mut server.session(), "SELECT 1"), Some("1".to_owned()));
+}
+
 #[test]
 fn without_an_idle_limit_every_job_has_a_process_of_its_own() {
     let server = Server::start("one-job", &["pg_background.worker_idle_timeout=0"]);
