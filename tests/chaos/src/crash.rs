@@ -2,8 +2,7 @@
 
 use crate::connect;
 use postgres::{Client, NoTls};
-use session_tests::{LONG, config, launch, nothing_is_left, pause, run, value};
-use std::process::Command;
+use session_tests::{LONG, Signal, config, launch, nothing_is_left, pause, run, signal, value};
 use std::time::{Duration, Instant};
 
 /// Jobs of every state at the moment of the crash.
@@ -35,11 +34,7 @@ pub fn crash_and_go_on() {
             "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_background' LIMIT 1",
         );
         occupy(&mut client);
-        let killed = Command::new("kill")
-            .args(["-KILL", &pid.to_string()])
-            .status()
-            .expect("kill can be run");
-        assert!(killed.success(), "process {pid} can be killed");
+        signal(pid, Signal::KILL);
         let start = Instant::now();
         while client.query_one("SELECT 1", &[]).is_ok() {
             assert!(start.elapsed() < LONG, "the server did not notice");

@@ -7,11 +7,13 @@
 
 mod limit;
 mod server;
+mod signal;
 
 pub use limit::Limit;
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 pub use server::Server;
+pub use signal::{Signal, signal};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,6 @@
 
 use postgres::Client;
 use session_tests::*;
-use std::process::Command;
 use std::time::Duration;
 
 const SCHEMA: &str = "CREATE TABLE t (n int4); CREATE SEQUENCE caught; CREATE SEQUENCE also; CREATE SEQUENCE halt; CREATE TABLE locked ();
@@ -74,14 +73,6 @@ fn halt(client: &mut Client) {
     client
         .execute("SELECT setval('halt', 2)", &[])
         .expect("told to halt");
-}
-
-fn signal(pid: i32, signal: &str) {
-    let done = Command::new("kill")
-        .args([format!("-{signal}"), pid.to_string()])
-        .status()
-        .expect("there is kill");
-    assert!(done.success(), "the process can be signaled");
 }
 
 #[test]
@@ -160,11 +151,11 @@ fn cancels_that_come_before_the_first_is_thrown_are_one() {
     let handle = launch(&mut leader, COUNTS);
     asleep(&mut leader, handle);
     for round in 1..=20 {
-        signal(handle.pid, "STOP");
+        signal(handle.pid, Signal::STOP);
         for _ in 0..3 {
             cancel(&mut leader, handle);
         }
-        signal(handle.pid, "CONT");
+        signal(handle.pid, Signal::CONT);
         eventually(
             &mut leader,
             &format!("(SELECT last_value >= {round} AND is_called FROM caught)"),
@@ -340,10 +331,10 @@ fn a_limit_that_is_reached_in_the_moment_of_a_cancel_does_not_hide_it() {
                 handle.pid
             ),
         );
-        signal(handle.pid, "STOP");
+        signal(handle.pid, Signal::STOP);
         pause(Duration::from_millis(400));
         cancel(&mut leader, handle);
-        signal(handle.pid, "CONT");
+        signal(handle.pid, Signal::CONT);
         assert_eq!(how(&mut leader, handle), wanted, "{sql}");
     }
     assert_eq!(times(&mut leader, "caught"), 1);

@@ -392,11 +392,7 @@ fn jobs_run_again_after_the_server_has_crashed() {
         let pid: i32 = value(&mut leader, "SELECT pg_backend_pid()");
         run(&mut leader, "SELECT 1");
         launch(&mut leader, "SELECT pg_sleep(600)");
-        let killed = std::process::Command::new("kill")
-            .args(["-KILL", &pid.to_string()])
-            .status()
-            .expect("kill can be run");
-        assert!(killed.success());
+        signal(pid, Signal::KILL);
         eventually_restarted(&server, pid);
         let mut leader = server.session();
         assert_eq!(run(&mut leader, "SELECT 2"), Some(String::from("2")));

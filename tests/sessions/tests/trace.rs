@@ -2,7 +2,6 @@
 
 use postgres::Client;
 use session_tests::*;
-use std::process::Command;
 use trace::check;
 
 /// The log's lines of events, each as `INDEX/GENERATION words`, without pids.
@@ -30,14 +29,6 @@ fn life(events: &[String], job: &str) -> Vec<String> {
         .filter_map(|line| line.strip_prefix(job)?.strip_prefix(' '))
         .map(String::from)
         .collect()
-}
-
-fn signal(name: &str, pid: i32) {
-    let status = Command::new("kill")
-        .args([format!("-{name}"), pid.to_string()])
-        .status()
-        .expect("kill can be run");
-    assert!(status.success(), "{name} to {pid}");
 }
 
 /// Slot 0 of a new server is used again and again, so the jobs are 0/1, 0/2 and so on.
@@ -80,14 +71,14 @@ fn every_transition_is_in_the_log_and_a_log_without_one_is_refused() {
     // Ended with its worker, which does not answer.
     let deaf = launch(&mut leader, "SELECT pg_sleep(600)");
     asleep(&mut leader, deaf);
-    signal("STOP", deaf.pid);
+    signal(deaf.pid, Signal::STOP);
     leader
         .batch_execute(&format!(
             "SELECT pg_background_cancel_v2_grace({}, {}, 50)",
             deaf.pid, deaf.cookie
         ))
         .expect("canceled");
-    signal("CONT", deaf.pid);
+    signal(deaf.pid, Signal::CONT);
     call(&mut leader, "pg_background_wait_v2", deaf).expect("waited for");
     call(&mut leader, "pg_background_detach_v2", deaf).expect("detached");
     nothing_is_left(&mut leader);

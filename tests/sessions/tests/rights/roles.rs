@@ -3,11 +3,10 @@
 use postgres::error::DbError;
 use postgres::{Client, NoTls};
 use session_tests::{
-    Handle, LONG, Server, call, eventually, launch, nothing_is_left, pause, run, sqlstate,
-    try_launch, try_result, try_run, value, worker_of,
+    Handle, LONG, Server, Signal, call, eventually, launch, nothing_is_left, pause, run, signal,
+    sqlstate, try_launch, try_result, try_run, value, worker_of,
 };
 use std::fmt::Debug;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn do_it(session: &mut Client, sql: &str) {
@@ -956,15 +955,6 @@ fn jobs_that_launch_their_successors_end_and_do_not_come_back() {
     nothing_is_left(&mut admin);
 }
 
-/// Stops a process of the server, so that it reacts to nothing, or resumes it.
-fn signal(pid: i32, signal: &str) {
-    let status = Command::new("kill")
-        .args([signal, &pid.to_string()])
-        .status()
-        .expect("kill can be run");
-    assert!(status.success(), "kill {signal} {pid}");
-}
-
 #[test]
 fn while_a_roles_jobs_are_being_ended_it_launches_none() {
     let server = with_roles("refused", &[], &["culprit", "other"]);
@@ -979,7 +969,7 @@ fn while_a_roles_jobs_are_being_ended_it_launches_none() {
             &mut watcher,
             &format!("(SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = {worker})"),
         );
-        signal(worker, "-STOP");
+        signal(worker, Signal::STOP);
         let pid: i32 = value(&mut admin, "SELECT pg_backend_pid()");
         let ending = std::thread::spawn(move || {
             let grace = if way == "ends" { 200 } else { 60000 };
@@ -1024,7 +1014,7 @@ fn while_a_roles_jobs_are_being_ended_it_launches_none() {
             "55000",
             "{way}"
         );
-        signal(worker, "-CONT");
+        signal(worker, Signal::CONT);
         eventually(&mut watcher, &format!("{} = 0", active("culprit")));
         let expected = if way == "ends" { "57P01" } else { "57014" };
         assert_eq!(
