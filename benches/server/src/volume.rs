@@ -127,9 +127,7 @@ pub fn memory_of_worker(server: &Server, jobs: [u32; 3]) -> Outcome<[f64; 3]> {
         }
         *have = own_memory(first)?;
     }
-    db.batch_execute(
-        "ALTER SYSTEM RESET pg_background.worker_max_jobs; SELECT pg_reload_conf()",
-    )?;
+    db.batch_execute("ALTER SYSTEM RESET pg_background.worker_max_jobs; SELECT pg_reload_conf()")?;
     Ok(kilobytes)
 }
 
@@ -140,7 +138,9 @@ fn worker(db: &mut Client) -> Outcome<i32> {
 
 fn own_memory(pid: i32) -> Outcome<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let number = line.and_then(|line| line.split_whitespace().next());
     Ok(number.ok_or("the system does not tell it")?.parse()?)
 }

@@ -35,7 +35,10 @@ fn saved(client: &mut Client, sql: &str) -> i64 {
 
 /// A server on which plans are saved, whatever the other tests run with.
 fn server(name: &str, settings: &[&str]) -> Server {
-    Server::start(name, &[&["pg_background.plan_cache_size=8MB"], settings].concat())
+    Server::start(
+        name,
+        &[&["pg_background.plan_cache_size=8MB"], settings].concat(),
+    )
 }
 
 /// One worker runs all jobs.
@@ -63,7 +66,10 @@ fn each_execution_of_a_saved_plan_is_seen_as_that_of_a_prepared_statement() {
             .batch_execute("SELECT pg_background_exec('INSERT INTO t VALUES ($1) /* seen */', 7)")
             .expect("inserted");
     }
-    assert_eq!(saved(&mut client, "INSERT INTO t VALUES ($1) /* seen */"), 1);
+    assert_eq!(
+        saved(&mut client, "INSERT INTO t VALUES ($1) /* seen */"),
+        1
+    );
     let calls: i64 = value(
         &mut client,
         "SELECT sum(calls)::bigint FROM pg_stat_statements WHERE query LIKE 'INSERT INTO t %'",
@@ -72,12 +78,15 @@ fn each_execution_of_a_saved_plan_is_seen_as_that_of_a_prepared_statement() {
     let log = server.log();
     let count = |text: &str| log.matches(text).count();
     assert_eq!(count("statement: INSERT INTO t VALUES ($1) /* seen */"), 10);
-    assert_eq!(count("Query Text: INSERT INTO t VALUES ($1) /* seen */"), 10);
+    assert_eq!(
+        count("Query Text: INSERT INTO t VALUES ($1) /* seen */"),
+        10
+    );
     assert_eq!(count("Insert on t"), 10);
     // The identifier of the query, while it runs.
     let job = "SELECT query_id = (SELECT queryid FROM pg_stat_statements WHERE query LIKE 'SELECT query_id = %' LIMIT 1)
                FROM pg_stat_activity WHERE pid = pg_backend_pid()";
-    assert_eq!(from_saved(&mut client, job).as_deref(), Some("t"));
+    assert_eq!(from_saved(&mut client, job).as_deref(), Some("true"));
 }
 
 #[test]
@@ -103,19 +112,21 @@ fn a_saved_plan_follows_statistics() {
     let sql = "SELECT count(filler) FROM skewed WHERE n = 5";
     let plans = |server: &Server| {
         let log = server.log();
-        ["Index Scan using skewed_n_idx", "Seq Scan on skewed"].map(|node| log.matches(node).count())
+        ["Index Scan using skewed_n_idx", "Seq Scan on skewed"]
+            .map(|node| log.matches(node).count())
     };
     assert_eq!(from_saved(&mut client, sql).as_deref(), Some("1"));
     let [by_index, by_table] = plans(&server);
     assert!(by_index >= 3, "{by_index}");
     assert_eq!(by_table, 0);
-    client
-        .batch_execute("UPDATE skewed SET n = 5; VACUUM ANALYZE skewed")
-        .expect("other statistics");
+    for sql in ["UPDATE skewed SET n = 5", "VACUUM ANALYZE skewed"] {
+        client.batch_execute(sql).expect("other statistics");
+    }
+    let [_, by_table] = plans(&server);
     assert_eq!(from_saved(&mut client, sql).as_deref(), Some("20000"));
     let [by_index_now, by_table_now] = plans(&server);
     assert_eq!(by_index_now, by_index);
-    assert!(by_table_now >= 3, "{by_table_now}");
+    assert!(by_table_now >= by_table + 3, "{by_table_now}");
 }
 
 #[test]
