@@ -9,9 +9,10 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 26] = [
+const SOURCES: [&str; 27] = [
     "root.c",
     "execute.c",
+    "plans.c",
     "time_limit.c",
     "session.c",
     "settings.c",

@@ -342,6 +342,10 @@ settings! {
         c"pg_background.worker_max_jobs",
         c"Number of jobs after which a worker is replaced by a fresh process.",
         c"Bounds the growth of a worker's caches.";
+    PLAN_CACHE_SIZE: Number(8192, || 0..=i32::MAX, KILOBYTES), Sighup, AtStart,
+        c"pg_background.plan_cache_size",
+        c"Maximum memory that a worker uses for the plans of statements that it may run again.",
+        c"0 means that each job is analyzed and planned.";
     MAX_POOL_WORKERS: Number(-1, || -1..=i32::from(u16::MAX), NO_UNIT), Sighup, AtStart,
         c"pg_background.max_pool_workers",
         c"Maximum number of workers in the whole cluster.",
@@ -461,6 +465,11 @@ pub fn keep_workers() -> u32 {
 /// `pg_background.worker_max_jobs`.
 pub fn worker_max_jobs() -> u32 {
     WORKER_MAX_JOBS.get() as u32
+}
+
+/// `pg_background.plan_cache_size`, bytes; 0: no plans are saved.
+pub fn plan_cache_size() -> usize {
+    PLAN_CACHE_SIZE.get() as usize * 1024
 }
 
 /// `pg_background.max_pool_workers` as it is configured now; `None`: the default.

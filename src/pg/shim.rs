@@ -34,6 +34,16 @@ pub struct Settings {
     pub size: usize,
 }
 
+impl Settings {
+    /// These settings, as long as `bytes` are there.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.as_ptr().cast(),
+            size: bytes.len(),
+        }
+    }
+}
+
 /// One job to execute. As in `shim.h`.
 #[repr(C)]
 pub struct Run {
@@ -55,6 +65,10 @@ pub struct Run {
     pub wanted: pg_sys::Oid,
     /// With `wanted`: its shape, as the leader sees the type.
     pub wanted_shape: *const Shape,
+    /// The leader's settings, which were adopted.
+    pub settings: *const Settings,
+    /// Bytes that saved plans may need; 0: none is saved.
+    pub plan_memory: usize,
 }
 
 /// The constants of `shared.h`, and assertions on the structs that are here and in C.

@@ -24,6 +24,7 @@
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/portal.h"
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
@@ -309,14 +310,48 @@ receiver_for(const PgbRun *run, bool sends)
 	return OidIsValid(run->wanted) ? pgb_value_receiver(run->wanted) : pgb_row_receiver();
 }
 
-/* Runs one statement and sets its completion. */
+/* Gives the portal the saved plan of its statement. */
+static void
+define_with_saved_plan(Portal portal, const PgbRun *run, const PgbParams *params, CommandTag tag, CachedPlanSource *saved)
+{
+	CachedPlan *plan = pgb_plan(saved, params->values);
+
+	/* Nothing may throw before this: then nobody would give up the plan. */
+	PortalDefineQuery(portal, NULL, run->sql, tag, plan->stmt_list, plan);
+#if PG_VERSION_NUM >= 180000
+	{
+		ListCell   *cell;
+
+		/* The planner has not reported it. */
+		foreach(cell, plan->stmt_list)
+			pgstat_report_plan_id(lfirst_node(PlannedStmt, cell)->planId, false);
+	}
+#endif
+}
+
+/* Analyzes and plans the statement of the portal. */
+static void
+define(Portal portal, const PgbRun *run, const PgbParams *params, CommandTag tag, RawStmt *statement)
+{
+	List	   *queries;
+	List	   *plans;
+
+#if PG_VERSION_NUM >= 150000
+	queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, params->types, params->count, NULL);
+#else
+	queries = pg_analyze_and_rewrite(statement, run->sql, params->types, params->count, NULL);
+#endif
+	plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, params->values);
+	PortalDefineQuery(portal, NULL, run->sql, tag, plans, NULL);
+}
+
+/* Runs one statement and sets its completion. With `saved`, the statement is only looked at. */
 static Returned
-run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bool top_level, bool last, QueryCompletion *completion)
+run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, CachedPlanSource *saved, bool single,
+			  bool top_level, bool last, QueryCompletion *completion)
 {
 	CommandTag	tag = CreateCommandTag(statement->stmt);
 	bool		snapshot_set = false;
-	List	   *queries;
-	List	   *plans;
 	Portal		portal;
 	DestReceiver *receiver;
 	Returned	returned;
@@ -327,24 +362,22 @@ run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, bo
 	set_ps_display(GetCommandTagName(tag));
 	CHECK_FOR_INTERRUPTS();
 
+	portal = CreatePortal("", true, true);
+	portal->visible = false;
 	if (analyze_requires_snapshot(statement))
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		snapshot_set = true;
 	}
-#if PG_VERSION_NUM >= 150000
-	queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, params->types, params->count, NULL);
-#else
-	queries = pg_analyze_and_rewrite(statement, run->sql, params->types, params->count, NULL);
-#endif
-	plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, params->values);
+	if (saved == NULL && single)
+		saved = pgb_save_plan(run, statement, params->types, params->count);
+	if (saved != NULL)
+		define_with_saved_plan(portal, run, params, tag, saved);
+	else
+		define(portal, run, params, tag, statement);
 	if (snapshot_set)
 		PopActiveSnapshot();
 	CHECK_FOR_INTERRUPTS();
-
-	portal = CreatePortal("", true, true);
-	portal->visible = false;
-	PortalDefineQuery(portal, NULL, run->sql, tag, plans, NULL);
 	PortalStart(portal, params->values, 0, InvalidSnapshot);
 
 	/* PortalStart has set the columns. Only the last statement's rows are sent. */
@@ -412,6 +445,7 @@ run_text(const PgbRun *run)
 	List	   *tags = NIL;
 	ListCell   *cell;
 	PgbParams	params = {0};
+	CachedPlanSource *saved;
 	bool		single;
 	bool		atomic;
 	bool		was_logged;
@@ -437,7 +471,8 @@ run_text(const PgbRun *run)
 	PGB_FAULT("transaction-begun");
 
 	MemoryContextSwitchTo(job_context);
-	statements = pg_parse_query(run->sql);
+	saved = pgb_find_plan(run);
+	statements = saved != NULL ? list_make1(saved->raw_parse_tree) : pg_parse_query(run->sql);
 	was_logged = must_log(statements);
 	if (was_logged)
 		ereport(LOG, (errmsg("statement: %s", run->sql), errhidestmt(true)));
@@ -468,7 +503,7 @@ run_text(const PgbRun *run)
 			BeginImplicitTransactionBlock();
 		if (statement != linitial(statements))
 			pgb_arm_statement_timer();
-		returned = run_statement(run, &params, statement, !atomic, last, &completion);
+		returned = run_statement(run, &params, statement, saved, single, !atomic, last, &completion);
 		PGB_FAULT("statement-done");
 		last_completion = completion;
 		MemoryContextSwitchTo(job_context);
@@ -513,6 +548,7 @@ pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings)
 {
 	volatile bool succeeded = false;
 
+	pgb_plans_forget_settings();
 	PG_TRY();
 	{
 		/* A cancel waits until the session is complete. An error releases the hold by itself. */
@@ -564,6 +600,7 @@ pgb_run(const PgbRun *run)
 
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(job_context);
+	pgb_plans_end_job(run->plan_memory);
 	return succeeded;
 }
 

@@ -175,11 +175,13 @@ note_function(Oid function)
 		has_kept_state = true;
 }
 
-/* Called for each function that is looked up to be called, except for those that fmgr_hook gets. */
+/* Called for each function that is looked up to be called or inlined, except for those that fmgr_hook gets. */
 static bool
 watch_functions(Oid function)
 {
 	note_function(function);
+	if (function >= FirstNormalObjectId)
+		pgb_note_function_of_plan(function);
 	return next_needs_fmgr_hook != NULL && next_needs_fmgr_hook(function);
 }
 

@@ -185,6 +185,16 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	return bytes;
 }
 
+/* How many bytes there are before the descriptions: count, types and shapes. */
+Size
+pgb_param_types_size(const char *bytes)
+{
+	int32		count;
+
+	memcpy(&count, bytes, sizeof(count));
+	return sizeof(count) + sizeof(ParamType) * count;
+}
+
 /* Reads the types of the parameters, and checks them before the values are restored. */
 static const char *
 restore_types(const char *bytes, Oid **types)

@@ -357,6 +357,7 @@ pgb_session_init(void)
 	unlock_temp_buffers();
 	replace_authorization_check();
 	pgb_watch_leftovers();
+	pgb_plans_init();
 }
 
 /* Drops the session's temporary replication slots. Reads the server's table of slots, which is short. */

@@ -661,6 +661,7 @@ pgb_reload_configuration(void)
 	pgb_restore_configuration();
 	ProcessConfigFile(PGC_SIGHUP);
 	pgb_note_configuration();
+	pgb_plans_forget();
 }
 
 /*
@@ -740,6 +741,64 @@ pgb_reset_value_of(const char *name, const PgbSettings *leaders, int *source)
 		}
 	}
 	return NULL;
+}
+
+static bool
+begins_with(const char *name, const char *prefix)
+{
+	return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static bool
+ends_with(const char *name, const char *suffix)
+{
+	Size		len = strlen(name);
+
+	return len >= strlen(suffix) && strcmp(name + len - strlen(suffix), suffix) == 0;
+}
+
+/*
+ * Whether the setting changes neither what a statement means nor how it is planned: what is logged, time limits, what
+ * concerns the client, and the extension's own.
+ */
+static bool
+is_without_effect_on_plans(const char *name)
+{
+	if (strchr(name, GUC_QUALIFIER_SEPARATOR) != NULL)
+		return begins_with(name, "pg_background.");
+	return begins_with(name, "log_") || begins_with(name, "client_") || begins_with(name, "tcp_") ||
+		ends_with(name, "_timeout") || strcmp(name, "application_name") == 0;
+}
+
+/*
+ * Appends name and present value of each setting that the leader has sent and that may have an effect on a plan. False:
+ * the leader has names that no library has defined, and they were left out.
+ */
+bool
+pgb_plan_settings(const PgbSettings *leaders, StringInfo into)
+{
+	Reader		reader = {leaders->bytes, leaders->bytes + leaders->size};
+	Entry		entry;
+	bool		is_complete = true;
+
+	while (read_entry(&reader, &entry))
+	{
+		struct config_generic *setting;
+		Number		number;
+
+		if (is_without_effect_on_plans(entry.name))
+			continue;
+		setting = pgb_find_setting(entry.name);
+		if (setting == NULL || (setting->flags & GUC_CUSTOM_PLACEHOLDER) != 0)
+		{
+			is_complete = false;
+			continue;
+		}
+		appendBinaryStringInfo(into, entry.name, strlen(entry.name) + 1);
+		entry.value = value_of(setting, false, number);
+		appendBinaryStringInfo(into, entry.value, strlen(entry.value) + 1);
+	}
+	return is_complete;
 }
 
 /* Where the postmaster keeps its arguments: a line with its program, then each after a blank and in double quotes. */

@@ -39,7 +39,7 @@
 	STRUCT(PgbSettings, 16) \
 	MEMBER(PgbSettings, bytes, 0, 8) \
 	MEMBER(PgbSettings, size, 8, 8) \
-	STRUCT(PgbRun, 56) \
+	STRUCT(PgbRun, 72) \
 	MEMBER(PgbRun, sql, 0, 8) \
 	MEMBER(PgbRun, identity, 8, 8) \
 	MEMBER(PgbRun, time_limit, 16, 4) \
@@ -49,6 +49,8 @@
 	MEMBER(PgbRun, label_len, 40, 4) \
 	MEMBER(PgbRun, wanted, 44, 4) \
 	MEMBER(PgbRun, wanted_shape, 48, 8) \
+	MEMBER(PgbRun, settings, 56, 8) \
+	MEMBER(PgbRun, plan_memory, 64, 8) \
 	STRUCT(PgbAttempt, 16) \
 	MEMBER(PgbAttempt, context, 0, 8) \
 	MEMBER(PgbAttempt, owner, 8, 8) \

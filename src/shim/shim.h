@@ -47,6 +47,8 @@ typedef struct PgbRun
 	int32		label_len;		/* 0: no label */
 	Oid			wanted;			/* with send_rows: the type of the only value that is sent; invalid: all is sent */
 	const PgbShape *wanted_shape;	/* with wanted: as the leader sees the type */
+	const PgbSettings *settings;	/* the leader's, which were adopted */
+	Size		plan_memory;	/* bytes that saved plans may need; 0: none is saved */
 } PgbRun;
 
 /* root.c */
@@ -71,6 +73,21 @@ extern void pgb_worker_loop(void (*step) (void));
 extern void pgb_forget_job(void);
 extern bool pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings);
 
+/* plans.c */
+struct CachedPlan;
+struct CachedPlanSource;
+struct ParamListInfoData;
+struct RawStmt;
+
+extern void pgb_plans_init(void);
+extern void pgb_plans_forget(void);
+extern void pgb_plans_forget_settings(void);
+extern struct CachedPlanSource *pgb_find_plan(const PgbRun *run);
+extern struct CachedPlanSource *pgb_save_plan(const PgbRun *run, struct RawStmt *statement, Oid *types, int count);
+extern struct CachedPlan *pgb_plan(struct CachedPlanSource *source, struct ParamListInfoData *values);
+extern void pgb_note_function_of_plan(Oid function);
+extern void pgb_plans_end_job(Size limit);
+
 /* time_limit.c */
 extern void pgb_begin_time_limit(int32 limit);
 extern void pgb_forget_time_limit(void);
@@ -91,12 +108,14 @@ extern void pgb_report_idle(void);
 extern void pgb_drop_replication_slots(void);
 
 /* settings.c */
+struct StringInfoData;
 struct config_generic;
 
 extern Size pgb_settings_image(char *bytes, Size size); /* before 16 */
 extern Size pgb_role_image(char *bytes, Size size); /* from 16 on */
 extern Size pgb_settings_to_send(const char *state, char *bytes, Size size);
 extern struct config_generic *pgb_find_setting(const char *name);
+extern bool pgb_plan_settings(const PgbSettings *leaders, struct StringInfoData *into);
 extern void pgb_read_files(const char *prefix);
 extern void pgb_read_catalog(const char *prefix);
 extern void pgb_note_configuration(void);
@@ -228,6 +247,7 @@ struct FunctionCallInfoBaseData;
 struct ParamListInfoData;
 
 extern const char *pgb_params(struct FunctionCallInfoBaseData *fcinfo, int32 first, int32 *len);
+extern Size pgb_param_types_size(const char *bytes);
 extern struct ParamListInfoData *pgb_restore_params(const char *bytes, Oid **types);
 
 /* json.c */

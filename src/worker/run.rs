@@ -9,7 +9,7 @@ use crate::cluster::job::Job;
 use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::process::timestamp;
 use crate::pg::shim;
-use crate::pg::shim::Run;
+use crate::pg::shim::{Run, Settings};
 use crate::settings;
 use crate::worker::sink::Sink;
 use crate::worker::{running_job, send, session};
@@ -187,6 +187,7 @@ impl Process for RunHost {
 fn execute(job: Job, block: &Block) -> bool {
     let label = job.slot().label().unwrap_or_default();
     let identity = block.identity();
+    let leaders = Settings::of(block.guc_state());
     let returns = block.returns();
     let (wanted, wanted_shape) = match &returns {
         Returns::Value(type_oid, shape) => (*type_oid, std::ptr::from_ref(shape)),
@@ -204,6 +205,8 @@ fn execute(job: Job, block: &Block) -> bool {
         label_len: label.len() as i32,
         wanted,
         wanted_shape,
+        settings: &raw const leaders,
+        plan_memory: settings::plan_cache_size(),
     };
     // SAFETY: the data that `run` points at outlives the call, which catches every error itself.
     unsafe { shim::pgb_run(&raw const run) }

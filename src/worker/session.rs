@@ -83,10 +83,7 @@ fn switch_to(identity: &Identity, leader_settings: &[u8]) -> bool {
         // So the values are checked, as in a leader that has defined the settings.
         settings::define();
     }
-    let leaders = Settings {
-        bytes: leader_settings.as_ptr().cast(),
-        size: leader_settings.len(),
-    };
+    let leaders = Settings::of(leader_settings);
     // SAFETY: identity and settings outlive the call, which catches every error itself.
     unsafe { shim::pgb_adopt(std::ptr::from_ref(identity), &raw const leaders) }
 }

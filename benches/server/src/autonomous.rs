@@ -5,6 +5,7 @@ use postgres::Client;
 
 use crate::Outcome;
 use crate::clients::PgBench;
+use crate::measure;
 use crate::report::{Row, Target};
 use crate::series::{Series, alternate};
 
@@ -82,6 +83,59 @@ pub fn measures(
                 target: Target::AtLeastTimesPeer(ratio),
             });
         }
+    }
+    Ok(rows)
+}
+
+/// What a statement costs: the end of the names of its functions, and what it is.
+const STATEMENTS: [(&str, &str); 3] = [
+    ("constant", "constant text"),
+    ("bound", "INSERT of bound values"),
+    ("joined", "join of five tables by a bound key"),
+];
+
+/// Who runs it, as the names of its functions begin.
+const SIDES: [&str; 5] = ["ours", "ours", "dblink", "prepared", "own"];
+
+/// The name of these figures.
+pub const COSTS: &str = "exec";
+
+/// Calls of a function in a batch.
+const CALLS: u32 = 1000;
+
+fn set_plan_cache(db: &mut Client, is_on: bool) -> Outcome<()> {
+    db.batch_execute(if is_on {
+        "ALTER SYSTEM RESET pg_background.plan_cache_size"
+    } else {
+        "ALTER SYSTEM SET pg_background.plan_cache_size = 0"
+    })?;
+    // The worker reads it before its next job, when the signal has reached it.
+    db.batch_execute("SELECT pg_reload_conf(); SELECT pg_sleep(0.1)")?;
+    Ok(())
+}
+
+/// One statement in a transaction of its own, with saved plans and without, beside dblink's open connection, with its text
+/// and with a statement that was prepared there; and in the session.
+pub fn costs(db: &mut Client, batches: usize) -> Outcome<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (statement, what) in STATEMENTS {
+        let [saved, unsaved, text, prepared, own]: [Series; 5] = alternate(batches, |side| {
+            set_plan_cache(db, side != 1)?;
+            measure::call(db, &format!("{}_{statement}({CALLS})", SIDES[side]))
+        });
+        set_plan_cache(db, true)?;
+        let mut add = |how: &str, ours: Series, peer: Option<Series>| {
+            rows.push(Row {
+                id: COSTS,
+                what: format!("{what}, {how}, µs"),
+                ours,
+                peer,
+                target: Target::None,
+            });
+        };
+        add("saved plan / dblink, prepared", saved, Some(prepared));
+        add("no saved plan / dblink, text", unsaved, Some(text));
+        add("in the session", own, None);
     }
     Ok(rows)
 }

@@ -12,8 +12,9 @@
 //! | `PGB_BENCH_CRITERION` | directory of the engine's benchmarks, for the picture `steps` |
 //! | `PGB_BENCH_DATE`, `PGB_BENCH_COMMIT` | what the page says about when and what |
 //!
-//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T15`, `T17` or one of the pictures
-//! (`latency`, `parallel`, `clients`, `width`, `queue`, `steps`); none means all. Or `[quick] compare SCHEMA
+//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T15`, `T17`, `T22`, `exec` (what an
+//! autonomous statement costs) or one of the pictures (`latency`, `parallel`, `clients`, `width`, `queue`, `steps`); none
+//! means all. Or `[quick] compare SCHEMA
 //! [LIBRARY]`, beside the version of the extension on the server of `PGB_BENCH_OTHER_URL` (see
 //! [`compare`]).
 //!
@@ -44,7 +45,7 @@ use clients::PgBench;
 use conditions::Conditions;
 use measure::MEASURES;
 use report::{Picture, Row, Target};
-use series::{Series, alternate};
+use series::{Series, alternate, figure};
 use server::Server;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -59,6 +60,8 @@ pub struct Effort {
     /// Runs of pgbench, and how long each takes.
     runs: usize,
     seconds: u32,
+    /// Jobs of a worker whose memory is looked at, at most.
+    mixed_jobs: u32,
 }
 
 const FULL: Effort = Effort {
@@ -66,6 +69,7 @@ const FULL: Effort = Effort {
     points: 7,
     runs: 3,
     seconds: 3,
+    mixed_jobs: u32::MAX,
 };
 
 /// Enough to see that everything works.
@@ -74,6 +78,7 @@ const QUICK: Effort = Effort {
     points: 2,
     runs: 1,
     seconds: 1,
+    mixed_jobs: 20_000,
 };
 
 fn main() -> Outcome<()> {
@@ -134,7 +139,7 @@ impl Chosen<'_> {
 
     fn check(&self) -> Outcome<()> {
         const PICTURES: [&str; 6] = ["latency", "parallel", "clients", "width", "queue", "steps"];
-        let of_other_kinds = ["T12", "T13", "T17"];
+        let of_other_kinds = ["T12", "T13", "T17", "T22", autonomous::COSTS];
         let ids = MEASURES.iter().map(|measure| measure.id);
         let known: Vec<&str> = ids
             .chain(autonomous::IDS)
@@ -177,6 +182,11 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
             .into_iter()
             .for_each(&mut add);
     }
+    if chosen.has(autonomous::COSTS) {
+        autonomous::costs(&mut db, effort.runs)?
+            .into_iter()
+            .for_each(&mut add);
+    }
     if chosen.has("T12") {
         for measure in wakeups::MEASURES {
             let [count]: [Series; 1] = alternate(1, |_| Ok(vec![(measure.count)(&server)?]));
@@ -198,6 +208,22 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
             peer: None,
             target: Target::AtMost(0.0),
         });
+    }
+    if chosen.has("T22") {
+        let jobs = volume::JOBS.map(|jobs| jobs.min(effort.mixed_jobs));
+        let counts = jobs.map(|jobs| figure(jobs.into()));
+        let memory = volume::memory_of_worker(&server, jobs)?;
+        for (count, kilobytes) in counts.into_iter().zip(memory) {
+            let mut ours = Series::default();
+            ours.push(vec![kilobytes]);
+            add(Row {
+                id: "T22",
+                what: format!("memory of a worker after {count} mixed jobs, kB"),
+                ours,
+                peer: None,
+                target: Target::None,
+            });
+        }
     }
     if chosen.has("T17") {
         let (server, mut wide) = session("PGB_BENCH_ROLES_URL")?;

@@ -85,6 +85,9 @@ BEGIN
     FOREACH connection IN ARRAY ARRAY['warm'] || pgbackground_bench.wave_connections(16) LOOP
         PERFORM dblink_connect(connection, pgbackground_bench.address());
     END LOOP;
+    PERFORM dblink_exec('warm', 'PREPARE constant AS SELECT 1');
+    PERFORM dblink_exec('warm', 'PREPARE bound AS INSERT INTO pgbackground_bench.inserted (number, note, size) VALUES ($1, $2, $3)');
+    PERFORM dblink_exec('warm', 'PREPARE joined (int) AS ' || pgbackground_bench.joined('$1'));
 END $$;
 
 -- Launch and read one row ---------------------------------------------------------------------
@@ -281,4 +284,73 @@ END $$;
 CREATE FUNCTION pgbackground_bench.dblink_insert() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM dblink_exec('c', 'INSERT INTO pgbackground_bench.inserted (number, note, size) VALUES (42, ''a note'', 1.5)');
+END $$;
+
+-- What a statement costs in a transaction of its own, and in the session ----------------------------------
+
+CREATE FUNCTION pgbackground_bench.joined(id text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'SELECT count(*)::int FROM pgbackground_bench.j1 JOIN pgbackground_bench.j2 USING (id) '
+        'JOIN pgbackground_bench.j3 USING (id) JOIN pgbackground_bench.j4 USING (id) '
+        'JOIN pgbackground_bench.j5 USING (id) WHERE id = ' || id
+$$;
+DO $$ BEGIN
+    FOR i IN 1 .. 5 LOOP
+        EXECUTE format('CREATE TABLE pgbackground_bench.j%s AS SELECT g AS id, g %% %s AS v%s FROM generate_series(1, 10000) g',
+                       i, i + 1, i);
+        EXECUTE format('ALTER TABLE pgbackground_bench.j%s ADD PRIMARY KEY (id)', i);
+        EXECUTE format('ANALYZE pgbackground_bench.j%s', i);
+    END LOOP;
+END $$;
+
+SELECT pgbackground_bench.latency('ours_constant', $$ one := pg_background_call('SELECT 1', NULL::int); $$);
+SELECT pgbackground_bench.latency('dblink_constant', $$ SELECT a INTO one FROM dblink('warm', 'SELECT 1') AS r(a int); $$);
+SELECT pgbackground_bench.latency('prepared_constant',
+    $$ SELECT a INTO one FROM dblink('warm', 'EXECUTE constant') AS r(a int); $$);
+SELECT pgbackground_bench.latency('own_constant', $$ SELECT 1 INTO one FROM generate_series(1, 1); $$);
+
+SELECT pgbackground_bench.latency('ours_bound', $$
+    PERFORM pg_background_exec('INSERT INTO pgbackground_bench.inserted (number, note, size) VALUES ($1, $2, $3)',
+                               i, 'a note'::text, 1.5::float8);
+$$);
+SELECT pgbackground_bench.latency('dblink_bound', $$
+    PERFORM dblink_exec('warm', format('INSERT INTO pgbackground_bench.inserted (number, note, size) VALUES (%s, %L, %s)',
+                                       i, 'a note', 1.5));
+$$);
+SELECT pgbackground_bench.latency('prepared_bound',
+    $$ PERFORM dblink_exec('warm', format('EXECUTE bound(%s, %L, %s)', i, 'a note', 1.5)); $$);
+SELECT pgbackground_bench.latency('own_bound',
+    $$ INSERT INTO pgbackground_bench.inserted (number, note, size) VALUES (i, 'a note', 1.5); $$);
+
+SELECT pgbackground_bench.latency('ours_joined',
+    $$ one := pg_background_call(pgbackground_bench.joined('$1'), NULL::int, i); $$);
+SELECT pgbackground_bench.latency('dblink_joined',
+    $$ SELECT a INTO one FROM dblink('warm', pgbackground_bench.joined(i::text)) AS r(a int); $$);
+SELECT pgbackground_bench.latency('prepared_joined',
+    $$ SELECT a INTO one FROM dblink('warm', format('EXECUTE joined(%s)', i)) AS r(a int); $$);
+SELECT pgbackground_bench.latency('own_joined', $$
+    SELECT count(*)::int INTO one FROM pgbackground_bench.j1 JOIN pgbackground_bench.j2 USING (id)
+        JOIN pgbackground_bench.j3 USING (id) JOIN pgbackground_bench.j4 USING (id)
+        JOIN pgbackground_bench.j5 USING (id) WHERE id = i;
+$$);
+
+-- Jobs of all kinds in a worker, ten in each round --------------------------------------------------------
+
+CREATE FUNCTION pgbackground_bench.mixed_jobs(rounds int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. rounds LOOP
+        PERFORM pg_background_call('SELECT 1', NULL::int);
+        PERFORM pg_background_call('SELECT $1 + 1', NULL::int, i);
+        PERFORM pg_background_call(pgbackground_bench.joined('$1'), NULL::int, i);
+        PERFORM pg_background_exec(format('SELECT id + %s FROM pgbackground_bench.j1 WHERE id = %s', i, i))
+        FROM generate_series(1, 3);
+        PERFORM pg_background_exec('SELECT 1; SELECT 2');
+        PERFORM pg_background_exec('SET application_name = changed');
+        PERFORM pg_background_exec(CASE WHEN i % 1000 = 0 THEN 'CREATE TEMP TABLE passing AS SELECT 1 AS n'
+                                        ELSE 'DO $d$BEGIN PERFORM 1; END$d$' END);
+        BEGIN
+            PERFORM pg_background_exec('SELECT 1 / id FROM pgbackground_bench.j1, generate_series(0, 0) WHERE id = 1 AND 1 / generate_series = 1');
+        EXCEPTION WHEN division_by_zero THEN
+            NULL;
+        END;
+    END LOOP;
 END $$;

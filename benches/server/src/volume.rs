@@ -1,5 +1,7 @@
-//! Many jobs: what one costs when thousands wait before it, and what is left of a hundred thousand.
+//! Many jobs: what one costs when thousands wait before it, what is left of a hundred thousand, and what memory the worker
+//! has that has run a million.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use postgres::Client;
@@ -101,4 +103,44 @@ pub fn left_over(server: &Server) -> Outcome<f64> {
         db.execute("SELECT pg_sleep(0.1)", &[])?;
     }
     Ok(left as f64)
+}
+
+/// How many mixed jobs a worker has run.
+pub const JOBS: [u32; 3] = [1, 10_000, 1_000_000];
+
+/// Memory of its own that a worker has after so many mixed jobs, kB: heap and stack, not what processes share.
+pub fn memory_of_worker(server: &Server, jobs: [u32; 3]) -> Outcome<[f64; 3]> {
+    let mut db = server.connect()?;
+    db.batch_execute(
+        "ALTER SYSTEM SET pg_background.worker_max_jobs = 100000000; SELECT pg_reload_conf(); SELECT pg_sleep(0.1);
+         LOAD 'pg_background'; SET pg_background.lane_max_workers = 1; SELECT pg_background_retire_idle()",
+    )?;
+    let first = worker(&mut db)?;
+    let mut kilobytes = [0.0; 3];
+    let mut done = 1;
+    for (have, jobs) in kilobytes.iter_mut().zip(jobs) {
+        let rounds = i32::try_from(jobs.saturating_sub(done) / 10)?;
+        db.execute("SELECT pgbackground_bench.mixed_jobs($1)", &[&rounds])?;
+        done = jobs;
+        if worker(&mut db)? != first {
+            return Err("another worker has run the jobs".into());
+        }
+        *have = own_memory(first)?;
+    }
+    db.batch_execute("ALTER SYSTEM RESET pg_background.worker_max_jobs; SELECT pg_reload_conf()")?;
+    Ok(kilobytes)
+}
+
+fn worker(db: &mut Client) -> Outcome<i32> {
+    let sql = "SELECT pg_background_call('SELECT pg_backend_pid()', 0)";
+    Ok(db.query_one(sql, &[])?.get(0))
+}
+
+fn own_memory(pid: i32) -> Outcome<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.ok_or("the system does not tell it")?.parse()?)
 }

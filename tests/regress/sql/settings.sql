@@ -1,7 +1,7 @@
 -- The settings: defaults, units, ranges, who may set them.
 \set VERBOSITY sqlstate
 LOAD 'pg_background';
-SELECT name, setting, unit, context, vartype, min_val, max_val, enumvals
+SELECT name, boot_val, unit, context, vartype, min_val, max_val, enumvals
 FROM pg_settings WHERE name LIKE 'pg\_background.%' ORDER BY name COLLATE "C";
 SELECT count(*) FROM pg_settings WHERE name LIKE 'pg\_background.%' AND (short_desc IS NULL OR short_desc = '');
 SET pg_background.max_workers = 0;

@@ -1,0 +1,590 @@
+/*
+ * Plans that a worker saves from one job for the next.
+ *
+ * In C because the server's plan cache copies trees, throws, and is not bound by pgrx.
+ *
+ * What is saved
+ *
+ *	The server's own CachedPlanSource, as it saves one for a prepared statement: the server decides between a plan for
+ *	all values and one for these values (plan_cache_mode), takes the locks, and analyzes and plans again what has become
+ *	invalid. A job whose plan is saved is neither parsed nor analyzed, and mostly not planned. It is saved only if the text
+ *	is one statement of those that are planned: SELECT, INSERT, UPDATE, DELETE, MERGE. Utility statements are not, nor are
+ *	texts of several statements, in which one may change what the next one means.
+ *
+ * The key
+ *
+ *	the whole text
+ *	the types of the parameters, with their shapes (params.c)
+ *	the users of the job and its security context: the EXECUTE right on an inlined function is checked when the statement
+ *		is planned, and policies are chosen when it is rewritten
+ *	names and values of the settings that the leader has of its own, as they are in the worker after it has adopted them,
+ *		except those that change neither meaning nor plan (pgb_plan_settings in settings.c). All other settings are those
+ *		of the configuration; when that is read again, all plans are forgotten
+ *	the hooks with which a library takes part in analysis and planning: it may be loaded later
+ *
+ *	The hash of the settings is computed when they are adopted. Keys are compared in full: a user can make two texts with
+ *	the same hash.
+ *
+ * Same results as without
+ *
+ *	A user does not ask for a prepared statement, so a saved plan must not show its age. The server's cache follows changes
+ *	of what a plan uses. It does not notice four things, which a prepared statement does not notice either:
+ *
+ *	names			a new table earlier in the search path, a function that fits better, a new cast. Any change of the catalogs
+ *					in which names are looked up begins a new *era*. A plan of an earlier era is not used.
+ *	roles			a membership, BYPASSRLS. Begins a new era, too.
+ *	times			'now' and 'today' as a literal of a date or time are replaced in the analysis. A statement with a literal
+ *					that contains such a word is not saved.
+ *	inlined bodies	the text of a function in SQL that the planner puts in place of its call is analyzed when the statement is
+ *					planned. It may have such a literal. The planner asks needs_fmgr_hook (leftovers.c) about each such
+ *					function; if the text of one has such a literal, the statement is not saved.
+ *
+ *	What remains is what a function that is declared IMMUTABLE has returned for constants, if it is not.
+ *
+ * When a plan is saved
+ *
+ *	To save a plan costs two copies of trees, so texts that come once should not pay for it. The first time that a key is
+ *	seen in an era, only its hash is noted, in a table of fixed size; the plan is saved the second time. So a server on
+ *	which names change all the time (every CREATE TEMP TABLE does) pays for the look-ups and nothing else, and a worker
+ *	that runs a million different texts saves none.
+ *
+ * How much is saved
+ *
+ *	At the end of each job plans are dropped, those that were used longest ago first, until what is left needs no more than
+ *	pg_background.plan_cache_size. A plan that needs more than a quarter of that is not saved.
+ *
+ * Errors
+ *
+ *	A source is built in the memory of the job and is linked when it is complete, by calls that do not throw. An error in
+ *	the server's cache (a revalidation that fails, a cancel) leaves it complete, but it is dropped all the same: the next
+ *	job begins from its text. The portal holds the plan that runs, and gives it up at its end or at the abort.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "common/hashfn.h"
+#include "lib/ilist.h"
+#include "lib/stringinfo.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/paths.h"
+#include "optimizer/plancat.h"
+#include "optimizer/planner.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "rewrite/rowsecurity.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/syscache.h"
+
+#include "shim.h"
+
+/* Chains of saved plans by hash. */
+#define CHAINS 256
+
+/* How many keys are remembered as seen. */
+#define SEEN_KEYS 1024
+
+/* Part of plan_cache_size that one plan may need. */
+#define MAX_PART 4
+
+/* The part of the key that has a fixed size. Without padding, so that it can be hashed and compared as bytes. */
+typedef struct FixedKey
+{
+	uint64		hooks[9];
+	Size		text_size;
+	Size		types_size;
+	Size		settings_size;
+	Oid			session;
+	Oid			outer;
+	Oid			current;
+	int32		sec_context;
+	int32		role_active;
+	int32		padding;
+} FixedKey;
+
+/* A key. The text and the rest, which follow each other in a saved plan, are the job's own until then. */
+typedef struct Key
+{
+	uint64		hash;
+	FixedKey	fixed;
+	const char *text;
+	const char *types;
+	const char *settings;
+} Key;
+
+typedef struct SavedPlan
+{
+	dlist_node	in_chain;
+	dlist_node	in_order;		/* used last: at the head */
+	Key			key;			/* the text is the source's */
+	uint64		era;
+	CachedPlanSource *source;
+	Size		size;
+} SavedPlan;
+
+/* A key that was seen. */
+typedef struct Seen
+{
+	uint64		hash;
+	uint64		era;
+	bool		is_refused;		/* it is not saved in this era */
+} Seen;
+
+static dlist_head chains[CHAINS];
+static dlist_head order = DLIST_STATIC_INIT(order);
+static Size saved_size;
+
+/* Allocated when it is needed first. */
+static Seen *seen_keys;
+
+/* Advances with each change of names or roles. */
+static uint64 era = 1;
+
+/* What is saved besides the sources. */
+static MemoryContext saved_context;
+
+/* The settings in the key of the present session. */
+static MemoryContext settings_context;
+static StringInfoData settings;
+static uint64 settings_hash;
+static bool are_settings_noted;
+
+/* The present job. */
+static Key key;
+static Seen *seen;				/* NULL: plans are not saved */
+static bool was_seen;
+static SavedPlan *used;				/* its saved plan; NULL: none */
+static bool is_planning;		/* the server's plan cache is at work; still true after an error in it */
+static bool is_momentary;		/* a literal in an inlined function means another time each time */
+
+/* The words that a date or time may have as its value, and that mean another one each time. */
+static const char *const moments[] = {"now", "today", "tomorrow", "yesterday"};
+
+static bool
+is_letter(char byte)
+{
+	return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
+}
+
+/* Whether one of those words is in the text. Text of other letters, as in "know", is another word. */
+static bool
+names_moment(const char *text)
+{
+	const char *at = text;
+
+	while (*at != '\0')
+	{
+		const char *begin;
+
+		while (*at != '\0' && !is_letter(*at))
+			at++;
+		begin = at;
+		while (is_letter(*at))
+			at++;
+		for (int i = 0; i < lengthof(moments); i++)
+		{
+			if (strlen(moments[i]) == at - begin && pg_strncasecmp(begin, moments[i], at - begin) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool
+has_momentary_literal(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, A_Const))
+	{
+		A_Const    *constant = (A_Const *) node;
+
+		return IsA(&constant->val, String) && names_moment(strVal(&constant->val));
+	}
+	return raw_expression_tree_walker(node, has_momentary_literal, context);
+}
+
+/* A look for such a literal in a statement, or in a text that is parsed for that. */
+typedef struct Search
+{
+	Node	   *statement;
+	const char *text;
+	bool		found;
+} Search;
+
+static void
+search(void *arg)
+{
+	Search	   *one = arg;
+	ListCell   *cell;
+
+	if (one->text == NULL)
+	{
+		one->found = has_momentary_literal(one->statement, NULL);
+		return;
+	}
+	foreach(cell, raw_parser(one->text, RAW_PARSE_DEFAULT))
+		one->found = one->found || has_momentary_literal(lfirst_node(RawStmt, cell)->stmt, NULL);
+}
+
+/* If the look fails, the answer is yes: the server's walk raises an error on a node that it does not know. */
+static bool
+may_have_momentary_literal(Node *statement, const char *text)
+{
+	Search		one = {statement, text, false};
+	int			code;
+
+	return !pgb_survives(search, &one, &code) || one.found;
+}
+
+static bool
+selects_into(const SelectStmt *statement)
+{
+	while (statement->op != SETOP_NONE)
+		statement = statement->larg;
+	return statement->intoClause != NULL;
+}
+
+/* Whether the statement is of a kind that is planned, and its plan is right for more than a moment. */
+static bool
+can_be_saved(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_SelectStmt:
+			if (selects_into((SelectStmt *) statement))
+				return false;
+			break;
+		case T_InsertStmt:
+		case T_UpdateStmt:
+		case T_DeleteStmt:
+#if PG_VERSION_NUM >= 150000
+		case T_MergeStmt:
+#endif
+			break;
+		default:
+			return false;
+	}
+	return !may_have_momentary_literal(statement, NULL);
+}
+
+static void
+begin_era(Datum arg, int cache, uint32 hash)
+{
+	era++;
+}
+
+/* Called in a worker that has connected. */
+void
+pgb_plans_init(void)
+{
+	/* The catalogs in which names are looked up that the server's plan cache does not watch as a whole, and the roles. */
+	static const int watched[] = {
+		AUTHMEMMEMROLE, AUTHOID, CASTSOURCETARGET, CLAOID, COLLOID, ENUMOID, PROCOID, RELOID, TSCONFIGOID, TSDICTOID, TYPEOID
+	};
+
+	for (int i = 0; i < lengthof(watched); i++)
+		CacheRegisterSyscacheCallback(watched[i], begin_era, (Datum) 0);
+	for (int i = 0; i < CHAINS; i++)
+		dlist_init(&chains[i]);
+	saved_context = AllocSetContextCreate(TopMemoryContext, "pg_background plans", ALLOCSET_DEFAULT_SIZES);
+	settings_context = AllocSetContextCreate(saved_context, "pg_background settings of plans", ALLOCSET_SMALL_SIZES);
+}
+
+/* The settings of the session are being changed. */
+void
+pgb_plans_forget_settings(void)
+{
+	are_settings_noted = false;
+}
+
+/*
+ * Notes the settings in the key. If the leader has names that no library has defined in this process, this is done for
+ * each job: a library may have been loaded meanwhile.
+ */
+static void
+note_settings(const PgbSettings *leaders)
+{
+	bool		is_complete;
+
+	if (are_settings_noted)
+		return;
+	MemoryContextReset(settings_context);
+	MemoryContextSwitchTo(settings_context);
+	initStringInfo(&settings);
+	is_complete = pgb_plan_settings(leaders, &settings);
+	settings_hash = hash_bytes_extended((unsigned char *) settings.data, settings.len, 0);
+	are_settings_noted = is_complete;
+}
+
+static uint64
+combine(uint64 hash, const char *bytes, Size size)
+{
+	return hash_bytes_extended((const unsigned char *) bytes, (int) size, hash);
+}
+
+static void
+make_key(const PgbRun *run)
+{
+	const PgbIdentity *identity = run->identity;
+	FixedKey   *fixed = &key.fixed;
+	MemoryContext caller = CurrentMemoryContext;
+
+	note_settings(run->settings);
+	MemoryContextSwitchTo(caller);
+	memset(&key, 0, sizeof(key));
+	key.text = run->sql;
+	key.types = run->params == NULL ? "" : run->params;
+	key.settings = settings.data;
+	fixed->text_size = strlen(run->sql);
+	fixed->types_size = run->params == NULL ? 0 : pgb_param_types_size(run->params);
+	fixed->settings_size = settings.len;
+	fixed->session = identity->session;
+	fixed->outer = identity->outer;
+	fixed->current = identity->current;
+	fixed->sec_context = identity->sec_context;
+	fixed->role_active = identity->role_active;
+	fixed->hooks[0] = (uintptr_t) planner_hook;
+	fixed->hooks[1] = (uintptr_t) post_parse_analyze_hook;
+	fixed->hooks[2] = (uintptr_t) get_relation_info_hook;
+	fixed->hooks[3] = (uintptr_t) set_rel_pathlist_hook;
+	fixed->hooks[4] = (uintptr_t) set_join_pathlist_hook;
+	fixed->hooks[5] = (uintptr_t) join_search_hook;
+	fixed->hooks[6] = (uintptr_t) create_upper_paths_hook;
+	fixed->hooks[7] = (uintptr_t) row_security_policy_hook_permissive;
+	fixed->hooks[8] = (uintptr_t) row_security_policy_hook_restrictive;
+	key.hash = combine(settings_hash, (const char *) fixed, sizeof(FixedKey));
+	key.hash = combine(key.hash, key.text, fixed->text_size);
+	key.hash = combine(key.hash, key.types, fixed->types_size);
+}
+
+static bool
+is_same(const Key *a, const Key *b)
+{
+	return a->hash == b->hash && memcmp(&a->fixed, &b->fixed, sizeof(FixedKey)) == 0 &&
+		memcmp(a->text, b->text, a->fixed.text_size) == 0 &&
+		memcmp(a->types, b->types, a->fixed.types_size) == 0 &&
+		memcmp(a->settings, b->settings, a->fixed.settings_size) == 0;
+}
+
+static dlist_head *
+chain_of(uint64 hash)
+{
+	return &chains[hash % CHAINS];
+}
+
+static SavedPlan *
+find(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, chain_of(key.hash))
+	{
+		SavedPlan	   *saved = dlist_container(SavedPlan, in_chain, iter.cur);
+
+		if (is_same(&saved->key, &key))
+			return saved;
+	}
+	return NULL;
+}
+
+/* Does not throw. */
+static void
+drop(SavedPlan *saved)
+{
+	dlist_delete(&saved->in_chain);
+	dlist_delete(&saved->in_order);
+	saved_size -= saved->size;
+	DropCachedPlan(saved->source);
+	pfree(saved);
+}
+
+/* Forgets all plans. Called between jobs. Does not throw. */
+void
+pgb_plans_forget(void)
+{
+	while (!dlist_is_empty(&order))
+		drop(dlist_head_element(SavedPlan, in_order, &order));
+}
+
+static void
+note_seen(void)
+{
+	if (seen_keys == NULL)
+		seen_keys = MemoryContextAllocZero(saved_context, sizeof(Seen) * SEEN_KEYS);
+	seen = &seen_keys[key.hash / CHAINS % SEEN_KEYS];
+	was_seen = seen->hash == key.hash && seen->era == era;
+	if (!was_seen)
+	{
+		seen->hash = key.hash;
+		seen->era = era;
+		seen->is_refused = false;
+	}
+}
+
+/*
+ * The saved source of a job; NULL: none. Called in the transaction of the job, which has seen the invalidations until
+ * then, before its text is parsed.
+ */
+CachedPlanSource *
+pgb_find_plan(const PgbRun *run)
+{
+	if (run->plan_memory == 0)
+		return NULL;
+	make_key(run);
+	used = find();
+	if (used != NULL && used->era != era)
+	{
+		drop(used);
+		used = NULL;
+	}
+	note_seen();
+	if (used == NULL)
+		return NULL;
+	dlist_move_head(&order, &used->in_order);
+	return used->source;
+}
+
+static SavedPlan *
+make_saved(CachedPlanSource *source)
+{
+	const FixedKey *fixed = &key.fixed;
+	SavedPlan	   *saved = MemoryContextAllocExtended(saved_context,
+												  sizeof(SavedPlan) + fixed->types_size + fixed->settings_size,
+												  MCXT_ALLOC_HUGE);
+	char	   *rest = (char *) (saved + 1);
+
+	memset(saved, 0, sizeof(SavedPlan));
+	saved->key = key;
+	saved->key.text = source->query_string;
+	saved->key.types = memcpy(rest, key.types, fixed->types_size);
+	rest += fixed->types_size;
+	saved->key.settings = memcpy(rest, key.settings, fixed->settings_size);
+	saved->source = source;
+	return saved;
+}
+
+/*
+ * Analyzes the only statement of the job and saves it. NULL: it is not to be saved, and was not touched. Called with the
+ * snapshot for the analysis, if it needs one, and the memory of the job.
+ */
+CachedPlanSource *
+pgb_save_plan(const PgbRun *run, RawStmt *statement, Oid *types, int count)
+{
+	const char *text = run->sql;
+	CachedPlanSource *source;
+	List	   *queries;
+	SavedPlan	   *saved;
+	uint64		begun = era;
+
+	if (seen == NULL || !was_seen || seen->is_refused)
+		return NULL;
+	if (key.fixed.text_size > run->plan_memory / MAX_PART || !can_be_saved(statement->stmt))
+	{
+		seen->is_refused = true;
+		return NULL;
+	}
+	source = CreateCachedPlan(statement, text, CreateCommandTag(statement->stmt));
+#if PG_VERSION_NUM >= 150000
+	queries = pg_analyze_and_rewrite_fixedparams(statement, text, types, count, NULL);
+#else
+	queries = pg_analyze_and_rewrite(statement, text, types, count, NULL);
+#endif
+	CompleteCachedPlan(source, queries, NULL, types, count, NULL, NULL, CURSOR_OPT_PARALLEL_OK, false);
+	saved = make_saved(source);
+	/* From here on nothing throws. */
+	saved->era = begun;
+	SaveCachedPlan(source);
+	dlist_push_head(chain_of(key.hash), &saved->in_chain);
+	dlist_push_head(&order, &saved->in_order);
+	used = saved;
+	return source;
+}
+
+/* The plan for these values. The caller gives it to a portal, without a call in between that throws. */
+CachedPlan *
+pgb_plan(CachedPlanSource *source, ParamListInfo values)
+{
+	CachedPlan *plan;
+
+	is_planning = true;
+	is_momentary = false;
+	plan = GetCachedPlan(source, values, NULL, NULL);
+	is_planning = false;
+	return plan;
+}
+
+/* The planner looks at a function of a user, to put its text in place of a call or to call it. */
+void
+pgb_note_function_of_plan(Oid function)
+{
+	HeapTuple	tuple;
+
+	if (!is_planning || is_momentary)
+		return;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == SQLlanguageId)
+	{
+		bool		is_null;
+		Datum		body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
+
+		if (!is_null)
+		{
+			char	   *source = TextDatumGetCString(body);
+
+			is_momentary = names_moment(source) && may_have_momentary_literal(NULL, source);
+			pfree(source);
+		}
+	}
+	ReleaseSysCache(tuple);
+}
+
+static Size
+size_of(const SavedPlan *saved)
+{
+	const CachedPlanSource *source = saved->source;
+	Size		size = GetMemoryChunkSpace((void *) saved) + MemoryContextMemAllocated(source->context, true);
+
+	if (source->gplan != NULL)
+		size += MemoryContextMemAllocated(source->gplan->context, true);
+	return size;
+}
+
+static void
+measure(SavedPlan *saved)
+{
+	saved_size -= saved->size;
+	saved->size = size_of(saved);
+	saved_size += saved->size;
+}
+
+/* Called at the end of each job, outside of a transaction. Does not throw. */
+void
+pgb_plans_end_job(Size limit)
+{
+	if (used != NULL)
+	{
+		measure(used);
+		/* A momentary plan that was made for these values alone is gone already. */
+		seen->is_refused = (is_momentary && used->source->gplan != NULL) || used->size > limit / MAX_PART;
+		if (is_planning || seen->is_refused)
+			drop(used);
+	}
+	while (saved_size > limit)
+		drop(dlist_tail_element(SavedPlan, in_order, &order));
+	used = NULL;
+	seen = NULL;
+	was_seen = false;
+	is_planning = false;
+	is_momentary = false;
+}
