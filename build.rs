@@ -62,6 +62,9 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_FAULTS").is_some() {
         build.define("PGB_FAULTS", None);
     }
+    if std::env::var_os("CARGO_FEATURE_EAGER_PLANS").is_some() {
+        build.define("PGB_EAGER_PLANS", None);
+    }
     // `ci/server-tests sanitizers`. The server links the library of the address sanitizer. That of the other one has to
     // be named, because Rust does not link the C compiler's own libraries.
     println!("cargo:rerun-if-env-changed=PGB_SANITIZERS");

@@ -81,12 +81,14 @@ transitions() {
 # The multi-session tests, which are the same for every server version.
 clients=(-p session_tests -p book_tests -p server_bench)
 
-# Installs the extension and runs parts of the suite on a throw-away server: on_server [regress] [sessions]. If
-# tests of one part are chosen, the other part is left out.
+# Installs the extension, unless PGB_INSTALLED says that it is, and runs parts of the suite on a throw-away server:
+# on_server [regress] [sessions]. If tests of one part are chosen, the other part is left out.
 on_server() {
     local part
-    say 'release build'
-    ci/install || return
+    if [ -z "${PGB_INSTALLED:-}" ]; then
+        say 'release build'
+        ci/install || return
+    fi
     trap 'ci/server stop test; ci/server-tests old-versions remove' EXIT
     trap 'exit 130' INT TERM
     note_coverage suite

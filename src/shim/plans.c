@@ -46,7 +46,8 @@
  *	To save a plan costs two copies of trees, so texts that come once should not pay for it. The first time that a key is
  *	seen in an era, only its hash is noted, in a table of fixed size; the plan is saved the second time. So a server on
  *	which names change all the time (every CREATE TEMP TABLE does) pays for the look-ups and nothing else, and a worker
- *	that runs a million different texts saves none.
+ *	that runs a million different texts saves none. A library that is built for tests saves a plan the first time, so that
+ *	the whole suite runs with saved plans (ci/server-tests eager-plans).
  *
  * How much is saved
  *
@@ -428,6 +429,9 @@ note_seen(void)
 		seen->era = era;
 		seen->is_refused = false;
 	}
+#ifdef PGB_EAGER_PLANS
+	was_seen = true;
+#endif
 }
 
 /*

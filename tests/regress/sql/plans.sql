@@ -63,9 +63,6 @@ SELECT from_text('SELECT 1; SELECT 2'), from_text('SHOW DateStyle'), from_text('
        from_text('DO $$BEGIN END$$'), from_text('SELECT 1 INTO TEMP other'), from_text('(SELECT 1 INTO TEMP other) UNION SELECT 2'),
        from_text('CREATE TEMP TABLE other AS SELECT 1'), from_text('');
 
--- A text that comes once is not saved.
-SELECT pg_background_call('SELECT ''once''', NULL::text), saved('SELECT ''once''');
-
 -- Parameters: a plan for each list of types; plan_cache_mode decides as for a prepared statement.
 SELECT count(pg_background_call('SELECT n + $1 FROM t WHERE n = 1', 0::bigint, g)) FROM generate_series(1, 20) g;
 SELECT count(pg_background_call('SELECT n + $1 FROM t WHERE n = 1', 0::bigint, g::bigint)) FROM generate_series(1, 20) g;

@@ -89,6 +89,23 @@ fn each_execution_of_a_saved_plan_is_seen_as_that_of_a_prepared_statement() {
     assert_eq!(from_saved(&mut client, job).as_deref(), Some("true"));
 }
 
+/// `ci/server-tests eager-plans` leaves this one out.
+#[test]
+fn a_text_that_comes_once_is_not_saved() {
+    let server = server("saved-plans-once", &[]);
+    let mut client = server.session();
+    client.batch_execute(ONE_WORKER).expect("settings");
+    call_text(&mut client, "SELECT 'once'");
+    assert_eq!(saved(&mut client, "SELECT 'once'"), 0);
+    // Any change of names lets plans be saved anew, and is another first time.
+    from_saved(&mut client, "SELECT 'again'");
+    client
+        .batch_execute("CREATE TEMP TABLE other (n int)")
+        .expect("a table");
+    call_text(&mut client, "SELECT 'again'");
+    assert_eq!(saved(&mut client, "SELECT 'again'"), 0);
+}
+
 #[test]
 fn a_saved_plan_follows_statistics() {
     let server = server(
