@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 26] = [
+const SOURCES: [&str; 27] = [
     "root.c",
     "execute.c",
     "time_limit.c",
@@ -30,6 +30,7 @@ const SOURCES: [&str; 26] = [
     "json.c",
     "spill.c",
     "params.c",
+    "elements.c",
     "drop.c",
     "login.c",
     "pin.c",

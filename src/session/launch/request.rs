@@ -277,12 +277,13 @@ pub fn launch_for_fanout(
     cluster: &'static Cluster,
     context: &LaunchContext,
     sql: &[u8],
+    params: &[u8],
     may_wait: bool,
 ) -> Result<Option<Hold>, Error> {
     check_enabled()?;
     let waits = may_wait && settings::on_exhaustion() != OnExhaustion::Error;
     let timeout_ms = waits.then(settings::launch_timeout);
-    match reserve_uncounted(cluster, context, sql, &[], Returns::Rows, timeout_ms)? {
+    match reserve_uncounted(cluster, context, sql, params, Returns::Rows, timeout_ms)? {
         Ok(hold) => start(hold, context, false).map(Some),
         Err(why) if may_wait => Err(why.error()),
         Err(_) => Ok(None),
