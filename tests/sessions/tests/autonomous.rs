@@ -147,8 +147,7 @@ fn a_caller_learns_that_a_statement_has_committed_whose_value_it_cannot_read() {
     }
 }
 
-/// What a user who may create types puts into them, and into what converts and compares them. Each function notes as whom
-/// it runs, and fails if the session has the rights of another.
+/// What a user who may create types puts into them, and into what converts them. Each function notes as whom it runs.
 const TRAPS: &str = "
     CREATE TABLE runs (who name, what text);
     GRANT INSERT ON runs TO PUBLIC;
@@ -163,8 +162,6 @@ const TRAPS: &str = "
     CREATE FUNCTION mallory.number(p mallory.pair) RETURNS int4 LANGUAGE plpgsql AS $$
     BEGIN PERFORM mallory.note('cast'); RETURN p.a; END $$;
     CREATE CAST (mallory.pair AS int4) WITH FUNCTION mallory.number AS IMPLICIT;
-    CREATE FUNCTION mallory.less(a mallory.pair, b mallory.pair) RETURNS bool LANGUAGE plpgsql AS $$
-    BEGIN PERFORM mallory.note('operator'); RETURN a.a < b.a; END $$;
     CREATE FUNCTION mallory.json(p mallory.pair) RETURNS json LANGUAGE plpgsql AS $$
     BEGIN PERFORM mallory.note('json'); RETURN '1'; END $$;
     CREATE CAST (mallory.pair AS json) WITH FUNCTION mallory.json(mallory.pair);
