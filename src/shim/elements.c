@@ -6,7 +6,7 @@
  * different ones.
  *
  * The array is copied once, and its elements are taken one after the other, in storage order. What is made for an element
- * is freed with the next one: the number of elements costs no memory beyond the array's.
+ * is freed when it is passed: the number of elements costs no memory beyond the array's.
  *
  * The array can be older than the last element's job by hours, because a cursor fetches the rows of the fan-out when it
  * likes. Meanwhile anybody may alter or drop the types of the elements, and the values have the old form. So the shapes of
@@ -66,18 +66,21 @@ check_no_nulls(ArrayType *array)
 			 errhint("Cast the elements to a named row type: the attributes of a null element are null then.")));
 }
 
-/* Makes the records in the array last, and notes the types in them. Returns the array, or a copy that is changed. */
+/* Makes the records in the array last, and notes the types in them. Returns the array, or what it was replaced by. */
 static ArrayType *
 prepare_records(PgbRecords *records, ArrayType *array)
 {
 	StringInfoData descriptions;
+	Datum		lasting;
 
 	check_no_nulls(array);
-	array = DatumGetArrayTypeP(pgb_make_record_last(pgb_lasting(), RECORDARRAYOID, PointerGetDatum(array)));
+	lasting = pgb_make_record_last(pgb_lasting(), RECORDARRAYOID, PointerGetDatum(array));
+	if (DatumGetPointer(lasting) != (Pointer) array)
+		pfree(array);
 	initStringInfo(&descriptions);
-	pgb_announce_records(records, RECORDARRAYOID, PointerGetDatum(array), &descriptions);
+	pgb_announce_records(records, RECORDARRAYOID, lasting, &descriptions);
 	pfree(descriptions.data);
-	return array;
+	return DatumGetArrayTypeP(lasting);
 }
 
 /* The elements of the array. Memory comes from the context, which must live as long. */
@@ -187,8 +190,8 @@ has_types(ParamListInfo params)
 }
 
 /*
- * Serializes the parameters of the next element; the bytes are valid until the next call. The element stays the next one
- * until it is passed. Returns PGB_BOUND, or why the element cannot be bound.
+ * Serializes the parameters of the next element. The bytes are valid until the element is bound again, or passed; until
+ * then it stays the next one. Returns PGB_BOUND, or why it cannot be bound.
  */
 uint32
 pgb_bind_element(PgbElements *elements, const char **bytes, int32 *len)
@@ -221,4 +224,5 @@ void
 pgb_pass_element(PgbElements *elements)
 {
 	elements->is_taken = false;
+	MemoryContextReset(elements->scratch);
 }

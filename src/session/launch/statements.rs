@@ -155,7 +155,7 @@ impl Statements {
     }
 }
 
-/// The parameters that the next element is. Valid until the next call.
+/// The parameters that the next element is. Valid until it is passed.
 fn bind_element<'a>(elements: *mut Elements, number: usize) -> Result<&'a [u8], Error> {
     let (mut start, mut len) = (std::ptr::null(), 0);
     let (into, into_len) = (&raw mut start, &raw mut len);

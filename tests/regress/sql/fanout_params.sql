@@ -89,6 +89,9 @@ INSERT INTO mine VALUES (1, 'sad'), (2, 'glad');
 SELECT idx, result FROM pg_background_fanout_params('SELECT $1 AS a, $2 AS b', (SELECT array_agg(m ORDER BY a) FROM mine m)) ORDER BY idx;
 CREATE TYPE nothing AS ();
 SELECT idx, result FROM pg_background_fanout_params('SELECT 1 AS n', ARRAY[ROW(), NULL]::nothing[]) ORDER BY idx;
+DO $$ BEGIN EXECUTE format('CREATE TYPE wide AS (%s)', (SELECT string_agg(format('c%s int4', g), ', ') FROM generate_series(1, 1600) g)); END $$;
+SELECT idx, result FROM pg_background_fanout_params('SELECT $1 + $1600 AS n',
+    ARRAY[json_populate_record(NULL::wide, '{"c1": 1, "c1600": 2}'), NULL, json_populate_record(NULL::wide, '{"c1": 3, "c1600": 4}')]) ORDER BY idx;
 -- pg_stats has arrays of which only the value knows the type.
 ANALYZE amounts;
 SELECT count(*), bool_and(ok) FROM pg_stats, pg_background_fanout_params('SELECT pg_typeof($1)', histogram_bounds)
@@ -226,6 +229,6 @@ SELECT result FROM pg_background_fanout_params('SELECT sum((result->0->>''n'')::
 
 DROP FUNCTION nothing_is_left, types_of, altered;
 DROP TABLE amounts, kept, mine;
-DROP TYPE holder, nothing, mood;
+DROP TYPE holder, nothing, mood, wide;
 DROP DOMAIN smalls, small, checked_pair;
 DROP TYPE pair;
