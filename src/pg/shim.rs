@@ -96,6 +96,8 @@ pub mod binding {
     pub const BOUND: u32 = shared::PGB_BOUND;
     /// A row type in it was altered.
     pub const TYPE_ALTERED: u32 = shared::PGB_TYPE_ALTERED;
+    /// A type of a parameter was dropped.
+    pub const TYPE_DROPPED: u32 = shared::PGB_TYPE_DROPPED;
 }
 
 /// The prefix of the names of the server's temporary files.

@@ -171,12 +171,13 @@ fn bind_element<'a>(elements: *mut Elements, number: usize) -> Result<&'a [u8], 
             "Element {number} and those after it have the old form of the type."
         ))
         .hint(RUN_THE_REST)),
-        _ => Err(Error::new(
+        binding::TYPE_DROPPED => Err(Error::new(
             ERRCODE_UNDEFINED_OBJECT,
             "a type of the array's elements was dropped during the fan-out",
         )
         .detail(format_args!("Element {number} has no type any more."))
         .hint(RUN_THE_REST)),
+        other => unreachable!("an element cannot be bound like {other}"),
     }
 }
 
