@@ -45,7 +45,9 @@ use crate::pg::tuple::Value;
 use crate::pg::{process, subtransaction};
 use crate::session::cancel;
 use crate::session::hold::Hold;
-use crate::session::launch::request::{LaunchContext, check_enabled, launch_for_fanout, no_worker};
+use crate::session::launch::request::{
+    LaunchContext, check_enabled, check_not_parallel, launch_for_fanout, no_worker,
+};
 use crate::session::launch::statements::{Source, Statement, Statements};
 use crate::session::outcome::JobError;
 use crate::session::read::json_array::JsonArray;
@@ -136,7 +138,7 @@ impl Fanout {
     /// Checks the arguments. Launches nothing yet. `memory` must live as long as the fan-out.
     ///
     /// # Errors
-    /// 55000 launches are disabled; those of [`Statements::copy`]; 22023 `max_parallel` is not positive; 53000 the pool
+    /// 25000 in a parallel operation; 55000 launches are disabled; those of [`Statements::copy`]; 22023 `max_parallel` is not positive; 53000 the pool
     /// has no worker slots
     pub fn new(
         request: &FanoutRequest<'_>,
@@ -145,6 +147,7 @@ impl Fanout {
         // First, because a type of the elements may be altered at any moment after the array was made.
         // SAFETY: the memory lives as long as the fan-out.
         let statements = unsafe { Statements::copy(request.source, memory)? };
+        check_not_parallel()?;
         check_enabled()?;
         let cluster = cluster()?;
         if cluster.worker_cap() == 0 {

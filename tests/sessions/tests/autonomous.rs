@@ -50,8 +50,8 @@ fn explain(session: &mut Client, sql: &str) -> String {
     rows.iter().map(|row| row.get::<_, String>(0)).collect()
 }
 
-/// A query that calls them has no parallel plan. A function that is wrongly said to be safe calls them in one: there the
-/// process that would have to load the extension refuses.
+/// A query that calls them has no parallel plan. A function that is wrongly said to be safe, or restricted, calls them in
+/// one: there they refuse, in a parallel worker and in its leader.
 #[test]
 fn parallel_plans_have_none_of_them() {
     let server = Server::start("parallel-calls", &[]);
@@ -76,17 +76,23 @@ fn parallel_plans_have_none_of_them() {
             !explain(&mut session, &unsafe_query).contains("Gather"),
             "{call}"
         );
-        session
-            .batch_execute(&format!(
-                "CREATE FUNCTION f{number}(n int4) RETURNS int8 PARALLEL SAFE LANGUAGE plpgsql AS $$
-                 BEGIN RETURN ({call}); END $$"
-            ))
-            .expect("a function");
-        let query = format!("SELECT f{number}(n) FROM t");
-        assert!(explain(&mut session, &query).contains("Gather"), "{call}");
-        assert_eq!(sqlstate(session.simple_query(&query)), "25000", "{call}");
-        // After that the session is like any other.
-        assert_eq!(value::<i64>(&mut session, call), 3, "{call}");
+        for (safety, argument) in [("safe", "n"), ("restricted", "max(n)")] {
+            session
+                .batch_execute(&format!(
+                    "CREATE FUNCTION {safety}{number}(n int4) RETURNS int8 PARALLEL {safety} LANGUAGE plpgsql AS $$
+                     BEGIN RETURN ({call}); END $$"
+                ))
+                .expect("a function");
+            let query = format!("SELECT {safety}{number}({argument}) FROM t");
+            assert!(explain(&mut session, &query).contains("Gather"), "{query}");
+            assert_eq!(
+                sqlstate(session.simple_query(&query)),
+                "25000",
+                "{query}: {call}"
+            );
+            // After that the session is like any other.
+            assert_eq!(value::<i64>(&mut session, call), 3, "{call}");
+        }
     }
     nothing_is_left(&mut session);
 }
@@ -226,7 +232,8 @@ fn code_of_types_in_a_job_has_the_rights_of_its_user() {
     let mut victim = server.session_as("victim");
     let rows = victim
         .query(
-            "SELECT f.* FROM unnest(ARRAY['SELECT ROW($1, $2)::mallory.checked', 'SELECT (ROW($1, $2)::mallory.pair)::int4']) sql,
+            "SELECT f.* FROM unnest(ARRAY['SELECT ROW($1, $2)::mallory.checked', 'SELECT (ROW($1, $2)::mallory.pair)::int4',
+                               'SELECT ROW($1, $2)::mallory.pair']) sql,
                  pg_background_fanout_params(sql, ARRAY[ROW(1, 'x'), ROW(2, 'y')]::mallory.pair[]) f",
             &[],
         )
