@@ -31,6 +31,7 @@ const SOURCES: [&str; 27] = [
     "json.c",
     "spill.c",
     "params.c",
+    "elements.c",
     "drop.c",
     "login.c",
     "pin.c",

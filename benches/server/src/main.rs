@@ -12,8 +12,8 @@
 //! | `PGB_BENCH_CRITERION` | directory of the engine's benchmarks, for the picture `steps` |
 //! | `PGB_BENCH_DATE`, `PGB_BENCH_COMMIT` | what the page says about when and what |
 //!
-//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T15`, `T17`, `T22`, `exec` (what an
-//! autonomous statement costs) or one of the pictures (`latency`, `parallel`, `clients`, `width`, `queue`, `steps`); none
+//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T17`, `T22`, `exec` (what an autonomous
+//! statement costs) or one of the pictures (`latency`, `parallel`, `clients`, `width`, `queue`, `steps`); none
 //! means all. Or `[quick] compare SCHEMA
 //! [LIBRARY]`, beside the version of the extension on the server of `PGB_BENCH_OTHER_URL` (see
 //! [`compare`]).
@@ -33,6 +33,7 @@ mod roles;
 mod series;
 mod server;
 mod steps;
+mod values;
 mod volume;
 mod wakeups;
 
@@ -62,6 +63,8 @@ pub struct Effort {
     seconds: u32,
     /// Jobs of a worker whose memory is looked at, at most.
     mixed_jobs: u32,
+    /// Runs of each side where a run of ours and one of the peer take turns.
+    alternations: usize,
 }
 
 const FULL: Effort = Effort {
@@ -70,6 +73,7 @@ const FULL: Effort = Effort {
     runs: 3,
     seconds: 3,
     mixed_jobs: u32::MAX,
+    alternations: 5,
 };
 
 /// Enough to see that everything works.
@@ -79,6 +83,7 @@ const QUICK: Effort = Effort {
     runs: 1,
     seconds: 1,
     mixed_jobs: 20_000,
+    alternations: 1,
 };
 
 fn main() -> Outcome<()> {
@@ -139,7 +144,7 @@ impl Chosen<'_> {
 
     fn check(&self) -> Outcome<()> {
         const PICTURES: [&str; 6] = ["latency", "parallel", "clients", "width", "queue", "steps"];
-        let of_other_kinds = ["T12", "T13", "T17", "T22", autonomous::COSTS];
+        let of_other_kinds = [values::ID, "T12", "T13", "T17", "T22", autonomous::COSTS];
         let ids = MEASURES.iter().map(|measure| measure.id);
         let known: Vec<&str> = ids
             .chain(autonomous::IDS)
@@ -178,7 +183,7 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
     }
     if autonomous::IDS.iter().any(|id| chosen.has(id)) {
         let pgbench = pgbench(&server, effort)?;
-        autonomous::measures(&pgbench, &mut db, effort.runs, |id| chosen.has(id))?
+        autonomous::measures(&pgbench, &mut db, effort.alternations, |id| chosen.has(id))?
             .into_iter()
             .for_each(&mut add);
     }
@@ -186,6 +191,10 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
         autonomous::costs(&mut db, effort.runs)?
             .into_iter()
             .for_each(&mut add);
+    }
+    if chosen.has(values::ID) {
+        let pgbench = pgbench(&server, effort)?;
+        add(values::measure(&pgbench, &mut db, effort.alternations)?);
     }
     if chosen.has("T12") {
         for measure in wakeups::MEASURES {
@@ -232,7 +241,7 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
             .into_iter()
             .for_each(&mut add);
     }
-    println!("median of the batches' medians (least..most); the peer is dblink\n");
+    println!("median of the batches' medians (least..most); the peer is dblink, of T16 pgbench\n");
 
     pictures.extend(figures::latency(&rows));
     if chosen.has("parallel") {
