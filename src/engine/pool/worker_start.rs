@@ -210,7 +210,7 @@ fn give_back_and_pass_on<L: PoolLock>(pool: &Pool<'_, L>, worker: u32, generatio
 /// The process was cut short while it spawned, or an error unwinds its stack: gives back what it had claimed, and passes
 /// the lane on. Does nothing if the process was not spawning. Does not unwind.
 pub fn resume(starter: &impl Starter) {
-    mutant!("claimed-worker-slot-forgotten-at-exit" => return);
+    mutant!("claimed-worker-slot-forgotten-at-exit" => return starter.set_noted(None));
     let Some(note) = starter.noted() else {
         return;
     };
