@@ -27,8 +27,9 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
         let Some(cluster) = attached() else {
             return;
         };
-        // A release that the exit may have interrupted.
+        // A release or a spawn that the exit may have interrupted.
         job_end::finish_release(cluster);
+        spawn::finish_spawn(cluster);
         session::exit::release_all();
         spawn::await_registrations(cluster);
         trace::write_transitions();

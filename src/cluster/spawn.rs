@@ -1,5 +1,9 @@
 //! Asking the postmaster for worker processes.
 //!
+//! The engine has the steps (`src/engine/pool/worker_start.rs`). This module is the process's side: how a process is
+//! registered with the postmaster, how one finds out what has become of it, and where the note is of a spawn that may be
+//! cut short.
+//!
 //! Each registration is for one process: the postmaster never restarts it (`BGW_NEVER_RESTART`), however it ends. A
 //! process that leaves its worker slot to a fresh process registers that process ([`respawn`]).
 //!
@@ -18,24 +22,22 @@
 //! milliseconds. If there is neither a waiting leader nor another worker, the process stays for a moment and tries
 //! again itself.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "at most as many as there are worker slots"
-)]
-
-use crate::cluster::attach::Cluster;
+use crate::cluster::attach::{Cluster, PoolLwLock};
 use crate::cluster::job::Job;
 use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::WORKER_ENTRY;
 use crate::pg::library::LIBRARY;
 use crate::pg::local::Local;
-use crate::pg::process::{own_proc, wake};
+use crate::pg::process::own_proc;
 use crate::pg::{exit, process, shim};
+use engine::pool::worker_start::{self, Note, Spawned, Starter};
 use engine::pool::{
-    Dispatched, LaneKey, Limits, PendingStart, Registration, START_LIMIT, Scheduler, SpawnDecision,
+    Dispatched, LaneKey, Limits, PendingStart, Pool, Registration, START_LIMIT, Scheduler,
+    SpawnDecision,
 };
-use engine::wait::{Condition, Latch, Micros, condition, wait_for};
+use engine::process_ref::ProcRef;
+use engine::wait::{Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char, c_int};
 
@@ -131,16 +133,8 @@ fn fill<const N: usize>(into: &mut [c_char; N], text: &CStr) {
     }
 }
 
-/// Registers a process for `worker_slot`, which waits for one. `false`: the postmaster's table is full.
-fn register(cluster: &'static Cluster, worker_slot: WorkerSlotRef) -> bool {
-    let WorkerSlotRef { worker, generation } = worker_slot;
-    let own = own_proc();
-    let begun = cluster
-        .pool()
-        .locked(|scheduler| scheduler.begin_registration(worker, generation, own));
-    if !begun {
-        return true;
-    }
+/// Registers a process for `worker_slot` with the postmaster. `None`: its table is full.
+fn register(worker_slot: WorkerSlotRef) -> Option<Registration> {
     // SAFETY: all-zero is a valid value of this plain C struct.
     let mut request: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
     fill(&mut request.bgw_name, c"pg_background");
@@ -165,61 +159,99 @@ fn register(cluster: &'static Cluster, worker_slot: WorkerSlotRef) -> bool {
             registration
         })
     };
-    let Some(registration) = registration else {
-        return false;
-    };
-    REGISTERED.set(true);
-    cluster
-        .pool()
-        .locked(|scheduler| scheduler.note_registered(worker, generation, own, registration));
-    true
+    if registration.is_some() {
+        REGISTERED.set(true);
+    }
+    registration
 }
 
-/// Whether every lane that needs workers has them pending.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Spawned {
-    /// Yes.
-    Enough,
-    /// No: every worker slot has a worker with work, or the server has none left.
-    Full,
+/// The spawn that this process is in the middle of.
+static SPAWNING: Local<Option<Note>> = Local::new(None);
+
+/// This process, as the engine's steps see it. When it is dropped, it gives back what a spawn had claimed that was cut
+/// short: by an error that unwinds the stack, or earlier.
+struct Starting {
+    cluster: &'static Cluster,
+    latch: ProcessLatch<'static>,
 }
 
-/// Carries out the decisions of [`Scheduler::spawn_decision`] until there is nothing to do. `first` is the first
-/// decision, if the caller has it already.
+impl Starting {
+    fn new(cluster: &'static Cluster) -> Self {
+        Self {
+            cluster,
+            latch: ProcessLatch::without_spin(cluster),
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        worker_start::resume(self);
+    }
+}
+
+impl Starter for Starting {
+    type Lock = PoolLwLock;
+
+    fn proc(&self) -> ProcRef {
+        own_proc()
+    }
+
+    fn pool(&self) -> Pool<'_, PoolLwLock> {
+        *self.cluster.pool()
+    }
+
+    fn worker_cap(&self) -> u32 {
+        self.cluster.worker_cap()
+    }
+
+    fn latch(&self) -> &impl Latch {
+        &self.latch
+    }
+
+    fn noted(&self) -> Option<Note> {
+        SPAWNING.get()
+    }
+
+    fn set_noted(&self, note: Option<Note>) {
+        SPAWNING.set(note);
+    }
+
+    fn check_registrations(&self) {
+        check_registrations(self.cluster);
+    }
+
+    fn awaits_registered(&self) -> bool {
+        check_own_registrations(self.cluster)
+    }
+
+    fn after_claim(&self) {
+        fault!("worker-slot-claimed");
+    }
+
+    fn register(&self, worker: u32, generation: u32) -> Option<Registration> {
+        register(WorkerSlotRef { worker, generation })
+    }
+
+    fn is_exiting(&self) -> bool {
+        exit::in_progress()
+    }
+}
+
+/// Does what the pool decides about workers, until there is nothing to do. `first` is the first decision, if the caller
+/// has it already.
 pub fn spawn_workers(
     cluster: &'static Cluster,
     lane: u32,
     first: Option<SpawnDecision>,
 ) -> Spawned {
-    check_registrations(cluster);
-    let cap = cluster.worker_cap();
-    let mut can_start = true;
-    let mut next = first;
-    loop {
-        let decision = next.take().unwrap_or_else(|| {
-            cluster
-                .pool()
-                .locked(|scheduler| scheduler.spawn_decision(lane, cap, can_start))
-        });
-        match decision {
-            SpawnDecision::Enough => return Spawned::Enough,
-            SpawnDecision::Full => return Spawned::Full,
-            SpawnDecision::Recycle(proc) => wake(proc),
-            SpawnDecision::Start { worker, generation } => {
-                let claim = WorkerSlotClaim {
-                    cluster,
-                    worker_slot: WorkerSlotRef { worker, generation },
-                };
-                fault!("worker-slot-claimed");
-                if register(cluster, claim.worker_slot) {
-                    std::mem::forget(claim);
-                } else {
-                    can_start = false;
-                }
-            }
-        }
-    }
+    worker_start::spawn_workers(&Starting::new(cluster), lane, first)
+}
+
+/// At the exit of a process, which does not unwind: gives back what a spawn that the exit has cut short had claimed, and
+/// passes its lane on. Does not throw.
+pub fn finish_spawn(cluster: &'static Cluster) {
+    drop(Starting::new(cluster));
 }
 
 /// Has the postmaster check again whether it has to start a process: it may have missed the end of a process whose
@@ -229,44 +261,10 @@ pub fn nudge_postmaster() {
     unsafe { shim::pgb_nudge_postmaster() };
 }
 
-/// A claimed worker slot for which no process is registered yet; freed when dropped. No interrupt is processed between
-/// the claim and the registration, so unwinding is the only other way out.
-struct WorkerSlotClaim {
-    cluster: &'static Cluster,
-    worker_slot: WorkerSlotRef,
-}
-
-impl Drop for WorkerSlotClaim {
-    fn drop(&mut self) {
-        let WorkerSlotRef { worker, generation } = self.worker_slot;
-        let _ = self
-            .cluster
-            .pool()
-            .locked(|scheduler| scheduler.start_failed(worker, generation));
-    }
-}
-
 /// Starts workers of the lane `key` until `wanted` are idle or pending, as far as there are vacant worker slots.
 /// Returns how many are idle or pending.
 pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_workers: u32) -> u32 {
-    check_registrations(cluster);
-    let cap = cluster.worker_cap();
-    loop {
-        let (ready, worker_slot) = cluster
-            .pool()
-            .locked(|scheduler| scheduler.prewarm(key, wanted, lane_workers, cap));
-        let Some((worker, generation)) = worker_slot else {
-            return ready;
-        };
-        let claim = WorkerSlotClaim {
-            cluster,
-            worker_slot: WorkerSlotRef { worker, generation },
-        };
-        if !register(cluster, claim.worker_slot) {
-            return ready;
-        }
-        std::mem::forget(claim);
-    }
+    worker_start::prewarm(&Starting::new(cluster), key, wanted, lane_workers)
 }
 
 /// Dispatches a reserved job. If the job has to wait in its lane, makes the first decision about a spawn. `limits`:
@@ -379,77 +377,10 @@ pub fn await_registrations(cluster: &'static Cluster) {
     );
 }
 
-/// How long a process that respawns waits for the fresh process.
-const RESPAWN_LIMIT: Micros = 1_000_000;
-
-/// The first interval between its tries. Each interval is twice the one before.
-const RESPAWN_FIRST: Micros = 1_000;
-
-/// How often it checks when it exits for another reason.
-const RESPAWN_TRIES_AT_EXIT: u32 = 4;
-
-/// Waits until the fresh process has reported in, and tries again to spawn what the lane needs.
-struct Successor {
-    cluster: &'static Cluster,
-    worker_slot: WorkerSlotRef,
-    lane: u32,
-    next_try: Micros,
-    interval: Micros,
-    looks: u32,
-}
-
-impl Condition for Successor {
-    type Found = ();
-
-    fn arm(&mut self) {}
-
-    fn look(&mut self) -> Option<()> {
-        if check_own_registrations(self.cluster) {
-            return None;
-        }
-        let WorkerSlotRef { worker, generation } = self.worker_slot;
-        let pool = self.cluster.pool();
-        let has_reported_in = || pool.worker(worker).word.load().generation() == generation;
-        // A server that shuts down starts no process, and must not wait for this one.
-        self.looks += 1;
-        let is_over = exit::in_progress() && self.looks > RESPAWN_TRIES_AT_EXIT;
-        let is_handed_on = || pool.locked(|scheduler| scheduler.pass_on());
-        (has_reported_in() || is_over || is_handed_on()).then_some(())
-    }
-
-    fn next_check(&mut self) -> Option<Micros> {
-        Some(self.next_try)
-    }
-
-    fn check(&mut self, now: Micros) {
-        self.interval *= 2;
-        self.next_try = now + self.interval;
-        let _ = spawn_workers(self.cluster, self.lane, None);
-    }
-}
-
 /// This process leaves `worker_slot` to a fresh process, of this lane or another: it registers that process, and stays
 /// until the process has reported in. If the server's table is full, it leaves the spawn to a session that waits for
 /// the lane. Only if there is none it tries again, for a moment.
 pub fn respawn(cluster: &'static Cluster, worker_slot: WorkerSlotRef) {
     let WorkerSlotRef { worker, generation } = worker_slot;
-    let lane = cluster
-        .pool()
-        .locked(|scheduler| scheduler.lane_index(worker));
-    if !register(cluster, worker_slot) {
-        let _ = cluster
-            .pool()
-            .locked(|scheduler| scheduler.start_failed(worker, generation));
-    }
-    let latch = ProcessLatch::without_spin(cluster);
-    let now = latch.now();
-    let mut successor = Successor {
-        cluster,
-        worker_slot,
-        lane,
-        next_try: now + RESPAWN_FIRST,
-        interval: RESPAWN_FIRST,
-        looks: 0,
-    };
-    let _ = wait_for(&latch, Some(now + RESPAWN_LIMIT), &mut successor);
+    worker_start::respawn(&Starting::new(cluster), worker, generation);
 }

@@ -11,7 +11,8 @@
 //! | `worker_slot` | the life of a worker slot: a process reports in, takes jobs, goes idle, passes the worker slot on, exits |
 //! | [`worker_exit`] | how a worker's process leaves its worker slot when it exits, in its steps |
 //! | [`failing_lane`] | failing the jobs of a lane for which no process can be started, in its steps |
-//! | `spawn` | starting workers for every lane that has queued jobs |
+//! | `spawn` | deciding for which lane a worker is started, and in which worker slot |
+//! | [`worker_start`] | starting workers, and the process to which a worker slot is left, in steps |
 //! | `keep` | workers that stay beyond their idle limit |
 //! | [`turns`] | which lane gets a worker slot when there are fewer worker slots than lanes with jobs |
 //! | `lanes` | finding a lane by its key; using the entry of an unused lane again |
@@ -140,6 +141,7 @@ pub mod slot_claim;
 pub mod slot_waiters;
 pub mod usage;
 pub mod worker_exit;
+pub mod worker_start;
 
 mod cancel;
 mod deferred_free;
@@ -165,7 +167,7 @@ pub use entries::{
 pub use scheduler::{Pool, PoolLock, Scheduler, Shared, Waker, Words, index_of};
 pub use spawn::SpawnDecision;
 pub use view::WorkerCounts;
-pub use worker_slot::{NextStep, Returned};
+pub use worker_slot::{Heir, NextStep, Returned};
 
 #[cfg(all(test, not(loom)))]
 mod tests;

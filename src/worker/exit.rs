@@ -40,6 +40,7 @@ pub fn leave_pool(code: i32) {
     let error = send::final_error();
     fault!("worker-exit-begun");
     job_end::finish_release(cluster);
+    spawn::finish_spawn(cluster);
     // What this process was failing when its exit was cut short. By now a worker of the lane may have connected.
     job_end::finish_failing(cluster, &error);
     run::exit(cluster);

@@ -42,6 +42,9 @@ pub fn session(world: &Arc<World>) {
     let claiming = Claiming::new(world, own);
     for _ in 0..world.scale.jobs_each {
         caller.enter();
+        if once_in(16) {
+            world.prewarm(own, lane);
+        }
         let job = launch(world, &claiming, lane, &caller.held.borrow());
         if claiming.exits() {
             break;
@@ -220,7 +223,7 @@ impl Session for Caller<'_> {
 
     /// Each job that nobody holds any more was counted once, as it ended.
     fn start_workers(&self, lane: u32) {
-        self.world.spawn_decision(lane, None);
+        self.world.spawn_workers(self.own, lane, None);
     }
 
     fn end_statistics(&self) {
@@ -474,7 +477,7 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
             memory.pool().abandon(job);
             return None;
         }
-        _ => world.spawn_decision(lane, decision),
+        _ => world.spawn_workers(own, lane, decision),
     }
     if !by_pid {
         return Some(Held {
@@ -496,17 +499,19 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
 /// The periodic check of a session that waits for a job (`session/wait/`).
 struct Net<'a> {
     world: &'a Arc<World>,
+    own: ProcRef,
     job: JobId,
     passed_on: u32,
 }
 
 impl<'a> Net<'a> {
     /// From its first look on.
-    fn new(world: &'a Arc<World>, job: JobId) -> Self {
+    fn new(world: &'a Arc<World>, own: ProcRef, job: JobId) -> Self {
         let passed_on = world.memory.pool().passed_on();
-        world.spawn_decision(world.memory.slot(job).lane(), None);
+        world.spawn_workers(own, world.memory.slot(job).lane(), None);
         Self {
             world,
+            own,
             job,
             passed_on,
         }
@@ -516,8 +521,8 @@ impl<'a> Net<'a> {
     fn look(&mut self) {
         let seen = self.world.memory.pool().passed_on();
         if std::mem::replace(&mut self.passed_on, seen) != seen {
-            self.world
-                .spawn_decision(self.world.memory.slot(self.job).lane(), None);
+            let lane = self.world.memory.slot(self.job).lane();
+            self.world.spawn_workers(self.own, lane, None);
         }
     }
 }
@@ -525,7 +530,7 @@ impl<'a> Net<'a> {
 /// Waits until the job has a process, or has ended.
 fn await_worker(world: &Arc<World>, own: ProcRef, job: JobId) {
     let word = &world.memory.slot(job).word;
-    let mut net = Net::new(world, job);
+    let mut net = Net::new(world, own, job);
     let is_bound = || {
         net.look();
         let phase = word.load().phase();
@@ -545,7 +550,7 @@ fn await_worker(world: &Arc<World>, own: ProcRef, job: JobId) {
 /// Waits until the job has finished. `None`: its time was up.
 fn await_end(world: &Arc<World>, own: ProcRef, job: JobId) -> Option<Snapshot> {
     let word = &world.memory.slot(job).word;
-    let mut net = Net::new(world, job);
+    let mut net = Net::new(world, own, job);
     let is_armed = Cell::new(false);
     // Some are woken at each change, others at the end alone.
     let at_each_change = once_in(2);

@@ -5,7 +5,7 @@ use crate::world::{Failing, World, below, cut_short, may_be_cut_short, once_in};
 use engine::job::{Delivery, End, JobWord, Release};
 use engine::pool::failing_lane;
 use engine::pool::worker_exit::{self, Ending, Leaver, Place};
-use engine::pool::{LaneKey, NextStep, Pool, Returned, WorkerCounts};
+use engine::pool::{LaneKey, NextStep, Pool, Returned};
 use engine::process_ref::ProcRef;
 use engine::steps::Ender as _;
 use engine::steps::Watchers;
@@ -19,62 +19,38 @@ use shuttle::sync::atomic::Ordering;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// How a process ends.
-#[derive(PartialEq, Eq)]
-enum Exit {
-    /// It registers another process for its worker slot.
-    Restart,
-    /// For good.
-    End,
+/// Lanes that a process leaves to sessions: to the next launch, or the periodic check of one that waits.
+pub struct LeftBehind {
+    pub proc: ProcRef,
+    /// The lane in which its start failed although the lane works. The process does not repeat it, and the lane's
+    /// connected workers may not run all of its jobs.
+    pub failed_in: Option<u32>,
+    /// The lane for which it has tried to register its successor.
+    pub not_respawned_in: Option<u32>,
 }
 
-/// The processes of a worker slot. Each of them registers the next; now and then that fails.
-pub fn registration(world: &Arc<World>, worker: u32, generation: u32) {
-    loop {
-        let process = Process {
-            world,
-            worker,
-            generation,
-            proc: world.fork(),
-            current: Cell::new(None),
-            pending: Cell::new(false),
-            open: Cell::new(false),
-            must_refuse: Cell::new(false),
-            respawns: Cell::new(false),
-            failing: Failing::new(world),
-            failed_in: Cell::new(None),
-            kept: Cell::new(false),
-        };
-        let exit = process.live();
-        world.exit(process.proc);
-        if exit == Exit::End {
-            // A start that failed although the lane works is not repeated by the process itself. The lane's connected
-            // workers may not run all of its jobs: then the periodic check of a session that waits looks again, or the
-            // next launch.
-            if let Some(lane) = process.failed_in.get() {
-                world.spawn_decision(lane, None);
-            }
-            return;
-        }
-        if once_in(8) {
-            give_back(world, worker, generation);
-            return;
-        }
-    }
-}
-
-/// The server's table is full: the worker slot is taken back. A leader that is told, another worker, or this
-/// process looks again.
-fn give_back(world: &Arc<World>, worker: u32, generation: u32) {
-    let pool = world.memory.pool();
-    let (lane, looked_after) = pool.locked(|pool| {
-        let lane = pool.start_failed(worker, generation);
-        (lane, lane.is_none() || pool.pass_on())
-    });
-    // A leader that was told does what its periodic check does.
-    let nobody = pool.locked(|pool| pool.worker_counts()) == WorkerCounts::default();
-    if let Some(lane) = lane.filter(|_| !looked_after || nobody) {
-        world.spawn_decision(lane, None);
+/// A process that was registered for a worker slot, from its fork to its end.
+pub fn process(world: &Arc<World>, worker: u32, generation: u32) -> LeftBehind {
+    let process = Process {
+        world,
+        worker,
+        generation,
+        proc: world.fork(),
+        current: Cell::new(None),
+        pending: Cell::new(false),
+        open: Cell::new(false),
+        must_refuse: Cell::new(false),
+        failing: Failing::new(world),
+        failed_in: Cell::new(None),
+        not_respawned_in: Cell::new(None),
+        kept: Cell::new(false),
+    };
+    process.live();
+    world.exit(process.proc);
+    LeftBehind {
+        proc: process.proc,
+        failed_in: process.failed_in.get(),
+        not_respawned_in: process.not_respawned_in.get(),
     }
 }
 
@@ -91,12 +67,10 @@ struct Process<'a> {
     open: Cell<bool>,
     /// Whether the noted job was canceled before it could begin.
     must_refuse: Cell<bool>,
-    /// It leaves its worker slot to a fresh process.
-    respawns: Cell<bool>,
     /// What it fails when its start was hopeless.
     failing: Failing<'a>,
-    /// The lane in which its start failed.
     failed_in: Cell<Option<u32>>,
+    not_respawned_in: Cell<Option<u32>>,
     /// It is idle and stays beyond its idle limit.
     kept: Cell<bool>,
 }
@@ -128,16 +102,20 @@ impl Process<'_> {
         }
     }
 
-    fn live(&self) -> Exit {
+    fn live(&self) {
         let pool = self.world.memory.pool();
-        let known = pool.locked(|pool| pool.report_in(self.worker, self.generation, self.proc));
-        if !known {
-            return Exit::End;
-        }
+        let known = pool.locked(|pool| {
+            let known = pool.report_in(self.worker, self.generation, self.proc);
+            known.then(|| pool.take_registrar(self.worker))
+        });
+        let Some(registrar) = known else {
+            return;
+        };
         if once_in(16) {
             return self.die_as(once_in(2));
         }
         let mut next = self.look_for_next(false);
+        self.world.memory.wake(registrar);
         if once_in(8) {
             return self.die_as(once_in(2));
         }
@@ -154,8 +132,8 @@ impl Process<'_> {
                 }
                 NextStep::Idle if once_in(16) => return self.die(),
                 NextStep::Idle => self.rest(),
-                NextStep::Restart => return Exit::Restart,
-                NextStep::Retire => return Exit::End,
+                NextStep::Restart => return self.respawn(),
+                NextStep::Retire => return,
             };
         }
     }
@@ -288,12 +266,12 @@ impl Process<'_> {
 
     /// The exit callback of a process that ends at any point (`src/worker/exit.rs`). It may be cut short, and is then
     /// called again.
-    fn die(&self) -> Exit {
-        self.die_as(false)
+    fn die(&self) {
+        self.die_as(false);
     }
 
     /// `failed_start`: it has not connected.
-    fn die_as(&self, failed_start: bool) -> Exit {
+    fn die_as(&self, failed_start: bool) {
         let place = Place {
             worker: self.worker,
             generation: self.generation,
@@ -315,11 +293,6 @@ impl Process<'_> {
         };
         while cut_short(leave).is_none() {}
         assert_eq!(self.failing.noted(), None, "a job was not failed");
-        if self.respawns.get() {
-            Exit::Restart
-        } else {
-            Exit::End
-        }
     }
 }
 
@@ -379,7 +352,8 @@ impl Leaver for Process<'_> {
     }
 
     fn respawn(&self) {
-        self.respawns.set(true);
+        let lane = (self.world).respawn(self.proc, self.worker, self.generation);
+        self.not_respawned_in.set(lane);
     }
 }
 

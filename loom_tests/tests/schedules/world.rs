@@ -7,16 +7,20 @@ use engine::job::{Demand, End, JobWord, Phase, Release};
 use engine::pool::failing_lane::{self, Failer};
 use engine::pool::release::{self, Releaser};
 use engine::pool::turns::LONGEST_TURN;
-use engine::pool::{Canceling, LaneKey, Pool, Registration, SpawnDecision, WorkerCounts};
+use engine::pool::worker_start::{self, Note, Starter};
+use engine::pool::{
+    Canceling, LaneKey, PendingStart, Pool, Registration, SpawnDecision, WorkerCounts,
+};
 use engine::process_ref::ProcRef;
 use engine::steps::{Ender, Watchers};
 use engine::table::JobId;
+use engine::wait::{Latch, Micros};
 use loom_tests::memory::{Lock, Memory};
 use shuttle::rand::{RngCore, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 
@@ -30,6 +34,8 @@ pub struct World {
     /// The processes that are alive, by PGPROC number. Behind a lock that shuttle does not know.
     living: Mutex<Vec<Option<u32>>>,
     last_pid: Mutex<u32>,
+    /// How many processes are registered with the postmaster, or have not exited yet.
+    entries: Mutex<usize>,
     /// Whether `SIGUSR2` is pending, by PGPROC number.
     signals: Vec<AtomicBool>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
@@ -70,6 +76,13 @@ pub fn cut_short<T>(act: impl FnOnce() -> T) -> Option<T> {
         Ok(done) => Some(done),
         Err(cut) if cut.is::<CutShort>() => None,
         Err(failure) => resume_unwind(failure),
+    }
+}
+
+/// The process may be cut short here while it starts another.
+fn may_fail_to_start() {
+    if once_in(64) {
+        resume_unwind(Box::new(CutShort));
     }
 }
 
@@ -188,15 +201,204 @@ impl Failer for Failing<'_> {
     }
 }
 
+/// A process, as it starts workers.
+struct Starting<'a> {
+    world: &'a Arc<World>,
+    proc: ProcRef,
+    clock: Clock,
+    noted: Cell<Option<Note>>,
+    /// Whether the server had no room for a process, or this process was cut short.
+    has_failed: Cell<bool>,
+    /// Whether a process did not start.
+    has_lost: Cell<bool>,
+    /// Worker slots with the processes that this process has registered, and that end before they report in.
+    lost: RefCell<Vec<(u32, PendingStart)>>,
+}
+
+/// Its latch. Nothing relies on its wake-ups: it looks again from time to time, and for a while only.
+#[derive(Default)]
+struct Clock(Cell<Micros>);
+
+impl Latch for Clock {
+    fn now(&self) -> Micros {
+        self.0.get()
+    }
+
+    fn spin_limit(&self) -> Micros {
+        0
+    }
+
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+
+    fn sleep(&self, until: Option<Micros>) {
+        if !once_in(4) {
+            self.0.set(until.expect("it checks from time to time"));
+        }
+        thread::yield_now();
+    }
+}
+
+impl<'a> Starting<'a> {
+    fn new(world: &'a Arc<World>, proc: ProcRef) -> Self {
+        Self {
+            world,
+            proc,
+            clock: Clock::default(),
+            noted: Cell::new(None),
+            has_failed: Cell::new(false),
+            has_lost: Cell::new(false),
+            lost: RefCell::default(),
+        }
+    }
+
+    /// Takes steps. `false`: the process was cut short, and has gone on as its exit does.
+    fn run(&self, steps: impl FnOnce()) -> bool {
+        let done = cut_short(steps).is_some();
+        if !done {
+            self.has_failed.set(true);
+            worker_start::resume(self);
+        }
+        assert_eq!(self.noted.get(), None, "a spawn was not finished");
+        done
+    }
+
+    /// Afterwards: finds out what has become of the processes that it has registered. After a start that has failed, and
+    /// if nobody is left to look after the lane because a process could not be registered, for this lane or another, the
+    /// next launch does so, or the periodic check of a session that waits, or an idle worker at its limit.
+    fn look_after(&self, lane: u32) {
+        loop {
+            self.check_registrations();
+            let pool = self.world.memory.pool();
+            let nobody =
+                || pool.locked(|scheduler| scheduler.worker_counts()) == WorkerCounts::default();
+            let is_left = self.has_failed.replace(false) && nobody();
+            if !self.has_lost.replace(false) && !is_left {
+                return;
+            }
+            thread::yield_now();
+            self.run(|| {
+                let _ = worker_start::spawn_workers(self, lane, None);
+            });
+        }
+    }
+
+    /// The process that was registered has ended, as the next one would.
+    fn give_up(&self, worker: u32, start: PendingStart) {
+        let failing = Failing::new(self.world);
+        let give_up = || failing_lane::give_up_start(&failing, worker, start, || (), || true);
+        if cut_short(give_up).is_none() {
+            while cut_short(|| failing_lane::resume(&failing)).is_none() {}
+        }
+    }
+}
+
+impl Starter for Starting<'_> {
+    type Lock = Lock;
+
+    fn proc(&self) -> ProcRef {
+        self.proc
+    }
+
+    fn pool(&self) -> Pool<'_, Lock> {
+        self.world.memory.pool()
+    }
+
+    fn worker_cap(&self) -> u32 {
+        self.world.scale.places as u32
+    }
+
+    fn latch(&self) -> &impl Latch {
+        &self.clock
+    }
+
+    fn noted(&self) -> Option<Note> {
+        self.noted.get()
+    }
+
+    fn set_noted(&self, note: Option<Note>) {
+        self.noted.set(note);
+    }
+
+    /// Others than its own are given up by those that have registered them.
+    fn check_registrations(&self) {
+        loop {
+            let Some((worker, start)) = self.lost.borrow_mut().pop() else {
+                return;
+            };
+            self.has_lost.set(true);
+            self.give_up(worker, start);
+        }
+    }
+
+    fn awaits_registered(&self) -> bool {
+        self.check_registrations();
+        let awaits = |worker| {
+            let pool = self.pool();
+            pool.locked(|scheduler| scheduler.awaits_start_by(worker, self.proc))
+        };
+        (0..self.worker_cap()).any(awaits)
+    }
+
+    fn after_claim(&self) {
+        may_fail_to_start();
+    }
+
+    fn register(&self, worker: u32, generation: u32) -> Option<Registration> {
+        may_fail_to_start();
+        if once_in(8) || !self.world.take_entry() {
+            self.has_failed.set(true);
+            return None;
+        }
+        let registration = Registration {
+            slot: worker,
+            generation: generation.into(),
+        };
+        if once_in(16) {
+            self.world.free_entry();
+            self.lost.borrow_mut().push((
+                worker,
+                PendingStart {
+                    generation,
+                    registration,
+                    started: false,
+                    since: 0,
+                },
+            ));
+        } else {
+            let world = self.world.clone();
+            let handle = spawn(format!("worker {worker}"), move || {
+                let left = worker::process(&world, worker, generation);
+                world.free_entry();
+                world.look_after(&left);
+            });
+            self.world.threads.lock().unwrap().push(handle);
+            // It raises an error although the process is there.
+            may_fail_to_start();
+        }
+        Some(registration)
+    }
+
+    fn is_exiting(&self) -> bool {
+        false
+    }
+}
+
 /// True once in `n` calls, at random.
 pub fn once_in(n: u32) -> bool {
     below(n as usize) == 0
 }
 
+/// How many entries of the server's table there are for each worker slot: that of a process that leaves, and that of
+/// its successor.
+const ENTRIES: usize = 2;
+
 impl World {
     fn new(scale: Scale) -> Arc<Self> {
-        // A worker slot may have a process that leaves, and its successor.
-        let processes = scale.leaders + scale.cancelers + scale.administrators + 2 * scale.places;
+        // The last one frees what the others have left.
+        let others = scale.leaders + scale.cancelers + scale.administrators + 1;
+        let processes = others + ENTRIES * scale.places;
         // A turn lasts for a few looks at the clock.
         let tick = LONGEST_TURN / 4;
         let memory = Memory::with_clock(scale.slots, scale.lanes, scale.places, processes, tick);
@@ -208,6 +410,7 @@ impl World {
             closing: AtomicBool::new(false),
             living: Mutex::new(vec![None; processes]),
             last_pid: Mutex::new(0),
+            entries: Mutex::new(0),
             signals: (0..processes).map(|_| AtomicBool::new(false)).collect(),
             threads: Mutex::new(Vec::new()),
         })
@@ -229,6 +432,18 @@ impl World {
         };
         self.signals[procno].store(false, Ordering::SeqCst);
         ProcRef::new(procno as u32, pid)
+    }
+
+    /// Takes an entry of the server's table of processes. `false`: all are in use.
+    fn take_entry(&self) -> bool {
+        let mut entries = self.entries.lock().unwrap();
+        let is_free = *entries < ENTRIES * self.scale.places;
+        *entries += usize::from(is_free);
+        is_free
+    }
+
+    fn free_entry(&self) {
+        *self.entries.lock().unwrap() -= 1;
     }
 
     /// The process is gone.
@@ -257,72 +472,45 @@ impl World {
         }
     }
 
-    /// The postmaster starts a process for this worker slot. When that process passes the worker slot on, it
-    /// registers the next one.
-    pub fn register(self: &Arc<Self>, worker: u32, generation: u32) {
-        let world = self.clone();
-        let handle = spawn(format!("worker {worker}"), move || {
-            worker::registration(&world, worker, generation);
+    /// The process `own` starts workers for the lane, if it needs any.
+    pub fn spawn_workers(self: &Arc<Self>, own: ProcRef, lane: u32, first: Option<SpawnDecision>) {
+        let starting = Starting::new(self, own);
+        starting.run(|| {
+            let _ = worker_start::spawn_workers(&starting, lane, first);
         });
-        self.threads.lock().unwrap().push(handle);
+        starting.look_after(lane);
     }
 
-    /// Does what is needed to get workers for the lane. A registration fails now and then.
-    pub fn spawn_decision(self: &Arc<Self>, lane: u32, first: Option<SpawnDecision>) {
-        let places = self.scale.places as u32;
-        let pool = self.memory.pool();
-        let mut can_start = true;
-        let mut next = first;
-        loop {
-            let decision = next.take().unwrap_or_else(|| {
-                pool.locked(|pool| pool.spawn_decision(lane, places, can_start))
-            });
-            match decision {
-                SpawnDecision::Enough | SpawnDecision::Full => {
-                    // Any process that is left looks before it goes idle or exits. If none is left because the
-                    // registration failed, for this lane or another, the periodic check looks again.
-                    if can_start
-                        || pool.locked(|pool| pool.worker_counts()) != WorkerCounts::default()
-                    {
-                        return;
-                    }
-                    can_start = true;
-                }
-                SpawnDecision::Recycle(proc) => self.memory.latch(proc).set(),
-                SpawnDecision::Start { worker, generation } => {
-                    if once_in(8) {
-                        let _ = pool.locked(|pool| pool.start_failed(worker, generation));
-                        can_start = false;
-                    } else if once_in(16) {
-                        self.lose_start(worker, generation);
-                    } else {
-                        self.register(worker, generation);
-                    }
-                }
-            }
-        }
+    /// The process `own` starts workers before there are jobs for them.
+    pub fn prewarm(self: &Arc<Self>, own: ProcRef, lane: u32) {
+        let starting = Starting::new(self, own);
+        let lane_workers = self.scale.lane_limit;
+        starting.run(|| {
+            let _ = worker_start::prewarm(&starting, self.key(lane), 2, lane_workers);
+        });
+        starting.look_after(lane);
     }
 
-    /// The process that was registered ends at once, as the next one would, and this process finds that out.
-    fn lose_start(&self, worker: u32, generation: u32) {
-        let pool = self.memory.pool();
-        let registrar = self.fork();
-        let registration = Registration {
-            slot: worker,
-            generation: generation.into(),
-        };
-        let start = pool.locked(|pool| {
-            assert!(pool.begin_registration(worker, generation, registrar));
-            pool.note_registered(worker, generation, registrar, registration);
-            pool.pending_start(worker)
-        });
-        let failing = Failing::new(self);
-        let start = start.expect("it was registered a moment ago");
-        let give_up = || failing_lane::give_up_start(&failing, worker, start, || (), || true);
-        if cut_short(give_up).is_none() {
-            while cut_short(|| failing_lane::resume(&failing)).is_none() {}
+    /// The process `own` leaves its worker slot to another. Returns the lane for which it could not register one.
+    pub fn respawn(self: &Arc<Self>, own: ProcRef, worker: u32, generation: u32) -> Option<u32> {
+        let starting = Starting::new(self, own);
+        let lane = (self.memory.pool()).locked(|scheduler| scheduler.lane_index(worker));
+        while !starting.run(|| worker_start::respawn(&starting, worker, generation)) {}
+        starting.check_registrations();
+        let is_left = starting.has_failed.get() || starting.has_lost.get();
+        is_left.then_some(lane)
+    }
+
+    /// What sessions do about the lanes that a process has left behind.
+    fn look_after(self: &Arc<Self>, left: &worker::LeftBehind) {
+        if let Some(lane) = left.failed_in {
+            self.spawn_workers(left.proc, lane, None);
         }
-        self.exit(registrar);
+        if let Some(lane) = left.not_respawned_in {
+            let starting = Starting::new(self, left.proc);
+            starting.has_failed.set(true);
+            starting.look_after(lane);
+        }
     }
 
     /// A process does something by which it may become the last one out of a job. It may be cut short in the middle

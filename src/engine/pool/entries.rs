@@ -136,6 +136,8 @@ pub struct Lane {
     pub(super) taken_then: AtomicU32,
     /// Its database is about to be dropped ([`super::keep`]).
     pub(super) released: AtomicU32,
+    /// The last of its starts that ended has failed ([`Lane::is_stalled`]).
+    pub(super) start_failed: AtomicU32,
     /// Since when it is in need, or when it was served last while it is.
     pub(super) needy_since: AtomicU64,
     /// For the list of its standing.
@@ -168,6 +170,12 @@ impl Lane {
     /// Whether it is short when `uncounted` of its starting workers do not count.
     pub(super) fn is_short_without(&self, uncounted: u32) -> bool {
         self.queue.len() + uncounted > load(&self.starting) && !self.queue.is_empty()
+    }
+
+    /// Whether a start in it has failed although it works, and none has succeeded since. A worker slot that is vacant
+    /// because of a failed start does not go there: see [`super::Scheduler::exit`].
+    pub(super) fn is_stalled(&self) -> bool {
+        load(&self.start_failed) != 0 && load(&self.connected) > 0
     }
 
     /// Whether it may have one more worker when `leaving` of its workers go.

@@ -23,9 +23,9 @@
 //!
 //! * **A lane comes into need while a worker is kept.** Whoever brings it there decides at once
 //!   ([`Scheduler::spawn_decision`]), and finds the kept worker: its turn is over. If it is not, the worker looks at its
-//!   turn's end ([`WorkerSlot::look_at`](super::WorkerSlot::look_at)), kept or not. Nobody decides after a start that failed
-//!   in a lane that works, such as that of a process for a job that must not run on the kept worker. So the kept worker
-//!   asks again, and makes room then.
+//!   turn's end ([`WorkerSlot::look_at`](super::WorkerSlot::look_at)), kept or not. Nobody starts
+//!   another process at once for a lane that works and in which a start has failed, such as that of a process for a job
+//!   that must not run on the kept worker. So the kept worker asks again, and makes room then.
 //! * **A worker of a released lane finishes its job later**, while the process that drops the database waits for it to
 //!   leave. It is not kept, and leaves at its idle limit.
 //!

@@ -64,6 +64,7 @@ impl<'a> Scheduler<'a> {
         lane.key.store(bits, Ordering::Relaxed);
         lane.run_time.store(0, Ordering::Relaxed);
         lane.limit.store(0, Ordering::Relaxed);
+        lane.start_failed.store(0, Ordering::Relaxed);
         let head = self.chain_of(bits);
         Link::load(head).store(&lane.chain_next);
         Link::to(index).store(head);

@@ -1,9 +1,9 @@
-//! Starting workers for every lane that has queued jobs, and taking back worker slots whose process did not
+//! Deciding for which lane with queued jobs a worker is started, and taking back worker slots whose process did not
 //! start.
 //!
-//! A worker slot is claimed here; its process is registered outside the lock. [`Scheduler::start_failed`] gives
-//! the worker slot back when the registration fails. If no worker slot is left, an idle worker of another lane
-//! makes room.
+//! A worker slot is claimed here; its process is registered outside the lock ([`worker_start`](super::worker_start)).
+//! [`Scheduler::start_failed`] gives the worker slot back when the registration fails. If no worker slot is left, an
+//! idle worker of another lane makes room.
 
 use super::dispatch::Limits;
 use super::entries::{LaneKey, PendingStart, Registration, START_LIMIT};

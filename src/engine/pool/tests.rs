@@ -30,6 +30,7 @@ mod turn_order;
 mod views;
 mod worker_exit;
 mod worker_slot;
+mod worker_start;
 
 /// The tests are sequential: nothing to lock. Remembers which processes the pool woke.
 #[derive(Default)]
@@ -523,7 +524,8 @@ fn a_job_whose_worker_died_goes_back_to_the_head() {
     let returned = memory.locked(|scheduler| scheduler.give_back(first));
     assert_eq!(returned, Returned::Requeued);
     memory.check();
-    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), true));
+    let left =
+        memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), Heir::Anyone));
     assert_eq!(left, Some(NextStep::Restart));
     let next = memory.report_in(worker, generation, proc(101)).unwrap();
     assert_eq!(running(next), first);
@@ -572,7 +574,8 @@ fn a_process_that_dies_before_it_takes_its_job_is_replaced() {
     let at_home = memory.locked(|scheduler| scheduler.report_in(worker, generation, proc(100)));
     assert!(at_home);
     // It counts as starting, but is not: some process must be left to run the job.
-    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), true));
+    let left =
+        memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), Heir::Anyone));
     assert_eq!(left, Some(NextStep::Restart));
     memory.check();
     let next = memory.report_in(worker, generation, proc(101)).unwrap();
@@ -936,7 +939,8 @@ fn a_start_that_fails_for_good_fails_every_queued_job() {
         memory.locked(|scheduler| scheduler.take_to_fail(scheduler.lane_index(worker), A, 1)),
         None
     );
-    let left = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), true));
+    let left =
+        memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), Heir::Anyone));
     assert_eq!(left, Some(NextStep::Retire));
     memory.check();
 }
@@ -1312,7 +1316,7 @@ fn a_process_that_connects_late_leaves_the_next_registration_alone() {
     memory.queue(A);
     let (worker, generation, next) = memory.start(memory.spawn_decision(0, 1), proc(100));
     assert_eq!(memory.complete(worker, running(next)), NextStep::Idle);
-    let _ = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), false));
+    let _ = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), Heir::Nobody));
     memory.queue(A);
     let SpawnDecision::Start {
         worker: again,

@@ -42,8 +42,9 @@
 //!
 //! Each decision looks at the first lane with nobody only. That is enough: such a lane can always use the worker slot (none
 //! of its workers is about to be free, or it would have somebody), and goes to the end when it is given one. Whenever a
-//! worker slot can be given on, somebody decides: a worker that finishes, rests or leaves, the launch or wait
-//! that finds a worker slot vacant or an idle worker whose turn is over. A lane with somebody may be passed over: by 3,
+//! worker slot can be given on, somebody decides: a worker that finishes, rests, leaves or fails to start, the launch or
+//! wait that finds a worker slot vacant or an idle worker whose turn is over. (One that fails to start passes over lanes
+//! whose starts fail as well, see [`Scheduler::exit`]; these have somebody.) A lane with somebody may be passed over: by 3,
 //! if more than [`LOOKS`] lanes before it have as few workers, or when it is behind one whose worker will be free in a
 //! moment. It has a worker, and gets another one at the latest when it is first and overdue; the lanes before it go to
 //! the end as they are served.
@@ -62,7 +63,7 @@
 //! | `Totals::start_time` | holder of the lock | nobody |
 
 use super::entries::{Lane, Totals};
-use super::scheduler::Scheduler;
+use super::scheduler::{Scheduler, Shared};
 use super::worker_slot::NextStep;
 use crate::list::List;
 use crate::locked::{add, load, subtract};
@@ -254,6 +255,18 @@ impl Scheduler<'_> {
         mutant!("nobody-looks-at-other-lanes" => return None);
         self.most_urgent()
             .or_else(|| self.shared.totals.somebody.first())
+    }
+
+    /// The lane that comes first of those that are in need and not stalled, of the first [`LOOKS`] of each list.
+    pub(super) fn first_in_need_not_stalled(&mut self) -> Option<u32> {
+        mutant!("nobody-looks-at-other-lanes" => return None);
+        let Shared { totals, lanes, .. } = self.shared;
+        let may = |&lane: &u32| !lanes[lane as usize].is_stalled();
+        let urgent = self.most_urgent().filter(may);
+        urgent.or_else(|| {
+            let first = |list: &List| list.iter(lanes).take(LOOKS).find(may);
+            first(&totals.nobody).or_else(|| first(&totals.somebody))
+        })
     }
 
     /// The lane to which a worker leaves its worker slot when its turn is over and its own lane has jobs for it. `None`:

@@ -18,7 +18,7 @@
 //! | the process was told to make room, or has left its worker slot | look after its successor |
 //! | it ends for any other reason | announce, return the assigned job, leave the worker slot; look after its successor, if the worker slot is passed on |
 //! | its start was hopeless | announce, fail the assigned job, give back the permit, fail the lane's queued jobs; then as above |
-//! | its start failed, and the lane works | announce, return the assigned job, leave the worker slot for good: the next process would fail at once, without end, and so might one of another lane |
+//! | its start failed, and the lane works | announce, return the assigned job, leave the worker slot to a lane whose starts do not fail, or for good: the next process of this lane would fail at once, without end |
 //! | a job is returned | unmap what it owns, give it back: it is at the head of its lane again, or handed to an idle worker, or has ended because of a cancel |
 //! | a job that its leader knows by the pid of this process | it ends instead: canceled, if it has a cancel, otherwise failed |
 //!
@@ -32,7 +32,7 @@
 
 use super::entries::LaneKey;
 use super::scheduler::{Pool, PoolLock, Waker as _};
-use super::worker_slot::{NextStep, Returned};
+use super::worker_slot::{Heir, NextStep, Returned};
 use crate::job::Release;
 use crate::process_ref::ProcRef;
 use crate::steps::Watchers;
@@ -124,8 +124,16 @@ pub fn leave(leaver: &impl Leaver, place: Place, ending: Ending) {
     // The worker slot goes to the lane that needs it. A start that failed although the lane works is not repeated: it
     // would fail again at once, without end. The lane's connected workers run its queued jobs. If they must not run one,
     // the next launch or wait in the lane tries again.
-    let restartable = ending.is_error && (!ending.failed_start || is_hopeless);
-    let next = pool.locked(|scheduler| scheduler.exit(worker, generation, proc, restartable));
+    let heir = match ending {
+        Ending {
+            is_error: false, ..
+        } => Heir::Nobody,
+        Ending {
+            failed_start: true, ..
+        } if !is_hopeless => Heir::NotStalled,
+        _ => Heir::Anyone,
+    };
+    let next = pool.locked(|scheduler| scheduler.exit(worker, generation, proc, heir));
     if next == Some(NextStep::Restart) {
         leaver.respawn();
     }
@@ -164,7 +172,7 @@ pub fn return_job(leaver: &impl Leaver, job: JobId) {
 
 #[cfg(any(loom, shuttle))]
 mod mutants {
-    use super::{JobId, Leaver, Place, return_job};
+    use super::{Heir, JobId, Leaver, Place, return_job};
 
     pub(super) fn look_then_announce(leaver: &impl Leaver, place: Place, assigned: Option<JobId>) {
         let pool = leaver.pool();
@@ -185,7 +193,8 @@ mod mutants {
 
     fn vacate(leaver: &impl Leaver, place: Place) {
         let pool = leaver.pool();
-        let _ = pool.locked(|pool| pool.exit(place.worker, place.generation, place.proc, true));
+        let (worker, generation) = (place.worker, place.generation);
+        let _ = pool.locked(|pool| pool.exit(worker, generation, place.proc, Heir::Anyone));
         leaver.respawn();
     }
 }

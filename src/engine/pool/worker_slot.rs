@@ -32,6 +32,17 @@ pub enum NextStep {
     Retire,
 }
 
+/// Who may have the worker slot of a process that exits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heir {
+    /// A fresh process, of its lane or another.
+    Anyone,
+    /// Its start has failed although its lane works: a fresh process of a lane that is not stalled.
+    NotStalled,
+    /// Nobody.
+    Nobody,
+}
+
 /// What became of a job that its worker gave back.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +89,9 @@ impl<'a> Scheduler<'a> {
         let entry = &self.shared.workers[worker as usize];
         if entry.proc() == Some(proc) && !entry.has_connected() {
             entry.note_connection();
-            add(&self.lane_of(worker).connected, 1);
+            let lane = self.lane_of(worker);
+            add(&lane.connected, 1);
+            lane.start_failed.store(0, Ordering::Relaxed);
             self.note_start(worker);
         }
     }
@@ -409,21 +422,21 @@ impl<'a> Scheduler<'a> {
         true
     }
 
-    /// The worker's process exits, whatever it was doing. Its job was finished or given back before.
-    /// `restartable`: the worker slot may be passed to a fresh process of its lane. Returns `Restart` if it is, and the
-    /// caller registers that process; `Retire` if it is not. `None`: the worker slot is no longer this
-    /// process's.
+    /// The worker's process exits, whatever it was doing. Its job was finished or given back before. Returns `Restart` if
+    /// the worker slot is passed on to a fresh process, and the caller registers that process; `Retire` if it is vacant.
+    /// `None`: the worker slot is no longer this process's.
     ///
-    /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) passes `false`
-    /// for `restartable`. The lane's other workers look after the queue, and trying again at once could fork
-    /// without end. Another lane does not get the worker slot either: if its starts fail too, two such lanes would pass
-    /// the worker slot to each other without end. It stays vacant until the next launch or wait.
+    /// A process that could not start although its lane works ([`lane_works`](Self::lane_works)) leaves its worker slot to
+    /// a lane that is not stalled. The workers of its own lane look after the queue, and trying again at once could fork
+    /// without end. So could two lanes whose starts fail, if they passed the worker slot to each other. So a lane whose
+    /// start has failed is **stalled** until one has succeeded, and no failed start leads to one in a stalled lane: there
+    /// are at most as many in a row as there are lanes. Launches, waits and workers that leave do not look at that.
     pub fn exit(
         &mut self,
         worker: u32,
         generation: u32,
         proc: ProcRef,
-        restartable: bool,
+        heir: Heir,
     ) -> Option<NextStep> {
         let entry = &self.shared.workers[worker as usize];
         if entry.word.load().generation() != generation || entry.proc() != Some(proc) {
@@ -437,8 +450,16 @@ impl<'a> Scheduler<'a> {
         let lane = load(&entry.lane);
         self.return_permit_of_worker(worker);
         self.hand_out(lane);
-        if restartable {
-            return Some(self.leave(worker, None));
+        let to = match heir {
+            Heir::Anyone => return Some(self.leave(worker, None)),
+            Heir::NotStalled => {
+                self.lane(lane).start_failed.store(1, Ordering::Relaxed);
+                self.first_in_need_not_stalled()
+            }
+            Heir::Nobody => None,
+        };
+        if to.is_some() {
+            return Some(self.leave(worker, to));
         }
         self.vacate(worker);
         Some(NextStep::Retire)

@@ -148,9 +148,9 @@ pub const POINTS: &[Point] = {
         // The job is published; its worker is woken next.
         leader("job-dispatched", Locked, &["job", "warm"]),
         leader("job-enqueued", Closed, &["job", "warm", "fanout"]),
-        // Only unwinding frees a claimed worker slot.
-        leader("worker-slot-claimed", Failing, &["job"]),
-        leader("worker-registered", Failing, &["job"]),
+        // A claimed worker slot is noted: unwinding gives it back, and so does the exit.
+        leader("worker-slot-claimed", Failing, &["job", "throttled@2"]),
+        leader("worker-registered", Failing, &["job", "throttled@2"]),
         leader("job-spawned", Open, &["job", "fanout"]),
         leader("job-bound", Open, &["job"]),
         leader("handle-given", Open, &["job", "warm", "oneshot"]),

@@ -36,11 +36,11 @@
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
 use crate::cluster::spawn;
-use crate::cluster::spawn::Spawned;
 use crate::pg::process;
 use crate::pg::shim;
 use engine::deadlock::{Awaited, Circle, Needs, Pid, Wait, find_circle};
 use engine::pool::sleep::Sleepers;
+use engine::pool::worker_start::Spawned;
 use engine::wait::Micros;
 use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
 

@@ -79,6 +79,7 @@ pub const ALL: &[Occasion] = &[
     },
     occasion("leaves", Scene::jobs_that_leave_settings),
     occasion("left", Scene::left),
+    occasion("throttled", Scene::left_with_a_throttled_job),
     Occasion {
         lets_jobs_run: false,
         ..occasion("ended", Scene::ended_worker)
@@ -412,12 +413,25 @@ impl Scene {
         if let Some((_, handle)) = self.launch(one_row) {
             self.call("pg_background_wait_v2", handle);
         }
+        self.exit();
+    }
+
+    fn exit(&mut self) {
         if let Ok(row) = self.client.query_one("SELECT pg_backend_pid()", &[]) {
             self.terminate(row.get(0));
         }
         while self.client.query_one("SELECT 1", &[]).is_ok() {
             pause(Duration::from_millis(1));
         }
+    }
+
+    /// The session exits while it may have no more workers: its exit starts one for the job that had to wait for that.
+    fn left_with_a_throttled_job(&mut self) {
+        self.set("SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1");
+        for _ in 0..2 {
+            let _ = self.launch(long);
+        }
+        self.exit();
     }
 
     fn terminate(&mut self, process: i32) {

@@ -687,9 +687,14 @@ impl Model {
             .find(|process| process.proc == proc)
             .and_then(|process| process.permit.take());
         self.return_permit(permit);
+        let heir = if restartable {
+            Heir::Anyone
+        } else {
+            Heir::Nobody
+        };
         let left = self
             .memory
-            .locked(|scheduler| scheduler.exit(worker, generation, proc, restartable));
+            .locked(|scheduler| scheduler.exit(worker, generation, proc, heir));
         self.answer();
         match left {
             Some(NextStep::Restart) => self.restart(index),
@@ -797,9 +802,14 @@ impl Model {
             }
             assert!(self.queues[key].is_empty());
         }
+        let heir = if lane_works {
+            Heir::NotStalled
+        } else {
+            Heir::Anyone
+        };
         let left = self
             .memory
-            .locked(|scheduler| scheduler.exit(worker, generation, proc, !lane_works));
+            .locked(|scheduler| scheduler.exit(worker, generation, proc, heir));
         self.answer();
         match left {
             Some(NextStep::Restart) => self.restart(index),

@@ -484,26 +484,94 @@ fn a_lane_with_nobody_comes_before_one_that_is_overdue_for_less_long() {
     assert_eq!(lane_of(&memory, worker), key(3));
 }
 
-/// If it went from one such lane to another, it would go back and forth as long as their other workers work.
-#[test]
-fn a_start_that_failed_in_a_lane_that_works_leaves_its_worker_slot_vacant() {
-    let memory = Memory::with_room(8, 2, 3);
-    for (key, pid) in [(A, 100), (B, 101)] {
-        let job = memory.queue(key);
-        let (_, _, next) = memory.start(memory.spawn_decision(0, 3), proc(pid));
-        assert_eq!(running(next), job);
+/// A process does not start. Returns what becomes of its worker slot.
+fn fail_to_start(memory: &Memory, (worker, generation): (u32, u32), pid: u32) -> NextStep {
+    let next = memory.locked(|scheduler| {
+        assert!(scheduler.report_in(worker, generation, proc(pid)));
+        assert!(scheduler.lane_works(scheduler.lane_index(worker)));
+        scheduler.exit(worker, generation, proc(pid), Heir::NotStalled)
+    });
+    memory.check();
+    next.expect("it was its own")
+}
+
+/// Lanes that work, each of which has another job; and the worker slot of a process that is to start for the first one.
+fn working_and_in_need<const N: usize>(keys: [LaneKey; N]) -> (Memory, (u32, u32)) {
+    let workers = N as u32 + 1;
+    let memory = memory(N, N + 1);
+    for (key, pid) in keys.into_iter().zip(100..) {
+        let _ = start(&memory, key, pid);
         memory.queue(key);
     }
-    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, 3) else {
+    let SpawnDecision::Start { worker, generation } = memory.spawn_decision(0, workers) else {
         panic!("a worker slot is vacant");
     };
-    let next = memory.locked(|scheduler| {
-        assert!(scheduler.report_in(worker, generation, proc(102)));
-        scheduler.exit(worker, generation, proc(102), false)
-    });
-    assert_eq!(next, Some(NextStep::Retire));
-    assert_eq!(memory.activity(worker), Activity::Vacant);
-    memory.check();
+    assert_eq!(lane_of(&memory, worker), keys[0]);
+    (memory, (worker, generation))
+}
+
+/// If a worker slot went from one lane whose starts fail to another, it would go back and forth without end.
+#[test]
+fn failed_starts_pass_a_worker_slot_through_each_lane_once() {
+    let (memory, place) = working_and_in_need([A, B, C]);
+    let mut starts = Vec::new();
+    for pid in 200.. {
+        starts.push(lane_of(&memory, place.0));
+        if fail_to_start(&memory, place, pid) == NextStep::Retire {
+            break;
+        }
+    }
+    assert_eq!(starts, [A, B, C]);
+    assert_eq!(memory.activity(place.0), Activity::Vacant);
+}
+
+#[test]
+fn a_lane_is_stalled_until_a_start_succeeds_or_it_has_no_worker() {
+    for succeeds in [true, false] {
+        let (memory, place) = working_and_in_need([A, B]);
+        assert_eq!(fail_to_start(&memory, place, 200), NextStep::Restart);
+        assert_eq!(fail_to_start(&memory, place, 201), NextStep::Retire);
+        let lanes = [&memory.lanes[0], &memory.lanes[1]];
+        assert_eq!(lanes.map(Lane::is_stalled), [true; 2]);
+        if succeeds {
+            let (_, _, next) = memory.start(memory.spawn_decision(1, 3), proc(300));
+            let _ = running(next);
+        } else {
+            let exit = |generation| {
+                memory.locked(|scheduler| scheduler.exit(1, generation, proc(101), Heir::Nobody))
+            };
+            let generation = memory.workers[1].word.load().generation();
+            let job = memory
+                .locked(|scheduler| scheduler.assigned(1))
+                .expect("its first job");
+            memory.run(job);
+            assert_eq!(exit(generation), Some(NextStep::Retire));
+        }
+        assert_eq!(lanes.map(Lane::is_stalled), [true, false]);
+        memory.check();
+    }
+}
+
+#[test]
+fn another_lane_with_the_entry_of_a_stalled_one_is_not_stalled() {
+    let (memory, place) = working_and_in_need([A]);
+    assert_eq!(fail_to_start(&memory, place, 200), NextStep::Retire);
+    let lane = &memory.lanes[0];
+    assert!(lane.is_stalled());
+    let job = memory
+        .locked(|scheduler| scheduler.assigned(0))
+        .expect("its first job");
+    let next = memory.complete(0, job);
+    assert_eq!(memory.complete(0, running(next)), NextStep::Idle);
+    memory.locked(|scheduler| scheduler.dismiss_idle(None, 1, |_| ()));
+    let generation = memory.workers[0].word.load().generation();
+    assert_eq!(
+        memory.locked(|scheduler| scheduler.awakened(0, generation)),
+        Some(NextStep::Retire)
+    );
+    let _ = start(&memory, B, 300);
+    assert_eq!(lane.key(), B);
+    assert!(!lane.is_stalled());
 }
 
 #[test]
@@ -565,7 +633,8 @@ fn the_last_worker_of_a_lane_with_jobs_is_replaced_when_it_dies() {
         memory.queue(A);
         let (worker, generation, job) = dying[0];
         memory.run(job);
-        let exit = memory.locked(|scheduler| scheduler.exit(worker, generation, proc(101), true));
+        let exit =
+            memory.locked(|scheduler| scheduler.exit(worker, generation, proc(101), Heir::Anyone));
         assert_eq!(exit, Some(NextStep::Restart));
         assert_eq!(lane_of(&memory, worker), successor);
         memory.check();

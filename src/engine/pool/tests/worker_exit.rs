@@ -222,6 +222,19 @@ fn a_start_that_failed_in_a_lane_that_works_is_not_repeated() {
 }
 
 #[test]
+fn a_start_that_failed_in_a_lane_that_works_leaves_its_worker_slot_to_another_lane() {
+    let memory = Memory::with_room(4, 2, 2);
+    let first = memory.queue(A);
+    let _connected = Leaving::bound(&memory, first);
+    memory.queue(A);
+    let process = Leaving::starting(&memory);
+    memory.queue(B);
+    assert_eq!(process.leave(true, true), ["announce", "respawn"]);
+    let key = memory.locked(|scheduler| scheduler.lane_key(process.place.worker));
+    assert_eq!(key, B);
+}
+
+#[test]
 fn a_process_that_was_told_to_make_room_only_looks_after_its_successor() {
     let memory = Memory::with_room(4, 2, 1);
     let first = memory.queue(A);

@@ -43,7 +43,7 @@ fn an_idle_worker_takes_the_job_that_was_held_back_by_one_that_leaves() {
     type Leaves = fn(&mut Scheduler<'_>, u32, u32);
     let leaves: [Leaves; 2] = [
         |scheduler, worker, generation| {
-            let _ = scheduler.exit(worker, generation, proc(101), false);
+            let _ = scheduler.exit(worker, generation, proc(101), Heir::Nobody);
         },
         |scheduler, worker, _| {
             let _ = scheduler.next(worker, true);
@@ -107,7 +107,8 @@ fn a_process_that_was_told_to_make_room_has_no_worker_slot_to_leave() {
     let job = memory.queue(B);
     let recycled = memory.spawn_decision(1, 1);
     assert_eq!(recycled, SpawnDecision::Recycle(proc(100)));
-    let exit = || memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), false));
+    let exit =
+        || memory.locked(|scheduler| scheduler.exit(worker, generation, proc(100), Heir::Nobody));
     assert_eq!(exit(), None);
     let next = memory.report_in(worker, generation, proc(101));
     assert_eq!(next.map(running), Some(job));
