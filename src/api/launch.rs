@@ -17,6 +17,7 @@ fn start(arguments: Arguments, sql: &[u8], by_pid: bool, submit: bool) -> Result
         by_pid,
         submit,
         label: arguments.text(2),
+        deadline: None,
     })?;
     let (pid, cookie) = launched.give();
     let pid = pid.cast_signed();
@@ -48,6 +49,7 @@ fn start_with_params(arguments: Arguments, submit: bool) -> Result {
         by_pid: false,
         submit,
         label: None,
+        deadline: None,
     })?;
     let (pid, cookie) = launched.give();
     Ok(arguments.row([Value::int4(pid.cast_signed()), Value::int8(cookie.to_sql())]))

@@ -9,6 +9,7 @@ use crate::session::launch::oneshot;
 use crate::session::launch::request::Launch;
 use crate::session::read::convert::Wanted;
 use crate::session::read::{columns, rows, stream};
+use crate::session::wait::until;
 
 /// Reads a result the way the caller wants it: all at once, or one row per call.
 fn read(arguments: Arguments, name: JobName, purpose: Purpose, json: bool) -> Result {
@@ -88,8 +89,9 @@ sql_function!(
     |arguments| read(arguments, arguments.handle(), Purpose::ForControl, true)
 );
 
-/// The first arguments of `run` and `run_query`: sql, queue_size, timeout_ms, label.
+/// The first arguments of `run` and `run_query`: sql, queue_size, timeout_ms, label. The time limit begins now.
 fn launch_of(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32) {
+    let timeout_ms = arguments.int4(2).unwrap_or(0);
     let launch = Launch {
         sql,
         params: &[],
@@ -97,8 +99,9 @@ fn launch_of(arguments: Arguments, sql: &[u8], submit: bool) -> (Launch<'_>, i32
         by_pid: false,
         submit,
         label: arguments.text(3),
+        deadline: until::deadline(timeout_ms),
     };
-    (launch, arguments.int4(2).unwrap_or(0))
+    (launch, timeout_ms)
 }
 
 /// `pg_background_run_result`; 1.10 has fewer attributes, in another order.
@@ -140,8 +143,8 @@ sql_function!(
             }
             return Ok(arguments.row_by_name(RUN_RESULT, nothing_ran()));
         };
-        let (launch, timeout) = launch_of(arguments, sql, true);
-        let ran = oneshot::run(&launch, timeout)?;
+        let (launch, _) = launch_of(arguments, sql, true);
+        let ran = oneshot::run(&launch)?;
         let mut row = [Value::NULL; 14];
         row[..12].copy_from_slice(&ran.outcome);
         row[12] = Value::bool(ran.timed_out);

@@ -211,9 +211,8 @@ pub fn for_rows<C: Condition>(job: Job, condition: C) -> Option<C::Found> {
     wait.wait(None)
 }
 
-/// Waits up to `timeout_ms` until `look` finds something. It looks whenever the job's word changes.
-pub fn found<T>(job: Job, timeout_ms: i32, look: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = process::in_ms(timeout_ms);
+/// Waits until `look` finds something, or the deadline. It looks whenever the job's word changes.
+pub fn found<T>(job: Job, deadline: Micros, look: impl FnMut() -> Option<T>) -> Option<T> {
     let condition = condition(|| {}, look);
     JobWait::new([job].into_iter(), Until::Change, condition)?.wait(Some(deadline))
 }
