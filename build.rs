@@ -25,6 +25,7 @@ const SOURCES: [&str; 27] = [
     "memory.c",
     "rows.c",
     "value.c",
+    "xact_end.c",
     "record.c",
     "lasting.c",
     "shape.c",

@@ -51,7 +51,7 @@ BEGIN
     CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) o
     WHERE e.extname = 'pg_background'
       AND c.relname IN ('pg_proc', 'pg_type', 'pg_class')
-      AND o.type IN ('function', 'type', 'composite type', 'view')
+      AND o.type IN ('function', 'procedure', 'type', 'composite type', 'view')
       AND pg_catalog.obj_description(d.objid, c.relname) IS NOT NULL;
     EXECUTE pg_catalog.format(
         'CREATE FUNCTION pg_background_comments() RETURNS pg_catalog.jsonb LANGUAGE sql AS %L',
@@ -201,7 +201,7 @@ COMMENT ON TYPE pg_background_error IS
 'The error that a job ended with, field by field.';
 
 COMMENT ON TYPE pg_background_outcome IS
-'How a job stands, or how it ended. All attributes but pid and cookie are NULL if the session has no such job.';
+'How a job stands, or how it ended. The state is unknown if the session has no such job.';
 
 COMMENT ON TYPE pg_background_run_result IS
 'The outcome of a job that was run to its end, whether it was canceled at the time limit, and how long it took.';
@@ -263,7 +263,7 @@ BEGIN
         )
         RETURNS pg_background_progress_info
         LANGUAGE c
-        AS 'MODULE_PATHNAME', 'pg_background_get_progress';
+        AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
         COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
         'The last progress that the job reported with pg_background_report_progress; NULL if it reported none, or there is no such job.';
         RETURN;
@@ -359,7 +359,7 @@ BEGIN
 END
 $script$;
 COMMENT ON FUNCTION pg_background_outcome(pg_catalog.int4, pg_catalog.int8) IS
-'How the job stands, or how it ended. Never raises an error: if the handle names no job of this session, all attributes but pid and cookie are NULL.';
+'How the job stands, or how it ended. Never raises an error: if the handle names no job of this session, the state is unknown, completed and has_error are true, and sqlstate and error_message give the reason.';
 COMMENT ON FUNCTION pg_background_outcome_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Same as pg_background_outcome.';
 
@@ -517,6 +517,31 @@ AS 'MODULE_PATHNAME', 'pg_background_result_json';
 COMMENT ON FUNCTION pg_background_result_json(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once, each as a JSON object by column name (as to_jsonb does); command tags as {"command_tag": ...}. In a select list it returns them one by one as they arrive.';
 
+CREATE OR REPLACE FUNCTION pg_background_result_ordered_json(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS SETOF pg_catalog.json
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_result_ordered_json';
+COMMENT ON FUNCTION pg_background_result_ordered_json(pg_catalog.int4, pg_catalog.int8) IS
+'Same as pg_background_result_json, but of type json: an object has the columns in their order, also those of the same name (as row_to_json does).';
+
+CREATE OR REPLACE FUNCTION pg_background_columns(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS TABLE (
+    number pg_catalog.int4,
+    name pg_catalog.text,
+    type pg_catalog.regtype,
+    modifier pg_catalog.int4
+)
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_columns';
+COMMENT ON FUNCTION pg_background_columns(pg_catalog.int4, pg_catalog.int8) IS
+'The columns of the result of a job, in their order, as a column definition list for it has them; takes none of its rows. Waits until the first row is there, or the job has ended.';
+
 CREATE OR REPLACE FUNCTION pg_background_detach_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8
@@ -649,6 +674,15 @@ AS 'MODULE_PATHNAME', 'pg_background_wait';
 COMMENT ON FUNCTION pg_background_wait(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
 'Waits until the job has finished, at most timeout_ms milliseconds (0: no limit); returns true if it has.';
 
+CREATE OR REPLACE PROCEDURE pg_background_await(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_await';
+COMMENT ON PROCEDURE pg_background_await(pg_catalog.int4, pg_catalog.int8) IS
+'Commits the transaction of the caller, then waits until the job has finished, however it ended. Unlike the functions that wait, it holds up no CREATE INDEX CONCURRENTLY or similar statement. It cannot be called in a transaction block or a function.';
+
 CREATE OR REPLACE FUNCTION pg_background_list()
 RETURNS SETOF pg_catalog.record
 LANGUAGE c
@@ -679,9 +713,9 @@ CREATE OR REPLACE FUNCTION pg_background_get_progress(
 )
 RETURNS pg_background_progress_info
 LANGUAGE c
-AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
+AS 'MODULE_PATHNAME', 'pg_background_get_progress';
 COMMENT ON FUNCTION pg_background_get_progress(pg_catalog.int4, pg_catalog.int8) IS
-'The last progress that the job reported with pg_background_report_progress; NULL if it reported none, or there is no such job.';
+'The last progress that the job reported with pg_background_report_progress; NULL if it reported none.';
 
 CREATE OR REPLACE FUNCTION pg_background_result_info(
     pid pg_catalog.int4,
@@ -762,7 +796,7 @@ RETURNS SETOF pg_background_outcome
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain(pg_background_handle[], pg_catalog.int4) IS
-'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished, and the one that it waits for at the time limit. A handle that names no job of this session has an outcome of NULLs.';
+'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished, and the one that it waits for at the time limit. A handle that names no job of this session has the state unknown.';
 
 CREATE OR REPLACE FUNCTION pg_background_run(
     sql pg_catalog.text,
@@ -1172,7 +1206,9 @@ BEGIN
     FOR command IN
         SELECT CASE d.classid
                    WHEN 'pg_proc'::regclass THEN
-                       format('<GRANT> EXECUTE ON FUNCTION %s <TO> %I', d.objid::regprocedure, role_name)
+                       format('<GRANT> EXECUTE ON %s %s <TO> %I',
+                              CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+                              d.objid::regprocedure, role_name)
                    WHEN 'pg_class'::regclass THEN
                        format('<GRANT> SELECT ON %s <TO> %I', d.objid::regclass, role_name)
                    ELSE
@@ -1292,6 +1328,7 @@ BEGIN
                        ELSE 'SELECT'
                    END AS privilege,
                    CASE
+                       WHEN p.prokind = 'p' THEN pg_catalog.format('PROCEDURE %s', p.oid::pg_catalog.regprocedure)
                        WHEN p.oid IS NOT NULL THEN pg_catalog.format('FUNCTION %s', p.oid::pg_catalog.regprocedure)
                        WHEN y.oid IS NOT NULL THEN pg_catalog.format('TYPE %s', y.oid::pg_catalog.regtype)
                        ELSE pg_catalog.format('TABLE %s', c.oid::pg_catalog.regclass)

@@ -236,6 +236,9 @@ unsafe extern "C-unwind" {
     pub fn pgb_can_connect_again() -> bool;
     pub fn pgb_watch_drops();
     pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
+    pub fn pgb_may_end_transaction(fcinfo: pg_sys::FunctionCallInfo) -> bool;
+    pub fn pgb_next_transaction();
+    pub fn pgb_waits_for_transaction(pid: i32) -> bool;
     pub fn pgb_redirect_messages();
     pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
@@ -296,13 +299,13 @@ unsafe extern "C-unwind" {
         tuples: *const *const u8,
         count: i32,
     );
-    pub fn pgb_json(desc: pg_sys::TupleDesc) -> *mut Json;
+    pub fn pgb_json(desc: pg_sys::TupleDesc, is_binary: bool) -> *mut Json;
     pub fn pgb_json_row(
         json: *mut Json,
         values: *mut pg_sys::Datum,
         nulls: *mut bool,
     ) -> pg_sys::Datum;
-    pub fn pgb_json_tag(tag: *const c_char, len: i32) -> pg_sys::Datum;
+    pub fn pgb_json_tag(tag: *const c_char, len: i32, is_binary: bool) -> pg_sys::Datum;
     pub fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
     pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
 }

@@ -268,9 +268,9 @@ extern void pgb_pass_element(PgbElements *elements);
 /* json.c */
 typedef struct PgbJson PgbJson;
 
-extern PgbJson *pgb_json(struct TupleDescData *desc);
+extern PgbJson *pgb_json(struct TupleDescData *desc, bool is_binary);
 extern Datum pgb_json_row(PgbJson *json, Datum *values, bool *nulls);
-extern Datum pgb_json_tag(const char *tag, int32 len);
+extern Datum pgb_json_tag(const char *tag, int32 len, bool is_binary);
 extern void *pgb_json_array_push(void *state, Datum element);
 extern Datum pgb_json_array_end(void *state);
 
@@ -291,6 +291,11 @@ extern bool pgb_can_connect_again(void);
 
 /* pin.c */
 extern bool pgb_waits_for_own_pin(int32 pid);
+
+/* xact_end.c */
+extern bool pgb_may_end_transaction(struct FunctionCallInfoBaseData *fcinfo);
+extern void pgb_next_transaction(void);
+extern bool pgb_waits_for_transaction(int32 pid);
 
 /* trace.c */
 extern bool pgb_events_are_read(void);

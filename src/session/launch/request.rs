@@ -30,7 +30,7 @@ use crate::session::hold::Hold;
 use crate::session::jobs;
 use crate::session::jobs::JobName;
 use crate::session::launch::slot_queue;
-use crate::session::launch::slot_queue::{NO_TIME_LIMIT, NoSlot, RoleLimits};
+use crate::session::launch::slot_queue::{NoSlot, RoleLimits, SlotWait};
 use crate::session::wait::until;
 use crate::settings;
 use crate::settings::OnExhaustion;
@@ -42,7 +42,7 @@ use engine::pool::worker_start::Spawned;
 use engine::pool::{Dispatched, LaneKey, Limits, SpawnDecision};
 use engine::sync::Ordering;
 use engine::table::{LABEL_LIMIT, Options};
-use engine::wait::linger;
+use engine::wait::{Micros, linger};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR,
@@ -52,6 +52,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
 use std::rc::Rc;
 
 /// What to launch.
+#[derive(Clone, Copy)]
 pub struct Launch<'a> {
     /// SQL text.
     pub sql: &'a [u8],
@@ -63,8 +64,11 @@ pub struct Launch<'a> {
     pub by_pid: bool,
     /// Submitted: has no result.
     pub submit: bool,
-    /// The user's label.
+    /// The label; `None`: `pg_background.label`.
     pub label: Option<&'a [u8]>,
+    /// When the call of which this is a part has to end, and so the waits of the launch; `None`: they end after
+    /// `pg_background.launch_timeout`.
+    pub deadline: Option<Micros>,
 }
 
 /// What a job takes over from its session. Capturing some of it costs microseconds, so a fan-out does it once.
@@ -267,7 +271,10 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
         fresh_only: !settings::worker_reuse(),
         ..Options::default()
     };
-    let timeout_ms = (on_exhaustion != OnExhaustion::Error).then(settings::launch_timeout);
+    let slot_wait = match on_exhaustion {
+        OnExhaustion::Error => SlotWait::No,
+        _ => SlotWait::until_or_launch_timeout(launch.deadline),
+    };
     let returns = if launch.submit {
         Returns::Nothing
     } else {
@@ -279,10 +286,10 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
         launch,
         options,
         (queue_size, returns),
-        timeout_ms,
+        slot_wait,
     )?;
     let (hold, cookie) = reserved.map_err(NoSlot::error)?;
-    let pid = dispatch(hold.job(), &context, on_exhaustion)?;
+    let pid = dispatch(hold.job(), &context, on_exhaustion, launch.deadline)?;
     Ok(Launched { hold, pid, cookie })
 }
 
@@ -299,9 +306,12 @@ pub fn launch_for_fanout(
     may_wait: bool,
 ) -> Result<Option<Hold>, Error> {
     check_enabled()?;
-    let waits = may_wait && settings::on_exhaustion() != OnExhaustion::Error;
-    let timeout_ms = waits.then(settings::launch_timeout);
-    match reserve_uncounted(cluster, context, sql, params, Returns::Rows, timeout_ms)? {
+    let slot_wait = if may_wait && settings::on_exhaustion() != OnExhaustion::Error {
+        SlotWait::until_or_launch_timeout(None)
+    } else {
+        SlotWait::No
+    };
+    match reserve_uncounted(cluster, context, sql, params, Returns::Rows, slot_wait)? {
         Ok(hold) => start(hold, context, false).map(Some),
         Err(why) if may_wait => Err(why.error()),
         Err(_) => Ok(None),
@@ -320,12 +330,12 @@ pub fn launch_for_call(sql: &[u8], params: &[u8], returns: Returns) -> Result<Ho
     check_enabled()?;
     let cluster = cluster()?;
     let context = LaunchContext::capture(cluster);
-    let timeout_ms = if jobs::count() > 0 || library::is_own_worker() {
-        settings::launch_timeout()
+    let slot_wait = if jobs::count() > 0 || library::is_own_worker() {
+        SlotWait::until_or_launch_timeout(None)
     } else {
-        NO_TIME_LIMIT
+        SlotWait::Forever
     };
-    let reserved = reserve_uncounted(cluster, &context, sql, params, returns, Some(timeout_ms))?;
+    let reserved = reserve_uncounted(cluster, &context, sql, params, returns, slot_wait)?;
     start(reserved.map_err(NoSlot::error)?, &context, true)
 }
 
@@ -336,7 +346,7 @@ fn reserve_uncounted(
     sql: &[u8],
     params: &[u8],
     returns: Returns,
-    timeout_ms: Option<i32>,
+    slot_wait: SlotWait,
 ) -> Result<Result<Hold, NoSlot>, Error> {
     let launch = Launch {
         sql,
@@ -345,6 +355,7 @@ fn reserve_uncounted(
         by_pid: false,
         submit: false,
         label: None,
+        deadline: None,
     };
     let options = Options {
         uncounted: true,
@@ -358,7 +369,7 @@ fn reserve_uncounted(
         &launch,
         options,
         (queue_size, returns),
-        timeout_ms,
+        slot_wait,
     )?;
     Ok(reserved.map(|(hold, _)| hold))
 }
@@ -384,7 +395,7 @@ fn reserve(
     launch: &Launch<'_>,
     options: Options,
     (queue_size, returns): (i32, Returns),
-    timeout_ms: Option<i32>,
+    slot_wait: SlotWait,
 ) -> Result<Result<(Hold, Cookie), NoSlot>, Error> {
     jobs::enter_first(cluster);
     job_end::release_deferred(cluster);
@@ -394,7 +405,7 @@ fn reserve(
         fault!("slot-claimed");
         jobs::track(job, cookie(job), launch.by_pid, launch.submit);
     };
-    let job = match slot_queue::claim(cluster, &context.limits, timeout_ms, track) {
+    let job = match slot_queue::claim(cluster, &context.limits, slot_wait, track) {
         Ok(job) => job,
         Err(why) => return Ok(Err(why)),
     };
@@ -408,8 +419,9 @@ fn reserve(
     } else {
         smallvec::SmallVec::new()
     };
+    let session_label = settings::label();
     // As in version 2.0, an empty label is none.
-    let label = launch.label.filter(|label| !label.is_empty());
+    let label = Some(launch.label.unwrap_or(&session_label)).filter(|label| !label.is_empty());
     let options = Options {
         labeled: label.is_some(),
         ..options
@@ -489,11 +501,12 @@ fn publish(
 }
 
 /// Dispatches a reserved job and waits for its worker as the session's settings say. Returns the worker's pid; 0:
-/// queued.
+/// queued, also if no worker came before `deadline`.
 fn dispatch(
     job: Job,
     context: &LaunchContext,
     on_exhaustion: OnExhaustion,
+    deadline: Option<Micros>,
 ) -> Result<u32, Failure> {
     let (dispatched, lane, decision) = publish(job, context, true)?;
     fault!("job-enqueued");
@@ -502,7 +515,7 @@ fn dispatch(
     } else {
         let spawned = spawn::spawn_workers(job.cluster, lane, decision);
         fault!("job-spawned");
-        await_worker(job, on_exhaustion, spawned)?;
+        await_worker(job, on_exhaustion, spawned, deadline)?;
         fault!("job-bound");
     }
     Ok(job.pid())
@@ -554,13 +567,21 @@ fn is_bound(job: Job, now: Snapshot) -> bool {
     now.phase().is_finished() || (now.phase() != Phase::Queued && job.pid() != 0)
 }
 
-fn await_worker(job: Job, on_exhaustion: OnExhaustion, spawned: Spawned) -> Result<(), Error> {
-    let timeout = match on_exhaustion {
+/// Waits for the job's worker. At the call's own `deadline` it returns like a launch that queues its job: what the call
+/// does next ends at that moment, and it cancels the job.
+fn await_worker(
+    job: Job,
+    on_exhaustion: OnExhaustion,
+    spawned: Spawned,
+    deadline: Option<Micros>,
+) -> Result<(), Error> {
+    let (timeout, deadline) = match on_exhaustion {
         OnExhaustion::Queue => return Ok(()),
-        OnExhaustion::Error if spawned == Spawned::Full => 0,
-        OnExhaustion::Error | OnExhaustion::Wait => settings::launch_timeout(),
+        OnExhaustion::Error if spawned == Spawned::Full => (0, None),
+        OnExhaustion::Error | OnExhaustion::Wait => (settings::launch_timeout(), deadline),
     };
-    let bound = until::found(job, timeout, || {
+    let limit = deadline.unwrap_or_else(|| process::in_ms(timeout));
+    let bound = until::found(job, limit, || {
         // The postmaster sets the latch when a process starts or ends.
         let _ = spawn::check_own_registrations(job.cluster);
         Some(job.word().load()).filter(|now| is_bound(job, *now))
@@ -568,6 +589,7 @@ fn await_worker(job: Job, on_exhaustion: OnExhaustion, spawned: Spawned) -> Resu
     match bound {
         Some(now) if now.phase() == Phase::Failed && job.pid() == 0 => Err(job_end::not_started()),
         Some(_) => Ok(()),
+        None if deadline.is_some() => Ok(()),
         None => Err(no_worker(timeout)),
     }
 }

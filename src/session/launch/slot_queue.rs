@@ -190,18 +190,40 @@ impl Claimant for Session {
     }
 }
 
-/// The time limit of a wait that has none: it ends by an interrupt, or as a deadlock.
-pub const NO_TIME_LIMIT: i32 = i32::MAX;
+/// How long a launch waits for a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotWait {
+    /// Not at all.
+    No,
+    /// Up to this moment.
+    Until(Micros),
+    /// As long as it takes: the wait ends by an interrupt, or as a deadlock.
+    Forever,
+}
 
-/// Claims a slot and passes the job to `claimed` before an interrupt can be processed. Waits up to `timeout_ms`;
-/// `None`: not at all. May raise 40P01.
+impl SlotWait {
+    /// Up to this moment if there is one, otherwise for `pg_background.launch_timeout`.
+    pub fn until_or_launch_timeout(deadline: Option<Micros>) -> Self {
+        Self::Until(deadline.unwrap_or_else(|| process::in_ms(settings::launch_timeout())))
+    }
+
+    fn deadline(self) -> Option<Micros> {
+        match self {
+            Self::No => None,
+            Self::Until(deadline) => Some(deadline),
+            Self::Forever => Some(process::in_ms(i32::MAX)),
+        }
+    }
+}
+
+/// Claims a slot and passes the job to `claimed` before an interrupt can be processed. May raise 40P01.
 ///
 /// # Errors
 /// [`NoSlot`] says why there was none.
 pub fn claim(
     cluster: &'static Cluster,
     limits: &RoleLimits,
-    timeout_ms: Option<i32>,
+    wait: SlotWait,
     mut claimed: impl FnMut(Job),
 ) -> Result<Job, NoSlot> {
     let ask = Ask {
@@ -209,12 +231,11 @@ pub fn claim(
         role_slots: limits.slots,
         table_slots: limits.table,
     };
-    let deadline = timeout_ms.map(process::in_ms);
-    let session = match timeout_ms {
-        Some(NO_TIME_LIMIT) => Session::new(cluster).checking_for_deadlocks(),
-        _ => Session::new(cluster),
+    let session = match wait {
+        SlotWait::Forever => Session::new(cluster).checking_for_deadlocks(),
+        SlotWait::No | SlotWait::Until(_) => Session::new(cluster),
     };
-    let job = slot_claim::claim(&session, ask, deadline, |id| {
+    let job = slot_claim::claim(&session, ask, wait.deadline(), |id| {
         claimed(cluster.job(id));
     });
     job.map(|id| cluster.job(id)).map_err(|why| NoSlot {
