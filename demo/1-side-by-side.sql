@@ -37,7 +37,7 @@ BEGIN
     FOR i IN 1 .. parts LOOP
         job := jobs[i];
         RETURN QUERY SELECT i, r.*
-            FROM pg_background_result_v2(job.pid, job.cookie)
+            FROM pg_background_result(job.pid, job.cookie)
                 AS r(accounts bigint, balance bigint, median float8);
     END LOOP;
 END $$;

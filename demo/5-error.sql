@@ -6,7 +6,7 @@ DECLARE
     context text;
 BEGIN
     job := pg_background_launch_v2('SELECT 1 / (abalance - abalance) FROM pgbench_accounts');
-    PERFORM * FROM pg_background_result_v2(job.pid, job.cookie) AS (quotient int);
+    PERFORM * FROM pg_background_result(job.pid, job.cookie) AS (quotient int);
 EXCEPTION WHEN division_by_zero THEN
     GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
     RAISE NOTICE 'caught SQLSTATE %: %', SQLSTATE, SQLERRM

@@ -13,7 +13,7 @@ BEGIN
         END IF;
         started := clock_timestamp();
         PERFORM one FROM pg_background_launch_v2('SELECT 1') AS job,
-            pg_background_result_v2(job.pid, job.cookie) AS (one int);
+            pg_background_result(job.pid, job.cookie) AS (one int);
         taken[i] := 1e6 * extract(epoch FROM clock_timestamp() - started);
     END LOOP;
     SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY us)::numeric, 1),

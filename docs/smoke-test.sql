@@ -36,10 +36,10 @@ SELECT expect('the extension is installed', count(*) = 1) FROM pg_extension WHER
 
 SELECT pid, cookie FROM pg_background_launch_v2('SELECT 6 * 7') \gset
 SELECT expect('a job is launched and its result read', answer = 42)
-FROM pg_background_result_v2(:pid, :cookie) AS (answer int);
+FROM pg_background_result(:pid, :cookie) AS (answer int);
 
 SELECT expect('parameters are bound', r.n = 3)
-FROM pg_background_launch_params('SELECT length($1)', 'a''b'::text) AS job, pg_background_result_v2(job.pid, job.cookie) AS r (n int);
+FROM pg_background_launch_params('SELECT length($1)', 'a''b'::text) AS job, pg_background_result(job.pid, job.cookie) AS r (n int);
 
 SELECT expect('an error of a job is raised as itself', sqlstate_of($$
     SELECT * FROM pg_background_run_query('SELECT 1 / 0') AS (n int) $$) = '22012');
@@ -51,15 +51,15 @@ SELECT expect('and the row survives a rollback', count(*) = 1) FROM tried;
 
 SELECT expect('VACUUM runs in a job', (pg_background_run(format('VACUUM %I.tried', :'schema'))).command_tag = 'VACUUM');
 
-SELECT pid, cookie FROM pg_background_submit_v2('SELECT pg_sleep(600)') \gset
-SELECT expect('a wait has a limit', NOT pg_background_wait_v2_timeout(:pid, :cookie, 200));
+SELECT pid, cookie FROM pg_background_submit('SELECT pg_sleep(600)') \gset
+SELECT expect('a wait has a limit', NOT pg_background_wait(:pid, :cookie, 200));
 \o /dev/null
-SELECT pg_background_cancel_v2(:pid, :cookie);
+SELECT pg_background_cancel(:pid, :cookie);
 \o
-SELECT expect('a job is canceled', pg_background_wait_v2_timeout(:pid, :cookie, 5000));
+SELECT expect('a job is canceled', pg_background_wait(:pid, :cookie, 5000));
 SELECT expect('and says so', state = 'canceled' AND sqlstate = '57014') FROM pg_background_outcome(:pid, :cookie);
 \o /dev/null
-SELECT pg_background_detach_v2(:pid, :cookie);
+SELECT pg_background_detach(:pid, :cookie);
 \o
 
 SELECT expect('a fan-out runs every statement', count(*) = 100 AND count(*) FILTER (WHERE ok) = 99)

@@ -22,7 +22,11 @@
 //! `bare` (the extension is not there yet; an example creates it), `old-versions` (the catalogs of the older
 //! versions can be created), `servers=NAME,NAME` (host names that stand for further servers, each with a
 //! database `app` and the role `app`, whose password is `secret`).
+//!
+//! Blocks in the languages of drivers are programs, with the same kind of block for what they print. The blocks of one
+//! language on a page are one program ([`clients`]). `ci/docs clients` installs the drivers and runs them.
 
+pub mod clients;
 pub mod compare;
 pub mod page;
 pub mod psql;

@@ -25,6 +25,17 @@ pub struct Example {
     pub hidden: bool,
 }
 
+/// A program in another language, or a piece of one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Program {
+    /// The word behind the fence.
+    pub language: String,
+    /// Its text.
+    pub code: String,
+    /// What the page says it prints.
+    pub output: String,
+}
+
 /// A heading.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heading {
@@ -54,6 +65,8 @@ pub struct Page {
     pub name: String,
     /// In order.
     pub examples: Vec<Example>,
+    /// In order.
+    pub programs: Vec<Program>,
     /// What the comment `examples:` says.
     pub options: Vec<String>,
     /// In order.
@@ -122,6 +135,18 @@ impl Example {
     }
 }
 
+/// What the last block was.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Shown {
+    #[default]
+    Nothing,
+    Example,
+    Program,
+}
+
+/// The languages of [`Program`].
+const LANGUAGES: [&str; 3] = ["python", "js", "java"];
+
 /// Where the parser is.
 #[derive(Default)]
 struct Reader<'a> {
@@ -129,8 +154,8 @@ struct Reader<'a> {
     source: &'a str,
     /// The code block that is being read: line, words, code.
     block: Option<(usize, String, String)>,
-    /// The last block was an example that a `text` block may follow.
-    after_example: bool,
+    /// What a `text` block that follows would be the output of.
+    shown: Shown,
     /// The heading that is being read.
     heading: Option<(HeadingLevel, String)>,
     /// The comment that is being read.
@@ -168,16 +193,30 @@ impl Reader<'_> {
         if let Some(section) = self.section() {
             section.blocks.push((info.clone(), code.clone()));
         }
-        let follows = std::mem::take(&mut self.after_example);
+        let shown = std::mem::take(&mut self.shown);
         match language {
             "sql" => {
                 let example = Example::new(line, &words[1..], &code, &mut self.page.faults);
                 self.page.examples.push(example);
-                self.after_example = true;
+                self.shown = Shown::Example;
             }
-            "text" if follows => {
+            "text" if shown == Shown::Example => {
                 let example = self.page.examples.last_mut().expect("it follows one");
                 example.output = Some(code);
+            }
+            "text" if shown == Shown::Program => {
+                let program = self.page.programs.last_mut().expect("it follows one");
+                program.output = code;
+            }
+            language if LANGUAGES.contains(&language) => {
+                let language = String::from(language);
+                let output = String::new();
+                self.page.programs.push(Program {
+                    language,
+                    code,
+                    output,
+                });
+                self.shown = Shown::Program;
             }
             "sh" => {
                 let lines = code.lines().enumerate();
@@ -231,7 +270,7 @@ impl Reader<'_> {
             }
             _ => {}
         }
-        self.after_example = false;
+        self.shown = Shown::Nothing;
     }
 
     fn end(&mut self, tag: TagEnd) {

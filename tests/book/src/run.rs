@@ -38,9 +38,9 @@ struct Others {
 }
 
 /// A database of the page's, dropped at the end.
-struct Home<'a> {
+pub(crate) struct Home<'a> {
     host: &'a Host,
-    database: String,
+    pub(crate) database: String,
 }
 
 /// The catalogs of the older versions, where the server finds them; removed at the end.
@@ -94,7 +94,7 @@ impl Host {
         client.expect("the server accepts the connection")
     }
 
-    fn home(&self, bare: bool) -> Home<'_> {
+    pub(crate) fn home(&self, bare: bool) -> Home<'_> {
         let database = unique("book");
         self.server
             .session()

@@ -129,6 +129,33 @@ fn every_entry_of_a_function_has_errors_and_an_example() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The names of ours in an example.
+fn named(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|name| name.starts_with("pg_background_"))
+}
+
+#[test]
+fn examples_use_one_name_for_each_purpose() {
+    // The one that has no other form with the same meaning in every database.
+    let recommended = "pg_background_launch_v2";
+    let mut wrong = Vec::new();
+    for page in pages() {
+        // Code that is written for older versions is the subject there.
+        if page.name == "docs/migration.md" {
+            continue;
+        }
+        for heading in &page.headings {
+            let blocks = heading.section.blocks.iter();
+            for (_, code) in blocks.filter(|(info, _)| info.starts_with("sql")) {
+                let older = named(code).filter(|name| name.contains("_v2") && *name != recommended);
+                wrong.extend(older.map(|name| format!("{}: {}: {name}", page.name, heading.text)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn every_setting_has_its_row() {
     let database = Database::new();
