@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 27] = [
+const SOURCES: [&str; 29] = [
     "root.c",
     "execute.c",
     "plans.c",
