@@ -79,6 +79,9 @@ worst: setup ## one of four roles does its worst: SECONDS=... (12 min)
 faults: setup ## every fault at every fault point, in a copy of the server (4 min)
 	@ci/server-tests faults
 
+eager-plans: ## the server tests with each plan saved at once, in a copy of the server (20 min)
+	@ci/server-tests eager-plans
+
 debug5: ## the server tests with every message printed, in sessions and jobs (15 min)
 	@ci/server-tests debug5
 

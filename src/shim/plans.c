@@ -5,7 +5,7 @@
  *
  * What is saved
  *
- *	The server's own CachedPlanSource, as it saves one for a prepared statement: the server decides between a plan for
+ *	The server's own CachedPlanSource, as it keeps one for a prepared statement: the server decides between a plan for
  *	all values and one for these values (plan_cache_mode), takes the locks, and analyzes and plans again what has become
  *	invalid. A job whose plan is saved is neither parsed nor analyzed, and mostly not planned. It is saved only if the text
  *	is one statement of those that are planned: SELECT, INSERT, UPDATE, DELETE, MERGE. Utility statements are not, nor are
@@ -39,7 +39,8 @@
  *					planned. It may have such a literal. The planner asks needs_fmgr_hook (leftovers.c) about each such
  *					function; if the text of one has such a literal, the statement is not saved.
  *
- *	What remains is what a function that is declared IMMUTABLE has returned for constants, if it is not.
+ *	What remains: what a function that is declared IMMUTABLE has returned for constants, if it is not; and the offset of a
+ *	literal of type timetz without one, which is that of the day on which the statement was analyzed.
  *
  * When a plan is saved
  *
@@ -90,8 +91,9 @@
 /* Chains of saved plans by hash. */
 #define CHAINS 256
 
-/* How many keys are remembered as seen. */
-#define SEEN_KEYS 1024
+/* Keys that were seen are in sets by hash, of so many: the one that was seen last comes first, and displaces the last. */
+#define SEEN_SETS 256
+#define SEEN_IN_SET 8
 
 /* Part of plan_cache_size that one plan may need. */
 #define MAX_PART 4
@@ -111,7 +113,7 @@ typedef struct FixedKey
 	int32		padding;
 } FixedKey;
 
-/* A key. The text and the rest, which follow each other in a saved plan, are the job's own until then. */
+/* A key. What it points at belongs to the job and the session, or to the saved plan. */
 typedef struct Key
 {
 	uint64		hash;
@@ -389,7 +391,7 @@ find(void)
 
 	dlist_foreach(iter, chain_of(key.hash))
 	{
-		SavedPlan	   *saved = dlist_container(SavedPlan, in_chain, iter.cur);
+		SavedPlan  *saved = dlist_container(SavedPlan, in_chain, iter.cur);
 
 		if (is_same(&saved->key, &key))
 			return saved;
@@ -419,16 +421,21 @@ pgb_plans_forget(void)
 static void
 note_seen(void)
 {
+	Seen		own = {.hash = key.hash, .era = era, .is_refused = false};
+	Seen	   *set;
+	int			at = 0;
+
 	if (seen_keys == NULL)
-		seen_keys = MemoryContextAllocZero(saved_context, sizeof(Seen) * SEEN_KEYS);
-	seen = &seen_keys[key.hash / CHAINS % SEEN_KEYS];
-	was_seen = seen->hash == key.hash && seen->era == era;
-	if (!was_seen)
-	{
-		seen->hash = key.hash;
-		seen->era = era;
-		seen->is_refused = false;
-	}
+		seen_keys = MemoryContextAllocZero(saved_context, sizeof(Seen) * SEEN_SETS * SEEN_IN_SET);
+	set = &seen_keys[key.hash / CHAINS % SEEN_SETS * SEEN_IN_SET];
+	while (at < SEEN_IN_SET - 1 && set[at].hash != key.hash)
+		at++;
+	was_seen = set[at].hash == key.hash && set[at].era == era;
+	if (was_seen)
+		own = set[at];
+	memmove(set + 1, set, sizeof(Seen) * at);
+	set[0] = own;
+	seen = set;
 #ifdef PGB_EAGER_PLANS
 	was_seen = true;
 #endif
@@ -461,9 +468,9 @@ static SavedPlan *
 make_saved(CachedPlanSource *source)
 {
 	const FixedKey *fixed = &key.fixed;
-	SavedPlan	   *saved = MemoryContextAllocExtended(saved_context,
-												  sizeof(SavedPlan) + fixed->types_size + fixed->settings_size,
-												  MCXT_ALLOC_HUGE);
+	SavedPlan  *saved = MemoryContextAllocExtended(saved_context,
+												   sizeof(SavedPlan) + fixed->types_size + fixed->settings_size,
+												   MCXT_ALLOC_HUGE);
 	char	   *rest = (char *) (saved + 1);
 
 	memset(saved, 0, sizeof(SavedPlan));
@@ -486,7 +493,7 @@ pgb_save_plan(const PgbRun *run, RawStmt *statement, Oid *types, int count)
 	const char *text = run->sql;
 	CachedPlanSource *source;
 	List	   *queries;
-	SavedPlan	   *saved;
+	SavedPlan  *saved;
 	uint64		begun = era;
 
 	if (seen == NULL || !was_seen || seen->is_refused)

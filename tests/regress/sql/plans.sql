@@ -370,6 +370,21 @@ SET ROLE regress_pgb_one;
 SELECT errors_of('SELECT what FROM front.reached');
 RESET ROLE;
 
+-- Many texts in turn are all saved.
+CREATE FUNCTION saved_in_turn(texts int) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    found bigint;
+BEGIN
+    FOR round IN 1..20 LOOP
+        PERFORM pg_background_exec('SELECT ''in turn'', ' || g) FROM generate_series(1, texts) g;
+        found := pg_background_call('SELECT count(*) FROM pg_backend_memory_contexts
+            WHERE name = ''CachedPlanSource'' AND ident LIKE ''SELECT _in turn_, %''', 0::bigint);
+        EXIT WHEN found = texts;
+    END LOOP;
+    RETURN found;
+END $$;
+SELECT saved_in_turn(300);
+
 -- Bounded.
 ALTER SYSTEM SET pg_background.plan_cache_size = '256kB';
 SELECT pg_reload_conf();
@@ -401,7 +416,7 @@ SELECT pg_reload_conf();
 DROP TABLE t, parted, parted1, numbered, divisor, owned;
 DROP VIEW v;
 DROP FUNCTION saved, from_saved, from_text, errors_of, seven, eight, fits, as_int, plus, takes, with_setting, the_time, outer_time, called_time,
-    failing, slow, secret, definer, saved_memory;
+    failing, slow, secret, definer, saved_in_turn, saved_memory;
 DROP SCHEMA front CASCADE;
 DROP TYPE temper, pair;
 DROP DOMAIN small;

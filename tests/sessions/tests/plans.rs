@@ -134,7 +134,7 @@ fn a_saved_plan_follows_statistics() {
     };
     assert_eq!(from_saved(&mut client, sql).as_deref(), Some("1"));
     let [by_index, by_table] = plans(&server);
-    assert!(by_index >= 3, "{by_index}");
+    assert!(by_index >= 2, "{by_index}");
     assert_eq!(by_table, 0);
     for sql in ["UPDATE skewed SET n = 5", "VACUUM ANALYZE skewed"] {
         client.batch_execute(sql).expect("other statistics");
@@ -143,7 +143,7 @@ fn a_saved_plan_follows_statistics() {
     assert_eq!(from_saved(&mut client, sql).as_deref(), Some("20000"));
     let [by_index_now, by_table_now] = plans(&server);
     assert_eq!(by_index_now, by_index);
-    assert!(by_table_now >= by_table + 3, "{by_table_now}");
+    assert!(by_table_now >= by_table + 2, "{by_table_now}");
 }
 
 #[test]
