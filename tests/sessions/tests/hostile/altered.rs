@@ -75,7 +75,7 @@ const ELEMENTS: [(&str, &str); 7] = [
     ("ARRAY[ROW(1, 1), ROW(2, 2), NULL]::pair[]", "42804"),
     ("ARRAY[ROW(1, 1), ROW(2, 2), NULL]::pair_domain[]", "42804"),
     (
-        "ARRAY[ROW(ROW(1, 1), ARRAY[ROW(1, 1)]), ROW(NULL, NULL)]::outer_pair[]",
+        "ARRAY[ROW(ROW(1, 1), ARRAY[ROW(1, 1)::pair]), ROW(NULL, NULL)]::outer_pair[]",
         "42804",
     ),
     (
