@@ -168,9 +168,10 @@ const TRAPS: &str = "
     CREATE FUNCTION mallory.number(p mallory.pair) RETURNS int4 LANGUAGE plpgsql AS $$
     BEGIN PERFORM mallory.note('cast'); RETURN p.a; END $$;
     CREATE CAST (mallory.pair AS int4) WITH FUNCTION mallory.number AS IMPLICIT;
-    CREATE FUNCTION mallory.json(p mallory.pair) RETURNS json LANGUAGE plpgsql AS $$
+    CREATE TYPE mallory.mood AS ENUM ('bad');
+    CREATE FUNCTION mallory.json(m mallory.mood) RETURNS json LANGUAGE plpgsql AS $$
     BEGIN PERFORM mallory.note('json'); RETURN '1'; END $$;
-    CREATE CAST (mallory.pair AS json) WITH FUNCTION mallory.json(mallory.pair);
+    CREATE CAST (mallory.mood AS json) WITH FUNCTION mallory.json(mallory.mood);
     CREATE FUNCTION mallory.diff(a int4, b int4) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS $$
     BEGIN PERFORM mallory.note('range'); RETURN a - b; END $$;
     CREATE TYPE mallory.span AS RANGE (subtype = int4, subtype_diff = mallory.diff);
@@ -201,6 +202,7 @@ fn binding_values_runs_no_code_of_their_types() {
         "(SELECT checked FROM kept)",
         "ARRAY[ROW(ROW(1, 'x')::mallory.pair, ARRAY[ROW(1, 'x')::mallory.pair])]",
         "ARRAY['[1,5)'::mallory.span]",
+        "ARRAY['bad', NULL]::mallory.mood[]",
         "ARRAY[ROW(1, 'x')::mallory.pair]::record[]",
     ] {
         let sql =
@@ -233,7 +235,7 @@ fn code_of_types_in_a_job_has_the_rights_of_its_user() {
     let rows = victim
         .query(
             "SELECT f.* FROM unnest(ARRAY['SELECT ROW($1, $2)::mallory.checked', 'SELECT (ROW($1, $2)::mallory.pair)::int4',
-                               'SELECT ROW($1, $2)::mallory.pair']) sql,
+                               'SELECT ''bad''::mallory.mood']) sql,
                  pg_background_fanout_params(sql, ARRAY[ROW(1, 'x'), ROW(2, 'y')]::mallory.pair[]) f",
             &[],
         )

@@ -75,7 +75,7 @@ const ELEMENTS: [(&str, &str); 7] = [
     ("ARRAY[ROW(1, 1), ROW(2, 2), NULL]::pair[]", "42804"),
     ("ARRAY[ROW(1, 1), ROW(2, 2), NULL]::pair_domain[]", "42804"),
     (
-        "ARRAY[ROW(ROW(1, 1), ARRAY[ROW(1, 1)]), ROW(NULL, NULL)]::outer_pair[]",
+        "ARRAY[ROW(ROW(1, 1), ARRAY[ROW(1, 1)::pair]), ROW(NULL, NULL)]::outer_pair[]",
         "42804",
     ),
     (
@@ -90,7 +90,7 @@ const ELEMENTS: [(&str, &str); 7] = [
         "ARRAY[ROW(NULL, ROW(1, 1)::pair_domain), ROW(2, 'x'::text)]",
         "42804",
     ),
-    ("ARRAY[ROW(1, 1), ROW(2, 2)]::pair[]::record[]", "00000"),
+    ("ARRAY[ROW(1, 1)::pair, ROW(2, 2)::pair]::record[]", "00000"),
 ];
 
 /// The SQLSTATE of the second row of a fan-out over the elements, between whose first two rows something happens.
