@@ -201,7 +201,7 @@ COMMENT ON TYPE pg_background_error IS
 'The error that a job ended with, field by field.';
 
 COMMENT ON TYPE pg_background_outcome IS
-'How a job stands, or how it ended. All attributes but pid and cookie are NULL if the session has no such job.';
+'How a job stands, or how it ended. The state is unknown if the session has no such job.';
 
 COMMENT ON TYPE pg_background_run_result IS
 'The outcome of a job that was run to its end, whether it was canceled at the time limit, and how long it took.';
@@ -263,7 +263,7 @@ BEGIN
         )
         RETURNS pg_background_progress_info
         LANGUAGE c
-        AS 'MODULE_PATHNAME', 'pg_background_get_progress';
+        AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
         COMMENT ON FUNCTION pg_background_get_progress_v2(pg_catalog.int4, pg_catalog.int8) IS
         'The last progress that the job reported with pg_background_report_progress; NULL if it reported none, or there is no such job.';
         RETURN;
@@ -359,7 +359,7 @@ BEGIN
 END
 $script$;
 COMMENT ON FUNCTION pg_background_outcome(pg_catalog.int4, pg_catalog.int8) IS
-'How the job stands, or how it ended. Never raises an error: if the handle names no job of this session, all attributes but pid and cookie are NULL.';
+'How the job stands, or how it ended. Never raises an error: if the handle names no job of this session, the state is unknown, completed and has_error are true, and sqlstate and error_message give the reason.';
 COMMENT ON FUNCTION pg_background_outcome_v2(pg_catalog.int4, pg_catalog.int8) IS
 'Same as pg_background_outcome.';
 
@@ -679,9 +679,9 @@ CREATE OR REPLACE FUNCTION pg_background_get_progress(
 )
 RETURNS pg_background_progress_info
 LANGUAGE c
-AS 'MODULE_PATHNAME', 'pg_background_get_progress_v2';
+AS 'MODULE_PATHNAME', 'pg_background_get_progress';
 COMMENT ON FUNCTION pg_background_get_progress(pg_catalog.int4, pg_catalog.int8) IS
-'The last progress that the job reported with pg_background_report_progress; NULL if it reported none, or there is no such job.';
+'The last progress that the job reported with pg_background_report_progress; NULL if it reported none.';
 
 CREATE OR REPLACE FUNCTION pg_background_result_info(
     pid pg_catalog.int4,
@@ -762,7 +762,7 @@ RETURNS SETOF pg_background_outcome
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_drain';
 COMMENT ON FUNCTION pg_background_drain(pg_background_handle[], pg_catalog.int4) IS
-'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished, and the one that it waits for at the time limit. A handle that names no job of this session has an outcome of NULLs.';
+'Waits until all of the jobs have finished, at most timeout_ms milliseconds for all together (0: no limit), returns the outcome of each in the order of the array, and stops tracking those that have finished, and the one that it waits for at the time limit. A handle that names no job of this session has the state unknown.';
 
 CREATE OR REPLACE FUNCTION pg_background_run(
     sql pg_catalog.text,

@@ -72,10 +72,3 @@ old_name!(
     pg_finfo_pg_background_stats,
     view::pg_background_stats_v2
 );
-
-old_name!(
-    /// 2.0
-    pg_background_get_progress,
-    pg_finfo_pg_background_get_progress,
-    view::pg_background_get_progress_v2
-);

@@ -9,6 +9,7 @@ use crate::session::jobs::JobName;
 use crate::session::{jobs, list, outcome};
 use crate::settings;
 use crate::worker::running_job;
+use engine::progress::Report;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_FEATURE_NOT_SUPPORTED, ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -113,24 +114,37 @@ sql_function!(
     }
 );
 
+/// What a job reported last, as `of` finds it; NULL: nothing.
+fn get_progress(
+    arguments: Arguments,
+    of: fn(JobName) -> std::result::Result<Option<Report>, Error>,
+) -> Result {
+    let Some(name) = arguments.handle_or_null()? else {
+        return Ok(arguments.null());
+    };
+    let Some(report) = of(name)? else {
+        return Ok(arguments.null());
+    };
+    let row = [
+        Value::int4(report.percent.cast_signed()),
+        Value::text_or_null(report.message.as_deref()),
+    ];
+    Ok(arguments.row(row))
+}
+
 sql_function!(
-    /// `pg_background_get_progress_v2(pid, cookie)`: what a job reported last.
+    /// `pg_background_get_progress(pid, cookie)`: what a job reported last.
+    pg_background_get_progress,
+    pg_finfo_pg_background_get_progress,
+    |arguments| get_progress(arguments, list::progress)
+);
+
+sql_function!(
+    /// `pg_background_get_progress_v2(pid, cookie)`: what a job reported last; NULL also for an unknown handle, as in
+    /// 1.8.
     pg_background_get_progress_v2,
     pg_finfo_pg_background_get_progress_v2,
-    |arguments| {
-        let name = arguments.handle_or_null()?;
-        let Some(JobName::Handle(pid, cookie)) = name else {
-            return Ok(arguments.null());
-        };
-        let Some(report) = list::progress(pid, cookie)? else {
-            return Ok(arguments.null());
-        };
-        let row = [
-            Value::int4(report.percent.cast_signed()),
-            Value::text_or_null(report.message.as_deref()),
-        ];
-        Ok(arguments.row(row))
-    }
+    |arguments| get_progress(arguments, list::progress_if_known)
 );
 
 sql_function!(

@@ -539,12 +539,13 @@ pub fn statistics() -> Statistics {
     statistics
 }
 
-fn no_such_job(pid: i32) -> Error {
+/// This session tracks no job with this handle, or with this pid.
+pub fn no_such_job(pid: i32) -> Error {
     Error::new(
         ERRCODE_UNDEFINED_OBJECT,
         format_args!("PID {pid} is not attached to this session"),
     )
-    .hint("A session stops tracking a job when its result has been read to the end or it is detached.")
+    .hint("Only the session that launched a job knows it, until its result has been read to the end or it is detached. A connection pool may have handed out another session.")
 }
 
 /// Finds the job that `name` means among those that this session tracks, and checks that the current user may manage
@@ -584,7 +585,8 @@ fn find_held(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
     }
 }
 
-/// As [`find`]; `None` if the handle names no job of this session.
+/// As [`find`]; `None`, without a reason, if the handle names no job of this session. Costs the same however many jobs
+/// the session tracks.
 ///
 /// # Errors
 /// 42501 missing privileges
@@ -593,11 +595,6 @@ pub fn find_tracked(pid: i32, cookie: Cookie) -> Result<Option<Tracked>, Error> 
         Some(found) if !found.may_manage() => Err(permission_denied(&found)),
         found => Ok(found),
     }
-}
-
-/// As [`find`], without a reason when there is none. Costs the same however many jobs the session tracks.
-pub fn find_known(pid: i32, cookie: Cookie) -> Option<Tracked> {
-    with_handle(pid, cookie).filter(Tracked::may_manage)
 }
 
 fn find_by_pid(pid: i32) -> Result<Tracked, Error> {
@@ -670,7 +667,7 @@ fn no_such_handle(pid: i32, purpose: Purpose) -> Error {
             ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format_args!("cookie mismatch for PID {pid}"),
         )
-        .hint("The job of this handle has ended and its process runs another job, or the handle belongs to another session."),
+        .hint("The job of this handle has ended and its process runs another job, or the handle belongs to another session, as behind a connection pool."),
     }
 }
 

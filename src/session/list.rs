@@ -6,10 +6,9 @@ use crate::pg::rows::{Caller, Store};
 use crate::pg::text;
 use crate::pg::tuple::{Value, split};
 use crate::session::jobs;
-use crate::session::jobs::Tracked;
+use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::outcome::{error_of, state_name};
 use crate::session::read::columns;
-use engine::cookie::Cookie;
 use engine::error_message;
 use engine::job::Phase;
 use engine::progress::Report;
@@ -75,11 +74,23 @@ pub fn list(store: &mut Store) {
     }
 }
 
-/// What a job of this session reported last; `None` for an unknown handle.
+/// What a job reported last; `None` if it has reported nothing.
+///
+/// # Errors
+/// As [`jobs::find`].
+pub fn progress(name: JobName) -> Result<Option<Report>, Error> {
+    let tracked = jobs::find(name, Purpose::ForControl)?;
+    Ok(tracked.job.slot().progress.read())
+}
+
+/// The same for the name that 1.8 has: also `None` for a handle that names no job of this session.
 ///
 /// # Errors
 /// 42501 missing privileges
-pub fn progress(pid: i32, cookie: Cookie) -> Result<Option<Report>, Error> {
+pub fn progress_if_known(name: JobName) -> Result<Option<Report>, Error> {
+    let JobName::Handle(pid, cookie) = name else {
+        return progress(name);
+    };
     let found = jobs::find_tracked(pid, cookie)?;
     Ok(found.and_then(|tracked| tracked.job.slot().progress.read()))
 }

@@ -93,11 +93,26 @@ fn completion(tracked: &Tracked, phase: Phase) -> (Value, Value) {
 /// The attributes of `pg_background_outcome`.
 pub type OutcomeRow = [Value; 12];
 
-/// The outcome for a handle that names no job of this session, or none that the current user may manage.
-fn unknown(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
+/// The state of a job that nobody can tell.
+const UNKNOWN: &str = "unknown";
+
+/// The outcome for a handle with a part that is NULL: all else is NULL too.
+fn of_nothing(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
     let mut row = [Value::NULL; 12];
     row[0] = pid.map_or(Value::NULL, Value::int4);
     row[1] = int8_or_null(cookie.map(Cookie::to_sql));
+    row
+}
+
+/// The outcome for a handle that names no job of this session, or none that the current user may manage. Nothing more
+/// is ever known of the job here, so a loop that waits for its end ends; but not as if the job had succeeded.
+fn unknown(pid: i32, cookie: Cookie, why: &Error) -> OutcomeRow {
+    let mut row = of_nothing(Some(pid), Some(cookie));
+    row[2] = Value::text(UNKNOWN.as_bytes());
+    row[4] = Value::bool(true);
+    row[5] = Value::bool(true);
+    row[8] = Value::text(&why.sqlstate());
+    row[9] = Value::text(why.message.as_bytes());
     row
 }
 
@@ -125,10 +140,14 @@ pub fn of(tracked: &Tracked) -> OutcomeRow {
 
 /// The outcome for any handle. Never fails.
 pub fn by_handle(pid: Option<i32>, cookie: Option<Cookie>) -> OutcomeRow {
-    let found = pid
-        .zip(cookie)
-        .and_then(|(pid, cookie)| jobs::find_known(pid, cookie));
-    found.map_or_else(|| unknown(pid, cookie), |tracked| of(&tracked))
+    let Some((pid, cookie)) = pid.zip(cookie) else {
+        return of_nothing(pid, cookie);
+    };
+    match jobs::find_tracked(pid, cookie) {
+        Ok(Some(tracked)) => of(&tracked),
+        Ok(None) => unknown(pid, cookie, &jobs::no_such_job(pid)),
+        Err(error) => unknown(pid, cookie, &error),
+    }
 }
 
 /// The attributes of `pg_background_result_info`.

@@ -116,8 +116,8 @@ pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
 
 /// Waits for one job after another until all have finished, passes the outcome of each to `put` in order, and detaches
 /// the finished jobs. At the time limit (0 or less for none) it detaches the job that it waits for, too, as version 2.0
-/// does; those after it that have not finished are kept. A handle that names no job has an outcome of NULLs, and one of
-/// NULLs has none.
+/// does; those after it that have not finished are kept. A handle that names no job has the state `unknown`, one with a
+/// part that is NULL an outcome of NULLs, and one of NULLs has none.
 ///
 /// # Errors
 /// 53200 out of memory; 22004 as [`jobs::check_no_cookie`]
@@ -140,7 +140,8 @@ pub fn drain(
         }
         handle.check()?;
         let known = handle.whole();
-        if let Some(tracked) = known.and_then(|(pid, cookie)| jobs::find_known(pid, cookie)) {
+        let tracked = known.map(|(pid, cookie)| jobs::find_tracked(pid, cookie));
+        if let Some(Ok(Some(tracked))) = tracked {
             let finished = wait_for_one(tracked.job, deadline);
             if finished || !is_late {
                 memory::try_push(&mut done, tracked.job)?;

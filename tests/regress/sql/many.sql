@@ -34,8 +34,8 @@ FROM (SELECT h.* FROM unnest((:'handles'::pg_background_handle[])[3:3]) h) fast;
 SELECT launch_many('SELECT pg_sleep(1)', 'waited for') || :'handles'::pg_background_handle[] AS with_slow \gset
 SELECT label, state, completed, has_error FROM pg_background_drain(:'with_slow', 100);
 SELECT label, state FROM pg_background_list ORDER BY label;
--- Handles that are stale: an outcome of NULLs; NULL: none.
-SELECT pid = 1 AS one, cookie, state IS NULL AS gone
+-- Handles that are stale: unknown, and not as if the jobs had succeeded; with a part that is NULL: NULLs; NULL: none.
+SELECT pid, cookie, state, completed, has_error, sqlstate, error_message
 FROM pg_background_drain(ARRAY[NULL, (1, 1), (1, NULL), (NULL, 1), (NULL, NULL)]::pg_background_handle[], NULL);
 SELECT count(*) FROM pg_background_drain(NULL);
 

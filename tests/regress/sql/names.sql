@@ -40,11 +40,12 @@ SELECT state, completed, has_error, row_count, command_tag, sqlstate FROM pg_bac
 SELECT row_count, command_tag, completed, has_error, finished_at >= started_at AS ended
 FROM pg_background_result_info(:pid, :cookie);
 SELECT pg_background_detach(:pid, :cookie);
-SELECT state, completed, pid = :pid AS pid, cookie = :cookie AS cookie FROM pg_background_outcome(:pid, :cookie);
+SELECT state, completed, has_error, sqlstate, pid = :pid AS pid, cookie = :cookie AS cookie FROM pg_background_outcome(:pid, :cookie);
 SELECT pg_background_outcome(NULL, NULL);
 SELECT pg_background_result_info(:pid, :cookie);
 SELECT pg_background_error_info(:pid, :cookie);
 SELECT pg_background_full_sql(:pid, :cookie);
+SELECT pg_background_get_progress(:pid, :cookie);
 
 CREATE TABLE named (n int4 CONSTRAINT small CHECK (n < 10), t text);
 SELECT * FROM pg_background_launch('INSERT INTO named SELECT g FROM generate_series(1, 5) g', 0, NULL) \gset

@@ -67,7 +67,7 @@ fn probes(admin: &mut Client) -> Probes {
         }
         call.push(')');
         let probe = if name.contains("outcome") || name.contains("drain") {
-            format!("(SELECT bool_or(state IS NOT NULL) FROM {call})")
+            format!("(SELECT bool_or(state <> 'unknown') FROM {call})")
         } else if name.contains("wait_any") {
             // It skips what it does not find, and returns NULL.
             format!("(SELECT {call} IS NOT NULL)")
@@ -156,7 +156,7 @@ fn guess(session: &mut Client, live: Handle, seed: i64) -> i64 {
                  LATERAL (SELECT hashint8extended(g, $2::int8) AS random) r,
                  LATERAL (SELECT CASE g % 2 WHEN 0 THEN random
                                  ELSE (random & ~4294967295) | ($4::int8 & 4294967295) END AS cookie) c
-             WHERE cookie <> $4::int8 AND (pg_background_outcome($3::int4, cookie)).state IS NOT NULL",
+             WHERE cookie <> $4::int8 AND (pg_background_outcome($3::int4, cookie)).state <> 'unknown'",
             &[&GUESSES, &seed, &live.pid, &live.cookie],
         )
         .expect("guessed")
