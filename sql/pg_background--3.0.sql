@@ -517,6 +517,31 @@ AS 'MODULE_PATHNAME', 'pg_background_result_json';
 COMMENT ON FUNCTION pg_background_result_json(pg_catalog.int4, pg_catalog.int8) IS
 'Waits for the job and returns its rows, once, each as a JSON object by column name (as to_jsonb does); command tags as {"command_tag": ...}. In a select list it returns them one by one as they arrive.';
 
+CREATE OR REPLACE FUNCTION pg_background_result_ordered_json(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS SETOF pg_catalog.json
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_result_ordered_json';
+COMMENT ON FUNCTION pg_background_result_ordered_json(pg_catalog.int4, pg_catalog.int8) IS
+'Same as pg_background_result_json, but of type json: an object has the columns in their order, also those of the same name (as row_to_json does).';
+
+CREATE OR REPLACE FUNCTION pg_background_columns(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+RETURNS TABLE (
+    number pg_catalog.int4,
+    name pg_catalog.text,
+    type pg_catalog.regtype,
+    modifier pg_catalog.int4
+)
+LANGUAGE c STRICT
+AS 'MODULE_PATHNAME', 'pg_background_columns';
+COMMENT ON FUNCTION pg_background_columns(pg_catalog.int4, pg_catalog.int8) IS
+'The columns of the result of a job, in their order, as a column definition list for it has them; takes none of its rows. Waits until the first row is there, or the job has ended.';
+
 CREATE OR REPLACE FUNCTION pg_background_detach_v2(
     pid pg_catalog.int4,
     cookie pg_catalog.int8

@@ -3,16 +3,17 @@
 use super::launch::null_sql;
 use super::{Arguments, Result, sql_function};
 use crate::pg::rows::Store;
-use crate::pg::tuple::Value;
+use crate::pg::tuple::{Value, split};
 use crate::session::jobs::{JobName, Purpose};
 use crate::session::launch::oneshot;
 use crate::session::launch::request::Launch;
-use crate::session::read::convert::Wanted;
+use crate::session::read::convert::{JsonType, Wanted};
 use crate::session::read::{columns, rows, stream};
 use crate::session::wait::until;
+use pgrx::pg_sys;
 
 /// Reads a result the way the caller wants it: all at once, or one row per call.
-fn read(arguments: Arguments, name: JobName, purpose: Purpose, json: bool) -> Result {
+fn read(arguments: Arguments, name: JobName, purpose: Purpose, json: Option<JsonType>) -> Result {
     let call = arguments.call_info();
     // SAFETY: declared to return a set.
     let row = unsafe {
@@ -22,10 +23,9 @@ fn read(arguments: Arguments, name: JobName, purpose: Purpose, json: bool) -> Re
             let caller = arguments.caller()?;
             let tracked = rows::find(name, purpose)?;
             if caller.materializes() {
-                let wanted = if json {
-                    Wanted::Json
-                } else {
-                    Wanted::Columns(&caller)
+                let wanted = match json {
+                    Some(json) => Wanted::Json(json),
+                    None => Wanted::Columns(&caller),
                 };
                 rows::read_into_store(&tracked, &caller, wanted)?;
                 None
@@ -40,7 +40,7 @@ fn read(arguments: Arguments, name: JobName, purpose: Purpose, json: bool) -> Re
 /// Reads the result that a function names by pid and cookie; no rows if one of them is NULL.
 fn read_handle(arguments: Arguments) -> Result {
     match arguments.handle_or_null()? {
-        Some(name) => read(arguments, name, Purpose::ForControl, false),
+        Some(name) => read(arguments, name, Purpose::ForControl, None),
         None => read_nothing(arguments),
     }
 }
@@ -62,7 +62,7 @@ sql_function!(
     pg_finfo_pg_background_result,
     |arguments| {
         if arguments.count() == 1 {
-            return read(arguments, arguments.pid(), Purpose::ForControl, false);
+            return read(arguments, arguments.pid(), Purpose::ForControl, None);
         }
         read_handle(arguments)
     }
@@ -72,7 +72,7 @@ sql_function!(
     /// `pg_background_result_v2(pid, cookie)`: the rows of a job. They can be read once.
     pg_background_result_v2,
     pg_finfo_pg_background_result_v2,
-    |arguments| read(arguments, arguments.handle(), Purpose::ForResult, false)
+    |arguments| read(arguments, arguments.handle(), Purpose::ForResult, None)
 );
 
 sql_function!(
@@ -83,10 +83,55 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_result_json(pid, cookie)`: the rows of a job as JSON.
+    /// `pg_background_result_json(pid, cookie)`: the rows of a job as `jsonb`.
     pg_background_result_json,
     pg_finfo_pg_background_result_json,
-    |arguments| read(arguments, arguments.handle(), Purpose::ForControl, true)
+    |arguments| {
+        let json = Some(JsonType::Jsonb);
+        read(arguments, arguments.handle(), Purpose::ForControl, json)
+    }
+);
+
+sql_function!(
+    /// `pg_background_result_ordered_json(pid, cookie)`: the rows of a job as `json`.
+    pg_background_result_ordered_json,
+    pg_finfo_pg_background_result_ordered_json,
+    |arguments| {
+        let json = Some(JsonType::Json);
+        read(arguments, arguments.handle(), Purpose::ForControl, json)
+    }
+);
+
+/// The only column of a result that consists of command tags.
+const TAG_COLUMN: &str = "command_tag";
+
+sql_function!(
+    /// `pg_background_columns(pid, cookie)`: the columns of a job's result.
+    pg_background_columns,
+    pg_finfo_pg_background_columns,
+    |arguments| {
+        let mut store = Store::new(&arguments.caller()?);
+        let tracked = rows::find(arguments.handle(), Purpose::ForControl)?;
+        let mut put = |number: i32, name: &[u8], type_oid: pg_sys::Oid, modifier: i32| {
+            let (values, nulls) = split([
+                Value::int4(number),
+                Value::text(name),
+                Value::oid(type_oid),
+                Value::int4(modifier),
+            ]);
+            store.put_values(&values, &nulls);
+        };
+        match rows::columns_of(&tracked)? {
+            Some(columns) => {
+                for (number, column) in (1..).zip(&columns) {
+                    let name = column.name.to_bytes();
+                    put(number, name, column.type_oid, column.typmod);
+                }
+            }
+            None => put(1, TAG_COLUMN.as_bytes(), pg_sys::TEXTOID, -1),
+        }
+        Ok(arguments.null())
+    }
 );
 
 /// The first arguments of `run` and `run_query`: sql, queue_size, timeout_ms, label. The time limit begins now.

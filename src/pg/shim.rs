@@ -251,13 +251,13 @@ unsafe extern "C-unwind" {
         tuples: *const *const u8,
         count: i32,
     );
-    pub fn pgb_json(desc: pg_sys::TupleDesc) -> *mut Json;
+    pub fn pgb_json(desc: pg_sys::TupleDesc, is_binary: bool) -> *mut Json;
     pub fn pgb_json_row(
         json: *mut Json,
         values: *mut pg_sys::Datum,
         nulls: *mut bool,
     ) -> pg_sys::Datum;
-    pub fn pgb_json_tag(tag: *const c_char, len: i32) -> pg_sys::Datum;
+    pub fn pgb_json_tag(tag: *const c_char, len: i32, is_binary: bool) -> pg_sys::Datum;
     pub fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
     pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
 }

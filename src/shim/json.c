@@ -3,6 +3,8 @@
  *
  * In C because to_jsonb reads the type of its argument from the calling expression, and because arrays of JSON values
  * are built with a struct that the server's headers only declare.
+ *
+ * jsonb sorts the keys of an object and has each once; json has them as the columns are.
  */
 #include "postgres.h"
 
@@ -14,6 +16,7 @@
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 
 #include "shim.h"
@@ -21,31 +24,32 @@
 struct PgbJson
 {
 	TupleDesc	desc;
-	FmgrInfo	to_jsonb;
+	FmgrInfo	of_row;
 };
 
-/* For rows with these columns. Allocated in the current memory context. */
+/* For rows with these columns, as jsonb or as json. Allocated in the current memory context. */
 PgbJson *
-pgb_json(TupleDesc desc)
+pgb_json(TupleDesc desc, bool is_binary)
 {
 	PgbJson    *json = palloc0(sizeof(PgbJson));
+	Oid			function = is_binary ? F_TO_JSONB : F_ROW_TO_JSON_RECORD;
 	Node	   *row = (Node *) makeNullConst(RECORDOID, -1, InvalidOid);
 
 	json->desc = BlessTupleDesc(desc);
-	fmgr_info(F_TO_JSONB, &json->to_jsonb);
-	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(row), InvalidOid,
+	fmgr_info(function, &json->of_row);
+	fmgr_info_set_expr((Node *) makeFuncExpr(function, is_binary ? JSONBOID : JSONOID, list_make1(row), InvalidOid,
 											 InvalidOid, COERCE_EXPLICIT_CALL),
-					   &json->to_jsonb);
+					   &json->of_row);
 	return json;
 }
 
-/* A row as an object with a key per column, made by to_jsonb. */
+/* A row as an object with a key per column, made by to_jsonb or row_to_json. */
 Datum
 pgb_json_row(PgbJson *json, Datum *values, bool *nulls)
 {
 	HeapTuple	tuple = heap_form_tuple(json->desc, values, nulls);
 
-	return FunctionCall1(&json->to_jsonb, HeapTupleGetDatum(tuple));
+	return FunctionCall1(&json->of_row, HeapTupleGetDatum(tuple));
 }
 
 static void
@@ -61,10 +65,20 @@ push_string(JsonbParseState **state, JsonbIteratorToken token, const char *bytes
 
 /* The command tag of a statement, as an object. */
 Datum
-pgb_json_tag(const char *tag, int32 len)
+pgb_json_tag(const char *tag, int32 len, bool is_binary)
 {
 	JsonbParseState *state = NULL;
 
+	if (!is_binary)
+	{
+		StringInfoData text;
+
+		initStringInfo(&text);
+		appendStringInfoString(&text, "{\"command_tag\":");
+		escape_json(&text, pnstrdup(tag, len));
+		appendStringInfoChar(&text, '}');
+		return PointerGetDatum(cstring_to_text_with_len(text.data, text.len));
+	}
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_string(&state, WJB_KEY, "command_tag", strlen("command_tag"));
 	push_string(&state, WJB_VALUE, tag, len);

@@ -232,9 +232,9 @@ extern struct ParamListInfoData *pgb_restore_params(const char *bytes, Oid **typ
 /* json.c */
 typedef struct PgbJson PgbJson;
 
-extern PgbJson *pgb_json(struct TupleDescData *desc);
+extern PgbJson *pgb_json(struct TupleDescData *desc, bool is_binary);
 extern Datum pgb_json_row(PgbJson *json, Datum *values, bool *nulls);
-extern Datum pgb_json_tag(const char *tag, int32 len);
+extern Datum pgb_json_tag(const char *tag, int32 len, bool is_binary);
 extern void *pgb_json_array_push(void *state, Datum element);
 extern Datum pgb_json_array_end(void *state);
 

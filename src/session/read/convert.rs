@@ -19,8 +19,23 @@ pub enum Wanted<'a> {
     Columns(&'a Caller),
     /// The same, without the command tags of a result that has no rows.
     Rows(&'a Caller),
-    /// One JSON value for each row.
+    /// One JSON value of this type for each row.
+    Json(JsonType),
+}
+
+/// A JSON type of the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JsonType {
+    /// A text: an object has the columns in their order, and those of one name as well.
     Json,
+    /// Sorted by key, with one column of each name.
+    Jsonb,
+}
+
+impl JsonType {
+    fn is_binary(self) -> bool {
+        self == Self::Jsonb
+    }
 }
 
 impl<'a> Wanted<'a> {
@@ -28,7 +43,7 @@ impl<'a> Wanted<'a> {
     fn caller(self) -> Option<&'a Caller> {
         match self {
             Wanted::Columns(caller) | Wanted::Rows(caller) => Some(caller),
-            Wanted::Json => None,
+            Wanted::Json(_) => None,
         }
     }
 }
@@ -53,10 +68,8 @@ pub struct Converter {
 enum Plan {
     Columns(Conversions),
     Json(*mut Json, Conversions),
-    /// Command tags, as text or JSON.
-    Tags {
-        json: bool,
-    },
+    /// Command tags, as JSON or text.
+    Tags(Option<JsonType>),
 }
 
 /// A converted row, valid until the next one.
@@ -141,9 +154,10 @@ impl Converter {
             watch,
             watches: false,
             slot: std::ptr::null_mut(),
-            plan: Plan::Tags {
-                json: matches!(wanted, Wanted::Json),
-            },
+            plan: Plan::Tags(match wanted {
+                Wanted::Json(json) => Some(json),
+                Wanted::Columns(_) | Wanted::Rows(_) => None,
+            }),
             values: vec![Datum::null(); width],
             nulls: vec![false; width],
             localized: (Vec::new(), Vec::new()),
@@ -176,12 +190,12 @@ impl Converter {
         unsafe {
             within(context, || {
                 converter.slot = slot_for(&job);
-                if let Wanted::Json = wanted {
+                if let Wanted::Json(json) = wanted {
                     let columns = job.iter();
                     let desc = descriptor(
                         columns.map(|column| (column.type_oid, column.typmod, Some(column.name))),
                     );
-                    let json = guarded(|| shim::pgb_json(desc));
+                    let json = guarded(|| shim::pgb_json(desc, json.is_binary()));
                     converter.plan = Plan::Json(json, columns::plan_as_is(&job));
                     converter.localized = (vec![Datum::null(); job.len()], vec![true; job.len()]);
                 }
@@ -217,7 +231,7 @@ impl Converter {
     pub unsafe fn row(&mut self, found: Frame, values: bool) -> ResultRow<'_> {
         // SAFETY: by the caller.
         unsafe {
-            if let Plan::Tags { json } = self.plan {
+            if let Plan::Tags(json) = self.plan {
                 assert_eq!(found.kind, frame::TAG, "a row without columns");
                 self.values[0] = tag(found, json);
                 self.nulls[0] = false;
@@ -280,20 +294,19 @@ impl Converter {
                     let (json, values, nulls) = (*json, values.as_mut_ptr(), nulls.as_mut_ptr());
                     self.values[0] = guarded(|| shim::pgb_json_row(json, values, nulls));
                 }
-                Plan::Tags { .. } => unreachable!("tags come without columns"),
+                Plan::Tags(_) => unreachable!("tags come without columns"),
             }
         }
     }
 }
 
-unsafe fn tag(frame: Frame, json: bool) -> Datum {
+unsafe fn tag(frame: Frame, json: Option<JsonType>) -> Datum {
     let (start, len) = (frame.start.cast(), frame.len as i32);
     // SAFETY: by the caller of `row`.
     unsafe {
-        if json {
-            guarded(|| shim::pgb_json_tag(start, len))
-        } else {
-            Datum::from(pg_sys::cstring_to_text_with_len(start, len))
+        match json {
+            Some(json) => guarded(|| shim::pgb_json_tag(start, len, json.is_binary())),
+            None => Datum::from(pg_sys::cstring_to_text_with_len(start, len)),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::pg::error::Error;
 use crate::pg::memory::within;
 use crate::pg::shim;
 use crate::pg::shim::guarded;
-use crate::session::read::convert::{ResultRow, Wanted};
+use crate::session::read::convert::{JsonType, ResultRow, Wanted};
 use crate::session::read::frames::Pace;
 use crate::session::read::rows::{RowStep, Rows};
 use pgrx::pg_sys;
@@ -45,7 +45,7 @@ impl JsonArray {
     /// 42704 the session has detached the job meanwhile
     pub fn take(&mut self, wait: bool) -> Result<bool, Error> {
         while !self.ended {
-            match self.rows.next(Wanted::Json, wait, true)? {
+            match self.rows.next(Wanted::Json(JsonType::Jsonb), wait, true)? {
                 RowStep::Row(ResultRow::Values(values, _)) => {
                     let element = values[0];
                     let state = self.state;

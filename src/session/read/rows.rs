@@ -11,10 +11,12 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, within};
 use crate::pg::rows::{Caller, Store};
 use crate::pg::shim::frame::TAG;
+use crate::pg::shim::guarded;
 use crate::session::jobs;
 use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::outcome::error_of;
 use crate::session::read::columns;
+use crate::session::read::columns::JobColumns;
 use crate::session::read::convert::{Converter, ReadContexts, ResultRow, Wanted};
 use crate::session::read::frames::{NextFrame, Pace, Reading};
 use engine::job::Phase;
@@ -222,6 +224,13 @@ impl Rows {
         Ok(())
     }
 
+    /// Waits for the first row or the end, and takes nothing.
+    fn await_columns(&mut self) -> Result<(), Error> {
+        let _ = self.reading.next(true)?;
+        self.await_types();
+        Ok(())
+    }
+
     /// Whether the statement returns rows. Known once the end was found.
     pub fn has_columns(&self) -> bool {
         Block::of(self.job).description().is_some()
@@ -234,6 +243,37 @@ impl Rows {
         // SAFETY: nothing refers to it now.
         unsafe { pg_sys::MemoryContextDelete(context) };
     }
+}
+
+/// The columns of a result, as a reader finds them now, without taking any of it. Waits until they are known: that is
+/// when the first row is there or the job has ended, at the latest. `None`: the result consists of command tags, or
+/// the job has failed before it had columns. [`find`] has found the job.
+///
+/// # Errors
+/// 55006 they are not known, and the result is already being read; 42704 the session has detached the job meanwhile
+pub fn columns_of(tracked: &Tracked) -> Result<Option<JobColumns>, Failure> {
+    let job = tracked.job;
+    let is_known = |description| !columns::has_unknown_types(description);
+    if !job.is_finished() && !Block::of(job).description().is_some_and(is_known) {
+        // SAFETY: the context of the call outlives it.
+        let mut rows = unsafe {
+            Rows::begin(
+                job,
+                tracked.pid,
+                Pace::Stepwise,
+                pg_sys::CurrentMemoryContext,
+            )?
+        };
+        rows.await_columns()?;
+        rows.free();
+    }
+    Ok(Block::of(job).description().map(|description| {
+        // SAFETY: in a transaction.
+        unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
+        let mut columns = columns::parse_description(description);
+        columns::use_fallbacks(&mut columns);
+        columns
+    }))
 }
 
 /// Detaches a job whose rows were all taken, and raises its error if it has one.

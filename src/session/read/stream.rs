@@ -8,7 +8,7 @@ use crate::pg::error::Failure;
 use crate::pg::per_call::PerCall;
 use crate::pg::rows::Caller;
 use crate::session::jobs::Tracked;
-use crate::session::read::convert::{ResultRow, Wanted};
+use crate::session::read::convert::{JsonType, ResultRow, Wanted};
 use crate::session::read::frames::Pace;
 use crate::session::read::rows::{RowStep, Rows, conclude};
 use pgrx::pg_sys;
@@ -16,7 +16,7 @@ use pgrx::pg_sys::Datum;
 
 struct Stream {
     job: Job,
-    json: bool,
+    json: Option<JsonType>,
     rows: Rows,
 }
 
@@ -40,7 +40,7 @@ pub unsafe fn open(
     fcinfo: pg_sys::FunctionCallInfo,
     tracked: &Tracked,
     caller: &Caller,
-    json: bool,
+    json: Option<JsonType>,
 ) -> Result<Option<Datum>, Failure> {
     let job = tracked.job;
     // SAFETY: by the caller; the context lives as long as the stream.
@@ -69,10 +69,9 @@ pub unsafe fn next(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Datum>, Fa
         let kept = PerCall::<Stream>::of(fcinfo).expect("the stream is open");
         let caller = kept.caller();
         let stream = kept.value();
-        let wanted = if stream.json {
-            Wanted::Json
-        } else {
-            Wanted::Columns(&caller)
+        let wanted = match stream.json {
+            Some(json) => Wanted::Json(json),
+            None => Wanted::Columns(&caller),
         };
         match stream.rows.next(wanted, true, true)? {
             RowStep::Row(ResultRow::Values(values, nulls)) => {
