@@ -26,11 +26,13 @@ use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::shim::guarded;
 use crate::pg::{library, shim};
+use arrayvec::ArrayVec;
+use engine::table::LABEL_LIMIT;
 use pgrx::guc::GucEnum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 use published::Published;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ops::RangeInclusive;
 use std::ptr::null_mut;
 
@@ -286,6 +288,90 @@ where
     }
 }
 
+/// A setting that is a label of jobs. A worker does not need it before it is defined.
+struct Label {
+    row: Row,
+    defined: GucSetting<Option<CString>>,
+}
+
+impl Label {
+    const fn new(row: Row, default: &'static CStr) -> Self {
+        assert!(
+            matches!(row.needed, Needed::Later),
+            "nobody reads it before"
+        );
+        Self {
+            row,
+            defined: GucSetting::<Option<CString>>::new(Some(default)),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "an array of its own size")]
+    fn get(&self) -> ArrayVec<u8, LABEL_LIMIT> {
+        // SAFETY: the server keeps a zero-terminated text there, or null; it is copied at once.
+        let text = unsafe {
+            let text = *self.defined.as_ptr();
+            if text.is_null() {
+                c""
+            } else {
+                CStr::from_ptr(text)
+            }
+        };
+        text.to_bytes().iter().copied().take(LABEL_LIMIT).collect()
+    }
+}
+
+/// Whether a value is a label: not too long, and a text in the encoding of the database (an option of the client need
+/// not be one).
+unsafe extern "C-unwind" fn is_label(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: the server passes a zero-terminated text, or null. Neither call throws; the detail is a constant.
+    unsafe {
+        if (*value).is_null() {
+            return true;
+        }
+        let len = CStr::from_ptr(*value).count_bytes();
+        if len > LABEL_LIMIT {
+            pg_sys::GUC_check_errdetail_string = LABEL_TOO_LONG.as_ptr().cast_mut();
+            return false;
+        }
+        pg_sys::pg_verifymbstr(*value, len as i32, true)
+    }
+}
+
+/// [`LABEL_LIMIT`] in words.
+const LABEL_TOO_LONG: &CStr = c"A label has at most 64 bytes.";
+const _: () = assert!(LABEL_LIMIT == 64);
+
+impl Setting for Label {
+    fn needed(&self) -> Needed {
+        Needed::Later
+    }
+
+    fn read(&self) {}
+
+    fn define(&'static self) {
+        let row = &self.row;
+        // SAFETY: the hook does not panic.
+        unsafe {
+            GucRegistry::define_string_guc_with_hooks(
+                row.name,
+                row.short,
+                row.long,
+                &self.defined,
+                (row.context)(),
+                NO_UNIT,
+                Some(is_label),
+                None,
+                None,
+            );
+        }
+    }
+}
+
 type ExhaustionMode = Mode<OnExhaustion>;
 type FormsMode = Mode<Forms>;
 
@@ -386,6 +472,10 @@ settings! {
         c"pg_background.worker_reuse",
         c"Whether a job may run in a process that has run other jobs.",
         c"When off, each job of the session gets a fresh process, which ends with it.";
+    LABEL: Label(c""), Userset, Later,
+        c"pg_background.label",
+        c"Label of the jobs of this session.",
+        c"A label that a function is given takes its place. At most 64 bytes; empty means none.";
     LAUNCH_TIMEOUT: Number(10_000, || 0..=i32::MAX, MILLISECONDS), Userset, Later,
         c"pg_background.launch_timeout",
         c"Maximum time that a launch waits for a free worker.",
@@ -528,6 +618,11 @@ pub fn worker_reuse() -> bool {
 /// `pg_background.launch_timeout`, milliseconds.
 pub fn launch_timeout() -> i32 {
     LAUNCH_TIMEOUT.get()
+}
+
+/// `pg_background.label`; empty: none.
+pub fn label() -> ArrayVec<u8, LABEL_LIMIT> {
+    LABEL.get()
 }
 
 /// `pg_background.spin`, microseconds.

@@ -27,7 +27,7 @@ fn start(arguments: Arguments, sql: &[u8], by_pid: bool, submit: bool) -> Result
     Ok(arguments.row([Value::int4(pid), Value::int8(cookie.to_sql())]))
 }
 
-/// A NULL text where a label is given, or may be.
+/// A NULL text, in a function that is not strict.
 pub(super) fn null_sql() -> Error {
     Error::new(
         ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -35,11 +35,9 @@ pub(super) fn null_sql() -> Error {
     )
 }
 
-/// Not strict: a parameter may be NULL.
+/// Not strict, because a parameter may be NULL.
 fn start_with_params(arguments: Arguments, submit: bool) -> Result {
-    let Some(sql) = arguments.text(0) else {
-        return Ok(arguments.null());
-    };
+    let sql = arguments.text(0).ok_or_else(null_sql)?;
     // SAFETY: declared with the parameters from the second argument on.
     let params = unsafe { arguments.params(1) };
     let launched = launch(&Launch {

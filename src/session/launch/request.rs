@@ -64,7 +64,7 @@ pub struct Launch<'a> {
     pub by_pid: bool,
     /// Submitted: has no result.
     pub submit: bool,
-    /// The user's label.
+    /// The label; `None`: `pg_background.label`.
     pub label: Option<&'a [u8]>,
     /// When the call of which this is a part has to end, and so the waits of the launch; `None`: they end after
     /// `pg_background.launch_timeout`.
@@ -399,8 +399,9 @@ fn reserve(
     } else {
         smallvec::SmallVec::new()
     };
+    let session_label = settings::label();
     // As in version 2.0, an empty label is none.
-    let label = launch.label.filter(|label| !label.is_empty());
+    let label = Some(launch.label.unwrap_or(&session_label)).filter(|label| !label.is_empty());
     let options = Options {
         labeled: label.is_some(),
         ..options

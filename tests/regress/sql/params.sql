@@ -72,7 +72,7 @@ SELECT n, t IS NULL AS unknown FROM marks WHERE n = 7;
 -- Errors: one parameter too few, a wrong type, none at all.
 SELECT text_of(pg_background_launch_params('SELECT $2', 1));
 SELECT text_of(pg_background_launch_params('SELECT $1 + 1', 'x'::text));
-SELECT pg_background_launch_params(NULL, 1) IS NULL AS nothing;
+SELECT sqlstate_of('SELECT pg_background_launch_params(NULL, 1)'), sqlstate_of('SELECT pg_background_submit_params(NULL, 1)');
 SELECT count(*) FROM jobs;
 -- The next job of the same worker has no parameters.
 SELECT text_of(pg_background_launch_v2('SELECT $1'));
