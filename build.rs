@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 26] = [
+const SOURCES: [&str; 27] = [
     "root.c",
     "execute.c",
     "time_limit.c",
@@ -24,6 +24,7 @@ const SOURCES: [&str; 26] = [
     "memory.c",
     "rows.c",
     "value.c",
+    "xact_end.c",
     "record.c",
     "lasting.c",
     "shape.c",

@@ -51,7 +51,7 @@ BEGIN
     CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) o
     WHERE e.extname = 'pg_background'
       AND c.relname IN ('pg_proc', 'pg_type', 'pg_class')
-      AND o.type IN ('function', 'type', 'composite type', 'view')
+      AND o.type IN ('function', 'procedure', 'type', 'composite type', 'view')
       AND pg_catalog.obj_description(d.objid, c.relname) IS NOT NULL;
     EXECUTE pg_catalog.format(
         'CREATE FUNCTION pg_background_comments() RETURNS pg_catalog.jsonb LANGUAGE sql AS %L',
@@ -674,6 +674,15 @@ AS 'MODULE_PATHNAME', 'pg_background_wait';
 COMMENT ON FUNCTION pg_background_wait(pg_catalog.int4, pg_catalog.int8, pg_catalog.int4) IS
 'Waits until the job has finished, at most timeout_ms milliseconds (0: no limit); returns true if it has.';
 
+CREATE OR REPLACE PROCEDURE pg_background_await(
+    pid pg_catalog.int4,
+    cookie pg_catalog.int8
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_await';
+COMMENT ON PROCEDURE pg_background_await(pg_catalog.int4, pg_catalog.int8) IS
+'Commits the transaction of the caller, then waits until the job has finished, however it ended. Unlike the functions that wait, it holds up no CREATE INDEX CONCURRENTLY or similar statement. It cannot be called in a transaction block or a function.';
+
 CREATE OR REPLACE FUNCTION pg_background_list()
 RETURNS SETOF pg_catalog.record
 LANGUAGE c
@@ -1174,7 +1183,9 @@ BEGIN
     FOR command IN
         SELECT CASE d.classid
                    WHEN 'pg_proc'::regclass THEN
-                       format('<GRANT> EXECUTE ON FUNCTION %s <TO> %I', d.objid::regprocedure, role_name)
+                       format('<GRANT> EXECUTE ON %s %s <TO> %I',
+                              CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+                              d.objid::regprocedure, role_name)
                    WHEN 'pg_class'::regclass THEN
                        format('<GRANT> SELECT ON %s <TO> %I', d.objid::regclass, role_name)
                    ELSE
@@ -1294,6 +1305,7 @@ BEGIN
                        ELSE 'SELECT'
                    END AS privilege,
                    CASE
+                       WHEN p.prokind = 'p' THEN pg_catalog.format('PROCEDURE %s', p.oid::pg_catalog.regprocedure)
                        WHEN p.oid IS NOT NULL THEN pg_catalog.format('FUNCTION %s', p.oid::pg_catalog.regprocedure)
                        WHEN y.oid IS NOT NULL THEN pg_catalog.format('TYPE %s', y.oid::pg_catalog.regtype)
                        ELSE pg_catalog.format('TABLE %s', c.oid::pg_catalog.regclass)

@@ -1,9 +1,11 @@
 //! Detach, cancel, wait.
 
 use super::{Arguments, Result, STRICT, VOID, sql_function};
+use crate::pg::error::Error;
 use crate::session::cancel;
-use crate::session::wait::until;
+use crate::session::wait::{outside, until};
 use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED;
 
 sql_function!(
     /// `pg_background_detach(pid)`, `(pid, cookie)`: stops tracking a job.
@@ -97,6 +99,24 @@ sql_function!(
     |arguments| {
         let timeout = arguments.int4(2).expect(STRICT);
         until::by_name(arguments.handle(), Some(timeout)).map(Datum::from)
+    }
+);
+
+sql_function!(
+    /// `pg_background_await(pid, cookie)`, a procedure: ends the caller's transaction, then waits until a job has
+    /// finished.
+    pg_background_await,
+    pg_finfo_pg_background_await,
+    |arguments| {
+        let name = arguments.handle_or_null()?.ok_or_else(|| {
+            Error::new(
+                ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                "the handle of a background job must not be null",
+            )
+        })?;
+        // SAFETY: declared as a procedure.
+        unsafe { outside::by_name(arguments.call_info(), name)? };
+        Ok(VOID)
     }
 );
 

@@ -33,6 +33,8 @@ const LIMIT: usize = 4000;
 pub enum Needs {
     /// A lock.
     Lock,
+    /// The end of its transaction, as a command with CONCURRENTLY does.
+    End,
     /// A safe snapshot, which the other's transaction holds up.
     SafeSnapshot,
     /// A page that the other has pinned.
@@ -48,6 +50,7 @@ impl Needs {
     fn words(self) -> &'static str {
         match self {
             Self::Lock => "a lock held by",
+            Self::End => "the end of the transaction of",
             Self::SafeSnapshot => "a safe snapshot, which is held up by the transaction of",
             Self::Page => "a buffer pinned by",
             Self::Job => "the background job in",
@@ -59,6 +62,9 @@ impl Needs {
         match self {
             Self::Lock | Self::Job => {
                 "Commit the transaction that holds the lock before waiting for the job, or launch and wait in separate statements."
+            }
+            Self::End => {
+                "Launch the job, then CALL pg_background_await(pid, cookie), which waits without a transaction that the job waits for. A CREATE INDEX CONCURRENTLY that was canceled leaves an invalid index, which has to be dropped."
             }
             Self::SafeSnapshot => {
                 "Commit the serializable transaction before waiting for the job, or begin it READ ONLY."
@@ -373,7 +379,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_is_a_lock_a_job_or_a_slot() {
+    fn what_is_needed_is_a_lock_an_end_a_job_or_a_slot() {
+        let end = Wait {
+            blocked_by: vec![(OWN, Needs::End)],
+            ..Wait::default()
+        };
         let slots = Wait {
             sleep: sleeps(&[OWN]).sleep.map(|sleep| Sleep {
                 over_slots: true,
@@ -383,6 +393,7 @@ mod tests {
         };
         for (wait, needs) in [
             (blocked(&[OWN]), Needs::Lock),
+            (end, Needs::End),
             (sleeps(&[OWN]), Needs::Job),
             (slots, Needs::Slot),
         ] {

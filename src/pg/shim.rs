@@ -199,6 +199,9 @@ unsafe extern "C-unwind" {
     pub fn pgb_can_connect_again() -> bool;
     pub fn pgb_watch_drops();
     pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
+    pub fn pgb_may_end_transaction(fcinfo: pg_sys::FunctionCallInfo) -> bool;
+    pub fn pgb_next_transaction();
+    pub fn pgb_waits_for_transaction(pid: i32) -> bool;
     pub fn pgb_redirect_messages();
     pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);

@@ -1,12 +1,29 @@
-//! Telling objects that their (sub)transaction was rolled back.
+//! Ending the transaction of a procedure's caller, and telling objects that their (sub)transaction was rolled back.
 //!
 //! The memory of a query can outlive its (sub)transaction: an aborted transaction block waits for its ROLLBACK. An
 //! object that must not outlive the (sub)transaction is **tied** to it ([`tie`]): it is told when the (sub)transaction
 //! aborts. When a subtransaction commits, the objects tied to it become tied to its parent.
 
 use crate::pg::local::Local;
+use crate::pg::shim::{guarded, pgb_may_end_transaction, pgb_next_transaction};
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::c_void;
+
+/// Whether a procedure that is called so may end the transaction ([`next`]).
+///
+/// # Safety
+/// `fcinfo` is the argument of the call.
+pub unsafe fn may_end(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: by the caller; looks at the call and at the state of this process.
+    unsafe { pgb_may_end_transaction(fcinfo) }
+}
+
+/// Commits the transaction and begins another, without a snapshot. Where [`may_end`] has been false it raises 2D000;
+/// otherwise the errors of a commit.
+pub fn next() {
+    // SAFETY: one call of the shim.
+    unsafe { guarded(|| pgb_next_transaction()) };
+}
 
 /// An object that can be tied to a (sub)transaction.
 pub trait RolledBack {

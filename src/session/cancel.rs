@@ -85,9 +85,9 @@ pub fn cancel(name: JobName, grace_ms: i32) -> Result<(), Failure> {
 /// Stops tracking a job. The job goes on.
 ///
 /// # Errors
-/// As [`jobs::find_to_detach`].
+/// As [`jobs::find_in_session`].
 pub fn detach(name: JobName) -> Result<(), Failure> {
-    jobs::detach(jobs::find_to_detach(name)?.job);
+    jobs::detach(jobs::find_in_session(name)?.job);
     Ok(())
 }
 

@@ -562,11 +562,11 @@ pub fn find(name: JobName, purpose: Purpose) -> Result<Tracked, Error> {
     Err(permission_denied(&found))
 }
 
-/// Finds a job in order to detach it.
+/// Finds a job for what a session may do to each of its jobs: detach it, or wait for its end.
 ///
 /// # Errors
 /// As [`find`]; 42501 only in a security-restricted operation.
-pub fn find_to_detach(name: JobName) -> Result<Tracked, Error> {
+pub fn find_in_session(name: JobName) -> Result<Tracked, Error> {
     let found = find_held(name, Purpose::ForControl)?;
     if found.may_detach() {
         return Ok(found);

@@ -256,6 +256,11 @@ extern bool pgb_can_connect_again(void);
 /* pin.c */
 extern bool pgb_waits_for_own_pin(int32 pid);
 
+/* xact_end.c */
+extern bool pgb_may_end_transaction(struct FunctionCallInfoBaseData *fcinfo);
+extern void pgb_next_transaction(void);
+extern bool pgb_waits_for_transaction(int32 pid);
+
 /* trace.c */
 extern bool pgb_events_are_read(void);
 extern void pgb_write_event(const char *text);

@@ -7,7 +7,7 @@
 //!
 //! | who | waits for | goes on when |
 //! |---|---|---|
-//! | a process that is blocked in the lock manager | the processes that block it (`pg_blocking_pids`) | all of them can |
+//! | a process that is blocked in the lock manager | the processes that block it (`pg_blocking_pids`); for a command with CONCURRENTLY, whose transactions have to end | all of them can |
 //! | a process that needs a safe snapshot | the transactions that prevent one (`pg_safe_snapshot_blocking_pids`) | all of them can |
 //! | a process that needs a page for itself alone (VACUUM) | this session, if it has pinned the page (`shim/pin.c`) | this session can |
 //! | a leader that sleeps on jobs ([`engine::pool::sleep`]) | these jobs | any of them can |
@@ -66,6 +66,13 @@ fn blockers(pid: Pid, own: Pid) -> Vec<(Pid, Needs)> {
         (SAFE_SNAPSHOT_BLOCKING_PIDS, Needs::SafeSnapshot),
     ] {
         blockers.extend(pids_by(function, pid).map(|pid| (pid, needs)));
+    }
+    // SAFETY: reads the state of the process; throws nothing.
+    if !blockers.is_empty() && unsafe { shim::pgb_waits_for_transaction(pid.cast_signed()) } {
+        let locks = blockers
+            .iter_mut()
+            .filter(|(_, needs)| *needs == Needs::Lock);
+        locks.for_each(|(_, needs)| *needs = Needs::End);
     }
     // SAFETY: reads process and buffer state; throws nothing.
     if pid != own && unsafe { shim::pgb_waits_for_own_pin(pid.cast_signed()) } {

@@ -10,7 +10,7 @@ use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spawn;
 use crate::pg::error::Failure;
-use crate::pg::process;
+use crate::pg::{process, transaction};
 use crate::session::jobs;
 use crate::session::jobs::{JobName, Purpose};
 use crate::session::wait::deadlock::DeadlockChecks;
@@ -65,6 +65,8 @@ struct JobWait<J: Iterator<Item = Job> + Clone, C> {
     jobs: J,
     until: Until,
     watching: bool,
+    /// Whether the transaction holds up nobody, and each look for a deadlock needs one of its own ([`super::outside`]).
+    outside: bool,
     checks: WaitChecks,
     condition: C,
 }
@@ -79,6 +81,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> JobWait<J, C> {
             jobs,
             until,
             watching: false,
+            outside: false,
             checks: WaitChecks {
                 deadlock_checks: Some(DeadlockChecks::begin(now)),
                 spawn_check_interval: SPAWN_CHECK_FIRST,
@@ -180,9 +183,16 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
                 spawn::nudge_postmaster();
             }
         }
-        let checks = &mut self.checks;
-        if let Some(checks) = &mut checks.deadlock_checks {
+        if let Some(checks) = &mut self.checks.deadlock_checks
+            && checks.due() <= now
+        {
+            if self.outside {
+                transaction::next();
+            }
             checks.check(self.cluster, now, self.jobs.clone());
+            if self.outside {
+                transaction::next();
+            }
         }
     }
 }
@@ -230,6 +240,17 @@ pub fn first_finished(
         wait.checks.deadlock_checks = None;
     }
     wait.wait(deadline)
+}
+
+/// Waits until the job has finished, in a transaction that holds up nobody ([`super::outside`]).
+pub fn finished_outside(job: Job) {
+    let is_finished = || job.is_finished().then_some(());
+    let condition = condition(|| {}, is_finished);
+    if let Some(mut wait) = JobWait::new([job].into_iter(), Until::End, condition) {
+        wait.outside = true;
+        let _ = wait.wait(None);
+    }
+    jobs::count_if_finished(job);
 }
 
 /// Waits until the job has finished. `false`: it did not within the timeout.

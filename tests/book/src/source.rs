@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub type Raised = (String, String);
 
 /// The SQLSTATEs of the names that are in use.
-const CODES: [(&str, &str); 24] = [
+const CODES: [(&str, &str); 25] = [
     ("CONFIGURATION_LIMIT_EXCEEDED", "53400"),
     ("CONNECTION_FAILURE", "08006"),
     ("DATATYPE_MISMATCH", "42804"),
@@ -26,6 +26,7 @@ const CODES: [(&str, &str); 24] = [
     ("INVALID_AUTHORIZATION_SPECIFICATION", "28000"),
     ("INVALID_PARAMETER_VALUE", "22023"),
     ("INVALID_TRANSACTION_STATE", "25000"),
+    ("INVALID_TRANSACTION_TERMINATION", "2D000"),
     ("IO_ERROR", "58030"),
     ("NULL_VALUE_NOT_ALLOWED", "22004"),
     ("OBJECT_IN_USE", "55006"),

@@ -44,6 +44,9 @@ fn signatures(section: &Section) -> Vec<String> {
         .collect()
 }
 
+/// How the entry of a procedure begins.
+const PROCEDURE: &str = "PROCEDURE ";
+
 fn same(documented: &BTreeSet<String>, existing: &BTreeSet<String>) {
     let missing: Vec<_> = existing.difference(documented).collect();
     let made_up: Vec<_> = documented.difference(existing).collect();
@@ -60,9 +63,11 @@ fn texts(database: &Database, sql: &str) -> BTreeSet<String> {
     rows.iter().map(|row| normal(row.get(0))).collect()
 }
 
-/// Functions as `name(arguments) → result`; types and views as `TYPE name (attributes)`.
+/// Functions as `name(arguments) → result`, procedures as `PROCEDURE name(arguments)`; types and views as
+/// `TYPE name (attributes)`.
 const MEMBERS: &str = "
-    SELECT CASE WHEN p.oid IS NOT NULL THEN
+    SELECT CASE WHEN p.prokind = 'p' THEN format('PROCEDURE %s(%s)', p.proname, pg_get_function_arguments(p.oid))
+           WHEN p.oid IS NOT NULL THEN
                format('%s(%s) → %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid))
            ELSE format('%s %s (%s)', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TYPE' END, c.relname,
                (SELECT string_agg(format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '
@@ -93,7 +98,8 @@ fn every_entry_of_a_function_has_errors_and_an_example() {
     for page in reference() {
         for heading in &page.headings {
             let signatures = signatures(&heading.section);
-            if !signatures.iter().any(|text| text.contains('→')) {
+            let is_called = |text: &String| text.contains('→') || text.starts_with(PROCEDURE);
+            if !signatures.iter().any(is_called) {
                 continue;
             }
             let section = &heading.section;
@@ -112,6 +118,7 @@ fn every_entry_of_a_function_has_errors_and_an_example() {
                 .filter(|(info, _)| info == "signature")
             {
                 let name = block.split('(').next().unwrap_or_default().trim();
+                let name = name.strip_prefix(PROCEDURE).unwrap_or(name);
                 let is_function = !name.starts_with("TYPE ") && !name.starts_with("VIEW ");
                 if is_function && !called(name) {
                     wrong.push(format!("{}: no example of {name}", page.name));

@@ -25,13 +25,14 @@ const FOUND: &str = "
         RETURN false;
     END $$";
 
-/// Every function that is given a handle, a pid, or handles.
+/// Every function that is given a handle, a pid, or handles. (A procedure that ends the transaction cannot be called
+/// in a function: the regression test `await` gives it such handles.)
 const TAKERS: &str = "
     SELECT p.proname::text, oidvectortypes(p.proargtypes), pg_get_function_result(p.oid)
     FROM pg_extension e
     JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
     JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-    WHERE e.extname = 'pg_background' AND ('pid' = ANY (p.proargnames) OR 'handles' = ANY (p.proargnames))";
+    WHERE e.extname = 'pg_background' AND p.prokind = 'f' AND ('pid' = ANY (p.proargnames) OR 'handles' = ANY (p.proargnames))";
 
 /// Expressions that are true when a function finds the job of `$pid` (and `$cookie`, if that is given).
 struct Probes {

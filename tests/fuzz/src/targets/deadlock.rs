@@ -54,10 +54,21 @@ pub fn run(bytes: &[u8]) {
     let Ok(input) = Input::arbitrary(&mut Unstructured::new(bytes)) else {
         return;
     };
-    let needs = [Needs::Lock, Needs::SafeSnapshot, Needs::Page, Needs::Job];
+    let needs = [
+        Needs::Lock,
+        Needs::End,
+        Needs::SafeSnapshot,
+        Needs::Page,
+        Needs::Job,
+    ];
     let wait_of = |pid: Pid| {
         let waits = &input.waits[pid as usize];
-        let needs = |pid: Pid| (pid, needs[(usize::from(waits.needs) + pid as usize) % 4]);
+        let needs = |pid: Pid| {
+            (
+                pid,
+                needs[(usize::from(waits.needs) + pid as usize) % needs.len()],
+            )
+        };
         Wait {
             blocked_by: set(waits.blocked_by).map(needs).collect(),
             sleep: waits.jobs().map(|jobs| Sleep {

@@ -10,13 +10,14 @@ use session_tests::*;
 const SECRET: &str = "secret";
 
 /// What can be asked about jobs: views, and functions but those that launch one, are for administrators, end the jobs
-/// of a whole role for anyone with its privileges, or detach the session's jobs, which needs no privileges.
+/// of a whole role for anyone with its privileges, or detach the session's jobs, which needs no privileges. Procedures
+/// return nothing.
 const ASKING: &str = "
     SELECT p.proname::text, oidvectortypes(p.proargtypes), pg_get_function_result(p.oid)
     FROM pg_extension e
     JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
     JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-    WHERE e.extname = 'pg_background' AND NOT p.prosecdef AND p.proname !~ 'retire_idle|prewarm|cancel_role|detach|purge'
+    WHERE e.extname = 'pg_background' AND p.prokind = 'f' AND NOT p.prosecdef AND p.proname !~ 'retire_idle|prewarm|cancel_role|detach|purge'
       AND NOT 'sql' = ANY (coalesce(p.proargnames, '{}'))";
 
 const LIST: &str =

@@ -44,6 +44,8 @@ const DONE: &str = "00000";
 const UNKNOWN: &str = "42704";
 const NOT_HERE: &str = "0A000";
 const FORBIDDEN: &str = "42501";
+/// A procedure ends the transaction, and a transaction block does not let it.
+const IN_TRANSACTION: &str = "2D000";
 
 /// A member of the extension, a function or a view.
 struct Member {
@@ -54,6 +56,7 @@ struct Member {
     arguments: Vec<String>,
     /// The caller says which columns the result has.
     names_columns: bool,
+    is_procedure: bool,
 }
 
 impl Member {
@@ -63,6 +66,7 @@ impl Member {
             name: row.get(1),
             arguments: row.get(2),
             names_columns: row.get(3),
+            is_procedure: row.get(4),
         }
     }
 
@@ -99,13 +103,19 @@ impl Member {
             (true, true) => format!("AS ({COLUMNS})"),
             (true, false) => String::from("AS (n int4)"),
         };
-        format!("SELECT * FROM {name}({}) {columns}", values.join(", "))
+        let values = values.join(", ");
+        if self.is_procedure {
+            return format!("CALL {name}({values})");
+        }
+        format!("SELECT * FROM {name}({values}) {columns}")
     }
 
     fn done(&self) -> &'static str {
         let name = self.name.as_str();
         if IN_JOBS_ONLY.contains(&name) {
             NOT_HERE
+        } else if self.is_procedure {
+            IN_TRANSACTION
         } else if (self.has("pid") || self.has("handles")) && !MEET_UNKNOWN_JOBS.contains(&name) {
             UNKNOWN
         } else {
@@ -117,7 +127,8 @@ impl Member {
 const MEMBERS: &str = "SELECT CASE WHEN p.oid IS NOT NULL THEN p.oid::regprocedure::text ELSE 'view ' || c.oid::regclass::text END,
         coalesce(p.proname, c.relname)::text,
         coalesce(p.proargnames[1 : p.pronargs - p.pronargdefaults], '{}'),
-        coalesce(p.prorettype = 'record'::regtype AND NOT p.proargmodes && '{o,t}', p.prorettype = 'record'::regtype, false)
+        coalesce(p.prorettype = 'record'::regtype AND NOT p.proargmodes && '{o,t}', p.prorettype = 'record'::regtype, false),
+        coalesce(p.prokind = 'p', false)
     FROM pg_extension e
     JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
     LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
