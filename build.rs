@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 27] = [
+const SOURCES: [&str; 28] = [
     "root.c",
     "execute.c",
     "time_limit.c",
@@ -31,6 +31,7 @@ const SOURCES: [&str; 27] = [
     "json.c",
     "spill.c",
     "params.c",
+    "elements.c",
     "drop.c",
     "login.c",
     "pin.c",

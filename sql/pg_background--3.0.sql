@@ -1025,6 +1025,29 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_fanout';
 COMMENT ON FUNCTION pg_background_fanout(pg_catalog.text[], pg_catalog.int4, pg_catalog.bool, pg_catalog.int4) IS
 'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool allows), and returns a row for each in the order in which they finish. result is a JSON array of the rows. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
+
+CREATE OR REPLACE FUNCTION pg_background_fanout_params(
+    sql pg_catalog.text,
+    params pg_catalog.anyarray,
+    max_parallel pg_catalog.int4 DEFAULT NULL,
+    fail_fast pg_catalog.bool DEFAULT false,
+    timeout_ms pg_catalog.int4 DEFAULT 0
+)
+RETURNS TABLE (
+    idx pg_catalog.int4,
+    ok pg_catalog.bool,
+    row_count pg_catalog.int8,
+    command_tag pg_catalog.text,
+    result pg_catalog.jsonb,
+    sqlstate pg_catalog.text,
+    error_message pg_catalog.text,
+    elapsed_us pg_catalog.int8
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'pg_background_fanout_params';
+COMMENT ON FUNCTION pg_background_fanout_params(pg_catalog.text, pg_catalog.anyarray, pg_catalog.int4, pg_catalog.bool, pg_catalog.int4) IS
+'Runs the statement in the background once for every element of the array, as pg_background_fanout runs the statements of one. $1 in the text stands for the element, which is bound as a typed value; if it is of a row type, $1, $2 and so on stand for its attributes.';
+
 CREATE OR REPLACE FUNCTION pg_background_spilled(
     pid pg_catalog.int4,
     cookie pg_catalog.int8

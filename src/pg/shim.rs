@@ -88,6 +88,18 @@ pub mod frame {
     pub const ALIGNMENT: usize = shared::PGB_FRAME_ALIGNMENT as usize;
 }
 
+/// How an element was bound.
+pub mod binding {
+    use super::shared;
+
+    /// Its parameters were serialized.
+    pub const BOUND: u32 = shared::PGB_BOUND;
+    /// A row type in it was altered.
+    pub const TYPE_ALTERED: u32 = shared::PGB_TYPE_ALTERED;
+    /// A type of a parameter was dropped.
+    pub const TYPE_DROPPED: u32 = shared::PGB_TYPE_DROPPED;
+}
+
 /// The prefix of the names of the server's temporary files.
 pub use shared::PGB_TEMP_FILE_PREFIX as TEMP_FILE_PREFIX;
 
@@ -107,6 +119,12 @@ pub struct ShapeOfType {
 /// The types of one result, which may be altered meanwhile (`shape.c`).
 #[repr(C)]
 pub struct TypeWatch {
+    _opaque: [u8; 0],
+}
+
+/// The elements of an array, each as the parameters of a job (`elements.c`).
+#[repr(C)]
+pub struct Elements {
     _opaque: [u8; 0],
 }
 
@@ -237,6 +255,14 @@ unsafe extern "C-unwind" {
     ) -> pg_sys::Datum;
     pub fn pgb_params(fcinfo: pg_sys::FunctionCallInfo, first: i32, len: *mut i32)
     -> *const c_char;
+    pub fn pgb_elements(context: pg_sys::MemoryContext, array: pg_sys::Datum) -> *mut Elements;
+    pub fn pgb_count_elements(elements: *const Elements) -> i32;
+    pub fn pgb_bind_element(
+        elements: *mut Elements,
+        bytes: *mut *const c_char,
+        len: *mut i32,
+    ) -> u32;
+    pub fn pgb_pass_element(elements: *mut Elements);
     pub fn pgb_spill_tablespace() -> pg_sys::Oid;
     pub fn pgb_spill_write(
         path: *const c_char,

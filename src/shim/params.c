@@ -5,6 +5,8 @@
  * line is fetched first, because the worker has another snapshot. And a description of the types comes first: the number
  * of parameters, type and shape of each, length and descriptions of the anonymous row types (record.c).
  *
+ * They are the arguments of a call, or come from an element of an array (elements.c).
+ *
  * In C because it walks the arguments of the call and their values with macros, and throws.
  */
 #include "postgres.h"
@@ -38,8 +40,8 @@ too_large(Size size)
 }
 
 /* size: of the copies made so far. It is checked for each parameter, so that it cannot get much larger. */
-static void
-set_param(ParamExternData *param, Oid type, Datum value, bool isnull, Size *size)
+void
+pgb_set_param(ParamExternData *param, Oid type, Datum value, bool isnull, Size *size)
 {
 	if (type == UNKNOWNOID)
 	{
@@ -68,8 +70,9 @@ set_param(ParamExternData *param, Oid type, Datum value, bool isnull, Size *size
 	param->pflags = PARAM_FLAG_CONST;
 }
 
-static ParamListInfo
-make_list(int64 count)
+/* A list with room for so many parameters. */
+ParamListInfo
+pgb_param_list(int64 count)
 {
 	if (count > MAX_PARAMS)
 		ereport(ERROR,
@@ -95,20 +98,20 @@ from_array(FunctionCallInfo fcinfo, int first)
 	char		align;
 
 	if (PG_ARGISNULL(first))
-		return make_list(0);
+		return pgb_param_list(0);
 	array = PG_GETARG_ARRAYTYPE_P(first);
-	params = make_list(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)));
+	params = pgb_param_list(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)));
 	get_typlenbyvalalign(ARR_ELEMTYPE(array), &len, &by_value, &align);
 	deconstruct_array(array, ARR_ELEMTYPE(array), len, by_value, align, &elements, &nulls, &count);
 	for (int i = 0; i < count; i++)
-		set_param(&params->params[i], ARR_ELEMTYPE(array), elements[i], nulls[i], &size);
+		pgb_set_param(&params->params[i], ARR_ELEMTYPE(array), elements[i], nulls[i], &size);
 	return params;
 }
 
 static ParamListInfo
 from_arguments(FunctionCallInfo fcinfo, int first)
 {
-	ParamListInfo params = make_list(PG_NARGS() - first);
+	ParamListInfo params = pgb_param_list(PG_NARGS() - first);
 	Size		size = 0;
 
 	for (int i = first; i < PG_NARGS(); i++)
@@ -119,7 +122,7 @@ from_arguments(FunctionCallInfo fcinfo, int first)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDETERMINATE_DATATYPE),
 					 errmsg("could not determine the data type of parameter $%d", i - first + 1)));
-		set_param(&params->params[i - first], type, PG_GETARG_DATUM(i), PG_ARGISNULL(i), &size);
+		pgb_set_param(&params->params[i - first], type, PG_GETARG_DATUM(i), PG_ARGISNULL(i), &size);
 	}
 	return params;
 }
@@ -138,12 +141,10 @@ typedef struct ParamType
 	PgbShape	shape;
 } ParamType;
 
-/* The arguments of a call from first on, as bytes in the current memory context. */
+/* The parameters as bytes, in the current memory context. */
 const char *
-pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
+pgb_serialize_params(ParamListInfo params, int32 *len)
 {
-	ParamListInfo params = get_fn_expr_variadic(fcinfo->flinfo) ?
-		from_array(fcinfo, first) : from_arguments(fcinfo, first);
 	PgbRecords *records = pgb_records(CurrentMemoryContext);
 	PgbLasting *lasting = NULL;
 	StringInfoData descriptions;
@@ -183,6 +184,16 @@ pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
 	SerializeParamList(params, &at);
 	*len = at - bytes;
 	return bytes;
+}
+
+/* The arguments of a call from first on, as bytes in the current memory context. */
+const char *
+pgb_params(FunctionCallInfo fcinfo, int32 first, int32 *len)
+{
+	ParamListInfo params = get_fn_expr_variadic(fcinfo->flinfo) ?
+		from_array(fcinfo, first) : from_arguments(fcinfo, first);
+
+	return pgb_serialize_params(params, len);
 }
 
 /* Reads the types of the parameters, and checks them before the values are restored. */

@@ -39,7 +39,7 @@ struct PgbRecords
 {
 	MemoryContext context;
 	HTAB	   *known;			/* NULL: none yet */
-	PgbWatch   *watch;			/* of the named row types in them */
+	PgbWatch   *watch;			/* the named row types in them */
 };
 
 bool
@@ -81,7 +81,7 @@ search_known(PgbRecords *records, int32 number, HASHACTION action, bool *found)
 }
 
 static void
-announce(int32 number, TupleDesc desc, StringInfo into)
+announce(PgbRecords *records, int32 number, TupleDesc desc, StringInfo into)
 {
 	int32		count = desc->natts;
 
@@ -92,6 +92,7 @@ announce(int32 number, TupleDesc desc, StringInfo into)
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 		PgbShape	shape = pgb_shape(attribute->atttypid);
 
+		pgb_watch_type(records->watch, attribute->atttypid, &shape);
 		appendBinaryStringInfo(into, (char *) &attribute->atttypid, sizeof(Oid));
 		appendBinaryStringInfo(into, (char *) &shape, sizeof(shape));
 		appendBinaryStringInfo(into, (char *) &attribute->atttypmod, sizeof(int32));
@@ -114,8 +115,8 @@ can_hold_records(TupleDesc desc)
 }
 
 /* The values of a record, which point into it. The caller frees values and nulls. */
-static void
-deform(HeapTupleHeader header, TupleDesc desc, Datum **values, bool **nulls)
+void
+pgb_deform(HeapTupleHeader header, TupleDesc desc, Datum **values, bool **nulls)
 {
 	HeapTupleData tuple;
 
@@ -160,7 +161,7 @@ announce_columns(PgbRecords *records, HeapTupleHeader header, TupleDesc desc, St
 	Datum	   *values;
 	bool	   *nulls;
 
-	deform(header, desc, &values, &nulls);
+	pgb_deform(header, desc, &values, &nulls);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		if (!nulls[i] && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))
@@ -171,7 +172,7 @@ announce_columns(PgbRecords *records, HeapTupleHeader header, TupleDesc desc, St
 }
 
 /*
- * Worker: describes the row types that the value needs and the reader does not know yet. The cost is proportional to the
+ * Sender: describes the row types that the value needs and the reader does not know yet. The cost is proportional to the
  * size of the value: a record in a record is part of its bytes, and is copied only if it is very small.
  */
 void
@@ -194,7 +195,7 @@ pgb_announce_records(PgbRecords *records, Oid type, Datum value, StringInfo into
 	desc = lookup_rowtype_tupdesc(RECORDOID, HeapTupleHeaderGetTypMod(header));
 	(void) search_known(records, HeapTupleHeaderGetTypMod(header), HASH_ENTER, &found);
 	if (!found)
-		announce(HeapTupleHeaderGetTypMod(header), desc, into);
+		announce(records, HeapTupleHeaderGetTypMod(header), desc, into);
 	if (can_hold_records(desc))
 		announce_columns(records, header, desc, into);
 	ReleaseTupleDesc(desc);
@@ -314,7 +315,7 @@ localize_columns(PgbRecords *records, HeapTupleHeader header, TupleDesc desc)
 	Datum	   *values;
 	bool	   *nulls;
 
-	deform(header, desc, &values, &nulls);
+	pgb_deform(header, desc, &values, &nulls);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		if (!nulls[i] && pgb_may_hold_record(TupleDescAttr(desc, i)->atttypid))

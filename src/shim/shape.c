@@ -300,8 +300,8 @@ are_rows_unchanged(const PgbWatch *watch)
 	return true;
 }
 
-static void
-compare_shapes(const PgbWatch *watch)
+static bool
+are_shapes_unchanged(const PgbWatch *watch)
 {
 	ListCell   *cell;
 
@@ -309,14 +309,10 @@ compare_shapes(const PgbWatch *watch)
 	{
 		const WatchedType *watched = lfirst(cell);
 
-		if (pgb_type_exists(watched->type) && pgb_has_shape(watched->type, &watched->shape))
-			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("a row type was altered while the result of the job was read"),
-				 errdetail("The remaining rows have the old form of the type."),
-				 errhint("Detach the job.")));
+		if (!pgb_type_exists(watched->type) || !pgb_has_shape(watched->type, &watched->shape))
+			return false;
 	}
+	return true;
 }
 
 static void
@@ -341,18 +337,32 @@ note_rows(PgbWatch *watch)
 }
 
 /*
- * Raises 42804 if a type was altered. Cheap unless one of them may have changed: the type cache then gives the columns of
- * the row type a new number.
+ * Whether no type was altered or dropped. Cheap unless one of them may have changed: the type cache then gives the columns
+ * of the row type a new number.
  */
-void
-pgb_check_watched(PgbWatch *watch)
+bool
+pgb_is_watch_unchanged(PgbWatch *watch)
 {
 	if (watch->types == NIL)
-		return;
+		return true;
 	/* A fetch takes no lock on the types, so nothing else makes this process receive invalidations. */
 	AcceptInvalidationMessages();
 	if (watch->is_complete && are_rows_unchanged(watch))
-		return;
-	compare_shapes(watch);
+		return true;
+	if (!are_shapes_unchanged(watch))
+		return false;
 	note_rows(watch);
+	return true;
+}
+
+/* Raises 42804 if a type in the result of a job was altered. */
+void
+pgb_check_watched(PgbWatch *watch)
+{
+	if (!pgb_is_watch_unchanged(watch))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("a row type was altered while the result of the job was read"),
+				 errdetail("The remaining rows have the old form of the type."),
+				 errhint("Detach the job.")));
 }

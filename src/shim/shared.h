@@ -21,6 +21,11 @@
 #define PGB_JOB_TERMINATE 2		/* its worker was asked to exit */
 #define PGB_JOB_INSISTS 4		/* the cancel stays pending until the job ends */
 
+/* How pgb_bind_element ended. */
+#define PGB_BOUND 0				/* the parameters were serialized */
+#define PGB_TYPE_ALTERED 1		/* a row type in the element has another form than its values */
+#define PGB_TYPE_DROPPED 2		/* a type of a parameter does not exist any more */
+
 /* Size of the hash of a type's columns (shape.c). */
 #define PGB_SHAPE_SIZE 32
 

@@ -200,10 +200,12 @@ extern bool pgb_type_exists(Oid type);
 extern bool pgb_has_shape(Oid type, const PgbShape *expected);
 extern PgbWatch *pgb_watch(MemoryContext context);
 extern void pgb_watch_type(PgbWatch *watch, Oid type, const PgbShape *shape);
+extern bool pgb_is_watch_unchanged(PgbWatch *watch);
 extern void pgb_check_watched(PgbWatch *watch);
 
 /* record.c */
 typedef struct PgbRecords PgbRecords;
+struct HeapTupleHeaderData;
 struct StringInfoData;
 struct TupleDescData;
 
@@ -213,6 +215,7 @@ extern PgbWatch *pgb_watch_of(PgbRecords *records);
 extern void pgb_announce_records(PgbRecords *records, Oid type, Datum value, struct StringInfoData *into);
 extern void pgb_remember_records(PgbRecords *records, const char *descriptions, int32 len);
 extern Datum pgb_localize_record(PgbRecords *records, Oid type, Datum value);
+extern void pgb_deform(struct HeapTupleHeaderData *header, struct TupleDescData *desc, Datum **values, bool **nulls);
 
 /* lasting.c */
 typedef struct PgbLasting PgbLasting;
@@ -224,10 +227,22 @@ extern Datum pgb_make_record_last(PgbLasting *lasting, Oid type, Datum value);
 
 /* params.c */
 struct FunctionCallInfoBaseData;
+struct ParamExternData;
 struct ParamListInfoData;
 
+extern struct ParamListInfoData *pgb_param_list(int64 count);
+extern void pgb_set_param(struct ParamExternData *param, Oid type, Datum value, bool isnull, Size *size);
+extern const char *pgb_serialize_params(struct ParamListInfoData *params, int32 *len);
 extern const char *pgb_params(struct FunctionCallInfoBaseData *fcinfo, int32 first, int32 *len);
 extern struct ParamListInfoData *pgb_restore_params(const char *bytes, Oid **types);
+
+/* elements.c */
+typedef struct PgbElements PgbElements;
+
+extern PgbElements *pgb_elements(MemoryContext context, Datum array);
+extern int32 pgb_count_elements(const PgbElements *elements);
+extern uint32 pgb_bind_element(PgbElements *elements, const char **bytes, int32 *len);
+extern void pgb_pass_element(PgbElements *elements);
 
 /* json.c */
 typedef struct PgbJson PgbJson;

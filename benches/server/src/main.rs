@@ -12,7 +12,7 @@
 //! | `PGB_BENCH_CRITERION` | directory of the engine's benchmarks, for the picture `steps` |
 //! | `PGB_BENCH_DATE`, `PGB_BENCH_COMMIT` | what the page says about when and what |
 //!
-//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T15`, `T17` or one of the pictures
+//! Arguments: `[quick] [MEASURE ...]`, where a measure is `T1` to `T17` or one of the pictures
 //! (`latency`, `parallel`, `clients`, `width`, `queue`, `steps`); none means all. Or `[quick] compare SCHEMA
 //! [LIBRARY]`, beside the version of the extension on the server of `PGB_BENCH_OTHER_URL` (see
 //! [`compare`]).
@@ -32,6 +32,7 @@ mod roles;
 mod series;
 mod server;
 mod steps;
+mod values;
 mod volume;
 mod wakeups;
 
@@ -59,6 +60,8 @@ pub struct Effort {
     /// Runs of pgbench, and how long each takes.
     runs: usize,
     seconds: u32,
+    /// Runs of each side where a run of ours and one of the peer take turns.
+    alternations: usize,
 }
 
 const FULL: Effort = Effort {
@@ -66,6 +69,7 @@ const FULL: Effort = Effort {
     points: 7,
     runs: 3,
     seconds: 3,
+    alternations: 5,
 };
 
 /// Enough to see that everything works.
@@ -74,6 +78,7 @@ const QUICK: Effort = Effort {
     points: 2,
     runs: 1,
     seconds: 1,
+    alternations: 1,
 };
 
 fn main() -> Outcome<()> {
@@ -134,7 +139,7 @@ impl Chosen<'_> {
 
     fn check(&self) -> Outcome<()> {
         const PICTURES: [&str; 6] = ["latency", "parallel", "clients", "width", "queue", "steps"];
-        let of_other_kinds = ["T12", "T13", "T17"];
+        let of_other_kinds = [values::ID, "T12", "T13", "T17"];
         let ids = MEASURES.iter().map(|measure| measure.id);
         let known: Vec<&str> = ids
             .chain(autonomous::IDS)
@@ -173,9 +178,13 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
     }
     if autonomous::IDS.iter().any(|id| chosen.has(id)) {
         let pgbench = pgbench(&server, effort)?;
-        autonomous::measures(&pgbench, &mut db, effort.runs, |id| chosen.has(id))?
+        autonomous::measures(&pgbench, &mut db, effort.alternations, |id| chosen.has(id))?
             .into_iter()
             .for_each(&mut add);
+    }
+    if chosen.has(values::ID) {
+        let pgbench = pgbench(&server, effort)?;
+        add(values::measure(&pgbench, &mut db, effort.alternations)?);
     }
     if chosen.has("T12") {
         for measure in wakeups::MEASURES {
@@ -206,7 +215,7 @@ fn beside_dblink(names: &[String], effort: Effort) -> Outcome<()> {
             .into_iter()
             .for_each(&mut add);
     }
-    println!("median of the batches' medians (least..most); the peer is dblink\n");
+    println!("median of the batches' medians (least..most); the peer is dblink, of T16 pgbench\n");
 
     pictures.extend(figures::latency(&rows));
     if chosen.has("parallel") {

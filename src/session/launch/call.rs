@@ -8,12 +8,18 @@
 //! an error of the conversion is the job's error. What the session does with the value afterwards runs no code of users:
 //! the types are the same. The shape of the type travels too: the worker refuses, before anything is done, a type that
 //! the session has altered without having committed, because the session could not read the worker's form of it.
+//!
+//! A third session may alter or drop the type after the conversion. Then the value cannot be read, and the statement may
+//! have committed. So the call waits for the end of the job and says how it has ended: with the job's error, or with the
+//! reader's, which then says that the statement has committed.
 
 use crate::cluster::block::{Block, Returns};
+use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
 use crate::pg::rows::Caller;
 use crate::pg::shim;
 use crate::pg::shim::{Shape, guarded};
+use crate::session::jobs;
 use crate::session::launch::request::launch_for_call;
 use crate::session::read::columns::TypeName;
 use crate::session::read::convert::{ResultRow, Wanted};
@@ -94,14 +100,10 @@ fn run(sql: &[u8], params: &[u8], returns: Returns, caller: &Caller) -> Result<E
     // SAFETY: the context of the call outlives it.
     let mut rows =
         unsafe { Rows::begin(job, job.pid(), Pace::Whole, pg_sys::CurrentMemoryContext)? };
-    let mut value = None;
-    while let RowStep::Row(row) = rows.next(Wanted::Rows(caller), true, true)? {
-        let ResultRow::Values(values, nulls) = row else {
-            unreachable!("values were asked for")
-        };
-        value = caller.value(values, nulls);
-        rows.release_row();
-    }
+    let value = match value_of(&mut rows, caller) {
+        Ok(value) => value,
+        Err(error) => return Err(unreadable(rows, job, error)),
+    };
     rows.free();
     let (_, row_count) = Block::of(job).completion();
     fault!("call-read");
@@ -110,4 +112,33 @@ fn run(sql: &[u8], params: &[u8], returns: Returns, caller: &Caller) -> Result<E
         value,
         row_count: row_count.unwrap_or(0),
     })
+}
+
+/// The value that the job sends; `None`: it is NULL, or there is no row.
+fn value_of(rows: &mut Rows, caller: &Caller) -> Result<Option<Datum>, Error> {
+    let mut value = None;
+    while let RowStep::Row(row) = rows.next(Wanted::Rows(caller), true, true)? {
+        let ResultRow::Values(values, nulls) = row else {
+            unreachable!("values were asked for")
+        };
+        value = caller.value(values, nulls);
+        rows.release_row();
+    }
+    Ok(value)
+}
+
+/// The error of a call whose value cannot be read. Waits for the end of the job.
+fn unreadable(mut rows: Rows, job: Job, error: Error) -> Failure {
+    rows.await_end();
+    rows.free();
+    if !jobs::holds(job) {
+        return error.into();
+    }
+    match conclude(job) {
+        Err(failure) => failure,
+        Ok(()) => error
+            .detail("The statement has been committed; its value cannot be returned.")
+            .hint("Do not repeat the statement: look up what it has done.")
+            .into(),
+    }
 }

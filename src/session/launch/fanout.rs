@@ -7,6 +7,11 @@
 //!   limit of the session.
 //! * The call **expires** at its time limit. Statements in flight are canceled, and no more are launched.
 //!
+//! # What is run
+//!
+//! The texts of an array, or one text with the elements of an array as its parameters ([`Statements`]). Everything else
+//! is the same for both.
+//!
 //! # One call for a row
 //!
 //! Each call for a row ([`Fanout::next`]) launches as many statements as may be in flight. Of those that have finished
@@ -33,14 +38,17 @@ use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
-use crate::pg::memory::Bytes;
+use crate::pg::memory::{Bytes, child_of};
 use crate::pg::subtransaction::Refused;
 use crate::pg::transaction::{self, RolledBack};
 use crate::pg::tuple::Value;
-use crate::pg::{array, process, subtransaction};
+use crate::pg::{process, subtransaction};
 use crate::session::cancel;
 use crate::session::hold::Hold;
-use crate::session::launch::request::{LaunchContext, check_enabled, launch_for_fanout, no_worker};
+use crate::session::launch::request::{
+    LaunchContext, check_enabled, check_not_parallel, launch_for_fanout, no_worker,
+};
+use crate::session::launch::statements::{Source, Statement, Statements};
 use crate::session::outcome::JobError;
 use crate::session::read::json_array::JsonArray;
 use crate::session::wait::until;
@@ -55,8 +63,7 @@ use engine::wait::Micros;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INVALID_PARAMETER_VALUE,
-    ERRCODE_NULL_VALUE_NOT_ALLOWED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-    ERRCODE_QUERY_CANCELED,
+    ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_QUERY_CANCELED,
 };
 use std::fmt::Write;
 
@@ -69,9 +76,9 @@ const PER_WORKER_SLOT: usize = 4;
 const GRACE: Micros = 1_000_000;
 
 /// The arguments of a fan-out.
-pub struct FanoutRequest {
-    /// An array of SQL texts.
-    pub statements: pg_sys::Datum,
+pub struct FanoutRequest<'a> {
+    /// What is run.
+    pub source: Source<'a>,
     /// Maximum number in flight; `None`: as the size of the pool suggests.
     pub max_parallel: Option<i32>,
     /// Whether the first error ends the call.
@@ -93,9 +100,7 @@ struct InFlight {
 pub struct Fanout {
     cluster: &'static Cluster,
     context: LaunchContext,
-    statements: Vec<pg_sys::Datum>,
-    /// Index of the next statement to launch.
-    next: usize,
+    statements: Statements,
     max_parallel: usize,
     fail_fast: bool,
     timeout_ms: i32,
@@ -107,33 +112,8 @@ pub struct Fanout {
     /// Whether its (sub)transaction was rolled back.
     rolled_back: bool,
     in_flight: Vec<InFlight>,
-    memory: pg_sys::MemoryContext,
-}
-
-fn statements_of(
-    array: pg_sys::Datum,
-    memory: pg_sys::MemoryContext,
-) -> Result<Vec<pg_sys::Datum>, Error> {
-    // SAFETY: declared as an array of text; the copy lives as long as the call.
-    let elements = unsafe {
-        let caller = pg_sys::MemoryContextSwitchTo(memory);
-        let copy = pg_sys::pg_detoast_datum_copy(array.cast_mut_ptr());
-        let elements = array::elements(pg_sys::Datum::from(copy));
-        pg_sys::MemoryContextSwitchTo(caller);
-        elements
-    };
-    let mut statements = Vec::new();
-    memory::try_reserve_exact(&mut statements, elements.len())?;
-    for element in elements {
-        let statement = element.ok_or_else(|| {
-            Error::new(
-                ERRCODE_NULL_VALUE_NOT_ALLOWED,
-                "a statement in the array must not be null",
-            )
-        })?;
-        memory::try_push(&mut statements, statement)?;
-    }
-    Ok(statements)
+    /// Of the reads of results.
+    reads: pg_sys::MemoryContext,
 }
 
 /// The rows of a completed job as a JSON array; `None` if its statement returns no rows. The read takes its memory from
@@ -158,9 +138,16 @@ impl Fanout {
     /// Checks the arguments. Launches nothing yet. `memory` must live as long as the fan-out.
     ///
     /// # Errors
-    /// 55000 launches are disabled; 22004 a statement is NULL; 22023 `max_parallel` is not positive; 53000 the pool has
-    /// no worker slots
-    pub fn new(request: &FanoutRequest, memory: pg_sys::MemoryContext) -> Result<Self, Failure> {
+    /// 25000 in a parallel operation; 55000 launches are disabled; those of [`Statements::copy`]; 22023 `max_parallel` is not positive; 53000 the pool
+    /// has no worker slots
+    pub fn new(
+        request: &FanoutRequest<'_>,
+        memory: pg_sys::MemoryContext,
+    ) -> Result<Self, Failure> {
+        // First, because a type of the elements may be altered at any moment after the array was made.
+        // SAFETY: the memory lives as long as the fan-out.
+        let statements = unsafe { Statements::copy(request.source, memory)? };
+        check_not_parallel()?;
         check_enabled()?;
         let cluster = cluster()?;
         if cluster.worker_cap() == 0 {
@@ -187,8 +174,7 @@ impl Fanout {
         Ok(Self {
             cluster,
             context: LaunchContext::capture(cluster),
-            statements: statements_of(request.statements, memory)?,
-            next: 0,
+            statements,
             max_parallel,
             fail_fast: request.fail_fast,
             timeout_ms: request.timeout_ms,
@@ -197,7 +183,8 @@ impl Fanout {
             worker_deadline: None,
             rolled_back: false,
             in_flight: Vec::new(),
-            memory,
+            // SAFETY: as above.
+            reads: unsafe { child_of(memory, c"pg_background fan-out results") },
         })
     }
 
@@ -230,7 +217,9 @@ impl Fanout {
             if self.has_expired() {
                 self.expire()?;
             }
-            self.launch()?;
+            if let Some(row) = self.launch()? {
+                return Ok(Some(row));
+            }
             if self.in_flight.is_empty() {
                 return Ok(self.row_of_unlaunched());
             }
@@ -255,12 +244,12 @@ impl Fanout {
     /// Handles the end of the time limit.
     fn expire(&mut self) -> Result<(), Failure> {
         if self.fail_fast {
+            let count = self.statements.count();
+            let unlaunched = count - self.statements.next().unwrap_or(count);
             self.abandon();
             return Err(Error::new(ERRCODE_QUERY_CANCELED, self.expiry_message())
                 .detail(format_args!(
-                    "{} of {} statements had not been launched.",
-                    self.statements.len() - self.next,
-                    self.statements.len()
+                    "{unlaunched} of {count} statements had not been launched."
                 ))
                 .into());
         }
@@ -281,35 +270,51 @@ impl Fanout {
         words
     }
 
-    fn launch(&mut self) -> Result<(), Error> {
+    /// Launches as many statements as may be in flight. Returns the row of one that cannot be bound.
+    fn launch(&mut self) -> Result<Option<FanoutRow>, Error> {
         while self.grace_until.is_none()
             && self.in_flight.len() < self.max_parallel
-            && self.next < self.statements.len()
+            && let Some(index) = self.statements.next()
         {
-            // SAFETY: elements of an array of text.
-            let sql = unsafe { array::text_bytes(self.statements[self.next]) };
             let alone = self.in_flight.is_empty();
             // Before the launch: once launched, the job must get into the list.
             memory::try_reserve(&mut self.in_flight, 1)?;
-            let Some(hold) = launch_for_fanout(self.cluster, &self.context, sql, alone)? else {
+            let Statement { sql, params } = match self.statements.bind() {
+                Ok(statement) => statement,
+                Err(error) => return self.refuse(index, error).map(Some),
+            };
+            let hold = launch_for_fanout(self.cluster, &self.context, sql, params, alone)?;
+            let Some(hold) = hold else {
                 // The table is full. A slot becomes free when the row of one of our statements is made.
-                return Ok(());
+                return Ok(None);
             };
             fault!("statement-launched");
-            let index = self.next;
             memory::try_push(&mut self.in_flight, InFlight { hold, index })?;
-            self.next += 1;
+            self.statements.pass();
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// The row of the next statement, which cannot be bound.
+    fn refuse(&mut self, index: usize, error: Error) -> Result<FanoutRow, Error> {
+        if self.fail_fast {
+            self.abandon();
+            return Err(error);
+        }
+        self.statements.pass();
+        let message = Value::text(error.message.as_bytes());
+        Ok(failed(
+            index,
+            Value::text(&error.sqlstate()),
+            message,
+            Value::NULL,
+        ))
     }
 
     /// The row of a statement that was not launched before the call expired; `None` if all were launched.
     fn row_of_unlaunched(&mut self) -> Option<FanoutRow> {
-        let index = self.next;
-        (index < self.statements.len()).then(|| {
-            self.next += 1;
-            self.expired_row(index)
-        })
+        let index = self.statements.drop_one()?;
+        Some(self.expired_row(index))
     }
 
     fn expired_row(&self, index: usize) -> FanoutRow {
@@ -437,7 +442,7 @@ impl Fanout {
     /// The rows of a completed job as a JSON array; `None` if its statement returns no rows. An error that users' code
     /// or the server raises during the conversion is the statement's error. With `fail_fast` it ends the call.
     fn result_of(&self, job: Job) -> Result<Option<pg_sys::Datum>, Unread> {
-        let memory = self.memory;
+        let memory = self.reads;
         let read = || read_as_json(job, memory);
         // Command tags alone need no conversion.
         let has_rows = Block::of(job).description().is_some();
@@ -467,7 +472,7 @@ impl Fanout {
 
     /// Cancels and detaches the jobs in flight. Does not throw.
     fn abandon(&mut self) {
-        self.next = self.statements.len();
+        self.statements.drop_rest();
         self.in_flight.clear();
     }
 }

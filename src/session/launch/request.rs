@@ -46,8 +46,8 @@ use engine::wait::{Micros, linger};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_INSUFFICIENT_RESOURCES, ERRCODE_INTERNAL_ERROR,
-    ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-    ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
+    ERRCODE_INVALID_PARAMETER_VALUE, ERRCODE_INVALID_TRANSACTION_STATE,
+    ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
 };
 use std::rc::Rc;
 
@@ -198,6 +198,24 @@ pub fn check_enabled() -> Result<(), Error> {
     .hint("Set pg_background.enabled to on and reload the configuration."))
 }
 
+/// Checks that a call may launch jobs and wait for them without a limit: not in a parallel operation. The processes of
+/// one wait for each other, which the deadlock check does not see.
+///
+/// # Errors
+/// 25000 otherwise
+pub fn check_not_parallel() -> Result<(), Error> {
+    // SAFETY: reads the state of the transaction.
+    if !unsafe { pg_sys::IsInParallelMode() } {
+        return Ok(());
+    }
+    Err(Error::new(
+        ERRCODE_INVALID_TRANSACTION_STATE,
+        "cannot run background jobs in one call during a parallel operation",
+    )
+    .detail("A function that is wrongly said to be parallel safe or restricted makes the call.")
+    .hint("Mark the function as PARALLEL UNSAFE."))
+}
+
 /// An accepted job whose handle the user does not have yet. It is given, or ends when this is dropped.
 pub struct Launched {
     hold: Hold,
@@ -284,6 +302,7 @@ pub fn launch_for_fanout(
     cluster: &'static Cluster,
     context: &LaunchContext,
     sql: &[u8],
+    params: &[u8],
     may_wait: bool,
 ) -> Result<Option<Hold>, Error> {
     check_enabled()?;
@@ -292,7 +311,7 @@ pub fn launch_for_fanout(
     } else {
         SlotWait::No
     };
-    match reserve_uncounted(cluster, context, sql, &[], Returns::Rows, slot_wait)? {
+    match reserve_uncounted(cluster, context, sql, params, Returns::Rows, slot_wait)? {
         Ok(hold) => start(hold, context, false).map(Some),
         Err(why) if may_wait => Err(why.error()),
         Err(_) => Ok(None),
@@ -304,9 +323,10 @@ pub fn launch_for_fanout(
 /// applies. It may be if this session has jobs, or is a job's itself.
 ///
 /// # Errors
-/// 42501 in a security-restricted operation; 55000 launches are disabled; 53000, 53400 no slot within the time; 40P01 the
-/// slot waits for this session; 53200 shared memory exhausted
+/// 25000 in a parallel operation; 42501 in a security-restricted one; 55000 launches are disabled; 53000, 53400 no slot
+/// within the time; 40P01 the slot waits for this session; 53200 shared memory exhausted
 pub fn launch_for_call(sql: &[u8], params: &[u8], returns: Returns) -> Result<Hold, Error> {
+    check_not_parallel()?;
     check_enabled()?;
     let cluster = cluster()?;
     let context = LaunchContext::capture(cluster);

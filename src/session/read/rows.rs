@@ -236,6 +236,11 @@ impl Rows {
         Block::of(self.job).description().is_some()
     }
 
+    /// Waits until the job has ended, however.
+    pub fn await_end(&mut self) {
+        self.reading.await_commit();
+    }
+
     /// Frees the memory of the read. (If a read is given up, its parent context frees it.)
     pub fn free(self) {
         let context = self.contexts.reading;

@@ -179,6 +179,14 @@ BEGIN;
 DECLARE c CURSOR FOR SELECT pg_background_call('SELECT $1', NULL::int, g) FROM generate_series(1, 3) g;
 FETCH 2 FROM c;
 ROLLBACK;
+-- Such a cursor runs to its end when the transaction commits.
+BEGIN;
+DECLARE held CURSOR WITH HOLD FOR SELECT pg_background_exec('INSERT INTO notes VALUES ($1, ''held'')', g) FROM generate_series(41, 43) g;
+SELECT count(*) FROM notes WHERE note = 'held';
+COMMIT;
+SELECT count(*) FROM notes WHERE note = 'held';
+FETCH ALL FROM held;
+CLOSE held;
 SELECT pg_background_call('SELECT pg_background_call(''SELECT $1 + 1'', NULL::int, $1) + 1', NULL::int, 40);
 CREATE FUNCTION twice(value anyelement) RETURNS anyelement LANGUAGE plpgsql AS $$
 BEGIN
@@ -187,7 +195,9 @@ END $$;
 SELECT twice('ab'::text);
 BEGIN READ ONLY;
 SELECT pg_background_exec('INSERT INTO notes VALUES (40, ''from a read-only transaction'')');
+SELECT pg_background_call('UPDATE notes SET note = $1 WHERE id = 40 RETURNING note', NULL::text, 'and called'::text);
 ROLLBACK;
+SELECT note FROM notes WHERE id = 40;
 SELECT proparallel, provolatile, proisstrict, proname, pronargs FROM pg_proc
 WHERE proname IN ('pg_background_exec', 'pg_background_call') ORDER BY proname, pronargs;
 

@@ -252,6 +252,14 @@ impl Server {
         String::from_utf8_lossy(&log).into_owned()
     }
 
+    /// Starts it again with its data, as a hot standby that no primary feeds. Sessions end.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn become_standby(&self) {
+        script(&["standby", &self.name]);
+    }
+
     /// Stops it, with everything that runs on it.
     pub fn stop(&self) {
         script(&["stop", &self.name]);

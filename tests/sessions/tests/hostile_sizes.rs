@@ -286,7 +286,7 @@ fn outcomes_are_not_all_in_memory_at_once() {
 }
 
 /// What is called, with little memory; what prepares it comes first.
-const CALLS: [(&str, &str); 12] = [
+const CALLS: [(&str, &str); 14] = [
     (
         "",
         "SELECT 1 FROM pg_background_run_query('SELECT 1', col_def => repeat('a int,', 12000000)) AS (a int)",
@@ -322,6 +322,14 @@ const CALLS: [(&str, &str); 12] = [
     (
         "",
         "SELECT count(*) FROM pg_background_fanout(array_fill('SELECT 1'::text, ARRAY[1000000]), 1, false, 100)",
+    ),
+    (
+        "",
+        "SELECT count(*) FROM pg_background_fanout_params('SELECT 1', array_fill(1, ARRAY[2000000]), 1, false, 100)",
+    ),
+    (
+        "",
+        "SELECT count(*) FROM pg_background_fanout_params('SELECT 1', array_fill(ROW(repeat('x', 100), ROW(1)), ARRAY[300000]), 1, false, 100)",
     ),
     (
         "SET pg_background.on_exhaustion = queue; SELECT pg_background_launch_v2('SELECT 1', 0, 'x' || n) FROM generate_series(1, 500) n",

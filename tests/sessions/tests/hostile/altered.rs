@@ -70,6 +70,90 @@ fn fetches(
     state
 }
 
+/// What a fan-out gets. The last one is made of anonymous records, in which nothing refers to the row type any more.
+const ELEMENTS: [(&str, &str); 7] = [
+    ("ARRAY[ROW(1, 1), ROW(2, 2), NULL]::pair[]", "42804"),
+    ("ARRAY[ROW(1, 1), ROW(2, 2), NULL]::pair_domain[]", "42804"),
+    (
+        "ARRAY[ROW(ROW(1, 1), ARRAY[ROW(1, 1)::pair]), ROW(NULL, NULL)]::outer_pair[]",
+        "42804",
+    ),
+    (
+        "ARRAY[ROW(1, ROW(1, 1)::pair), ROW(2, ROW(2, 2)::pair)]",
+        "42804",
+    ),
+    (
+        "ARRAY[ROW(ROW(ROW(1, ARRAY[ROW(1, 1)::pair]))), ROW(ROW(ROW(2, ARRAY[ROW(2, 2)::pair])))]",
+        "42804",
+    ),
+    (
+        "ARRAY[ROW(NULL, ROW(1, 1)::pair_domain), ROW(2, 'x'::text)]",
+        "42804",
+    ),
+    ("ARRAY[ROW(1, 1)::pair, ROW(2, 2)::pair]::record[]", "00000"),
+];
+
+/// The SQLSTATE of the second row of a fan-out over the elements, between whose first two rows something happens.
+fn second_row(
+    session: &mut Client,
+    elements: &str,
+    altering: &mut dyn FnMut(&mut Client),
+) -> String {
+    session
+        .batch_execute(&format!(
+            "BEGIN; DECLARE c CURSOR FOR SELECT (f).ok, (f).sqlstate
+             FROM (SELECT pg_background_fanout_params('SELECT 1', {elements}, 1) AS f) s; FETCH c"
+        ))
+        .expect("the first row");
+    altering(session);
+    let row = session.query_one("FETCH c", &[]).expect("the second row");
+    let state = match row.get::<_, Option<String>>(1) {
+        None => String::from("00000"),
+        Some(state) => state,
+    };
+    assert_eq!(row.get::<_, bool>(0), state == "00000", "{elements}");
+    session.batch_execute("ROLLBACK").expect("ended");
+    state
+}
+
+#[test]
+fn an_element_type_that_is_altered_between_two_fetches_is_noticed() {
+    let database = Database::new();
+    let (mut session, mut other) = (database.session(), database.session());
+    session.batch_execute(TYPES).expect("types");
+    let mut wrong = Vec::new();
+    for (elements, expected) in ELEMENTS {
+        for alteration in ALTERATIONS {
+            let own = second_row(&mut session, elements, &mut |session| {
+                session.batch_execute(alteration).expect("altered");
+            });
+            let by_other = second_row(&mut session, elements, &mut |_| {
+                other.batch_execute(alteration).expect("altered");
+            });
+            for (who, state) in [("itself", own), ("another", by_other)] {
+                if state != expected {
+                    wrong.push(format!("{elements}: {alteration} by {who}: {state}"));
+                }
+            }
+            session
+                .batch_execute(&format!(
+                    "DROP TYPE pair CASCADE; DROP TYPE outer_pair, inner_pair; {TYPES}"
+                ))
+                .expect("types");
+        }
+        let state = second_row(&mut session, elements, &mut |session| {
+            session
+                .batch_execute("COMMENT ON TYPE pair IS 'x'; ALTER TYPE inner_pair ADD ATTRIBUTE c text; ALTER TYPE pair RENAME ATTRIBUTE a TO c")
+                .expect("altered");
+        });
+        if state != "00000" {
+            wrong.push(format!("{elements}: nothing: {state}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    nothing_is_left(&mut session);
+}
+
 #[test]
 fn a_type_that_is_altered_between_two_fetches_is_noticed() {
     let database = Database::new();

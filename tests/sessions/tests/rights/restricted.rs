@@ -3,7 +3,7 @@
 use session_tests::*;
 
 /// Everything that makes a job or starts a worker.
-const LAUNCHES: [&str; 25] = [
+const LAUNCHES: [&str; 27] = [
     "SELECT pg_background_launch('SELECT 1')",
     "SELECT pg_background_launch('SELECT 1', 0)",
     "SELECT pg_background_launch('SELECT 1', 0, 'label')",
@@ -25,6 +25,8 @@ const LAUNCHES: [&str; 25] = [
     "SELECT * FROM pg_background_run_query_v2('SELECT 1') AS (n int4)",
     "SELECT * FROM pg_background_fanout(ARRAY['SELECT 1'])",
     "SELECT pg_background_fanout(ARRAY['SELECT 1'])",
+    "SELECT * FROM pg_background_fanout_params('SELECT $1', ARRAY[1])",
+    "SELECT pg_background_fanout_params('SELECT $1', ARRAY[1])",
     "SELECT pg_background_prewarm(1)",
     // Through a function of another user, and after attempts to leave the operation.
     "SELECT definer('SELECT pg_background_launch_v2(''SELECT 1'')')",

@@ -80,6 +80,7 @@ impl Member {
             "sql" if self.member.contains("text[]") => "ARRAY['SELECT 1']",
             "sql" => "'SELECT 1'",
             "pid" | "queue_size" => "0",
+            "params" if self.member.contains("anyarray") => "ARRAY[1]",
             "cookie" | "grace_ms" | "timeout_ms" | "n" | "params" | "pct" => "1",
             "handles" => "ARRAY[(0, 1)::pg_background_handle]",
             "label" => "'label'",

@@ -4,6 +4,7 @@ DECLARE
     h pg_background_handle;
 BEGIN
     ASSERT (SELECT count(*) FROM pg_background_fanout(ARRAY['SELECT 1', 'SELECT 2']) WHERE ok) = 2;
+    ASSERT (SELECT count(*) FROM pg_background_fanout_params('SELECT $1', ARRAY[1, 2]) WHERE ok) = 2;
     h := pg_background_launch_params('SELECT $1 AS n', 42);
     ASSERT (SELECT r FROM pg_background_result_json(h.pid, h.cookie) r) = '{"n": 42}';
     h := pg_background_launch('SELECT 44', 0, 'labelled');
