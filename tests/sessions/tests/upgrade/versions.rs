@@ -148,10 +148,6 @@ pub const VERSIONS: [Version; 6] = [
                 Some("pg_background_progress_info"),
             ),
             (
-                "function pg_background_get_progress_v2(integer, bigint): body",
-                Some("c: pg_background_get_progress"),
-            ),
-            (
                 "function pg_background_get_progress_v2(integer, bigint): comment",
                 Some(
                     "The last progress that the job reported with pg_background_report_progress; NULL if it \
