@@ -121,8 +121,8 @@ impl Statements {
     /// passed.
     pub fn bind(&mut self) -> Result<Statement<'_>, Error> {
         match &self.source {
-            // SAFETY: elements of an array of text.
             Copied::Texts(texts) => Ok(Statement {
+                // SAFETY: elements of an array of text.
                 sql: unsafe { array::text_bytes(texts[self.next]) },
                 params: &[],
             }),
