@@ -117,10 +117,11 @@ impl Leaver for Leaving<'_> {
 
 #[test]
 fn a_process_that_ends_without_an_error_leaves_for_good() {
-    let memory = Memory::with_room(4, 1, 2);
+    let memory = Memory::with_room(4, 2, 2);
     let job = memory.queue(A);
     let process = Leaving::bound(&memory, job);
     assert_eq!(memory.complete(process.place.worker, job), NextStep::Idle);
+    memory.queue(B);
     assert_eq!(process.leave(false, false), ["announce"]);
     assert_eq!(process.activity(), Activity::Vacant);
 }
