@@ -1019,12 +1019,13 @@ RETURNS TABLE (
     result pg_catalog.jsonb,
     sqlstate pg_catalog.text,
     error_message pg_catalog.text,
-    elapsed_us pg_catalog.int8
+    elapsed_us pg_catalog.int8,
+    sql_preview pg_catalog.text
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_fanout';
 COMMENT ON FUNCTION pg_background_fanout(pg_catalog.text[], pg_catalog.int4, pg_catalog.bool, pg_catalog.int4) IS
-'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool allows), and returns a row for each in the order in which they finish. result is a JSON array of the rows. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
+'Runs every statement of the array in the background, each in a transaction of its own and at most max_parallel at a time (NULL: as many as the pool allows), and returns a row for each in the order in which they finish. result is a JSON array of the rows, sql_preview the beginning of the text. timeout_ms is for the whole call; with fail_fast the first error cancels the rest and is raised.';
 
 CREATE OR REPLACE FUNCTION pg_background_fanout_params(
     sql pg_catalog.text,
@@ -1041,7 +1042,8 @@ RETURNS TABLE (
     result pg_catalog.jsonb,
     sqlstate pg_catalog.text,
     error_message pg_catalog.text,
-    elapsed_us pg_catalog.int8
+    elapsed_us pg_catalog.int8,
+    sql_preview pg_catalog.text
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'pg_background_fanout_params';

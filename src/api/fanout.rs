@@ -16,7 +16,8 @@ sql_function!(
 );
 
 sql_function!(
-    /// `pg_background_fanout_params(sql, params, max_parallel, fail_fast, timeout_ms)`: one row per element of `params`.
+    /// `pg_background_fanout_params(sql, params, max_parallel, fail_fast, timeout_ms)`: one row per element of
+    /// `params`.
     pg_background_fanout_params,
     pg_finfo_pg_background_fanout_params,
     |arguments| next(arguments, elements)

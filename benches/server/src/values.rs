@@ -1,5 +1,5 @@
-//! One statement over many values (T16): a fan-out over an array, beside pgbench with the statement prepared and as many
-//! clients as there are worker slots.
+//! One statement over many values (T16): a fan-out over an array, beside pgbench with the statement prepared and as
+//! many clients as there are worker slots.
 
 use std::time::Instant;
 

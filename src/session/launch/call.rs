@@ -9,9 +9,9 @@
 //! the types are the same. The shape of the type travels too: the worker refuses, before anything is done, a type that
 //! the session has altered without having committed, because the session could not read the worker's form of it.
 //!
-//! A third session may alter or drop the type after the conversion. Then the value cannot be read, and the statement may
-//! have committed. So the call waits for the end of the job and says how it has ended: with the job's error, or with the
-//! reader's, which then says that the statement has committed.
+//! A third session may alter or drop the type after the conversion. Then the value cannot be read, and the statement
+//! may have committed. So the call waits for the end of the job and says how it has ended: with the job's error, or
+//! with the reader's, which then says that the statement has committed.
 
 use crate::cluster::block::{Block, Returns};
 use crate::cluster::job::Job;

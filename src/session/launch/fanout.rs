@@ -42,7 +42,7 @@ use crate::pg::memory::{Bytes, child_of};
 use crate::pg::subtransaction::Refused;
 use crate::pg::transaction::{self, RolledBack};
 use crate::pg::tuple::Value;
-use crate::pg::{process, subtransaction};
+use crate::pg::{process, subtransaction, text};
 use crate::session::cancel;
 use crate::session::hold::Hold;
 use crate::session::launch::request::{
@@ -59,6 +59,7 @@ use engine::error_message::QUERY_CANCELED;
 use engine::job::{Demand, Phase};
 use engine::memory;
 use engine::sync::Ordering;
+use engine::table::PREVIEW_LIMIT;
 use engine::wait::Micros;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
@@ -87,8 +88,8 @@ pub struct FanoutRequest<'a> {
     pub timeout_ms: i32,
 }
 
-/// One row: idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us.
-pub type FanoutRow = [Value; 8];
+/// One row: idx, ok, row_count, command_tag, result, sqlstate, error_message, elapsed_us, sql_preview.
+pub type FanoutRow = [Value; 9];
 
 struct InFlight {
     hold: Hold,
@@ -138,8 +139,8 @@ impl Fanout {
     /// Checks the arguments. Launches nothing yet. `memory` must live as long as the fan-out.
     ///
     /// # Errors
-    /// 25000 in a parallel operation; 55000 launches are disabled; those of [`Statements::copy`]; 22023 `max_parallel` is not positive; 53000 the pool
-    /// has no worker slots
+    /// 25000 in a parallel operation; 55000 launches are disabled; those of [`Statements::copy`]; 22023 `max_parallel`
+    /// is not positive; 53000 the pool has no worker slots
     pub fn new(
         request: &FanoutRequest<'_>,
         memory: pg_sys::MemoryContext,
@@ -221,6 +222,10 @@ impl Fanout {
                 return Ok(Some(row));
             }
             if self.in_flight.is_empty() {
+                if self.statements.next().is_some() && self.has_expired() {
+                    // There was no slot before the deadline.
+                    continue;
+                }
                 return Ok(self.row_of_unlaunched());
             }
             if let Some(at) = self.first_finished() {
@@ -283,9 +288,16 @@ impl Fanout {
                 Ok(statement) => statement,
                 Err(error) => return self.refuse(index, error).map(Some),
             };
-            let hold = launch_for_fanout(self.cluster, &self.context, sql, params, alone)?;
+            let hold = launch_for_fanout(
+                self.cluster,
+                &self.context,
+                (sql, params),
+                alone,
+                self.deadline,
+            )?;
             let Some(hold) = hold else {
-                // The table is full. A slot becomes free when the row of one of our statements is made.
+                // The table is full. A slot becomes free when the row of one of our statements is made; or there was
+                // none before the deadline.
                 return Ok(None);
             };
             fault!("statement-launched");
@@ -303,12 +315,7 @@ impl Fanout {
         }
         self.statements.pass();
         let message = Value::text(error.message.as_bytes());
-        Ok(failed(
-            index,
-            Value::text(&error.sqlstate()),
-            message,
-            Value::NULL,
-        ))
+        Ok(self.failed(index, Value::text(&error.sqlstate()), message, Value::NULL))
     }
 
     /// The row of a statement that was not launched before the call expired; `None` if all were launched.
@@ -319,7 +326,7 @@ impl Fanout {
 
     fn expired_row(&self, index: usize) -> FanoutRow {
         let message = Value::text(self.expiry_message().as_bytes());
-        failed(index, Value::text(&QUERY_CANCELED), message, Value::NULL)
+        self.failed(index, Value::text(&QUERY_CANCELED), message, Value::NULL)
     }
 
     /// The jobs in flight.
@@ -360,10 +367,12 @@ impl Fanout {
     }
 
     /// Sets and returns the time at which the call stops waiting for a worker. Like a launch, it does not wait forever
-    /// if none of its jobs has a worker and the session does not want them queued. `None`: there is no such limit now.
+    /// if none of its jobs has a worker and the session does not want them queued. `None`: there is no such limit now,
+    /// or the call has one for all that it waits for.
     fn update_worker_deadline(&mut self) -> Option<Micros> {
         let is_queued = |job: Job| job.word().load().phase() == Phase::Queued;
         let lacks_worker = settings::on_exhaustion() != OnExhaustion::Queue
+            && self.deadline.is_none()
             && self.grace_until.is_none()
             && self.jobs().all(is_queued);
         let limit = || process::in_ms(settings::launch_timeout());
@@ -420,6 +429,7 @@ impl Fanout {
                 sqlstate,
                 message,
                 elapsed,
+                self.preview(index),
             ]);
         }
         let pid = job.pid().cast_signed();
@@ -434,7 +444,7 @@ impl Fanout {
         } else {
             error.message()
         };
-        let row = failed(index, error.sqlstate(), message, elapsed);
+        let row = self.failed(index, error.sqlstate(), message, elapsed);
         self.remove(at);
         Ok(row)
     }
@@ -465,6 +475,27 @@ impl Fanout {
         Err(Unread::Refused(refused))
     }
 
+    /// The row of a statement that has failed.
+    fn failed(&self, index: usize, sqlstate: Value, message: Value, elapsed: Value) -> FanoutRow {
+        [
+            Value::int4(index as i32 + 1),
+            Value::bool(false),
+            Value::NULL,
+            Value::NULL,
+            Value::NULL,
+            sqlstate,
+            message,
+            elapsed,
+            self.preview(index),
+        ]
+    }
+
+    /// The beginning of a statement's text, as lists show it.
+    fn preview(&self, index: usize) -> Value {
+        let sql = self.statements.sql_of(index);
+        Value::text(&text::cut_marked::<PREVIEW_LIMIT>(sql))
+    }
+
     /// Detaches a job whose row was made.
     fn remove(&mut self, at: usize) {
         self.in_flight.swap_remove(at).hold.detach();
@@ -475,19 +506,6 @@ impl Fanout {
         self.statements.drop_rest();
         self.in_flight.clear();
     }
-}
-
-fn failed(index: usize, sqlstate: Value, message: Value, elapsed: Value) -> FanoutRow {
-    [
-        Value::int4(index as i32 + 1),
-        Value::bool(false),
-        Value::NULL,
-        Value::NULL,
-        Value::NULL,
-        sqlstate,
-        message,
-        elapsed,
-    ]
 }
 
 impl RolledBack for Fanout {

@@ -293,27 +293,29 @@ pub fn launch(launch: &Launch<'_>) -> Result<Launched, Failure> {
     Ok(Launched { hold, pid, cookie })
 }
 
-/// Launches a job of a fan-out. Nobody is given its handle, and it counts against no limit of the session. `None`:
-/// there is no free slot and `may_wait` is false.
+/// Launches a job of a fan-out: a text and its parameters. Nobody is given its handle, and it counts against no limit
+/// of the session. `None`: there is no free slot and `may_wait` is false, or there was none before the deadline of the
+/// call.
 ///
 /// # Errors
 /// 55000 launches are disabled by now; 53000 no slot; 53200 shared memory exhausted
 pub fn launch_for_fanout(
     cluster: &'static Cluster,
     context: &LaunchContext,
-    sql: &[u8],
-    params: &[u8],
+    (sql, params): (&[u8], &[u8]),
     may_wait: bool,
+    deadline: Option<Micros>,
 ) -> Result<Option<Hold>, Error> {
     check_enabled()?;
     let slot_wait = if may_wait && settings::on_exhaustion() != OnExhaustion::Error {
-        SlotWait::until_or_launch_timeout(None)
+        SlotWait::until_or_launch_timeout(deadline)
     } else {
         SlotWait::No
     };
+    let is_late = || deadline.is_some_and(|deadline| deadline <= process::now());
     match reserve_uncounted(cluster, context, sql, params, Returns::Rows, slot_wait)? {
         Ok(hold) => start(hold, context, false).map(Some),
-        Err(why) if may_wait => Err(why.error()),
+        Err(why) if may_wait && !is_late() => Err(why.error()),
         Err(_) => Ok(None),
     }
 }

@@ -1,8 +1,8 @@
 //! What a fan-out runs: the texts of an array, or one text with the elements of another array as its parameters.
 //!
-//! The array is copied when the fan-out begins. Its elements are taken one after the other: a statement is *bound* when
-//! there may be a job for it, and *passed* when it has one, or its row says why it has none. Until then, binding it again
-//! gives the same.
+//! The array is copied when the fan-out begins. Its elements are taken one after the other: a statement is *bound*
+//! when there may be a job for it, and *passed* when it has one, or its row says why it has none. Until then, binding
+//! it again gives the same.
 //!
 //! Texts are checked when the array is copied. Parameters are made when they are bound, by the shim (`elements.c`); the
 //! types of the elements may be gone then, or have another form.
@@ -114,6 +114,15 @@ impl Statements {
         (self.next < self.count).then_some(self.next)
     }
 
+    /// The text of the one with this index.
+    pub fn sql_of(&self, index: usize) -> &[u8] {
+        match &self.source {
+            // SAFETY: elements of an array of text.
+            Copied::Texts(texts) => unsafe { array::text_bytes(texts[index]) },
+            Copied::Elements(sql, _) => sql.bytes(),
+        }
+    }
+
     /// Binds the next one. There must be one.
     ///
     /// # Errors
@@ -121,13 +130,12 @@ impl Statements {
     /// passed.
     pub fn bind(&mut self) -> Result<Statement<'_>, Error> {
         match &self.source {
-            Copied::Texts(texts) => Ok(Statement {
-                // SAFETY: elements of an array of text.
-                sql: unsafe { array::text_bytes(texts[self.next]) },
+            Copied::Texts(_) => Ok(Statement {
+                sql: self.sql_of(self.next),
                 params: &[],
             }),
-            Copied::Elements(sql, elements) => Ok(Statement {
-                sql: sql.bytes(),
+            Copied::Elements(_, elements) => Ok(Statement {
+                sql: self.sql_of(self.next),
                 params: bind_element(*elements, self.next + 1)?,
             }),
         }

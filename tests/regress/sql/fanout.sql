@@ -30,6 +30,11 @@ FROM pg_background_fanout(array_fill('SELECT 1'::text, ARRAY[50]), 1);
 -- Duplicates are statements of their own; dimensions do not matter; no elements, no rows.
 SELECT count(DISTINCT idx), sum((result->0->>'n')::int) FROM pg_background_fanout(array_fill('SELECT 3 AS n'::text, ARRAY[100]));
 SELECT idx, result FROM pg_background_fanout('{{SELECT 1 AS n,SELECT 2 AS n},{SELECT 3 AS n,SELECT 4 AS n}}', 1);
+-- The beginning of each text.
+SELECT idx, ok, sql_preview = 'SELECT 1' AS whole, octet_length(sql_preview) AS bytes, right(sql_preview, 5) AS "end"
+FROM pg_background_fanout(ARRAY['SELECT 1', 'SELECT ''' || repeat(U&'\20ac', 100) || '''', 'SELEKT']) ORDER BY idx;
+SELECT DISTINCT sql_preview FROM pg_background_fanout_params('SELECT $1', ARRAY[1, 2]);
+SELECT sqlstate, sql_preview FROM pg_background_fanout(ARRAY['SELECT pg_sleep(600)'], timeout_ms => 1);
 SELECT count(*) FROM pg_background_fanout('{}');
 SELECT count(*) FROM pg_background_fanout(NULL);
 SELECT count(*) FROM pg_background_fanout(ARRAY['SELECT 1', NULL]);

@@ -1,6 +1,6 @@
-//! Statements in transactions of their own (`pg_background_exec`, `pg_background_call`, and a fan-out over values) where
-//! one session is not enough: on a standby, in parallel plans, with a type that another session alters, with types of
-//! users who want to see what is run as whom.
+//! Statements in transactions of their own (`pg_background_exec`, `pg_background_call`, and a fan-out over values)
+//! where one session is not enough: on a standby, in parallel plans, with a type that another session alters, with
+//! types of users who want to see what is run as whom.
 
 use postgres::Client;
 use session_tests::*;
@@ -50,8 +50,8 @@ fn explain(session: &mut Client, sql: &str) -> String {
     rows.iter().map(|row| row.get::<_, String>(0)).collect()
 }
 
-/// A query that calls them has no parallel plan. A function that is wrongly said to be safe, or restricted, calls them in
-/// one: there they refuse, in a parallel worker and in its leader.
+/// A query that calls them has no parallel plan. A function that is wrongly said to be safe, or restricted, calls them
+/// in one: there they refuse, in a parallel worker and in its leader.
 #[test]
 fn parallel_plans_have_none_of_them() {
     let server = Server::start("parallel-calls", &[]);

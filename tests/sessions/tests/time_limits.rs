@@ -84,34 +84,45 @@ fn a_call_that_gets_no_worker_ends_at_its_own_limit() {
     );
 }
 
-/// Runs a job with a limit that is longer than this test, in a session in which a launch waits a moment only.
-fn run_patiently(mut session: Client) -> JoinHandle<String> {
+/// A call with a limit that is longer than this test, and what it returns.
+const RUN: (&str, &str) = (
+    "SELECT state FROM pg_background_run('SELECT 1', timeout_ms => 600000)",
+    "stopped",
+);
+const FANOUT: (&str, &str) = (
+    "SELECT string_agg(concat(ok, sqlstate), ' ') FROM pg_background_fanout(ARRAY['SELECT 1', 'SELECT 2'], timeout_ms => 600000)",
+    "t t",
+);
+
+/// Makes a call in a session in which a launch waits a moment only.
+fn patiently(mut session: Client, call: &'static str) -> JoinHandle<String> {
     session
         .batch_execute("SET pg_background.launch_timeout = '1ms'")
         .expect("a setting");
-    std::thread::spawn(move || {
-        value(
-            &mut session,
-            "SELECT state FROM pg_background_run('SELECT 1', timeout_ms => 600000)",
-        )
-    })
+    std::thread::spawn(move || value(&mut session, call))
 }
 
 #[test]
 fn a_launch_timeout_does_not_end_a_call_with_a_limit_of_its_own() {
+    for (sql, ended) in [RUN, FANOUT] {
+        launch_timeout_does_not_end(sql, ended);
+    }
+}
+
+fn launch_timeout_does_not_end(sql: &'static str, ended: &str) {
     let mut taken = Taken::new("worker-later");
-    let call = run_patiently(taken.server.session());
+    let call = patiently(taken.server.session(), sql);
     let mut observer = taken.server.session();
     eventually(
         &mut observer,
-        "(SELECT jobs_queued = 1 FROM pg_background_resources())",
+        "(SELECT jobs_queued > 0 FROM pg_background_resources())",
     );
     // Longer than the launch timeout.
     observer
         .batch_execute("SELECT pg_sleep(0.1)")
         .expect("a moment");
     taken.give();
-    assert_eq!(call.join().expect("the call returns"), "stopped");
+    assert_eq!(call.join().expect("the call returns"), ended);
 }
 
 #[test]
@@ -130,7 +141,29 @@ fn a_call_that_gets_no_slot_ends_at_its_own_limit() {
         .expect("a setting");
     let refused = session.batch_execute("SELECT pg_background_run('SELECT 1', timeout_ms => 100)");
     assert_eq!(sqlstate(refused), "53400");
-    let call = run_patiently(server.session_as("limited"));
+    // A fan-out has rows for statements that were not launched before its limit.
+    let ended: String = value(
+        &mut session,
+        "SELECT string_agg(concat(ok, sqlstate), ' ') FROM pg_background_fanout(ARRAY['SELECT 1', 'SELECT 2'], timeout_ms => 100)",
+    );
+    assert_eq!(ended, "f57014 f57014");
+    let refused = session.batch_execute(
+        "SELECT pg_background_fanout(ARRAY['SELECT 1'], fail_fast => true, timeout_ms => 100)",
+    );
+    assert_eq!(sqlstate(refused), "57014");
+    gets_a_slot_later(&server, &mut holder, handle, RUN);
+    let handle = launch(&mut holder, "SELECT 1");
+    gets_a_slot_later(&server, &mut holder, handle, FANOUT);
+}
+
+/// The session of `holder` has the only slot for a job, and gives it up later.
+fn gets_a_slot_later(
+    server: &Server,
+    holder: &mut Client,
+    handle: Handle,
+    (sql, ended): (&'static str, &str),
+) {
+    let call = patiently(server.session_as("limited"), sql);
     // No launch that ends after a millisecond is ever seen in two looks that are a tenth of a second apart.
     let mut observer = server.session();
     let waits = "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%600000%' AND pid <> pg_backend_pid() AND state = 'active')";
@@ -138,10 +171,6 @@ fn a_call_that_gets_no_slot_ends_at_its_own_limit() {
     observer
         .batch_execute("SELECT pg_sleep(0.1)")
         .expect("a moment");
-    call_detach(&mut holder, handle);
-    assert_eq!(call.join().expect("the call returns"), "stopped");
-}
-
-fn call_detach(client: &mut Client, handle: Handle) {
-    call(client, "pg_background_detach_v2", handle).expect("detached");
+    session_tests::call(holder, "pg_background_detach_v2", handle).expect("detached");
+    assert_eq!(call.join().expect("the call returns"), ended);
 }
