@@ -16,7 +16,7 @@ said() {
         [ "$regression" = 0 ] || echo "$regression regression tests"
         [ "$tests" = 0 ] || echo "$tests tests"
         grep . "$output" | tail -1 | sed -E 's/^== //; s:[^ ]*/::g' | cut -c1-200 || true
-    } | awk '{ gsub(/\|/, "/"); printf "%s%s", NR > 1 ? "; " : "", $0 }'
+    } | awk '{ gsub(/\|/, "/"); printf "%s%s", (NR > 1 ? "; " : ""), $0 }'
 }
 
 # The seeds that the output names.
