@@ -4,8 +4,9 @@
 results_page=docs/models.md
 results_begin='<!-- last results: written by .ci/nightly -->'
 results_end='<!-- end of last results -->'
+results_commit=$(git rev-parse --short HEAD)
 
-# What the output of a step says of it: how many tests it ran, and the last line that begins with `==`.
+# What the output of a step says of it: how many tests it ran, and its last line.
 said() {
     local output=$1 regression tests
     regression=$(sed -nE 's/.*All ([0-9]+) tests passed.*/\1/p' "$output" | awk '{ sum += $1 } END { print sum + 0 }')
@@ -14,8 +15,8 @@ said() {
     {
         [ "$regression" = 0 ] || echo "$regression regression tests"
         [ "$tests" = 0 ] || echo "$tests tests"
-        sed -n 's/^== //p' "$output" | tail -1
-    } | paste -sd ';' | sed 's/;/; /g; s/|/\//g'
+        grep . "$output" | tail -1 | sed -E 's/^== //; s:[^ ]*/::g' | cut -c1-200 || true
+    } | awk '{ gsub(/\|/, "/"); printf "%s%s", (NR > 1 ? "; " : ""), $0 }'
 }
 
 # The seeds that the output names.
@@ -29,7 +30,7 @@ record() {
     shift 3
     result=$(said "$output")
     [ "$status" -eq 0 ] || result="**failed** ($status); $result"
-    row="| \`$*\` | $(date -u +%F) | $(git rev-parse --short HEAD) | $minutes | $(seeds "$output" || true) | $result |"
+    row="| \`$*\` | $(date -u +%F) | $results_commit | $minutes | $(seeds "$output" || true) | $result |"
     page=$(mktemp)
     ROW=$row NAME="| \`$*\` |" awk -v begin="$results_begin" -v end="$results_end" '
         $0 == begin { within = 1 }
