@@ -104,6 +104,7 @@ pub const COSTS: &str = "exec";
 const CALLS: u32 = 1000;
 
 fn set_plan_cache(db: &mut Client, is_on: bool) -> Outcome<()> {
+    db.batch_execute("LOAD 'pg_background'")?;
     db.batch_execute(if is_on {
         "ALTER SYSTEM RESET pg_background.plan_cache_size"
     } else {

@@ -111,10 +111,8 @@ pub const JOBS: [u32; 3] = [1, 10_000, 1_000_000];
 /// Memory of its own that a worker has after so many mixed jobs, kB: heap and stack, not what processes share.
 pub fn memory_of_worker(server: &Server, jobs: [u32; 3]) -> Outcome<[f64; 3]> {
     let mut db = server.connect()?;
-    db.batch_execute(
-        "ALTER SYSTEM SET pg_background.worker_max_jobs = 100000000; SELECT pg_reload_conf(); SELECT pg_sleep(0.1);
-         LOAD 'pg_background'; SET pg_background.lane_max_workers = 1; SELECT pg_background_retire_idle()",
-    )?;
+    set_max_jobs(&mut db, "SET pg_background.worker_max_jobs = 100000000")?;
+    db.execute("SELECT pg_background_retire_idle()", &[])?;
     let first = worker(&mut db)?;
     let mut kilobytes = [0.0; 3];
     let mut done = 1;
@@ -127,8 +125,16 @@ pub fn memory_of_worker(server: &Server, jobs: [u32; 3]) -> Outcome<[f64; 3]> {
         }
         *have = own_memory(first)?;
     }
-    db.batch_execute("ALTER SYSTEM RESET pg_background.worker_max_jobs; SELECT pg_reload_conf()")?;
+    set_max_jobs(&mut db, "RESET pg_background.worker_max_jobs")?;
     Ok(kilobytes)
+}
+
+fn set_max_jobs(db: &mut Client, change: &str) -> Outcome<()> {
+    db.batch_execute("LOAD 'pg_background'")?;
+    db.batch_execute(&format!("ALTER SYSTEM {change}"))?;
+    // Workers read it before their next job, when the signal has reached them.
+    db.batch_execute("SELECT pg_reload_conf(); SELECT pg_sleep(0.1)")?;
+    Ok(())
 }
 
 fn worker(db: &mut Client) -> Outcome<i32> {

@@ -1,7 +1,7 @@
 -- Saved plans: they are used, and do not show their age. All jobs run in one worker.
 \set VERBOSITY terse
 LOAD 'pg_background';
-SET pg_background.lane_max_workers = 1;
+ALTER SYSTEM SET pg_background.max_pool_workers = 1;
 ALTER SYSTEM SET pg_background.plan_cache_size = '8MB';
 SELECT pg_reload_conf();
 SELECT FROM pg_sleep(0.3);
@@ -411,6 +411,7 @@ SELECT pg_reload_conf();
 SELECT FROM pg_sleep(0.3);
 SELECT from_saved('SELECT count(*) FROM t WHERE n > 1000') IS NOT NULL;
 ALTER SYSTEM RESET pg_background.plan_cache_size;
+ALTER SYSTEM RESET pg_background.max_pool_workers;
 SELECT pg_reload_conf();
 
 DROP TABLE t, parted, parted1, numbered, divisor, owned;

@@ -33,16 +33,14 @@ fn saved(client: &mut Client, sql: &str) -> i64 {
         .get(0)
 }
 
-/// A server on which plans are saved, whatever the other tests run with.
-fn server(name: &str, settings: &[&str]) -> Server {
-    Server::start(
-        name,
-        &[&["pg_background.plan_cache_size=8MB"], settings].concat(),
-    )
-}
+/// Whatever the other tests run with.
+const SAVES_PLANS: &str = "pg_background.plan_cache_size=8MB";
 
-/// One worker runs all jobs.
-const ONE_WORKER: &str = "LOAD 'pg_background'; SET pg_background.lane_max_workers = 1";
+/// A server on which one worker runs all jobs.
+fn server(name: &str, settings: &[&str]) -> Server {
+    let own = [SAVES_PLANS, "pg_background.max_pool_workers=1"];
+    Server::start(name, &[&own, settings].concat())
+}
 
 #[test]
 fn each_execution_of_a_saved_plan_is_seen_as_that_of_a_prepared_statement() {
@@ -57,9 +55,7 @@ fn each_execution_of_a_saved_plan_is_seen_as_that_of_a_prepared_statement() {
     );
     let mut client = server.session();
     client
-        .batch_execute(&format!(
-            "{ONE_WORKER}; CREATE EXTENSION pg_stat_statements; CREATE TABLE t (n int); SELECT pg_stat_statements_reset()"
-        ))
+        .batch_execute("CREATE EXTENSION pg_stat_statements; CREATE TABLE t (n int); SELECT pg_stat_statements_reset()")
         .expect("a table");
     for _ in 0..10 {
         client
@@ -94,7 +90,6 @@ fn each_execution_of_a_saved_plan_is_seen_as_that_of_a_prepared_statement() {
 fn a_text_that_comes_once_is_not_saved() {
     let server = server("saved-plans-once", &[]);
     let mut client = server.session();
-    client.batch_execute(ONE_WORKER).expect("settings");
     call_text(&mut client, "SELECT 'once'");
     assert_eq!(saved(&mut client, "SELECT 'once'"), 0);
     // Any change of names lets plans be saved anew, and is another first time.
@@ -118,13 +113,12 @@ fn a_saved_plan_follows_statistics() {
     );
     let mut client = server.session();
     client
-        .batch_execute(&format!(
-            "{ONE_WORKER};
-             CREATE TABLE skewed (n int, filler text) WITH (autovacuum_enabled = off);
+        .batch_execute(
+            "CREATE TABLE skewed (n int, filler text) WITH (autovacuum_enabled = off);
              INSERT INTO skewed SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g;
              CREATE INDEX ON skewed (n);
-             ANALYZE skewed"
-        ))
+             ANALYZE skewed",
+        )
         .expect("a table");
     let sql = "SELECT count(filler) FROM skewed WHERE n = 5";
     let plans = |server: &Server| {
@@ -150,7 +144,6 @@ fn a_saved_plan_follows_statistics() {
 fn a_saved_plan_follows_what_other_sessions_change() {
     let server = server("saved-plans-followed", &[]);
     let (mut client, mut other) = (server.session(), server.session());
-    client.batch_execute(ONE_WORKER).expect("settings");
     client
         .batch_execute("CREATE TABLE followed (n int); INSERT INTO followed VALUES (0)")
         .expect("a table");
@@ -182,7 +175,7 @@ fn a_saved_plan_follows_what_other_sessions_change() {
 
 #[test]
 fn jobs_and_changes_at_the_same_time_agree() {
-    let server = server("saved-plans-raced", &[]);
+    let server = Server::start("saved-plans-raced", &[SAVES_PLANS]);
     let mut client = server.session();
     client
         .batch_execute(
@@ -275,7 +268,6 @@ fn another_role_gets_nothing_from_a_saved_plan() {
 fn a_change_of_the_configuration_reaches_saved_plans() {
     let server = server("saved-plans-configuration", &[]);
     let mut client = server.session();
-    client.batch_execute(ONE_WORKER).expect("settings");
     let date = "SELECT to_char('01/02/2003'::date, 'YYYY-MM-DD')";
     let configure = |client: &mut Client, value_of: &str| {
         let before: String = value(client, "SELECT pg_conf_load_time()::text");
@@ -311,22 +303,22 @@ fn a_hundred_thousand_texts_need_no_more_memory_than_a_few() {
         "saved-plans-memory",
         &[
             "pg_background.worker_max_jobs=1000000",
+            "pg_background.max_pool_workers=1",
             "pg_background.plan_cache_size=1MB",
             "log_min_messages=warning",
         ],
     );
     let mut client = server.session();
     client
-        .batch_execute(&format!(
-            "{ONE_WORKER};
-             CREATE TABLE t (n int);
+        .batch_execute("CREATE TABLE t (n int);
              CREATE FUNCTION run_texts(first int, last int) RETURNS void LANGUAGE plpgsql AS $$
              BEGIN
-                FOR i IN first..last LOOP
-                    PERFORM pg_background_exec('SELECT n + ' || i || ' FROM t WHERE n > ' || i) FROM generate_series(1, 2);
+                FOR i IN first..last BY 10000 LOOP
+                    PERFORM count(*) FROM pg_background_fanout(ARRAY(
+                        SELECT 'SELECT n + ' || g || ' FROM t WHERE n > ' || g
+                        FROM generate_series(i, least(i + 9999, last)) AS g, generate_series(1, 2)));
                 END LOOP;
-             END $$"
-        ))
+             END $$")
         .expect("a function");
     let mut measured = [1, 10_000, 100_000].map(|last| {
         client
