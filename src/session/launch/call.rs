@@ -129,11 +129,11 @@ fn value_of(rows: &mut Rows, caller: &Caller) -> Result<Option<Datum>, Error> {
 
 /// The error of a call whose value cannot be read. Waits for the end of the job.
 fn unreadable(mut rows: Rows, job: Job, error: Error) -> Failure {
-    rows.await_end();
-    rows.free();
     if !jobs::holds(job) {
         return error.into();
     }
+    rows.await_end();
+    rows.free();
     match conclude(job) {
         Err(failure) => failure,
         Ok(()) => error

@@ -27,7 +27,7 @@ SELECT idx, ok, result, error_message FROM pg_background_fanout_params('SELECT p
     ARRAY[ROW(1, 'x'), ROW('one'::text, 2.5), ROW(now()), ROW(1, 2, 3), ROW()]) ORDER BY idx;
 SELECT count(*) FROM pg_background_fanout_params('SELECT $1', ARRAY[ROW(1), NULL, ROW(3), NULL]);
 SELECT result FROM pg_background_fanout_params('SELECT $1 AS inner, ($2)[1] AS first', ARRAY[ROW(ROW(1, ROW('deep')), ARRAY[ROW(2)])]);
-SELECT result FROM pg_background_fanout_params('SELECT $1 AS a, $2 AS b', ARRAY[ROW(1, 'x')::pair, ROW(2, 'y')::pair]::record[]);
+SELECT result FROM pg_background_fanout_params('SELECT $1 AS a, $2 AS b', ARRAY[ROW(1, 'x')::pair, ROW(2, 'y')::pair]::record[]) ORDER BY idx;
 -- As for pg_background_exec: a text need not use what it is given.
 SELECT idx, result FROM pg_background_fanout_params('SELECT 1 AS one', ARRAY['a', 'b']) ORDER BY idx;
 SELECT result FROM pg_background_fanout_params('INSERT INTO amounts VALUES ($1); SELECT count(*) FROM amounts WHERE n = $1', ARRAY[1000, 1001]);
