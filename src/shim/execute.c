@@ -310,12 +310,14 @@ receiver_for(const PgbRun *run, bool sends)
 	return OidIsValid(run->wanted) ? pgb_value_receiver(run->wanted) : pgb_row_receiver();
 }
 
-/* Gives the portal the saved plan of its statement. */
-static void
+/* Gives the portal the saved plan of its statement. False: it is out of date. */
+static bool
 define_with_saved_plan(Portal portal, const PgbRun *run, const PgbParams *params, CommandTag tag, CachedPlanSource *saved)
 {
 	CachedPlan *plan = pgb_plan(saved, params->values);
 
+	if (plan == NULL)
+		return false;
 	/* Nothing may throw before this: then nobody would give up the plan. */
 	PortalDefineQuery(portal, NULL, run->sql, tag, plan->stmt_list, plan);
 #if PG_VERSION_NUM >= 180000
@@ -327,20 +329,23 @@ define_with_saved_plan(Portal portal, const PgbRun *run, const PgbParams *params
 			pgstat_report_plan_id(lfirst_node(PlannedStmt, cell)->planId, false);
 	}
 #endif
+	return true;
 }
 
-/* Analyzes and plans the statement of the portal. */
+/* Plans the statement of the portal, and analyzes it before, unless that has been done: `queries`. */
 static void
-define(Portal portal, const PgbRun *run, const PgbParams *params, CommandTag tag, RawStmt *statement)
+define(Portal portal, const PgbRun *run, const PgbParams *params, CommandTag tag, RawStmt *statement, List *queries)
 {
-	List	   *queries;
 	List	   *plans;
 
+	if (queries == NIL)
+	{
 #if PG_VERSION_NUM >= 150000
-	queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, params->types, params->count, NULL);
+		queries = pg_analyze_and_rewrite_fixedparams(statement, run->sql, params->types, params->count, NULL);
 #else
-	queries = pg_analyze_and_rewrite(statement, run->sql, params->types, params->count, NULL);
+		queries = pg_analyze_and_rewrite(statement, run->sql, params->types, params->count, NULL);
 #endif
+	}
 	plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, params->values);
 	PortalDefineQuery(portal, NULL, run->sql, tag, plans, NULL);
 }
@@ -352,6 +357,7 @@ run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, Ca
 {
 	CommandTag	tag = CreateCommandTag(statement->stmt);
 	bool		snapshot_set = false;
+	List	   *queries = NIL;
 	Portal		portal;
 	DestReceiver *receiver;
 	Returned	returned;
@@ -370,11 +376,11 @@ run_statement(const PgbRun *run, const PgbParams *params, RawStmt *statement, Ca
 		snapshot_set = true;
 	}
 	if (saved == NULL && single)
-		saved = pgb_save_plan(run, statement, params->types, params->count);
-	if (saved != NULL)
-		define_with_saved_plan(portal, run, params, tag, saved);
-	else
-		define(portal, run, params, tag, statement);
+		saved = pgb_save_plan(run, statement, params->types, params->count, &queries);
+	if (saved == NULL)
+		define(portal, run, params, tag, statement, queries);
+	else if (!define_with_saved_plan(portal, run, params, tag, saved))
+		define(portal, run, params, tag, copyObject(saved->raw_parse_tree), NIL);
 	if (snapshot_set)
 		PopActiveSnapshot();
 	CHECK_FOR_INTERRUPTS();

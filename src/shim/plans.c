@@ -5,11 +5,12 @@
  *
  * What is saved
  *
- *	The server's own CachedPlanSource, as it keeps one for a prepared statement: the server decides between a plan for
- *	all values and one for these values (plan_cache_mode), takes the locks, and analyzes and plans again what has become
- *	invalid. A job whose plan is saved is neither parsed nor analyzed, and mostly not planned. It is saved only if the text
- *	is one statement of those that are planned: SELECT, INSERT, UPDATE, DELETE, MERGE. Utility statements are not, nor are
- *	texts of several statements, in which one may change what the next one means.
+ *	The server's own CachedPlanSource, as it keeps one for a prepared statement: the server takes the locks, and analyzes
+ *	and plans again what has become invalid. A job whose plan is saved is neither parsed nor analyzed. If it has no
+ *	parameters it is not planned either. With parameters it is planned each time for its values, unless the leader asks for
+ *	another way (plan_cache_mode): one plan for all values may raise errors, and takes locks, that a plan for these values
+ *	does not. A plan is saved only if the text is one statement of those that are planned: SELECT, INSERT, UPDATE, DELETE,
+ *	MERGE. Utility statements are not, nor are texts of several statements, in which one may change what the next one means.
  *
  * The key
  *
@@ -28,19 +29,21 @@
  * Same results as without
  *
  *	A user does not ask for a prepared statement, so a saved plan must not show its age. The server's cache follows changes
- *	of what a plan uses. It does not notice four things, which a prepared statement does not notice either:
+ *	of what a plan uses. It does not notice these, which a prepared statement does not notice either:
  *
- *	names			a new table earlier in the search path, a function that fits better, a new cast. Any change of the catalogs
- *					in which names are looked up begins a new *era*. A plan of an earlier era is not used.
+ *	names			a new table earlier in the search path, a function that fits better, a new cast, an attribute of a type. Any
+ *					change of a relation, or of a catalog in which names are looked up, begins a new *era*. A plan of an earlier
+ *					era is not used, also if the era began while the job waited for the plan's locks.
  *	roles			a membership, BYPASSRLS. Begins a new era, too.
- *	times			'now' and 'today' as a literal of a date or time are replaced in the analysis. A statement with a literal
- *					that contains such a word is not saved.
- *	inlined bodies	the text of a function in SQL that the planner puts in place of its call is analyzed when the statement is
- *					planned. It may have such a literal. The planner asks needs_fmgr_hook (leftovers.c) about each such
- *					function; if the text of one has such a literal, the statement is not saved.
+ *	literals		the analysis calls the input function of a literal's type once. Some return another value each time ('now'),
+ *					or call code of users (the check of a domain in an array). A statement with a constant is saved only if the
+ *					input function of its type is immutable, or is known: is_lasting.
+ *	users' code		the planner calls functions that are declared IMMUTABLE for constants, and puts the text of functions in SQL
+ *					in place of their calls. It asks needs_fmgr_hook (leftovers.c) about each of them. If one is not the server's
+ *					own, a plan that would be used again is not saved.
  *
- *	What remains: what a function that is declared IMMUTABLE has returned for constants, if it is not; and the offset of a
- *	literal of type timetz without one, which is that of the day on which the statement was analyzed.
+ *	What differs all the same: messages of the analysis come once, and pg_stat_statements has a statement with its literals
+ *	if its entry was made while a saved plan was used. Both are so for prepared statements.
  *
  * When a plan is saved
  *
@@ -65,8 +68,8 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
-#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "lib/ilist.h"
 #include "lib/stringinfo.h"
@@ -80,8 +83,8 @@
 #include "rewrite/rowsecurity.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
-#include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/syscache.h"
@@ -166,7 +169,7 @@ static Seen *seen;				/* NULL: plans are not saved */
 static bool was_seen;
 static SavedPlan *used;				/* its saved plan; NULL: none */
 static bool is_planning;		/* the server's plan cache is at work; still true after an error in it */
-static bool is_momentary;		/* a literal in an inlined function means another time each time */
+static bool has_users_code;		/* the planner has asked about a function that is not the server's own */
 
 /* The words that a date or time may have as its value, and that mean another one each time. */
 static const char *const moments[] = {"now", "today", "tomorrow", "yesterday"};
@@ -215,11 +218,9 @@ has_momentary_literal(Node *node, void *context)
 	return raw_expression_tree_walker(node, has_momentary_literal, context);
 }
 
-/* A look for such a literal in a statement, or in a text that is parsed for that. */
 typedef struct Search
 {
 	Node	   *statement;
-	const char *text;
 	bool		found;
 } Search;
 
@@ -227,25 +228,59 @@ static void
 search(void *arg)
 {
 	Search	   *one = arg;
-	ListCell   *cell;
 
-	if (one->text == NULL)
-	{
-		one->found = has_momentary_literal(one->statement, NULL);
-		return;
-	}
-	foreach(cell, raw_parser(one->text, RAW_PARSE_DEFAULT))
-		one->found = one->found || has_momentary_literal(lfirst_node(RawStmt, cell)->stmt, NULL);
+	one->found = has_momentary_literal(one->statement, NULL);
 }
 
 /* If the look fails, the answer is yes: the server's walk raises an error on a node that it does not know. */
 static bool
-may_have_momentary_literal(Node *statement, const char *text)
+may_have_momentary_literal(Node *statement)
 {
-	Search		one = {statement, text, false};
+	Search		one = {statement, false};
 	int			code;
 
 	return !pgb_survives(search, &one, &code) || one.found;
+}
+
+/* Whether a literal of the type has the same value each time, in this era and with these settings. */
+static bool
+is_lasting(Oid type)
+{
+	Oid			input,
+				element;
+
+	switch (type)
+	{
+			/* Those without the words that were looked for. */
+		case DATEOID:
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case INTERVALOID:
+			/* A name that changes its meaning begins an era. */
+		case REGCLASSOID:
+			return true;
+	}
+	/* So does a label of an enum. */
+	if (type_is_enum(type))
+		return true;
+	getTypeInputInfo(type, &input, &element);
+	return func_volatile(input) == PROVOLATILE_IMMUTABLE;
+}
+
+static bool
+has_passing_constant(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Const))
+		return !((Const *) node)->constisnull && !is_lasting(((Const *) node)->consttype);
+	/* Its values are not in the raw tree that was searched for words. */
+	if (IsA(node, CTECycleClause))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, has_passing_constant, context, 0);
+	return expression_tree_walker(node, has_passing_constant, context);
 }
 
 static bool
@@ -276,11 +311,17 @@ can_be_saved(Node *statement)
 		default:
 			return false;
 	}
-	return !may_have_momentary_literal(statement, NULL);
+	return !may_have_momentary_literal(statement);
 }
 
 static void
 begin_era(Datum arg, int cache, uint32 hash)
+{
+	era++;
+}
+
+static void
+begin_era_of_relation(Datum arg, Oid relation)
 {
 	era++;
 }
@@ -291,11 +332,14 @@ pgb_plans_init(void)
 {
 	/* The catalogs in which names are looked up that the server's plan cache does not watch as a whole, and the roles. */
 	static const int watched[] = {
-		AUTHMEMMEMROLE, AUTHOID, CASTSOURCETARGET, CLAOID, COLLOID, ENUMOID, PROCOID, RELOID, TSCONFIGOID, TSDICTOID, TYPEOID
+		AUTHMEMMEMROLE, AUTHOID, CASTSOURCETARGET, CLAOID, COLLOID, ENUMOID, PROCOID, RELOID, TSCONFIGMAP, TSCONFIGOID, TSDICTOID,
+		TYPEOID
 	};
 
 	for (int i = 0; i < lengthof(watched); i++)
 		CacheRegisterSyscacheCallback(watched[i], begin_era, (Datum) 0);
+	/* The attributes of types, and who inherits from whom. */
+	CacheRegisterRelcacheCallback(begin_era_of_relation, (Datum) 0);
 	for (int i = 0; i < CHAINS; i++)
 		dlist_init(&chains[i]);
 	saved_context = AllocSetContextCreate(TopMemoryContext, "pg_background plans", ALLOCSET_DEFAULT_SIZES);
@@ -484,15 +528,14 @@ make_saved(CachedPlanSource *source)
 }
 
 /*
- * Analyzes the only statement of the job and saves it. NULL: it is not to be saved, and was not touched. Called with the
- * snapshot for the analysis, if it needs one, and the memory of the job.
+ * Analyzes the only statement of the job and saves it. NULL: it is not to be saved; if it was analyzed all the same,
+ * `queries` has the result. Called with the snapshot for the analysis, if it needs one, and the memory of the job.
  */
 CachedPlanSource *
-pgb_save_plan(const PgbRun *run, RawStmt *statement, Oid *types, int count)
+pgb_save_plan(const PgbRun *run, RawStmt *statement, Oid *types, int count, List **queries)
 {
 	const char *text = run->sql;
 	CachedPlanSource *source;
-	List	   *queries;
 	SavedPlan  *saved;
 	uint64		begun = era;
 
@@ -505,11 +548,19 @@ pgb_save_plan(const PgbRun *run, RawStmt *statement, Oid *types, int count)
 	}
 	source = CreateCachedPlan(statement, text, CreateCommandTag(statement->stmt));
 #if PG_VERSION_NUM >= 150000
-	queries = pg_analyze_and_rewrite_fixedparams(statement, text, types, count, NULL);
+	*queries = pg_analyze_and_rewrite_fixedparams(statement, text, types, count, NULL);
 #else
-	queries = pg_analyze_and_rewrite(statement, text, types, count, NULL);
+	*queries = pg_analyze_and_rewrite(statement, text, types, count, NULL);
 #endif
-	CompleteCachedPlan(source, queries, NULL, types, count, NULL, NULL, CURSOR_OPT_PARALLEL_OK, false);
+	if (has_passing_constant((Node *) *queries, NULL))
+	{
+		seen->is_refused = true;
+		return NULL;
+	}
+	/* The analysis has waited for locks, or looked up names, while they changed. */
+	if (era != begun)
+		return NULL;
+	CompleteCachedPlan(source, *queries, NULL, types, count, NULL, NULL, CURSOR_OPT_PARALLEL_OK | CURSOR_OPT_CUSTOM_PLAN, false);
 	saved = make_saved(source);
 	/* From here on nothing throws. */
 	saved->era = begun;
@@ -520,44 +571,30 @@ pgb_save_plan(const PgbRun *run, RawStmt *statement, Oid *types, int count)
 	return source;
 }
 
-/* The plan for these values. The caller gives it to a portal, without a call in between that throws. */
+/*
+ * The plan for these values. NULL: names have changed while it was made or its locks were waited for, so the statement
+ * has to be analyzed anew. The caller gives the plan to a portal, without a call in between that throws.
+ */
 CachedPlan *
 pgb_plan(CachedPlanSource *source, ParamListInfo values)
 {
 	CachedPlan *plan;
 
 	is_planning = true;
-	is_momentary = false;
+	has_users_code = false;
 	plan = GetCachedPlan(source, values, NULL, NULL);
 	is_planning = false;
-	return plan;
+	if (era == used->era)
+		return plan;
+	ReleaseCachedPlan(plan, NULL);
+	return NULL;
 }
 
-/* The planner looks at a function of a user, to put its text in place of a call or to call it. */
+/* The planner looks at a function that is not the server's own, to put its text in place of a call or to call it. */
 void
-pgb_note_function_of_plan(Oid function)
+pgb_note_function_of_plan(void)
 {
-	HeapTuple	tuple;
-
-	if (!is_planning || is_momentary)
-		return;
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	if (!HeapTupleIsValid(tuple))
-		return;
-	if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == SQLlanguageId)
-	{
-		bool		is_null;
-		Datum		body = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
-
-		if (!is_null)
-		{
-			char	   *source = TextDatumGetCString(body);
-
-			is_momentary = names_moment(source) && may_have_momentary_literal(NULL, source);
-			pfree(source);
-		}
-	}
-	ReleaseSysCache(tuple);
+	has_users_code = has_users_code || is_planning;
 }
 
 static Size
@@ -586,8 +623,8 @@ pgb_plans_end_job(Size limit)
 	if (used != NULL)
 	{
 		measure(used);
-		/* A momentary plan that was made for these values alone is gone already. */
-		seen->is_refused = (is_momentary && used->source->gplan != NULL) || used->size > limit / MAX_PART;
+		/* A plan that was made for these values alone is gone already. */
+		seen->is_refused = (has_users_code && used->source->gplan != NULL) || used->size > limit / MAX_PART;
 		if (is_planning || seen->is_refused)
 			drop(used);
 	}
@@ -597,5 +634,5 @@ pgb_plans_end_job(Size limit)
 	seen = NULL;
 	was_seen = false;
 	is_planning = false;
-	is_momentary = false;
+	has_users_code = false;
 }

@@ -9,6 +9,8 @@
 
 #include "postgres.h"
 
+#include "nodes/pg_list.h"
+
 #include "shared.h"
 
 /* The users of a session. A job runs as those of its leader. */
@@ -83,9 +85,10 @@ extern void pgb_plans_init(void);
 extern void pgb_plans_forget(void);
 extern void pgb_plans_forget_settings(void);
 extern struct CachedPlanSource *pgb_find_plan(const PgbRun *run);
-extern struct CachedPlanSource *pgb_save_plan(const PgbRun *run, struct RawStmt *statement, Oid *types, int count);
+extern struct CachedPlanSource *pgb_save_plan(const PgbRun *run, struct RawStmt *statement, Oid *types, int count,
+											  List **queries);
 extern struct CachedPlan *pgb_plan(struct CachedPlanSource *source, struct ParamListInfoData *values);
-extern void pgb_note_function_of_plan(Oid function);
+extern void pgb_note_function_of_plan(void);
 extern void pgb_plans_end_job(Size limit);
 
 /* time_limit.c */
