@@ -181,7 +181,7 @@ watch_functions(Oid function)
 {
 	note_function(function);
 	if (function >= FirstNormalObjectId)
-		pgb_note_function_of_plan();
+		pgb_note_function_of_plan(function);
 	return next_needs_fmgr_hook != NULL && next_needs_fmgr_hook(function);
 }
 

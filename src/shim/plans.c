@@ -68,6 +68,7 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -590,11 +591,23 @@ pgb_plan(CachedPlanSource *source, ParamListInfo values)
 	return NULL;
 }
 
-/* The planner looks at a function that is not the server's own, to put its text in place of a call or to call it. */
+/*
+ * The planner looks at a function that is not the server's own, perhaps to put its text in place of a call or to call it.
+ * It does neither with one that is volatile and not in SQL.
+ */
 void
-pgb_note_function_of_plan(void)
+pgb_note_function_of_plan(Oid function)
 {
-	has_users_code = has_users_code || is_planning;
+	HeapTuple	tuple;
+
+	if (!is_planning || has_users_code)
+		return;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	has_users_code = ((Form_pg_proc) GETSTRUCT(tuple))->prolang == SQLlanguageId ||
+		((Form_pg_proc) GETSTRUCT(tuple))->provolatile != PROVOLATILE_VOLATILE;
+	ReleaseSysCache(tuple);
 }
 
 static Size

@@ -88,7 +88,7 @@ extern struct CachedPlanSource *pgb_find_plan(const PgbRun *run);
 extern struct CachedPlanSource *pgb_save_plan(const PgbRun *run, struct RawStmt *statement, Oid *types, int count,
 											  List **queries);
 extern struct CachedPlan *pgb_plan(struct CachedPlanSource *source, struct ParamListInfoData *values);
-extern void pgb_note_function_of_plan(void);
+extern void pgb_note_function_of_plan(Oid function);
 extern void pgb_plans_end_job(Size limit);
 
 /* time_limit.c */
