@@ -266,13 +266,16 @@ impl<'a> Starting<'a> {
 
     /// Afterwards: finds out what has become of the processes that it has registered. After a start that has failed, and
     /// if nobody is left to look after the lane because a process could not be registered, for this lane or another, the
-    /// next launch does so, or the periodic check of a session that waits, or an idle worker at its limit.
+    /// next launch does so, or the periodic check of a session that waits, or an idle worker at its limit. Here an idle
+    /// worker may have no limit, so this process does it in its place.
     fn look_after(&self, lane: u32) {
         loop {
             self.check_registrations();
             let pool = self.world.memory.pool();
-            let nobody =
-                || pool.locked(|scheduler| scheduler.worker_counts()) == WorkerCounts::default();
+            let nobody = || {
+                let counts = pool.locked(|scheduler| scheduler.worker_counts());
+                WorkerCounts { idle: 0, ..counts } == WorkerCounts::default()
+            };
             let is_left = self.has_failed.replace(false) && nobody();
             if !self.has_lost.replace(false) && !is_left {
                 return;
