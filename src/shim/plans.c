@@ -152,7 +152,7 @@ static Size saved_size;
 /* Allocated when it is needed first. */
 static Seen *seen_keys;
 
-/* Advances with each change of names or roles. */
+/* Advances with each change of a relation, of names or of roles. */
 static uint64 era = 1;
 
 /* What is saved besides the sources. */
