@@ -19,7 +19,7 @@ unsafe fn own_procno() -> u32 {
     unsafe { (*pg_sys::MyProc).pgprocno as u32 }
 }
 
-#[cfg(any(feature = "pg17", feature = "pg18"))]
+#[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
 unsafe fn own_procno() -> u32 {
     // SAFETY: a plain global of this process.
     unsafe { pg_sys::MyProcNumber as u32 }
