@@ -52,7 +52,6 @@ fn main() {
     build
         .include(ask(&pg_config, "--includedir-server"))
         .include(ask(&pg_config, "--pkgincludedir"))
-        .flag("-std=gnu11")
         .flag("-fvisibility=hidden")
         .flag("-fexceptions")
         .flag("-Wall")

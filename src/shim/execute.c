@@ -182,7 +182,11 @@ starts_transactions(Node *statement)
 	{
 		case T_VacuumStmt:
 			return castNode(VacuumStmt, statement)->is_vacuumcmd;
+#if PG_VERSION_NUM >= 190000
+		case T_RepackStmt:			/* CLUSTER, too */
+#else
 		case T_ClusterStmt:
+#endif
 		case T_ReindexStmt:
 			return true;
 		case T_IndexStmt:

@@ -114,6 +114,21 @@ extern void pgb_drop_replication_slots(void);
 struct StringInfoData;
 struct config_generic;
 
+/* The part of a setting that its type has. It follows what all types have; since 19 it is a member of that struct. */
+#if PG_VERSION_NUM >= 190000
+#define PGB_BOOL_SETTING(setting) (&(setting)->_bool)
+#define PGB_INT_SETTING(setting) (&(setting)->_int)
+#define PGB_REAL_SETTING(setting) (&(setting)->_real)
+#define PGB_STRING_SETTING(setting) (&(setting)->_string)
+#define PGB_ENUM_SETTING(setting) (&(setting)->_enum)
+#else
+#define PGB_BOOL_SETTING(setting) ((struct config_bool *) (setting))
+#define PGB_INT_SETTING(setting) ((struct config_int *) (setting))
+#define PGB_REAL_SETTING(setting) ((struct config_real *) (setting))
+#define PGB_STRING_SETTING(setting) ((struct config_string *) (setting))
+#define PGB_ENUM_SETTING(setting) ((struct config_enum *) (setting))
+#endif
+
 extern Size pgb_settings_image(char *bytes, Size size); /* before 16 */
 extern Size pgb_role_image(char *bytes, Size size); /* from 16 on */
 extern Size pgb_settings_to_send(const char *state, char *bytes, Size size);
