@@ -181,6 +181,7 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
+    pub fn pgb_init_locks(tranche: *mut i32, locks: *const *mut pg_sys::LWLock, count: i32);
     pub fn pgb_reserve_root(
         name: *const c_char,
         size: usize,

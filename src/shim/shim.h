@@ -55,6 +55,9 @@ typedef struct PgbRun
 
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
+struct LWLock;
+
+extern void pgb_init_locks(int *tranche, struct LWLock **locks, int count);
 extern void pgb_reserve_root(const char *name, Size size, void (*init) (void *root));
 extern struct dsa_area *pgb_create_area(int tranche, Size limit, Size *total_size);
 extern Size pgb_area_size(struct dsa_area *area, Size total_size);
