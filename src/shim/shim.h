@@ -53,6 +53,11 @@ typedef struct PgbRun
 	Size		plan_memory;	/* bytes that saved plans may need; 0: none is saved */
 } PgbRun;
 
+/* Since 19 a descriptor that was made attribute by attribute has to be finalized before it is used. */
+#if PG_VERSION_NUM < 190000
+#define TupleDescFinalize(desc) ((void) (desc))
+#endif
+
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
 struct LWLock;
