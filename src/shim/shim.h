@@ -196,7 +196,7 @@ typedef struct PgbAttempt
 	struct ResourceOwnerData *owner;
 } PgbAttempt;
 
-extern void pgb_noting_errors(void (*call) (void *), void *arg);
+extern void pgb_note_error(void);
 extern bool pgb_survives(void (*call) (void *), void *arg, int *code);
 extern const ErrorData *pgb_noted_error(void);
 extern void pgb_forget_error(void);
