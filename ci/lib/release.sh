@@ -24,19 +24,21 @@ release_check() {
     version=$(version_of "$tag") || exit
     # The version of the SQL objects. A release that changes none of them has another third number only.
     series=${version%.*}
-    must_be() {
-        [ "$2" = "$3" ] || { wrong=1 && echo "$tag: $1 has ${2:-nothing}, not $3" >&2; }
+    fault() {
+        wrong=1
+        echo "$tag: $1" >&2
     }
+    must_be() { [ "$2" = "$3" ] || fault "$1 has ${2:-nothing}, not $3"; }
     must_be Cargo.toml "$(package_version)" "$version"
     must_be Cargo.lock "$(sed -n '/^name = "pg_background"$/{n;s/^version = "\(.*\)"/\1/p}' Cargo.lock)" "$version"
     must_be 'the control file' "$(sed -n "s/^default_version = '\(.*\)'/\1/p" pg_background.control)" "$series"
     # Its own, then that of what it provides. The last one is the specification's.
     must_be META.json "$(sed -n 's/^ *"version": "\(.*\)",*/\1/p' META.json | head -n -1 | paste -sd ' ')" \
         "$version $version"
-    [ -f "sql/pg_background--$series.sql" ] || { wrong=1 && echo "$tag: there is no sql/pg_background--$series.sql" >&2; }
-    [ -n "$(changelog_section "$version")" ] || { wrong=1 && echo "$tag: CHANGELOG.md has no section '## $version'" >&2; }
+    [ -f "sql/pg_background--$series.sql" ] || fault "there is no sql/pg_background--$series.sql"
+    [ -n "$(changelog_section "$version")" ] || fault "CHANGELOG.md has no section '## $version'"
     [ -z "$(awk '/^## / { next_release = $0 == "## Next release"; next } next_release && NF' CHANGELOG.md)" ] ||
-        { wrong=1 && echo "$tag: CHANGELOG.md has lines under 'Next release'" >&2; }
+        fault "CHANGELOG.md has lines under 'Next release'"
     [ $wrong -eq 0 ] || die "$tag is not the version of this tree" "see 'Releases' in CONTRIBUTING.md"
     say "$tag: all places have this version"
 }
@@ -66,7 +68,7 @@ checksums() {
     tee "$directory/SHA256SUMS" <<<"$sums"
 }
 
-# A draft on GitHub, of the repository and with the rights that gh finds in its environment. The maintainer publishes it.
+# A draft on GitHub, of the repository and with the rights that gh finds in its environment. A maintainer publishes it.
 draft() {
     local tag=$1 directory=$2 version
     release_check "$tag"
