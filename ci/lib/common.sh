@@ -44,7 +44,7 @@ PG_MAJOR=${PG_MAJOR:-15}
 pg_config_is_given=${PG_CONFIG:+yes}
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
 
-# Sets pg_major, pg_bindir and so on. A function, because ci/setup runs before there is a pg_config.
+# Sets pg_major, pg_bindir and so on. A function, because `ci/setup` runs before there is a pg_config.
 find_postgres() {
     command -v "$PG_CONFIG" >/dev/null ||
         die "no pg_config at $PG_CONFIG" "run ci/setup, or pass PG_CONFIG=/path/to/pg_config"
