@@ -12,7 +12,7 @@
 source ci/lib/debian.sh
 source ci/lib/suite.sh
 
-[ $# -gt 0 ] || set -- 17 18
+[ $# -gt 0 ] || set -- 18 19
 for version; do
     case $version in 14 | 16 | 17 | 18 | 19) ;; *) usage ;; esac
 done
