@@ -181,6 +181,15 @@ impl Caught {
         }
     }
 
+    /// Its primary message.
+    pub fn text(&self) -> String {
+        let message = self.summary().map(|(_, message)| message);
+        message.map_or_else(
+            || text("an unexpected failure"),
+            |message| text(String::from_utf8_lossy(message)),
+        )
+    }
+
     /// Whether it is the cancel or the timeout of this session's statement, not an error of user code or of a job with
     /// the same SQLSTATE.
     pub fn cancels_statement(&self) -> bool {
@@ -193,15 +202,6 @@ impl Caught {
         text.push(0);
         // SAFETY: a zero-terminated text.
         unsafe { shim::pgb_cancels_statement(text.as_ptr().cast()) }
-    }
-}
-
-impl Display for Caught {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.summary() {
-            Some((_, message)) => f.write_str(&String::from_utf8_lossy(message)),
-            None => f.write_str("an unexpected failure"),
-        }
     }
 }
 

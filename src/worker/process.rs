@@ -42,7 +42,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         // SAFETY: one call of the shim, before any message is sent.
         unsafe { shim::pgb_redirect_messages() };
         let attached = catch_unwind(|| cluster().map_err(|error| error.message))
-            .unwrap_or_else(|payload| Err(error::caught(&*payload).to_string()));
+            .unwrap_or_else(|payload| Err(error::caught(&*payload).text()));
         let cluster = match attached {
             Ok(cluster) => cluster,
             Err(message) => {
