@@ -448,13 +448,13 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
             let placed = world.dispatch(own, pool, job, lane);
             match placed.dispatched {
                 Dispatched::Handed(_) => {
-                    world.assert_none_queued(&world.ledger.waiting(lane), job);
+                    world.assert_none_queued(&world.ledger.waiting(placed.lane), job);
                 }
                 Dispatched::Queued => {
                     // A bounded job may be throttled, and others overtake it. They may also do so while a fresh
                     // process is starting.
                     if !options.bounded && !options.fresh_only && excluded.is_empty() {
-                        world.ledger.queued(lane, job);
+                        world.ledger.queued(placed.lane, job);
                     }
                 }
                 Dispatched::NoLane => panic!("there are lanes enough"),
