@@ -33,6 +33,7 @@ pgrx::pg_module_magic!(name, version);
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn _PG_init() {
     without_backtraces();
+    pg::library::be_the_only_copy();
     exit::register();
     cluster::attach::reserve();
     cluster::drop_database::watch();
