@@ -55,6 +55,9 @@ fn main() {
         .flag("-std=gnu11")
         .flag("-fvisibility=hidden")
         .flag("-fexceptions")
+        // The server's headers are written for these two; it is built with them too.
+        .flag("-fno-strict-aliasing")
+        .flag("-fwrapv")
         .flag("-Wall")
         .flag("-Wextra")
         .flag("-Wno-unused-parameter")
