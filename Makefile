@@ -33,6 +33,12 @@ test-matrix: ## the server tests on PostgreSQL 17 and 18, in chroots; needs root
 test-from-c: ## what comes from version 2.0 of the C extension, with Debian's package of it; needs root (10 min)
 	@ci/server-tests from-2.0
 
+all: setup ## the release build alone; what clients of PGXN call first (2 min)
+	@ci/install build
+
+uninstall: ## removes what make install has installed
+	@ci/install remove
+
 install: setup ## release build into the server of PG_CONFIG (2 min)
 	@ci/install
 
@@ -100,8 +106,11 @@ lint: setup ## format, clippy, rustdoc, house rules (5 min)
 crates: ## licenses and origin of the crates (1 min)
 	@ci/lint crates
 
-package: ## checks the library's exports, META.json, and a Debian package in a clean chroot (4 min)
+package: ## checks exports, META.json, the archive for PGXN; in clean chroots a Debian package, another directory (6 min)
 	@ci/package check
+
+packages: ## Debian packages for 14 and 16 to 18, and their check in chroots; needs root and 4 GB a version (25 min)
+	@ci/package versions
 
 deb: setup ## a Debian package for the server of PG_CONFIG, in target/deb (2 min)
 	@ci/package deb
