@@ -115,6 +115,9 @@ packages: ## Debian packages for 14 and 16 to 18, and their check in chroots; ne
 deb: setup ## a Debian package for the server of PG_CONFIG, in target/deb (2 min)
 	@ci/package deb
 
+rpm: setup ## an RPM package for the server of PG_CONFIG, in target/rpm, and its check in a chroot (4 min)
+	@ci/package rpm
+
 dist: ## an archive of the last commit for PGXN (1 min)
 	@ci/package dist
 
