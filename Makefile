@@ -39,7 +39,8 @@ all: setup ## the release build alone; what clients of PGXN call first (2 min)
 uninstall: ## removes what make install has installed
 	@ci/install remove
 
-install: setup ## release build into the server of PG_CONFIG (2 min)
+install: ## release build into the server of PG_CONFIG (2 min)
+	@! command -v cargo >/dev/null || ci/setup
 	@ci/install
 
 bench: setup ## all measurements, beside dblink; writes docs/benchmarks (6 min)
