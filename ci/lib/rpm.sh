@@ -1,5 +1,5 @@
 # Sourced by `ci/package rpm`: target/rpm/RPMS/ARCH/pg_background_NN-VERSION.rpm from ci/rpm/pg_background.spec and the
-# archive of the last commit. Checks that it has what ci/install installs. Then the package is installed, used and
+# archive of the last commit. Checks that it has the files of ci/install. Then the package is installed, used and
 # removed in a chroot: of Debian, where RPM works too, because the servers of the tests are Debian's.
 # shellcheck shell=bash
 

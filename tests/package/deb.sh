@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # A Debian package, from its installation to its removal.
+# shellcheck source=tests/package/lib.sh
 source /given/lib.sh
 
 without_server

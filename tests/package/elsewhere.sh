@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The extension in a directory of its own, outside of the server's: the library, and from PostgreSQL 18 on, which has
 # extension_control_path, also the control file and the scripts.
+# shellcheck source=tests/package/lib.sh
 source /given/lib.sh
 
 without_server

@@ -3,6 +3,7 @@
 # with: TOOLCHAIN CARGO_HOME. The steps are read from the file. Rust is mounted from this machine, and the step that
 # downloads it is left out. What the later stages copy from the first is put into /result/STAGE, that of the last, which
 # has no name, into /result/final.
+# shellcheck source=tests/package/lib.sh
 source /given/lib.sh
 toolchain=$1
 export CARGO_HOME=$2 CARGO_NET_OFFLINE=true

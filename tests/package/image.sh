@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What the Dockerfile gives: a server with the files of its last stage in it, and one into which its stage `volume` is
 # mounted, for reading only.
+# shellcheck source=tests/package/lib.sh
 source /given/lib.sh
 
 without_server

@@ -1,6 +1,6 @@
 # Sourced by the tests of this directory, which run as root in a temporary copy of a chroot, with the major version as
 # their first argument, and with this directory, packages and an old version's script at /given.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 set -euo pipefail
 major=$1

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the extension at /given/source for a minor version of the server: PACKAGE_VERSION TOOLCHAIN CARGO_HOME. The
 # result is in /result/installed, /result/target is kept for the next build.
+# shellcheck source=tests/package/lib.sh
 source /given/lib.sh
 minor=$1 toolchain=$2
 export CARGO_HOME=$3 CARGO_NET_OFFLINE=true CARGO_TARGET_DIR=/result/target PG_MAJOR=$major

@@ -2,6 +2,7 @@
 # A library that was built for one minor version, at /given/installed, runs on another: PACKAGE_VERSION. The server
 # looks up everything that a library calls when it loads it. So what is missing there is noticed even if no test calls
 # it.
+# shellcheck source=tests/package/lib.sh
 source /given/lib.sh
 minor=$1
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # An RPM package, from its installation to its removal. Where the server comes from Debian, its RPM database does not
 # have it: dependencies are not checked.
+# shellcheck source=tests/package/lib.sh
 source /given/lib.sh
 
 without_server
