@@ -27,7 +27,7 @@ book: ## the documentation as a book, in target/book (3 min)
 test: ## all tests: engine, models, then regression and multi-session tests on a throw-away server (30 min)
 	@ci/test
 
-test-matrix: ## the server tests on PostgreSQL 17 and 18, in chroots; needs root and 4 GB a version (30 min)
+test-matrix: ## the server tests on PostgreSQL 18 and 19, in chroots; needs root and 4 GB a version (40 min)
 	@ci/server-tests matrix
 
 test-from-c: ## what comes from version 2.0 of the C extension, with Debian's package of it; needs root (10 min)

@@ -52,7 +52,6 @@ fn main() {
     build
         .include(ask(&pg_config, "--includedir-server"))
         .include(ask(&pg_config, "--pkgincludedir"))
-        .flag("-std=gnu11")
         .flag("-fvisibility=hidden")
         .flag("-fexceptions")
         // The server's headers are written for these two; it is built with them too.

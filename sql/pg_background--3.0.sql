@@ -5,11 +5,11 @@
 -- do the privileges on it. No existing object changes its form; where versions differ, a comment below says so.
 --
 -- Other users may be able to create objects in the schema of the extension, and the server prefers an operator or
--- a function of theirs to its own where it fits the types better. So every name of the server's is written with
--- its schema, and code that compares values of different types (an oid with a regclass) runs where search_path
--- has only pg_catalog. All other comparisons are between values of equal types, for which the server's own
--- operator comes first. If others have created an object under a name of ours, the script fails: the server
--- refuses to replace an object that is not a member of the extension.
+-- a function of theirs to its own where it fits the types better. So every name of the server's, an operator's too,
+-- is written with its schema, or is used where search_path has only pg_catalog. NULLIF cannot name its operator: it
+-- compares values of equal types, for which the server's own comes first. If others have created an object under a
+-- name of ours, the script fails: the server refuses to replace an object that is not a member of the extension.
+-- `ci/lint sql` looks for names without a schema.
 
 -- The members of the extension when this script begins; dropped again at its end.
 CREATE FUNCTION pg_background_present(
@@ -43,15 +43,17 @@ DO $script$
 DECLARE
     comments pg_catalog.jsonb;
 BEGIN
-    SELECT pg_catalog.jsonb_object_agg(o.type || ' ' || o.identity, pg_catalog.obj_description(d.objid, c.relname))
+    SELECT pg_catalog.jsonb_object_agg(
+        pg_catalog.format('%s %s', o.type, o.identity), pg_catalog.obj_description(d.objid, c.relname)
+    )
     INTO comments
     FROM pg_catalog.pg_extension e
-    JOIN pg_catalog.pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e'
-    JOIN pg_catalog.pg_class c ON c.oid = d.classid
+    JOIN pg_catalog.pg_depend d ON d.refobjid OPERATOR(pg_catalog.=) e.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'
+    JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.classid
     CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) o
-    WHERE e.extname = 'pg_background'
-      AND c.relname IN ('pg_proc', 'pg_type', 'pg_class')
-      AND o.type IN ('function', 'procedure', 'type', 'composite type', 'view')
+    WHERE e.extname OPERATOR(pg_catalog.=) 'pg_background'
+      AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_proc', 'pg_type', 'pg_class'])
+      AND o.type OPERATOR(pg_catalog.=) ANY (ARRAY['function', 'procedure', 'type', 'composite type', 'view'])
       AND pg_catalog.obj_description(d.objid, c.relname) IS NOT NULL;
     EXECUTE pg_catalog.format(
         'CREATE FUNCTION pg_background_comments() RETURNS pg_catalog.jsonb LANGUAGE sql AS %L',
@@ -70,13 +72,13 @@ CREATE FUNCTION pg_background_forms(
 LANGUAGE plpgsql
 AS $function$
 BEGIN
-    SELECT CASE present.result WHEN 'integer' THEN '1.8' ELSE '2.0' END
+    SELECT CASE WHEN present.result OPERATOR(pg_catalog.=) 'integer' THEN '1.8' ELSE '2.0' END
     INTO forms
     FROM pg_background_present() present
-    WHERE present.name = 'pg_background_launch' AND present.parameters = 2;
+    WHERE present.name OPERATOR(pg_catalog.=) 'pg_background_launch' AND present.parameters OPERATOR(pg_catalog.=) 2;
     is_new := forms IS NULL;
     forms := COALESCE(forms, NULLIF(pg_catalog.current_setting('pg_background.forms', true), ''), '1.8');
-    IF forms NOT IN ('1.8', '2.0') THEN
+    IF forms OPERATOR(pg_catalog.<>) ALL (ARRAY['1.8', '2.0']) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = pg_catalog.format('invalid value for parameter "pg_background.forms": "%s"', forms),
@@ -111,8 +113,8 @@ BEGIN
                 avg_execution_ms pg_catalog.float8,
                 max_workers pg_catalog.int4
                 %s
-            ', CASE forms WHEN '2.0' THEN 'workers_timed_out pg_catalog.int8,' END,
-               CASE forms WHEN '1.8' THEN ', workers_timed_out pg_catalog.int8' END)),
+            ', CASE WHEN forms OPERATOR(pg_catalog.=) '2.0' THEN 'workers_timed_out pg_catalog.int8,' END,
+               CASE WHEN forms OPERATOR(pg_catalog.=) '1.8' THEN ', workers_timed_out pg_catalog.int8' END)),
             ('pg_background_progress', '
                 progress_pct pg_catalog.int4,
                 progress_msg pg_catalog.text
@@ -175,7 +177,7 @@ BEGIN
         -- This condition is not part of the query, because the types have to be created in the order of the list.
         CONTINUE WHEN EXISTS (
             SELECT FROM pg_background_present() present
-            WHERE present.kind = 'type' AND present.name = wanted.name
+            WHERE present.kind OPERATOR(pg_catalog.=) 'type' AND present.name OPERATOR(pg_catalog.=) wanted.name
         );
         EXECUTE pg_catalog.format('CREATE TYPE %I AS (%s)', wanted.name, wanted.attributes);
     END LOOP;
@@ -218,13 +220,17 @@ BEGIN
     SELECT * INTO made FROM pg_background_forms();
     -- The server does not show a NOTICE of an extension's script.
     IF made.is_new AND COALESCE(
-        (SELECT s.source = 'default' FROM pg_catalog.pg_settings s WHERE s.name = 'pg_background.forms'),
+        (
+            SELECT s.source OPERATOR(pg_catalog.=) 'default'
+            FROM pg_catalog.pg_settings s
+            WHERE s.name OPERATOR(pg_catalog.=) 'pg_background.forms'
+        ),
         NULLIF(pg_catalog.current_setting('pg_background.forms', true), '') IS NULL
     ) THEN
         RAISE WARNING 'pg_background is created with the forms of version 1.8; to choose, set pg_background.forms to 1.8 or 2.0 before';
     END IF;
 
-    IF made.forms = '2.0' THEN
+    IF made.forms OPERATOR(pg_catalog.=) '2.0' THEN
         CREATE OR REPLACE FUNCTION pg_background_launch(
             sql pg_catalog.text,
             queue_size pg_catalog.int4 DEFAULT 0
@@ -336,13 +342,17 @@ $script$;
 -- Versions 1.10 and 2.0 name the parameters of these functions p_pid and p_cookie, and calls may use these names.
 DO $script$
 DECLARE
-    prefix pg_catalog.text := CASE (pg_background_forms()).forms WHEN '2.0' THEN 'p_' ELSE '' END;
+    prefix pg_catalog.text := CASE
+        WHEN (pg_background_forms()).forms OPERATOR(pg_catalog.=) '2.0' THEN 'p_'
+        ELSE ''
+    END;
     wanted pg_catalog.record;
 BEGIN
     FOR wanted IN
         SELECT f.name, present.arguments
         FROM (VALUES ('pg_background_outcome'), ('pg_background_outcome_v2')) AS f (name)
-        LEFT JOIN pg_background_present() present ON present.kind = 'function' AND present.name = f.name
+        LEFT JOIN pg_background_present() present
+          ON present.kind OPERATOR(pg_catalog.=) 'function' AND present.name OPERATOR(pg_catalog.=) f.name
         ORDER BY f.name
     LOOP
         EXECUTE pg_catalog.format(
@@ -1159,8 +1169,10 @@ BEGIN
     FOR helper IN
         SELECT present.signature
         FROM pg_background_present() present
-        WHERE present.name IN ('grant_pg_background_privileges', 'revoke_pg_background_privileges')
-          AND present.arguments NOT LIKE 'role!_name %' ESCAPE '!'
+        WHERE present.name OPERATOR(pg_catalog.=) ANY (
+                  ARRAY['grant_pg_background_privileges', 'revoke_pg_background_privileges']
+              )
+          AND NOT pg_catalog.starts_with(present.arguments, 'role_name ')
     LOOP
         EXECUTE pg_catalog.format('DROP FUNCTION %s', helper);
     END LOOP;
@@ -1187,9 +1199,9 @@ BEGIN
         ) AS way (command, preposition, purpose, power)
         CROSS JOIN LATERAL (
             VALUES
-                (pg_catalog.lower(way.command) || '_pg_background_privileges'),
-                ('pg_background_' || pg_catalog.lower(way.command) || '_privileges'),
-                ('pg_background_' || pg_catalog.lower(way.command) || '_privileges_v2')
+                (pg_catalog.format('%s_pg_background_privileges', pg_catalog.lower(way.command))),
+                (pg_catalog.format('pg_background_%s_privileges', pg_catalog.lower(way.command))),
+                (pg_catalog.format('pg_background_%s_privileges_v2', pg_catalog.lower(way.command)))
         ) AS spelling (name)
     LOOP
         EXECUTE pg_catalog.replace(pg_catalog.replace(pg_catalog.replace($template$
@@ -1244,8 +1256,11 @@ $template$, '<name>', wanted.name), '<GRANT>', wanted.command), '<TO>', wanted.p
         EXECUTE pg_catalog.format(
             'COMMENT ON FUNCTION %I(pg_catalog.text, pg_catalog.bool) IS %L',
             wanted.name,
-            wanted.purpose || ' WARNING: this function is SECURITY DEFINER: it acts with the privileges of the owner of the extension, and every role that may execute it can '
-                || wanted.power || '. Grant it to administrators only.'
+            pg_catalog.format(
+                '%s WARNING: this function is SECURITY DEFINER: it acts with the privileges of the owner of the extension, and every role that may execute it can %s. Grant it to administrators only.',
+                wanted.purpose,
+                wanted.power
+            )
         );
     END LOOP;
 END

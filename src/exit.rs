@@ -8,9 +8,10 @@
 
 use crate::cluster::attach::attached;
 use crate::cluster::{job_end, spawn, trace};
+use crate::pg::boundary;
 use crate::pg::exit::{self, run_to_completion};
 use crate::{session, worker};
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_sys;
 
 /// Registers the callbacks, and what a worker does at the end of a job's session. Runs when the library is loaded; the
 /// postmaster's children inherit the registration.
@@ -20,28 +21,34 @@ pub fn register() {
     exit::provide([leave_pool, end_session]);
 }
 
-#[pg_guard]
 unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
-    run_to_completion(end_session, || {
-        fault!("session-ends");
-        let Some(cluster) = attached() else {
-            return;
-        };
-        // A release or a spawn that the exit may have interrupted.
-        job_end::finish_release(cluster);
-        spawn::finish_spawn(cluster);
-        session::exit::release_all();
-        spawn::await_registrations(cluster);
-        trace::write_transitions();
-    });
+    let body = move || {
+        run_to_completion(end_session, || {
+            fault!("session-ends");
+            let Some(cluster) = attached() else {
+                return;
+            };
+            // A release or a spawn that the exit may have interrupted.
+            job_end::finish_release(cluster);
+            spawn::finish_spawn(cluster);
+            session::exit::release_all();
+            spawn::await_registrations(cluster);
+            trace::write_transitions();
+        });
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }
 
-#[pg_guard]
 unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
-    // First of all, because the memory that messages go into is about to be unmapped.
-    worker::exit::mute();
-    run_to_completion(leave_pool, || {
-        worker::exit::leave_pool(code);
-        trace::write_transitions();
-    });
+    let body = move || {
+        // First of all, because the memory that messages go into is about to be unmapped.
+        worker::exit::mute();
+        run_to_completion(leave_pool, || {
+            worker::exit::leave_pool(code);
+            trace::write_transitions();
+        });
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }

@@ -24,21 +24,29 @@ mod session;
 mod settings;
 mod worker;
 
+use pg::boundary;
+
 pgrx::pg_module_magic!(name, version);
 
 /// Called by the server when it loads the library.
 ///
 /// # Safety
 /// Only the server calls this, once per process.
-#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+#[allow(non_snake_case, reason = "the name that the server looks for")]
 pub unsafe extern "C-unwind" fn _PG_init() {
-    without_backtraces();
-    pg::library::be_the_only_copy();
-    exit::register();
-    cluster::attach::reserve();
-    cluster::drop_database::watch();
-    cluster::trace::begin();
-    settings::define_at_load();
+    let body = move || {
+        without_backtraces();
+        boundary::note_errors();
+        pg::library::be_the_only_copy();
+        exit::register();
+        cluster::attach::reserve();
+        cluster::drop_database::watch();
+        cluster::trace::begin();
+        settings::define_at_load();
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }
 
 /// With `RUST_BACKTRACE` in the server's environment pgrx adds a backtrace to the DETAIL of errors, which any client

@@ -6,13 +6,16 @@
 # The server is built from Debian's source, and kept in target/assertions/VERSION (with sanitizers: VERSION-sanitizers)
 # with the build and the logs: remove that directory to get a newer source. A last line with SKIPPED means that a
 # download failed and nothing was tested. That is a failure only if PGB_SKIPPED_STATUS says so.
+#
+# The version `head` is the newest commit of PostgreSQL's own repository, or that of PGB_SERVER_GIT. It is fetched and
+# built anew each time.
 # shellcheck shell=bash
 
 source ci/lib/debian.sh
 
 version=${1:-15}
 [ $# -le 1 ] || usage
-case $version in 15 | 17 | 18) ;; *) usage ;; esac
+case $version in 15 | 17 | 18 | head) ;; *) usage ;; esac
 
 name="$mode $version"
 home=$target/assertions/$version
@@ -38,6 +41,7 @@ tools() {
     for tool in bison flex xz; do
         command -v "$tool" >/dev/null || missing+=("${tool/#xz/xz-utils}")
     done
+    [ "$version" != head ] || command -v git >/dev/null || missing+=(git)
     command -v dpkg-source >/dev/null || missing+=(dpkg-dev)
     [ -e /usr/include/valgrind/memcheck.h ] && command -v valgrind >/dev/null || missing+=(valgrind)
     [ -e /usr/include/libxml2/libxml/parser.h ] || missing+=(libxml2-dev)
@@ -76,6 +80,23 @@ download() {
         fi
     done
     return 1
+}
+
+clone() {
+    rm -rf "$home/source" "$server"
+    git clone --quiet --depth 1 "${PGB_SERVER_GIT:-https://git.postgresql.org/git/postgresql.git}" "$home/source" &&
+        git -C "$home/source" log -1 --format='PostgreSQL at %h of %cs: %s'
+}
+
+# The C of the extension, compiled against a server that pgrx does not know.
+compile_shim() {
+    local source status=0
+    for source in src/shim/*.c; do
+        cc -fsyntax-only -std=gnu11 -fexceptions -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
+            -Wno-missing-field-initializers -I"$("$PG_CONFIG" --includedir-server)" \
+            -I"$("$PG_CONFIG" --pkgincludedir)" "$source" || status=1
+    done
+    return $status
 }
 
 # The parts that the tests use. Without optimization it would be too slow even for tests that measure nothing.
@@ -121,12 +142,25 @@ skip() {
 }
 
 attempt tools >>"$log" 2>&1 || skip 'the tools for it could not be installed'
-if [ ! -e "$server/valgrind.supp" ]; then
+if [ "$version" = head ] || [ ! -e "$server/valgrind.supp" ]; then
     say "building PostgreSQL $version with assertions"
-    attempt download >>"$log" 2>&1 || skip 'the source of the server could not be downloaded'
+    if [ "$version" = head ]; then fetch=clone; else fetch=download; fi
+    attempt "$fetch" >>"$log" 2>&1 || skip 'the source of the server could not be downloaded'
     (build) >>"$log" 2>&1 || die "the server could not be built, see $log"
 fi
 export PG_CONFIG=$server/bin/pg_config CARGO_TARGET_DIR=$home PGB_CLIENTS=$target
+
+# pgrx learns of a version months after PostgreSQL's branch for it. Until then only the C is compiled.
+if [ "$version" = head ]; then
+    find_postgres
+    grep -h '^PostgreSQL at ' "$log"
+    if ! grep -q "^pg$pg_major = " Cargo.toml; then
+        say "the C of the extension on PostgreSQL $pg_major"
+        compile_shim || die "the C of the extension does not compile for PostgreSQL $pg_major"
+        log=Cargo.toml
+        skip "the C compiles, but there is no feature pg$pg_major, because pgrx has none"
+    fi
+fi
 # Built like a release, so that the same code is tested, but quickly.
 export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_LTO=off \
     CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16

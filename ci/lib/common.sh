@@ -44,7 +44,7 @@ PG_MAJOR=${PG_MAJOR:-15}
 pg_config_is_given=${PG_CONFIG:+yes}
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
 
-# Sets pg_major, pg_bindir and so on. A function, because ci/setup runs before there is a pg_config.
+# Sets pg_major, pg_bindir and so on. A function, because `ci/setup` runs before there is a pg_config.
 find_postgres() {
     command -v "$PG_CONFIG" >/dev/null ||
         die "no pg_config at $PG_CONFIG" "run ci/setup, or pass PG_CONFIG=/path/to/pg_config"
@@ -86,6 +86,16 @@ note_coverage() {
     mkdir -p "$target/coverage"
     export PROTOCOL_COVERAGE=$target/coverage/$1
     rm -f "$PROTOCOL_COVERAGE"
+}
+
+# Sets older_rust: flags of cargo for what is built for a server. pgrx declares a newer Rust than this project does, and
+# the suite shows that it is good with ours. A Rust that is too old for this project is still refused. (The engine and
+# the tests are built without pgrx, and need no flag.)
+allow_older_rust() {
+    local needed
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+    older_rust=()
+    ! printf '%s\n' "$needed" "$(rustc --version | cut -d' ' -f2)" | sort -VC || older_rust=(--ignore-rust-version)
 }
 
 # Prepares the server of PG_CONFIG with the extension in it.

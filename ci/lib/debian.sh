@@ -8,7 +8,7 @@ release_of() {
     15) echo bookworm ;;
     16) echo noble ;;
     17) echo trixie ;;
-    18) echo testing ;;
+    18 | 19) echo testing ;;
     esac
 }
 
@@ -40,6 +40,15 @@ ubuntu_keyring() {
     echo "$keyring"
 }
 
+# Has apt take the packages of the newest server, and only those, from Debian's experimental.
+experimental_server() {
+    local chroot=$1
+    echo "deb $(mirror) experimental main" |
+        as_root tee "$chroot/etc/apt/sources.list.d/experimental.list" >/dev/null
+    printf 'Package: src:postgresql-19\nPin: release a=experimental\nPin-Priority: 990\n' |
+        as_root tee "$chroot/etc/apt/preferences.d/server" >/dev/null
+}
+
 # debootstrap's scripts for Debian and Ubuntu work for every release, even one that this debootstrap does not know.
 bootstrap() {
     local version=$1 chroot=$2 release keyring security
@@ -60,6 +69,8 @@ bootstrap() {
         security=$(mirror Debian-Security)
         [ "$release" = testing ] || [ -z "$security" ] ||
             echo "deb $security $release-security main" | as_root tee -a "$chroot/etc/apt/sources.list" >/dev/null
+        # Debian's experimental has what testing does not have yet. Apt takes from it only what it is told to take.
+        [ "$version" != 19 ] || experimental_server "$chroot"
         ;;
     esac
 }

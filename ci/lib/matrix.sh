@@ -12,9 +12,9 @@
 source ci/lib/debian.sh
 source ci/lib/suite.sh
 
-[ $# -gt 0 ] || set -- 17 18
+[ $# -gt 0 ] || set -- 18 19
 for version; do
-    case $version in 14 | 16 | 17 | 18) ;; *) usage ;; esac
+    case $version in 14 | 16 | 17 | 18 | 19) ;; *) usage ;; esac
 done
 
 # The summary of a version's test logs, on one line.

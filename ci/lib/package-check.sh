@@ -56,7 +56,7 @@ meta() {
         $must->(($meta->{"meta-spec"}{version} // "") eq "1.0.0", "meta-spec is not 1.0.0");
         $must->($meta->{version} =~ /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$/, "the version has not three numbers");
         $must->($meta->{version} eq $is{package}, "the version is not that of Cargo.toml");
-        $must->("$is{control}.0" eq $is{package}, "the version of the control file is not that of Cargo.toml");
+        $must->($is{package} =~ /^\Q$is{control}\E\.\d+$/, "the version of the control file is not that of Cargo.toml");
         while (my ($name, $what) = each %{ $meta->{provides} }) {
             $must->($what->{version} eq $is{package}, "provides another version of $name");
             $must->($what->{$_} && -e $what->{$_}, "provides: $_ of $name does not exist") for qw(file docfile);

@@ -7,7 +7,7 @@
 
 source ci/lib/package-use.sh
 
-[ $# -gt 0 ] || set -- 14 16 17 18
+[ $# -gt 0 ] || set -- 14 16 17 18 19
 for version; do
     [ -n "$(release_of "$version")" ] || usage
 done

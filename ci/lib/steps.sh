@@ -26,7 +26,7 @@ step() {
     local minutes=$1 status=0 began=$SECONDS output
     shift
     is_wanted "$@" || return 0
-    printf '== %d:%02d  %s (%s min)\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*" "$minutes"
+    began "$* ($minutes min)"
     if [ "$records" = yes ]; then
         output=$(mktemp)
         "$@" 2>&1 | tee "$output" || status=$?
@@ -36,6 +36,32 @@ step() {
         "$@" || status=$?
     fi
     [ "$status" -eq 0 ] || failed+=("$*")
+}
+
+began() { printf '== %d:%02d  %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
+
+# Begins a command that runs beside the steps that follow, until `await_beside`: it mostly waits, and they compute.
+beside() {
+    is_wanted "$@" || return 0
+    began "begins beside the others: $*"
+    beside=("$@")
+    beside_output=$(mktemp)
+    setsid "$@" >"$beside_output" 2>&1 &
+    beside_process=$!
+    trap 'kill -- -"$beside_process" 2>/dev/null || true; rm -f "$beside_output"' EXIT
+    trap 'exit 130' INT TERM
+}
+
+# Waits for it, prints what it printed, and notes whether it failed.
+await_beside() {
+    local status=0
+    [ -n "${beside_process:-}" ] || return 0
+    wait "$beside_process" || status=$?
+    began "what ran beside the others: ${beside[*]}"
+    cat "$beside_output"
+    rm -f "$beside_output"
+    trap - EXIT INT TERM
+    [ "$status" -eq 0 ] || failed+=("${beside[*]}")
 }
 
 # Fails if a step has.

@@ -38,11 +38,11 @@ mod result;
 mod roles;
 mod view;
 
-use crate::pg::error::{Caught, Error, Failure};
+use crate::pg::error::{Error, Failure};
 use crate::pg::rows::Caller;
 use crate::pg::shim::guarded;
 use crate::pg::tuple::{Value, composite, composite_by_name};
-use crate::pg::{array, error, shim};
+use crate::pg::{array, boundary, shim};
 use crate::session::jobs;
 use crate::session::jobs::JobName;
 use crate::session::wait::many::Handle;
@@ -50,9 +50,7 @@ use crate::settings;
 use engine::cookie::Cookie;
 use engine::memory;
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::{PgLogLevel, pg_sys};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 // `cargo pgrx install` and `package` do not copy the installing script. They write one from a section of the library,
 // into which this puts ours. (These 50 kB of the file are never read by a process.)
@@ -241,8 +239,6 @@ enum CallEnd {
         len: i32,
         pid: i32,
     },
-    /// The body raised an error that the shim has noted.
-    Threw,
 }
 
 /// elog.h's ERROR.
@@ -253,26 +249,20 @@ const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
 /// # Safety
 /// `fcinfo` is the argument of a call by the server.
 pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Result) -> Datum {
-    // SAFETY: only the server is above this frame. The guard turns a panic into an error.
+    // SAFETY: only the server is above this frame, which has nothing to drop.
     let outcome = unsafe {
-        pgrx_extern_c_guard(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                settings::define();
-                let _call = jobs::SessionCall::begin();
-                match body(Arguments(fcinfo)) {
-                    Ok(value) => CallEnd::Value(value),
-                    Err(Failure::Own(error)) => error.raise(),
-                    Err(Failure::Job { message, pid }) => CallEnd::JobFailed {
-                        message: message.start().cast(),
-                        len: message.len() as i32,
-                        pid,
-                    },
-                }
-            }));
-            outcome.unwrap_or_else(|payload| match error::caught(&*payload) {
-                Caught::Noted(_) => CallEnd::Threw,
-                _ => resume_unwind(payload),
-            })
+        boundary::enter(move || {
+            settings::define();
+            let _call = jobs::SessionCall::begin();
+            match body(Arguments(fcinfo)) {
+                Ok(value) => CallEnd::Value(value),
+                Err(Failure::Own(error)) => error.raise(),
+                Err(Failure::Job { message, pid }) => CallEnd::JobFailed {
+                    message: message.start().cast(),
+                    len: message.len() as i32,
+                    pid,
+                },
+            }
         })
     };
     match outcome {
@@ -282,8 +272,6 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
             shim::pgb_raise_message(message, len, ERROR_LEVEL, pid);
             unreachable!("an error was raised")
         },
-        // SAFETY: as above.
-        CallEnd::Threw => unsafe { shim::pgb_raise_noted_error() },
     }
 }
 

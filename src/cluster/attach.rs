@@ -137,10 +137,12 @@ fn attach() -> Result<&'static Cluster, Error> {
     if unsafe { (*root).control.load(Ordering::Relaxed) } == 0 {
         settings::define();
     }
-    // SAFETY: the tranche was set before other processes could see the root. What is palloc'ed or mapped here must
+    // SAFETY: the tranche and the locks are only changed here, by the first process. What is palloc'ed or mapped here must
     // outlive the transaction: hence the top memory context, and the pins.
     unsafe {
-        pg_sys::LWLockRegisterTranche((*root).tranche, c"pg_background".as_ptr());
+        let locks = [(*root).create_lock.get(), (*root).pool_lock.get()];
+        let tranche = &raw mut (*root).tranche;
+        guarded(|| shim::pgb_init_locks(tranche, locks.as_ptr(), locks.len() as i32));
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
         pg_sys::LWLockAcquire((*root).create_lock.get(), pg_sys::LWLockMode::LW_EXCLUSIVE);

@@ -10,8 +10,8 @@
 
 use crate::cluster::attach;
 use crate::pg::process::wake;
-use crate::pg::shim;
-use pgrx::{pg_guard, pg_sys};
+use crate::pg::{boundary, shim};
+use pgrx::pg_sys;
 
 /// Called once, when the library is loaded.
 pub fn watch() {
@@ -20,13 +20,16 @@ pub fn watch() {
 }
 
 /// The database is about to be dropped. May throw.
-#[pg_guard]
 #[unsafe(no_mangle)]
 extern "C-unwind" fn pgb_release_database(database: pg_sys::Oid) {
-    let cluster = attach::existing().unwrap_or_else(|error| error.raise());
-    if let Some(cluster) = cluster {
-        cluster
-            .pool()
-            .locked(|scheduler| scheduler.release_database(database.to_u32(), wake));
-    }
+    let body = move || {
+        let cluster = attach::existing().unwrap_or_else(|error| error.raise());
+        if let Some(cluster) = cluster {
+            cluster
+                .pool()
+                .locked(|scheduler| scheduler.release_database(database.to_u32(), wake));
+        }
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }

@@ -5,7 +5,8 @@
 //!
 //! | field of the root | written by | when, or what it contains |
 //! |---|---|---|
-//! | `create_lock`, `pool_lock`, `tranche`, `processors` | the process that makes the root | before others see it |
+//! | `processors` | the process that makes the root | before others see it |
+//! | `create_lock`, `pool_lock`, `tranche` | the first process that attaches | once, under a lock of the server that each process takes before it looks |
 //! | `control`, `arena` | the process that makes the segments, under `create_lock` | once; 0 before. `control` is written last and is also read without the lock: a process that finds it finds all else |
 //! | `idle_spinning` | every process | counts the idle workers that spin now |
 //! | `spill_number` | every process | grows with every spill file |
@@ -187,16 +188,10 @@ impl SharedLock {
 
 pub(super) unsafe extern "C-unwind" fn initialize_root(root: *mut c_void) {
     let root = root.cast::<Root>();
-    // SAFETY: fresh memory of the root's size that no other process sees yet; none of the calls throws.
-    unsafe {
-        let tranche = pg_sys::LWLockNewTrancheId();
-        (*root).tranche = tranche;
-        // Once for all processes: it takes a dozen system calls.
-        (*root).processors =
-            std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        pg_sys::LWLockInitialize((*root).create_lock.get(), tranche);
-        pg_sys::LWLockInitialize((*root).pool_lock.get(), tranche);
-    }
+    // Once for all processes: it takes a dozen system calls.
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    // SAFETY: fresh memory of the root's size that no other process sees yet.
+    unsafe { (*root).processors = processors };
 }
 
 /// # Safety

@@ -31,11 +31,8 @@ use crate::pg::library;
 use crate::pg::local::Local;
 use crate::pg::process::own_proc;
 use crate::pg::{exit, process, shim};
-use engine::pool::worker_start::{self, Note, Spawned, Starter};
-use engine::pool::{
-    Dispatched, LaneKey, Limits, PendingStart, Pool, Registration, START_LIMIT, Scheduler,
-    SpawnDecision,
-};
+use engine::pool::worker_start::{self, Note, Placed, Spawned, Starter};
+use engine::pool::{LaneKey, Limits, PendingStart, Pool, Registration, START_LIMIT, Scheduler};
 use engine::process_ref::ProcRef;
 use engine::wait::{Latch, Micros, condition, wait_for};
 use pgrx::pg_sys;
@@ -226,6 +223,10 @@ impl Starter for Starting {
         check_own_registrations(self.cluster)
     }
 
+    fn after_dispatch(&self) {
+        fault!("job-dispatched");
+    }
+
     fn after_claim(&self) {
         fault!("worker-slot-claimed");
     }
@@ -239,14 +240,9 @@ impl Starter for Starting {
     }
 }
 
-/// Does what the pool decides about workers, until there is nothing to do. `first` is the first decision, if the caller
-/// has it already.
-pub fn spawn_workers(
-    cluster: &'static Cluster,
-    lane: u32,
-    first: Option<SpawnDecision>,
-) -> Spawned {
-    worker_start::spawn_workers(&Starting::new(cluster), lane, first)
+/// Does what the pool decides about workers, until there is nothing to do.
+pub fn spawn_workers(cluster: &'static Cluster, lane: u32) -> Spawned {
+    worker_start::spawn_workers(&Starting::new(cluster), lane, None)
 }
 
 /// At the exit of a process, which does not unwind: gives back what a spawn that the exit has cut short had claimed, and
@@ -268,20 +264,21 @@ pub fn prewarm(cluster: &'static Cluster, key: LaneKey, wanted: u32, lane_worker
     worker_start::prewarm(&Starting::new(cluster), key, wanted, lane_workers)
 }
 
-/// Dispatches a reserved job. If the job has to wait in its lane, makes the first decision about a spawn. `limits`:
-/// what its session allows.
+/// Dispatches a reserved job ([`worker_start::dispatch`]). `limits`: what its session allows.
 pub fn dispatch(
     scheduler: &mut Scheduler<'_>,
     job: Job,
     key: LaneKey,
     hint: u32,
     limits: Limits,
-) -> (Dispatched, u32, Option<SpawnDecision>) {
-    let (dispatched, lane) = scheduler.dispatch(job.id, key, hint, limits);
-    fault!("job-dispatched");
-    let decision = (dispatched == Dispatched::Queued)
-        .then(|| scheduler.spawn_decision(lane, job.cluster.worker_cap(), true));
-    (dispatched, lane, decision)
+) -> Placed {
+    let starting = Starting::new(job.cluster);
+    worker_start::dispatch(&starting, scheduler, job.id, key, hint, limits)
+}
+
+/// Wakes the worker that has the job, or spawns for its lane ([`worker_start::serve`]).
+pub fn serve(cluster: &'static Cluster, placed: Placed) -> Option<Spawned> {
+    worker_start::serve(&Starting::new(cluster), placed)
 }
 
 /// Asks the postmaster about the process for which a worker slot waits, if one is registered. A process that will not

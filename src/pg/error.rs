@@ -5,8 +5,7 @@
 //! by the shim with all its fields.
 //!
 //! An error of the server, or of user code that the server calls, passes through the functions of the leader as a
-//! panic. The panic keeps only some of its fields. The shim keeps a copy of the complete error (`error.c`), and raises
-//! that again.
+//! panic ([`crate::pg::boundary`]).
 
 use crate::pg::memory::Bytes;
 use crate::pg::shim;
@@ -127,9 +126,9 @@ const MESSAGE_LIMIT: usize = 1024;
 
 /// The cause of a panic.
 pub enum Caught {
-    /// The error that the shim has noted.
+    /// An error of the server, which is noted.
     Noted(&'static pg_sys::ErrorData),
-    /// Another error of the server, or an [`Error`] that was raised.
+    /// An [`Error`] that was raised, or an error that was noted and is forgotten.
     Report {
         /// SQLSTATE.
         code: PgSqlErrorCode,
@@ -144,7 +143,8 @@ pub enum Caught {
 pub fn caught(payload: &(dyn Any + Send)) -> Caught {
     let report = match payload.downcast_ref::<CaughtError>() {
         Some(CaughtError::PostgresError(report)) => {
-            if let Some(noted) = noted(report) {
+            // SAFETY: the noted error stays until the next is noted or it is forgotten.
+            if let Some(noted) = unsafe { shim::pgb_noted_error().as_ref() } {
                 return Caught::Noted(noted);
             }
             Some(report)
@@ -157,22 +157,6 @@ pub fn caught(payload: &(dyn Any + Send)) -> Caught {
         code: report.sql_error_code(),
         message: Bytes::copy(report.message().as_bytes()),
     })
-}
-
-/// The error that was noted last, if it is the error of the report. The server may have thrown another error since,
-/// which was not noted.
-fn noted(report: &ErrorReportWithLevel) -> Option<&'static pg_sys::ErrorData> {
-    // SAFETY: the noted error stays until the next is noted or it is forgotten; the server's texts are zero-terminated.
-    unsafe {
-        let noted = shim::pgb_noted_error().as_ref()?;
-        let is_same = |text: *const std::ffi::c_char, reported: &str| {
-            text.is_null() || CStr::from_ptr(text).to_string_lossy() == reported
-        };
-        let is_reported = u32::try_from(noted.lineno) == Ok(report.line_number())
-            && is_same(noted.filename, report.file())
-            && is_same(noted.message, report.message());
-        is_reported.then_some(noted)
-    }
 }
 
 /// Forgets the noted error.
@@ -195,6 +179,15 @@ impl Caught {
             Self::Report { code, message } => Some((sqlstate(*code as i32), message.bytes())),
             Self::Bug => None,
         }
+    }
+
+    /// Its primary message.
+    pub fn text(&self) -> String {
+        let message = self.summary().map(|(_, message)| message);
+        message.map_or_else(
+            || text("an unexpected failure"),
+            |message| text(String::from_utf8_lossy(message)),
+        )
     }
 
     /// Whether it is the cancel or the timeout of this session's statement, not an error of user code or of a job with

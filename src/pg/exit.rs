@@ -59,8 +59,8 @@ fn push(callback: Callback) {
 pub fn exit_process(code: i32) -> ! {
     // SAFETY: on the main thread, as everything here.
     unsafe { pg_sys::proc_exit(code) };
-    // The bindings of PostgreSQL 18 do not declare that it does not return.
-    #[cfg(feature = "pg18")]
+    // Since PostgreSQL 18 the bindings do not declare that it does not return.
+    #[cfg(any(feature = "pg18", feature = "pg19"))]
     unreachable!("proc_exit has returned")
 }
 

@@ -51,6 +51,7 @@ pub mod points;
 #[cfg(feature = "faults")]
 mod armed {
     use super::points::{self, POINTS, Section, Sides};
+    use crate::pg::boundary;
     use crate::pg::error::Error;
     use crate::pg::local::Local;
     use crate::pg::process::{own_proc, wake};
@@ -62,7 +63,7 @@ mod armed {
     use engine::wait::{Latch, Micros, condition, wait_for};
     use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_SYSTEM_ERROR;
     use pgrx::pg_sys::panic::ErrorReport;
-    use pgrx::{PgLogLevel, pg_guard, pg_sys};
+    use pgrx::{PgLogLevel, pg_sys};
     use std::ffi::{CStr, c_char, c_void};
 
     const IDLE: u32 = 0;
@@ -248,14 +249,17 @@ mod armed {
     ///
     /// # Safety
     /// `name` is zero-terminated.
-    #[pg_guard]
     #[unsafe(no_mangle)]
     unsafe extern "C-unwind" fn pgb_fault(name: *const c_char) {
-        // SAFETY: by the caller.
-        let name = unsafe { CStr::from_ptr(name) }.to_bytes();
-        match points::named(name) {
-            Some(point) => pass(point),
-            None => panic!("there is no fault point {}", String::from_utf8_lossy(name)),
-        }
+        let body = move || {
+            // SAFETY: by the caller.
+            let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+            match points::named(name) {
+                Some(point) => pass(point),
+                None => panic!("there is no fault point {}", String::from_utf8_lossy(name)),
+            }
+        };
+        // SAFETY: only C is above this frame, which has nothing to drop.
+        unsafe { boundary::enter(body) }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`memory`] | memory for data whose size a user decides |
 //! | [`mod@tuple`] | SQL values and rows of them |
 //! | [`local`] | memory of this process |
+//! | [`boundary`] | where C calls Rust, and errors of the server on their way through Rust |
 //! | [`error`] | errors as values, and how they are raised |
 //! | [`process`] | this process and others: process references, clocks, sleeping on the latch, waking another process |
 //! | [`library`] | the extension's library, and which processes are its workers |
@@ -29,6 +30,7 @@ pub mod fault;
 
 pub mod allocator;
 pub mod array;
+pub mod boundary;
 pub mod error;
 pub mod exit;
 pub mod guc_state;

@@ -19,7 +19,7 @@ unsafe fn own_procno() -> u32 {
     unsafe { (*pg_sys::MyProc).pgprocno as u32 }
 }
 
-#[cfg(any(feature = "pg17", feature = "pg18"))]
+#[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
 unsafe fn own_procno() -> u32 {
     // SAFETY: a plain global of this process.
     unsafe { pg_sys::MyProcNumber as u32 }
@@ -50,6 +50,11 @@ pub fn is_awake(proc: ProcRef) -> bool {
 pub fn waits_for_others(proc: ProcRef) -> bool {
     // SAFETY: a field of a PGPROC; a number that its owner stores.
     let wait_event = unsafe { (&raw const (*proc_of(proc)).wait_event_info).read_volatile() };
+    // Since 19 a process waits in the same way for the content of a buffer, and for others to let go of it.
+    #[cfg(feature = "pg19")]
+    if wait_event & WAIT_CLASS_MASK == pg_sys::PG_WAIT_BUFFER {
+        return wait_event == pg_sys::WaitEventBuffer::WAIT_EVENT_BUFFER_CLEANUP;
+    }
     !matches!(
         wait_event & WAIT_CLASS_MASK,
         WAITS_FOR_NOTHING | pg_sys::PG_WAIT_LWLOCK | pg_sys::PG_WAIT_IO

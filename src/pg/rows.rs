@@ -7,7 +7,7 @@ use crate::pg::error::Error;
 use crate::pg::memory::within;
 use crate::pg::shim;
 use crate::pg::shim::{Shape, guarded};
-use crate::pg::tuple::{attributes, set_typmod};
+use crate::pg::tuple::{attributes, finalize, set_typmod};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
@@ -45,7 +45,7 @@ unsafe fn one_column(type_oid: pg_sys::Oid) -> pg_sys::TupleDesc {
     unsafe {
         let desc = pg_sys::CreateTemplateTupleDesc(1);
         pg_sys::TupleDescInitEntry(desc, 1, c"".as_ptr(), type_oid, -1, 0);
-        desc
+        finalize(desc)
     }
 }
 

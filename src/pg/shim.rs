@@ -181,6 +181,7 @@ unsafe extern "C-unwind" {
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
+    pub fn pgb_init_locks(tranche: *mut i32, locks: *const *mut pg_sys::LWLock, count: i32);
     pub fn pgb_reserve_root(
         name: *const c_char,
         size: usize,
@@ -244,7 +245,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_redirect_messages();
     pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
-    pub fn pgb_noting_errors(call: unsafe extern "C-unwind" fn(*mut c_void), arg: *mut c_void);
+    pub fn pgb_note_error();
     pub fn pgb_noted_error() -> *const pg_sys::ErrorData;
     pub fn pgb_forget_error();
     pub fn pgb_cancels_statement(message: *const c_char) -> bool;
@@ -329,13 +330,12 @@ unsafe extern "C-unwind" fn perform<F: FnOnce() -> R, R>(call: *mut c_void) {
     }
 }
 
-/// Calls the shim. An error that is thrown there unwinds from here, and is noted with all its fields
-/// ([`crate::pg::error::caught`]).
+/// Calls the shim. An error that is thrown there unwinds from here. (The server's functions as pgrx binds them have a
+/// guard of their own.)
 ///
 /// # Safety
-/// `call` must do nothing but call one function of the shim or of the server: an error would jump over a frame with a
-/// destructor inside it. The server's functions as pgrx binds them have a guard of their own, so their errors are not
-/// noted.
+/// `call` must do nothing but call one function of the shim: an error would jump over a frame with a destructor inside
+/// it.
 pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
     fn performer<F: FnOnce() -> R, R>(_: &Call<F, R>) -> unsafe extern "C-unwind" fn(*mut c_void) {
         perform::<F, R>
@@ -349,7 +349,7 @@ pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
     // SAFETY: on the main thread, and by the caller's promise there is nothing to destroy. The call returns only when
     // there is a result.
     unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| pgb_noting_errors(perform, argument));
+        pg_sys::ffi::pg_guard_ffi_boundary(|| perform(argument));
         call.result.assume_init()
     }
 }

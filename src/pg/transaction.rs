@@ -4,9 +4,10 @@
 //! object that must not outlive the (sub)transaction is **tied** to it ([`tie`]): it is told when the (sub)transaction
 //! aborts. When a subtransaction commits, the objects tied to it become tied to its parent.
 
+use crate::pg::boundary;
 use crate::pg::local::Local;
 use crate::pg::shim::{guarded, pgb_may_end_transaction, pgb_next_transaction};
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_sys;
 use std::ffi::c_void;
 
 /// Whether a procedure that is called so may end the transaction ([`next`]).
@@ -99,21 +100,23 @@ fn tell_where(is_affected: impl Fn(&Tied) -> bool) {
     }
 }
 
-#[pg_guard]
 unsafe extern "C-unwind" fn after_transaction(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
-    if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
-        tell_where(|_| true);
-    }
+    let body = move || {
+        if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+            tell_where(|_| true);
+        }
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }
 
-#[pg_guard]
 unsafe extern "C-unwind" fn after_subtransaction(
     event: pg_sys::SubXactEvent::Type,
     own: pg_sys::SubTransactionId,
     parent: pg_sys::SubTransactionId,
     _arg: *mut c_void,
 ) {
-    match event {
+    let body = move || match event {
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
             tell_where(|tied| tied.subtransaction == own);
         }
@@ -123,5 +126,7 @@ unsafe extern "C-unwind" fn after_subtransaction(
             }
         }),
         _ => {}
-    }
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }

@@ -30,14 +30,27 @@ pub unsafe fn set_typmod(desc: pg_sys::TupleDesc, index: usize, typmod: i32) {
     }
 }
 
-#[cfg(not(feature = "pg18"))]
+/// To be called when all attributes of a new descriptor are initialized, before it is used.
+///
+/// # Safety
+/// Nobody else uses the descriptor.
+pub unsafe fn finalize(desc: pg_sys::TupleDesc) -> pg_sys::TupleDesc {
+    #[cfg(feature = "pg19")]
+    // SAFETY: by the caller.
+    unsafe {
+        pg_sys::TupleDescFinalize(desc);
+    }
+    desc
+}
+
+#[cfg(not(any(feature = "pg18", feature = "pg19")))]
 unsafe fn first_attribute(desc: pg_sys::TupleDesc) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: takes the address of a field of a descriptor that the caller vouches for.
     unsafe { (&raw const (*desc).attrs).cast() }
 }
 
-/// On 18 they follow an array of as many compact attributes (`TupleDescAttr` of tupdesc.h).
-#[cfg(feature = "pg18")]
+/// Since 18 they follow an array of as many compact attributes (`TupleDescAttr` of tupdesc.h).
+#[cfg(any(feature = "pg18", feature = "pg19"))]
 unsafe fn first_attribute(desc: pg_sys::TupleDesc) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: both arrays are in the one allocation of a descriptor that the caller vouches for.
     unsafe {

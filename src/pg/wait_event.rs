@@ -36,7 +36,7 @@ mod version {
     }
 }
 
-#[cfg(any(feature = "pg17", feature = "pg18"))]
+#[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
 mod version {
     use super::WaitEvent;
     use crate::pg::local::Local;

@@ -255,7 +255,7 @@ impl session_call::Session for Caller {
     }
 
     fn start_workers(&self, lane: u32) {
-        let _ = spawn::spawn_workers(self.cluster, lane, None);
+        let _ = spawn::spawn_workers(self.cluster, lane);
     }
 }
 

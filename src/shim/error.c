@@ -3,8 +3,10 @@
  *
  * pgrx's guard turns an error that is thrown below Rust frames into a panic, so that the frames are unwound. At the
  * boundary the panic becomes an error again. The panic keeps only some of the fields: no context, no schema, table,
- * column, data type and constraint, and no SQLSTATE but those of the server. So a copy of the error is kept until the
- * boundary raises it again.
+ * column, data type and constraint, and no SQLSTATE but those of the server. The error itself is still on the server's
+ * stack of errors, which must not be so while the frames are unwound: what they call may report something, or throw and
+ * catch an error, and the stack has ten entries. So before the frames are unwound the error is taken from the stack, and
+ * noted here until the boundary raises it again.
  *
  * This file also catches errors where nothing may be thrown.
  *
@@ -24,35 +26,37 @@
 static MemoryContext noted_context;
 static ErrorData *noted;
 
-static void
-note(void)
+/* Instead of an error for whose copy there is no memory. */
+static ErrorData no_memory = {
+	.elevel = ERROR,
+	.output_to_server = true,
+	.output_to_client = true,
+	.sqlerrcode = ERRCODE_OUT_OF_MEMORY,
+	.message = "out of memory"
+};
+
+/* Notes the error that was caught last, instead of one that was noted earlier, and takes it from the server's stack. */
+void
+pgb_note_error(void)
 {
-	MemoryContext caller;
+	MemoryContext caller = CurrentMemoryContext;
 
 	pgb_forget_error();
-	if (noted_context == NULL)
-		noted_context = AllocSetContextCreate(TopMemoryContext, "pg_background error",
-											  ALLOCSET_SMALL_SIZES);
-	caller = MemoryContextSwitchTo(noted_context);
-	noted = CopyErrorData();
-	MemoryContextSwitchTo(caller);
-}
-
-/* Calls the function. Notes an error that it throws, and rethrows it. */
-void
-pgb_noting_errors(void (*call) (void *), void *arg)
-{
 	PG_TRY();
 	{
-		call(arg);
+		if (noted_context == NULL)
+			noted_context = AllocSetContextCreate(TopMemoryContext, "pg_background error",
+												  ALLOCSET_SMALL_SIZES);
+		MemoryContextSwitchTo(noted_context);
+		noted = CopyErrorData();
 	}
 	PG_CATCH();
 	{
-		/* If there is no memory for the copy, that error is thrown instead. */
-		note();
-		PG_RE_THROW();
+		noted = &no_memory;
 	}
 	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	FlushErrorState();
 }
 
 /*

@@ -167,8 +167,8 @@ check_is_supported(RawStmt *statement)
 
 /*
  * Whether the statement ends its transaction and starts others, as VACUUM does. These are the statements that reach
- * StartTransactionCommand by way of standard_ProcessUtility. In PostgreSQL 14 to 18 its callers are: in
- * src/backend/commands vacuum() and vacuum_rel, cluster(), DefineIndex, ReindexMultipleInternal,
+ * StartTransactionCommand by way of standard_ProcessUtility. In PostgreSQL 14 to 19 its callers are: in
+ * src/backend/commands vacuum() and vacuum_rel, cluster() or ExecRepack, DefineIndex, ReindexMultipleInternal,
  * ReindexRelationConcurrently, DETACH PARTITION CONCURRENTLY in tablecmds.c, and movedb; in src/backend/catalog
  * index_drop; and _SPI_commit and _SPI_rollback, which CALL and DO reach when they are not atomic. The other
  * statements that call PreventInTransactionBlock (CREATE DATABASE and TABLESPACE, ALTER SYSTEM, DISCARD ALL, those
@@ -182,7 +182,11 @@ starts_transactions(Node *statement)
 	{
 		case T_VacuumStmt:
 			return castNode(VacuumStmt, statement)->is_vacuumcmd;
+#if PG_VERSION_NUM >= 190000
+		case T_RepackStmt:			/* CLUSTER, too */
+#else
 		case T_ClusterStmt:
+#endif
 		case T_ReindexStmt:
 			return true;
 		case T_IndexStmt:

@@ -52,22 +52,43 @@ pgb_json_row(PgbJson *json, Datum *values, bool *nulls)
 	return FunctionCall1(&json->of_row, HeapTupleGetDatum(tuple));
 }
 
+/* What builds a value, part by part; zeros at first. */
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState Builder;
+#else
+typedef struct Builder
+{
+	JsonbParseState *state;
+	JsonbValue *result;			/* when it is complete */
+} Builder;
+#endif
+
 static void
-push_string(JsonbParseState **state, JsonbIteratorToken token, const char *bytes, int len)
+push(Builder *builder, JsonbIteratorToken token, JsonbValue *part)
+{
+#if PG_VERSION_NUM >= 190000
+	pushJsonbValue(builder, token, part);
+#else
+	builder->result = pushJsonbValue(&builder->state, token, part);
+#endif
+}
+
+static void
+push_string(Builder *builder, JsonbIteratorToken token, const char *bytes, int len)
 {
 	JsonbValue	string;
 
 	string.type = jbvString;
 	string.val.string.val = (char *) bytes;
 	string.val.string.len = len;
-	(void) pushJsonbValue(state, token, &string);
+	push(builder, token, &string);
 }
 
 /* The command tag of a statement, as an object. */
 Datum
 pgb_json_tag(const char *tag, int32 len, bool is_binary)
 {
-	JsonbParseState *state = NULL;
+	Builder		builder = {0};
 
 	if (!is_binary)
 	{
@@ -79,33 +100,40 @@ pgb_json_tag(const char *tag, int32 len, bool is_binary)
 		appendStringInfoChar(&text, '}');
 		return PointerGetDatum(cstring_to_text_with_len(text.data, text.len));
 	}
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, WJB_KEY, "command_tag", strlen("command_tag"));
-	push_string(&state, WJB_VALUE, tag, len);
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	push(&builder, WJB_BEGIN_OBJECT, NULL);
+	push_string(&builder, WJB_KEY, "command_tag", strlen("command_tag"));
+	push_string(&builder, WJB_VALUE, tag, len);
+	push(&builder, WJB_END_OBJECT, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(builder.result));
+}
+
+static Builder *
+begin_array(void)
+{
+	Builder    *builder = palloc0(sizeof(Builder));
+
+	push(builder, WJB_BEGIN_ARRAY, NULL);
+	return builder;
 }
 
 /* Appends a copy to an array that is being built in the current memory context; NULL begins one. */
 void *
 pgb_json_array_push(void *array, Datum element)
 {
-	JsonbParseState *state = array;
+	Builder    *builder = array == NULL ? begin_array() : array;
 	JsonbValue	value;
 
-	if (state == NULL)
-		(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	JsonbToJsonbValue(DatumGetJsonbPCopy(element), &value);
-	(void) pushJsonbValue(&state, WJB_ELEM, &value);
-	return state;
+	push(builder, WJB_ELEM, &value);
+	return builder;
 }
 
 /* The whole array. */
 Datum
 pgb_json_array_end(void *array)
 {
-	JsonbParseState *state = array;
+	Builder    *builder = array == NULL ? begin_array() : array;
 
-	if (state == NULL)
-		(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
+	push(builder, WJB_END_ARRAY, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(builder->result));
 }

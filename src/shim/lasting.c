@@ -190,6 +190,7 @@ plan_columns(PgbLasting *lasting, RowPlan *row, bool convert)
 		else
 			TupleDescInitEntry(row->into, ++count, NameStr(attribute->attname), column->type, column->typmod, 0);
 	}
+	TupleDescFinalize(row->into);
 	BlessTupleDesc(row->into);
 }
 

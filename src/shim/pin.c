@@ -21,10 +21,24 @@
 #define WAIT_CLASS_MASK 0xFF000000U
 #define WAITS_FOR_PIN 0x04000000U
 
+#if PG_VERSION_NUM >= 190000
+static uint64
+state_of(BufferDesc *buffer)
+{
+	return pg_atomic_read_u64(&buffer->state);
+}
+#else
+static uint32
+state_of(BufferDesc *buffer)
+{
+	return pg_atomic_read_u32(&buffer->state);
+}
+#endif
+
 static bool
 awaits_buffer(PGPROC *proc, BufferDesc *buffer)
 {
-	if ((pg_atomic_read_u32(&buffer->state) & BM_PIN_COUNT_WAITER) == 0)
+	if ((state_of(buffer) & BM_PIN_COUNT_WAITER) == 0)
 		return false;
 #if PG_VERSION_NUM >= 170000
 	return buffer->wait_backend_pgprocno == GetNumberFromPGProc(proc);

@@ -110,7 +110,7 @@ pgb_unhide(const char *name)
 static bool
 has_no_value(const struct config_generic *setting)
 {
-	const struct config_string *string = (const struct config_string *) setting;
+	const struct config_string *string = PGB_STRING_SETTING(setting);
 
 	return setting->source == PGC_S_DEFAULT && setting->reset_source == PGC_S_DEFAULT && setting->stack == NULL &&
 		(*string->variable == NULL || **string->variable == '\0');

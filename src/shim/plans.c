@@ -76,6 +76,7 @@
 #include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
+#include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
 #include "optimizer/planner.h"
@@ -102,10 +103,13 @@
 /* Part of plan_cache_size that one plan may need. */
 #define MAX_PART 4
 
+/* Hooks of analysis and planning: see note_hooks. */
+#define HOOKS (PG_VERSION_NUM >= 190000 ? 13 : 9)
+
 /* The part of the key that has a fixed size. Without padding, so that it can be hashed and compared as bytes. */
 typedef struct FixedKey
 {
-	uint64		hooks[9];
+	uint64		hooks[HOOKS];
 	Size		text_size;
 	Size		types_size;
 	Size		settings_size;
@@ -333,7 +337,7 @@ pgb_plans_init(void)
 {
 	/* The catalogs in which names are looked up that the server's plan cache does not watch as a whole, and the roles. */
 	static const int watched[] = {
-		AUTHMEMMEMROLE, AUTHOID, CASTSOURCETARGET, CLAOID, COLLOID, ENUMOID, PROCOID, RELOID, TSCONFIGMAP, TSCONFIGOID, TSDICTOID,
+		AUTHMEMMEMROLE, AUTHOID, CASTSOURCETARGET, CLAOID, COLLOID, ENUMOID, PROCOID, TSCONFIGMAP, TSCONFIGOID, TSDICTOID,
 		TYPEOID
 	};
 
@@ -379,6 +383,32 @@ combine(uint64 hash, const char *bytes, Size size)
 	return hash_bytes_extended((const unsigned char *) bytes, (int) size, hash);
 }
 
+/* Functions of libraries that take part in analysis or planning. */
+static void
+note_hooks(uint64 hooks[HOOKS])
+{
+	int			i = 0;
+
+	hooks[i++] = (uintptr_t) post_parse_analyze_hook;
+	hooks[i++] = (uintptr_t) row_security_policy_hook_permissive;
+	hooks[i++] = (uintptr_t) row_security_policy_hook_restrictive;
+	hooks[i++] = (uintptr_t) planner_hook;
+	hooks[i++] = (uintptr_t) set_rel_pathlist_hook;
+	hooks[i++] = (uintptr_t) set_join_pathlist_hook;
+	hooks[i++] = (uintptr_t) join_search_hook;
+	hooks[i++] = (uintptr_t) create_upper_paths_hook;
+#if PG_VERSION_NUM >= 190000
+	hooks[i++] = (uintptr_t) planner_setup_hook;
+	hooks[i++] = (uintptr_t) planner_shutdown_hook;
+	hooks[i++] = (uintptr_t) build_simple_rel_hook;
+	hooks[i++] = (uintptr_t) joinrel_setup_hook;
+	hooks[i++] = (uintptr_t) join_path_setup_hook;
+#else
+	hooks[i++] = (uintptr_t) get_relation_info_hook;
+#endif
+	Assert(i == HOOKS);
+}
+
 static void
 make_key(const PgbRun *run)
 {
@@ -400,15 +430,7 @@ make_key(const PgbRun *run)
 	fixed->current = identity->current;
 	fixed->sec_context = identity->sec_context;
 	fixed->role_active = identity->role_active;
-	fixed->hooks[0] = (uintptr_t) planner_hook;
-	fixed->hooks[1] = (uintptr_t) post_parse_analyze_hook;
-	fixed->hooks[2] = (uintptr_t) get_relation_info_hook;
-	fixed->hooks[3] = (uintptr_t) set_rel_pathlist_hook;
-	fixed->hooks[4] = (uintptr_t) set_join_pathlist_hook;
-	fixed->hooks[5] = (uintptr_t) join_search_hook;
-	fixed->hooks[6] = (uintptr_t) create_upper_paths_hook;
-	fixed->hooks[7] = (uintptr_t) row_security_policy_hook_permissive;
-	fixed->hooks[8] = (uintptr_t) row_security_policy_hook_restrictive;
+	note_hooks(fixed->hooks);
 	key.hash = combine(settings_hash, (const char *) fixed, sizeof(FixedKey));
 	key.hash = combine(key.hash, key.text, fixed->text_size);
 	key.hash = combine(key.hash, key.types, fixed->types_size);

@@ -256,6 +256,7 @@ remember(PgbRecords *records, const char *description)
 		populate_compact_attribute(desc, i);
 #endif
 	}
+	TupleDescFinalize(desc);
 	BlessTupleDesc(desc);
 	search_known(records, number, HASH_ENTER, &found)->local = desc->tdtypmod;
 	return description;

@@ -18,6 +18,8 @@
 
 #include "shim.h"
 
+#define TRANCHE_NAME "pg_background"
+
 /* Finds the root, or creates it: zeroes it and calls init, which must not throw. */
 void *
 pgb_root(const char *name, Size size, void (*init) (void *root))
@@ -34,6 +36,32 @@ pgb_root(const char *name, Size size, void (*init) (void *root))
 	}
 	LWLockRelease(AddinShmemInitLock);
 	return root;
+}
+
+/*
+ * Initializes the locks, once for the cluster, and names their tranche for this process. tranche: in shared memory; 0
+ * until it is done. Since 19 the server keeps the names of tranches, and throws if it has no room for one more.
+ */
+void
+pgb_init_locks(int *tranche, LWLock **locks, int count)
+{
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	if (*tranche == 0)
+	{
+#if PG_VERSION_NUM >= 190000
+		int			number = LWLockNewTrancheId(TRANCHE_NAME);
+#else
+		int			number = LWLockNewTrancheId();
+#endif
+
+		for (int i = 0; i < count; i++)
+			LWLockInitialize(locks[i], number);
+		*tranche = number;
+	}
+	LWLockRelease(AddinShmemInitLock);
+#if PG_VERSION_NUM < 190000
+	LWLockRegisterTranche(*tranche, TRANCHE_NAME);
+#endif
 }
 
 /* The arguments of pgb_root, for a library that is preloaded. */

@@ -87,6 +87,7 @@ plan_to_last(RowReceiver *receiver, TupleDesc desc)
 				TupleDescInitEntry(receiver->sent, receiver->unchanged[i] + 1, NULL, attribute->atttypid,
 								   attribute->atttypmod, 0);
 		}
+		TupleDescFinalize(receiver->sent);
 	}
 	pfree(lasts);
 	pfree(types);

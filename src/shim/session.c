@@ -28,6 +28,7 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/ps_status.h"
@@ -292,7 +293,7 @@ assign_nothing(const char *newval, void *extra)
 static void
 fix_client_encoding(void)
 {
-	((struct config_string *) pgb_find_setting("client_encoding"))->assign_hook = assign_nothing;
+	PGB_STRING_SETTING(pgb_find_setting("client_encoding"))->assign_hook = assign_nothing;
 	SetClientEncoding(GetDatabaseEncoding());
 }
 
@@ -310,7 +311,7 @@ accept_any(int *newval, void **extra, GucSource source)
 static void
 unlock_temp_buffers(void)
 {
-	((struct config_int *) pgb_find_setting("temp_buffers"))->check_hook = accept_any;
+	PGB_INT_SETTING(pgb_find_setting("temp_buffers"))->check_hook = accept_any;
 }
 
 static bool
@@ -341,7 +342,7 @@ check_authorization_now(char **newval, void **extra, GucSource source)
 static void
 replace_authorization_check(void)
 {
-	struct config_string *setting = (struct config_string *) pgb_find_setting("session_authorization");
+	struct config_string *setting = PGB_STRING_SETTING(pgb_find_setting("session_authorization"));
 
 	check_authorization = setting->check_hook;
 	setting->check_hook = check_authorization_now;
@@ -368,6 +369,17 @@ pgb_drop_replication_slots(void)
 	ReplicationSlotCleanup(false);
 #else
 	ReplicationSlotCleanup();
+#endif
+}
+
+/* Whether the session replays what another server has sent (pg_replication_origin_session_setup). */
+static bool
+has_origin(void)
+{
+#if PG_VERSION_NUM >= 190000
+	return replorigin_xact_state.origin != InvalidReplOriginId;
+#else
+	return replorigin_session_origin != InvalidRepOriginId;
 #endif
 }
 
@@ -411,7 +423,7 @@ pgb_reset_session(void)
 	}
 	clean = pgb_remove_leftovers();
 	return clean && !has_loaded && !superuser_has_changed && !other_buffers &&
-		replorigin_session_origin == InvalidRepOriginId && get_backup_status() == SESSION_BACKUP_NONE;
+		!has_origin() && get_backup_status() == SESSION_BACKUP_NONE;
 }
 
 /*

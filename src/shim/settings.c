@@ -119,19 +119,19 @@ put_setting(Image *image, struct config_generic *setting)
 	switch (setting->vartype)
 	{
 		case PGC_BOOL:
-			put(image, ((struct config_bool *) setting)->variable, sizeof(bool));
+			put(image, PGB_BOOL_SETTING(setting)->variable, sizeof(bool));
 			break;
 		case PGC_INT:
-			put(image, ((struct config_int *) setting)->variable, sizeof(int));
+			put(image, PGB_INT_SETTING(setting)->variable, sizeof(int));
 			break;
 		case PGC_REAL:
-			put(image, ((struct config_real *) setting)->variable, sizeof(double));
+			put(image, PGB_REAL_SETTING(setting)->variable, sizeof(double));
 			break;
 		case PGC_STRING:
-			put_text(image, *((struct config_string *) setting)->variable);
+			put_text(image, *PGB_STRING_SETTING(setting)->variable);
 			break;
 		case PGC_ENUM:
-			put(image, ((struct config_enum *) setting)->variable, sizeof(int));
+			put(image, PGB_ENUM_SETTING(setting)->variable, sizeof(int));
 			break;
 	}
 }
@@ -330,6 +330,17 @@ put_entry(Image *image, const Entry *entry)
 /* Room for a number as text. */
 typedef char Number[64];
 
+/* The text of a value of a setting of an enum type. */
+static const char *
+enum_text(struct config_generic *setting, int value)
+{
+#if PG_VERSION_NUM >= 190000
+	return config_enum_lookup_by_value(setting, value);
+#else
+	return config_enum_lookup_by_value(PGB_ENUM_SETTING(setting), value);
+#endif
+}
+
 /* A value of the setting as the server serializes it: the present value, or that after a RESET. */
 static const char *
 value_of(struct config_generic *setting, bool reset, char *number)
@@ -340,37 +351,37 @@ value_of(struct config_generic *setting, bool reset, char *number)
 	{
 		case PGC_BOOL:
 			{
-				struct config_bool *conf = (struct config_bool *) setting;
+				struct config_bool *conf = PGB_BOOL_SETTING(setting);
 
 				text = (reset ? conf->reset_val : *conf->variable) ? "true" : "false";
 				break;
 			}
 		case PGC_INT:
 			{
-				struct config_int *conf = (struct config_int *) setting;
+				struct config_int *conf = PGB_INT_SETTING(setting);
 
 				snprintf(number, sizeof(Number), "%d", reset ? conf->reset_val : *conf->variable);
 				break;
 			}
 		case PGC_REAL:
 			{
-				struct config_real *conf = (struct config_real *) setting;
+				struct config_real *conf = PGB_REAL_SETTING(setting);
 
 				snprintf(number, sizeof(Number), "%.*e", REALTYPE_PRECISION, reset ? conf->reset_val : *conf->variable);
 				break;
 			}
 		case PGC_STRING:
 			{
-				struct config_string *conf = (struct config_string *) setting;
+				struct config_string *conf = PGB_STRING_SETTING(setting);
 
 				text = reset ? conf->reset_val : *conf->variable;
 				break;
 			}
 		case PGC_ENUM:
 			{
-				struct config_enum *conf = (struct config_enum *) setting;
+				struct config_enum *conf = PGB_ENUM_SETTING(setting);
 
-				text = config_enum_lookup_by_value(conf, reset ? conf->reset_val : *conf->variable);
+				text = enum_text(setting, reset ? conf->reset_val : *conf->variable);
 				break;
 			}
 	}

@@ -53,8 +53,16 @@ typedef struct PgbRun
 	Size		plan_memory;	/* bytes that saved plans may need; 0: none is saved */
 } PgbRun;
 
+/* Since 19 a descriptor that was made attribute by attribute has to be finalized before it is used. */
+#if PG_VERSION_NUM < 190000
+#define TupleDescFinalize(desc) ((void) (desc))
+#endif
+
 /* root.c */
 extern void *pgb_root(const char *name, Size size, void (*init) (void *root));
+struct LWLock;
+
+extern void pgb_init_locks(int *tranche, struct LWLock **locks, int count);
 extern void pgb_reserve_root(const char *name, Size size, void (*init) (void *root));
 extern struct dsa_area *pgb_create_area(int tranche, Size limit, Size *total_size);
 extern Size pgb_area_size(struct dsa_area *area, Size total_size);
@@ -113,6 +121,21 @@ extern void pgb_drop_replication_slots(void);
 /* settings.c */
 struct StringInfoData;
 struct config_generic;
+
+/* The part of a setting that its type has. It follows what all types have; since 19 it is a member of that struct. */
+#if PG_VERSION_NUM >= 190000
+#define PGB_BOOL_SETTING(setting) (&(setting)->_bool)
+#define PGB_INT_SETTING(setting) (&(setting)->_int)
+#define PGB_REAL_SETTING(setting) (&(setting)->_real)
+#define PGB_STRING_SETTING(setting) (&(setting)->_string)
+#define PGB_ENUM_SETTING(setting) (&(setting)->_enum)
+#else
+#define PGB_BOOL_SETTING(setting) ((struct config_bool *) (setting))
+#define PGB_INT_SETTING(setting) ((struct config_int *) (setting))
+#define PGB_REAL_SETTING(setting) ((struct config_real *) (setting))
+#define PGB_STRING_SETTING(setting) ((struct config_string *) (setting))
+#define PGB_ENUM_SETTING(setting) ((struct config_enum *) (setting))
+#endif
 
 extern Size pgb_settings_image(char *bytes, Size size); /* before 16 */
 extern Size pgb_role_image(char *bytes, Size size); /* from 16 on */
@@ -175,7 +198,7 @@ typedef struct PgbAttempt
 	struct ResourceOwnerData *owner;
 } PgbAttempt;
 
-extern void pgb_noting_errors(void (*call) (void *), void *arg);
+extern void pgb_note_error(void);
 extern bool pgb_survives(void (*call) (void *), void *arg, int *code);
 extern const ErrorData *pgb_noted_error(void);
 extern void pgb_forget_error(void);

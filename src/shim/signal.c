@@ -214,5 +214,6 @@ pgb_nudge_postmaster(void)
 void
 pgb_ignore_signal(void)
 {
-	pqsignal(SIGUSR2, SIG_IGN);
+	/* Two casts, because since 19 a handler has a second argument. */
+	pqsignal(SIGUSR2, (pqsigfunc) (pg_funcptr_t) SIG_IGN);
 }

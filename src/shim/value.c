@@ -161,6 +161,7 @@ value_startup(DestReceiver *self, int operation, TupleDesc desc)
 		receiver->conversions[0] = plan_conversion(receiver, TupleDescAttr(desc, 0), receiver->type, -1);
 	}
 	TupleDescInitEntry(sent, 1, "value", receiver->type, -1, 0);
+	TupleDescFinalize(sent);
 	receiver->slot = MakeSingleTupleTableSlot(sent, &TTSOpsVirtual);
 	receiver->rows->rStartup(receiver->rows, operation, sent);
 	if (pushed)

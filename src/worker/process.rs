@@ -16,7 +16,7 @@ use crate::cluster::{spawn, trace};
 use crate::pg::exit::exit_process;
 use crate::pg::process::{own_proc, wake};
 use crate::pg::shim::guarded;
-use crate::pg::{process, shim};
+use crate::pg::{boundary, error, process, shim};
 use crate::settings;
 use crate::worker::run::AfterJob;
 use crate::worker::state::{
@@ -26,94 +26,96 @@ use crate::worker::{exit, run, send, session};
 use engine::pool::NextStep;
 use engine::wait::{Micros, condition, wait_for};
 use engine::worker::Activity;
-use pgrx::{PgTryBuilder, pg_guard, pg_sys};
+use pgrx::pg_sys;
 use std::cell::Cell;
+use std::panic::catch_unwind;
 
 /// The workers' entry function, under the name of [`worker_entry`].
 ///
 /// # Safety
 /// Only for the server, in the worker's process, with the argument of the registration.
-#[pg_guard]
 #[unsafe(export_name = worker_entry!())]
-#[allow(clippy::disallowed_macros, reason = "an error that ends the process")]
 pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
-    let worker_slot = WorkerSlotRef::from_datum(argument);
-    fault!("worker-started");
-    // SAFETY: one call of the shim, before any message is sent.
-    unsafe { shim::pgb_redirect_messages() };
-    let attached = PgTryBuilder::new(|| cluster().map_err(|error| error.message))
-        .catch_others(|cause| Err(format!("{cause:?}")))
-        .execute();
-    let cluster = match attached {
-        Ok(cluster) => cluster,
-        Err(message) => {
-            trace::not_attached(&message);
+    let body = move || {
+        let worker_slot = WorkerSlotRef::from_datum(argument);
+        fault!("worker-started");
+        // SAFETY: one call of the shim, before any message is sent.
+        unsafe { shim::pgb_redirect_messages() };
+        let attached = catch_unwind(|| cluster().map_err(|error| error.message))
+            .unwrap_or_else(|payload| Err(error::caught(&*payload).text()));
+        let cluster = match attached {
+            Ok(cluster) => cluster,
+            Err(message) => {
+                trace::not_attached(&message);
+                exit_process(0);
+            }
+        };
+        // SAFETY: installs handlers and unblocks signals.
+        unsafe { shim::pgb_install_signals() };
+        // Before the process connects: connecting adds the settings of the database and the role.
+        // SAFETY: one call of the shim.
+        unsafe { guarded(|| shim::pgb_note_configuration()) };
+        settings::read_configured();
+        settings::publish_at_start();
+        fault!("worker-attached");
+        let WorkerSlotRef { worker, generation } = worker_slot;
+        let known = cluster.pool().locked(|scheduler| {
+            scheduler
+                .report_in(worker, generation, own_proc())
+                .then(|| (scheduler.lane_key(worker), scheduler.take_registrar(worker)))
+        });
+        let Some((key, registrar)) = known else {
             exit_process(0);
+        };
+        fault!("worker-reported");
+        STATE.set(Some(WorkerState {
+            worker_slot,
+            is_connected: false,
+            is_idle: false,
+            idle_since: 0,
+            is_unfit: false,
+            jobs: 0,
+            limits: WorkerLimits::read(),
+        }));
+        spawn::set_own_worker(Some(worker));
+        look_for_next(cluster);
+        // The leader of the first job, which was woken just now, may also have registered this process: it comes first.
+        if let Some(registrar) = registrar {
+            wake(registrar);
+        }
+        if let Some(next @ (NextStep::Restart | NextStep::Retire)) = NEXT.get() {
+            leave(next);
+        }
+        fault!("worker-connects");
+        // SAFETY: on the main thread, once. An error (the role may not log in, or the database is gone) ends the process,
+        // and the exit callback handles the lane.
+        unsafe {
+            pg_sys::BackgroundWorkerInitializeConnectionByOid(
+                pg_sys::Oid::from(key.database),
+                pg_sys::Oid::from(key.role),
+                0,
+            );
+        }
+        // SAFETY: one call of the shim, outside a transaction; an error in it ends the process, as an error while
+        // connecting.
+        unsafe { guarded(|| shim::pgb_port_without_client()) };
+        cluster
+            .pool()
+            .locked(|scheduler| scheduler.note_connected(worker, own_proc()));
+        settings::read_defaults();
+        update(|state| {
+            state.is_connected = true;
+            state.limits = WorkerLimits::read();
+        });
+        fault!("worker-connected");
+        // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
+        unsafe {
+            guarded(|| shim::pgb_session_init());
+            shim::pgb_worker_loop(step);
         }
     };
-    // SAFETY: installs handlers and unblocks signals.
-    unsafe { shim::pgb_install_signals() };
-    // Before the process connects: connecting adds the settings of the database and the role.
-    // SAFETY: one call of the shim.
-    unsafe { guarded(|| shim::pgb_note_configuration()) };
-    settings::read_configured();
-    settings::publish_at_start();
-    fault!("worker-attached");
-    let WorkerSlotRef { worker, generation } = worker_slot;
-    let known = cluster.pool().locked(|scheduler| {
-        scheduler
-            .report_in(worker, generation, own_proc())
-            .then(|| (scheduler.lane_key(worker), scheduler.take_registrar(worker)))
-    });
-    let Some((key, registrar)) = known else {
-        exit_process(0);
-    };
-    fault!("worker-reported");
-    STATE.set(Some(WorkerState {
-        worker_slot,
-        is_connected: false,
-        is_idle: false,
-        idle_since: 0,
-        is_unfit: false,
-        jobs: 0,
-        limits: WorkerLimits::read(),
-    }));
-    spawn::set_own_worker(Some(worker));
-    look_for_next(cluster);
-    // The leader of the first job, which was woken just now, may also have registered this process: it comes first.
-    if let Some(registrar) = registrar {
-        wake(registrar);
-    }
-    if let Some(next @ (NextStep::Restart | NextStep::Retire)) = NEXT.get() {
-        leave(next);
-    }
-    fault!("worker-connects");
-    // SAFETY: on the main thread, once. An error (the role may not log in, or the database is gone) ends the process,
-    // and the exit callback handles the lane.
-    unsafe {
-        pg_sys::BackgroundWorkerInitializeConnectionByOid(
-            pg_sys::Oid::from(key.database),
-            pg_sys::Oid::from(key.role),
-            0,
-        );
-    }
-    // SAFETY: one call of the shim, outside a transaction; an error in it ends the process, as an error while
-    // connecting.
-    unsafe { guarded(|| shim::pgb_port_without_client()) };
-    cluster
-        .pool()
-        .locked(|scheduler| scheduler.note_connected(worker, own_proc()));
-    settings::read_defaults();
-    update(|state| {
-        state.is_connected = true;
-        state.limits = WorkerLimits::read();
-    });
-    fault!("worker-connected");
-    // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
-    unsafe {
-        guarded(|| shim::pgb_session_init());
-        shim::pgb_worker_loop(step);
-    }
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }
 
 /// Asks the pool for the next step, and notes it.
@@ -157,52 +159,55 @@ fn note_next_step(next: NextStep) {
 }
 
 /// One iteration of the main loop. After an error the shim cleans the process up and calls this again.
-#[pg_guard]
 unsafe extern "C-unwind" fn step() {
-    let Some(cluster) = attached() else {
-        exit_process(0)
+    let body = move || {
+        let Some(cluster) = attached() else {
+            exit_process(0)
+        };
+        let has_reloaded = process::absorb_idle_interrupts();
+        if has_reloaded {
+            reloaded();
+        }
+        settings::publish();
+        // The last iteration may have thrown while it had a job.
+        run::fail_noted(cluster);
+        let next = NEXT.with(Option::take);
+        match next {
+            Some(NextStep::Run { job, .. }) => {
+                let job = cluster.job(job);
+                // Unfit until the session has been reset: the reset may throw.
+                update(|state| {
+                    state.jobs += 1;
+                    state.is_unfit = true;
+                });
+                // A job that needs a fresh process also has no other job run after it.
+                let is_fresh_only = job.slot().options().fresh_only;
+                let began = process::now();
+                if run::run(job) == AfterJob::Clean && !is_fresh_only {
+                    update(|state| state.is_unfit = false);
+                }
+                let took = process::now() - began;
+                look_for_next_after(cluster, Some(took));
+            }
+            Some(NextStep::Idle) => sleep(cluster, has_reloaded),
+            Some(next @ (NextStep::Restart | NextStep::Retire)) => leave(next),
+            None if state().is_some_and(|state| state.is_idle) => sleep(cluster, has_reloaded),
+            None => {
+                // The last iteration has thrown.
+                let Some(now) = state() else { exit_process(0) };
+                let assigned = cluster
+                    .pool()
+                    .locked(|scheduler| scheduler.assigned(now.worker_slot.worker));
+                if let Some(job) = assigned {
+                    update(|state| state.is_unfit = true);
+                    end_unbegun_job(cluster.job(job), now);
+                }
+                look_for_next(cluster);
+            }
+        }
     };
-    let has_reloaded = process::absorb_idle_interrupts();
-    if has_reloaded {
-        reloaded();
-    }
-    settings::publish();
-    // The last iteration may have thrown while it had a job.
-    run::fail_noted(cluster);
-    let next = NEXT.with(Option::take);
-    match next {
-        Some(NextStep::Run { job, .. }) => {
-            let job = cluster.job(job);
-            // Unfit until the session has been reset: the reset may throw.
-            update(|state| {
-                state.jobs += 1;
-                state.is_unfit = true;
-            });
-            // A job that needs a fresh process also has no other job run after it.
-            let is_fresh_only = job.slot().options().fresh_only;
-            let began = process::now();
-            if run::run(job) == AfterJob::Clean && !is_fresh_only {
-                update(|state| state.is_unfit = false);
-            }
-            let took = process::now() - began;
-            look_for_next_after(cluster, Some(took));
-        }
-        Some(NextStep::Idle) => sleep(cluster, has_reloaded),
-        Some(next @ (NextStep::Restart | NextStep::Retire)) => leave(next),
-        None if state().is_some_and(|state| state.is_idle) => sleep(cluster, has_reloaded),
-        None => {
-            // The last iteration has thrown.
-            let Some(now) = state() else { exit_process(0) };
-            let assigned = cluster
-                .pool()
-                .locked(|scheduler| scheduler.assigned(now.worker_slot.worker));
-            if let Some(job) = assigned {
-                update(|state| state.is_unfit = true);
-                end_unbegun_job(cluster.job(job), now);
-            }
-            look_for_next(cluster);
-        }
-    }
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }
 
 /// Ends or returns a job that this process has not begun because of an error: it cannot map the job's memory.

@@ -20,6 +20,7 @@ use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spill::SpillFile;
+use crate::pg::boundary;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::process::{deadlock_timeout, now, own_proc, waits_for_others, wake};
@@ -32,7 +33,6 @@ use engine::process_ref::ProcRef;
 use engine::ring::MappedBuffer;
 use engine::wait::Micros;
 use engine::{error_message, memory};
-use pgrx::pg_guard;
 use std::ffi::c_char;
 
 /// There is always memory for an error of this many bytes.
@@ -141,49 +141,59 @@ fn send_kept(sender: &mut ResultSender<'static, MappedBuffer>, host: &mut SendHo
 
 /// # Safety
 /// `bytes` points at `len` bytes.
-#[pg_guard]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pgb_describe(bytes: *const c_char, len: usize) {
-    // SAFETY: by the caller.
-    let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    let has_result = running_job::with_sink(|sink| sink.sender.is_some()) == Some(true);
-    if let Some(job) = running_job::job().filter(|_| has_result)
-        && let Err(error) = Block::of(job).describe(bytes)
-    {
-        error.raise();
-    }
+    let body = move || {
+        // SAFETY: by the caller.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
+        let has_result = running_job::with_sink(|sink| sink.sender.is_some()) == Some(true);
+        if let Some(job) = running_job::job().filter(|_| has_result)
+            && let Err(error) = Block::of(job).describe(bytes)
+        {
+            error.raise();
+        }
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }
 
 /// # Safety
 /// `bytes` points at `len` bytes.
-#[pg_guard]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pgb_send_frame(kind: u8, bytes: *const c_char, len: usize) {
-    // SAFETY: by the caller.
-    let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    fault!("frame-made");
-    let sent =
-        running_job::with_sink(|sink| sink.ready_sender()?.results.send_at_once(kind, bytes, now));
-    match sent.flatten() {
-        Some(None) => {}
-        Some(Some(reader)) => wake(reader),
-        None => with_sender(|sender, host| {
-            send_kept(sender, host);
-            sender.send(host, kind, bytes);
-        }),
-    }
-    fault!("frame-sent");
+    let body = move || {
+        // SAFETY: by the caller.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
+        fault!("frame-made");
+        let sent = running_job::with_sink(|sink| {
+            sink.ready_sender()?.results.send_at_once(kind, bytes, now)
+        });
+        match sent.flatten() {
+            Some(None) => {}
+            Some(Some(reader)) => wake(reader),
+            None => with_sender(|sender, host| {
+                send_kept(sender, host);
+                sender.send(host, kind, bytes);
+            }),
+        }
+        fault!("frame-sent");
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }
 
 /// Sends the kept messages, and makes everything that was sent readable.
-#[pg_guard]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pgb_flush_messages() {
-    with_sender(|sender, host| {
-        send_kept(sender, host);
-        sender.finish(host);
-    });
-    fault!("frames-flushed");
+    let body = move || {
+        with_sender(|sender, host| {
+            send_kept(sender, host);
+            sender.finish(host);
+        });
+        fault!("frames-flushed");
+    };
+    // SAFETY: only C is above this frame, which has nothing to drop.
+    unsafe { boundary::enter(body) }
 }
 
 /// # Safety

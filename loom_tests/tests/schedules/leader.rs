@@ -6,7 +6,7 @@ use engine::models::NEVER;
 use engine::pool::ends::Ends;
 use engine::pool::session_call::{self, Session};
 use engine::pool::slot_claim::{self, Ask, Claimant, Notes};
-use engine::pool::{Dispatched, Limits, Pool};
+use engine::pool::{Dispatched, Pool};
 use engine::process_ref::ProcRef;
 use engine::table::{JobId, Options, Slot};
 use engine::wait::{Latch, Micros, condition, wait_for};
@@ -28,7 +28,7 @@ struct Held {
 }
 
 /// Jobs that a session may have in its lane or on a worker before bounded ones are throttled.
-const LIMIT: u32 = 1;
+pub const LIMIT: u32 = 1;
 
 /// In a slot's `queue_size`: the job sleeps until it is canceled.
 pub const SLEEPS: u32 = 1;
@@ -223,7 +223,7 @@ impl Session for Caller<'_> {
 
     /// Each job that nobody holds any more was counted once, as it ended.
     fn start_workers(&self, lane: u32) {
-        self.world.spawn_workers(self.own, lane, None);
+        self.world.spawn_workers(self.own, lane);
     }
 
     fn end_statistics(&self) {
@@ -443,18 +443,12 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
     slot.queue_size
         .store(mark, shuttle::sync::atomic::Ordering::Relaxed);
     world.ledger.accepted(job);
-    let places = world.scale.places as u32;
-    let limits = Limits {
-        session_jobs: LIMIT,
-        lane_workers: world.scale.lane_limit,
-    };
-    let (dispatched, (lane, decision)) = memory.pool().publish(job, || {
+    let (dispatched, placed) = memory.pool().publish(job, || {
         memory.pool().locked(|pool| {
-            let (dispatched, lane) = pool.dispatch(job, world.key(lane), lane, limits);
-            match dispatched {
+            let placed = world.dispatch(own, pool, job, lane);
+            match placed.dispatched {
                 Dispatched::Handed(_) => {
                     world.assert_none_queued(&world.ledger.waiting(lane), job);
-                    (dispatched, (lane, None))
                 }
                 Dispatched::Queued => {
                     // A bounded job may be throttled, and others overtake it. They may also do so while a fresh
@@ -462,23 +456,19 @@ fn launch(world: &Arc<World>, claiming: &Claiming<'_>, lane: u32, held: &[Held])
                     if !options.bounded && !options.fresh_only && excluded.is_empty() {
                         world.ledger.queued(lane, job);
                     }
-                    let decision = pool.spawn_decision(lane, places, true);
-                    (dispatched, (lane, Some(decision)))
                 }
                 Dispatched::NoLane => panic!("there are lanes enough"),
-                Dispatched::Refused => (dispatched, (lane, None)),
+                Dispatched::Refused => {}
             }
+            (placed.dispatched, placed)
         })
     });
-    match dispatched {
-        Dispatched::Handed(worker) => memory.latch(worker).set(),
-        Dispatched::Refused => {
-            world.ledger.withdrawn(job);
-            memory.pool().abandon(job);
-            return None;
-        }
-        _ => world.spawn_workers(own, lane, decision),
+    if dispatched == Dispatched::Refused {
+        world.ledger.withdrawn(job);
+        memory.pool().abandon(job);
+        return None;
     }
+    world.serve(own, placed);
     if !by_pid {
         return Some(Held {
             job,
@@ -508,7 +498,7 @@ impl<'a> Net<'a> {
     /// From its first look on.
     fn new(world: &'a Arc<World>, own: ProcRef, job: JobId) -> Self {
         let passed_on = world.memory.pool().passed_on();
-        world.spawn_workers(own, world.memory.slot(job).lane(), None);
+        world.spawn_workers(own, world.memory.slot(job).lane());
         Self {
             world,
             own,
@@ -522,7 +512,7 @@ impl<'a> Net<'a> {
         let seen = self.world.memory.pool().passed_on();
         if std::mem::replace(&mut self.passed_on, seen) != seen {
             let lane = self.world.memory.slot(self.job).lane();
-            self.world.spawn_workers(self.own, lane, None);
+            self.world.spawn_workers(self.own, lane);
         }
     }
 }

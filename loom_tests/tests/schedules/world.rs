@@ -1,5 +1,6 @@
 //! A server: shared memory, processes with latches and signals, and the postmaster.
 
+use crate::leader::LIMIT;
 use crate::ledger::Ledger;
 use crate::scale::Scale;
 use crate::{leader, trace, worker};
@@ -7,9 +8,10 @@ use engine::job::{Demand, End, JobWord, Phase, Release};
 use engine::pool::failing_lane::{self, Failer};
 use engine::pool::release::{self, Releaser};
 use engine::pool::turns::LONGEST_TURN;
-use engine::pool::worker_start::{self, Note, Starter};
+use engine::pool::worker_start::{self, Note, Placed, Starter};
 use engine::pool::{
-    Canceling, LaneKey, PendingStart, Pool, Registration, SpawnDecision, WorkerCounts,
+    Canceling, Dispatched, LaneKey, Limits, PendingStart, Pool, Registration, Scheduler,
+    WorkerCounts,
 };
 use engine::process_ref::ProcRef;
 use engine::steps::{Ender, Watchers};
@@ -344,6 +346,8 @@ impl Starter for Starting<'_> {
         (0..self.worker_cap()).any(awaits)
     }
 
+    fn after_dispatch(&self) {}
+
     fn after_claim(&self) {
         may_fail_to_start();
     }
@@ -475,11 +479,38 @@ impl World {
         }
     }
 
-    /// The process `own` starts workers for the lane, if it needs any.
-    pub fn spawn_workers(self: &Arc<Self>, own: ProcRef, lane: u32, first: Option<SpawnDecision>) {
+    /// The process `own` dispatches a job.
+    pub fn dispatch(
+        self: &Arc<Self>,
+        own: ProcRef,
+        scheduler: &mut Scheduler<'_>,
+        job: JobId,
+        lane: u32,
+    ) -> Placed {
+        let limits = Limits {
+            session_jobs: LIMIT,
+            lane_workers: self.scale.lane_limit,
+        };
+        let starting = Starting::new(self, own);
+        worker_start::dispatch(&starting, scheduler, job, self.key(lane), lane, limits)
+    }
+
+    /// It wakes the worker that has the job, or starts workers for the lane in which the job waits.
+    pub fn serve(self: &Arc<Self>, own: ProcRef, placed: Placed) {
         let starting = Starting::new(self, own);
         starting.run(|| {
-            let _ = worker_start::spawn_workers(&starting, lane, first);
+            let _ = worker_start::serve(&starting, placed);
+        });
+        if !matches!(placed.dispatched, Dispatched::Handed(_)) {
+            starting.look_after(placed.lane);
+        }
+    }
+
+    /// The process `own` starts workers for the lane, if it needs any.
+    pub fn spawn_workers(self: &Arc<Self>, own: ProcRef, lane: u32) {
+        let starting = Starting::new(self, own);
+        starting.run(|| {
+            let _ = worker_start::spawn_workers(&starting, lane, None);
         });
         starting.look_after(lane);
     }
@@ -507,7 +538,7 @@ impl World {
     /// What sessions do about the lanes that a process has left behind.
     fn look_after(self: &Arc<Self>, left: &worker::LeftBehind) {
         if let Some(lane) = left.failed_in {
-            self.spawn_workers(left.proc, lane, None);
+            self.spawn_workers(left.proc, lane);
         }
         if let Some(lane) = left.not_respawned_in {
             let starting = Starting::new(self, left.proc);

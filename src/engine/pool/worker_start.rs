@@ -16,6 +16,7 @@
 //!
 //! | case | steps |
 //! |---|---|
+//! | a session launches a job | under one lock: dispatch it, and if it has to wait in its lane, decide about a spawn; then wake the worker that got it, or spawn |
 //! | a process spawns | note it; give up starts that have failed; decide and do what was decided, until the lane has workers enough or none can be had; drop the note |
 //! | to start a process | the worker slot is claimed: note it; register the process with the server; tell how the server names it; drop the worker slot from the note |
 //! | the server has no room for the process | give the worker slot back, drop it from the note; decide again, without starts |
@@ -38,10 +39,12 @@
 //! The server may have registered the process although it raises an error. That process reports in with a generation that
 //! is stale, and leaves.
 
+use super::dispatch::{Dispatched, Limits};
 use super::entries::{LaneKey, Registration};
-use super::scheduler::{Pool, PoolLock, Waker as _};
+use super::scheduler::{Pool, PoolLock, Scheduler, Waker as _};
 use super::spawn::SpawnDecision;
 use crate::process_ref::ProcRef;
+use crate::table::JobId;
 use crate::wait::{Condition, Latch, Micros, wait_for};
 
 /// Whether every lane that needs workers has them pending.
@@ -90,12 +93,70 @@ pub trait Starter {
     fn check_registrations(&self);
     /// The same for the processes that this process has registered. Returns whether some have not reported in yet.
     fn awaits_registered(&self) -> bool;
+    /// It has dispatched a job, and holds the pool's lock. Does not unwind.
+    fn after_dispatch(&self);
     /// It has claimed a worker slot, and noted it. May unwind.
     fn after_claim(&self);
     /// Registers a process with the server. `None`: the server has no room for it. May unwind, and may end the process.
     fn register(&self, worker: u32, generation: u32) -> Option<Registration>;
     /// Whether the process is exiting.
     fn is_exiting(&self) -> bool;
+}
+
+/// Where a job is after its dispatch, and what is to be done for it ([`serve`]).
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// What has become of the job.
+    pub dispatched: Dispatched,
+    /// Index of its lane.
+    pub lane: u32,
+    first: Option<SpawnDecision>,
+}
+
+impl Placed {
+    /// An idle worker of the lane has it.
+    pub fn handed(worker: ProcRef, lane: u32) -> Self {
+        Self {
+            dispatched: Dispatched::Handed(worker),
+            lane,
+            first: None,
+        }
+    }
+}
+
+/// Dispatches a job. If it has to wait in its lane, decides about a spawn under the same lock: so no job waits in a lane
+/// for which nobody has decided. The arguments are those of [`Scheduler::dispatch`].
+pub fn dispatch(
+    starter: &impl Starter,
+    scheduler: &mut Scheduler<'_>,
+    job: JobId,
+    key: LaneKey,
+    hint: u32,
+    limits: Limits,
+) -> Placed {
+    let (dispatched, lane) = scheduler.dispatch(job, key, hint, limits);
+    starter.after_dispatch();
+    let first = (dispatched == Dispatched::Queued)
+        .then(|| scheduler.spawn_decision(lane, starter.worker_cap(), true));
+    Placed {
+        dispatched,
+        lane,
+        first,
+    }
+}
+
+/// Wakes the worker that has the job, or spawns for the lane in which it waits. `None`: the job needs no worker to be
+/// started. May unwind, as [`spawn_workers`].
+pub fn serve(starter: &impl Starter, placed: Placed) -> Option<Spawned> {
+    match placed.dispatched {
+        Dispatched::Handed(worker) => {
+            starter.pool().lock.wake(worker);
+            None
+        }
+        Dispatched::Queued => Some(spawn_workers(starter, placed.lane, placed.first)),
+        Dispatched::NoLane | Dispatched::Refused => None,
+    }
 }
 
 /// Does what the pool decides ([`Scheduler::spawn_decision`](super::Scheduler::spawn_decision)) until there is nothing to

@@ -23,7 +23,7 @@ use crate::cluster::trace::Event;
 use crate::cluster::{job_end, spawn, trace};
 use crate::pg::error::{Error, Failure};
 use crate::pg::local::Local;
-use crate::pg::process::{own_proc, wake};
+use crate::pg::process::own_proc;
 use crate::pg::shim::Identity;
 use crate::pg::{guc_state, library, process, text};
 use crate::session::hold::Hold;
@@ -38,8 +38,8 @@ use arrayvec::ArrayVec;
 use engine::cookie::Cookie;
 use engine::job::{Phase, Snapshot};
 use engine::pool::handoff::Awake;
-use engine::pool::worker_start::Spawned;
-use engine::pool::{Dispatched, LaneKey, Limits, SpawnDecision};
+use engine::pool::worker_start::{Placed, Spawned};
+use engine::pool::{Dispatched, LaneKey, Limits};
 use engine::sync::Ordering;
 use engine::table::{LABEL_LIMIT, Options};
 use engine::wait::{Micros, linger};
@@ -379,14 +379,10 @@ fn reserve_uncounted(
 /// Dispatches a reserved job, and does not wait for its worker.
 fn start(hold: Hold, context: &LaunchContext, prefer_awake: bool) -> Result<Hold, Error> {
     let cluster = hold.job().cluster;
-    let (dispatched, lane, decision) = publish(hold.job(), context, prefer_awake)?;
+    let placed = publish(hold.job(), context, prefer_awake)?;
     fault!("job-enqueued");
-    match dispatched {
-        Dispatched::Handed(worker) => wake(worker),
-        _ => {
-            let _ = spawn::spawn_workers(cluster, lane, decision);
-            fault!("job-spawned");
-        }
+    if spawn::serve(cluster, placed).is_some() {
+        fault!("job-spawned");
     }
     Ok(hold)
 }
@@ -465,11 +461,7 @@ fn reserve(
 }
 
 /// Publishes a reserved job in its lane. `prefer_awake`: to a worker that need not be woken, if that is worth a moment.
-fn publish(
-    job: Job,
-    context: &LaunchContext,
-    prefer_awake: bool,
-) -> Result<(Dispatched, u32, Option<SpawnDecision>), Error> {
+fn publish(job: Job, context: &LaunchContext, prefer_awake: bool) -> Result<Placed, Error> {
     let cluster = job.cluster;
     fault!("request-filled");
     let key = own_lane(&context.identity);
@@ -478,16 +470,16 @@ fn publish(
         lane_workers: context.limits.lane_workers,
     };
     let pool = cluster.pool();
-    let (dispatched, (lane, decision)) = pool.publish(job.id, || {
-        let (dispatched, lane, decision) = if prefer_awake {
+    let (dispatched, placed) = pool.publish(job.id, || {
+        let placed = if prefer_awake {
             dispatch_to_awake(job, key, limit)
         } else {
             let hint = LANE_HINT.get();
             pool.locked(|scheduler| spawn::dispatch(scheduler, job, key, hint, limit))
         };
-        (dispatched, (lane, decision))
+        (placed.dispatched, placed)
     });
-    LANE_HINT.set(lane);
+    LANE_HINT.set(placed.lane);
     match dispatched {
         Dispatched::Handed(worker) => trace::event(job, Event::Dispatched(worker.pid())),
         Dispatched::Queued => trace::event(job, Event::Queued),
@@ -499,7 +491,7 @@ fn publish(
         }
         Dispatched::Refused => return Err(refused()),
     }
-    Ok((dispatched, lane, decision))
+    Ok(placed)
 }
 
 /// Dispatches a reserved job and waits for its worker as the session's settings say. Returns the worker's pid; 0:
@@ -510,12 +502,9 @@ fn dispatch(
     on_exhaustion: OnExhaustion,
     deadline: Option<Micros>,
 ) -> Result<u32, Failure> {
-    let (dispatched, lane, decision) = publish(job, context, true)?;
+    let placed = publish(job, context, true)?;
     fault!("job-enqueued");
-    if let Dispatched::Handed(worker) = dispatched {
-        wake(worker);
-    } else {
-        let spawned = spawn::spawn_workers(job.cluster, lane, decision);
+    if let Some(spawned) = spawn::serve(job.cluster, placed) {
         fault!("job-spawned");
         await_worker(job, on_exhaustion, spawned, deadline)?;
         fault!("job-bound");
@@ -532,11 +521,7 @@ pub fn prewarm(cluster: &'static Cluster, wanted: u32) -> u32 {
 
 /// Dispatches a job, preferably to an idle worker that is awake or will be in a moment ([`engine::pool::handoff`]).
 /// Waiting for that moment is a spin, which throws nothing.
-fn dispatch_to_awake(
-    job: Job,
-    key: LaneKey,
-    limit: Limits,
-) -> (Dispatched, u32, Option<SpawnDecision>) {
+fn dispatch_to_awake(job: Job, key: LaneKey, limit: Limits) -> Placed {
     let (cluster, hint) = (job.cluster, LANE_HINT.get());
     let pool = cluster.pool();
     let mut may_linger = true;
@@ -545,7 +530,7 @@ fn dispatch_to_awake(
             match scheduler.dispatch_awake(job.id, key, hint, limit, process::is_awake) {
                 Awake::Handed(worker, lane) => {
                     fault!("job-dispatched");
-                    Ok((Dispatched::Handed(worker), lane, None))
+                    Ok(Placed::handed(worker, lane))
                 }
                 Awake::Wait(expected) if may_linger => Err(expected),
                 Awake::Wait(_) | Awake::None => {

@@ -5,6 +5,7 @@ use crate::pg::memory::{child_of, within};
 use crate::pg::rows::{Caller, Store};
 use crate::pg::shim;
 use crate::pg::shim::{Json, Records, TypeWatch, frame, guarded};
+use crate::pg::tuple::finalize;
 use crate::session::read::columns;
 use crate::session::read::columns::Conversions;
 use crate::session::read::frames::Frame;
@@ -105,7 +106,7 @@ unsafe fn descriptor<'a>(
             let name = name.map_or(std::ptr::null(), CStr::as_ptr);
             pg_sys::TupleDescInitEntry(desc, number, name, type_oid, typmod, 0);
         }
-        desc
+        finalize(desc)
     }
 }
 

@@ -99,7 +99,7 @@ fn pids_by(function: u32, pid: Pid) -> impl Iterator<Item = Pid> {
 
 /// The circle of waits from the process `own` back to it.
 fn find(cluster: &'static Cluster, own: Pid) -> Option<Circle> {
-    let serve = |lane| spawn::spawn_workers(cluster, lane, None) == Spawned::Enough;
+    let serve = |lane| spawn::spawn_workers(cluster, lane) == Spawned::Enough;
     let mut sleepers = Sleepers::new(*cluster.pool(), serve);
     find_circle(own, |pid| {
         pgrx::check_for_interrupts!();

@@ -179,7 +179,7 @@ impl<J: Iterator<Item = Job> + Clone, C: Condition> Condition for JobWait<J, C> 
             checks.spawn_check_at = now + checks.spawn_check_interval;
             if let Some(job) = self.without_worker() {
                 let lane = job.slot().lane();
-                let _ = spawn::spawn_workers(self.cluster, lane, None);
+                let _ = spawn::spawn_workers(self.cluster, lane);
                 spawn::nudge_postmaster();
             }
         }

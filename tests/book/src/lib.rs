@@ -14,6 +14,7 @@
 //! | `session=NAME` | in another session of the role |
 //! | `error=SQLSTATE` | exactly one of its statements fails, with that; the page must name the SQLSTATE in its text |
 //! | `until="condition"` | it runs when the condition, an SQL expression, has become true in its session |
+//! | `since=VERSION` | it runs where the server has that major version or a later one |
 //! | `norun="reason"` | it cannot be run; the number of these is limited |
 //!
 //! A block whose first word is `text` and that follows an example directly shows what psql prints, which is

@@ -17,6 +17,8 @@ pub struct Example {
     pub error: Option<String>,
     /// What must be true before it runs.
     pub until: Option<String>,
+    /// The first major version of the server that can run it.
+    pub since: Option<i32>,
     /// Why it is not run.
     pub not_run: Option<String>,
     /// What the page says psql prints.
@@ -127,6 +129,9 @@ impl Example {
                 Some(("session", session)) => example.session = String::from(session),
                 Some(("error", code)) => example.error = value(code),
                 Some(("until", condition)) => example.until = value(condition),
+                Some(("since", version)) if version.parse::<i32>().is_ok() => {
+                    example.since = version.parse().ok();
+                }
                 Some(("norun", reason)) if !reason.is_empty() => example.not_run = value(reason),
                 _ => faults.push(format!("line {line}: what is '{word}'?")),
             }

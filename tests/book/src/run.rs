@@ -234,12 +234,14 @@ pub fn run(host: &Host, page: &Page) -> Vec<String> {
         .find_map(|word| word.strip_prefix("servers="));
     let _old_versions = has("old-versions").then(OldVersions::put);
     let others = Others::start(names.unwrap_or_default());
+    let version = session_tests::major_version(&mut host.server.session());
     let home = host.home(has("bare"));
     let mut sessions: HashMap<(&str, &str), Psql> = HashMap::new();
     for example in page
         .examples
         .iter()
         .filter(|example| example.not_run.is_none())
+        .filter(|example| example.since.is_none_or(|since| since <= version))
     {
         let Some((_, user)) = ROLES.iter().find(|(role, _)| *role == example.role) else {
             wrong.push(format!("line {}: who is {}?", example.line, example.role));

@@ -274,6 +274,14 @@ pub fn value<T: for<'a> postgres::types::FromSql<'a>>(client: &mut Client, sql: 
         .get(0)
 }
 
+/// The server's major version.
+pub fn major_version(client: &mut Client) -> i32 {
+    value(
+        client,
+        "SELECT current_setting('server_version_num')::int4 / 10000",
+    )
+}
+
 /// Sleeps. A client has no latch: it can only ask the server again after a while.
 #[expect(clippy::disallowed_methods, reason = "the rule is for the extension")]
 pub fn pause(time: Duration) {

@@ -90,11 +90,7 @@ fn a_library_that_each_session_loads_lets_everybody_create_such_a_function() {
 fn a_role_that_was_granted_the_setting_can_create_such_a_function() {
     let (role, database) = prepared();
     let mut admin = database.session();
-    let version: i32 = value(
-        &mut admin,
-        "SELECT current_setting('server_version_num')::int4",
-    );
-    if version < 150_000 {
+    if major_version(&mut admin) < 15 {
         eprintln!("SKIPPED: this server grants no settings");
         return;
     }

@@ -4,8 +4,8 @@
 
 use postgres::Client;
 use session_tests::{
-    Handle, Limit, Server, call, eventually, launch, nothing_is_left, pause, postmaster, run,
-    sqlstate, try_launch, try_result, try_run, value, worker_of,
+    Handle, Limit, Server, call, eventually, launch, major_version, nothing_is_left, pause,
+    postmaster, run, sqlstate, try_launch, try_result, try_run, value, worker_of,
 };
 use std::time::Duration;
 
@@ -20,11 +20,7 @@ fn set(client: &mut Client, settings: &str) {
 /// Occupies a process of the server's: a query that runs in a parallel worker.
 fn occupy_a_process(server: &Server, seconds: &str) -> std::thread::JoinHandle<()> {
     let mut client = server.session();
-    let version: i32 = value(
-        &mut client,
-        "SELECT current_setting('server_version_num')::int4",
-    );
-    let force = if version >= 160_000 {
+    let force = if major_version(&mut client) >= 16 {
         "debug_parallel_query"
     } else {
         "force_parallel_mode"

@@ -1,21 +1,12 @@
 //! Features of newer servers that jobs must respect.
 
-use postgres::Client;
 use session_tests::*;
-
-/// Whether the server has what came with a major version.
-fn has(client: &mut Client, major: i32) -> bool {
-    value::<i32>(
-        client,
-        "SELECT current_setting('server_version_num')::int4 / 10000",
-    ) >= major
-}
 
 #[test]
 fn a_role_that_may_not_be_set_any_more_is_not_set_for_a_job() {
     let database = Database::new();
     let mut admin = database.session();
-    if !has(&mut admin, 16) {
+    if major_version(&mut admin) < 16 {
         return; // every membership has that right
     }
     let (user, other) = (Role::new(), Role::new());
@@ -50,7 +41,7 @@ fn transaction_timeout_ends_the_job_and_its_lane_goes_on() {
     let database = Database::new();
     let witness = Witness::new();
     let mut leader = database.session();
-    if !has(&mut leader, 17) {
+    if major_version(&mut leader) < 17 {
         return; // no such setting
     }
     leader
@@ -71,7 +62,7 @@ fn transaction_timeout_ends_the_job_and_its_lane_goes_on() {
 fn waits_have_names() {
     let database = Database::new();
     let mut observer = database.session();
-    if !has(&mut observer, 17) {
+    if major_version(&mut observer) < 17 {
         return; // all extensions' waits are called Extension
     }
     let mut leader = database.session();

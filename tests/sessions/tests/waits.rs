@@ -192,7 +192,7 @@ fn a_vacuum_that_waits_for_the_page_of_somebody_elses_cursor_is_waited_for() {
     eventually(
         &mut observer,
         &format!(
-            "(SELECT wait_event = 'BufferPin' FROM pg_stat_activity WHERE pid = {})",
+            "(SELECT wait_event IN ('BufferPin', 'BufferCleanup') FROM pg_stat_activity WHERE pid = {})",
             handle.pid
         ),
     );

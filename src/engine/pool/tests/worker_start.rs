@@ -132,6 +132,8 @@ impl Starter for Starting<'_> {
             |worker| (self.memory).locked(|scheduler| scheduler.awaits_start_by(worker, own()));
         (0..self.worker_cap()).any(awaits)
     }
+    fn after_dispatch(&self) {}
+
     fn after_claim(&self) {
         self.step(Step::Claim);
     }

@@ -150,10 +150,7 @@ fn no_statement_from_anywhere_is_run_by_somebody_else() {
     );
     let mut admin = server.session();
     admin.batch_execute(OBJECTS).expect("objects");
-    let version: i32 = value(
-        &mut admin,
-        "SELECT current_setting('server_version_num')::int4 / 10000",
-    );
+    let version = major_version(&mut admin);
     let mut wrong = Vec::new();
     for context in CONTEXTS {
         let mut session = server.session_as(context.login);

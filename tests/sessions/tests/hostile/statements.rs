@@ -206,6 +206,7 @@ pub const KINDS: &[&str] = &[
     "RemoveFuncStmt",
     "RemoveOperStmt",
     "RenameStmt",
+    "RepackStmt",
     "RevokeStmt",
     "RevokeRoleStmt",
     "RuleStmt",
@@ -220,6 +221,7 @@ pub const KINDS: &[&str] = &[
     "VariableSetStmt",
     "VariableShowStmt",
     "ViewStmt",
+    "WaitStmt",
 ];
 
 pub const STATEMENTS: &[Statement] = &[
@@ -287,6 +289,10 @@ pub const STATEMENTS: &[Statement] = &[
     s("ClosePortalStmt", "CLOSE ALL"),
     s("ClusterStmt", "CLUSTER h.t{n} USING i{n}").before(TABLE).alone(),
     s("ClusterStmt", "CLUSTER").alone(),
+    s("RepackStmt", "REPACK h.t{n}").before(TABLE).alone().since(19),
+    s("RepackStmt", "REPACK (ANALYZE) h.t{n} USING INDEX i{n}").before(TABLE).alone().since(19),
+    s("RepackStmt", "REPACK").alone().since(19),
+    s("WaitStmt", "WAIT FOR LSN '0/0' WITH (MODE 'primary_flush')").alone().since(19),
     s("CommentStmt", "COMMENT ON TABLE h.t{n} IS 'x'").before(TABLE),
     s("ConstraintsSetStmt", "SET CONSTRAINTS ALL DEFERRED"),
     s("CopyStmt", "COPY (SELECT h.evaluated(1)) TO '/dev/null'"),

@@ -133,11 +133,7 @@ fn a_helper_that_can_be_its_caller_works_and_another_does_not() {
     assert_eq!(outcomes(&mut caller, "caller"), ["stopped"]);
     // Privileges that are not inherited.
     create_tables(&mut admin, "helper");
-    let grants: &[&str] = if value::<i32>(
-        &mut admin,
-        "SELECT current_setting('server_version_num')::int4",
-    ) < 160_000
-    {
+    let grants: &[&str] = if major_version(&mut admin) < 16 {
         &["SELECT grant_pg_background_privileges('helper'); ALTER ROLE helper NOINHERIT"]
     } else {
         &[

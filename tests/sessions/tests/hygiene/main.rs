@@ -329,10 +329,7 @@ fn a_process_in_a_state_that_cannot_be_reset_runs_no_other_job() {
              END $$",
         )
         .expect("objects");
-    let version: i32 = value(
-        &mut leader,
-        "SELECT current_setting('server_version_num')::int4 / 10000",
-    );
+    let version = major_version(&mut leader);
     let backup = if version >= 15 {
         "SELECT pg_backup_start('dirt', true)::text"
     } else {

@@ -19,8 +19,9 @@ mod segments;
 mod watch;
 
 use postgres::Client;
+use postgres::error::SqlState;
 use segments::Segments;
-use session_tests::{NOTHING_IS_LEFT, Server, eventually, value};
+use session_tests::{LONG, NOTHING_IS_LEFT, Server, eventually, pause, value};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,9 +154,24 @@ fn culprits(column: &str) -> String {
 
 const ACTIVE: &str = "jobs_queued + jobs_held_back + jobs_running";
 
+/// Waits until the culprit may launch again: the jobs that the administrator canceled last may still be ending.
+fn eventually_launches(holder: &mut Client) {
+    let begun = Instant::now();
+    while let Err(error) = holder.batch_execute("SELECT pg_background_run('SELECT 1')") {
+        assert_eq!(
+            error.code(),
+            Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE),
+            "{error:?}"
+        );
+        assert!(begun.elapsed() < LONG, "the culprit is refused for ever");
+        pause(Duration::from_millis(10));
+    }
+}
+
 /// Sleeping jobs occupy all workers that the culprit can have. The others' workers have exited, and start all the same.
 fn others_start_beside_sleepers(run: &Run, admin: &mut Client, holders: &mut [Client]) {
     for holder in holders {
+        eventually_launches(holder);
         holder
             .batch_execute(
                 "SET pg_background.on_exhaustion = queue; SET pg_background.max_workers = 1000;
