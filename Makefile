@@ -110,7 +110,7 @@ crates: ## licenses and origin of the crates (1 min)
 package: ## checks exports, META.json, the archive for PGXN; in clean chroots a Debian package, another directory (6 min)
 	@ci/package check
 
-packages: ## Debian packages for 14 and 16 to 18, and their check in chroots; needs root and 4 GB a version (25 min)
+packages: ## Debian packages for 14 and 16 to 19, and their check in chroots; needs root and 4 GB a version (25 min)
 	@ci/package versions
 
 deb: setup ## a Debian package for the server of PG_CONFIG, in target/deb (2 min)

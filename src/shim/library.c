@@ -57,7 +57,8 @@ pgb_be_the_only_copy(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("pg_background is already loaded from \"%s\"", *copy),
 				 errdetail("The file that was to be loaded now is \"%s\".", path),
-				 errhint("Install one copy of the library, or see to it that all names of it find the same.")));
+				 errhint("Reconnect if dynamic_library_path was changed, restart the server if it preloads the library. "
+						 "Otherwise install one copy of it.")));
 	*copy = path;
 }
 
