@@ -22,5 +22,13 @@ COPY . .
 # DESTDIR puts the directories of the server below /out.
 RUN ci/setup && DESTDIR=/out ci/install && strip --strip-unneeded "/out/usr/lib/postgresql/$PG_MAJOR/lib/pg_background.so"
 
+# The extension alone, to be mounted into the container of a server, 18 or later. docs/operating.md has the two settings.
+#
+#   docker build -t pg_background --target volume --build-arg PG_MAJOR=18 .
+FROM scratch AS volume
+ARG PG_MAJOR
+COPY --from=build /out/usr/lib/postgresql/${PG_MAJOR}/lib /lib
+COPY --from=build /out/usr/share/postgresql/${PG_MAJOR}/extension /share/extension
+
 FROM postgres:${PG_MAJOR}-bookworm
 COPY --from=build /out /

@@ -33,7 +33,14 @@ test-matrix: ## the server tests on PostgreSQL 18 and 19, in chroots; needs root
 test-from-c: ## what comes from version 2.0 of the C extension, with Debian's package of it; needs root (10 min)
 	@ci/server-tests from-2.0
 
-install: setup ## release build into the server of PG_CONFIG (2 min)
+all: setup ## the release build alone; what clients of PGXN call first (2 min)
+	@ci/install build
+
+uninstall: ## removes what make install has installed
+	@ci/install remove
+
+install: ## release build into the server of PG_CONFIG (2 min)
+	@! command -v cargo >/dev/null || ci/setup
 	@ci/install
 
 bench: setup ## all measurements, beside dblink; writes docs/benchmarks (6 min)
@@ -100,11 +107,17 @@ lint: setup ## format, clippy, rustdoc, house rules (5 min)
 crates: ## licenses and origin of the crates (1 min)
 	@ci/lint crates
 
-package: ## checks the library's exports, META.json, and a Debian package in a clean chroot (4 min)
+package: ## checks exports, META.json, the archive for PGXN; in clean chroots a Debian package, another directory (6 min)
 	@ci/package check
+
+packages: ## Debian packages for 14 and 16 to 19, and their check in chroots; needs root and 4 GB a version (25 min)
+	@ci/package versions
 
 deb: setup ## a Debian package for the server of PG_CONFIG, in target/deb (2 min)
 	@ci/package deb
+
+rpm: setup ## an RPM package for the server of PG_CONFIG, in target/rpm, and its check in a chroot (4 min)
+	@ci/package rpm
 
 dist: ## an archive of the last commit for PGXN (1 min)
 	@ci/package dist

@@ -54,6 +54,9 @@ fn main() {
         .include(ask(&pg_config, "--pkgincludedir"))
         .flag("-fvisibility=hidden")
         .flag("-fexceptions")
+        // The server's headers are written for these two; it is built with them too.
+        .flag("-fno-strict-aliasing")
+        .flag("-fwrapv")
         .flag("-Wall")
         .flag("-Wextra")
         .flag("-Wno-unused-parameter")

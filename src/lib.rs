@@ -38,6 +38,7 @@ pub unsafe extern "C-unwind" fn _PG_init() {
     let body = move || {
         without_backtraces();
         boundary::note_errors();
+        pg::library::be_the_only_copy();
         exit::register();
         cluster::attach::reserve();
         cluster::drop_database::watch();

@@ -1,4 +1,4 @@
-# Sourced by `ci/package cargo-pgrx`: `cargo pgrx package` and `cargo pgrx install` give what ci/install gives, and the
+# Sourced by `ci/package cargo-pgrx`: `cargo pgrx package` and `cargo pgrx install` give the same as ci/install, and the
 # result works. Installs into the server of PG_CONFIG. Builds cargo-pgrx if the machine does not have the right one.
 # shellcheck shell=bash
 

@@ -47,7 +47,8 @@ printf 'Source: pg-background\n\nPackage: %s\nArchitecture: any\n' "$package" >"
 libraries=$(cd "$work" && dpkg-shlibdeps -O "$lib/pg_background.so" 2>/dev/null) ||
     die "the libraries that pg_background.so needs belong to no package"
 # Minor versions of a server have added functions that a library built for them may call.
-minor=$("$PG_CONFIG" --version | sed -E 's/^PostgreSQL ([0-9.]+).*/\1/')
+# What comes before a release sorts before it: 19~rc1.
+minor=$("$PG_CONFIG" --version | sed -E 's/^PostgreSQL ([0-9.]+)((alpha|beta|rc)[0-9]+)?.*/\1~\2/; s/~$//')
 cat >"$tree/DEBIAN/control" <<END
 Package: $package
 Source: pg-background

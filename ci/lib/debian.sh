@@ -120,28 +120,40 @@ inside() {
         /bin/bash -c 'cd "$1" && shift && exec "$@"' bash "$root" "$@"
 }
 
-# Runs a command in a temporary copy of the chroot of a version. Of this machine it has only one directory, at /given,
-# for reading only.
+# Runs a command in a temporary copy of the chroot of a version. Of this machine it has one directory, at /given, for
+# reading only, and those that the caller has in these two: `aside_reads`, at their own paths, for reading only, and
+# `aside_writes`, at /result.
+aside_reads=()
+aside_writes=
 aside() {
     local version=$1 given=$2 chroot=$target/chroot/$1
     shift 2
     as_root mkdir -p "$chroot.copy"
     # shellcheck disable=SC2016
     as_root unshare --mount --pid --ipc --fork --kill-child bash -euc '
-        chroot=$1 given=$2
-        shift 2
+        chroot=$1 given=$2 result=$3 reads=$4
+        shift 4
         copy=$chroot.copy
         mount -t tmpfs tmpfs "$copy"
         mkdir "$copy/upper" "$copy/work" "$copy/root"
         mount -t overlay overlay -o "lowerdir=$chroot,upperdir=$copy/upper,workdir=$copy/work" "$copy/root"
-        mkdir "$copy/root/given"
-        mount --bind "$given" "$copy/root/given"
+        show() {
+            mkdir -p "$copy/root$2"
+            mount --bind "$1" "$copy/root$2"
+        }
+        show "$given" /given
         mount -o remount,bind,ro "$copy/root/given"
+        [ -z "$result" ] || show "$result" /result
+        for ((i = 0; i < reads; i++)); do
+            show "$1" "$1"
+            mount -o remount,bind,ro "$copy/root$1"
+            shift
+        done
         mount -t proc proc "$copy/root/proc"
         mount --rbind /dev "$copy/root/dev"
         cp -L /etc/resolv.conf "$copy/root/etc/resolv.conf"
         exec chroot "$copy/root" "$@"
-    ' bash "$chroot" "$given" \
+    ' bash "$chroot" "$given" "$aside_writes" "${#aside_reads[@]}" ${aside_reads[@]+"${aside_reads[@]}"} \
         /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
         DEBIAN_FRONTEND=noninteractive "$@"
 }

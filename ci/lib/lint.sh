@@ -16,11 +16,11 @@ with_tools() {
 lint_scripts() {
     local commands scripts
     mapfile -t commands < <(find .ci ci -maxdepth 1 -type f | sort && echo tests/from-2.0/run)
-    scripts=("${commands[@]}" ci/lib/*.sh)
+    scripts=("${commands[@]}" ci/lib/*.sh tests/package/*.sh)
     # One file at a time: bash -n reads only the first.
     syntax() { for file; do bash -n "$file" || return; done; }
     check 'scripts parse' syntax "${scripts[@]}"
-    check 'shellcheck' with_tools shellcheck -x -S warning -P "ci:$root" "${commands[@]}"
+    check 'shellcheck' with_tools shellcheck -x -S warning -P "ci:$root" "${commands[@]}" tests/package/*.sh
 }
 
 # Fails, and prints the steps of .ci/nightly that no part of nightly.yml chooses.

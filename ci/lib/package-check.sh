@@ -2,20 +2,25 @@
 #
 #   library   the library exports exactly the names that the server looks up, and has no search path for libraries
 #   meta      META.json fulfills its specification (PGXN's, 1.0.0), and the versions agree
-#   deb       the Debian package works in a clean chroot, installed with its dependencies
+#   archive   the archive for PGXN is built from what is in it, and gives the same
+#   deb       the Debian package works in a clean chroot: installed with its dependencies, used, replaced, removed
+#   elsewhere the extension works in a directory outside of the server's
 #
 # A line with SKIPPED means that a download failed. That is a failure only if PGB_SKIPPED_STATUS says so.
 # shellcheck shell=bash
 
-source ci/lib/debian.sh
+source ci/lib/package-use.sh
 
-[ $# -gt 0 ] || set -- library meta deb
+[ $# -gt 0 ] || set -- library meta archive deb elsewhere
 for part; do
-    case $part in library | meta | deb) ;; *) usage ;; esac
+    case $part in library | meta | archive | deb | elsewhere) ;; *) usage ;; esac
 done
 
 ci/setup
 find_postgres
+given=$target/package/given
+rm -rf "$given"
+mkdir -p "$target/package"
 
 # The names of the C functions in the scripts of this version and of the old ones.
 c_functions() {
@@ -64,57 +69,67 @@ meta() {
         control "$(sed -n "s/^default_version = '\(.*\)'/\1/p" pg_background.control)"
 }
 
-use_deb() {
-    # shellcheck disable=SC2016
-    aside "$pg_major" "$1" bash -euc '
-        major=$1
-        # Both are downloads; what is tested comes after them.
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends --download-only /given/*.deb || exit 75
-        apt-get install -y -qq --no-install-recommends /given/*.deb
-        package=$(dpkg-deb -f /given/*.deb Package)
-        dpkg -V "$package"
-        cp /given/pg_background--1.6.sql "/usr/share/postgresql/$major/extension/"
-        pg_ctlcluster "$major" main start
-        # Twice: as it is, and preloaded.
-        for preload in DEFAULT pg_background; do
-            runuser -u postgres -- psql -Xqc "ALTER SYSTEM SET shared_preload_libraries = $preload"
-            pg_ctlcluster "$major" main restart
-            runuser -u postgres -- psql -XqAtf /given/use.sql
-        done
-        pg_ctlcluster "$major" main stop
-        apt-get purge -y -qq "$package"
-        left=$(find /usr -name "*pg_background*" ! -name "*--1.6.sql") && [ -z "$left" ]
-    ' bash "$pg_major"
+# The package for the server of PG_CONFIG, for the tests that use it.
+make_deb() {
+    rm -rf "$target/deb"
+    mkdir -p "$target/deb"
+    ci/package deb && give "$given" "$target"/deb/*.deb
 }
 
 skip() {
-    say "SKIPPED deb: $1"
+    say "SKIPPED $1: $2"
     return "${PGB_SKIPPED_STATUS:-0}"
 }
 
-deb() {
-    local given=$target/deb/given log=$target/deb/prepare.log status=0
-    rm -rf "$target/deb"
-    mkdir -p "$given"
+# Runs a test of tests/package in the chroot of the server's release, with the package.
+in_chroot() {
+    local log=$target/package/prepare.log status=0
+    compgen -G "$given/*.deb" >/dev/null || make_deb || return
     : >"$log"
-    ci/package deb || return
-    cp "$target"/deb/*.deb tests/package/use.sql tests/sessions/tests/upgrade/pg_background--1.6.sql "$given/"
+    if ! attempt install_debootstrap >>"$log" 2>&1; then
+        skip "$1" "debootstrap could not be installed, see $log"
+    elif ! attempt make_chroot "$pg_major" >>"$log" 2>&1; then
+        skip "$1" "the chroot could not be made, see $log"
+    else
+        try "$pg_major" "$given" "$1.sh" || status=$?
+        [ $status -ne $undone ] || { skip "$1" 'the packages that it depends on could not be downloaded' && return; }
+        return $status
+    fi
+}
+
+deb() {
+    make_deb || return
     if command -v lintian >/dev/null; then
         # The one is about packages that Debian itself is to have.
         lintian --allow-root --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs \
             "$given"/*.deb || return
     fi
-    if ! attempt install_debootstrap >>"$log" 2>&1; then
-        skip "debootstrap could not be installed, see $log"
-    elif ! attempt make_chroot "$pg_major" >>"$log" 2>&1; then
-        skip "the chroot could not be made, see $log"
-    else
-        use_deb "$given" || status=$?
-        case $status in
-        75) skip 'the packages that it depends on could not be downloaded' ;;
-        *) return $status ;;
-        esac
-    fi
+    in_chroot deb
+}
+
+elsewhere() { in_chroot elsewhere; }
+
+# The archive has all that it takes to build, and is built as `pgxn install` does it: `make all`, `make install`. The
+# library differs from ours in the paths of its sources, so its names are compared.
+archive() {
+    local work=$target/package/archive built
+    rm -rf "$work"
+    mkdir -p "$work"
+    ci/package dist || return
+    command -v unzip >/dev/null ||
+        { as_root apt-get update -qq && as_root apt-get install -y -qq unzip </dev/null; }
+    unzip -q "$target"/pg_background-*.zip -d "$work" || return
+    (
+        cd "$work"/pg_background-* &&
+            export CARGO_TARGET_DIR=$target/package/build PG_CONFIG &&
+            make --no-print-directory all && DESTDIR=$work/archive make --no-print-directory install
+    ) || return
+    DESTDIR=$work/ours ci/install || return
+    for built in archive ours; do
+        nm -D --defined-only "$work/$built$pg_libdir/pg_background.so" | awk '{ print $3 }' >"$work/$built.names"
+        rm "$work/$built$pg_libdir/pg_background.so"
+    done
+    diff "$work/ours.names" "$work/archive.names" && diff -r "$work/ours" "$work/archive"
 }
 
 # Interrupted, it stops with what it runs.

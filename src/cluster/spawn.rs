@@ -27,7 +27,7 @@ use crate::cluster::job::Job;
 use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::layout::WORKER_ENTRY;
-use crate::pg::library::LIBRARY;
+use crate::pg::library;
 use crate::pg::local::Local;
 use crate::pg::process::own_proc;
 use crate::pg::{exit, process, shim};
@@ -134,9 +134,10 @@ fn fill<const N: usize>(into: &mut [c_char; N], text: &CStr) {
 fn register(worker_slot: WorkerSlotRef) -> Option<Registration> {
     // SAFETY: all-zero is a valid value of this plain C struct.
     let mut request: pg_sys::BackgroundWorker = unsafe { std::mem::zeroed() };
-    fill(&mut request.bgw_name, c"pg_background");
-    fill(&mut request.bgw_type, c"pg_background");
-    fill(&mut request.bgw_library_name, LIBRARY);
+    fill(&mut request.bgw_name, library::NAME);
+    fill(&mut request.bgw_type, library::NAME);
+    let limit = request.bgw_library_name.len();
+    fill(&mut request.bgw_library_name, library::of_workers(limit));
     fill(&mut request.bgw_function_name, WORKER_ENTRY);
     request.bgw_flags =
         (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;

@@ -227,6 +227,8 @@ unsafe extern "C-unwind" {
     pub fn pgb_is_cancel(message: *const c_char) -> bool;
     pub fn pgb_signal_worker(pid: i32, terminate: bool);
     pub fn pgb_nudge_postmaster();
+    pub fn pgb_library_path() -> *const c_char;
+    pub fn pgb_be_the_only_copy();
     pub fn pgb_library_is_in_place() -> bool;
     pub fn pgb_now() -> u64;
     pub fn pgb_events_are_read() -> bool;

@@ -1,8 +1,10 @@
 /*
  * The file from which this library was loaded.
  *
- * A worker loads the library from the same path. If the file has been removed or replaced since this process loaded it,
- * that may be why a worker does not start.
+ * The registration of a worker names this file, so that the worker loads what this process has loaded. The name of the
+ * library would not do: a worker looks it up along dynamic_library_path as it is configured, which this session or its
+ * database may have set otherwise. If the file has been removed or replaced since this process loaded it, that may be
+ * why a worker does not start.
  *
  * In C because only dladdr returns the file of a library, and neither Rust's library nor pgrx binds it.
  */
@@ -15,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fmgr.h"
 #include "shim.h"
 
 static char path[MAXPGPATH];
@@ -30,6 +33,33 @@ note_library(void)
 		strlcpy(path, info.dli_fname, sizeof(path)) >= sizeof(path) ||
 		stat(path, &loaded) != 0)
 		path[0] = '\0';
+}
+
+/* The file, as it was opened; empty if that is unknown. It stays as it is. */
+const char *
+pgb_library_path(void)
+{
+	return path;
+}
+
+/*
+ * Raises an error if this process has loaded another copy of the library, from another file. The server loads both if
+ * functions name the library in two ways and each way finds another file. Two copies would each have their own jobs,
+ * settings and hooks. Called when the library is loaded, before anything else.
+ */
+void
+pgb_be_the_only_copy(void)
+{
+	const char **copy = (const char **) find_rendezvous_variable("pg_background library");
+
+	if (*copy != NULL && *copy != path)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_background is already loaded from \"%s\"", *copy),
+				 errdetail("The file that was to be loaded now is \"%s\".", path),
+				 errhint("Reconnect if dynamic_library_path was changed, restart the server if it preloads the library. "
+						 "Otherwise install one copy of it.")));
+	*copy = path;
 }
 
 /* Whether the file is still the one from which the library was loaded. True if that is unknown. */

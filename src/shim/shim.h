@@ -179,6 +179,8 @@ extern void pgb_signal_worker(int32 pid, bool terminate);
 extern void pgb_nudge_postmaster(void);
 
 /* library.c */
+extern const char *pgb_library_path(void);
+extern void pgb_be_the_only_copy(void);
 extern bool pgb_library_is_in_place(void);
 
 /* clock.c */
