@@ -38,12 +38,13 @@ pub unsafe extern "C-unwind" fn _PG_init() {
     let body = move || {
         without_backtraces();
         boundary::note_errors();
+        // What may fail comes before what stays: the server initializes the library again after a failure.
         pg::library::be_the_only_copy();
+        settings::define_at_load();
         exit::register();
         cluster::attach::reserve();
         cluster::drop_database::watch();
         cluster::trace::begin();
-        settings::define_at_load();
     };
     // SAFETY: only C is above this frame, which has nothing to drop.
     unsafe { boundary::enter(body) }

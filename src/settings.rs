@@ -758,6 +758,10 @@ fn define_each() {
             catalog: guarded(|| shim::pgb_hides_catalog(prefix)),
         });
     }
+    // A setting cannot be defined twice: an interrupt must not leave some of them defined. An error allows interrupts
+    // again.
+    // SAFETY: a plain counter of this process.
+    unsafe { pg_sys::InterruptHoldoffCount += 1 };
     TABLE.iter().for_each(|setting| setting.define());
     #[cfg(not(feature = "pg14"))]
     // SAFETY: a zero-terminated constant.
@@ -770,4 +774,6 @@ fn define_each() {
         pg_sys::EmitWarningsOnPlaceholders(c"pg_background".as_ptr());
     }
     DEFINED.set(true);
+    // SAFETY: as above.
+    unsafe { pg_sys::InterruptHoldoffCount -= 1 };
 }

@@ -11,23 +11,44 @@
 //! An error that Rust raises ([`Error::raise`](crate::pg::error::Error::raise)) is a panic too, and becomes an error of
 //! the server in [`enter`].
 
-use crate::pg::error::{self, Caught};
+use crate::pg::error;
 use crate::pg::shim;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Once;
 
-/// Has each error of the server noted before it unwinds Rust frames. Called once, when the library is loaded, before
-/// anything can throw.
+/// Has each error of the server noted before it unwinds Rust frames. Called when the library is loaded, before anything
+/// can throw.
 pub fn note_errors() {
-    let next = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        next(panic);
-        if let Some(CaughtError::PostgresError(_)) = panic.payload().downcast_ref() {
-            // SAFETY: the guard has caught an error, which is on top of the server's stack. Throws nothing.
-            unsafe { shim::pgb_note_error() };
-        }
-    }));
+    // The server initializes the library again if that has failed.
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let next = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            next(panic);
+            if let Some(CaughtError::PostgresError(_)) = panic.payload().downcast_ref() {
+                // SAFETY: the guard has caught an error, which is on top of the server's stack. Throws nothing.
+                unsafe { shim::pgb_note_error() };
+            }
+        }));
+    });
+}
+
+/// Unwinds on, to pgrx's guard, unless the panic is the error that is noted. pgrx would look for an error of the server on
+/// the server's stack, where it is no longer: if its note is gone too, what the panic has of it becomes an error of its
+/// own. Calls nothing that may throw, because such an error would be lost.
+fn unwind_unless_noted(payload: Box<dyn Any + Send>) {
+    let is_of_server = matches!(payload.downcast_ref(), Some(CaughtError::PostgresError(_)));
+    if is_of_server && error::is_noted() {
+        return;
+    }
+    match payload.downcast::<CaughtError>().map(|caught| *caught) {
+        Ok(CaughtError::PostgresError(report)) => std::panic::panic_any(report),
+        Ok(other) => other.rethrow(),
+        Err(payload) => resume_unwind(payload),
+    }
 }
 
 /// Runs the body of a function that C calls. A panic in it becomes an error of the server.
@@ -38,14 +59,7 @@ pub unsafe fn enter<R: Copy>(body: impl FnOnce() -> R) -> R {
     let body = AssertUnwindSafe(body);
     // SAFETY: by the caller.
     let outcome = unsafe {
-        pgrx_extern_c_guard(move || {
-            catch_unwind(body)
-                .map(Some)
-                .unwrap_or_else(|payload| match error::caught(&*payload) {
-                    Caught::Noted(_) => None,
-                    _ => resume_unwind(payload),
-                })
-        })
+        pgrx_extern_c_guard(move || catch_unwind(body).map_err(unwind_unless_noted).ok())
     };
     match outcome {
         Some(value) => value,

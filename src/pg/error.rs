@@ -159,6 +159,12 @@ pub fn caught(payload: &(dyn Any + Send)) -> Caught {
     })
 }
 
+/// Whether an error is noted.
+pub fn is_noted() -> bool {
+    // SAFETY: reads a static of the shim.
+    !unsafe { shim::pgb_noted_error() }.is_null()
+}
+
 /// Forgets the noted error.
 pub fn forget() {
     // SAFETY: nothing refers to it any more.

@@ -9,11 +9,11 @@
 //!
 //! Child contexts are deleted before the callback runs, so dropping the value must not access their memory.
 
+use crate::pg::boundary;
 use crate::pg::memory::child_of;
 use crate::pg::rows::Caller;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use std::ffi::{CStr, c_void};
 
 /// See the module documentation. `FmgrInfo.fn_extra` points at it.
@@ -28,17 +28,23 @@ pub struct PerCall<T> {
 
 unsafe extern "C-unwind" fn drop_value<T>(kept: *mut c_void) {
     // SAFETY: called once, before the context that contains the value is freed.
-    unsafe { pgrx_extern_c_guard(|| (*kept.cast::<PerCall<T>>()).value = None) };
+    unsafe { boundary::enter(|| (*kept.cast::<PerCall<T>>()).value = None) };
 }
 
 unsafe extern "C-unwind" fn shut_down<T>(kept: Datum) {
     // SAFETY: the expression is shut down before the query's memory is freed, and not after `finish`.
+    unsafe { boundary::enter(|| end(kept.cast_mut_ptr::<PerCall<T>>())) };
+}
+
+/// Deletes the state's memory, and with it the state.
+///
+/// # Safety
+/// The state has not ended, and is not used again.
+unsafe fn end<T>(kept: *mut PerCall<T>) {
+    // SAFETY: by the caller.
     unsafe {
-        pgrx_extern_c_guard(|| {
-            let kept = kept.cast_mut_ptr::<PerCall<T>>();
-            (*(*kept).function).fn_extra = std::ptr::null_mut();
-            pg_sys::MemoryContextDelete((*kept).context);
-        });
+        (*(*kept).function).fn_extra = std::ptr::null_mut();
+        pg_sys::MemoryContextDelete((*kept).context);
     }
 }
 
@@ -124,7 +130,7 @@ impl<T> PerCall<T> {
                 Some(shut_down::<T>),
                 Datum::from(kept),
             );
-            shut_down::<T>(Datum::from(kept));
+            end(kept);
         }
     }
 }

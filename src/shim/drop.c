@@ -24,10 +24,18 @@ on_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void
 		pgb_release_database(object_id);
 }
 
-/* Called once, when the library is loaded. */
+/*
+ * Called when the library is loaded. The server forgets a library whose initialization has failed, but not its hooks, and
+ * initializes it again at its next use.
+ */
 void
 pgb_watch_drops(void)
 {
+	static bool watches = false;
+
+	if (watches)
+		return;
+	watches = true;
 	next_hook = object_access_hook;
 	object_access_hook = on_access;
 }

@@ -5,7 +5,7 @@
  * boundary the panic becomes an error again. The panic keeps only some of the fields: no context, no schema, table,
  * column, data type and constraint, and no SQLSTATE but those of the server. The error itself is still on the server's
  * stack of errors, which must not be so while the frames are unwound: what they call may report something, or throw and
- * catch an error, and the stack has ten entries. So before the frames are unwound the error is taken from the stack, and
+ * catch an error, and the stack has few entries. So before the frames are unwound the error is taken from the stack, and
  * noted here until the boundary raises it again.
  *
  * This file also catches errors where nothing may be thrown.

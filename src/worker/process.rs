@@ -41,8 +41,12 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         fault!("worker-started");
         // SAFETY: one call of the shim, before any message is sent.
         unsafe { shim::pgb_redirect_messages() };
-        let attached = catch_unwind(|| cluster().map_err(|error| error.message))
-            .unwrap_or_else(|payload| Err(error::caught(&*payload).text()));
+        let attached =
+            catch_unwind(|| cluster().map_err(|error| error.message)).unwrap_or_else(|payload| {
+                let message = error::caught(&*payload).text();
+                error::forget();
+                Err(message)
+            });
         let cluster = match attached {
             Ok(cluster) => cluster,
             Err(message) => {

@@ -331,3 +331,37 @@ fn no_temporary_file(client: &mut Client) {
     let files = "SELECT count(*) FROM pg_ls_dir('base/pgsql_tmp', true, false)";
     assert_eq!(value::<i64>(client, files), 0);
 }
+
+/// The server initializes the library again after a failure. What the first time has left must not be in the way.
+#[test]
+fn a_session_whose_first_use_has_failed_can_use_it_then() {
+    let server = Server::start("first-use", &[]);
+    let mut client = server.session();
+    client
+        .batch_execute(
+            "CREATE FUNCTION looks() RETURNS int LANGUAGE plpgsql PARALLEL SAFE AS $$
+             BEGIN
+                 PERFORM pg_background_resources();
+                 RETURN 1;
+             END $$",
+        )
+        .expect("a function");
+    let mut client = server.session();
+    // The session runs the plan of its workers itself.
+    client
+        .batch_execute(
+            "SET max_parallel_workers = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+             SET min_parallel_table_scan_size = 0",
+        )
+        .expect("settings");
+    for _ in 0..3 {
+        let error = client
+            .batch_execute("SELECT sum(looks()) FROM pg_class")
+            .expect_err("a parallel operation");
+        assert_eq!(error.code().map(|code| code.code()), Some("25000"));
+    }
+    assert_eq!(run(&mut client, "SELECT 'ran'").as_deref(), Some("ran"));
+    client
+        .batch_execute("CREATE TEMP TABLE t (n int); DROP TABLE t")
+        .expect("hooks that end");
+}
