@@ -1,7 +1,9 @@
 //! Starting workers, one process at a time. The schedules have what happens at once.
 
 use super::*;
-use crate::pool::worker_start::{Note, Spawned, Starter, prewarm, respawn, resume, spawn_workers};
+use crate::pool::worker_start::{
+    Note, Spawned, Starter, dispatch, prewarm, respawn, resume, serve, spawn_workers,
+};
 use crate::wait::Latch;
 use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
@@ -365,4 +367,28 @@ fn a_process_does_not_register_for_a_worker_slot_that_another_leaves() {
     process.respawns(worker, generation);
     assert!(process.registered.borrow().is_empty());
     assert_eq!(memory.activity(worker), Activity::Starting);
+}
+
+#[test]
+fn a_job_that_is_dispatched_has_a_worker_started_or_woken() {
+    let memory = Memory::with_room(8, 1, 2);
+    let process = Starting::new(&memory);
+    let place = || {
+        let job = memory.claim(Options::default(), &[]).expect("a free slot");
+        let placed =
+            memory.locked(|scheduler| dispatch(&process, scheduler, job, A, 0, AMPLE.into()));
+        (job, placed)
+    };
+    let (job, queued) = place();
+    assert_eq!(queued.dispatched, Dispatched::Queued);
+    assert_eq!(serve(&process, queued), Some(Spawned::Enough));
+    let (worker, generation) = process.registered.borrow()[0];
+    assert!(memory.report_in(worker, generation, proc(100)).is_some());
+    assert_eq!(memory.complete(worker, job), NextStep::Idle);
+    let woken = memory.lock.woken.borrow().len();
+    let (_, handed) = place();
+    assert_eq!(handed.dispatched, Dispatched::Handed(proc(100)));
+    assert_eq!(serve(&process, handed), None);
+    assert_eq!(memory.lock.woken.borrow()[woken..], [proc(100)]);
+    assert_eq!(process.registered.borrow().len(), 1);
 }
