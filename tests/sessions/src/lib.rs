@@ -282,6 +282,15 @@ pub fn major_version(client: &mut Client) -> i32 {
     )
 }
 
+/// The setting that has the server use parallel workers although it need not.
+pub fn forces_parallel(client: &mut Client) -> &'static str {
+    if major_version(client) >= 16 {
+        "debug_parallel_query"
+    } else {
+        "force_parallel_mode"
+    }
+}
+
 /// Sleeps. A client has no latch: it can only ask the server again after a while.
 #[expect(clippy::disallowed_methods, reason = "the rule is for the extension")]
 pub fn pause(time: Duration) {

@@ -2,7 +2,9 @@
 //! libraries, the seed.
 
 use postgres::Client;
-use session_tests::{Database, Role, config, launch, major_version, run, sqlstate, try_run, value};
+use session_tests::{
+    Database, Role, config, forces_parallel, launch, run, sqlstate, try_run, value,
+};
 
 /// Runs a job; its process and its one value.
 fn run_in(client: &mut Client, sql: &str) -> (i32, Option<String>) {
@@ -71,11 +73,7 @@ fn a_setting_that_a_job_named_is_not_there_for_the_next() {
     // Not listed, and no obstacle to a parallel worker or to a library with settings of these names.
     let names = "SELECT count(*) FROM pg_settings WHERE name LIKE 'app.%'";
     assert_eq!(run(&mut client, names).as_deref(), Some("0"));
-    let force = if major_version(&mut client) >= 16 {
-        "debug_parallel_query"
-    } else {
-        "force_parallel_mode"
-    };
+    let force = forces_parallel(&mut client);
     assert_eq!(
         run(
             &mut client,

@@ -4,7 +4,7 @@
 
 use postgres::Client;
 use session_tests::{
-    Handle, Limit, Server, call, eventually, launch, major_version, nothing_is_left, pause,
+    Handle, Limit, Server, call, eventually, forces_parallel, launch, nothing_is_left, pause,
     postmaster, run, sqlstate, try_launch, try_result, try_run, value, worker_of,
 };
 use std::time::Duration;
@@ -20,11 +20,7 @@ fn set(client: &mut Client, settings: &str) {
 /// Occupies a process of the server's: a query that runs in a parallel worker.
 fn occupy_a_process(server: &Server, seconds: &str) -> std::thread::JoinHandle<()> {
     let mut client = server.session();
-    let force = if major_version(&mut client) >= 16 {
-        "debug_parallel_query"
-    } else {
-        "force_parallel_mode"
-    };
+    let force = forces_parallel(&mut client);
     set(&mut client, &format!("SET {force} = on"));
     let query = format!("SELECT pg_sleep({seconds})");
     std::thread::spawn(move || client.batch_execute(&query).expect("it sleeps"))
