@@ -17,23 +17,18 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Once;
 
-/// Has each error of the server noted before it unwinds Rust frames. Called when the library is loaded, before anything
-/// can throw.
+/// Has each error of the server noted before it unwinds Rust frames. Called each time that the server initializes the
+/// library, before anything can throw: pgrx has then just put a hook of its own in front, which calls no other.
 pub fn note_errors() {
-    // The server initializes the library again if that has failed.
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let next = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            next(panic);
-            if let Some(CaughtError::PostgresError(_)) = panic.payload().downcast_ref() {
-                // SAFETY: the guard has caught an error, which is on top of the server's stack. Throws nothing.
-                unsafe { shim::pgb_note_error() };
-            }
-        }));
-    });
+    let next = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        next(panic);
+        if let Some(CaughtError::PostgresError(_)) = panic.payload().downcast_ref() {
+            // SAFETY: the guard has caught an error, which is on top of the server's stack. Throws nothing.
+            unsafe { shim::pgb_note_error() };
+        }
+    }));
 }
 
 /// Unwinds on, to pgrx's guard, unless the panic is the error that is noted. pgrx would look for an error of the server on

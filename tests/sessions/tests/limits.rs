@@ -339,7 +339,10 @@ fn a_session_whose_first_use_has_failed_can_use_it_then() {
              BEGIN
                  PERFORM pg_background_resources();
                  RETURN 1;
-             END $$",
+             END $$;
+             CREATE TYPE mood AS ENUM ('sad');
+             CREATE FUNCTION refuse(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+             CREATE CAST (mood AS json) WITH FUNCTION refuse(mood)",
         )
         .expect("a function");
     let mut client = server.session();
@@ -360,4 +363,7 @@ fn a_session_whose_first_use_has_failed_can_use_it_then() {
     client
         .batch_execute("CREATE TEMP TABLE t (n int); DROP TABLE t")
         .expect("hooks that end");
+    // Errors after which the call goes on leave nothing on the server's stack of errors.
+    let refused = "SELECT count(*) FROM pg_background_fanout(array_fill($$SELECT 'sad'::mood$$::text, ARRAY[20])) WHERE sqlstate = 'P0001'";
+    assert_eq!(value::<i64>(&mut client, refused), 20);
 }
