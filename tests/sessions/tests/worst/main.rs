@@ -154,7 +154,15 @@ fn culprits(column: &str) -> String {
 
 const ACTIVE: &str = "jobs_queued + jobs_held_back + jobs_running";
 
-/// Waits until the culprit may launch again: the jobs that the administrator canceled last may still be ending.
+/// An administrator ends all jobs of the culprit.
+fn cancel_role(admin: &mut Client) -> i32 {
+    value(
+        admin,
+        &format!("SELECT pg_background_cancel_role('{CULPRIT}')"),
+    )
+}
+
+/// Waits until the culprit may launch again: its jobs that the administrator has canceled may still be ending.
 fn eventually_launches(holder: &mut Client) {
     let begun = Instant::now();
     while let Err(error) = holder.batch_execute("SELECT pg_background_run('SELECT 1')") {
@@ -170,6 +178,8 @@ fn eventually_launches(holder: &mut Client) {
 
 /// Sleeping jobs occupy all workers that the culprit can have. The others' workers have exited, and start all the same.
 fn others_start_beside_sleepers(run: &Run, admin: &mut Client, holders: &mut [Client]) {
+    // What the attacks have left may occupy the culprit's workers for longer than a launch waits.
+    cancel_role(admin);
     for holder in holders {
         eventually_launches(holder);
         holder
@@ -191,10 +201,7 @@ fn others_start_beside_sleepers(run: &Run, admin: &mut Client, holders: &mut [Cl
         println!("worst: {role}: beside sleepers a job started after {start:.1} ms");
         assert!(start < others::START_MS, "{role}: {start} ms");
     }
-    let _: i32 = value(
-        admin,
-        &format!("SELECT pg_background_cancel_role('{CULPRIT}')"),
-    );
+    cancel_role(admin);
 }
 
 /// The attackers have left chains of jobs that launch themselves again, and sessions that hold results. An
@@ -219,10 +226,7 @@ fn stop(run: &Run) {
     );
 
     let begun = Instant::now();
-    let canceled: i32 = value(
-        &mut admin,
-        &format!("SELECT pg_background_cancel_role('{CULPRIT}')"),
-    );
+    let canceled = cancel_role(&mut admin);
     let took = begun.elapsed();
     eventually(&mut admin, &format!("{} = 0", culprits(ACTIVE)));
     let ended = begun.elapsed();
