@@ -1,6 +1,6 @@
 # Every target calls a command under ci/. Each command prints its description with -h. `make help` prints the text after
 # the ## of each target, with the minutes that its first run takes on two processors.
-# PG_CONFIG=/path/to/pg_config chooses the server; the default is Debian's PostgreSQL 15.
+# PG_CONFIG=/path/to/pg_config chooses the server; the default is that of this release of Debian or Ubuntu.
 
 ifdef PG_CONFIG
 export PG_CONFIG

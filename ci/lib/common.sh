@@ -39,8 +39,19 @@ as_root() {
     fi
 }
 
-# The server for builds and tests: PG_CONFIG if given, otherwise Debian's PostgreSQL of the major version PG_MAJOR.
-PG_MAJOR=${PG_MAJOR:-15}
+# The major version of the server that this release of Debian or Ubuntu packages; elsewhere that of Debian 12.
+packaged_major() {
+    case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null) in
+    jammy) echo 14 ;;
+    noble) echo 16 ;;
+    trixie) echo 17 ;;
+    forky) echo 18 ;;
+    *) echo 15 ;;
+    esac
+}
+
+# The server for builds and tests: PG_CONFIG if given, otherwise the packaged PostgreSQL of the major version PG_MAJOR.
+PG_MAJOR=${PG_MAJOR:-$(packaged_major)}
 pg_config_is_given=${PG_CONFIG:+yes}
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
 
