@@ -4,7 +4,6 @@
 
 use postgres::Client;
 use session_tests::*;
-use std::process::Command;
 
 /// A call of each kind. Each reads three rows of `t`, in one job or in three.
 const CALLS: [&str; 3] = [
@@ -97,14 +96,6 @@ fn parallel_plans_have_none_of_them() {
     nothing_is_left(&mut session);
 }
 
-fn signal(pid: i32, name: &str) {
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status()
-        .expect("kill can be run");
-    assert!(status.success(), "{name} reaches {pid}");
-}
-
 /// A third session alters the type between the commit and the moment at which the caller looks at the value.
 #[test]
 fn a_caller_learns_that_a_statement_has_committed_whose_value_it_cannot_read() {
@@ -132,13 +123,13 @@ fn a_caller_learns_that_a_statement_has_committed_whose_value_it_cannot_read() {
             &mut observer,
             "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'pg_background' AND wait_event = 'advisory' AND datname = current_database())",
         );
-        signal(pid, "STOP");
+        signal(pid, Signal::STOP);
         observer
             .batch_execute("SELECT pg_advisory_unlock(1)")
             .expect("unlocked");
         eventually(&mut observer, "(SELECT count(*) = 1 FROM done)");
         observer.batch_execute(change).expect("altered");
-        signal(pid, "CONT");
+        signal(pid, Signal::CONT);
         let (session, ended) = call.join().expect("the caller's thread");
         caller = session;
         let error = ended.expect_err("the value has the old form");
