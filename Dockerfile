@@ -21,6 +21,8 @@ WORKDIR /pg_background
 COPY . .
 # DESTDIR puts the directories of the server below /out.
 RUN ci/setup && DESTDIR=/out ci/install && strip --strip-unneeded "/out/usr/lib/postgresql/$PG_MAJOR/lib/pg_background.so"
+RUN mkdir -p /out/usr/share/doc/pg_background && cp LICENSE /out/usr/share/doc/pg_background/ && \
+    ci/package notices >/out/usr/share/doc/pg_background/NOTICES
 
 # The extension alone, to be mounted into the container of a server, 18 or later. docs/operating.md has the two settings.
 #
@@ -29,6 +31,7 @@ FROM scratch AS volume
 ARG PG_MAJOR
 COPY --from=build /out/usr/lib/postgresql/${PG_MAJOR}/lib /lib
 COPY --from=build /out/usr/share/postgresql/${PG_MAJOR}/extension /share/extension
+COPY --from=build /out/usr/share/doc/pg_background /share/doc/pg_background
 
 FROM postgres:${PG_MAJOR}-bookworm
 COPY --from=build /out /

@@ -6,6 +6,8 @@ ifdef PG_CONFIG
 export PG_CONFIG
 endif
 
+# They share target/.
+.NOTPARALLEL:
 .PHONY: $(shell sed -nE 's/^([a-z0-9 -]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## this list

@@ -44,8 +44,8 @@ packaged_major() {
     case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null) in
     jammy) echo 14 ;;
     noble) echo 16 ;;
-    trixie) echo 17 ;;
-    forky) echo 18 ;;
+    trixie | plucky | questing) echo 17 ;;
+    forky | resolute) echo 18 ;;
     *) echo 15 ;;
     esac
 }

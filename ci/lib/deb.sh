@@ -4,6 +4,11 @@
 # shellcheck shell=bash
 
 find_postgres
+# It goes to where Debian's packages of the server are, and depends on them.
+case $pg_libdir in
+*"/usr/lib/postgresql/$pg_major/lib") ;;
+*) die "the server of $PG_CONFIG is none of Debian's packages" "install into it with make install PG_CONFIG=$PG_CONFIG" ;;
+esac
 command -v dpkg-shlibdeps >/dev/null ||
     { as_root apt-get update -qq && as_root apt-get install -y -qq dpkg-dev </dev/null; }
 
@@ -40,6 +45,7 @@ gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
     printf ' -- %s  %s\n' "$maintainer" "$(date -uR -d "@$SOURCE_DATE_EPOCH")"
 } | gzip -9n >"$doc/changelog.Debian.gz"
 cp README.md SECURITY.md "$doc/"
+ci/package notices | gzip -9n >"$doc/notices.gz"
 chmod 644 "$doc"/*
 
 # The program that looks up the libraries needs a source package.

@@ -12,6 +12,18 @@ release_of() {
     esac
 }
 
+# One line for each test, and those that failed.
+lines=()
+failed=()
+
+# Prints the lines. Fails if a test has failed; where PGB_SKIPPED_STATUS says so, also if one was skipped.
+finish_lines() {
+    [ ${#lines[@]} -gt 0 ] || die 'nothing was tested'
+    printf '%s\n' "${lines[@]}"
+    [ ${#failed[@]} -eq 0 ] || return 1
+    case $(printf '%s\n' "${lines[@]}") in SKIPPED* | *$'\n'SKIPPED*) return "${PGB_SKIPPED_STATUS:-0}" ;; esac
+}
+
 # Downloads fail at times.
 attempt() {
     "$@" || { sleep 5 && "$@"; } || { sleep 20 && "$@"; }

@@ -22,9 +22,6 @@ log=$given/prepare.log
 rm -rf "$given"
 mkdir -p "$given"
 
-lines=()
-failed=()
-
 get_package() {
     inside "$version" apt-get update -qq &&
         inside "$version" bash -c 'cd "$1" && apt-get download -q -o APT::Sandbox::User=root "$2"' bash \
@@ -94,5 +91,4 @@ else
     lines+=("SKIPPED $*: $reason, see $log")
 fi
 say "from version 2.0, on PostgreSQL $version"
-printf '%s\n' "${lines[@]}"
-[ ${#failed[@]} -eq 0 ]
+finish_lines

@@ -18,6 +18,7 @@ build_fuzzers() {
         cargo build --quiet --locked --profile fuzz --target "$host" -p fuzz --features guided --bin guided 2>"$log"; then
         guided=
         say "fuzz: guided runs SKIPPED, blind ones instead ($(grep -m1 -E 'error' "$log" || tail -1 "$log"))"
+        return "${PGB_SKIPPED_STATUS:-0}"
     fi
 }
 

@@ -19,12 +19,11 @@ if prepare_chroot "$PG_MAJOR" "$log"; then
     try "$PG_MAJOR" "$given" image-build.sh "$toolchain" "$cargo_home" || status=$?
     aside_reads=() aside_writes=
     if [ $status -eq 0 ]; then
-        mv "$given"/result/* "$given/"
+        as_root mv "$given"/result/* "$given/"
         try "$PG_MAJOR" "$given" image.sh || status=$?
     fi
     note "image steps $PG_MAJOR" $status
 else
     lines+=("SKIPPED image steps $PG_MAJOR: $reason")
 fi
-printf '%s\n' "${lines[@]}"
-[ ${#failed[@]} -eq 0 ]
+finish_lines

@@ -38,7 +38,6 @@ build_clients() {
     PGB_CLIENTS=$target
 }
 
-lines=()
 skip() { lines+=("SKIPPED $1: $2"); }
 
 test_version() {
@@ -72,5 +71,4 @@ for version; do
 done
 
 say 'versions'
-printf '%s\n' "${lines[@]}"
-[ ${#failed[@]} -eq 0 ]
+finish_lines

@@ -67,5 +67,4 @@ for version; do
 done
 
 say 'minor versions'
-printf '%s\n' "${lines[@]}"
-[ ${#failed[@]} -eq 0 ]
+finish_lines

@@ -119,6 +119,8 @@ archive() {
     command -v unzip >/dev/null ||
         { as_root apt-get update -qq && as_root apt-get install -y -qq unzip </dev/null; }
     unzip -q "$target"/pg_background-*.zip -d "$work" || return
+    # A client that unpacks links as files would make broken scripts of them.
+    [ -z "$(find "$work" -type l)" ] || { echo 'the archive has symbolic links' >&2 && return 1; }
     (
         cd "$work"/pg_background-* &&
             export CARGO_TARGET_DIR=$target/package/build PG_CONFIG &&

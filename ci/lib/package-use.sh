@@ -11,7 +11,8 @@ undone=75
 give() {
     local given=$1
     shift
-    rm -rf "$given"
+    # The tests write as root.
+    as_root rm -rf "$given"
     mkdir -p "$given"
     cp tests/package/* tests/sessions/tests/upgrade/pg_background--1.6.sql "$@" "$given/"
 }
@@ -46,9 +47,6 @@ give_source() {
     mkdir -p "$1/source"
     git ls-files -z | tar -c --null -T - | tar -x -C "$1/source"
 }
-
-lines=()
-failed=()
 
 # Notes the result of a test for the last lines: note NAME STATUS
 note() {

@@ -22,7 +22,7 @@ for version; do
     log=$given.log
     : >"$log"
     debs=$target/matrix/$version/deb
-    rm -rf "$debs"
+    as_root rm -rf "$debs"
     if ! prepare_chroot "$version" "$log"; then
         lines+=("SKIPPED $version: $reason")
     elif ! attempt inside "$version" ci/setup >>"$log" 2>&1; then
@@ -40,5 +40,4 @@ for version; do
 done
 
 say 'packages'
-printf '%s\n' "${lines[@]}"
-[ ${#failed[@]} -eq 0 ]
+finish_lines

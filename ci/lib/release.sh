@@ -35,12 +35,31 @@ release_check() {
     # Its own, then that of what it provides. The last one is the specification's.
     must_be META.json "$(sed -n 's/^ *"version": "\(.*\)",*/\1/p' META.json | head -n -1 | paste -sd ' ')" \
         "$version $version"
+    must_be 'ci/rpm/pg_background.spec' "$(sed -n 's/^Version: *//p' ci/rpm/pg_background.spec)" "$version"
     [ -f "sql/pg_background--$series.sql" ] || fault "there is no sql/pg_background--$series.sql"
     [ -n "$(changelog_section "$version")" ] || fault "CHANGELOG.md has no section '## $version'"
     [ -z "$(awk '/^## / { next_release = $0 == "## Next release"; next } next_release && NF' CHANGELOG.md)" ] ||
         fault "CHANGELOG.md has lines under 'Next release'"
     [ $wrong -eq 0 ] || die "$tag is not the version of this tree" "see 'Releases' in CONTRIBUTING.md"
     say "$tag: all places have this version"
+}
+
+# The commit of a tag, as the origin has it.
+commit_of() { git ls-remote origin "refs/tags/$1" "refs/tags/$1^{}" | tail -n 1 | cut -f 1; }
+
+# A release is made of a commit of main that every change and every night is checked like.
+release_checked() {
+    local tag=$1 commit workflow passed
+    version_of "$tag" >/dev/null || exit
+    commit=$(git rev-parse HEAD)
+    [ "$(commit_of "$tag")" = "$commit" ] || die "$tag is not at this commit, $commit"
+    git merge-base --is-ancestor "$commit" origin/main || die "$tag is not on main"
+    for workflow in ci nightly; do
+        passed=$(gh run list --workflow "$workflow.yml" --commit "$commit" --status success --limit 1 \
+            --json databaseId --jq length)
+        [ "$passed" = 1 ] || die "the workflow $workflow has not passed for $commit" "gh workflow run $workflow.yml"
+    done
+    say "$tag: on main, and checked"
 }
 
 # The versions of PostgreSQL for which the extension can be built, as a list in JSON.
@@ -73,6 +92,8 @@ draft() {
     local tag=$1 directory=$2 version
     release_check "$tag"
     version=$(version_of "$tag")
+    # It may have been moved while the packages were built.
+    [ "$(commit_of "$tag")" = "$(git rev-parse HEAD)" ] || die "$tag is at another commit by now"
     (cd "$directory" && sha256sum --quiet --check SHA256SUMS)
     # One that exists may have been published, and a maintainer may have written in it.
     ! gh release view "$tag" >/dev/null 2>&1 || die "there is a release $tag" "delete it first: gh release delete $tag"

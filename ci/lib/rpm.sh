@@ -14,13 +14,14 @@ top=$target/rpm
 rm -rf "$top"
 mkdir -p "$top/SOURCES" "$top/tmp"
 ci/package dist
-cp "$target"/pg_background-*.zip "$top/SOURCES/"
+cp "$target/pg_background-$(package_version).zip" "$top/SOURCES/"
 # The packages that it needs to be built are there, as packages of Debian. Cargo goes on from earlier builds.
 CARGO_TARGET_DIR=$target/package/build rpmbuild -bb --nodeps --quiet \
     --define "_topdir $top" --define "_tmppath $top/tmp" \
     --define "pgmajorversion $pg_major" --define "pg_config $PG_CONFIG" ci/rpm/pg_background.spec
 
-package=$(echo "$top"/RPMS/*/*.rpm)
+# Beside it there may be packages with its debug information.
+package=$(compgen -G "$top/RPMS/*/pg_background_$pg_major-[0-9]*.rpm")
 DESTDIR=$top/installed ci/install
 # Beside it there are documents, and the links by which debuggers find the debug information.
 diff <(cd "$top/installed" && find . -type f | sed 's/^\.//' | sort) \
@@ -42,5 +43,4 @@ else
     status=$undone
 fi
 note rpm $status
-printf '%s\n' "${lines[@]}"
-[ ${#failed[@]} -eq 0 ]
+finish_lines

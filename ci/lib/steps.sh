@@ -9,16 +9,18 @@ export CI=true CARGO_TERM_COLOR=never
 failed=()
 # Words, of which a step's command must contain one; none: all steps run.
 wanted=()
+# Those that a step had.
+declare -A known=()
 # Whether docs/models.md gets the results.
 records=no
 
 is_wanted() {
-    local word
+    local word found=1
     [ ${#wanted[@]} -gt 0 ] || return 0
     for word in "${wanted[@]}"; do
-        case " $* " in *" $word "*) return 0 ;; esac
+        case " $* " in *" $word "*) found=0 known[$word]=yes ;; esac
     done
-    return 1
+    return $found
 }
 
 # Prints when a step begins and its expected minutes on two processors, then runs it: step MINUTES COMMAND...
@@ -64,9 +66,12 @@ await_beside() {
     [ "$status" -eq 0 ] || failed+=("${beside[*]}")
 }
 
-# Fails if a step has.
+# Fails if a step has, or if no step has one of the words.
 finish() {
-    local command
+    local command word
+    for word in ${wanted[@]+"${wanted[@]}"}; do
+        [ -n "${known[$word]:-}" ] || failed+=("no step has the word $word")
+    done
     for command in ${failed[@]+"${failed[@]}"}; do
         echo "$0: FAILED: $command" >&2
     done

@@ -19,8 +19,9 @@ without_server() {
     if command -v pg_ctlcluster; then exit 1; fi
 }
 
-# Installs packages or files of packages. The downloads come first; what is tested comes after them.
+# Installs packages or files of packages. That they can be installed here is tested; then come the downloads.
 install() {
+    apt-get install -s -qq --no-install-recommends --allow-downgrades "$@" >/dev/null
     download apt-get install -y -qq --no-install-recommends --allow-downgrades --download-only "$@"
     apt-get install -y -qq --no-install-recommends --allow-downgrades "$@"
 }
