@@ -8,16 +8,16 @@ ARG PG_MAJOR=17
 
 FROM postgres:${PG_MAJOR}-bookworm AS build
 ARG PG_MAJOR
-ARG RUST=1.95.0
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update -qq && \
     apt-get install -y -qq --no-install-recommends build-essential ca-certificates curl && \
     rm -rf /var/lib/apt/lists/*
-RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | \
-    sh -s -- -y --profile minimal --default-toolchain "$RUST"
-ENV PATH=/root/.cargo/bin:$PATH
 WORKDIR /pg_background
+# Before the rest, which changes more often.
+COPY ci ci
+RUN ci/setup rust
+ENV PATH=/root/.cargo/bin:$PATH
 COPY . .
 # DESTDIR puts the directories of the server below /out.
 RUN ci/setup && DESTDIR=/out ci/install && strip --strip-unneeded "/out/usr/lib/postgresql/$PG_MAJOR/lib/pg_background.so"
