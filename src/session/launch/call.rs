@@ -65,11 +65,8 @@ pub fn call(sql: &[u8], params: &[u8], type_oid: pg_sys::Oid) -> Result<Option<D
 fn shape_of(type_oid: pg_sys::Oid) -> Shape {
     // SAFETY: in the transaction of the calling function.
     unsafe {
-        guarded(|| {
-            pg_sys::AcceptInvalidationMessages();
-            shim::pgb_shape(type_oid)
-        })
-        .hash
+        pg_sys::AcceptInvalidationMessages();
+        guarded(|| shim::pgb_shape(type_oid)).hash
     }
 }
 

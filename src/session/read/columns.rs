@@ -216,7 +216,7 @@ pub fn has_unknown_types(description: &'static [u8]) -> bool {
     if has_alterable_types(&columns) {
         // Other processes may have altered them.
         // SAFETY: in a transaction.
-        unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
+        unsafe { pg_sys::AcceptInvalidationMessages() };
     }
     columns
         .iter()

@@ -242,7 +242,7 @@ impl Reading {
             self.receiver.enter(own_proc());
         }
         // SAFETY: in a transaction.
-        unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
+        unsafe { pg_sys::AcceptInvalidationMessages() };
     }
 
     /// Called before the caller takes what cannot be given back.

@@ -274,7 +274,7 @@ pub fn columns_of(tracked: &Tracked) -> Result<Option<JobColumns>, Failure> {
     }
     Ok(Block::of(job).description().map(|description| {
         // SAFETY: in a transaction.
-        unsafe { guarded(|| pg_sys::AcceptInvalidationMessages()) };
+        unsafe { pg_sys::AcceptInvalidationMessages() };
         let mut columns = columns::parse_description(description);
         columns::use_fallbacks(&mut columns);
         columns
