@@ -3,6 +3,9 @@
 
 set -euo pipefail
 
+# Where programs for administrators are. Not everybody who is root has it: `su` leaves the PATH as it was.
+PATH=$PATH:/usr/sbin:/sbin
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 case $target in /*) ;; *) target=$root/$target ;; esac

@@ -37,7 +37,7 @@ mirror() {
 }
 
 install_debootstrap() {
-    PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null ||
+    command -v debootstrap >/dev/null ||
         { as_root apt-get update -qq && as_root apt-get install -y -qq debootstrap </dev/null; }
 }
 
@@ -65,7 +65,7 @@ experimental_server() {
 bootstrap() {
     local version=$1 chroot=$2 release keyring security
     release=$(release_of "$version")
-    set -- as_root env PATH="$PATH:/usr/sbin:/sbin" debootstrap --variant=minbase \
+    set -- as_root env PATH="$PATH" debootstrap --variant=minbase \
         --include=ca-certificates
     case $version in
     14 | 16)
