@@ -63,6 +63,13 @@ fn main() {
         .flag("-Wno-sign-compare")
         .flag("-Wno-missing-field-initializers")
         .warnings_into_errors(std::env::var_os("PGB_STRICT").is_some());
+    // Their headers declare functions without parameters. In C of 2023 that means that they have none.
+    if ["CARGO_FEATURE_PG14", "CARGO_FEATURE_PG15"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+    {
+        build.flag_if_supported("-std=gnu17");
+    }
     if std::env::var_os("CARGO_FEATURE_FAULTS").is_some() {
         build.define("PGB_FAULTS", None);
     }

@@ -36,8 +36,7 @@ pgrx::pg_module_magic!(name, version);
 #[allow(non_snake_case, reason = "the name that the server looks for")]
 pub unsafe extern "C-unwind" fn _PG_init() {
     let body = move || {
-        without_backtraces();
-        boundary::note_errors();
+        boundary::note_bugs();
         // What may fail comes before what stays: the server initializes the library again after a failure.
         pg::library::be_the_only_copy();
         settings::define_at_load();
@@ -48,22 +47,4 @@ pub unsafe extern "C-unwind" fn _PG_init() {
     };
     // SAFETY: only C is above this frame, which has nothing to drop.
     unsafe { boundary::enter(body) }
-}
-
-/// With `RUST_BACKTRACE` in the server's environment pgrx adds a backtrace to the DETAIL of errors, which any client
-/// can read. This library's copy of the standard library reads the environment once, when it first captures a
-/// backtrace. So one is captured here while the environment says no.
-fn without_backtraces() {
-    const NAME: &str = "RUST_LIB_BACKTRACE";
-    let before = std::env::var_os(NAME);
-    // SAFETY: a process of the server has one thread.
-    unsafe { std::env::set_var(NAME, "0") };
-    let _ = std::backtrace::Backtrace::capture();
-    // SAFETY: as above.
-    unsafe {
-        match before {
-            Some(value) => std::env::set_var(NAME, value),
-            None => std::env::remove_var(NAME),
-        }
-    }
 }

@@ -23,8 +23,9 @@
 pub mod published;
 
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::local::Local;
-use crate::pg::shim::guarded;
+use crate::pg::server;
 use crate::pg::{library, shim};
 use arrayvec::ArrayVec;
 use engine::table::LABEL_LIMIT;
@@ -105,7 +106,7 @@ impl Row {
     /// The configured value; null: it is not configured.
     fn text(&self) -> *const c_char {
         // SAFETY: a zero-terminated name.
-        unsafe { pg_sys::GetConfigOption(self.name.as_ptr(), true, false) }
+        unsafe { server::GetConfigOption(self.name.as_ptr(), true, false) }
     }
 }
 
@@ -152,7 +153,7 @@ impl Number {
             return self.read.get();
         }
         // SAFETY: the name of a setting that is defined; the text is used at once.
-        unsafe { self.parse(pg_sys::GetConfigOptionResetString(self.row.name.as_ptr())) }
+        unsafe { self.parse(server::GetConfigOptionResetString(self.row.name.as_ptr())) }
     }
 
     /// # Safety
@@ -161,7 +162,7 @@ impl Number {
         let mut value = self.default;
         // SAFETY: by the caller.
         let is_number = !text.is_null()
-            && unsafe { pg_sys::parse_int(text, &raw mut value, self.unit.bits(), null_mut()) };
+            && unsafe { server::parse_int(text, &raw mut value, self.unit.bits(), null_mut()) };
         let is_valid = is_number && (self.bounds)().contains(&value);
         if is_valid { value } else { self.default }
     }
@@ -229,7 +230,7 @@ impl Setting for Switch {
     fn read(&self) {
         let (text, mut value) = (self.row.text(), self.default);
         // SAFETY: a zero-terminated text.
-        let is_valid = !text.is_null() && unsafe { pg_sys::parse_bool(text, &raw mut value) };
+        let is_valid = !text.is_null() && unsafe { server::parse_bool(text, &raw mut value) };
         self.read.set(if is_valid { value } else { self.default });
     }
 
@@ -338,7 +339,7 @@ unsafe extern "C-unwind" fn is_label(
             pg_sys::GUC_check_errdetail_string = LABEL_TOO_LONG.as_ptr().cast_mut();
             return false;
         }
-        pg_sys::pg_verifymbstr(*value, len as i32, true)
+        server::pg_verifymbstr(*value, len as i32, true)
     }
 }
 
@@ -737,7 +738,7 @@ fn read_hidden() {
 /// safe.
 fn check_may_define() {
     // SAFETY: reads the state of the transaction.
-    if unsafe { pg_sys::IsInParallelMode() } {
+    if unsafe { server::IsInParallelMode() } {
         Error::new(
             ERRCODE_INVALID_TRANSACTION_STATE,
             "cannot use pg_background for the first time in a session during a parallel operation",
@@ -747,6 +748,9 @@ fn check_may_define() {
         .raise();
     }
 }
+
+/// The first setting of the table that is not defined yet.
+static NEXT: Local<usize> = Local::new(0);
 
 fn define_each() {
     check_may_define();
@@ -758,20 +762,23 @@ fn define_each() {
             catalog: guarded(|| shim::pgb_hides_catalog(prefix)),
         });
     }
-    // A setting cannot be defined twice: an interrupt must not leave some of them defined. An error allows interrupts
-    // again.
+    // An interrupt must not leave only some of them defined. An error allows interrupts again.
     // SAFETY: a plain counter of this process.
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
-    TABLE.iter().for_each(|setting| setting.define());
+    // A setting cannot be defined twice, so the next call goes on where an error (no memory) has ended this one.
+    for (index, setting) in TABLE.iter().enumerate().skip(NEXT.get()) {
+        setting.define();
+        NEXT.set(index + 1);
+    }
     #[cfg(not(feature = "pg14"))]
     // SAFETY: a zero-terminated constant.
     unsafe {
-        pg_sys::MarkGUCPrefixReserved(c"pg_background".as_ptr());
+        server::MarkGUCPrefixReserved(c"pg_background".as_ptr());
     }
     #[cfg(feature = "pg14")]
     // SAFETY: a zero-terminated constant.
     unsafe {
-        pg_sys::EmitWarningsOnPlaceholders(c"pg_background".as_ptr());
+        server::EmitWarningsOnPlaceholders(c"pg_background".as_ptr());
     }
     DEFINED.set(true);
     // SAFETY: as above.

@@ -39,8 +39,9 @@ mod roles;
 mod view;
 
 use crate::pg::error::{Error, Failure};
+use crate::pg::guard::guarded;
 use crate::pg::rows::Caller;
-use crate::pg::shim::guarded;
+use crate::pg::server;
 use crate::pg::tuple::{Value, composite, composite_by_name};
 use crate::pg::{array, boundary, shim};
 use crate::session::jobs;
@@ -130,7 +131,7 @@ impl Arguments {
     /// The type of an argument in the calling query.
     pub fn type_of(self, index: i32) -> pg_sys::Oid {
         // SAFETY: looks at the expression of the call.
-        unsafe { pg_sys::get_fn_expr_argtype((*self.0).flinfo, index) }
+        unsafe { server::get_fn_expr_argtype((*self.0).flinfo, index) }
     }
 
     /// The number of arguments.
@@ -142,7 +143,7 @@ impl Arguments {
     /// The result type that the function is declared with.
     pub fn result_type(self) -> pg_sys::Oid {
         // SAFETY: a catalog lookup of the function that is being called.
-        unsafe { pg_sys::get_func_rettype((*(*self.0).flinfo).fn_oid) }
+        unsafe { server::get_func_rettype((*(*self.0).flinfo).fn_oid) }
     }
 
     /// The job that a version 1 function names: its only argument is a pid.
@@ -180,7 +181,7 @@ impl Arguments {
         let mut found = Vec::new();
         memory::try_reserve_exact(&mut found, elements.len())?;
         for element in elements {
-            pgrx::check_for_interrupts!();
+            server::check_for_interrupts();
             // SAFETY: as above.
             let part = |number| element.and_then(|row| unsafe { array::attribute(row, number) });
             let handle = Handle {

@@ -13,6 +13,7 @@ use crate::cluster::job::Job;
 use crate::cluster::layout::{LARGE, PAGE, Root, half_of, memory_limit_for};
 use crate::cluster::segment;
 use crate::pg::error::Error;
+use crate::pg::server;
 use crate::pg::{exit, shim, text};
 use engine::block_ref::{ArenaPointer, BlockRef};
 use engine::pool::usage::Usage;
@@ -178,7 +179,7 @@ impl Cluster {
         self.update_arena_limit();
         // SAFETY: the area is attached for the life of the process.
         let pointer = unsafe {
-            pg_sys::dsa_allocate_extended(self.area, size, pg_sys::DSA_ALLOC_NO_OOM as i32)
+            server::dsa_allocate_extended(self.area, size, pg_sys::DSA_ALLOC_NO_OOM as i32)
         };
         self.count_block(pointer)
     }
@@ -195,7 +196,7 @@ impl Cluster {
         let limit = half_of(self.memory_limit());
         if self.root.arena_limit.load(Ordering::Relaxed) != limit {
             // SAFETY: the area is attached for the life of the process.
-            unsafe { pg_sys::dsa_set_size_limit(self.area, limit as usize) };
+            unsafe { server::dsa_set_size_limit(self.area, limit as usize) };
             self.root.arena_limit.store(limit, Ordering::Relaxed);
         }
     }
@@ -294,7 +295,7 @@ impl Cluster {
     /// The address in this process of an arena pointer. Maps and throws as [`Job::address`] does.
     pub fn arena_address(&self, pointer: pg_sys::dsa_pointer) -> *mut u8 {
         // SAFETY: a pointer into the area; the call maps the segment if this process has not yet.
-        unsafe { pg_sys::dsa_get_address(self.area, pointer) }.cast()
+        unsafe { server::dsa_get_address(self.area, pointer) }.cast()
     }
 
     /// As [`arena_address`](Self::arena_address), but does not throw. `None`: this process cannot map the memory.

@@ -17,8 +17,9 @@ use crate::cluster::layout::{
     memory_limit_for, parts,
 };
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::local::Local;
-use crate::pg::shim::guarded;
+use crate::pg::server;
 use crate::pg::{exit, shim, wait_event};
 use crate::settings;
 use crate::settings::published;
@@ -52,10 +53,10 @@ impl PoolLock for PoolLwLock {
     fn with<R>(&self, body: impl FnOnce() -> R) -> R {
         // SAFETY: the lock lives in main shared memory for as long as the process is attached to it.
         // Holding it holds off interrupts, so `body` cannot be jumped out of.
-        unsafe { pg_sys::LWLockAcquire(self.0.get(), pg_sys::LWLockMode::LW_EXCLUSIVE) };
+        unsafe { server::LWLockAcquire(self.0.get(), pg_sys::LWLockMode::LW_EXCLUSIVE) };
         let result = body();
         // SAFETY: acquired above.
-        unsafe { pg_sys::LWLockRelease(self.0.get()) };
+        unsafe { server::LWLockRelease(self.0.get()) };
         result
     }
 
@@ -145,9 +146,9 @@ fn attach() -> Result<&'static Cluster, Error> {
         guarded(|| shim::pgb_init_locks(tranche, locks.as_ptr(), locks.len() as i32));
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
-        pg_sys::LWLockAcquire((*root).create_lock.get(), pg_sys::LWLockMode::LW_EXCLUSIVE);
+        server::LWLockAcquire((*root).create_lock.get(), pg_sys::LWLockMode::LW_EXCLUSIVE);
         let attached = attach_segments(root);
-        pg_sys::LWLockRelease((*root).create_lock.get());
+        server::LWLockRelease((*root).create_lock.get());
         pg_sys::CurrentMemoryContext = context;
         let cluster: &'static Cluster = Box::leak(Box::new(attached?));
         published::attach(&cluster.root.published);
@@ -176,14 +177,14 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
         let workers = pg_sys::max_worker_processes as usize;
         let leaders = (*pg_sys::ProcGlobal).allProcCount as usize;
         let segment = if fresh {
-            pg_sys::dsm_create(Control::size(jobs, workers, leaders), 0)
+            server::dsm_create(Control::size(jobs, workers, leaders), 0)
         } else {
-            pg_sys::dsm_attach(control)
+            server::dsm_attach(control)
         };
         if segment.is_null() {
             return Err(out_of_shared_memory());
         }
-        let control = pg_sys::dsm_segment_address(segment).cast::<Control>();
+        let control = server::dsm_segment_address(segment).cast::<Control>();
         fault!("control-mapped");
 
         let area = if fresh {
@@ -192,24 +193,24 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             let area_size = &raw mut (*root).area_size;
             let area =
                 guarded(|| shim::pgb_create_area(tranche, half_of(limit) as usize, area_size));
-            pg_sys::dsa_pin_mapping(area);
+            server::dsa_pin_mapping(area);
             (*root).arena_limit.store(half_of(limit), Ordering::Relaxed);
             initialize_control(control, jobs, workers, leaders);
             fault!("segments-made");
-            pg_sys::dsa_pin(area);
-            pg_sys::dsm_pin_segment(segment);
-            (*root).arena = pg_sys::dsa_get_handle(area);
-            let handle = pg_sys::dsm_segment_handle(segment);
+            server::dsa_pin(area);
+            server::dsm_pin_segment(segment);
+            (*root).arena = server::dsa_get_handle(area);
+            let handle = server::dsm_segment_handle(segment);
             (*root).control.store(handle, Ordering::Relaxed);
             area
         } else {
-            let area = pg_sys::dsa_attach((*root).arena);
-            pg_sys::dsa_pin_mapping(area);
+            let area = server::dsa_attach((*root).arena);
+            server::dsa_pin_mapping(area);
             area
         };
         fault!("segments-mapped");
         // Last: an error above unmaps the segment, so that the session can attach it later.
-        pg_sys::dsm_pin_mapping(segment);
+        server::dsm_pin_mapping(segment);
 
         let parts = parts(control);
         let control = &*control;

@@ -10,9 +10,9 @@
 
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::local::Local;
 use crate::pg::shim;
-use crate::pg::shim::guarded;
 use engine::memory;
 use std::num::NonZeroU32;
 use std::ptr::null_mut;

@@ -30,6 +30,7 @@ use crate::cluster::layout::WORKER_ENTRY;
 use crate::pg::library;
 use crate::pg::local::Local;
 use crate::pg::process::own_proc;
+use crate::pg::server;
 use crate::pg::{exit, process, shim};
 use engine::pool::worker_start::{self, Note, Placed, Spawned, Starter};
 use engine::pool::{LaneKey, Limits, PendingStart, Pool, Registration, START_LIMIT, Scheduler};
@@ -149,11 +150,11 @@ fn register(worker_slot: WorkerSlotRef) -> Option<Registration> {
     // SAFETY: called outside the pool lock; the handle is one that the server has just made.
     let registration = unsafe {
         let mut handle = std::ptr::null_mut();
-        let registered = pg_sys::RegisterDynamicBackgroundWorker(&raw mut request, &raw mut handle);
+        let registered = server::RegisterDynamicBackgroundWorker(&raw mut request, &raw mut handle);
         fault!("worker-registered");
         registered.then(|| {
             let registration = RegistrationHandle::read(handle);
-            pg_sys::pfree(handle.cast());
+            server::pfree(handle.cast());
             registration
         })
     };
@@ -297,7 +298,7 @@ fn check_registration(cluster: &'static Cluster, worker: u32) {
     let mut handle = RegistrationHandle::of(found.registration);
     let mut pid = 0;
     // SAFETY: a handle with the contents that the server has made; the call does not throw.
-    let status = unsafe { pg_sys::GetBackgroundWorkerPid(handle.as_server(), &raw mut pid) };
+    let status = unsafe { server::GetBackgroundWorkerPid(handle.as_server(), &raw mut pid) };
     let runs = status == pg_sys::BgwHandleStatus::BGWH_STARTED;
     let is_late = process::now().saturating_sub(found.since) > START_LIMIT;
     if !is_late && (runs || status == pg_sys::BgwHandleStatus::BGWH_NOT_YET_STARTED) {
@@ -316,7 +317,7 @@ fn give_up_start(cluster: &'static Cluster, worker: u32, found: PendingStart, is
         if is_late {
             let mut handle = RegistrationHandle::of(found.registration);
             // SAFETY: as in `check_registration`.
-            unsafe { pg_sys::TerminateBackgroundWorker(handle.as_server()) };
+            unsafe { server::TerminateBackgroundWorker(handle.as_server()) };
         }
     };
     // SAFETY: reads the state of a file.

@@ -21,8 +21,10 @@
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::memory::Assembly;
-use crate::pg::shim::{TEMP_FILE_PREFIX, guarded};
+use crate::pg::server;
+use crate::pg::shim::TEMP_FILE_PREFIX;
 use crate::pg::{shim, text};
 use engine::ring;
 use engine::sync::{AtomicU32, AtomicU64, Ordering};
@@ -45,7 +47,7 @@ impl PathName {
     fn of_directory(tablespace: pg_sys::Oid) -> Self {
         let mut path = Self([0; _]);
         // SAFETY: there is room for as much as it writes.
-        unsafe { pg_sys::TempTablespacePath(path.0.as_mut_ptr().cast(), tablespace) };
+        unsafe { server::TempTablespacePath(path.0.as_mut_ptr().cast(), tablespace) };
         path
     }
 
@@ -262,7 +264,7 @@ impl Drop for FileReader {
     fn drop(&mut self) {
         if let Some(opened) = self.opened {
             // SAFETY: opened by `fill`; does not throw.
-            unsafe { pg_sys::FileClose(opened) };
+            unsafe { shim::pgb_spill_close(opened) };
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Arrays, rows and texts that are passed as arguments.
 
+use crate::pg::server;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -11,12 +12,12 @@ use pgrx::pg_sys::Datum;
 pub unsafe fn elements(datum: Datum) -> impl ExactSizeIterator<Item = Option<Datum>> {
     // SAFETY: by the caller; the server's allocations stay until the current context is reset.
     unsafe {
-        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        let array = server::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
         let element = (*array).elemtype;
         let (mut len, mut by_value, mut align) = (0, false, 0);
-        pg_sys::get_typlenbyvalalign(element, &raw mut len, &raw mut by_value, &raw mut align);
+        server::get_typlenbyvalalign(element, &raw mut len, &raw mut by_value, &raw mut align);
         let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-        pg_sys::deconstruct_array(
+        server::deconstruct_array(
             array,
             element,
             i32::from(len),
@@ -39,9 +40,9 @@ pub unsafe fn attribute(row: Datum, number: i16) -> Option<Datum> {
     // SAFETY: by the caller.
     unsafe {
         let header =
-            pg_sys::pg_detoast_datum(row.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
+            server::pg_detoast_datum(row.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
         let mut is_null = false;
-        let value = pg_sys::GetAttributeByNum(header, number, &raw mut is_null);
+        let value = server::GetAttributeByNum(header, number, &raw mut is_null);
         (!is_null).then_some(value)
     }
 }
@@ -54,7 +55,7 @@ pub unsafe fn attribute(row: Datum, number: i16) -> Option<Datum> {
 pub unsafe fn text_bytes<'a>(datum: Datum) -> &'a [u8] {
     // SAFETY: by the caller.
     unsafe {
-        let value = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        let value = server::pg_detoast_datum_packed(datum.cast_mut_ptr());
         let start = pgrx::varlena::vardata_any(value).cast();
         std::slice::from_raw_parts(start, pgrx::varlena::varsize_any_exhdr(value))
     }

@@ -2,47 +2,89 @@
 //!
 //! An error that is thrown below Rust frames must not jump over them. Three steps carry it through:
 //!
-//! 1. The guard around each call of C catches it and panics: pgrx has put one around the server's functions, and
-//!    [`guarded`](crate::pg::shim::guarded) is ours.
-//! 2. Before any frame is unwound, [`note_errors`] takes it from the server's stack of errors and notes it, with all its
-//!    fields (`error.c`). While frames are unwound the server has no error.
-//! 3. [`enter`], around everything in Rust that C calls, raises the noted error again, unchanged.
+//! 1. The guard around each call of C ([`guarded`](crate::pg::guard::guarded); `error.c`) catches it and takes it, with all
+//!    its fields, from the server's stack of errors into a note.
+//! 2. The note unwinds the frames, as a [`ServerError`]. Whoever catches that owns the note. While frames are unwound the
+//!    server has no error.
+//! 3. [`enter`], around everything in Rust that C calls, raises the error again, unchanged.
 //!
-//! An error that Rust raises ([`Error::raise`](crate::pg::error::Error::raise)) is a panic too, and becomes an error of
-//! the server in [`enter`].
+//! An error that Rust raises ([`Error::raise`]) unwinds in the same way. [`enter`] makes an error of the server of it when
+//! no Rust frame is left. So nothing that may throw is called where the error would be lost or could not go on.
+//!
+//! pgrx has guards and a boundary too. They are not used: its guard copies an error into memory that it does not find if
+//! there is none, and leaves the server's handlers pointing into its own frame then; its boundary allocates where an
+//! error cannot be caught any more.
 
-use crate::pg::error;
+use crate::pg::error::{Error, Texts};
+use crate::pg::guard::ServerError;
+use crate::pg::local::Local;
 use crate::pg::shim;
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
+use pgrx::{PgLogLevel, pg_sys};
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr::NonNull;
 
-/// Has each error of the server noted before it unwinds Rust frames. Called each time that the server initializes the
-/// library, before anything can throw: pgrx has then just put a hook of its own in front, which calls no other.
-pub fn note_errors() {
-    let next = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        next(panic);
-        if let Some(CaughtError::PostgresError(_)) = panic.payload().downcast_ref() {
-            // SAFETY: the guard has caught an error, which is on top of the server's stack. Throws nothing.
-            unsafe { shim::pgb_note_error() };
-        }
+/// Where the last panic was that is no error, but a bug.
+static BUG: Local<Option<&'static Location<'static>>> = Local::new(None);
+
+/// Has the place of a bug noted. Called each time that the server initializes the library: pgrx has then just set a hook
+/// of its own, which is not used.
+pub fn note_bugs() {
+    std::panic::set_hook(Box::new(|panic| {
+        // SAFETY: the places of panics are constants of the program.
+        BUG.set(unsafe {
+            std::mem::transmute::<Option<&Location<'_>>, Option<&'static Location<'static>>>(
+                panic.location(),
+            )
+        });
     }));
 }
 
-/// Unwinds on, to pgrx's guard, unless the panic is the error that is noted. pgrx would look for an error of the server on
-/// the server's stack, where it is no longer: if its note is gone too, what the panic has of it becomes an error of its
-/// own. Calls nothing that may throw, because such an error would be lost.
-fn unwind_unless_noted(payload: Box<dyn Any + Send>) {
-    let is_of_server = matches!(payload.downcast_ref(), Some(CaughtError::PostgresError(_)));
-    if is_of_server && error::is_noted() {
-        return;
+/// What is raised when all frames are gone. Has no destructor.
+#[derive(Clone, Copy)]
+enum Raised {
+    Note(NonNull<pg_sys::ErrorData>),
+    /// In the texts of this process.
+    Texts,
+}
+
+static TEXTS: Local<Texts> = Local::new(Texts::none());
+
+impl Raised {
+    fn of(payload: Box<dyn Any + Send>) -> Self {
+        let payload = match payload.downcast::<ServerError>() {
+            Ok(error) => return Self::Note(error.into_note()),
+            Err(payload) => payload,
+        };
+        let bug = |message: &str| {
+            TEXTS.with(|texts| texts.set(ERRCODE_INTERNAL_ERROR, message, None, None, BUG.get()));
+        };
+        if let Some(error) = payload.downcast_ref::<Error>() {
+            TEXTS.with(|texts| error.write(texts));
+        } else if let Some(message) = payload.downcast_ref::<&str>() {
+            bug(message);
+        } else if let Some(message) = payload.downcast_ref::<String>() {
+            bug(message);
+        } else {
+            bug("an unexpected failure");
+        }
+        Self::Texts
     }
-    match payload.downcast::<CaughtError>().map(|caught| *caught) {
-        Ok(CaughtError::PostgresError(report)) => std::panic::panic_any(report),
-        Ok(other) => other.rethrow(),
-        Err(payload) => resume_unwind(payload),
+
+    /// # Safety
+    /// Only C is above the caller's frame, and nothing in that frame has a destructor.
+    unsafe fn raise(self) -> ! {
+        match self {
+            // SAFETY: by the caller; the note is not used again.
+            Self::Note(note) => unsafe { shim::pgb_raise_error(note.as_ptr()) },
+            Self::Texts => {
+                let report = TEXTS.with(|texts| texts.report());
+                // SAFETY: by the caller; the texts stay.
+                unsafe { shim::pgb_report(PgLogLevel::ERROR as i32, &raw const report) };
+                unreachable!("an error does not return")
+            }
+        }
     }
 }
 
@@ -51,14 +93,9 @@ fn unwind_unless_noted(payload: Box<dyn Any + Send>) {
 /// # Safety
 /// Only C is above the caller's frame, and nothing in that frame has a destructor: the error jumps over it.
 pub unsafe fn enter<R: Copy>(body: impl FnOnce() -> R) -> R {
-    let body = AssertUnwindSafe(body);
-    // SAFETY: by the caller.
-    let outcome = unsafe {
-        pgrx_extern_c_guard(move || catch_unwind(body).map_err(unwind_unless_noted).ok())
-    };
-    match outcome {
-        Some(value) => value,
+    match catch_unwind(AssertUnwindSafe(body)).map_err(Raised::of) {
+        Ok(value) => value,
         // SAFETY: jumps out of this frame, which holds nothing to drop, and that of the caller.
-        None => unsafe { shim::pgb_raise_noted_error() },
+        Err(raised) => unsafe { raised.raise() },
     }
 }

@@ -7,17 +7,21 @@
 //! An error of the server, or of user code that the server calls, passes through the functions of the leader as a
 //! panic ([`crate::pg::boundary`]).
 
+use crate::pg::guard::ServerError;
+use crate::pg::guard::guarded;
 use crate::pg::memory::Bytes;
 use crate::pg::shim;
+use crate::pg::shim::Report;
 use arrayvec::ArrayVec;
 use engine::error_message::{QUERY_CANCELED, Sqlstate};
 use engine::memory::OutOfMemory;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
-use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::{PgLogLevel, pg_sys};
 use std::any::Any;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::fmt::{Display, Write};
+use std::panic::{Location, resume_unwind};
+use std::ptr::null;
 
 /// An error of this extension.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub struct Error {
     pub detail: Option<String>,
     /// `HINT`.
     pub hint: Option<String>,
+    raised_at: Option<&'static Location<'static>>,
 }
 
 /// Why a function has failed.
@@ -75,6 +80,7 @@ impl Error {
             message: text(message),
             detail: None,
             hint: None,
+            raised_at: None,
         }
     }
 
@@ -96,16 +102,16 @@ impl Error {
     }
 
     /// Raises it.
-    pub fn raise(self) -> ! {
-        let mut report = ErrorReport::new(self.code, self.message, "pg_background");
-        if let Some(detail) = self.detail {
-            report = report.set_detail(detail);
-        }
-        if let Some(hint) = self.hint {
-            report = report.set_hint(hint);
-        }
-        report.report(PgLogLevel::ERROR);
-        unreachable!("an error report of level ERROR does not return")
+    #[track_caller]
+    pub fn raise(mut self) -> ! {
+        self.raised_at = Some(Location::caller());
+        resume_unwind(Box::new(self))
+    }
+
+    /// Writes it where it can be reported from when it is gone.
+    pub fn write(&self, texts: &mut Texts) {
+        let (detail, hint) = (self.detail.as_deref(), self.hint.as_deref());
+        texts.set(self.code, &self.message, detail, hint, self.raised_at);
     }
 
     /// Adds a hint.
@@ -114,6 +120,88 @@ impl Error {
         self.hint = Some(text(hint));
         self
     }
+}
+
+/// The texts of a report, which are there when no frame of Rust is left.
+pub struct Texts {
+    code: PgSqlErrorCode,
+    file: [u8; TEXT_LIMIT + 1],
+    line: u32,
+    message: [u8; TEXT_LIMIT + 1],
+    detail: Option<[u8; TEXT_LIMIT + 1]>,
+    hint: Option<[u8; TEXT_LIMIT + 1]>,
+}
+
+/// A zero-terminated text, cut to its maximum length.
+fn terminated(text: &str) -> [u8; TEXT_LIMIT + 1] {
+    let kept = &text.as_bytes()[..text.floor_char_boundary(TEXT_LIMIT)];
+    let mut terminated = [0; TEXT_LIMIT + 1];
+    terminated[..kept.len()].copy_from_slice(kept);
+    terminated
+}
+
+impl Texts {
+    /// Without any text.
+    pub const fn none() -> Self {
+        Self {
+            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            file: [0; TEXT_LIMIT + 1],
+            line: 0,
+            message: [0; TEXT_LIMIT + 1],
+            detail: None,
+            hint: None,
+        }
+    }
+
+    /// Replaces them.
+    pub fn set(
+        &mut self,
+        code: PgSqlErrorCode,
+        message: &str,
+        detail: Option<&str>,
+        hint: Option<&str>,
+        at: Option<&Location<'_>>,
+    ) {
+        *self = Self {
+            code,
+            file: terminated(at.map_or("", Location::file)),
+            line: at.map_or(0, Location::line),
+            message: terminated(message),
+            detail: detail.map(terminated),
+            hint: hint.map(terminated),
+        };
+    }
+
+    /// As the shim reports them. Valid until they are replaced.
+    pub fn report(&self) -> Report {
+        let start = |text: &[u8; TEXT_LIMIT + 1]| text.as_ptr().cast::<c_char>();
+        Report {
+            code: self.code as i32,
+            line: self.line.cast_signed(),
+            file: start(&self.file),
+            message: start(&self.message),
+            detail: self.detail.as_ref().map_or(null(), start),
+            hint: self.hint.as_ref().map_or(null(), start),
+        }
+    }
+}
+
+/// Reports a warning, which may throw what a hook of another library throws.
+#[track_caller]
+pub fn warn(message: impl Display) {
+    let warning = Error::new(PgSqlErrorCode::ERRCODE_WARNING, message);
+    report(PgLogLevel::WARNING, warning, Location::caller());
+}
+
+/// Reports an error in some other level than ERROR, at once: the process ends after FATAL.
+pub fn report(level: PgLogLevel, mut error: Error, at: &'static Location<'static>) {
+    let mut texts = Texts::none();
+    error.raised_at = Some(at);
+    error.write(&mut texts);
+    drop(error);
+    let report = texts.report();
+    // SAFETY: the texts stay during the call.
+    unsafe { guarded(|| shim::pgb_report(level as i32, &raw const report)) };
 }
 
 /// An SQLSTATE as five characters, unpacked as elog.h packs it: six bits each, from the lowest.
@@ -125,64 +213,35 @@ fn sqlstate(code: i32) -> Sqlstate {
 const MESSAGE_LIMIT: usize = 1024;
 
 /// The cause of a panic.
-pub enum Caught {
-    /// An error of the server, which is noted.
-    Noted(&'static pg_sys::ErrorData),
-    /// An [`Error`] that was raised, or an error that was noted and is forgotten.
-    Report {
-        /// SQLSTATE.
-        code: PgSqlErrorCode,
-        /// Primary message.
-        message: Bytes,
-    },
+pub enum Caught<'a> {
+    /// An error of the server.
+    Server(&'a pg_sys::ErrorData),
+    /// An [`Error`] that was raised.
+    Own(&'a Error),
     /// No error: a bug.
     Bug,
 }
 
-/// The cause of the panic with this payload. A noted error stays until [`forget`].
-pub fn caught(payload: &(dyn Any + Send)) -> Caught {
-    let report = match payload.downcast_ref::<CaughtError>() {
-        Some(CaughtError::PostgresError(report)) => {
-            // SAFETY: the noted error stays until the next is noted or it is forgotten.
-            if let Some(noted) = unsafe { shim::pgb_noted_error().as_ref() } {
-                return Caught::Noted(noted);
-            }
-            Some(report)
-        }
-        Some(CaughtError::ErrorReport(report)) => Some(report),
-        Some(CaughtError::RustPanic { .. }) => None,
-        None => payload.downcast_ref::<ErrorReportWithLevel>(),
-    };
-    report.map_or(Caught::Bug, |report| Caught::Report {
-        code: report.sql_error_code(),
-        message: Bytes::copy(report.message().as_bytes()),
-    })
+/// The cause of the panic with this payload.
+pub fn caught(payload: &(dyn Any + Send)) -> Caught<'_> {
+    if let Some(error) = payload.downcast_ref::<ServerError>() {
+        return Caught::Server(error.data());
+    }
+    payload.downcast_ref().map_or(Caught::Bug, Caught::Own)
 }
 
-/// Whether an error is noted.
-pub fn is_noted() -> bool {
-    // SAFETY: reads a static of the shim.
-    !unsafe { shim::pgb_noted_error() }.is_null()
-}
-
-/// Forgets the noted error.
-pub fn forget() {
-    // SAFETY: nothing refers to it any more.
-    unsafe { shim::pgb_forget_error() };
-}
-
-impl Caught {
+impl Caught<'_> {
     /// SQLSTATE and primary message; `None`: it is a bug, not an error.
     pub fn summary(&self) -> Option<(Sqlstate, &[u8])> {
         match self {
-            Self::Noted(noted) if noted.message.is_null() => {
-                Some((sqlstate(noted.sqlerrcode), &[][..]))
+            Self::Server(error) if error.message.is_null() => {
+                Some((sqlstate(error.sqlerrcode), &[][..]))
             }
             // SAFETY: a zero-terminated text.
-            Self::Noted(noted) => Some((sqlstate(noted.sqlerrcode), unsafe {
-                CStr::from_ptr(noted.message).to_bytes()
+            Self::Server(error) => Some((sqlstate(error.sqlerrcode), unsafe {
+                CStr::from_ptr(error.message).to_bytes()
             })),
-            Self::Report { code, message } => Some((sqlstate(*code as i32), message.bytes())),
+            Self::Own(error) => Some((error.sqlstate(), error.message.as_bytes())),
             Self::Bug => None,
         }
     }

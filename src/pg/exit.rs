@@ -13,6 +13,7 @@
 //! was done, and does without the memory that could not be mapped ([`try_map`]).
 
 use crate::pg::local::Local;
+use crate::pg::server;
 use pgrx::pg_sys;
 
 static REGISTERED: Local<bool> = Local::new(false);
@@ -52,16 +53,13 @@ pub fn register() {
 
 fn push(callback: Callback) {
     // SAFETY: a function of this library, which is never unloaded.
-    unsafe { pg_sys::before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
+    unsafe { server::before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
 }
 
 /// Exits as every PostgreSQL process does: runs the exit callbacks and does not unwind.
 pub fn exit_process(code: i32) -> ! {
     // SAFETY: on the main thread, as everything here.
-    unsafe { pg_sys::proc_exit(code) };
-    // Since PostgreSQL 18 the bindings do not declare that it does not return.
-    #[cfg(any(feature = "pg18", feature = "pg19"))]
-    unreachable!("proc_exit has returned")
+    unsafe { server::proc_exit(code) }
 }
 
 /// Whether the process is exiting.
@@ -91,7 +89,7 @@ pub fn run_to_completion(callback: Callback, body: impl FnOnce()) {
     // is needed any more, but an error outside a transaction may have left some held.
     unsafe {
         crate::pg::shim::pgb_ignore_signal();
-        pg_sys::LWLockReleaseAll();
+        server::LWLockReleaseAll();
     }
     let unreachable = MAPPING.get();
     if unreachable != 0 {
@@ -109,5 +107,5 @@ pub fn run_to_completion(callback: Callback, body: impl FnOnce()) {
     push(callback);
     body();
     // SAFETY: the callback is the one that was registered last.
-    unsafe { pg_sys::cancel_before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
+    unsafe { server::cancel_before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
 }

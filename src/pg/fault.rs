@@ -53,18 +53,18 @@ mod armed {
     use super::points::{self, POINTS, Section, Sides};
     use crate::pg::boundary;
     use crate::pg::error::Error;
+    use crate::pg::guard::guarded;
     use crate::pg::local::Local;
     use crate::pg::process::{own_proc, wake};
-    use crate::pg::shim::guarded;
     use crate::pg::wait_event::WaitEvent;
-    use crate::pg::{exit, library, process, shim};
+    use crate::pg::{error, exit, library, process, shim};
     use engine::process_ref::ProcRef;
     use engine::sync::{AtomicU32, AtomicU64, Ordering};
     use engine::wait::{Latch, Micros, condition, wait_for};
     use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_SYSTEM_ERROR;
-    use pgrx::pg_sys::panic::ErrorReport;
     use pgrx::{PgLogLevel, pg_sys};
     use std::ffi::{CStr, c_char, c_void};
+    use std::panic::Location;
 
     const IDLE: u32 = 0;
     const ARMED: u32 = 1;
@@ -168,12 +168,11 @@ mod armed {
             // An error during an exit is another exit.
             Fault::Error | Fault::Exit => {
                 entry.state.store(STRUCK, Ordering::Release);
-                ErrorReport::new(
+                let fault = Error::new(
                     ERRCODE_SYSTEM_ERROR,
-                    format!("fatal fault at \"{name}\""),
-                    "pg_background",
-                )
-                .report(PgLogLevel::FATAL);
+                    format_args!("fatal fault at \"{name}\""),
+                );
+                error::report(PgLogLevel::FATAL, fault, Location::caller());
             }
         }
     }

@@ -11,10 +11,11 @@
 //! the settings that matter, and the serialized state itself is the image.
 
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::local::Local;
-use crate::pg::shim::{guarded, pgb_settings_to_send};
+use crate::pg::server;
+use crate::pg::shim::pgb_settings_to_send;
 use engine::memory;
-use pgrx::pg_sys;
 use std::rc::Rc;
 
 /// Settings with a larger image are serialized each time, so that a session does not keep them twice.
@@ -47,9 +48,9 @@ pub fn copy(state: &[u8]) -> Vec<u8> {
 fn serialize() -> Vec<u8> {
     // SAFETY: both run on the main thread; the buffer has the size that the server estimated.
     unsafe {
-        let size = pg_sys::EstimateGUCStateSpace();
+        let size = server::EstimateGUCStateSpace();
         let mut bytes = room(size);
-        pg_sys::SerializeGUCState(size, bytes.as_mut_ptr().cast());
+        server::SerializeGUCState(size, bytes.as_mut_ptr().cast());
         // The length word counts what follows it; the rest of the estimate is unused.
         let used = bytes.as_ptr().cast::<usize>().read_unaligned();
         bytes.set_len(used + size_of::<usize>());

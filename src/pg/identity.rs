@@ -1,6 +1,7 @@
 //! The identity of a session: of the leader, and of the worker that has adopted it.
 
 use crate::pg::error::Error;
+use crate::pg::server;
 use crate::pg::shim::Identity;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
@@ -20,18 +21,18 @@ impl Identity {
     pub fn capture() -> Self {
         // SAFETY: all of them read variables of the process; the last one fills in its arguments.
         unsafe {
-            if pg_sys::InSecurityRestrictedOperation() {
+            if server::InSecurityRestrictedOperation() {
                 restricted().raise();
             }
             let mut identity = Self {
-                authenticated: pg_sys::GetAuthenticatedUserId(),
-                session: pg_sys::GetSessionUserId(),
-                outer: pg_sys::GetOuterUserId(),
+                authenticated: server::GetAuthenticatedUserId(),
+                session: server::GetSessionUserId(),
+                outer: server::GetOuterUserId(),
                 current: pg_sys::InvalidOid,
                 sec_context: 0,
                 role_active: has_role(),
             };
-            pg_sys::GetUserIdAndSecContext(
+            server::GetUserIdAndSecContext(
                 &raw mut identity.current,
                 &raw mut identity.sec_context,
             );
@@ -49,8 +50,8 @@ impl Identity {
     pub fn is_current(&self) -> bool {
         // SAFETY: read variables of the process.
         unsafe {
-            pg_sys::GetSessionUserId() == self.session
-                && pg_sys::GetOuterUserId() == self.outer
+            server::GetSessionUserId() == self.session
+                && server::GetOuterUserId() == self.outer
                 && has_role() == self.role_active
         }
     }
@@ -59,7 +60,7 @@ impl Identity {
 /// Whether SET ROLE is in effect.
 fn has_role() -> bool {
     // SAFETY: reads variables of the process.
-    unsafe { pg_sys::GetCurrentRoleId() != pg_sys::InvalidOid }
+    unsafe { server::GetCurrentRoleId() != pg_sys::InvalidOid }
 }
 
 fn restricted() -> Error {

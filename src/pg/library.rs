@@ -1,6 +1,7 @@
 //! The extension's library, and which processes are its workers.
 
-use crate::pg::shim::{self, guarded};
+use crate::pg::guard::guarded;
+use crate::pg::shim;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 

@@ -4,6 +4,7 @@
 //! data that a job can make arbitrarily large (rows, errors, notices) is kept in the server's memory contexts, where a
 //! lack of memory is an ordinary error (53200).
 
+use crate::pg::server;
 use pgrx::pg_sys;
 
 /// Bytes in a memory context, which are freed with it.
@@ -19,7 +20,7 @@ impl Bytes {
         // SAFETY: the new memory has room for them.
         unsafe {
             let context = pg_sys::CurrentMemoryContext;
-            let start = pg_sys::MemoryContextAllocHuge(context, bytes.len().max(1)).cast::<u8>();
+            let start = server::MemoryContextAllocHuge(context, bytes.len().max(1)).cast::<u8>();
             start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             Self {
                 start,
@@ -136,9 +137,9 @@ impl Assembly {
             // enlarged by `repalloc_huge`.
             unsafe {
                 self.start = if self.start.is_null() {
-                    pg_sys::MemoryContextAllocHuge(self.context, capacity).cast()
+                    server::MemoryContextAllocHuge(self.context, capacity).cast()
                 } else {
-                    pg_sys::repalloc_huge(self.start.cast(), capacity).cast()
+                    server::repalloc_huge(self.start.cast(), capacity).cast()
                 };
             }
             self.capacity = capacity;
@@ -188,7 +189,7 @@ pub unsafe fn child_of(
 ) -> pg_sys::MemoryContext {
     // SAFETY: by the caller; the name is static.
     unsafe {
-        pg_sys::AllocSetContextCreateExtended(
+        server::AllocSetContextCreateInternal(
             parent,
             name.as_ptr(),
             pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,

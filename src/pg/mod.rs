@@ -13,8 +13,10 @@
 //! | [`memory`] | memory for data whose size a user decides |
 //! | [`mod@tuple`] | SQL values and rows of them |
 //! | [`local`] | memory of this process |
+//! | [`guard`] | the guard around each call of C that can throw |
 //! | [`boundary`] | where C calls Rust, and errors of the server on their way through Rust |
 //! | [`error`] | errors as values, and how they are raised |
+//! | [`server`] | the functions of the server that are called from Rust |
 //! | [`process`] | this process and others: process references, clocks, sleeping on the latch, waking another process |
 //! | [`library`] | the extension's library, and which processes are its workers |
 //! | [`transaction`] | telling objects that their (sub)transaction was rolled back |
@@ -33,6 +35,7 @@ pub mod array;
 pub mod boundary;
 pub mod error;
 pub mod exit;
+pub mod guard;
 pub mod guc_state;
 pub mod identity;
 pub mod library;
@@ -41,6 +44,7 @@ pub mod memory;
 pub mod per_call;
 pub mod process;
 pub mod rows;
+pub mod server;
 pub mod shim;
 pub mod subtransaction;
 pub mod text;

@@ -12,6 +12,7 @@
 use crate::pg::boundary;
 use crate::pg::memory::child_of;
 use crate::pg::rows::Caller;
+use crate::pg::server;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::{CStr, c_void};
@@ -44,7 +45,7 @@ unsafe fn end<T>(kept: *mut PerCall<T>) {
     // SAFETY: by the caller.
     unsafe {
         (*(*kept).function).fn_extra = std::ptr::null_mut();
-        pg_sys::MemoryContextDelete((*kept).context);
+        server::MemoryContextDelete((*kept).context);
     }
 }
 
@@ -81,7 +82,7 @@ impl<T> PerCall<T> {
         unsafe {
             let context = child_of(caller.query_context(), name);
             let value = make(context)?;
-            let kept = pg_sys::MemoryContextAllocZero(context, size_of::<Self>()).cast::<Self>();
+            let kept = server::MemoryContextAllocZero(context, size_of::<Self>()).cast::<Self>();
             kept.write(Self {
                 value: Some(value),
                 caller: *caller,
@@ -93,8 +94,8 @@ impl<T> PerCall<T> {
                     next: std::ptr::null_mut(),
                 },
             });
-            pg_sys::MemoryContextRegisterResetCallback(context, &raw mut (*kept).callback);
-            pg_sys::RegisterExprContextCallback(
+            server::MemoryContextRegisterResetCallback(context, &raw mut (*kept).callback);
+            server::RegisterExprContextCallback(
                 caller.expression_context(),
                 Some(shut_down::<T>),
                 Datum::from(kept),
@@ -125,7 +126,7 @@ impl<T> PerCall<T> {
         let kept = std::ptr::from_mut(self);
         // SAFETY: by the caller.
         unsafe {
-            pg_sys::UnregisterExprContextCallback(
+            server::UnregisterExprContextCallback(
                 (*kept).caller.expression_context(),
                 Some(shut_down::<T>),
                 Datum::from(kept),

@@ -1,7 +1,8 @@
 //! This process and others: process references, clocks, sleeping on the latch, waking another process.
 
+use crate::pg::guard::guarded;
+use crate::pg::server;
 use crate::pg::shim;
-use crate::pg::shim::guarded;
 use crate::pg::wait_event::WaitEvent;
 use engine::process_ref::ProcRef;
 use engine::wait::Micros;
@@ -34,7 +35,7 @@ fn proc_of(proc: ProcRef) -> *mut pg_sys::PGPROC {
 /// PGPROC now wakes up once for nothing.
 pub fn wake(proc: ProcRef) {
     // SAFETY: the latch of a PGPROC.
-    unsafe { pg_sys::SetLatch(&raw mut (*proc_of(proc)).procLatch) };
+    unsafe { server::SetLatch(&raw mut (*proc_of(proc)).procLatch) };
 }
 
 /// Whether a process is not sleeping on its latch. Setting the latch then costs no system call, and the process sees
@@ -87,7 +88,7 @@ pub fn now() -> Micros {
 /// be confused.
 pub fn timestamp() -> pg_sys::TimestampTz {
     // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+    unsafe { server::GetCurrentTimestamp() }
 }
 
 /// Processes what a process may process only between two statements: pending invalidation messages, a reload of the
@@ -109,8 +110,8 @@ pub fn sleep(wait_event: WaitEvent, until: Option<Micros>) {
     }
     // SAFETY: the latch of this process.
     unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, timeout, wait_event.number());
-        pg_sys::ResetLatch(pg_sys::MyLatch);
+        server::WaitLatch(pg_sys::MyLatch, events as i32, timeout, wait_event.number());
+        server::ResetLatch(pg_sys::MyLatch);
     }
-    pgrx::check_for_interrupts!();
+    server::check_for_interrupts();
 }

@@ -4,9 +4,11 @@
 //! after another, so a cursor or a LIMIT costs no more than the rows that it fetches.
 
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::memory::within;
+use crate::pg::server;
 use crate::pg::shim;
-use crate::pg::shim::{Shape, guarded};
+use crate::pg::shim::Shape;
 use crate::pg::tuple::{attributes, finalize, set_typmod};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -43,8 +45,8 @@ fn no_column_list() -> Error {
 unsafe fn one_column(type_oid: pg_sys::Oid) -> pg_sys::TupleDesc {
     // SAFETY: by the caller.
     unsafe {
-        let desc = pg_sys::CreateTemplateTupleDesc(1);
-        pg_sys::TupleDescInitEntry(desc, 1, c"".as_ptr(), type_oid, -1, 0);
+        let desc = server::CreateTemplateTupleDesc(1);
+        server::TupleDescInitEntry(desc, 1, c"".as_ptr(), type_oid, -1, 0);
         finalize(desc)
     }
 }
@@ -79,7 +81,7 @@ impl Caller {
                 ));
             }
             let (mut type_oid, mut desc) = (pg_sys::InvalidOid, std::ptr::null_mut());
-            let class = pg_sys::get_call_result_type(fcinfo, &raw mut type_oid, &raw mut desc);
+            let class = server::get_call_result_type(fcinfo, &raw mut type_oid, &raw mut desc);
             let query = (*(*info).econtext).ecxt_per_query_memory;
             let domain = match class {
                 pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE_DOMAIN => type_oid,
@@ -88,7 +90,7 @@ impl Caller {
             let desc = within(query, || match class {
                 pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE
                 | pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE_DOMAIN => {
-                    Ok(pg_sys::CreateTupleDescCopy(desc))
+                    Ok(server::CreateTupleDescCopy(desc))
                 }
                 pg_sys::TypeFuncClass::TYPEFUNC_SCALAR => Ok(one_column(type_oid)),
                 _ => Err(no_column_list()),
@@ -199,10 +201,10 @@ impl Caller {
     unsafe fn row(&self, values: &[Datum], nulls: &[bool]) -> Datum {
         // SAFETY: see `value`; blessing registers the descriptor of an anonymous row type, once.
         unsafe {
-            let desc = pg_sys::BlessTupleDesc(self.desc);
+            let desc = server::BlessTupleDesc(self.desc);
             let (values, nulls) = (values.as_ptr().cast_mut(), nulls.as_ptr().cast_mut());
-            let tuple = pg_sys::heap_form_tuple(desc, values, nulls);
-            let row = pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data);
+            let tuple = server::heap_form_tuple(desc, values, nulls);
+            let row = server::HeapTupleHeaderGetDatum((*tuple).t_data);
             if self.has_domain() {
                 let domain = self.domain;
                 guarded(|| shim::pgb_check_domain(domain, row));
@@ -226,7 +228,7 @@ unsafe fn copy(value: Datum, by_value: bool, len: i16) -> Datum {
             -2 => std::ffi::CStr::from_ptr(start.cast()).count_bytes() + 1,
             len => len as usize,
         };
-        let copy = pg_sys::palloc(size).cast::<u8>();
+        let copy = server::palloc(size).cast::<u8>();
         copy.copy_from_nonoverlapping(start, size);
         Datum::from(copy)
     }
@@ -248,7 +250,7 @@ impl Store {
                 & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32
                 != 0;
             let store = within(caller.query_context(), || {
-                pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem)
+                server::tuplestore_begin_heap(random, false, pg_sys::work_mem)
             });
             (*info).returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
             (*info).setResult = store;
@@ -266,7 +268,7 @@ impl Store {
     /// Its columns are the caller's.
     pub unsafe fn put_slot(&mut self, slot: *mut pg_sys::TupleTableSlot) {
         // SAFETY: by the caller; the store copies the tuple.
-        unsafe { pg_sys::tuplestore_puttupleslot(self.store, slot) };
+        unsafe { server::tuplestore_puttupleslot(self.store, slot) };
     }
 
     /// Adds several `MinimalTuple`s.
@@ -288,7 +290,7 @@ impl Store {
             if self.caller.has_domain() {
                 self.caller.row(values, nulls);
             }
-            pg_sys::tuplestore_putvalues(
+            server::tuplestore_putvalues(
                 self.store,
                 self.caller.desc,
                 values.as_ptr().cast_mut(),

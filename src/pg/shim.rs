@@ -1,11 +1,9 @@
 //! The functions and structs of the C shim (`src/shim/shim.h`).
 //!
-//! A function that can throw is called through [`guarded`], which turns the jump into unwinding of the Rust frames
-//! above it.
+//! A function that can throw is called through [`guarded`](crate::pg::guard::guarded).
 
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_void};
-use std::mem::MaybeUninit;
 
 /// The identity of a session, or as which a job runs. As in `shim.h`.
 #[repr(C)]
@@ -23,6 +21,23 @@ pub struct Identity {
     pub sec_context: i32,
     /// Whether SET ROLE is in effect.
     pub role_active: bool,
+}
+
+/// What is reported. As in `shim.h`.
+#[repr(C)]
+pub struct Report {
+    /// SQLSTATE, as elog.h packs it.
+    pub code: i32,
+    /// Line in `file`.
+    pub line: i32,
+    /// The source file.
+    pub file: *const c_char,
+    /// Primary message.
+    pub message: *const c_char,
+    /// `DETAIL`, or null.
+    pub detail: *const c_char,
+    /// `HINT`, or null.
+    pub hint: *const c_char,
 }
 
 /// A leader's settings. As in `shim.h`.
@@ -245,11 +260,14 @@ unsafe extern "C-unwind" {
     pub fn pgb_redirect_messages();
     pub fn pgb_port_without_client();
     pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
-    pub fn pgb_note_error();
-    pub fn pgb_noted_error() -> *const pg_sys::ErrorData;
-    pub fn pgb_forget_error();
+    pub fn pgb_guard(
+        call: unsafe extern "C-unwind" fn(*mut c_void),
+        argument: *mut c_void,
+    ) -> *mut pg_sys::ErrorData;
+    pub fn pgb_free_error(note: *mut pg_sys::ErrorData);
+    pub fn pgb_raise_error(note: *mut pg_sys::ErrorData) -> !;
+    pub fn pgb_report(level: i32, report: *const Report);
     pub fn pgb_cancels_statement(message: *const c_char) -> bool;
-    pub fn pgb_raise_noted_error() -> !;
     pub fn pgb_begin_attempt(attempt: *mut Attempt) -> bool;
     pub fn pgb_end_attempt(attempt: *const Attempt, succeeded: bool);
     pub fn pgb_text_of(output: pg_sys::Oid, value: pg_sys::Datum) -> pg_sys::Datum;
@@ -294,6 +312,7 @@ unsafe extern "C-unwind" {
         len: i32,
     );
     pub fn pgb_spill_open_rest(path: *const c_char, directory: *const c_char) -> i32;
+    pub fn pgb_spill_close(file: i32);
     pub fn pgb_spill_empty(path: *const c_char);
     pub fn pgb_spill_open(path: *const c_char) -> i32;
     pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);
@@ -311,45 +330,4 @@ unsafe extern "C-unwind" {
     pub fn pgb_json_tag(tag: *const c_char, len: i32, is_binary: bool) -> pg_sys::Datum;
     pub fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
     pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
-}
-
-/// A call, and room for its result.
-struct Call<F, R> {
-    body: MaybeUninit<F>,
-    result: MaybeUninit<R>,
-}
-
-/// # Safety
-/// `call` is a [`Call`] with these types, whose body has not been taken yet.
-unsafe extern "C-unwind" fn perform<F: FnOnce() -> R, R>(call: *mut c_void) {
-    // SAFETY: by the caller.
-    unsafe {
-        let call = call.cast::<Call<F, R>>();
-        let body = (*call).body.assume_init_read();
-        (*call).result.write(body());
-    }
-}
-
-/// Calls the shim. An error that is thrown there unwinds from here. (The server's functions as pgrx binds them have a
-/// guard of their own.)
-///
-/// # Safety
-/// `call` must do nothing but call one function of the shim: an error would jump over a frame with a destructor inside
-/// it.
-pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
-    fn performer<F: FnOnce() -> R, R>(_: &Call<F, R>) -> unsafe extern "C-unwind" fn(*mut c_void) {
-        perform::<F, R>
-    }
-    let mut call = Call {
-        body: MaybeUninit::new(call),
-        result: MaybeUninit::uninit(),
-    };
-    let perform = performer(&call);
-    let argument = (&raw mut call).cast();
-    // SAFETY: on the main thread, and by the caller's promise there is nothing to destroy. The call returns only when
-    // there is a result.
-    unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| perform(argument));
-        call.result.assume_init()
-    }
 }

@@ -3,8 +3,8 @@
 //! An error may leave locks, pins, snapshots and SPI connections behind. The server's rule is that only the abort of a
 //! (sub)transaction cleans them up. So code that may fail without ending the call runs in a subtransaction of its own.
 
-use crate::pg::error::Caught;
-use crate::pg::shim::{Attempt, guarded};
+use crate::pg::guard::guarded;
+use crate::pg::shim::Attempt;
 use crate::pg::tuple::Value;
 use crate::pg::{error, shim};
 use std::mem::MaybeUninit;
@@ -43,16 +43,12 @@ pub fn attempt<T>(body: impl FnOnce() -> T) -> Result<T, Refused> {
     outcome.map_err(|payload| {
         end(false);
         let caught = error::caught(&*payload);
-        let refused = match caught.summary() {
+        match caught.summary() {
             Some((sqlstate, message)) if !caught.cancels_statement() => Refused {
                 sqlstate: Value::text(&sqlstate),
                 message: Value::text(message),
             },
             _ => resume_unwind(payload),
-        };
-        if let Caught::Noted(_) = caught {
-            error::forget();
         }
-        refused
     })
 }

@@ -1,7 +1,8 @@
 //! Texts in the server's encoding.
 
+use crate::pg::guard::guarded;
+use crate::pg::server;
 use crate::pg::shim;
-use crate::pg::shim::guarded;
 use crate::pg::tuple::Value;
 use arrayvec::ArrayVec;
 use engine::text;
@@ -11,7 +12,7 @@ use pgrx::pg_sys;
 pub fn clip(text: &[u8], limit: usize) -> usize {
     let start = text.as_ptr().cast();
     // SAFETY: `start` points at `text.len()` bytes, and the function reads no more.
-    let kept = unsafe { pg_sys::pg_mbcliplen(start, text.len() as i32, limit as i32) };
+    let kept = unsafe { server::pg_mbcliplen(start, text.len() as i32, limit as i32) };
     kept as usize
 }
 
@@ -29,11 +30,11 @@ pub fn cut<const LIMIT: usize>(bytes: &[u8]) -> ArrayVec<u8, LIMIT> {
 pub fn role_name(role: u32) -> RoleName {
     // SAFETY: raises no error for a missing role; the name is zero-terminated, in the current memory context.
     RoleName(role, unsafe {
-        let name = pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true);
+        let name = server::GetUserNameFromId(pg_sys::Oid::from(role), true);
         if name.is_null() {
             name.cast_const()
         } else {
-            pg_sys::quote_identifier(name)
+            server::quote_identifier(name)
         }
     })
 }
@@ -73,13 +74,13 @@ unsafe fn name(name: *const std::ffi::c_char) -> Value {
 /// A role's name; NULL if the role does not exist any more. In a transaction.
 pub fn role(role: u32) -> Value {
     // SAFETY: raises no error for a missing role.
-    unsafe { name(pg_sys::GetUserNameFromId(pg_sys::Oid::from(role), true)) }
+    unsafe { name(server::GetUserNameFromId(pg_sys::Oid::from(role), true)) }
 }
 
 /// A database's name; NULL if the database does not exist any more. In a transaction.
 pub fn database(database: u32) -> Value {
     // SAFETY: returns null for a missing database.
-    unsafe { name(pg_sys::get_database_name(pg_sys::Oid::from(database))) }
+    unsafe { name(server::get_database_name(pg_sys::Oid::from(database))) }
 }
 
 /// OID of the function `textlike(text, text)`.
@@ -90,7 +91,7 @@ pub fn is_like(text: &[u8], pattern: Value) -> bool {
     let text = Value::text(text);
     // SAFETY: a built-in function of two texts that returns bool.
     let matches = unsafe {
-        pg_sys::OidFunctionCall2Coll(
+        server::OidFunctionCall2Coll(
             pg_sys::Oid::from(TEXT_LIKE),
             pg_sys::DEFAULT_COLLATION_OID,
             text.datum(),

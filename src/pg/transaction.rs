@@ -5,8 +5,10 @@
 //! aborts. When a subtransaction commits, the objects tied to it become tied to its parent.
 
 use crate::pg::boundary;
+use crate::pg::guard::guarded;
 use crate::pg::local::Local;
-use crate::pg::shim::{guarded, pgb_may_end_transaction, pgb_next_transaction};
+use crate::pg::server;
+use crate::pg::shim::{pgb_may_end_transaction, pgb_next_transaction};
 use pgrx::pg_sys;
 use std::ffi::c_void;
 
@@ -60,7 +62,7 @@ pub unsafe fn tie<T: RolledBack>(owner: &mut T) {
         owner: std::ptr::from_mut(owner).cast(),
         tell: tell::<T>,
         // SAFETY: reads the state of the transaction.
-        subtransaction: unsafe { pg_sys::GetCurrentSubTransactionId() },
+        subtransaction: unsafe { server::GetCurrentSubTransactionId() },
     };
     #[allow(clippy::disallowed_methods, reason = "one for each open call")]
     TIED.with(|all| all.push(tied));
@@ -76,8 +78,8 @@ fn register() {
     if !REGISTERED.get() {
         // SAFETY: functions of this library, which is never unloaded.
         unsafe {
-            pg_sys::RegisterXactCallback(Some(after_transaction), std::ptr::null_mut());
-            pg_sys::RegisterSubXactCallback(Some(after_subtransaction), std::ptr::null_mut());
+            server::RegisterXactCallback(Some(after_transaction), std::ptr::null_mut());
+            server::RegisterSubXactCallback(Some(after_subtransaction), std::ptr::null_mut());
         }
         REGISTERED.set(true);
     }

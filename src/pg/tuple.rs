@@ -5,6 +5,7 @@
     reason = "at most as many as a row has attributes"
 )]
 
+use crate::pg::server;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::CStr;
@@ -38,7 +39,7 @@ pub unsafe fn finalize(desc: pg_sys::TupleDesc) -> pg_sys::TupleDesc {
     #[cfg(feature = "pg19")]
     // SAFETY: by the caller.
     unsafe {
-        pg_sys::TupleDescFinalize(desc);
+        server::TupleDescFinalize(desc);
     }
     desc
 }
@@ -121,7 +122,7 @@ impl Value {
     pub fn text(bytes: &[u8]) -> Self {
         // SAFETY: copies the bytes into a palloc'ed text.
         let text =
-            unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) };
+            unsafe { server::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) };
         Self::some(Datum::from(text))
     }
 
@@ -147,10 +148,10 @@ unsafe fn result_descriptor(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::TupleDe
         let function = (*fcinfo).flinfo;
         if (*function).fn_extra.is_null() {
             let mut desc = std::ptr::null_mut();
-            pg_sys::get_call_result_type(fcinfo, std::ptr::null_mut(), &raw mut desc);
+            server::get_call_result_type(fcinfo, std::ptr::null_mut(), &raw mut desc);
             let caller = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = (*function).fn_mcxt;
-            let kept = pg_sys::BlessTupleDesc(pg_sys::CreateTupleDescCopy(desc));
+            let kept = server::BlessTupleDesc(server::CreateTupleDescCopy(desc));
             pg_sys::CurrentMemoryContext = caller;
             (*function).fn_extra = kept.cast();
         }
@@ -211,7 +212,7 @@ pub unsafe fn composite_by_name<const N: usize>(
 unsafe fn form(desc: pg_sys::TupleDesc, values: &mut [Datum], nulls: &mut [bool]) -> Datum {
     // SAFETY: by the caller.
     unsafe {
-        let tuple = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
-        pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data)
+        let tuple = server::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        server::HeapTupleHeaderGetDatum((*tuple).t_data)
     }
 }

@@ -53,7 +53,9 @@ mod version {
             c"PgBackgroundSend",
         ];
         // SAFETY: zero-terminated constants, which the server copies.
-        NUMBERS.set(names.map(|name| unsafe { pg_sys::WaitEventExtensionNew(name.as_ptr()) }));
+        NUMBERS.set(
+            names.map(|name| unsafe { crate::pg::server::WaitEventExtensionNew(name.as_ptr()) }),
+        );
     }
 
     impl WaitEvent {

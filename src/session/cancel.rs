@@ -3,7 +3,7 @@
 use crate::cluster::job::Job;
 use crate::cluster::trace::Event;
 use crate::cluster::{job_end, trace};
-use crate::pg::error::{Error, Failure};
+use crate::pg::error::{Error, Failure, warn};
 use crate::pg::tuple::Value;
 use crate::pg::{shim, text};
 use crate::session::jobs;
@@ -14,7 +14,6 @@ use engine::memory;
 use engine::pool::Canceling;
 use engine::steps::Watchers;
 use engine::wait::grace;
-use pgrx::warning;
 
 /// Requests the cancel of a job and signals its worker.
 ///
@@ -62,7 +61,9 @@ pub fn escalate(jobs: &[Job], grace_ms: i32) {
     }
     for job in await_end(&remaining) {
         let pid = job.pid();
-        warning!("background job with PID {pid} still runs after it was asked to terminate");
+        warn(format_args!(
+            "background job with PID {pid} still runs after it was asked to terminate"
+        ));
     }
 }
 

@@ -29,6 +29,7 @@ use crate::cluster::{block, job_end, segment, spawn, trace};
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::process;
+use crate::pg::server;
 use crate::settings;
 use engine::cookie::Cookie;
 use engine::job::{Phase, Snapshot};
@@ -513,14 +514,14 @@ impl Tracked {
     pub fn may_manage(&self) -> bool {
         let owner = pg_sys::Oid::from(self.job.slot().user.load(Ordering::Relaxed));
         // SAFETY: catalog lookups, in the transaction of the calling function.
-        unsafe { pg_sys::superuser() || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
+        unsafe { server::superuser() || server::has_privs_of_role(server::GetUserId(), owner) }
     }
 
     /// A session's jobs are its own, as its cursors and prepared statements are. It can detach them under any current
     /// role; that reveals and stops nothing. Code in a security-restricted operation may not.
     pub fn may_detach(&self) -> bool {
         // SAFETY: looks at a flag of this process.
-        !unsafe { pg_sys::InSecurityRestrictedOperation() } || self.may_manage()
+        !unsafe { server::InSecurityRestrictedOperation() } || self.may_manage()
     }
 }
 

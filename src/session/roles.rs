@@ -8,8 +8,9 @@ use crate::cluster::attach::{Cluster, cluster};
 use crate::cluster::job::Job;
 use crate::cluster::job_end;
 use crate::cluster::latch::ProcessLatch;
-use crate::pg::error::Error;
+use crate::pg::error::{Error, warn};
 use crate::pg::process::own_proc;
+use crate::pg::server;
 use crate::pg::text;
 use crate::session::wait::until;
 use crate::session::{cancel, jobs};
@@ -22,8 +23,8 @@ use engine::pool::usage::Usage;
 use engine::sync::{AtomicU32, Ordering};
 use engine::table::{JobId, Slot};
 use engine::wait::{condition, grace, wait_for};
+use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
-use pgrx::{pg_sys, warning};
 
 /// `pg_monitor`, which may see all roles.
 const PG_MONITOR: u32 = 3373;
@@ -69,10 +70,10 @@ fn jobs(cluster: &'static Cluster) -> impl Iterator<Item = JobView> {
 fn check_privileges(role: pg_sys::Oid) -> Result<(), Error> {
     // SAFETY: catalog lookups, in the transaction of the calling function.
     let (is_super, may) = unsafe {
-        let user = pg_sys::GetUserId();
-        let is_super = pg_sys::superuser_arg(role);
-        let own_super = pg_sys::superuser_arg(user);
-        let may = own_super || (!is_super && pg_sys::has_privs_of_role(user, role));
+        let user = server::GetUserId();
+        let is_super = server::superuser_arg(role);
+        let own_super = server::superuser_arg(user);
+        let may = own_super || (!is_super && server::has_privs_of_role(user, role));
         (is_super, may)
     };
     if may {
@@ -144,7 +145,9 @@ pub fn cancel(role: pg_sys::Oid, grace_ms: i32) -> Result<i32, Error> {
     await_end(cluster, usage, &mut active, grace_ms);
     for job in &active {
         let pid = job.pid();
-        warning!("background job with PID {pid} still runs after it was asked to terminate");
+        warn(format_args!(
+            "background job with PID {pid} still runs after it was asked to terminate"
+        ));
     }
     Ok(count as i32)
 }
@@ -182,7 +185,7 @@ pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
     let is_finished_of_role =
         |seen: &JobView| seen.login_role == role.to_u32() && seen.phase.is_finished();
     for seen in jobs(cluster).filter(is_finished_of_role) {
-        pgrx::check_for_interrupts!();
+        server::check_for_interrupts();
         let slot = seen.job.slot();
         // The jobs of a fan-out end with their call. This session's own jobs are in its gate.
         if !slot.options().uncounted && slot.leader() != Some(own) {
@@ -195,7 +198,7 @@ pub fn purge(role: pg_sys::Oid) -> Result<i32, Error> {
 
 fn own_lane_role() -> pg_sys::Oid {
     // SAFETY: looks at the state of this process.
-    unsafe { pg_sys::GetAuthenticatedUserId() }
+    unsafe { server::GetAuthenticatedUserId() }
 }
 
 fn purge_one(job: Job) -> bool {
@@ -237,10 +240,10 @@ pub struct RoleRow {
 fn may_see(login_role: u32) -> bool {
     // SAFETY: catalog lookups, in the transaction of the calling function.
     unsafe {
-        let user = pg_sys::GetUserId();
-        pg_sys::superuser_arg(user)
-            || pg_sys::has_privs_of_role(user, pg_sys::Oid::from(PG_MONITOR))
-            || pg_sys::has_privs_of_role(user, pg_sys::Oid::from(login_role))
+        let user = server::GetUserId();
+        server::superuser_arg(user)
+            || server::has_privs_of_role(user, pg_sys::Oid::from(PG_MONITOR))
+            || server::has_privs_of_role(user, pg_sys::Oid::from(login_role))
     }
 }
 

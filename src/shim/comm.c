@@ -5,9 +5,8 @@
  * worker pretends to have one. The messages for it go to the Rust side, which puts notices into the result ring and
  * keeps the error for the outcome.
  *
- * In C because libpq.h has a table of functions to be replaced, because pgrx does not bind the struct of a connection,
- * and because raising such a message again with all its fields (ThrowErrorData) must not pass through pgrx's guard,
- * which keeps only some of them.
+ * In C because libpq.h has a table of functions to be replaced, and because pgrx does not bind the struct of a
+ * connection.
  */
 #include "postgres.h"
 

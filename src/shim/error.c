@@ -1,16 +1,17 @@
 /*
  * Carries errors of the server through Rust frames with all their fields.
  *
- * pgrx's guard turns an error that is thrown below Rust frames into a panic, so that the frames are unwound. At the
- * boundary the panic becomes an error again. The panic keeps only some of the fields: no context, no schema, table,
- * column, data type and constraint, and no SQLSTATE but those of the server. The error itself is still on the server's
- * stack of errors, which must not be so while the frames are unwound: what they call may report something, or throw and
- * catch an error, and the stack has few entries. So before the frames are unwound the error is taken from the stack, and
- * noted here until the boundary raises it again.
+ * An error that is thrown below Rust frames must not jump over them, so that they are unwound. While that happens the
+ * error must not be on the server's stack of errors: what the frames call may report something, or throw and catch an
+ * error, and the stack has few entries. So the guard around each call of C takes the error from the stack into a note.
+ * What unwinds the frames owns the note. At the boundary, when all frames are gone, it is raised again.
  *
- * This file also catches errors where nothing may be thrown.
+ * The guard restores the server's own stack of handlers before anything else, and whatever it does not find memory for.
  *
- * In C because PG_TRY and PG_CATCH are macros, and because the errors must not pass through pgrx's guard.
+ * This file also raises errors of Rust, which have no frame of Rust above them then, and catches errors where nothing
+ * may be thrown.
+ *
+ * In C because PG_TRY and PG_CATCH are macros.
  */
 #include "postgres.h"
 
@@ -23,10 +24,7 @@
 
 #include "shim.h"
 
-static MemoryContext noted_context;
-static ErrorData *noted;
-
-/* Instead of an error for whose copy there is no memory. */
+/* The note of an error for whose copy there is no memory. */
 static ErrorData no_memory = {
 	.elevel = ERROR,
 	.output_to_server = true,
@@ -35,28 +33,60 @@ static ErrorData no_memory = {
 	.message = "out of memory"
 };
 
-/* Notes the error that was caught last, instead of one that was noted earlier, and takes it from the server's stack. */
-void
-pgb_note_error(void)
+/* Takes the error that was caught last from the server's stack into a note, which has a memory context of its own. */
+static ErrorData *
+take_error(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	volatile MemoryContext context = NULL;
+	ErrorData  *volatile note = &no_memory;
 
-	pgb_forget_error();
 	PG_TRY();
 	{
-		if (noted_context == NULL)
-			noted_context = AllocSetContextCreate(TopMemoryContext, "pg_background error",
-												  ALLOCSET_SMALL_SIZES);
-		MemoryContextSwitchTo(noted_context);
-		noted = CopyErrorData();
+		context = AllocSetContextCreate(TopMemoryContext, "pg_background error", ALLOCSET_SMALL_SIZES);
+		MemoryContextSwitchTo(context);
+		note = CopyErrorData();
 	}
 	PG_CATCH();
 	{
-		noted = &no_memory;
+		MemoryContextSwitchTo(caller);
+		if (context != NULL)
+			MemoryContextDelete(context);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	FlushErrorState();
+	return note;
+}
+
+void
+pgb_free_error(ErrorData *note)
+{
+	if (note != &no_memory)
+		MemoryContextDelete(note->assoc_context);
+}
+
+/*
+ * Calls a function, over whose frames an error may jump. NULL: it has returned. Otherwise an error ended the call: its
+ * note, which is to be raised or freed. After an error the memory context is that of the caller.
+ */
+ErrorData *
+pgb_guard(void (*call) (void *), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile note = NULL;
+
+	PG_TRY();
+	{
+		call(arg);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		note = take_error();
+	}
+	PG_END_TRY();
+	return note;
 }
 
 /*
@@ -94,51 +124,90 @@ pgb_survives(void (*call) (void *), void *arg, int *code)
 	return survived;
 }
 
-/* The error that was noted last; NULL: none, or it was forgotten. */
-const ErrorData *
-pgb_noted_error(void)
+/* A text that stays, however often it is asked for. */
+typedef struct Constant
 {
-	return noted;
-}
+	struct Constant *next;
+	char		text[FLEXIBLE_ARRAY_MEMBER];
+} Constant;
 
-void
-pgb_forget_error(void)
+#define MAX_CONSTANTS 1024
+
+/*
+ * A field that some minor versions of the server take for a constant in the program, and others copy: it points into the
+ * note, which does not stay. There are few such texts; if some library makes more of them, they live as long as the
+ * error.
+ */
+static void
+make_constant(const char **field)
 {
-	noted = NULL;
-	if (noted_context != NULL)
-		MemoryContextReset(noted_context);
+	static Constant *constants = NULL;
+	static int	count = 0;
+	Constant   *constant;
+
+	if (*field == NULL)
+		return;
+	for (constant = constants; constant != NULL; constant = constant->next)
+	{
+		if (strcmp(constant->text, *field) == 0)
+		{
+			*field = constant->text;
+			return;
+		}
+	}
+	if (count == MAX_CONSTANTS)
+	{
+		*field = MemoryContextStrdup(ErrorContext, *field);
+		return;
+	}
+	constant = MemoryContextAlloc(TopMemoryContext, offsetof(Constant, text) + strlen(*field) + 1);
+	strcpy(constant->text, *field);
+	constant->next = constants;
+	constants = constant;
+	count++;
+	*field = constant->text;
 }
 
 /*
- * Gives a field that ReThrowError takes for a constant the lifetime of the error that is raised. CopyErrorData copies
- * these too, because they could point into code that the JIT compiler has made.
+ * Raises the error of a note, unchanged, and frees the note: the error context callbacks have already added their lines.
+ * Only C is above.
  */
-static void
-outlive_copy(const char **field)
-{
-	if (*field != NULL)
-		*field = MemoryContextStrdup(ErrorContext, *field);
-}
-
-/* Raises the noted error again, unchanged: the error context callbacks have already added their lines. */
 void
-pgb_raise_noted_error(void)
+pgb_raise_error(ErrorData *note)
 {
-	outlive_copy(&noted->filename);
-	outlive_copy(&noted->funcname);
-	outlive_copy(&noted->domain);
-	outlive_copy(&noted->context_domain);
-	outlive_copy(&noted->message_id);
 	PG_TRY();
 	{
-		ReThrowError(noted);
+		if (note != &no_memory)
+		{
+			make_constant(&note->filename);
+			make_constant(&note->funcname);
+			make_constant(&note->domain);
+			make_constant(&note->context_domain);
+			make_constant(&note->message_id);
+		}
+		ReThrowError(note);
 	}
 	PG_CATCH();
 	{
-		pgb_forget_error();
+		pgb_free_error(note);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+/* Reports in words of Rust; an error is thrown. The detail and the hint may be missing. */
+void
+pgb_report(int level, const PgbReport *report)
+{
+	if (!errstart(level, TEXTDOMAIN))
+		return;
+	errcode(report->code);
+	errmsg_internal("%s", report->message);
+	if (report->detail != NULL)
+		errdetail_internal("%s", report->detail);
+	if (report->hint != NULL)
+		errhint("%s", report->hint);
+	errfinish(report->file, report->line, "pg_background");
 }
 
 /*

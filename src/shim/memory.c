@@ -1,8 +1,7 @@
 /*
  * Ends a session that has no memory, or the server when shared state is corrupted.
  *
- * In C because an error of level FATAL or PANIC, which neither returns nor jumps, must not pass through pgrx's guard:
- * the guard needs memory.
+ * In C because ereport is a macro. No guard is around it: an error of level FATAL or PANIC neither returns nor jumps.
  */
 #include "postgres.h"
 

@@ -198,12 +198,23 @@ typedef struct PgbAttempt
 	struct ResourceOwnerData *owner;
 } PgbAttempt;
 
-extern void pgb_note_error(void);
+/* What Rust reports. */
+typedef struct PgbReport
+{
+	int			code;
+	int			line;
+	const char *file;
+	const char *message;
+	const char *detail;
+	const char *hint;
+} PgbReport;
+
+extern ErrorData *pgb_guard(void (*call) (void *), void *arg);
+extern void pgb_free_error(ErrorData *note);
+extern void pgb_raise_error(ErrorData *note) __attribute__((noreturn));
+extern void pgb_report(int level, const PgbReport *report);
 extern bool pgb_survives(void (*call) (void *), void *arg, int *code);
-extern const ErrorData *pgb_noted_error(void);
-extern void pgb_forget_error(void);
 extern bool pgb_cancels_statement(const char *message);
-extern void pgb_raise_noted_error(void) __attribute__((noreturn));
 extern bool pgb_begin_attempt(PgbAttempt *attempt);
 extern void pgb_end_attempt(const PgbAttempt *attempt, bool succeeded);
 
@@ -306,6 +317,7 @@ extern Datum pgb_json_array_end(void *state);
 extern Oid pgb_spill_tablespace(void);
 extern void pgb_spill_write(const char *path, const char *directory, int64 offset, const char *bytes, int32 len);
 extern int32 pgb_spill_open_rest(const char *path, const char *directory);
+extern void pgb_spill_close(int32 file);
 extern void pgb_spill_empty(const char *path);
 extern void pgb_spill_end_transaction(bool is_abort);
 extern int32 pgb_spill_open(const char *path);

@@ -98,20 +98,33 @@ open_to_append(const char *path, int flags)
 /*
  * Opens a file for the last of a result. directory: where to create it; NULL: it exists. Returns a descriptor of the
  * system, or a negative number: there is no transaction at whose end fd.c could close a file of its own. fd.c opens
- * this one with the server's file mode, and closes one of its files if there is no descriptor left. Never throws.
+ * this one with the server's file mode, and closes one of its files if there is no descriptor left. It writes that into
+ * the log, which lets interrupts happen. Never throws.
  */
 int32
 pgb_spill_open_rest(const char *path, const char *directory)
 {
 	int			flags = directory != NULL ? O_CREAT | O_EXCL : 0;
-	int			file = open_to_append(path, flags);
+	int			file;
 
+	HOLD_INTERRUPTS();
+	file = open_to_append(path, flags);
 	if (file < 0 && directory != NULL)
 	{
 		(void) MakePGDirectory(directory);
 		file = open_to_append(path, flags);
 	}
+	RESUME_INTERRUPTS();
 	return file;
+}
+
+/* Closes a file for reading. A failure goes into the log, which lets interrupts happen. Never throws. */
+void
+pgb_spill_close(int32 file)
+{
+	HOLD_INTERRUPTS();
+	FileClose(file);
+	RESUME_INTERRUPTS();
 }
 
 /* Empties the running job's file. The file may be closed, if it was written in an earlier transaction. */

@@ -14,8 +14,9 @@ use crate::cluster::layout::worker_entry;
 use crate::cluster::spawn::WorkerSlotRef;
 use crate::cluster::{spawn, trace};
 use crate::pg::exit::exit_process;
+use crate::pg::guard::guarded;
 use crate::pg::process::{own_proc, wake};
-use crate::pg::shim::guarded;
+use crate::pg::server;
 use crate::pg::{boundary, error, process, shim};
 use crate::settings;
 use crate::worker::run::AfterJob;
@@ -41,12 +42,8 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         fault!("worker-started");
         // SAFETY: one call of the shim, before any message is sent.
         unsafe { shim::pgb_redirect_messages() };
-        let attached =
-            catch_unwind(|| cluster().map_err(|error| error.message)).unwrap_or_else(|payload| {
-                let message = error::caught(&*payload).text();
-                error::forget();
-                Err(message)
-            });
+        let attached = catch_unwind(|| cluster().map_err(|error| error.message))
+            .unwrap_or_else(|payload| Err(error::caught(&*payload).text()));
         let cluster = match attached {
             Ok(cluster) => cluster,
             Err(message) => {
@@ -94,7 +91,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         // SAFETY: on the main thread, once. An error (the role may not log in, or the database is gone) ends the process,
         // and the exit callback handles the lane.
         unsafe {
-            pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            server::BackgroundWorkerInitializeConnectionByOid(
                 pg_sys::Oid::from(key.database),
                 pg_sys::Oid::from(key.role),
                 0,

@@ -8,6 +8,7 @@ use crate::cluster::block::{Block, Returns};
 use crate::cluster::job::Job;
 use crate::cluster::{block, job_end, spawn, trace};
 use crate::pg::process::timestamp;
+use crate::pg::server;
 use crate::pg::shim;
 use crate::pg::shim::{Run, Settings};
 use crate::settings;
@@ -38,7 +39,7 @@ pub fn run(job: Job) -> AfterJob {
     // run it.
     // SAFETY: a volatile flag of the server.
     if unsafe { (&raw const pg_sys::ProcDiePending).read_volatile() } != 0 {
-        pgrx::check_for_interrupts!();
+        server::check_for_interrupts();
     }
     // On an error here the job is not noted yet, and another process may run it (`process::end_unbegun_job`).
     Block::of(job).map();
@@ -142,7 +143,7 @@ impl Process for RunHost {
         // Releases session-level advisory locks before others can see that the job has finished: they may want the
         // locks.
         // SAFETY: outside a transaction; advisory locks are a lock method of the server.
-        unsafe { pg_sys::LockReleaseAll(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID, true) };
+        unsafe { server::LockReleaseAll(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID, true) };
         Performed { adopted, committed }
     }
 

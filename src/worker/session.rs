@@ -13,9 +13,10 @@
 //! applied (`shim/settings.c`). In a process that has not run a job yet there is mostly nothing to reset.
 
 use crate::cluster::block::Block;
+use crate::pg::guard::guarded;
 use crate::pg::guc_state::Image;
 use crate::pg::local::Local;
-use crate::pg::shim::{Identity, Settings, guarded};
+use crate::pg::shim::{Identity, Settings};
 use crate::pg::{guc_state, shim};
 use crate::settings;
 

@@ -16,9 +16,11 @@
 use crate::cluster::block::{Block, Returns};
 use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
+use crate::pg::guard::guarded;
 use crate::pg::rows::Caller;
+use crate::pg::server;
 use crate::pg::shim;
-use crate::pg::shim::{Shape, guarded};
+use crate::pg::shim::Shape;
 use crate::session::jobs;
 use crate::session::launch::request::launch_for_call;
 use crate::session::read::columns::TypeName;
@@ -65,14 +67,14 @@ pub fn call(sql: &[u8], params: &[u8], type_oid: pg_sys::Oid) -> Result<Option<D
 fn shape_of(type_oid: pg_sys::Oid) -> Shape {
     // SAFETY: in the transaction of the calling function.
     unsafe {
-        pg_sys::AcceptInvalidationMessages();
+        server::AcceptInvalidationMessages();
         guarded(|| shim::pgb_shape(type_oid)).hash
     }
 }
 
 fn check_type(type_oid: pg_sys::Oid) -> Result<(), Error> {
     // SAFETY: a catalog lookup, in the transaction of the calling function.
-    let kind = unsafe { pg_sys::get_typtype(type_oid) };
+    let kind = unsafe { server::get_typtype(type_oid) };
     if kind.cast_unsigned() != pg_sys::TYPTYPE_PSEUDO {
         return Ok(());
     }

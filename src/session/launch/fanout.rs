@@ -39,6 +39,7 @@ use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, child_of};
+use crate::pg::server;
 use crate::pg::subtransaction::Refused;
 use crate::pg::transaction::{self, RolledBack};
 use crate::pg::tuple::Value;
@@ -471,7 +472,7 @@ impl Fanout {
             Err(refused) => refused,
         };
         // SAFETY: no other read than the failed one uses the context.
-        unsafe { pg_sys::MemoryContextDeleteChildren(memory) };
+        unsafe { server::MemoryContextDeleteChildren(memory) };
         Err(Unread::Refused(refused))
     }
 

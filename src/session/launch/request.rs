@@ -24,6 +24,7 @@ use crate::cluster::{job_end, spawn, trace};
 use crate::pg::error::{Error, Failure};
 use crate::pg::local::Local;
 use crate::pg::process::own_proc;
+use crate::pg::server;
 use crate::pg::shim::Identity;
 use crate::pg::{guc_state, library, process, text};
 use crate::session::hold::Hold;
@@ -126,7 +127,7 @@ fn random() -> Result<u32, Error> {
     }
     let mut fresh = [0_u32; 32];
     // SAFETY: the buffer has the size that is passed.
-    if !unsafe { pg_sys::pg_strong_random(fresh.as_mut_ptr().cast(), size_of_val(&fresh)) } {
+    if !unsafe { server::pg_strong_random(fresh.as_mut_ptr().cast(), size_of_val(&fresh)) } {
         return Err(Error::new(
             ERRCODE_INTERNAL_ERROR,
             "could not generate random values for a handle",
@@ -205,7 +206,7 @@ pub fn check_enabled() -> Result<(), Error> {
 /// 25000 otherwise
 pub fn check_not_parallel() -> Result<(), Error> {
     // SAFETY: reads the state of the transaction.
-    if !unsafe { pg_sys::IsInParallelMode() } {
+    if !unsafe { server::IsInParallelMode() } {
         return Ok(());
     }
     Err(Error::new(

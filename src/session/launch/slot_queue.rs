@@ -11,6 +11,7 @@ use crate::cluster::latch::ProcessLatch;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::process::{self, own_proc};
+use crate::pg::server;
 use crate::pg::shim::Identity;
 use crate::pg::text;
 use crate::session::wait::deadlock::DeadlockChecks;
@@ -21,7 +22,6 @@ use engine::process_ref::ProcRef;
 use engine::sync::Ordering;
 use engine::table::Slot;
 use engine::wait::{Latch, Micros};
-use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::{
     ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, ERRCODE_INSUFFICIENT_RESOURCES,
 };
@@ -52,8 +52,8 @@ impl RoleLimits {
         let capacity = cluster.jobs().capacity() as u32;
         // SAFETY: a catalog lookup, in the transaction of the calling function.
         let is_unlimited = unsafe {
-            pg_sys::superuser_arg(identity.authenticated)
-                && (identity.sec_context == 0 || pg_sys::superuser_arg(identity.current))
+            server::superuser_arg(identity.authenticated)
+                && (identity.sec_context == 0 || server::superuser_arg(identity.current))
         };
         if is_unlimited {
             return Self {

@@ -8,8 +8,10 @@
 //! types of the elements may be gone then, or have another form.
 
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::memory::{Bytes, within};
-use crate::pg::shim::{Elements, binding, guarded};
+use crate::pg::server;
+use crate::pg::shim::{Elements, binding};
 use crate::pg::{array, shim};
 use engine::memory;
 use pgrx::pg_sys;
@@ -55,7 +57,7 @@ pub struct Statement<'a> {
 fn texts_of(array: pg_sys::Datum) -> Result<Vec<pg_sys::Datum>, Error> {
     // SAFETY: declared as an array of text; the copy lives as long as the current context.
     let elements = unsafe {
-        let copy = pg_sys::pg_detoast_datum_copy(array.cast_mut_ptr());
+        let copy = server::pg_detoast_datum_copy(array.cast_mut_ptr());
         array::elements(pg_sys::Datum::from(copy))
     };
     let mut texts = Vec::new();

@@ -9,9 +9,11 @@
 //! assignment. Dropped columns of a table's row type become NULL and do not count.
 
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::rows::Caller;
+use crate::pg::server;
 use crate::pg::shim;
-use crate::pg::shim::{Records, SHAPE_SIZE, Shape, TypeWatch, guarded};
+use crate::pg::shim::{Records, SHAPE_SIZE, Shape, TypeWatch};
 use arrayvec::ArrayVec;
 use engine::column_list::{columns_of, type_part, without_collation};
 use pgrx::pg_sys;
@@ -178,7 +180,7 @@ fn is_built_in(column: &JobColumn<'_>) -> bool {
 
 fn is_missing(column: &JobColumn<'_>) -> bool {
     // SAFETY: a catalog lookup, in the transaction of the calling function.
-    !is_built_in(column) && !unsafe { pg_sys::get_typisdefined(column.type_oid) }
+    !is_built_in(column) && !unsafe { server::get_typisdefined(column.type_oid) }
 }
 
 fn is_altered(column: &JobColumn<'_>) -> bool {
@@ -216,7 +218,7 @@ pub fn has_unknown_types(description: &'static [u8]) -> bool {
     if has_alterable_types(&columns) {
         // Other processes may have altered them.
         // SAFETY: in a transaction.
-        unsafe { pg_sys::AcceptInvalidationMessages() };
+        unsafe { server::AcceptInvalidationMessages() };
     }
     columns
         .iter()
@@ -256,7 +258,7 @@ pub struct TypeName(pub pg_sys::Oid, pub i32);
 impl Display for TypeName {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         // SAFETY: returns a palloc'ed, null-terminated text.
-        let name = unsafe { CStr::from_ptr(pg_sys::format_type_with_typemod(self.0, self.1)) };
+        let name = unsafe { CStr::from_ptr(server::format_type_with_typemod(self.0, self.1)) };
         name.to_bytes()
             .utf8_chunks()
             .try_for_each(|chunk| f.write_str(chunk.valid()))
@@ -332,7 +334,7 @@ pub fn apply_definition(definition: &[u8], caller: &Caller) -> Result<(), Error>
     let mut columns = columns_of(definition);
     let mut fits = true;
     for index in 0..caller.columns().len() {
-        pgrx::check_for_interrupts!();
+        server::check_for_interrupts();
         let Some(column) = columns.next() else {
             fits = false;
             break;
@@ -466,7 +468,7 @@ fn conversion(
     // SAFETY: catalog lookups, in the transaction of the calling function.
     unsafe {
         let same = wanted.atttypid == column.type_oid
-            || wanted.atttypid == pg_sys::getBaseType(column.type_oid);
+            || wanted.atttypid == server::getBaseType(column.type_oid);
         let record = shim::pgb_may_hold_record(column.type_oid);
         if same && record {
             return Some(Conversion::Localize);
@@ -478,7 +480,7 @@ fn conversion(
             return None;
         }
         let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
-        pg_sys::getTypeOutputInfo(column.type_oid, &raw mut function, &raw mut varlena);
+        server::getTypeOutputInfo(column.type_oid, &raw mut function, &raw mut varlena);
         Some(Conversion::ToText { function, record })
     }
 }
@@ -492,7 +494,7 @@ unsafe fn length_coercion(
     }
     let mut function = pg_sys::InvalidOid;
     // SAFETY: a catalog lookup, as above.
-    let path = unsafe { pg_sys::find_typmod_coercion_function(wanted.atttypid, &raw mut function) };
+    let path = unsafe { server::find_typmod_coercion_function(wanted.atttypid, &raw mut function) };
     if path == pg_sys::CoercionPathType::COERCION_PATH_FUNC {
         Conversion::Coerce {
             function,

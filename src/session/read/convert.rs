@@ -1,10 +1,12 @@
 //! Converts the rows of a job to the rows that the caller wants.
 
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::memory::{child_of, within};
 use crate::pg::rows::{Caller, Store};
+use crate::pg::server;
 use crate::pg::shim;
-use crate::pg::shim::{Json, Records, TypeWatch, frame, guarded};
+use crate::pg::shim::{Json, Records, TypeWatch, frame};
 use crate::pg::tuple::finalize;
 use crate::session::read::columns;
 use crate::session::read::columns::Conversions;
@@ -101,10 +103,10 @@ unsafe fn descriptor<'a>(
 ) -> pg_sys::TupleDesc {
     // SAFETY: by the caller; the types exist.
     unsafe {
-        let desc = pg_sys::CreateTemplateTupleDesc(columns.len() as i32);
+        let desc = server::CreateTemplateTupleDesc(columns.len() as i32);
         for (number, (type_oid, typmod, name)) in (1..).zip(columns) {
             let name = name.map_or(std::ptr::null(), CStr::as_ptr);
-            pg_sys::TupleDescInitEntry(desc, number, name, type_oid, typmod, 0);
+            server::TupleDescInitEntry(desc, number, name, type_oid, typmod, 0);
         }
         finalize(desc)
     }
@@ -122,7 +124,7 @@ unsafe fn slot_for(job: &columns::JobColumns) -> *mut pg_sys::TupleTableSlot {
             .iter()
             .map(|&(type_oid, typmod)| (type_oid, typmod, None));
         let desc = descriptor(columns);
-        pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple)
+        server::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple)
     }
 }
 
@@ -239,7 +241,7 @@ impl Converter {
                 return ResultRow::Values(&self.values, &self.nulls);
             }
             let tuple = self.tuple(found);
-            pg_sys::ExecStoreMinimalTuple(tuple.cast_mut().cast(), self.slot, false);
+            server::ExecStoreMinimalTuple(tuple.cast_mut().cast(), self.slot, false);
             if self.is_identity() && !values {
                 return ResultRow::AsIs(self.slot);
             }
@@ -278,7 +280,7 @@ impl Converter {
             let row = if count == 0 {
                 (&[][..], &[][..])
             } else {
-                pg_sys::slot_getsomeattrs_int(self.slot, count);
+                server::slot_getsomeattrs_int(self.slot, count);
                 let count = count as usize;
                 (
                     std::slice::from_raw_parts((*self.slot).tts_values, count),
@@ -307,7 +309,7 @@ unsafe fn tag(frame: Frame, json: Option<JsonType>) -> Datum {
     unsafe {
         match json {
             Some(json) => guarded(|| shim::pgb_json_tag(start, len, json.is_binary())),
-            None => Datum::from(pg_sys::cstring_to_text_with_len(start, len)),
+            None => Datum::from(server::cstring_to_text_with_len(start, len)),
         }
     }
 }

@@ -19,10 +19,12 @@ use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::spill::{FileChunk, FileReader};
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::memory::{Assembly, Bytes, within};
 use crate::pg::process::{own_proc, wake};
+use crate::pg::server;
 use crate::pg::shim;
-use crate::pg::shim::{frame, guarded};
+use crate::pg::shim::frame;
 use crate::session::jobs;
 use crate::session::wait::until;
 use arrayvec::ArrayVec;
@@ -184,7 +186,7 @@ impl Reading {
             // SAFETY: nothing made for the previous frame is still used. The check saves most resets.
             unsafe {
                 if !(*self.per_frame).isReset {
-                    pg_sys::MemoryContextReset(self.per_frame);
+                    server::MemoryContextReset(self.per_frame);
                 }
             }
             match self.whole_frame(wait) {
@@ -242,7 +244,7 @@ impl Reading {
             self.receiver.enter(own_proc());
         }
         // SAFETY: in a transaction.
-        unsafe { pg_sys::AcceptInvalidationMessages() };
+        unsafe { server::AcceptInvalidationMessages() };
     }
 
     /// Called before the caller takes what cannot be given back.

@@ -2,9 +2,9 @@
 
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
+use crate::pg::guard::guarded;
 use crate::pg::memory::within;
 use crate::pg::shim;
-use crate::pg::shim::guarded;
 use crate::session::read::convert::{JsonType, ResultRow, Wanted};
 use crate::session::read::frames::Pace;
 use crate::session::read::rows::{RowStep, Rows};

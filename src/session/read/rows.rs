@@ -10,8 +10,8 @@ use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
 use crate::pg::memory::{Bytes, within};
 use crate::pg::rows::{Caller, Store};
+use crate::pg::server;
 use crate::pg::shim::frame::TAG;
-use crate::pg::shim::guarded;
 use crate::session::jobs;
 use crate::session::jobs::{JobName, Purpose, Tracked};
 use crate::session::outcome::error_of;
@@ -121,7 +121,7 @@ impl Rows {
         self.since_check += 1;
         if self.since_check >= ROWS_PER_CHECK {
             self.since_check = 0;
-            pgrx::check_for_interrupts!();
+            server::check_for_interrupts();
         }
         loop {
             let next = self.reading.next(wait)?;
@@ -166,7 +166,7 @@ impl Rows {
             unsafe { store.put_tuples(tuples) };
         };
         while self.reading.put_following(|tuples| put(tuples, store)) {
-            pgrx::check_for_interrupts!();
+            server::check_for_interrupts();
         }
     }
 
@@ -246,7 +246,7 @@ impl Rows {
         let context = self.contexts.reading;
         drop(self);
         // SAFETY: nothing refers to it now.
-        unsafe { pg_sys::MemoryContextDelete(context) };
+        unsafe { server::MemoryContextDelete(context) };
     }
 }
 
@@ -274,7 +274,7 @@ pub fn columns_of(tracked: &Tracked) -> Result<Option<JobColumns>, Failure> {
     }
     Ok(Block::of(job).description().map(|description| {
         // SAFETY: in a transaction.
-        unsafe { pg_sys::AcceptInvalidationMessages() };
+        unsafe { server::AcceptInvalidationMessages() };
         let mut columns = columns::parse_description(description);
         columns::use_fallbacks(&mut columns);
         columns

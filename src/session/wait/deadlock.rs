@@ -36,13 +36,16 @@
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
 use crate::cluster::spawn;
+use crate::pg::array;
+use crate::pg::error::Error;
 use crate::pg::process;
+use crate::pg::server;
 use crate::pg::shim;
 use engine::deadlock::{Awaited, Circle, Needs, Pid, Wait, find_circle};
 use engine::pool::sleep::Sleepers;
 use engine::pool::worker_start::Spawned;
 use engine::wait::Micros;
-use pgrx::{FromDatum, PgLogLevel, PgSqlErrorCode, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 /// `pg_blocking_pids(int4)`.
 const BLOCKING_PIDS: u32 = 2561;
@@ -84,15 +87,16 @@ fn blockers(pid: Pid, own: Pid) -> Vec<(Pid, Needs)> {
 fn pids_by(function: u32, pid: Pid) -> impl Iterator<Item = Pid> {
     // SAFETY: a built-in function of one int4 that returns an int4 array.
     let pids = unsafe {
-        let datum = pg_sys::OidFunctionCall1Coll(
+        let datum = server::OidFunctionCall1Coll(
             pg_sys::Oid::from(function),
             pg_sys::InvalidOid,
             pg_sys::Datum::from(pid.cast_signed()),
         );
-        Vec::<i32>::from_datum(datum, false).unwrap_or_default()
+        array::elements(datum)
     };
     // 0 stands for a prepared transaction, which no process will end.
-    pids.into_iter()
+    pids.flatten()
+        .map(|pid| pid.value() as i32)
         .filter(|&pid| pid > 0)
         .map(i32::cast_unsigned)
 }
@@ -102,7 +106,7 @@ fn find(cluster: &'static Cluster, own: Pid) -> Option<Circle> {
     let serve = |lane| spawn::spawn_workers(cluster, lane) == Spawned::Enough;
     let mut sleepers = Sleepers::new(*cluster.pool(), serve);
     find_circle(own, |pid| {
-        pgrx::check_for_interrupts!();
+        server::check_for_interrupts();
         Wait {
             blocked_by: blockers(pid, own),
             sleep: sleepers.sleep_of(pid),
@@ -159,7 +163,7 @@ impl DeadlockChecks {
         let own = unsafe { pg_sys::MyProcPid }.cast_unsigned();
         // Outside a transaction (during exit) the lock manager cannot be asked.
         // SAFETY: reads the state of the transaction.
-        if !unsafe { pg_sys::IsTransactionState() } {
+        if !unsafe { server::IsTransactionState() } {
             return;
         }
         if find(cluster, own).is_none() {
@@ -176,13 +180,12 @@ impl DeadlockChecks {
     }
 }
 
-fn raise(own: Pid, awaited: Awaited, circle: &Circle) {
-    pgrx::pg_sys::panic::ErrorReport::new(
+fn raise(own: Pid, awaited: Awaited, circle: &Circle) -> ! {
+    Error::new(
         PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
         "deadlock detected between this session and its background job",
-        "check",
     )
-    .set_detail(circle.detail(own, awaited))
-    .set_hint(circle.hint())
-    .report(PgLogLevel::ERROR);
+    .detail(circle.detail(own, awaited))
+    .hint(circle.hint())
+    .raise()
 }

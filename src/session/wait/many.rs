@@ -6,6 +6,7 @@
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
 use crate::pg::memory::{child_of, within};
+use crate::pg::server;
 use crate::session::jobs::{JobName, Purpose};
 use crate::session::outcome::OutcomeRow;
 use crate::session::wait::until;
@@ -59,7 +60,7 @@ fn find_all(handles: &[Handle]) -> Result<Vec<Job>, Error> {
     let mut jobs = Vec::new();
     memory::try_reserve_exact(&mut jobs, handles.len())?;
     for handle in handles {
-        pgrx::check_for_interrupts!();
+        server::check_for_interrupts();
         let tracked = jobs::find(handle.name()?, Purpose::ForControl)?;
         memory::try_push(&mut jobs, tracked.job)?;
     }
@@ -76,7 +77,7 @@ pub fn wait_any(handles: &[Handle], timeout_ms: i32) -> Result<Option<(i32, Cook
     let mut known = Vec::new();
     memory::try_reserve_exact(&mut known, handles.len())?;
     for handle in handles {
-        pgrx::check_for_interrupts!();
+        server::check_for_interrupts();
         let Some((pid, cookie)) = handle.whole() else {
             handle.check()?;
             continue;
@@ -107,7 +108,7 @@ pub fn wait_all(handles: &[Handle], timeout_ms: i32) -> Result<i32, Error> {
     let deadline = until::deadline(timeout_ms);
     let jobs = find_all(handles)?;
     let is_finished = |job: &&Job| {
-        pgrx::check_for_interrupts!();
+        server::check_for_interrupts();
         wait_for_one(**job, deadline)
     };
     let finished = jobs.iter().filter(is_finished).count();
@@ -134,7 +135,7 @@ pub fn drain(
     // the job's.
     let row = unsafe { child_of(pg_sys::CurrentMemoryContext, c"pg_background outcome") };
     for handle in handles {
-        pgrx::check_for_interrupts!();
+        server::check_for_interrupts();
         if handle.pid.is_none() && handle.cookie.is_none() {
             continue;
         }
@@ -151,11 +152,11 @@ pub fn drain(
         // SAFETY: made above; nothing of a row is used after it was put.
         unsafe {
             within(row, || put(outcome::by_handle(handle.pid, handle.cookie)));
-            pg_sys::MemoryContextReset(row);
+            server::MemoryContextReset(row);
         }
     }
     // SAFETY: made above.
-    unsafe { pg_sys::MemoryContextDelete(row) };
+    unsafe { server::MemoryContextDelete(row) };
     for job in done {
         // The array may contain a handle twice.
         if jobs::holds(job) {

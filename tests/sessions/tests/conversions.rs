@@ -266,3 +266,74 @@ fn an_error_of_a_conversion_says_where_it_was_raised() {
         ("22001", Some("varchar.c"), Some("varchar"))
     );
 }
+
+/// What other sessions have altered is taken in before a value is read. That may fail: a relation that is open is read
+/// again, from a catalog that somebody has locked.
+#[test]
+fn an_error_while_invalidations_are_taken_in_is_an_error_of_the_call() {
+    const CALLS: [(&str, &str); 3] = [
+        ("", "pg_background_call('SELECT 1', NULL::one)"),
+        (
+            "SELECT ROW(1)::one",
+            "(SELECT count(*) FROM handles h, pg_background_columns(h.pid, h.cookie))",
+        ),
+        (
+            "SELECT ROW(1)::one",
+            "(SELECT pg_background_result_json(h.pid, h.cookie) FROM handles h)",
+        ),
+    ];
+    for (job, call) in CALLS {
+        let database = Database::new();
+        let (mut caller, mut other, mut gate) =
+            (database.session(), database.session(), database.session());
+        caller
+            .batch_execute(
+                "CREATE TYPE one AS (a int); CREATE TABLE t AS SELECT 1 AS n;
+                 CREATE TABLE handles (pid int4, cookie int8)",
+            )
+            .expect("a table");
+        // The caches have what the call needs.
+        for _ in 0..3 {
+            caller
+                .batch_execute(&format!(
+                    "TRUNCATE handles; INSERT INTO handles SELECT * FROM pg_background_launch_v2('{job}');
+                     SELECT pg_background_wait_v2(pid, cookie) FROM handles;
+                     SELECT CASE WHEN pg_advisory_lock_shared(1)::text = '' THEN {call} END IS NULL FROM t"
+                ))
+                .expect("it is called");
+        }
+        caller
+            .batch_execute(&format!(
+                "TRUNCATE handles; INSERT INTO handles SELECT * FROM pg_background_launch_v2('{job}');
+                 SELECT pg_background_wait_v2(pid, cookie) FROM handles; SELECT pg_advisory_unlock_all();
+                 SET lock_timeout = '3s'"
+            ))
+            .expect("prepared");
+        gate.batch_execute("SELECT pg_advisory_lock(1)")
+            .expect("closed");
+        let pid: i32 = value(&mut caller, "SELECT pg_backend_pid()");
+        let called = std::thread::spawn(move || {
+            let ended = caller.batch_execute(&format!(
+                "SELECT CASE WHEN pg_advisory_lock_shared(1)::text = '' THEN {call} END IS NULL FROM t"
+            ));
+            (caller, ended)
+        });
+        eventually(
+            &mut other,
+            &format!("EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"),
+        );
+        for statement in [
+            "ALTER TABLE t SET (fillfactor = 90)",
+            "BEGIN",
+            "LOCK TABLE pg_class",
+        ] {
+            other.batch_execute(statement).expect("altered, and locked");
+        }
+        gate.batch_execute("SELECT pg_advisory_unlock(1)")
+            .expect("open");
+        let (mut caller, ended) = called.join().expect("the session is still there");
+        assert_eq!(sqlstate(ended), "55P03", "{call}");
+        other.batch_execute("ROLLBACK").expect("unlocked");
+        assert_eq!(value::<i32>(&mut caller, "SELECT 1"), 1, "{call}");
+    }
+}

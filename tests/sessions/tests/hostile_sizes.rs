@@ -415,3 +415,46 @@ fn without_memory_a_job_fails_and_the_server_goes_on() {
     }
     nothing_is_left(&mut session);
 }
+
+/// The error of a user's function is as long as he likes: there may be memory for it, and none for its copies.
+#[test]
+fn an_error_for_whose_copies_there_is_no_memory_is_an_error() {
+    let server = Server::start("long-errors", &[]);
+    let mut witness = server.session();
+    witness
+        .batch_execute(
+            "CREATE TYPE mood AS ENUM ('sad');
+             CREATE FUNCTION refuse(mood) RETURNS json LANGUAGE plpgsql AS $$
+             BEGIN
+                 RAISE EXCEPTION USING MESSAGE = repeat('m', 25000000), DETAIL = repeat('d', 25000000),
+                     HINT = repeat('h', 25000000);
+             END $$;
+             CREATE CAST (mood AS json) WITH FUNCTION refuse(mood)",
+        )
+        .expect("what the calls need");
+    let mut codes = Vec::new();
+    for megabytes in (40..=520).step_by(20) {
+        let mut session = server.session();
+        session
+            .batch_execute(
+                "CREATE TEMP TABLE h AS SELECT * FROM pg_background_launch_v2($$SELECT 'sad'::mood AS m$$);
+                 SELECT pg_background_wait_v2(pid, cookie) FROM h",
+            )
+            .expect("a job");
+        limit_memory(&mut witness, own_pid(&mut session), megabytes);
+        let error = session
+            .batch_execute("SELECT pg_background_result_json(pid, cookie) FROM h")
+            .expect_err("the cast refuses");
+        let code = error.code().map_or("none", |code| code.code()).to_owned();
+        // The session goes on: there is memory for what is small.
+        assert_eq!(
+            value::<i32>(&mut session, "SELECT 1"),
+            1,
+            "{megabytes} MB: {error:?}"
+        );
+        codes.push(code);
+    }
+    assert!(codes.contains(&"53200".to_owned()), "{codes:?}");
+    assert!(codes.contains(&"P0001".to_owned()), "{codes:?}");
+    nothing_is_left(&mut witness);
+}
