@@ -31,7 +31,7 @@ use arrayvec::ArrayVec;
 use engine::table::LABEL_LIMIT;
 use pgrx::guc::GucEnum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
+use pgrx::{GucContext, GucFlags, GucSetting, PostgresGucEnum, pg_sys};
 use published::Published;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ops::RangeInclusive;
@@ -85,7 +85,7 @@ enum Needed {
 
 /// A row of the table.
 trait Setting: Sync {
-    fn needed(&self) -> Needed;
+    fn row(&self) -> &Row;
 
     /// Reads it before it is defined. An invalid value counts as not configured, as in a definition.
     fn read(&self);
@@ -107,6 +107,17 @@ impl Row {
     fn text(&self) -> *const c_char {
         // SAFETY: a zero-terminated name.
         unsafe { server::GetConfigOption(self.name.as_ptr(), true, false) }
+    }
+
+    /// Who may change it, for the server.
+    fn context(&self) -> pg_sys::GucContext::Type {
+        (self.context)() as isize as pg_sys::GucContext::Type
+    }
+
+    /// Whether it is defined, and not only named in the configuration.
+    fn is_defined(&self) -> bool {
+        // SAFETY: one call of the shim, with a zero-terminated name.
+        unsafe { guarded(|| shim::pgb_is_defined(self.name.as_ptr())) }
     }
 }
 
@@ -169,8 +180,8 @@ impl Number {
 }
 
 impl Setting for Number {
-    fn needed(&self) -> Needed {
-        self.row.needed
+    fn row(&self) -> &Row {
+        &self.row
     }
 
     fn read(&self) {
@@ -181,16 +192,23 @@ impl Setting for Number {
     fn define(&'static self) {
         let row = &self.row;
         let (least, most) = (self.bounds)().into_inner();
-        GucRegistry::define_int_guc(
-            row.name,
-            row.short,
-            row.long,
-            &self.defined,
-            least,
-            most,
-            (row.context)(),
-            self.unit,
-        );
+        // SAFETY: static texts, and a static place for the value.
+        unsafe {
+            server::DefineCustomIntVariable(
+                row.name.as_ptr(),
+                row.short.as_ptr(),
+                row.long.as_ptr(),
+                self.defined.as_ptr(),
+                self.default,
+                least,
+                most,
+                row.context(),
+                self.unit.bits(),
+                None,
+                None,
+                None,
+            );
+        }
     }
 }
 
@@ -223,8 +241,8 @@ impl Switch {
 }
 
 impl Setting for Switch {
-    fn needed(&self) -> Needed {
-        self.row.needed
+    fn row(&self) -> &Row {
+        &self.row
     }
 
     fn read(&self) {
@@ -236,20 +254,28 @@ impl Setting for Switch {
 
     fn define(&'static self) {
         let row = &self.row;
-        GucRegistry::define_bool_guc(
-            row.name,
-            row.short,
-            row.long,
-            &self.defined,
-            (row.context)(),
-            NO_UNIT,
-        );
+        // SAFETY: static texts, and a static place for the value.
+        unsafe {
+            server::DefineCustomBoolVariable(
+                row.name.as_ptr(),
+                row.short.as_ptr(),
+                row.long.as_ptr(),
+                self.defined.as_ptr(),
+                self.default,
+                row.context(),
+                0,
+                None,
+                None,
+                None,
+            );
+        }
     }
 }
 
 /// A setting with one of several words. A worker does not need it before it is defined.
 struct Mode<T: GucEnum + Copy + 'static> {
     row: Row,
+    default: T,
     defined: GucSetting<T>,
 }
 
@@ -261,6 +287,7 @@ impl<T: GucEnum + Copy + 'static> Mode<T> {
         );
         Self {
             row,
+            default,
             defined: GucSetting::<T>::new(default),
         }
     }
@@ -270,28 +297,38 @@ impl<T: GucEnum + Copy + 'static> Setting for Mode<T>
 where
     GucSetting<T>: Sync,
 {
-    fn needed(&self) -> Needed {
-        Needed::Later
+    fn row(&self) -> &Row {
+        &self.row
     }
 
     fn read(&self) {}
 
     fn define(&'static self) {
         let row = &self.row;
-        GucRegistry::define_enum_guc(
-            row.name,
-            row.short,
-            row.long,
-            &self.defined,
-            (row.context)(),
-            NO_UNIT,
-        );
+        // SAFETY: static texts and words, and a static place for the value.
+        unsafe {
+            *self.defined.as_ptr() = self.default.to_ordinal();
+            server::DefineCustomEnumVariable(
+                row.name.as_ptr(),
+                row.short.as_ptr(),
+                row.long.as_ptr(),
+                self.defined.as_ptr(),
+                self.default.to_ordinal(),
+                T::CONFIG_ENUM_ENTRY,
+                row.context(),
+                0,
+                None,
+                None,
+                None,
+            );
+        }
     }
 }
 
 /// A setting that is a label of jobs. A worker does not need it before it is defined.
 struct Label {
     row: Row,
+    default: &'static CStr,
     defined: GucSetting<Option<CString>>,
 }
 
@@ -303,6 +340,7 @@ impl Label {
         );
         Self {
             row,
+            default,
             defined: GucSetting::<Option<CString>>::new(Some(default)),
         }
     }
@@ -348,23 +386,24 @@ const LABEL_TOO_LONG: &CStr = c"A label has at most 64 bytes.";
 const _: () = assert!(LABEL_LIMIT == 64);
 
 impl Setting for Label {
-    fn needed(&self) -> Needed {
-        Needed::Later
+    fn row(&self) -> &Row {
+        &self.row
     }
 
     fn read(&self) {}
 
     fn define(&'static self) {
         let row = &self.row;
-        // SAFETY: the hook does not panic.
+        // SAFETY: static texts, and a static place for the value; the hook does not panic.
         unsafe {
-            GucRegistry::define_string_guc_with_hooks(
-                row.name,
-                row.short,
-                row.long,
-                &self.defined,
-                (row.context)(),
-                NO_UNIT,
+            server::DefineCustomStringVariable(
+                row.name.as_ptr(),
+                row.short.as_ptr(),
+                row.long.as_ptr(),
+                self.defined.as_ptr(),
+                self.default.as_ptr(),
+                row.context(),
+                0,
                 Some(is_label),
                 None,
                 None,
@@ -662,7 +701,7 @@ fn read_where(is_wanted: impl Fn(Needed) -> bool) {
     if !DEFINED.get() {
         TABLE
             .iter()
-            .filter(|setting| is_wanted(setting.needed()))
+            .filter(|setting| is_wanted(setting.row().needed))
             .for_each(|setting| setting.read());
     }
 }
@@ -749,26 +788,30 @@ fn check_may_define() {
     }
 }
 
-/// The first setting of the table that is not defined yet.
-static NEXT: Local<usize> = Local::new(0);
+/// Whether the definition was begun before, and ended by an error: no memory.
+static BEGUN: Local<bool> = Local::new(false);
 
 fn define_each() {
     check_may_define();
+    let again = BEGUN.get();
+    BEGUN.set(true);
+    // What was hidden the first time cannot be seen any more.
     // SAFETY: one call of the shim each, with a zero-terminated constant.
     unsafe {
         let prefix = PREFIX.as_ptr();
         HIDDEN.set(Hidden {
-            configuration: guarded(|| shim::pgb_hides_configuration(prefix)),
-            catalog: guarded(|| shim::pgb_hides_catalog(prefix)),
+            configuration: again || guarded(|| shim::pgb_hides_configuration(prefix)),
+            catalog: again || guarded(|| shim::pgb_hides_catalog(prefix)),
         });
     }
     // An interrupt must not leave only some of them defined. An error allows interrupts again.
     // SAFETY: a plain counter of this process.
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
-    // A setting cannot be defined twice, so the next call goes on where an error (no memory) has ended this one.
-    for (index, setting) in TABLE.iter().enumerate().skip(NEXT.get()) {
-        setting.define();
-        NEXT.set(index + 1);
+    for setting in TABLE {
+        // None can be defined twice.
+        if !again || !setting.row().is_defined() {
+            setting.define();
+        }
     }
     #[cfg(not(feature = "pg14"))]
     // SAFETY: a zero-terminated constant.

@@ -22,6 +22,7 @@ use crate::pg::shim;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
 use pgrx::{PgLogLevel, pg_sys};
 use std::any::Any;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
@@ -33,6 +34,8 @@ static BUG: Local<Option<&'static Location<'static>>> = Local::new(None);
 pub fn note_bugs() {
     std::panic::set_hook(Box::new(|panic| {
         // SAFETY: the places of panics are constants of the program.
+        // The server's log. An error is no panic here: it unwinds without one.
+        let _ = writeln!(std::io::stderr(), "pg_background: {panic}");
         BUG.set(unsafe {
             std::mem::transmute::<Option<&Location<'_>>, Option<&'static Location<'static>>>(
                 panic.location(),

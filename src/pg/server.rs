@@ -51,6 +51,17 @@ macro_rules! throwing {
     };
 }
 
+/// None throws.
+macro_rules! not_throwing {
+    ($(fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
+        unsafe extern "C-unwind" {
+            $(pub fn $name($($argument: $type),*) $(-> $result)?;)*
+        }
+
+        $(const _: unsafe fn($($type),*) $(-> $result)? = pg_sys::$name;)*
+    };
+}
+
 throwing! {
     fn AcceptInvalidationMessages();
     fn BackgroundWorkerInitializeConnectionByOid(dboid: pg_sys::Oid, useroid: pg_sys::Oid, flags: u32);
@@ -60,6 +71,57 @@ throwing! {
     fn CreateTemplateTupleDesc(natts: c_int) -> pg_sys::TupleDesc;
     fn CreateTupleDescCopy(tupdesc: pg_sys::TupleDesc) -> pg_sys::TupleDesc;
     fn cstring_to_text_with_len(s: *const c_char, len: c_int) -> *mut pg_sys::text;
+    fn DefineCustomBoolVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut bool,
+        boot_value: bool,
+        context: pg_sys::GucContext::Type,
+        flags: c_int,
+        check_hook: pg_sys::GucBoolCheckHook,
+        assign_hook: pg_sys::GucBoolAssignHook,
+        show_hook: pg_sys::GucShowHook,
+    );
+    fn DefineCustomEnumVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut c_int,
+        boot_value: c_int,
+        options: *const pg_sys::config_enum_entry,
+        context: pg_sys::GucContext::Type,
+        flags: c_int,
+        check_hook: pg_sys::GucEnumCheckHook,
+        assign_hook: pg_sys::GucEnumAssignHook,
+        show_hook: pg_sys::GucShowHook,
+    );
+    fn DefineCustomIntVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut c_int,
+        boot_value: c_int,
+        least: c_int,
+        most: c_int,
+        context: pg_sys::GucContext::Type,
+        flags: c_int,
+        check_hook: pg_sys::GucIntCheckHook,
+        assign_hook: pg_sys::GucIntAssignHook,
+        show_hook: pg_sys::GucShowHook,
+    );
+    fn DefineCustomStringVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut *mut c_char,
+        boot_value: *const c_char,
+        context: pg_sys::GucContext::Type,
+        flags: c_int,
+        check_hook: pg_sys::GucStringCheckHook,
+        assign_hook: pg_sys::GucStringAssignHook,
+        show_hook: pg_sys::GucShowHook,
+    );
     fn deconstruct_array(
         array: ToArray,
         elmtype: pg_sys::Oid,
@@ -230,23 +292,26 @@ throwing! {
     ) -> pg_sys::MemoryContext;
 }
 
-// These throw nothing.
+not_throwing! {
+    fn dsm_segment_address(seg: *mut pg_sys::dsm_segment) -> *mut c_void;
+    fn dsm_segment_handle(seg: *mut pg_sys::dsm_segment) -> pg_sys::dsm_handle;
+    fn GetAuthenticatedUserId() -> pg_sys::Oid;
+    fn GetCurrentRoleId() -> pg_sys::Oid;
+    fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
+    fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
+    fn GetOuterUserId() -> pg_sys::Oid;
+    fn GetSessionUserId() -> pg_sys::Oid;
+    fn GetUserId() -> pg_sys::Oid;
+    fn GetUserIdAndSecContext(userid: *mut pg_sys::Oid, sec_context: *mut c_int);
+    fn InSecurityRestrictedOperation() -> bool;
+    fn IsInParallelMode() -> bool;
+    fn IsTransactionState() -> bool;
+    fn ResetLatch(latch: *mut pg_sys::Latch);
+    fn SetLatch(latch: *mut pg_sys::Latch);
+}
+
 unsafe extern "C-unwind" {
-    pub fn dsm_segment_address(seg: *mut pg_sys::dsm_segment) -> *mut c_void;
-    pub fn dsm_segment_handle(seg: *mut pg_sys::dsm_segment) -> pg_sys::dsm_handle;
-    pub fn GetAuthenticatedUserId() -> pg_sys::Oid;
-    pub fn GetCurrentRoleId() -> pg_sys::Oid;
-    pub fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
-    pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
-    pub fn GetOuterUserId() -> pg_sys::Oid;
-    pub fn GetSessionUserId() -> pg_sys::Oid;
-    pub fn GetUserId() -> pg_sys::Oid;
-    pub fn GetUserIdAndSecContext(userid: *mut pg_sys::Oid, sec_context: *mut c_int);
-    pub fn InSecurityRestrictedOperation() -> bool;
-    pub fn IsInParallelMode() -> bool;
-    pub fn IsTransactionState() -> bool;
-    pub fn ResetLatch(latch: *mut pg_sys::Latch);
-    pub fn SetLatch(latch: *mut pg_sys::Latch);
+    // Since 18 the bindings do not say that it does not return.
     pub fn proc_exit(code: c_int) -> !;
 }
 

@@ -230,6 +230,7 @@ unsafe extern "C-unwind" {
     pub fn pgb_role_image(bytes: *mut c_char, size: usize) -> usize;
     pub fn pgb_settings_to_send(state: *const c_char, bytes: *mut c_char, size: usize) -> usize;
     pub fn pgb_hides_configuration(prefix: *const c_char) -> bool;
+    pub fn pgb_is_defined(name: *const c_char) -> bool;
     pub fn pgb_hides_catalog(prefix: *const c_char) -> bool;
     pub fn pgb_read_files(prefix: *const c_char);
     pub fn pgb_read_catalog(prefix: *const c_char);

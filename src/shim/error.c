@@ -24,14 +24,66 @@
 
 #include "shim.h"
 
-/* The note of an error for whose copy there is no memory. */
+/* A text that stays, however often it is asked for. */
+typedef struct Constant
+{
+	struct Constant *next;
+	char		text[FLEXIBLE_ARRAY_MEMBER];
+} Constant;
+
+#define MAX_CONSTANTS 16384
+
+/*
+ * A field that some minor versions of the server take for a constant in the program, and others copy. It may point into
+ * memory that does not stay: that of the note, or that of an error that came from another process. There are as many
+ * such texts as there are places in programs that report something. If some library makes more of them, they are left
+ * out.
+ */
+static void
+make_constant(const char **field)
+{
+	static Constant *constants = NULL;
+	static int	count = 0;
+	Constant   *constant;
+
+	if (*field == NULL)
+		return;
+	for (constant = constants; constant != NULL; constant = constant->next)
+	{
+		if (strcmp(constant->text, *field) == 0)
+		{
+			*field = constant->text;
+			return;
+		}
+	}
+	if (count == MAX_CONSTANTS)
+	{
+		*field = NULL;
+		return;
+	}
+	constant = MemoryContextAlloc(TopMemoryContext, offsetof(Constant, text) + strlen(*field) + 1);
+	strcpy(constant->text, *field);
+	constant->next = constants;
+	constants = constant;
+	count++;
+	*field = constant->text;
+}
+
+/* The notes of an error for whose copy there is no memory: of a cancel, and of others. */
+static ErrorData no_memory_for_cancel = {
+	.sqlerrcode = ERRCODE_QUERY_CANCELED,
+	.message = "canceling statement due to user request"
+};
 static ErrorData no_memory = {
-	.elevel = ERROR,
-	.output_to_server = true,
-	.output_to_client = true,
 	.sqlerrcode = ERRCODE_OUT_OF_MEMORY,
 	.message = "out of memory"
 };
+
+static bool
+is_static(const ErrorData *note)
+{
+	return note == &no_memory || note == &no_memory_for_cancel;
+}
 
 /* Takes the error that was caught last from the server's stack into a note, which has a memory context of its own. */
 static ErrorData *
@@ -39,13 +91,21 @@ take_error(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	volatile MemoryContext context = NULL;
-	ErrorData  *volatile note = &no_memory;
+	ErrorData  *volatile note = geterrcode() == ERRCODE_QUERY_CANCELED ? &no_memory_for_cancel : &no_memory;
 
 	PG_TRY();
 	{
+		ErrorData  *copy;
+
 		context = AllocSetContextCreate(TopMemoryContext, "pg_background error", ALLOCSET_SMALL_SIZES);
 		MemoryContextSwitchTo(context);
-		note = CopyErrorData();
+		copy = CopyErrorData();
+		make_constant(&copy->filename);
+		make_constant(&copy->funcname);
+		make_constant(&copy->domain);
+		make_constant(&copy->context_domain);
+		make_constant(&copy->message_id);
+		note = copy;
 	}
 	PG_CATCH();
 	{
@@ -62,7 +122,7 @@ take_error(void)
 void
 pgb_free_error(ErrorData *note)
 {
-	if (note != &no_memory)
+	if (!is_static(note))
 		MemoryContextDelete(note->assoc_context);
 }
 
@@ -124,50 +184,6 @@ pgb_survives(void (*call) (void *), void *arg, int *code)
 	return survived;
 }
 
-/* A text that stays, however often it is asked for. */
-typedef struct Constant
-{
-	struct Constant *next;
-	char		text[FLEXIBLE_ARRAY_MEMBER];
-} Constant;
-
-#define MAX_CONSTANTS 1024
-
-/*
- * A field that some minor versions of the server take for a constant in the program, and others copy: it points into the
- * note, which does not stay. There are few such texts; if some library makes more of them, they live as long as the
- * error.
- */
-static void
-make_constant(const char **field)
-{
-	static Constant *constants = NULL;
-	static int	count = 0;
-	Constant   *constant;
-
-	if (*field == NULL)
-		return;
-	for (constant = constants; constant != NULL; constant = constant->next)
-	{
-		if (strcmp(constant->text, *field) == 0)
-		{
-			*field = constant->text;
-			return;
-		}
-	}
-	if (count == MAX_CONSTANTS)
-	{
-		*field = MemoryContextStrdup(ErrorContext, *field);
-		return;
-	}
-	constant = MemoryContextAlloc(TopMemoryContext, offsetof(Constant, text) + strlen(*field) + 1);
-	strcpy(constant->text, *field);
-	constant->next = constants;
-	constants = constant;
-	count++;
-	*field = constant->text;
-}
-
 /*
  * Raises the error of a note, unchanged, and frees the note: the error context callbacks have already added their lines.
  * Only C is above.
@@ -177,14 +193,10 @@ pgb_raise_error(ErrorData *note)
 {
 	PG_TRY();
 	{
-		if (note != &no_memory)
-		{
-			make_constant(&note->filename);
-			make_constant(&note->funcname);
-			make_constant(&note->domain);
-			make_constant(&note->context_domain);
-			make_constant(&note->message_id);
-		}
+		if (is_static(note))
+			ereport(ERROR,
+					(errcode(note->sqlerrcode),
+					 errmsg_internal("%s", _(note->message))));
 		ReThrowError(note);
 	}
 	PG_CATCH();
@@ -199,6 +211,9 @@ pgb_raise_error(ErrorData *note)
 void
 pgb_report(int level, const PgbReport *report)
 {
+	const char *file = report->file;
+
+	make_constant(&file);
 	if (!errstart(level, TEXTDOMAIN))
 		return;
 	errcode(report->code);
@@ -207,7 +222,24 @@ pgb_report(int level, const PgbReport *report)
 		errdetail_internal("%s", report->detail);
 	if (report->hint != NULL)
 		errhint("%s", report->hint);
-	errfinish(report->file, report->line, "pg_background");
+	errfinish(file, report->line, "pg_background");
+}
+
+/*
+ * Calls a function that may write into the log where nothing may be thrown: its lines have nothing to do with the
+ * running statement, and let no interrupt happen. What holds for pgb_survives holds for this too.
+ */
+void
+pgb_quietly(void (*call) (void *), void *arg)
+{
+	ErrorContextCallback *callbacks = error_context_stack;
+	int			code;
+
+	HOLD_INTERRUPTS();
+	error_context_stack = NULL;
+	(void) pgb_survives(call, arg, &code);
+	error_context_stack = callbacks;
+	RESUME_INTERRUPTS();
 }
 
 /*

@@ -171,6 +171,15 @@ pgb_has_prefix(const char *name, const char *prefix)
 	return pg_strncasecmp(name, prefix, strlen(prefix)) == 0;
 }
 
+/* Whether there is a setting of that name, which is no placeholder. */
+bool
+pgb_is_defined(const char *name)
+{
+	const struct config_generic *setting = pgb_find_setting(name);
+
+	return setting != NULL && (setting->flags & GUC_CUSTOM_PLACEHOLDER) == 0;
+}
+
 /* Whether a placeholder whose name begins with `prefix` has a value from a source above `highest`. */
 static bool
 has_placeholder_above(GucSource highest, const char *prefix)

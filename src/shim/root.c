@@ -303,6 +303,18 @@ unpin(void *arg)
 	RESUME_INTERRUPTS();
 }
 
+static void
+report_unmapped(void *arg)
+{
+	int			code = *(int *) arg;
+
+	ereport(LOG,
+			(errcode(code),
+			 errmsg("could not map shared memory of a background job"),
+			 errdetail("The system's limits on memory or open files may be the cause (SQLSTATE %s).",
+					   unpack_sql_state(code))));
+}
+
 /* False: the call failed. The log says so in a message that needs no memory. */
 static bool
 survives(void (*call) (void *), Request *request)
@@ -311,13 +323,7 @@ survives(void (*call) (void *), Request *request)
 
 	if (pgb_survives(call, request, &code))
 		return true;
-	HOLD_INTERRUPTS();
-	ereport(LOG,
-			(errcode(code),
-			 errmsg("could not map shared memory of a background job"),
-			 errdetail("The system's limits on memory or open files may be the cause (SQLSTATE %s).",
-					   unpack_sql_state(code))));
-	RESUME_INTERRUPTS();
+	pgb_quietly(report_unmapped, &code);
 	return false;
 }
 

@@ -158,6 +158,7 @@ extern bool pgb_hide_names_of_job(void);
 extern bool pgb_has_hidden_too_many(void);
 extern bool pgb_has_prefix(const char *name, const char *prefix);
 extern bool pgb_hides_configuration(const char *prefix);
+extern bool pgb_is_defined(const char *name);
 extern bool pgb_hides_catalog(const char *prefix);
 
 /* leftovers.c */
@@ -213,6 +214,7 @@ extern ErrorData *pgb_guard(void (*call) (void *), void *arg);
 extern void pgb_free_error(ErrorData *note);
 extern void pgb_raise_error(ErrorData *note) __attribute__((noreturn));
 extern void pgb_report(int level, const PgbReport *report);
+extern void pgb_quietly(void (*call) (void *), void *arg);
 extern bool pgb_survives(void (*call) (void *), void *arg, int *code);
 extern bool pgb_cancels_statement(const char *message);
 extern bool pgb_begin_attempt(PgbAttempt *attempt);

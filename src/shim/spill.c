@@ -95,36 +95,52 @@ open_to_append(const char *path, int flags)
 	return BasicOpenFile(path, O_WRONLY | PG_BINARY | flags);
 }
 
+typedef struct Rest
+{
+	const char *path;
+	const char *directory;
+	int32		file;
+} Rest;
+
+static void
+open_rest(void *arg)
+{
+	Rest	   *rest = arg;
+	int			flags = rest->directory != NULL ? O_CREAT | O_EXCL : 0;
+
+	rest->file = open_to_append(rest->path, flags);
+	if (rest->file < 0 && rest->directory != NULL)
+	{
+		(void) MakePGDirectory(rest->directory);
+		rest->file = open_to_append(rest->path, flags);
+	}
+}
+
 /*
  * Opens a file for the last of a result. directory: where to create it; NULL: it exists. Returns a descriptor of the
  * system, or a negative number: there is no transaction at whose end fd.c could close a file of its own. fd.c opens
- * this one with the server's file mode, and closes one of its files if there is no descriptor left. It writes that into
- * the log, which lets interrupts happen. Never throws.
+ * this one with the server's file mode, and closes one of its files if there is no descriptor left. Never throws.
  */
 int32
 pgb_spill_open_rest(const char *path, const char *directory)
 {
-	int			flags = directory != NULL ? O_CREAT | O_EXCL : 0;
-	int			file;
+	Rest		rest = {path, directory, -1};
 
-	HOLD_INTERRUPTS();
-	file = open_to_append(path, flags);
-	if (file < 0 && directory != NULL)
-	{
-		(void) MakePGDirectory(directory);
-		file = open_to_append(path, flags);
-	}
-	RESUME_INTERRUPTS();
-	return file;
+	pgb_quietly(open_rest, &rest);
+	return rest.file;
 }
 
-/* Closes a file for reading. A failure goes into the log, which lets interrupts happen. Never throws. */
+static void
+close_file(void *arg)
+{
+	FileClose(*(int32 *) arg);
+}
+
+/* Closes a file for reading. A failure goes into the log. Never throws. */
 void
 pgb_spill_close(int32 file)
 {
-	HOLD_INTERRUPTS();
-	FileClose(file);
-	RESUME_INTERRUPTS();
+	pgb_quietly(close_file, &file);
 }
 
 /* Empties the running job's file. The file may be closed, if it was written in an earlier transaction. */

@@ -47,18 +47,10 @@ report(void *arg)
 static void
 write_line(Line line)
 {
-	ErrorContextCallback *callbacks = error_context_stack;
-	int			code;
-
 	if (is_writing)
 		return;
 	is_writing = true;
-	HOLD_INTERRUPTS();
-	/* The line has nothing to do with the running statement. */
-	error_context_stack = NULL;
-	(void) pgb_survives(report, &line, &code);
-	error_context_stack = callbacks;
-	RESUME_INTERRUPTS();
+	pgb_quietly(report, &line);
 	is_writing = false;
 }
 

@@ -7,6 +7,7 @@ use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::{Block, Returns};
 use crate::cluster::job::Job;
 use crate::cluster::{block, job_end, spawn, trace};
+use crate::pg::guard::guarded;
 use crate::pg::process::timestamp;
 use crate::pg::server;
 use crate::pg::shim;
@@ -209,8 +210,9 @@ fn execute(job: Job, block: &Block) -> bool {
         settings: &raw const leaders,
         plan_memory: settings::plan_cache_size(),
     };
-    // SAFETY: the data that `run` points at outlives the call, which catches every error itself.
-    unsafe { shim::pgb_run(&raw const run) }
+    let run = &raw const run;
+    // SAFETY: the data that `run` points at outlives the call. It catches every error, but cleaning up after one may fail.
+    unsafe { guarded(|| shim::pgb_run(run)) }
 }
 
 /// Notes the command tag and the row count of the last statement.

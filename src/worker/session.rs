@@ -85,8 +85,9 @@ fn switch_to(identity: &Identity, leader_settings: &[u8]) -> bool {
         settings::define();
     }
     let leaders = Settings::of(leader_settings);
-    // SAFETY: identity and settings outlive the call, which catches every error itself.
-    unsafe { shim::pgb_adopt(std::ptr::from_ref(identity), &raw const leaders) }
+    let (identity, leaders) = (std::ptr::from_ref(identity), &raw const leaders);
+    // SAFETY: identity and settings outlive the call. It catches every error, but cleaning up after one may fail.
+    unsafe { guarded(|| shim::pgb_adopt(identity, leaders)) }
 }
 
 /// Removes what the job has left in the session. `false`: something cannot be removed, and the process must not run
