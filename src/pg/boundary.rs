@@ -26,21 +26,22 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
+type Place = &'static Location<'static>;
+
 /// Where the last panic was that is no error, but a bug.
-static BUG: Local<Option<&'static Location<'static>>> = Local::new(None);
+static BUG: Local<Option<Place>> = Local::new(None);
 
 /// Has the place of a bug noted. Called each time that the server initializes the library: pgrx has then just set a hook
 /// of its own, which is not used.
 pub fn note_bugs() {
     std::panic::set_hook(Box::new(|panic| {
-        // SAFETY: the places of panics are constants of the program.
         // The server's log. An error is no panic here: it unwinds without one.
         let _ = writeln!(std::io::stderr(), "pg_background: {panic}");
-        BUG.set(unsafe {
-            std::mem::transmute::<Option<&Location<'_>>, Option<&'static Location<'static>>>(
-                panic.location(),
-            )
-        });
+        // SAFETY: the places of panics are constants of the program.
+        let place = unsafe {
+            std::mem::transmute::<Option<&Location<'_>>, Option<Place>>(panic.location())
+        };
+        BUG.set(place);
     }));
 }
 
