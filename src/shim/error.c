@@ -193,10 +193,12 @@ pgb_raise_error(ErrorData *note)
 {
 	PG_TRY();
 	{
-		if (is_static(note))
-			ereport(ERROR,
-					(errcode(note->sqlerrcode),
-					 errmsg_internal("%s", _(note->message))));
+		if (is_static(note) && errstart(ERROR, TEXTDOMAIN))
+		{
+			errcode(note->sqlerrcode);
+			errmsg_internal("%s", _(note->message));
+			errfinish(__FILE__, __LINE__, __func__);
+		}
 		ReThrowError(note);
 	}
 	PG_CATCH();
