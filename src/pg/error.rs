@@ -190,13 +190,14 @@ impl Texts {
 #[track_caller]
 pub fn warn(message: impl Display) {
     let warning = Error::new(PgSqlErrorCode::ERRCODE_WARNING, message);
-    report(PgLogLevel::WARNING, warning, Location::caller());
+    report(PgLogLevel::WARNING, warning);
 }
 
 /// Reports an error in some other level than ERROR, at once: the process ends after FATAL.
-pub fn report(level: PgLogLevel, mut error: Error, at: &'static Location<'static>) {
+#[track_caller]
+pub fn report(level: PgLogLevel, mut error: Error) {
     let mut texts = Texts::none();
-    error.raised_at = Some(at);
+    error.raised_at = Some(Location::caller());
     error.write(&mut texts);
     drop(error);
     let report = texts.report();

@@ -64,7 +64,6 @@ mod armed {
     use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_SYSTEM_ERROR;
     use pgrx::{PgLogLevel, pg_sys};
     use std::ffi::{CStr, c_char, c_void};
-    use std::panic::Location;
 
     const IDLE: u32 = 0;
     const ARMED: u32 = 1;
@@ -172,7 +171,7 @@ mod armed {
                     ERRCODE_SYSTEM_ERROR,
                     format_args!("fatal fault at \"{name}\""),
                 );
-                error::report(PgLogLevel::FATAL, fault, Location::caller());
+                error::report(PgLogLevel::FATAL, fault);
             }
         }
     }
