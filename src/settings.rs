@@ -23,7 +23,6 @@
 pub mod published;
 
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::local::Local;
 use crate::pg::server;
 use crate::pg::{library, shim};
@@ -117,7 +116,7 @@ impl Row {
     /// Whether it is defined, and not only named in the configuration.
     fn is_defined(&self) -> bool {
         // SAFETY: one call of the shim, with a zero-terminated name.
-        unsafe { guarded(|| shim::pgb_is_defined(self.name.as_ptr())) }
+        unsafe { shim::pgb_is_defined(self.name.as_ptr()) }
     }
 }
 
@@ -755,14 +754,14 @@ static HIDDEN: Local<Hidden> = Local::new(Hidden {
 /// Reads the values of the database and the role from the catalog again.
 pub fn read_catalog() {
     // SAFETY: one call of the shim, with a zero-terminated constant.
-    unsafe { guarded(|| shim::pgb_read_catalog(PREFIX.as_ptr())) };
+    unsafe { shim::pgb_read_catalog(PREFIX.as_ptr()) };
 }
 
 fn read_hidden() {
     // SAFETY: one call of the shim each, with a zero-terminated constant.
     unsafe {
         if HIDDEN.get().configuration {
-            guarded(|| shim::pgb_read_files(PREFIX.as_ptr()));
+            shim::pgb_read_files(PREFIX.as_ptr());
         }
         if HIDDEN.get().catalog {
             read_catalog();
@@ -800,8 +799,8 @@ fn define_each() {
     unsafe {
         let prefix = PREFIX.as_ptr();
         HIDDEN.set(Hidden {
-            configuration: again || guarded(|| shim::pgb_hides_configuration(prefix)),
-            catalog: again || guarded(|| shim::pgb_hides_catalog(prefix)),
+            configuration: again || shim::pgb_hides_configuration(prefix),
+            catalog: again || shim::pgb_hides_catalog(prefix),
         });
     }
     // An interrupt must not leave only some of them defined. An error allows interrupts again.

@@ -71,17 +71,3 @@ sql_names_are_safe() {
 lint_sql() {
     check 'names in the SQL scripts' with_tools sql_names_are_safe
 }
-
-# A guard has one call of C in it, to the shim or to a function of src/pg/server.rs, which has no guard of its own there.
-one_call_in_a_guard() {
-    local found
-    # shellcheck disable=SC2016
-    found=$(find src -name '*.rs' -not -path 'src/engine/*' -exec perl -0777 -ne '
-        while (/\bguarded(\((?:[^()]++|(?1))*\))/g) {
-            my ($call, $line) = ($1, 1 + (substr($_, 0, $-[0]) =~ tr/\n//));
-            my $calls = () = $call =~ /\b(?:pgb_\w+|unguarded::\$name)\(/g;
-            print "$ARGV:$line: $call\n" if $calls != 1 || $call =~ /\bserver::\w+\(/;
-        }
-    ' {} +)
-    [ -z "$found" ] || { echo "$found" && return 1; }
-}

@@ -39,7 +39,6 @@ mod roles;
 mod view;
 
 use crate::pg::error::{Error, Failure};
-use crate::pg::guard::guarded;
 use crate::pg::rows::Caller;
 use crate::pg::server;
 use crate::pg::tuple::{Value, composite, composite_by_name};
@@ -123,7 +122,7 @@ impl Arguments {
         let into = &raw mut len;
         // SAFETY: by the caller.
         unsafe {
-            let start = guarded(|| shim::pgb_params(self.0, first, into));
+            let start = shim::pgb_params(self.0, first, into);
             std::slice::from_raw_parts(start.cast::<u8>(), len as usize)
         }
     }

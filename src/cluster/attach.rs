@@ -17,7 +17,6 @@ use crate::cluster::layout::{
     memory_limit_for, parts,
 };
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::local::Local;
 use crate::pg::server;
 use crate::pg::{exit, shim, wait_event};
@@ -118,9 +117,7 @@ pub fn reserve() {
 
 fn root() -> *mut Root {
     // SAFETY: `initialize_root` keeps its contract.
-    let root = unsafe {
-        guarded(|| shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root))
-    };
+    let root = unsafe { shim::pgb_root(ROOT_NAME.as_ptr(), size_of::<Root>(), initialize_root) };
     let root = root.cast::<Root>();
     assert!(
         root.is_aligned(),
@@ -143,7 +140,7 @@ fn attach() -> Result<&'static Cluster, Error> {
     unsafe {
         let locks = [(*root).create_lock.get(), (*root).pool_lock.get()];
         let tranche = &raw mut (*root).tranche;
-        guarded(|| shim::pgb_init_locks(tranche, locks.as_ptr(), locks.len() as i32));
+        shim::pgb_init_locks(tranche, locks.as_ptr(), locks.len() as i32);
         let context = pg_sys::CurrentMemoryContext;
         pg_sys::CurrentMemoryContext = pg_sys::TopMemoryContext;
         server::LWLockAcquire((*root).create_lock.get(), pg_sys::LWLockMode::LW_EXCLUSIVE);
@@ -191,8 +188,7 @@ unsafe fn attach_segments(root: *mut Root) -> Result<Cluster, Error> {
             let tranche = (*root).tranche;
             let limit = memory_limit_for(jobs);
             let area_size = &raw mut (*root).area_size;
-            let area =
-                guarded(|| shim::pgb_create_area(tranche, half_of(limit) as usize, area_size));
+            let area = shim::pgb_create_area(tranche, half_of(limit) as usize, area_size);
             server::dsa_pin_mapping(area);
             (*root).arena_limit.store(half_of(limit), Ordering::Relaxed);
             initialize_control(control, jobs, workers, leaders);

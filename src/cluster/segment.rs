@@ -10,7 +10,6 @@
 
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::local::Local;
 use crate::pg::shim;
 use engine::memory;
@@ -55,7 +54,7 @@ pub fn create(job: Job, size: usize) -> Result<Option<NonZeroU32>, Error> {
     let mut address = null_mut();
     let at = &raw mut address;
     // SAFETY: one call of the shim, which writes the address.
-    let handle = unsafe { guarded(|| shim::pgb_create_segment(size, at)) };
+    let handle = unsafe { shim::pgb_create_segment(size, at) };
     let handle = NonZeroU32::new(handle);
     if let Some(handle) = handle {
         note(job, handle, address.cast());
@@ -86,7 +85,7 @@ pub fn address(job: Job, handle: NonZeroU32) -> *mut u8 {
         error.raise();
     }
     // SAFETY: one call of the shim; the segment is not mapped here, because it is not in the list.
-    let address = unsafe { guarded(|| shim::pgb_map_segment(handle.get())) }.cast();
+    let address = unsafe { shim::pgb_map_segment(handle.get()) }.cast();
     note(job, handle, address);
     address
 }

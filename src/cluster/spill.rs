@@ -21,7 +21,6 @@
 use crate::cluster::attach::Cluster;
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::memory::Assembly;
 use crate::pg::server;
 use crate::pg::shim::TEMP_FILE_PREFIX;
@@ -121,7 +120,7 @@ impl SpillFile {
         let fresh = self.number.load(Ordering::Relaxed) == 0;
         if fresh {
             // SAFETY: reads a setting.
-            let tablespace = unsafe { guarded(|| shim::pgb_spill_tablespace()) };
+            let tablespace = unsafe { shim::pgb_spill_tablespace() };
             self.assign_number(job.cluster, tablespace);
         }
         fault!("spill-numbered");
@@ -132,7 +131,7 @@ impl SpillFile {
         let offset = offset.cast_signed();
         // SAFETY: the paths and the bytes outlive the call.
         unsafe {
-            guarded(|| shim::pgb_spill_write(file, new_in, offset, start, len));
+            shim::pgb_spill_write(file, new_in, offset, start, len);
         }
         fault!("spill-written");
     }
@@ -198,7 +197,7 @@ impl SpillFile {
         let (_, file) = self.paths();
         let file = file.as_c().as_ptr();
         // SAFETY: the path outlives the call.
-        unsafe { guarded(|| shim::pgb_spill_empty(file)) };
+        unsafe { shim::pgb_spill_empty(file) };
         fault!("spill-emptied");
         self.release_claim(job);
     }
@@ -332,7 +331,7 @@ impl FileReader {
                 let (_, path) = self.file.paths();
                 let path = path.as_c().as_ptr();
                 // SAFETY: the path outlives the call; the file was published before the bytes in it.
-                let file = unsafe { guarded(|| shim::pgb_spill_open(path)) };
+                let file = unsafe { shim::pgb_spill_open(path) };
                 self.opened = Some(file);
                 file
             }
@@ -340,7 +339,7 @@ impl FileReader {
         let room = self.buffer.room(missing).cast();
         let from = (offset + buffered).cast_signed();
         // SAFETY: there is room for so many bytes.
-        unsafe { guarded(|| shim::pgb_spill_read(file, from, room, missing as i32)) };
+        unsafe { shim::pgb_spill_read(file, from, room, missing as i32) };
         self.buffer.add_filled(missing);
     }
 

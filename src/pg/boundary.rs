@@ -2,7 +2,7 @@
 //!
 //! An error that is thrown below Rust frames must not jump over them. Three steps carry it through:
 //!
-//! 1. The guard around each call of C ([`guarded`](crate::pg::guard::guarded); `error.c`) catches it and takes it, with all
+//! 1. The guard around each call of C ([`guard`](crate::pg::guard); `error.c`) catches it and takes it, with all
 //!    its fields, from the server's stack of errors into a note.
 //! 2. The note unwinds the frames, as a [`ServerError`]. Whoever catches that owns the note. While frames are unwound the
 //!    server has no error.
@@ -85,7 +85,7 @@ impl Raised {
             Self::Texts => {
                 let report = TEXTS.with(|texts| texts.report());
                 // SAFETY: by the caller; the texts stay.
-                unsafe { shim::pgb_report(PgLogLevel::ERROR as i32, &raw const report) };
+                unsafe { shim::unguarded::pgb_report(PgLogLevel::ERROR as i32, &raw const report) };
                 unreachable!("an error does not return")
             }
         }

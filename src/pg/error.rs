@@ -8,7 +8,6 @@
 //! panic ([`crate::pg::boundary`]).
 
 use crate::pg::guard::ServerError;
-use crate::pg::guard::guarded;
 use crate::pg::memory::Bytes;
 use crate::pg::shim;
 use crate::pg::shim::Report;
@@ -202,7 +201,7 @@ pub fn report(level: PgLogLevel, mut error: Error) {
     drop(error);
     let report = texts.report();
     // SAFETY: the texts stay during the call.
-    unsafe { guarded(|| shim::pgb_report(level as i32, &raw const report)) };
+    unsafe { shim::pgb_report(level as i32, &raw const report) };
 }
 
 /// An SQLSTATE as five characters, unpacked as elog.h packs it: six bits each, from the lowest.

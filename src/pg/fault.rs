@@ -53,7 +53,6 @@ mod armed {
     use super::points::{self, POINTS, Section, Sides};
     use crate::pg::boundary;
     use crate::pg::error::Error;
-    use crate::pg::guard::guarded;
     use crate::pg::local::Local;
     use crate::pg::process::{own_proc, wake};
     use crate::pg::wait_event::WaitEvent;
@@ -129,7 +128,7 @@ mod armed {
             // SAFETY: the table exists, or is made zeroed, which is a valid table; it stays until the server ends.
             let table = unsafe {
                 let size = size_of::<Table>();
-                let start = guarded(|| shim::pgb_root(TABLE_NAME.as_ptr(), size, all_idle));
+                let start = shim::pgb_root(TABLE_NAME.as_ptr(), size, all_idle);
                 &*start.cast::<Table>()
             };
             TABLE.set(Some(table));

@@ -2,6 +2,9 @@
 //!
 //! It turns the jump into unwinding of the Rust frames above the call. [`boundary`](crate::pg::boundary) says how an error
 //! goes on from here.
+//!
+//! A function of C is declared once, in [`server`](crate::pg::server) or [`shim`], with [`throwing!`] or with
+//! [`not_throwing!`]. The former puts the guard around each call. So no caller has to know which functions throw.
 
 use crate::pg::shim;
 use pgrx::pg_sys;
@@ -63,9 +66,9 @@ unsafe extern "C-unwind" fn perform<F: FnOnce() -> R, R>(call: *mut c_void) {
 /// Calls C. An error that is thrown there unwinds from here as a [`ServerError`]. The memory context is then what it was.
 ///
 /// # Safety
-/// `call` must do nothing but call one function of C: an error would jump over a frame with a destructor inside it, and
+/// For [`throwing!`]. `call` must do nothing but call one function of C: an error would jump over a frame with a destructor inside it, and
 /// a panic must not leave it.
-pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
+pub(in crate::pg) unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
     fn performer<F: FnOnce() -> R, R>(_: &Call<F, R>) -> unsafe extern "C-unwind" fn(*mut c_void) {
         perform::<F, R>
     }
@@ -82,3 +85,39 @@ pub unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
     // SAFETY: the call has returned, and left its result.
     unsafe { call.result.assume_init() }
 }
+
+/// Declares functions of C that may throw: an error unwinds from each.
+///
+/// In the module `unguarded` they are without the guard, for the few calls that no frame of Rust is above.
+macro_rules! throwing {
+    ($($(#[$cfg:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
+        pub(in crate::pg) mod unguarded {
+            use super::*;
+
+            unsafe extern "C-unwind" {
+                $($(#[$cfg])* pub fn $name($($argument: $type),*) $(-> $result)?;)*
+            }
+        }
+
+        $(
+            /// # Safety
+            /// As C documents.
+            $(#[$cfg])*
+            pub unsafe fn $name($($argument: $type),*) $(-> $result)? {
+                // SAFETY: by the caller.
+                unsafe { $crate::pg::guard::guarded(|| unguarded::$name($($argument),*)) }
+            }
+        )*
+    };
+}
+pub(in crate::pg) use throwing;
+
+/// Declares functions of C that throw nothing.
+macro_rules! not_throwing {
+    ($($(#[$cfg:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
+        unsafe extern "C-unwind" {
+            $($(#[$cfg])* pub fn $name($($argument: $type),*) $(-> $result)?;)*
+        }
+    };
+}
+pub(in crate::pg) use not_throwing;

@@ -11,7 +11,6 @@
 //! the settings that matter, and the serialized state itself is the image.
 
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::local::Local;
 use crate::pg::server;
 use crate::pg::shim::pgb_settings_to_send;
@@ -120,10 +119,10 @@ fn settings_to_send() -> Vec<u8> {
     // SAFETY: the server has written the state. The shim returns what it needs, and writes that many bytes if there is
     // room.
     unsafe {
-        let needed = guarded(|| pgb_settings_to_send(state, std::ptr::null_mut(), 0));
+        let needed = pgb_settings_to_send(state, std::ptr::null_mut(), 0);
         let mut bytes = room(needed);
         let into = bytes.as_mut_ptr().cast();
-        guarded(|| pgb_settings_to_send(state, into, needed));
+        pgb_settings_to_send(state, into, needed);
         bytes.set_len(needed);
         bytes
     }

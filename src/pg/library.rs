@@ -1,6 +1,5 @@
 //! The extension's library, and which processes are its workers.
 
-use crate::pg::guard::guarded;
 use crate::pg::shim;
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -26,7 +25,7 @@ pub fn of_workers(limit: usize) -> &'static CStr {
 /// Called when the library is loaded: an error if this process has loaded another copy of it.
 pub fn be_the_only_copy() {
     // SAFETY: one function of the shim; called by the server, which catches the error.
-    unsafe { guarded(|| shim::pgb_be_the_only_copy()) }
+    unsafe { shim::pgb_be_the_only_copy() }
 }
 
 /// Whether this process is a worker of this extension. The server knows that before it loads the library.

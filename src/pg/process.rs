@@ -1,6 +1,5 @@
 //! This process and others: process references, clocks, sleeping on the latch, waking another process.
 
-use crate::pg::guard::guarded;
 use crate::pg::server;
 use crate::pg::shim;
 use crate::pg::wait_event::WaitEvent;
@@ -95,7 +94,7 @@ pub fn timestamp() -> pg_sys::TimestampTz {
 /// configuration. `true`: the configuration was read again.
 pub fn absorb_idle_interrupts() -> bool {
     // SAFETY: one call of the shim, outside a transaction.
-    unsafe { guarded(|| shim::pgb_idle_interrupts()) }
+    unsafe { shim::pgb_idle_interrupts() }
 }
 
 /// Sleeps until the latch is set or `until` has come. Then resets the latch and processes interrupts, one of which may

@@ -4,7 +4,6 @@
 //! after another, so a cursor or a LIMIT costs no more than the rows that it fetches.
 
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::memory::within;
 use crate::pg::server;
 use crate::pg::shim;
@@ -98,8 +97,8 @@ impl Caller {
             let row_type = (*desc).tdtypeid;
             let is_named = class != pg_sys::TypeFuncClass::TYPEFUNC_SCALAR
                 && row_type.to_u32() >= pg_sys::FirstNormalObjectId;
-            let row_type = (is_named && !materialize)
-                .then(|| (row_type, guarded(|| shim::pgb_shape(row_type)).hash));
+            let row_type =
+                (is_named && !materialize).then(|| (row_type, shim::pgb_shape(row_type).hash));
             Ok(Self {
                 info,
                 desc,
@@ -207,7 +206,7 @@ impl Caller {
             let row = server::HeapTupleHeaderGetDatum((*tuple).t_data);
             if self.has_domain() {
                 let domain = self.domain;
-                guarded(|| shim::pgb_check_domain(domain, row));
+                shim::pgb_check_domain(domain, row);
             }
             row
         }
@@ -278,7 +277,7 @@ impl Store {
     pub unsafe fn put_tuples(&mut self, tuples: &[*const u8]) {
         let (store, start, count) = (self.store, tuples.as_ptr(), tuples.len() as i32);
         // SAFETY: by the caller; the store copies the tuples.
-        unsafe { guarded(|| shim::pgb_put_tuples(store, start, count)) };
+        unsafe { shim::pgb_put_tuples(store, start, count) };
     }
 
     /// Adds a row of the caller's types.

@@ -8,7 +8,7 @@
 #![allow(missing_docs, reason = "they are the server's")]
 #![allow(clippy::too_many_arguments, reason = "they are the server's")]
 
-use crate::pg::guard::guarded;
+use crate::pg::guard::{not_throwing, throwing};
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -24,45 +24,19 @@ type ToArray = *mut pg_sys::ArrayType;
 #[cfg(feature = "pg19")]
 type ToArray = *const pg_sys::ArrayType;
 
-/// Each may throw: an error unwinds from it.
-macro_rules! throwing {
-    ($($(#[$cfg:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
-        mod unguarded {
-            use super::*;
-
-            unsafe extern "C-unwind" {
-                $($(#[$cfg])* pub fn $name($($argument: $type),*) $(-> $result)?;)*
-            }
-        }
+/// Declares them as `$kind` does. The bindings, which are made from the headers of this server, have the same types.
+macro_rules! of_the_server {
+    ($kind:ident! { $($(#[$cfg:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)* }) => {
+        $kind! { $($(#[$cfg])* fn $name($($argument: $type),*) $(-> $result)?;)* }
 
         $(
-            /// # Safety
-            /// As the server documents.
-            $(#[$cfg])*
-            pub unsafe fn $name($($argument: $type),*) $(-> $result)? {
-                // SAFETY: by the caller.
-                unsafe { guarded(|| unguarded::$name($($argument),*)) }
-            }
-
-            // The bindings, which are made from the headers of this server, have the same types.
             $(#[$cfg])*
             const _: unsafe fn($($type),*) $(-> $result)? = pg_sys::$name;
         )*
     };
 }
 
-/// None throws.
-macro_rules! not_throwing {
-    ($(fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
-        unsafe extern "C-unwind" {
-            $(pub fn $name($($argument: $type),*) $(-> $result)?;)*
-        }
-
-        $(const _: unsafe fn($($type),*) $(-> $result)? = pg_sys::$name;)*
-    };
-}
-
-throwing! {
+of_the_server! { throwing! {
     fn AcceptInvalidationMessages();
     fn BackgroundWorkerInitializeConnectionByOid(dboid: pg_sys::Oid, useroid: pg_sys::Oid, flags: u32);
     fn before_shmem_exit(function: pg_sys::pg_on_exit_callback, arg: pg_sys::Datum);
@@ -290,9 +264,9 @@ throwing! {
         init_block_size: usize,
         max_block_size: usize,
     ) -> pg_sys::MemoryContext;
-}
+} }
 
-not_throwing! {
+of_the_server! { not_throwing! {
     fn dsm_segment_address(seg: *mut pg_sys::dsm_segment) -> *mut c_void;
     fn dsm_segment_handle(seg: *mut pg_sys::dsm_segment) -> pg_sys::dsm_handle;
     fn GetAuthenticatedUserId() -> pg_sys::Oid;
@@ -308,11 +282,11 @@ not_throwing! {
     fn IsTransactionState() -> bool;
     fn ResetLatch(latch: *mut pg_sys::Latch);
     fn SetLatch(latch: *mut pg_sys::Latch);
-}
+} }
 
-unsafe extern "C-unwind" {
+not_throwing! {
     // Since 18 the bindings do not say that it does not return.
-    pub fn proc_exit(code: c_int) -> !;
+    fn proc_exit(code: c_int) -> !;
 }
 
 /// Lets an interrupt that is pending happen: it unwinds from here.

@@ -1,7 +1,9 @@
 //! The functions and structs of the C shim (`src/shim/shim.h`).
 //!
-//! A function that can throw is called through [`guarded`](crate::pg::guard::guarded).
+//! `throwing!` and `not_throwing!` are those of [`guard`](crate::pg::guard): an error unwinds from a function of the
+//! former, and none may leave one of the latter.
 
+use crate::pg::guard::{not_throwing, throwing};
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_void};
 
@@ -190,145 +192,147 @@ pub mod flag {
     pub const INSISTS: u32 = shared::PGB_JOB_INSISTS;
 }
 
-unsafe extern "C-unwind" {
-    pub fn pgb_root(
+throwing! {
+    fn pgb_root(
         name: *const c_char,
         size: usize,
         init: unsafe extern "C-unwind" fn(*mut c_void),
     ) -> *mut c_void;
-    pub fn pgb_init_locks(tranche: *mut i32, locks: *const *mut pg_sys::LWLock, count: i32);
-    pub fn pgb_reserve_root(
-        name: *const c_char,
-        size: usize,
-        init: unsafe extern "C-unwind" fn(*mut c_void),
-    );
-    pub fn pgb_create_area(
+    fn pgb_init_locks(tranche: *mut i32, locks: *const *mut pg_sys::LWLock, count: i32);
+    fn pgb_create_area(
         tranche: i32,
         limit: usize,
         total_size: *mut usize,
     ) -> *mut pg_sys::dsa_area;
-    pub fn pgb_area_size(area: *mut pg_sys::dsa_area, total_size: usize) -> usize;
-    pub fn pgb_reach(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer) -> *mut c_void;
-    pub fn pgb_try_allocate(area: *mut pg_sys::dsa_area, size: usize) -> pg_sys::dsa_pointer;
-    pub fn pgb_free(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer);
-    pub fn pgb_create_segment(size: usize, address: *mut *mut c_void) -> u32;
-    pub fn pgb_map_segment(handle: u32) -> *mut c_void;
-    pub fn pgb_try_store(bytes: *const c_char, size: usize) -> u32;
-    pub fn pgb_unmap_segment(handle: u32);
-    pub fn pgb_free_segment(handle: u32);
-    pub fn pgb_run(run: *const Run) -> bool;
-    pub fn pgb_completion(row_count: *mut i64) -> *const c_char;
-    pub fn pgb_adopt(identity: *const Identity, settings: *const Settings) -> bool;
-    pub fn pgb_forget_job();
-    pub fn pgb_committed() -> bool;
-    pub fn pgb_worker_loop(step: unsafe extern "C-unwind" fn());
-    pub fn pgb_reset_session() -> bool;
-    pub fn pgb_session_init();
-    #[cfg(any(feature = "pg14", feature = "pg15"))]
-    pub fn pgb_settings_image(bytes: *mut c_char, size: usize) -> usize;
-    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-    pub fn pgb_role_image(bytes: *mut c_char, size: usize) -> usize;
-    pub fn pgb_settings_to_send(state: *const c_char, bytes: *mut c_char, size: usize) -> usize;
-    pub fn pgb_hides_configuration(prefix: *const c_char) -> bool;
-    pub fn pgb_is_defined(name: *const c_char) -> bool;
-    pub fn pgb_hides_catalog(prefix: *const c_char) -> bool;
-    pub fn pgb_read_files(prefix: *const c_char);
-    pub fn pgb_read_catalog(prefix: *const c_char);
-    pub fn pgb_note_configuration();
-    pub fn pgb_idle_interrupts() -> bool;
-    pub fn pgb_report_idle();
-    pub fn pgb_install_signals();
-    pub fn pgb_ignore_signal();
-    pub fn pgb_raise_cancel();
-    pub fn pgb_is_cancel(message: *const c_char) -> bool;
-    pub fn pgb_signal_worker(pid: i32, terminate: bool);
-    pub fn pgb_nudge_postmaster();
-    pub fn pgb_library_path() -> *const c_char;
-    pub fn pgb_be_the_only_copy();
-    pub fn pgb_library_is_in_place() -> bool;
-    pub fn pgb_now() -> u64;
-    pub fn pgb_events_are_read() -> bool;
-    pub fn pgb_write_event(text: *const c_char);
-    pub fn pgb_transitions_are_read() -> bool;
-    pub fn pgb_write_transition(text: *const c_char, is_first: bool);
-    pub fn pgb_log_unattached(why: *const c_char, len: usize);
-    pub fn pgb_can_connect_again() -> bool;
-    pub fn pgb_watch_drops();
-    pub fn pgb_waits_for_own_pin(pid: i32) -> bool;
-    pub fn pgb_may_end_transaction(fcinfo: pg_sys::FunctionCallInfo) -> bool;
-    pub fn pgb_next_transaction();
-    pub fn pgb_waits_for_transaction(pid: i32) -> bool;
-    pub fn pgb_redirect_messages();
-    pub fn pgb_port_without_client();
-    pub fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
-    pub fn pgb_guard(
-        call: unsafe extern "C-unwind" fn(*mut c_void),
-        argument: *mut c_void,
-    ) -> *mut pg_sys::ErrorData;
-    pub fn pgb_free_error(note: *mut pg_sys::ErrorData);
-    pub fn pgb_raise_error(note: *mut pg_sys::ErrorData) -> !;
-    pub fn pgb_report(level: i32, report: *const Report);
-    pub fn pgb_cancels_statement(message: *const c_char) -> bool;
-    pub fn pgb_begin_attempt(attempt: *mut Attempt) -> bool;
-    pub fn pgb_end_attempt(attempt: *const Attempt, succeeded: bool);
-    pub fn pgb_text_of(output: pg_sys::Oid, value: pg_sys::Datum) -> pg_sys::Datum;
-    pub fn pgb_coerce_length(
+    fn pgb_create_segment(size: usize, address: *mut *mut c_void) -> u32;
+    fn pgb_map_segment(handle: u32) -> *mut c_void;
+    fn pgb_run(run: *const Run) -> bool;
+    fn pgb_adopt(identity: *const Identity, settings: *const Settings) -> bool;
+    fn pgb_reset_session() -> bool;
+    fn pgb_session_init();
+    fn pgb_settings_to_send(state: *const c_char, bytes: *mut c_char, size: usize) -> usize;
+    fn pgb_hides_configuration(prefix: *const c_char) -> bool;
+    fn pgb_is_defined(name: *const c_char) -> bool;
+    fn pgb_hides_catalog(prefix: *const c_char) -> bool;
+    fn pgb_read_files(prefix: *const c_char);
+    fn pgb_read_catalog(prefix: *const c_char);
+    fn pgb_note_configuration();
+    fn pgb_idle_interrupts() -> bool;
+    fn pgb_report_idle();
+    fn pgb_be_the_only_copy();
+    fn pgb_can_connect_again() -> bool;
+    fn pgb_next_transaction();
+    fn pgb_port_without_client();
+    fn pgb_raise_message(message: *const c_char, len: i32, max_level: i32, pid: i32);
+    fn pgb_report(level: i32, report: *const Report);
+    fn pgb_begin_attempt(attempt: *mut Attempt) -> bool;
+    fn pgb_end_attempt(attempt: *const Attempt, succeeded: bool);
+    fn pgb_text_of(output: pg_sys::Oid, value: pg_sys::Datum) -> pg_sys::Datum;
+    fn pgb_coerce_length(
         coercion: pg_sys::Oid,
         value: pg_sys::Datum,
         typmod: i32,
     ) -> pg_sys::Datum;
-    pub fn pgb_check_domain(domain: pg_sys::Oid, row: pg_sys::Datum);
-    pub fn pgb_parse_type(name: *const c_char, type_oid: *mut pg_sys::Oid, typmod: *mut i32);
-    pub fn pgb_end_session_without_memory(size: usize) -> !;
-    pub fn pgb_panic(why: *const c_char, len: usize) -> !;
-    pub fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
-    pub fn pgb_shape(type_oid: pg_sys::Oid) -> ShapeOfType;
-    pub fn pgb_has_shape(type_oid: pg_sys::Oid, expected: *const Shape) -> bool;
-    pub fn pgb_watch_of(records: *mut Records) -> *mut TypeWatch;
-    pub fn pgb_watch_type(watch: *mut TypeWatch, type_oid: pg_sys::Oid, shape: *const Shape);
-    pub fn pgb_check_watched(watch: *mut TypeWatch);
-    pub fn pgb_records(context: pg_sys::MemoryContext) -> *mut Records;
-    pub fn pgb_remember_records(records: *mut Records, descriptions: *const c_char, len: i32);
-    pub fn pgb_localize_record(
+    fn pgb_check_domain(domain: pg_sys::Oid, row: pg_sys::Datum);
+    fn pgb_parse_type(name: *const c_char, type_oid: *mut pg_sys::Oid, typmod: *mut i32);
+    fn pgb_shape(type_oid: pg_sys::Oid) -> ShapeOfType;
+    fn pgb_has_shape(type_oid: pg_sys::Oid, expected: *const Shape) -> bool;
+    fn pgb_watch_type(watch: *mut TypeWatch, type_oid: pg_sys::Oid, shape: *const Shape);
+    fn pgb_check_watched(watch: *mut TypeWatch);
+    fn pgb_records(context: pg_sys::MemoryContext) -> *mut Records;
+    fn pgb_remember_records(records: *mut Records, descriptions: *const c_char, len: i32);
+    fn pgb_localize_record(
         records: *mut Records,
         type_oid: pg_sys::Oid,
         value: pg_sys::Datum,
     ) -> pg_sys::Datum;
-    pub fn pgb_params(fcinfo: pg_sys::FunctionCallInfo, first: i32, len: *mut i32)
-    -> *const c_char;
-    pub fn pgb_elements(context: pg_sys::MemoryContext, array: pg_sys::Datum) -> *mut Elements;
-    pub fn pgb_count_elements(elements: *const Elements) -> i32;
-    pub fn pgb_bind_element(
+    fn pgb_params(fcinfo: pg_sys::FunctionCallInfo, first: i32, len: *mut i32) -> *const c_char;
+    fn pgb_elements(context: pg_sys::MemoryContext, array: pg_sys::Datum) -> *mut Elements;
+    fn pgb_bind_element(
         elements: *mut Elements,
         bytes: *mut *const c_char,
         len: *mut i32,
     ) -> u32;
-    pub fn pgb_pass_element(elements: *mut Elements);
-    pub fn pgb_spill_tablespace() -> pg_sys::Oid;
-    pub fn pgb_spill_write(
+    fn pgb_spill_tablespace() -> pg_sys::Oid;
+    fn pgb_spill_write(
         path: *const c_char,
         directory: *const c_char,
         offset: i64,
         bytes: *const c_char,
         len: i32,
     );
-    pub fn pgb_spill_open_rest(path: *const c_char, directory: *const c_char) -> i32;
-    pub fn pgb_spill_close(file: i32);
-    pub fn pgb_spill_empty(path: *const c_char);
-    pub fn pgb_spill_open(path: *const c_char) -> i32;
-    pub fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);
-    pub fn pgb_put_tuples(
+    fn pgb_spill_empty(path: *const c_char);
+    fn pgb_spill_open(path: *const c_char) -> i32;
+    fn pgb_spill_read(file: i32, offset: i64, into: *mut c_char, len: i32);
+    fn pgb_put_tuples(
         store: *mut pg_sys::Tuplestorestate,
         tuples: *const *const u8,
         count: i32,
     );
-    pub fn pgb_json(desc: pg_sys::TupleDesc, is_binary: bool) -> *mut Json;
-    pub fn pgb_json_row(
+    fn pgb_json(desc: pg_sys::TupleDesc, is_binary: bool) -> *mut Json;
+    fn pgb_json_row(
         json: *mut Json,
         values: *mut pg_sys::Datum,
         nulls: *mut bool,
     ) -> pg_sys::Datum;
-    pub fn pgb_json_tag(tag: *const c_char, len: i32, is_binary: bool) -> pg_sys::Datum;
-    pub fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
-    pub fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
+    fn pgb_json_tag(tag: *const c_char, len: i32, is_binary: bool) -> pg_sys::Datum;
+    fn pgb_json_array_push(array: *mut c_void, element: pg_sys::Datum) -> *mut c_void;
+    fn pgb_json_array_end(array: *mut c_void) -> pg_sys::Datum;
+}
+
+not_throwing! {
+    fn pgb_reserve_root(
+        name: *const c_char,
+        size: usize,
+        init: unsafe extern "C-unwind" fn(*mut c_void),
+    );
+    fn pgb_area_size(area: *mut pg_sys::dsa_area, total_size: usize) -> usize;
+    fn pgb_reach(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer) -> *mut c_void;
+    fn pgb_try_allocate(area: *mut pg_sys::dsa_area, size: usize) -> pg_sys::dsa_pointer;
+    fn pgb_free(area: *mut pg_sys::dsa_area, pointer: pg_sys::dsa_pointer);
+    fn pgb_try_store(bytes: *const c_char, size: usize) -> u32;
+    fn pgb_unmap_segment(handle: u32);
+    fn pgb_free_segment(handle: u32);
+    fn pgb_completion(row_count: *mut i64) -> *const c_char;
+    fn pgb_forget_job();
+    fn pgb_committed() -> bool;
+    fn pgb_worker_loop(step: unsafe extern "C-unwind" fn());
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    fn pgb_settings_image(bytes: *mut c_char, size: usize) -> usize;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    fn pgb_role_image(bytes: *mut c_char, size: usize) -> usize;
+    fn pgb_install_signals();
+    fn pgb_ignore_signal();
+    fn pgb_raise_cancel();
+    fn pgb_is_cancel(message: *const c_char) -> bool;
+    fn pgb_signal_worker(pid: i32, terminate: bool);
+    fn pgb_nudge_postmaster();
+    fn pgb_library_path() -> *const c_char;
+    fn pgb_library_is_in_place() -> bool;
+    fn pgb_now() -> u64;
+    fn pgb_events_are_read() -> bool;
+    fn pgb_write_event(text: *const c_char);
+    fn pgb_transitions_are_read() -> bool;
+    fn pgb_write_transition(text: *const c_char, is_first: bool);
+    fn pgb_log_unattached(why: *const c_char, len: usize);
+    fn pgb_watch_drops();
+    fn pgb_waits_for_own_pin(pid: i32) -> bool;
+    fn pgb_may_end_transaction(fcinfo: pg_sys::FunctionCallInfo) -> bool;
+    fn pgb_waits_for_transaction(pid: i32) -> bool;
+    fn pgb_redirect_messages();
+    fn pgb_guard(
+        call: unsafe extern "C-unwind" fn(*mut c_void),
+        argument: *mut c_void,
+    ) -> *mut pg_sys::ErrorData;
+    fn pgb_free_error(note: *mut pg_sys::ErrorData);
+    fn pgb_raise_error(note: *mut pg_sys::ErrorData) -> !;
+    fn pgb_cancels_statement(message: *const c_char) -> bool;
+    fn pgb_end_session_without_memory(size: usize) -> !;
+    fn pgb_panic(why: *const c_char, len: usize) -> !;
+    fn pgb_may_hold_record(type_oid: pg_sys::Oid) -> bool;
+    fn pgb_watch_of(records: *mut Records) -> *mut TypeWatch;
+    fn pgb_count_elements(elements: *const Elements) -> i32;
+    fn pgb_pass_element(elements: *mut Elements);
+    fn pgb_spill_open_rest(path: *const c_char, directory: *const c_char) -> i32;
+    fn pgb_spill_close(file: i32);
 }

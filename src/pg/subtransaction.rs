@@ -3,7 +3,6 @@
 //! An error may leave locks, pins, snapshots and SPI connections behind. The server's rule is that only the abort of a
 //! (sub)transaction cleans them up. So code that may fail without ending the call runs in a subtransaction of its own.
 
-use crate::pg::guard::guarded;
 use crate::pg::shim::Attempt;
 use crate::pg::tuple::Value;
 use crate::pg::{error, shim};
@@ -27,13 +26,13 @@ pub fn attempt<T>(body: impl FnOnce() -> T) -> Result<T, Refused> {
     let mut entered = MaybeUninit::<Attempt>::uninit();
     let into = entered.as_mut_ptr();
     // SAFETY: in a transaction; the result says whether the call has filled in `entered`.
-    if !unsafe { guarded(|| shim::pgb_begin_attempt(into)) } {
+    if !unsafe { shim::pgb_begin_attempt(into) } {
         return Ok(body());
     }
     let entered = entered.as_ptr();
     let end = |succeeded| {
         // SAFETY: the subtransaction that was begun here; everything that was begun in it has ended, or ends with it.
-        unsafe { guarded(|| shim::pgb_end_attempt(entered, succeeded)) };
+        unsafe { shim::pgb_end_attempt(entered, succeeded) };
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let value = body();

@@ -1,6 +1,5 @@
 //! Texts in the server's encoding.
 
-use crate::pg::guard::guarded;
 use crate::pg::server;
 use crate::pg::shim;
 use crate::pg::tuple::Value;
@@ -106,6 +105,6 @@ pub fn parse_type(name: &std::ffi::CStr) -> (pg_sys::Oid, i32) {
     let (mut oid, mut typmod) = (pg_sys::InvalidOid, -1);
     let (name, into_oid, into_typmod) = (name.as_ptr(), &raw mut oid, &raw mut typmod);
     // SAFETY: the text is zero-terminated; throws when it names no type.
-    unsafe { guarded(|| shim::pgb_parse_type(name, into_oid, into_typmod)) };
+    unsafe { shim::pgb_parse_type(name, into_oid, into_typmod) };
     (oid, typmod)
 }

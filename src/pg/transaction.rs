@@ -5,7 +5,6 @@
 //! aborts. When a subtransaction commits, the objects tied to it become tied to its parent.
 
 use crate::pg::boundary;
-use crate::pg::guard::guarded;
 use crate::pg::local::Local;
 use crate::pg::server;
 use crate::pg::shim::{pgb_may_end_transaction, pgb_next_transaction};
@@ -25,7 +24,7 @@ pub unsafe fn may_end(fcinfo: pg_sys::FunctionCallInfo) -> bool {
 /// otherwise the errors of a commit.
 pub fn next() {
     // SAFETY: one call of the shim.
-    unsafe { guarded(|| pgb_next_transaction()) };
+    unsafe { pgb_next_transaction() };
 }
 
 /// An object that can be tied to a (sub)transaction.

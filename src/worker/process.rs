@@ -14,7 +14,6 @@ use crate::cluster::layout::worker_entry;
 use crate::cluster::spawn::WorkerSlotRef;
 use crate::cluster::{spawn, trace};
 use crate::pg::exit::exit_process;
-use crate::pg::guard::guarded;
 use crate::pg::process::{own_proc, wake};
 use crate::pg::server;
 use crate::pg::{boundary, error, process, shim};
@@ -55,7 +54,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         unsafe { shim::pgb_install_signals() };
         // Before the process connects: connecting adds the settings of the database and the role.
         // SAFETY: one call of the shim.
-        unsafe { guarded(|| shim::pgb_note_configuration()) };
+        unsafe { shim::pgb_note_configuration() };
         settings::read_configured();
         settings::publish_at_start();
         fault!("worker-attached");
@@ -99,7 +98,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         }
         // SAFETY: one call of the shim, outside a transaction; an error in it ends the process, as an error while
         // connecting.
-        unsafe { guarded(|| shim::pgb_port_without_client()) };
+        unsafe { shim::pgb_port_without_client() };
         cluster
             .pool()
             .locked(|scheduler| scheduler.note_connected(worker, own_proc()));
@@ -111,7 +110,7 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
         fault!("worker-connected");
         // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
         unsafe {
-            guarded(|| shim::pgb_session_init());
+            shim::pgb_session_init();
             shim::pgb_worker_loop(step);
         }
     };
@@ -251,7 +250,7 @@ fn reloaded() {
     session::forget();
     let mut limits = WorkerLimits::read();
     // SAFETY: one call of the shim, outside a transaction.
-    if limits.keep > 0 && !unsafe { guarded(|| shim::pgb_can_connect_again()) } {
+    if limits.keep > 0 && !unsafe { shim::pgb_can_connect_again() } {
         limits.keep = 0;
     }
     update(|state| state.limits = limits);
@@ -308,5 +307,5 @@ fn sleep(cluster: &'static Cluster, already: bool) {
 /// Reports the process as idle. That is done only when the process really sleeps.
 fn report_idle() {
     // SAFETY: one call of the shim, outside a transaction.
-    unsafe { guarded(|| shim::pgb_report_idle()) };
+    unsafe { shim::pgb_report_idle() };
 }

@@ -7,7 +7,6 @@ use crate::cluster::attach::{Cluster, attached};
 use crate::cluster::block::{Block, Returns};
 use crate::cluster::job::Job;
 use crate::cluster::{block, job_end, spawn, trace};
-use crate::pg::guard::guarded;
 use crate::pg::process::timestamp;
 use crate::pg::server;
 use crate::pg::shim;
@@ -212,7 +211,7 @@ fn execute(job: Job, block: &Block) -> bool {
     };
     let run = &raw const run;
     // SAFETY: the data that `run` points at outlives the call. It catches every error, but cleaning up after one may fail.
-    unsafe { guarded(|| shim::pgb_run(run)) }
+    unsafe { shim::pgb_run(run) }
 }
 
 /// Notes the command tag and the row count of the last statement.

@@ -13,7 +13,6 @@
 //! applied (`shim/settings.c`). In a process that has not run a job yet there is mostly nothing to reset.
 
 use crate::cluster::block::Block;
-use crate::pg::guard::guarded;
 use crate::pg::guc_state::Image;
 use crate::pg::local::Local;
 use crate::pg::shim::{Identity, Settings};
@@ -87,7 +86,7 @@ fn switch_to(identity: &Identity, leader_settings: &[u8]) -> bool {
     let leaders = Settings::of(leader_settings);
     let (identity, leaders) = (std::ptr::from_ref(identity), &raw const leaders);
     // SAFETY: identity and settings outlive the call. It catches every error, but cleaning up after one may fail.
-    unsafe { guarded(|| shim::pgb_adopt(identity, leaders)) }
+    unsafe { shim::pgb_adopt(identity, leaders) }
 }
 
 /// Removes what the job has left in the session. `false`: something cannot be removed, and the process must not run
@@ -96,7 +95,7 @@ pub fn reset() -> bool {
     let release_jobs = RELEASE_JOBS.get();
     release_jobs.expect("provided when the library was loaded")();
     // SAFETY: one call of the shim.
-    let clean = unsafe { guarded(|| shim::pgb_reset_session()) };
+    let clean = unsafe { shim::pgb_reset_session() };
     let now = Image::take();
     let is_unchanged = ADOPTED.with(|adopted| {
         adopted

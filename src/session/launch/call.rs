@@ -16,7 +16,6 @@
 use crate::cluster::block::{Block, Returns};
 use crate::cluster::job::Job;
 use crate::pg::error::{Error, Failure};
-use crate::pg::guard::guarded;
 use crate::pg::rows::Caller;
 use crate::pg::server;
 use crate::pg::shim;
@@ -68,7 +67,7 @@ fn shape_of(type_oid: pg_sys::Oid) -> Shape {
     // SAFETY: in the transaction of the calling function.
     unsafe {
         server::AcceptInvalidationMessages();
-        guarded(|| shim::pgb_shape(type_oid)).hash
+        shim::pgb_shape(type_oid).hash
     }
 }
 

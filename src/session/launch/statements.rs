@@ -8,7 +8,6 @@
 //! types of the elements may be gone then, or have another form.
 
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::memory::{Bytes, within};
 use crate::pg::server;
 use crate::pg::shim::{Elements, binding};
@@ -92,7 +91,7 @@ impl Statements {
                     (Copied::Texts(texts), count)
                 }
                 Source::Elements(sql, array) => {
-                    let elements = guarded(|| shim::pgb_elements(memory, array));
+                    let elements = shim::pgb_elements(memory, array);
                     let sql = within(memory, || Bytes::copy(sql));
                     let count = shim::pgb_count_elements(elements) as usize;
                     (Copied::Elements(sql, elements), count)
@@ -170,7 +169,7 @@ fn bind_element<'a>(elements: *mut Elements, number: usize) -> Result<&'a [u8], 
     let (mut start, mut len) = (std::ptr::null(), 0);
     let (into, into_len) = (&raw mut start, &raw mut len);
     // SAFETY: by the contract of `Statements::copy`.
-    match unsafe { guarded(|| shim::pgb_bind_element(elements, into, into_len)) } {
+    match unsafe { shim::pgb_bind_element(elements, into, into_len) } {
         // SAFETY: the shim has filled in what it has made.
         binding::BOUND => Ok(unsafe { std::slice::from_raw_parts(start.cast(), len as usize) }),
         binding::TYPE_ALTERED => Err(Error::new(

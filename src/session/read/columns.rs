@@ -9,7 +9,6 @@
 //! assignment. Dropped columns of a table's row type become NULL and do not count.
 
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::rows::Caller;
 use crate::pg::server;
 use crate::pg::shim;
@@ -185,8 +184,7 @@ fn is_missing(column: &JobColumn<'_>) -> bool {
 
 fn is_altered(column: &JobColumn<'_>) -> bool {
     // SAFETY: catalog lookups, in the transaction of the calling function.
-    !is_built_in(column)
-        && !unsafe { guarded(|| shim::pgb_has_shape(column.type_oid, column.shape)) }
+    !is_built_in(column) && !unsafe { shim::pgb_has_shape(column.type_oid, column.shape) }
 }
 
 /// Whether somebody could alter a row type in the column.
@@ -207,7 +205,7 @@ pub unsafe fn watch_types(job: &[JobColumn<'_>], watch: *mut TypeWatch) {
     for column in job.iter().filter(|column| is_alterable(column)) {
         let (type_oid, shape) = (column.type_oid, std::ptr::from_ref(column.shape));
         // SAFETY: by the caller.
-        unsafe { guarded(|| shim::pgb_watch_type(watch, type_oid, shape)) };
+        unsafe { shim::pgb_watch_type(watch, type_oid, shape) };
     }
 }
 
@@ -536,7 +534,7 @@ impl Conversions {
 unsafe fn convert(step: ColumnStep, records: *mut Records, value: pg_sys::Datum) -> pg_sys::Datum {
     let localize = || {
         // SAFETY: see `Conversions::apply`.
-        unsafe { guarded(|| shim::pgb_localize_record(records, step.type_oid, value)) }
+        unsafe { shim::pgb_localize_record(records, step.type_oid, value) }
     };
     // SAFETY: see `Conversions::apply`.
     unsafe {
@@ -545,10 +543,10 @@ unsafe fn convert(step: ColumnStep, records: *mut Records, value: pg_sys::Datum)
             Conversion::Localize => localize(),
             Conversion::ToText { function, record } => {
                 let value = if record { localize() } else { value };
-                guarded(|| shim::pgb_text_of(function, value))
+                shim::pgb_text_of(function, value)
             }
             Conversion::Coerce { function, typmod } => {
-                guarded(|| shim::pgb_coerce_length(function, value, typmod))
+                shim::pgb_coerce_length(function, value, typmod)
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Converts the rows of a job to the rows that the caller wants.
 
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::memory::{child_of, within};
 use crate::pg::rows::{Caller, Store};
 use crate::pg::server;
@@ -149,7 +148,7 @@ impl Converter {
         let width = wanted.caller().map_or(1, |caller| caller.columns().len());
         // SAFETY: by the caller.
         let (records, watch) = unsafe {
-            let records = guarded(|| shim::pgb_records(context));
+            let records = shim::pgb_records(context);
             (records, shim::pgb_watch_of(records))
         };
         let mut converter = Self {
@@ -170,7 +169,7 @@ impl Converter {
         {
             converter.watches = true;
             // SAFETY: just made.
-            unsafe { guarded(|| shim::pgb_watch_type(watch, *type_oid, shape)) };
+            unsafe { shim::pgb_watch_type(watch, *type_oid, shape) };
             // The row type may have been altered while the session waited for the first row.
             converter.check_types();
         }
@@ -198,7 +197,7 @@ impl Converter {
                     let desc = descriptor(
                         columns.map(|column| (column.type_oid, column.typmod, Some(column.name))),
                     );
-                    let json = guarded(|| shim::pgb_json(desc, json.is_binary()));
+                    let json = shim::pgb_json(desc, json.is_binary());
                     converter.plan = Plan::Json(json, columns::plan_as_is(&job));
                     converter.localized = (vec![Datum::null(); job.len()], vec![true; job.len()]);
                 }
@@ -212,7 +211,7 @@ impl Converter {
         if self.watches {
             let watch = self.watch;
             // SAFETY: it lives as long as the converter.
-            unsafe { guarded(|| shim::pgb_check_watched(watch)) };
+            unsafe { shim::pgb_check_watched(watch) };
         }
     }
 
@@ -265,7 +264,7 @@ impl Converter {
         unsafe {
             let len = found.start.cast::<i32>().read();
             let (records, descriptions) = (self.records, found.start.add(LENGTH).cast());
-            guarded(|| shim::pgb_remember_records(records, descriptions, len));
+            shim::pgb_remember_records(records, descriptions, len);
             self.watches = true;
             found
                 .start
@@ -295,7 +294,7 @@ impl Converter {
                     let (values, nulls) = &mut self.localized;
                     conversions.apply(self.records, row, (values, nulls));
                     let (json, values, nulls) = (*json, values.as_mut_ptr(), nulls.as_mut_ptr());
-                    self.values[0] = guarded(|| shim::pgb_json_row(json, values, nulls));
+                    self.values[0] = shim::pgb_json_row(json, values, nulls);
                 }
                 Plan::Tags(_) => unreachable!("tags come without columns"),
             }
@@ -308,7 +307,7 @@ unsafe fn tag(frame: Frame, json: Option<JsonType>) -> Datum {
     // SAFETY: by the caller of `row`.
     unsafe {
         match json {
-            Some(json) => guarded(|| shim::pgb_json_tag(start, len, json.is_binary())),
+            Some(json) => shim::pgb_json_tag(start, len, json.is_binary()),
             None => Datum::from(server::cstring_to_text_with_len(start, len)),
         }
     }

@@ -19,7 +19,6 @@ use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::spill::{FileChunk, FileReader};
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::memory::{Assembly, Bytes, within};
 use crate::pg::process::{own_proc, wake};
 use crate::pg::server;
@@ -392,7 +391,7 @@ impl Reading {
         // SAFETY: the bytes stay valid until the next frame is requested.
         unsafe {
             within(self.per_frame, || {
-                guarded(|| shim::pgb_raise_message(start, len, level, pid));
+                shim::pgb_raise_message(start, len, level, pid);
             });
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::cluster::job::Job;
 use crate::pg::error::Error;
-use crate::pg::guard::guarded;
 use crate::pg::memory::within;
 use crate::pg::shim;
 use crate::session::read::convert::{JsonType, ResultRow, Wanted};
@@ -52,7 +51,7 @@ impl JsonArray {
                     // SAFETY: the array refers to a copy of the element, in a context that lives as long as the array.
                     self.state = unsafe {
                         within(self.rows.context(), || {
-                            guarded(|| shim::pgb_json_array_push(state, element))
+                            shim::pgb_json_array_push(state, element)
                         })
                     };
                     self.count += 1;
@@ -72,7 +71,7 @@ impl JsonArray {
         let has_rows = self.rows.has_columns();
         let (state, count) = (self.state, self.count);
         // SAFETY: the array is complete.
-        let array = has_rows.then(|| unsafe { guarded(|| shim::pgb_json_array_end(state)) });
+        let array = has_rows.then(|| unsafe { shim::pgb_json_array_end(state) });
         self.rows.free();
         array.map(|array| (array, count))
     }
