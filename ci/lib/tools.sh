@@ -31,7 +31,8 @@ python_tools() {
                 python3 python3-venv </dev/null
         }
         python3 -m venv "$home" &&
-            "$home/bin/pip" --disable-pip-version-check --no-input install --only-binary :all: --requirement "$list" &&
+            "$home/bin/pip" --disable-pip-version-check --no-input install --only-binary :all: --require-hashes \
+                --requirement "$list" &&
             cp "$list" "$home/installed.txt"
     } >"$log" 2>&1
 }
