@@ -49,8 +49,8 @@ use crate::session::wait::many::Handle;
 use crate::settings;
 use engine::cookie::Cookie;
 use engine::memory;
+use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use pgrx::{PgLogLevel, pg_sys};
 
 // `cargo pgrx install` and `package` do not copy the installing script. They write one from a section of the library,
 // into which this puts ours. (These 50 kB of the file are never read by a process.)
@@ -241,9 +241,6 @@ enum CallEnd {
     },
 }
 
-/// elog.h's ERROR.
-const ERROR_LEVEL: i32 = PgLogLevel::ERROR as i32;
-
 /// The body of every SQL-callable function.
 ///
 /// # Safety
@@ -269,8 +266,7 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
         CallEnd::Value(value) => value,
         // SAFETY: jumps out of this frame and that of the SQL function, which hold nothing to drop.
         CallEnd::JobFailed { message, len, pid } => unsafe {
-            shim::pgb_raise_message(message, len, ERROR_LEVEL, pid);
-            unreachable!("an error was raised")
+            boundary::raise_error_of_job(message, len, pid)
         },
     }
 }

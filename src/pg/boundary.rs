@@ -22,6 +22,7 @@ use crate::pg::shim;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
 use pgrx::{PgLogLevel, pg_sys};
 use std::any::Any;
+use std::ffi::c_char;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
@@ -90,6 +91,18 @@ impl Raised {
             }
         }
     }
+}
+
+/// Raises the error of a job, unchanged: the body of its `ErrorResponse` message, and the pid of its worker.
+///
+/// # Safety
+/// Only C is above the caller's frame, and nothing in that frame has a destructor. The message is there.
+pub unsafe fn raise_error_of_job(message: *const c_char, len: i32, pid: i32) -> ! {
+    // SAFETY: by the caller.
+    unsafe {
+        shim::unguarded::pgb_raise_message(message, len, PgLogLevel::ERROR as i32, pid);
+    }
+    unreachable!("an error does not return")
 }
 
 /// Runs the body of a function that C calls. A panic in it becomes an error of the server.
