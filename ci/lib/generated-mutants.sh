@@ -17,7 +17,7 @@ last_run=$root/tests/mutants/last-run
 work=$target/generated
 
 # A run with a limit, or a piece of all, takes this many mutants, of a second or two each.
-LIMIT=90
+LIMIT=45
 # Seconds of the processor after which the tests are killed. They need less than half a second.
 CPU_LIMIT=4
 

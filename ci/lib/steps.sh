@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 source ci/lib/results.sh
+source ci/lib/beside.sh
 
 exec </dev/null
 export CI=true CARGO_TERM_COLOR=never
@@ -46,24 +47,17 @@ began() { printf '== %d:%02d  %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
 beside() {
     is_wanted "$@" || return 0
     began "begins beside the others: $*"
-    beside=("$@")
-    beside_output=$(mktemp)
-    setsid "$@" >"$beside_output" 2>&1 &
-    beside_process=$!
-    trap 'kill -- -"$beside_process" 2>/dev/null || true; rm -f "$beside_output"' EXIT
+    trap stop_beside EXIT
     trap 'exit 130' INT TERM
+    start_beside "$@"
 }
 
 # Waits for it, prints what it printed, and notes whether it failed.
 await_beside() {
-    local status=0
-    [ -n "${beside_process:-}" ] || return 0
-    wait "$beside_process" || status=$?
+    [ -n "$beside_process" ] || return 0
+    wait_beside
     began "what ran beside the others: ${beside[*]}"
-    cat "$beside_output"
-    rm -f "$beside_output"
-    trap - EXIT INT TERM
-    [ "$status" -eq 0 ] || failed+=("${beside[*]}")
+    beside_result || failed+=("${beside[*]}")
 }
 
 # Fails if a step has, or if no step has one of the words.

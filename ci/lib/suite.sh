@@ -2,6 +2,8 @@
 # a summary of several test runs.
 # shellcheck shell=bash
 
+source ci/lib/beside.sh
+
 logs=$target/test-logs
 ran=0
 failed=()
@@ -20,20 +22,41 @@ run() {
     "$@" 2>&1 | tee "$logs/$ran-${name// /-}" || failed+=("$name")
 }
 
+# Begins a part that computes beside the parts that follow, which mostly wait and go first.
+run_beside() {
+    beside_name=$1
+    shift
+    say "$beside_name: beside what follows"
+    trap stop_beside EXIT
+    trap 'exit 130' INT TERM
+    start_beside nice -n 10 "$@"
+}
+
+# Waits for it.
+await_beside() {
+    [ -n "$beside_process" ] || return 0
+    wait_beside
+    run "$beside_name" beside_result
+}
+
+# Kept for `ci/test summary`.
 summary() {
     local log
-    say 'summary'
-    for log in "$logs"/*; do
-        [ -e "$log" ] || continue
-        grep -E '^test result:|[0-9]+ tests (passed|failed)' "$log" |
-            sed "s/^ *//; s/^/$(basename "$log" | sed 's/^[0-9]*-//; s/-/ /g'): /" || true
-    done
-    if [ ${#failed[@]} -gt 0 ]; then
-        printf 'FAILED: %s\n' "${failed[@]}" >&2
-        say "the server's log is $(ci/server log test)"
-        exit 1
-    fi
-    say 'all passed'
+    {
+        say 'summary'
+        for log in "$logs"/*; do
+            [ -e "$log" ] || continue
+            grep -E '^test result:|[0-9]+ tests (passed|failed)' "$log" |
+                sed "s/^ *//; s/^/$(basename "$log" | sed 's/^[0-9]*-//; s/-/ /g'): /" || true
+        done
+        if [ ${#failed[@]} -gt 0 ]; then
+            printf 'FAILED: %s\n' "${failed[@]}"
+            say "the server's log is $(ci/server log test)"
+        else
+            say 'all passed'
+        fi
+    } | tee "$logs.summary"
+    [ ${#failed[@]} -eq 0 ] || exit 1
 }
 
 # pg_regress on the server `test`: pg_regress OUTPUT-DIRECTORY TEST...
@@ -89,7 +112,7 @@ on_server() {
         say 'release build'
         ci/install || return
     fi
-    trap 'ci/server stop test; ci/server-tests old-versions remove' EXIT
+    trap 'stop_beside; ci/server stop test; ci/server-tests old-versions remove' EXIT
     trap 'exit 130' INT TERM
     note_coverage suite
     # Every server of the tests logs its transitions; PGB_TRACE=no leaves their level as it is.
@@ -102,7 +125,7 @@ on_server() {
         esac
     done
     ci/server stop test
-    trap - EXIT INT TERM
+    trap stop_beside EXIT
     run 'server log' server_log
     [ "${PGB_TRACE:-yes}" = no ] || run 'transitions' transitions
 }

@@ -10,7 +10,7 @@ cargo_tool() {
     has || {
         say "building cargo-$subcommand"
         CARGO_TARGET_DIR=$target/tools/build \
-            cargo install --quiet --locked --root "$tools" "cargo-$subcommand" --version "$version"
+            cargo install --quiet --locked --debug --root "$tools" "cargo-$subcommand" --version "$version"
         rm -rf "$target/tools/build"
     }
 }
