@@ -42,9 +42,9 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
 
 unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
     let body = move || {
-        // First of all, because the memory that messages go into is about to be unmapped.
-        worker::exit::mute();
         run_to_completion(leave_pool, || {
+            // First of all, because the memory that messages go into is about to be unmapped.
+            worker::exit::mute();
             worker::exit::leave_pool(code);
             trace::write_transitions();
         });

@@ -9,6 +9,7 @@
 
 use super::{STRICT, VOID, sql_function};
 use crate::cluster::attach::cluster;
+use crate::pg::allocator;
 use crate::pg::error::Error;
 use crate::pg::fault;
 use crate::pg::fault::points::{POINTS, Sides};
@@ -83,6 +84,17 @@ sql_function!(
             (state, None) => text(state),
             (state, Some(pid)) => text(&format!("{state} {pid}")),
         }
+    }
+);
+
+sql_function!(
+    /// `pgb_fault_no_memory(after int4)`: after so many more allocations of Rust this process has no memory for others.
+    pgb_fault_no_memory,
+    pg_finfo_pgb_fault_no_memory,
+    |arguments| {
+        let count = arguments.int4(0).expect(STRICT).max(0).cast_unsigned();
+        allocator::refuse_after(count as usize);
+        Ok(VOID)
     }
 );
 

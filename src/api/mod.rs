@@ -42,7 +42,7 @@ use crate::pg::error::{Error, Failure};
 use crate::pg::rows::Caller;
 use crate::pg::server;
 use crate::pg::tuple::{Value, composite, composite_by_name};
-use crate::pg::{array, boundary, shim};
+use crate::pg::{allocator, array, boundary, shim};
 use crate::session::jobs;
 use crate::session::jobs::JobName;
 use crate::session::wait::many::Handle;
@@ -249,6 +249,9 @@ pub unsafe fn call(fcinfo: pg_sys::FunctionCallInfo, body: fn(Arguments) -> Resu
     // SAFETY: only the server is above this frame, which has nothing to drop.
     let outcome = unsafe {
         boundary::enter(move || {
+            if allocator::check().is_err() {
+                Error::out_of_memory().raise();
+            }
             settings::define();
             let _call = jobs::SessionCall::begin();
             match body(Arguments(fcinfo)) {

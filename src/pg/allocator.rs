@@ -5,19 +5,31 @@
 //! allocator may choose not to return. So it ends the session as the server would, with a FATAL error of 53200: that
 //! runs the exit callbacks and jumps over no Rust frame.
 //!
+//! The exit callbacks need what this process has in its memory ([`Local`](crate::pg::local::Local)). So the session is
+//! not ended while that is lent, nor in the middle of a message ([`hold_end`]): the last part of the reserve is for
+//! allocations then, and for those of the exit.
+//!
 //! That is the last resort. Collections whose size a user decides grow through [`engine::memory`], which gets the
 //! failure and makes it an ordinary error. The other allocations are small, and there is a reserve for them, so that
-//! the process can still compose an error and end the session in order when it has no other memory.
+//! the process can still compose an error and end the session in order when it has no other memory. A call of an SQL
+//! function begins only if there is as much memory as the small allocations of a call may take ([`check`]).
 
-use crate::pg::shim;
+use crate::pg::{exit, shim};
 use engine::memory;
+use engine::memory::OutOfMemory;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Size of the reserve. None of its pages is touched before it is needed.
 const RESERVE: usize = 256 * 1024;
+
+/// The last part of the reserve: what is allocated while the session must not be ended, and while it ends.
+const LAST: usize = 64 * 1024;
+
+/// Bytes that a call has to find.
+const CALL: usize = 32 * 1024;
 
 /// The largest allocation from the reserve.
 const MAX_PIECE: usize = 16 * 1024;
@@ -30,15 +42,77 @@ unsafe impl Sync for Reserve {}
 
 struct ServerAllocator {
     reserve: Reserve,
-    /// How many bytes of it were handed out. They are never taken back.
+    /// How many bytes of it were handed out. Only the piece that was handed out last is taken back.
     used: AtomicUsize,
+    /// How many [`Hold`]s there are.
+    holds: AtomicUsize,
+    /// Whether the session is being ended.
+    ends: AtomicBool,
 }
 
 #[global_allocator]
 static ALLOCATOR: ServerAllocator = ServerAllocator {
     reserve: Reserve(UnsafeCell::new([0; RESERVE])),
     used: AtomicUsize::new(0),
+    holds: AtomicUsize::new(0),
+    ends: AtomicBool::new(false),
 };
+
+/// While there is one, the session is not ended for lack of memory.
+pub struct Hold(());
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        ALLOCATOR.holds.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The caller must not be interrupted by the end of the session. Meanwhile it allocates little.
+pub fn hold_end() -> Hold {
+    ALLOCATOR.holds.fetch_add(1, Ordering::Relaxed);
+    Hold(())
+}
+
+/// From the allocation after the next `count` on, this process has no memory, and only the last part of the reserve.
+#[cfg(feature = "faults")]
+pub fn refuse_after(count: usize) {
+    ALLOCATOR.used.fetch_max(RESERVE - LAST, Ordering::Relaxed);
+    REFUSED_AFTER.store(count, Ordering::Relaxed);
+}
+
+/// How many allocations succeed before all fail; the maximum: no such thing.
+#[cfg(feature = "faults")]
+static REFUSED_AFTER: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Whether this allocation fails although the system has memory.
+#[cfg(feature = "faults")]
+fn is_refused() -> bool {
+    let one_less = |left: usize| (left != usize::MAX && left > 0).then(|| left - 1);
+    let order = Ordering::Relaxed;
+    REFUSED_AFTER.fetch_update(order, order, one_less) == Err(0)
+}
+
+#[cfg(not(feature = "faults"))]
+const fn is_refused() -> bool {
+    false
+}
+
+/// What the system has: null if it has no memory.
+fn of_system(allocate: impl FnOnce() -> *mut u8) -> *mut u8 {
+    if is_refused() { null_mut() } else { allocate() }
+}
+
+/// Looks whether there is memory for the small allocations of a call.
+///
+/// # Errors
+/// [`OutOfMemory`], which has ended nothing.
+pub fn check() -> Result<(), OutOfMemory> {
+    let mut room = Vec::<u8>::new();
+    memory::try_reserve_exact(&mut room, CALL)?;
+    // An allocation that nobody sees would be left out.
+    std::hint::black_box(&room);
+    Ok(())
+}
 
 impl ServerAllocator {
     fn start(&self) -> *mut u8 {
@@ -54,15 +128,24 @@ impl ServerAllocator {
         if layout.size() > MAX_PIECE || layout.align() > align_of::<Reserve>() {
             return None;
         }
+        let order = Ordering::Relaxed;
+        let needs_last = self.holds.load(order) > 0 || self.ends.load(order) || exit::in_progress();
+        let limit = if needs_last { RESERVE } else { RESERVE - LAST };
         let end_of = |used: usize| {
             let start = used.next_multiple_of(layout.align());
             let end = start + layout.size();
-            (end <= RESERVE).then_some(end)
+            (end <= limit).then_some(end)
         };
-        let order = Ordering::Relaxed;
         let used = self.used.fetch_update(order, order, end_of).ok()?;
         // SAFETY: below `RESERVE`, by `end_of`.
         Some(unsafe { self.start().add(used.next_multiple_of(layout.align())) })
+    }
+
+    /// Takes a piece back, if it is the last one.
+    fn give_back(&self, piece: *mut u8, layout: Layout) {
+        let start = piece.addr() - self.start().addr();
+        let (end, order) = (start + layout.size(), Ordering::Relaxed);
+        let _ = self.used.compare_exchange(end, start, order, order);
     }
 
     /// Called when the system has no memory for `layout`.
@@ -71,6 +154,7 @@ impl ServerAllocator {
             return null_mut();
         }
         self.take_reserve(layout).unwrap_or_else(|| {
+            self.ends.store(true, Ordering::Relaxed);
             // SAFETY: does not return, and does not jump.
             unsafe { shim::pgb_end_session_without_memory(layout.size()) }
         })
@@ -81,7 +165,7 @@ impl ServerAllocator {
 unsafe impl GlobalAlloc for ServerAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the caller.
-        let block = unsafe { System.alloc(layout) };
+        let block = of_system(|| unsafe { System.alloc(layout) });
         if block.is_null() {
             return self.handle_failure(layout);
         }
@@ -90,16 +174,22 @@ unsafe impl GlobalAlloc for ServerAllocator {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the caller.
-        let block = unsafe { System.alloc_zeroed(layout) };
-        if block.is_null() {
-            // A piece of the reserve is zero: it was never written.
-            return self.handle_failure(layout);
+        let block = of_system(|| unsafe { System.alloc_zeroed(layout) });
+        if !block.is_null() {
+            return block;
         }
-        block
+        let piece = self.handle_failure(layout);
+        if !piece.is_null() {
+            // SAFETY: it has that size.
+            unsafe { piece.write_bytes(0, layout.size()) };
+        }
+        piece
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if !self.owns(block) {
+        if self.owns(block) {
+            self.give_back(block, layout);
+        } else {
             // SAFETY: by the caller.
             unsafe { System.dealloc(block, layout) };
         }
@@ -108,7 +198,7 @@ unsafe impl GlobalAlloc for ServerAllocator {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !self.owns(block) {
             // SAFETY: by the caller.
-            let larger = unsafe { System.realloc(block, layout, size) };
+            let larger = of_system(|| unsafe { System.realloc(block, layout, size) });
             if !larger.is_null() {
                 return larger;
             }

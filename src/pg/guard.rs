@@ -63,7 +63,8 @@ unsafe extern "C-unwind" fn perform<F: FnOnce() -> R, R>(call: *mut c_void) {
     }
 }
 
-/// Calls C. An error that is thrown there unwinds from here as a [`ServerError`]. The memory context is then what it was.
+/// Calls C. An error that is thrown there unwinds from here as a [`ServerError`]. The memory context is then what it was,
+/// and this process holds no LWLock.
 ///
 /// # Safety
 /// For [`throwing!`]. `call` must do nothing but call one function of C: an error would jump over a frame with a destructor inside it, and

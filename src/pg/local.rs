@@ -2,8 +2,10 @@
 //!
 //! A PostgreSQL process runs extension code on one thread. But if a value is borrowed during a call into the server,
 //! the server may call back (an exit callback, a nested SQL function), and the value is borrowed again. So no value is
-//! borrowed across such a call: the closure of [`Local::with`] must not call the server.
+//! borrowed across such a call: the closure of [`Local::with`] must not call the server. The allocator does not, either,
+//! while a value is borrowed ([`allocator`]).
 
+use crate::pg::allocator;
 use std::cell::RefCell;
 
 /// A value that belongs to this process.
@@ -21,6 +23,7 @@ impl<T> Local<T> {
 
     /// Lends the value to `body`, which must not call the server.
     pub fn with<R>(&self, body: impl FnOnce(&mut T) -> R) -> R {
+        let _hold = allocator::hold_end();
         body(&mut self.0.borrow_mut())
     }
 }

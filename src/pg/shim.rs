@@ -193,6 +193,8 @@ pub mod flag {
 }
 
 throwing! {
+    fn pgb_install_signals();
+    fn pgb_prepare_runs();
     fn pgb_root(
         name: *const c_char,
         size: usize,
@@ -301,7 +303,6 @@ not_throwing! {
     fn pgb_settings_image(bytes: *mut c_char, size: usize) -> usize;
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     fn pgb_role_image(bytes: *mut c_char, size: usize) -> usize;
-    fn pgb_install_signals();
     fn pgb_ignore_signal();
     fn pgb_raise_cancel();
     fn pgb_is_cancel(message: *const c_char) -> bool;

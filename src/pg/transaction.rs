@@ -5,9 +5,11 @@
 //! aborts. When a subtransaction commits, the objects tied to it become tied to its parent.
 
 use crate::pg::boundary;
+use crate::pg::error::Error;
 use crate::pg::local::Local;
 use crate::pg::server;
 use crate::pg::shim::{pgb_may_end_transaction, pgb_next_transaction};
+use engine::memory;
 use pgrx::pg_sys;
 use std::ffi::c_void;
 
@@ -50,7 +52,7 @@ unsafe fn tell<T: RolledBack>(owner: *mut c_void) {
     unsafe { (*owner.cast::<T>()).rolled_back() };
 }
 
-/// Ties `owner` to the current (sub)transaction until [`untie`].
+/// Ties `owner` to the current (sub)transaction until [`untie`]. Raises 53200 without memory.
 ///
 /// # Safety
 /// `owner` must not move until [`untie`], and none of its methods may be running when the (sub)transaction that it is
@@ -63,8 +65,9 @@ pub unsafe fn tie<T: RolledBack>(owner: &mut T) {
         // SAFETY: reads the state of the transaction.
         subtransaction: unsafe { server::GetCurrentSubTransactionId() },
     };
-    #[allow(clippy::disallowed_methods, reason = "one for each open call")]
-    TIED.with(|all| all.push(tied));
+    if TIED.with(|all| memory::try_push(all, tied)).is_err() {
+        Error::out_of_memory().raise();
+    }
 }
 
 /// Unties `owner`, which need not have been tied.

@@ -432,12 +432,11 @@ pub fn begin_read(job: Job) -> Result<(), Error> {
                 "the result of this background job is already being read",
             ));
         }
-        #[allow(clippy::disallowed_methods, reason = "one for each open read")]
-        session.being_read.push(BeingRead {
+        let read = BeingRead {
             job,
             detached: false,
-        });
-        Ok(())
+        };
+        memory::try_push(&mut session.being_read, read).map_err(Error::from)
     })?;
     job.slot().set_being_read(true);
     Ok(())

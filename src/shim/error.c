@@ -91,12 +91,14 @@ take_error(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	volatile MemoryContext context = NULL;
-	ErrorData  *volatile note = geterrcode() == ERRCODE_QUERY_CANCELED ? &no_memory_for_cancel : &no_memory;
+	ErrorData  *volatile note = &no_memory;
 
 	PG_TRY();
 	{
 		ErrorData  *copy;
 
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			note = &no_memory_for_cancel;
 		context = AllocSetContextCreate(TopMemoryContext, "pg_background error", ALLOCSET_SMALL_SIZES);
 		MemoryContextSwitchTo(context);
 		copy = CopyErrorData();
@@ -128,7 +130,11 @@ pgb_free_error(ErrorData *note)
 
 /*
  * Calls a function, over whose frames an error may jump. NULL: it has returned. Otherwise an error ended the call: its
- * note, which is to be raised or freed. After an error the memory context is that of the caller.
+ * note, which is to be raised or freed.
+ *
+ * After an error the memory context is that of the caller, and no LWLock is held, whoever has acquired it: destructors
+ * run before the transaction aborts, and they free shared memory under locks that the call may have left (dsa.c raises
+ * errors of the operating system under its lock).
  */
 ErrorData *
 pgb_guard(void (*call) (void *), void *arg)
@@ -142,6 +148,7 @@ pgb_guard(void (*call) (void *), void *arg)
 	}
 	PG_CATCH();
 	{
+		LWLockReleaseAll();
 		MemoryContextSwitchTo(context);
 		note = take_error();
 	}

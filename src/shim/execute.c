@@ -614,16 +614,24 @@ pgb_run(const PgbRun *run)
 	return succeeded;
 }
 
-/* The worker's outermost loop. Never returns: step ends the process when there is nothing left to do. */
+/* Called once, before pgb_worker_loop. */
 void
-pgb_worker_loop(void (*step) (void))
+pgb_prepare_runs(void)
 {
-	sigjmp_buf	here;
-
 	job_context = AllocSetContextCreate(TopMemoryContext, "pg_background job",
 										ALLOCSET_DEFAULT_SIZES);
 	MessageContext = job_context;
 	RegisterXactCallback(after_transaction, NULL);
+}
+
+/*
+ * The worker's outermost loop. Never returns: step ends the process when there is nothing left to do. An error jumps
+ * to here.
+ */
+void
+pgb_worker_loop(void (*step) (void))
+{
+	sigjmp_buf	here;
 
 	if (sigsetjmp(here, 1) != 0)
 		recover();

@@ -79,6 +79,7 @@ extern void pgb_free_segment(uint32 handle);
 extern bool pgb_run(const PgbRun *run);
 extern const char *pgb_completion(int64 *row_count);
 extern bool pgb_committed(void);
+extern void pgb_prepare_runs(void);
 extern void pgb_worker_loop(void (*step) (void));
 extern void pgb_forget_job(void);
 extern bool pgb_adopt(const PgbIdentity *identity, const PgbSettings *settings);

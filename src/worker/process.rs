@@ -108,9 +108,10 @@ pub unsafe extern "C-unwind" fn enter(argument: pg_sys::Datum) {
             state.limits = WorkerLimits::read();
         });
         fault!("worker-connected");
-        // SAFETY: the loop never returns; `step` keeps the contract of a guarded callback.
+        // SAFETY: once, on the main thread; the loop never returns; `step` keeps the contract of a guarded callback.
         unsafe {
             shim::pgb_session_init();
+            shim::pgb_prepare_runs();
             shim::pgb_worker_loop(step);
         }
     };

@@ -20,6 +20,7 @@ use crate::cluster::block::Block;
 use crate::cluster::job::Job;
 use crate::cluster::latch::ProcessLatch;
 use crate::cluster::spill::SpillFile;
+use crate::pg::allocator;
 use crate::pg::boundary;
 use crate::pg::error::Error;
 use crate::pg::local::Local;
@@ -33,6 +34,7 @@ use engine::process_ref::ProcRef;
 use engine::ring::MappedBuffer;
 use engine::wait::Micros;
 use engine::{error_message, memory};
+use std::borrow::Cow;
 use std::ffi::c_char;
 
 /// There is always memory for an error of this many bytes.
@@ -202,6 +204,8 @@ unsafe extern "C-unwind" fn pgb_flush_messages() {
 unsafe extern "C" fn pgb_on_message(kind: c_char, bytes: *const c_char, len: usize) {
     // SAFETY: by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
+    // The end of the session would report its own error in the middle of this one.
+    let _hold = allocator::hold_end();
     match kind as u8 {
         b'E' => note_error(bytes),
         b'N' => send_or_keep_notice(bytes),
@@ -243,18 +247,18 @@ fn send_or_keep_notice(bytes: &[u8]) {
 }
 
 /// The error with which the process ends, or the last reported one.
-pub fn final_error() -> Vec<u8> {
+pub fn final_error() -> Cow<'static, [u8]> {
     FINAL_ERROR
-        .with(|error| error.clone())
-        .unwrap_or_else(take_error)
+        .get()
+        .map_or_else(|| Cow::Owned(take_error()), Cow::Borrowed)
 }
 
 /// Notes the last reported error as the one with which the process ends. The exit may report others later.
 pub fn note_final_error() {
-    FINAL_ERROR.with(|error| {
-        error.get_or_insert_with(take_error);
-    });
+    if FINAL_ERROR.get().is_none() {
+        FINAL_ERROR.set(Some(take_error().leak()));
+    }
 }
 
-/// The error with which the process ends.
-static FINAL_ERROR: Local<Option<Vec<u8>>> = Local::new(None);
+/// The error with which the process ends. It is never freed: the exit may be interrupted and go on.
+static FINAL_ERROR: Local<Option<&'static [u8]>> = Local::new(None);

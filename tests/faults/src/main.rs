@@ -13,12 +13,14 @@
 //! |---|---|
 //! | [`world`] | the server, the roles, the ledger, the observers |
 //! | [`occasion`] | the actions that pass the points |
+//! | [`memory`] | every allocation of a call, and of a job, as the first that fails |
 //! | [`story`] | what a session has seen of its jobs, and what must be in the ledger because of that |
 //!
 //! After each: the server was not restarted; every job that was accepted was done once, or was reported as
 //! failed and left nothing; no slot, no byte of the arena, no segment, no file is left, and no worker is
 //! counted that does not exist; the next job of the same session, if it lives, and of another one runs.
 
+mod memory;
 mod occasion;
 mod story;
 mod world;
@@ -33,6 +35,9 @@ use world::World;
 
 /// Not a point, but a failure that must never happen.
 const UNDER_LOCK: &str = "under-lock";
+
+/// Not a point: every allocation of a call, and of a job, is the first that fails.
+const NO_MEMORY: &str = "no-memory";
 
 /// A line of the library's list.
 #[derive(Clone, Debug)]
@@ -114,9 +119,10 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let mut world = World::new();
     let points = world.points();
-    let unknown = wanted
-        .iter()
-        .find(|name| *name != UNDER_LOCK && !points.iter().any(|point| point.name == **name));
+    let unknown = wanted.iter().find(|name| {
+        ![UNDER_LOCK, NO_MEMORY].contains(&name.as_str())
+            && !points.iter().any(|point| point.name == **name)
+    });
     assert!(unknown.is_none(), "no fault point is called {unknown:?}");
 
     // Every occasion first without a fault: what follows starts from an arena that has grown as far as it will.
@@ -154,6 +160,13 @@ fn main() -> ExitCode {
         println!("an assertion that fails under the lock of the pool");
         world::an_assertion_that_fails_under_the_lock_restarts_the_server();
         passed += 1;
+    }
+    if wanted.is_empty() || wanted.contains(NO_MEMORY) {
+        println!("no memory from each allocation on");
+        match catch_unwind(memory::from_each_allocation_on) {
+            Ok(()) => passed += 1,
+            Err(_) => failed.push(String::from(NO_MEMORY)),
+        }
     }
     for title in &failed {
         println!("FAILED: {title}");

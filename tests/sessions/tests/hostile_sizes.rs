@@ -139,16 +139,74 @@ fn limit_memory(server: &mut postgres::Client, pid: i32, megabytes: u64) {
         .and_then(|pages| pages.parse().ok())
         .expect("a number of pages");
     let limit = pages * 4096 + (megabytes << 20);
+    set_limit(server, pid, &format!("--as={limit}:"));
+}
+
+fn set_limit(server: &mut postgres::Client, pid: i32, limit: &str) {
     server
         .batch_execute(&format!(
             "CREATE TEMP TABLE IF NOT EXISTS output (line text);
-             COPY output FROM PROGRAM 'prlimit --pid={pid} --as={limit}:'"
+             COPY output FROM PROGRAM 'prlimit --pid={pid} {limit}'"
         ))
         .expect("the limit is set");
 }
 
 fn own_pid(session: &mut postgres::Client) -> i32 {
     value(session, "SELECT pg_backend_pid()")
+}
+
+/// The operating system refuses a segment of shared memory in the middle of the server's own allocation, which has the
+/// lock of the area then. What the call has begun is given up at once, and that needs the same lock.
+#[test]
+fn a_segment_that_is_refused_in_an_allocation_leaves_no_lock() {
+    let server = Server::start(
+        "refused-segment",
+        &[
+            "pg_background.max_memory=1GB",
+            "pg_background.max_jobs=200",
+            "pg_background.role_max_jobs=200",
+            "pg_background.role_max_memory=1GB",
+            "pg_background.max_workers=200",
+        ],
+    );
+    let mut witness = server.session();
+    witness
+        .batch_execute(
+            "CREATE TYPE mood AS ENUM ('sad');
+             CREATE FUNCTION launch(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN
+                 FOR n IN 1..100 LOOP
+                     PERFORM pg_background_launch_v2('SELECT 1 --' || repeat('x', 3900000));
+                 END LOOP;
+                 RETURN '1';
+             END $$;
+             CREATE CAST (mood AS json) WITH FUNCTION launch(mood)",
+        )
+        .expect("what the calls need");
+    let mut session = server.session();
+    session
+        .batch_execute(
+            "CREATE TEMP TABLE h AS SELECT * FROM pg_background_launch_v2($$SELECT 'sad'::mood AS m$$);
+             SELECT pg_background_wait_v2(pid, cookie) FROM h",
+        )
+        .expect("a job");
+    // Larger than a file of the write-ahead log; the area grows by larger ones at last.
+    let limit = 20 << 20;
+    let pid = own_pid(&mut session);
+    set_limit(&mut witness, pid, &format!("--fsize={limit}:"));
+    let (sender, ended) = std::sync::mpsc::channel();
+    // A process that waits for a lock that it has cannot be ended.
+    std::thread::spawn(move || {
+        let read =
+            session.batch_execute("SELECT * FROM h, pg_background_result_json(h.pid, h.cookie)");
+        let goes_on: i32 = value(
+            &mut session,
+            "SELECT r FROM pg_background_launch_v2('SELECT 1') h, pg_background_result(h.pid, h.cookie) AS (r int)",
+        );
+        let _ = sender.send((sqlstate(read), goes_on));
+    });
+    let (code, goes_on) = ended.recv_timeout(LONG).expect("the call ends");
+    assert_eq!((code.as_str(), goes_on), ("53200", 1));
+    nothing_is_left(&mut witness);
 }
 
 #[test]
