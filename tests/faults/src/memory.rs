@@ -13,9 +13,11 @@ const PREPARE: &str = "
 
 /// What a session does without memory, in a transaction that has locked a table. `j` is a job that has ended with rows,
 /// and `c` has read one of them.
-const CALLS: [&str; 7] = [
+const CALLS: [&str; 8] = [
     "SELECT pg_background_launch_v2('SELECT 1')",
     "SELECT pg_background_detach_v2(h.pid, h.cookie) FROM pg_background_submit_v2('SELECT 1') h",
+    // More than there is room for in what the session knows already.
+    "SELECT count(pg_background_submit_v2('SELECT 1')) FROM generate_series(1, 12)",
     "SELECT count(*) FROM j, pg_background_result_json(j.pid, j.cookie)",
     "FETCH ALL FROM c",
     "SELECT count(*) FROM pg_background_fanout(ARRAY['SELECT 1', 'SELECT 1/0', 'SELECT 2'])",
