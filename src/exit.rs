@@ -42,12 +42,15 @@ unsafe extern "C-unwind" fn end_session(_code: i32, _arg: pg_sys::Datum) {
 
 unsafe extern "C-unwind" fn leave_pool(code: i32, _arg: pg_sys::Datum) {
     let body = move || {
-        run_to_completion(leave_pool, || {
+        let has_run = run_to_completion(leave_pool, || {
             // First of all, because the memory that messages go into is about to be unmapped.
             worker::exit::mute();
             worker::exit::leave_pool(code);
             trace::write_transitions();
         });
+        if !has_run {
+            worker::exit::mute();
+        }
     };
     // SAFETY: only C is above this frame, which has nothing to drop.
     unsafe { boundary::enter(body) }

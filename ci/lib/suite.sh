@@ -9,7 +9,7 @@ ran=0
 failed=()
 
 begin_parts() {
-    rm -rf "$logs"
+    rm -rf "$logs" "$logs.summary"
     mkdir -p "$logs"
 }
 

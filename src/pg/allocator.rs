@@ -42,8 +42,10 @@ unsafe impl Sync for Reserve {}
 
 struct ServerAllocator {
     reserve: Reserve,
-    /// How many bytes of it were handed out. Only the piece that was handed out last is taken back.
+    /// How many bytes of it were handed out. The piece that was handed out last is taken back, and all when none is left.
     used: AtomicUsize,
+    /// How many pieces were handed out and not taken back.
+    pieces: AtomicUsize,
     /// How many [`Hold`]s there are.
     holds: AtomicUsize,
     /// Whether the session is being ended.
@@ -54,29 +56,39 @@ struct ServerAllocator {
 static ALLOCATOR: ServerAllocator = ServerAllocator {
     reserve: Reserve(UnsafeCell::new([0; RESERVE])),
     used: AtomicUsize::new(0),
+    pieces: AtomicUsize::new(0),
     holds: AtomicUsize::new(0),
     ends: AtomicBool::new(false),
 };
+
+/// For a counter of this process, which has one thread. Cheaper than an atomic addition.
+fn add(counter: &AtomicUsize, more: usize) {
+    let sum = counter.load(Ordering::Relaxed).wrapping_add(more);
+    counter.store(sum, Ordering::Relaxed);
+}
 
 /// While there is one, the session is not ended for lack of memory.
 pub struct Hold(());
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        ALLOCATOR.holds.fetch_sub(1, Ordering::Relaxed);
+        add(&ALLOCATOR.holds, usize::MAX);
     }
 }
 
 /// The caller must not be interrupted by the end of the session. Meanwhile it allocates little.
 pub fn hold_end() -> Hold {
-    ALLOCATOR.holds.fetch_add(1, Ordering::Relaxed);
+    add(&ALLOCATOR.holds, 1);
     Hold(())
 }
 
 /// From the allocation after the next `count` on, this process has no memory, and only the last part of the reserve.
 #[cfg(feature = "faults")]
 pub fn refuse_after(count: usize) {
-    ALLOCATOR.used.fetch_max(RESERVE - LAST, Ordering::Relaxed);
+    let piece = Layout::new::<[u8; 1024]>();
+    while ALLOCATOR.used.load(Ordering::Relaxed) + piece.size() <= RESERVE - LAST {
+        let _ = ALLOCATOR.take_reserve(piece);
+    }
     REFUSED_AFTER.store(count, Ordering::Relaxed);
 }
 
@@ -102,7 +114,7 @@ fn of_system(allocate: impl FnOnce() -> *mut u8) -> *mut u8 {
     if is_refused() { null_mut() } else { allocate() }
 }
 
-/// Looks whether there is memory for the small allocations of a call.
+/// Looks whether there is memory for the small allocations of a call, before it begins.
 ///
 /// # Errors
 /// [`OutOfMemory`], which has ended nothing.
@@ -125,27 +137,34 @@ impl ServerAllocator {
     }
 
     fn take_reserve(&self, layout: Layout) -> Option<*mut u8> {
-        if layout.size() > MAX_PIECE || layout.align() > align_of::<Reserve>() {
-            return None;
-        }
         let order = Ordering::Relaxed;
         let needs_last = self.holds.load(order) > 0 || self.ends.load(order) || exit::in_progress();
+        let is_large = layout.size() > MAX_PIECE && !needs_last;
+        if is_large || layout.align() > align_of::<Reserve>() {
+            return None;
+        }
         let limit = if needs_last { RESERVE } else { RESERVE - LAST };
         let end_of = |used: usize| {
             let start = used.next_multiple_of(layout.align());
-            let end = start + layout.size();
+            let end = start.checked_add(layout.size())?;
             (end <= limit).then_some(end)
         };
-        let used = self.used.fetch_update(order, order, end_of).ok()?;
+        let used = self.used.load(order);
+        self.used.store(end_of(used)?, order);
+        add(&self.pieces, 1);
         // SAFETY: below `RESERVE`, by `end_of`.
         Some(unsafe { self.start().add(used.next_multiple_of(layout.align())) })
     }
 
-    /// Takes a piece back, if it is the last one.
     fn give_back(&self, piece: *mut u8, layout: Layout) {
         let start = piece.addr() - self.start().addr();
-        let (end, order) = (start + layout.size(), Ordering::Relaxed);
-        let _ = self.used.compare_exchange(end, start, order, order);
+        let order = Ordering::Relaxed;
+        add(&self.pieces, usize::MAX);
+        if self.pieces.load(order) == 0 {
+            self.used.store(0, order);
+        } else if self.used.load(order) == start + layout.size() {
+            self.used.store(start, order);
+        }
     }
 
     /// Called when the system has no memory for `layout`.
@@ -196,6 +215,9 @@ unsafe impl GlobalAlloc for ServerAllocator {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if self.owns(block) && size <= layout.size() {
+            return block;
+        }
         if !self.owns(block) {
             // SAFETY: by the caller.
             let larger = of_system(|| unsafe { System.realloc(block, layout, size) });

@@ -83,8 +83,9 @@ pub fn try_map(pointer: pg_sys::dsa_pointer, map: impl FnOnce() -> *mut u8) -> *
     address
 }
 
-/// Runs `body`, and again from the beginning whenever an error has interrupted it.
-pub fn run_to_completion(callback: Callback, body: impl FnOnce()) {
+/// Runs `body`, and again from the beginning whenever an error has interrupted it. False: it has been interrupted too
+/// often, and is not run.
+pub fn run_to_completion(callback: Callback, body: impl FnOnce()) -> bool {
     // SAFETY: sets a signal's disposition, because the handler reads memory that is unmapped later in the exit. No lock
     // is needed any more, but an error outside a transaction may have left some held.
     unsafe {
@@ -102,10 +103,11 @@ pub fn run_to_completion(callback: Callback, body: impl FnOnce()) {
     }
     RUNS.set(RUNS.get() + 1);
     if RUNS.get() > MAX_RUNS {
-        return;
+        return false;
     }
     push(callback);
     body();
     // SAFETY: the callback is the one that was registered last.
     unsafe { server::cancel_before_shmem_exit(Some(callback), pg_sys::Datum::from(0)) };
+    true
 }

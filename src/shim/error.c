@@ -134,7 +134,8 @@ pgb_free_error(ErrorData *note)
  *
  * After an error the memory context is that of the caller, and no LWLock is held, whoever has acquired it: destructors
  * run before the transaction aborts, and they free shared memory under locks that the call may have left (dsa.c raises
- * errors of the operating system under its lock).
+ * errors of the operating system under its lock). The resource owner is what the call has left: the caller's may be gone
+ * (the call has ended the transaction), and dsa.c leaves none. So destructors must not need one.
  */
 ErrorData *
 pgb_guard(void (*call) (void *), void *arg)
