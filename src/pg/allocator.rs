@@ -14,7 +14,7 @@
 //! the process can still compose an error and end the session in order when it has no other memory. A call of an SQL
 //! function begins only if there is as much memory as the small allocations of a call may take ([`check`]).
 
-use crate::pg::{exit, shim};
+use crate::pg::shim;
 use engine::memory;
 use engine::memory::OutOfMemory;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -60,6 +60,11 @@ static ALLOCATOR: ServerAllocator = ServerAllocator {
     holds: AtomicUsize::new(0),
     ends: AtomicBool::new(false),
 };
+
+fn is_exiting() -> bool {
+    // SAFETY: a plain global of this process.
+    unsafe { pgrx::pg_sys::proc_exit_inprogress }
+}
 
 /// For a counter of this process, which has one thread. Cheaper than an atomic addition.
 fn add(counter: &AtomicUsize, more: usize) {
@@ -138,7 +143,7 @@ impl ServerAllocator {
 
     fn take_reserve(&self, layout: Layout) -> Option<*mut u8> {
         let order = Ordering::Relaxed;
-        let needs_last = self.holds.load(order) > 0 || self.ends.load(order) || exit::in_progress();
+        let needs_last = self.holds.load(order) > 0 || self.ends.load(order) || is_exiting();
         let is_large = layout.size() > MAX_PIECE && !needs_last;
         if is_large || layout.align() > align_of::<Reserve>() {
             return None;

@@ -3,10 +3,9 @@
 //! It turns the jump into unwinding of the Rust frames above the call. [`boundary`](crate::pg::boundary) says how an error
 //! goes on from here.
 //!
-//! A function of C is declared once, in [`server`](crate::pg::server) or [`shim`], with [`throwing!`] or with
+//! A function of C is declared once, in [`server`](crate::pg::server) or [`shim`](crate::pg::shim), with [`throwing!`] or with
 //! [`not_throwing!`]. The former puts the guard around each call. So no caller has to know which functions throw.
 
-use crate::pg::shim;
 use pgrx::pg_sys;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -42,7 +41,7 @@ impl ServerError {
 impl Drop for ServerError {
     fn drop(&mut self) {
         // SAFETY: it is its own. Throws nothing.
-        unsafe { shim::pgb_free_error(self.0.as_ptr()) };
+        unsafe { pgb_free_error(self.0.as_ptr()) };
     }
 }
 
@@ -79,7 +78,7 @@ pub(in crate::pg) unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
     };
     let perform = performer(&call);
     // SAFETY: by the caller's promise there is nothing to destroy.
-    let note = unsafe { shim::pgb_guard(perform, (&raw mut call).cast()) };
+    let note = unsafe { pgb_guard(perform, (&raw mut call).cast()) };
     if let Some(note) = NonNull::new(note) {
         ServerError::unwind(note);
     }
@@ -122,3 +121,11 @@ macro_rules! not_throwing {
     };
 }
 pub(in crate::pg) use not_throwing;
+
+not_throwing! {
+    fn pgb_guard(
+        call: unsafe extern "C-unwind" fn(*mut c_void),
+        argument: *mut c_void,
+    ) -> *mut pg_sys::ErrorData;
+    fn pgb_free_error(note: *mut pg_sys::ErrorData);
+}

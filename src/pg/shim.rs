@@ -321,11 +321,6 @@ not_throwing! {
     fn pgb_may_end_transaction(fcinfo: pg_sys::FunctionCallInfo) -> bool;
     fn pgb_waits_for_transaction(pid: i32) -> bool;
     fn pgb_redirect_messages();
-    fn pgb_guard(
-        call: unsafe extern "C-unwind" fn(*mut c_void),
-        argument: *mut c_void,
-    ) -> *mut pg_sys::ErrorData;
-    fn pgb_free_error(note: *mut pg_sys::ErrorData);
     fn pgb_raise_error(note: *mut pg_sys::ErrorData) -> !;
     fn pgb_cancels_statement(message: *const c_char) -> bool;
     fn pgb_end_session_without_memory(size: usize) -> !;
