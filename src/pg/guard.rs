@@ -3,8 +3,8 @@
 //! It turns the jump into unwinding of the Rust frames above the call. [`boundary`](crate::pg::boundary) says how an error
 //! goes on from here.
 //!
-//! A function of C is declared once, in [`server`](crate::pg::server) or [`shim`](crate::pg::shim), with [`throwing!`] or with
-//! [`not_throwing!`]. The former puts the guard around each call. So no caller has to know which functions throw.
+//! A function of C is declared once, in [`server`](crate::pg::server) or [`shim`](crate::pg::shim), with [`throwing!`]
+//! or with [`not_throwing!`]. The former puts the guard around each call. So no caller has to know which functions throw.
 
 use pgrx::pg_sys;
 use std::ffi::c_void;
@@ -66,8 +66,8 @@ unsafe extern "C-unwind" fn perform<F: FnOnce() -> R, R>(call: *mut c_void) {
 /// and this process holds no LWLock.
 ///
 /// # Safety
-/// For [`throwing!`]. `call` must do nothing but call one function of C: an error would jump over a frame with a destructor inside it, and
-/// a panic must not leave it.
+/// For [`throwing!`]. `call` must do nothing but call one function of C: an error would jump over a frame with a
+/// destructor inside it, and a panic must not leave it.
 pub(in crate::pg) unsafe fn guarded<R>(call: impl FnOnce() -> R) -> R {
     fn performer<F: FnOnce() -> R, R>(_: &Call<F, R>) -> unsafe extern "C-unwind" fn(*mut c_void) {
         perform::<F, R>

@@ -155,6 +155,18 @@ fn own_pid(session: &mut postgres::Client) -> i32 {
     value(session, "SELECT pg_backend_pid()")
 }
 
+/// A session whose table `h` has the handle of a job that has ended with a value of the type `mood`.
+fn session_with_mood(server: &Server) -> postgres::Client {
+    let mut session = server.session();
+    session
+        .batch_execute(
+            "CREATE TEMP TABLE h AS SELECT * FROM pg_background_launch_v2($$SELECT 'sad'::mood AS m$$);
+             SELECT pg_background_wait_v2(pid, cookie) FROM h",
+        )
+        .expect("a job");
+    session
+}
+
 /// The operating system refuses a segment of shared memory in the middle of the server's own allocation, which has the
 /// lock of the area then. What the call has begun is given up at once, and that needs the same lock.
 #[test]
@@ -182,13 +194,7 @@ fn a_segment_that_is_refused_in_an_allocation_leaves_no_lock() {
              CREATE CAST (mood AS json) WITH FUNCTION launch(mood)",
         )
         .expect("what the calls need");
-    let mut session = server.session();
-    session
-        .batch_execute(
-            "CREATE TEMP TABLE h AS SELECT * FROM pg_background_launch_v2($$SELECT 'sad'::mood AS m$$);
-             SELECT pg_background_wait_v2(pid, cookie) FROM h",
-        )
-        .expect("a job");
+    let mut session = session_with_mood(&server);
     // Larger than a file of the write-ahead log; the area grows by larger ones at last.
     let limit = 20 << 20;
     let pid = own_pid(&mut session);
@@ -492,13 +498,7 @@ fn an_error_for_whose_copies_there_is_no_memory_is_an_error() {
         .expect("what the calls need");
     let mut codes = Vec::new();
     for megabytes in (40..=520).step_by(20) {
-        let mut session = server.session();
-        session
-            .batch_execute(
-                "CREATE TEMP TABLE h AS SELECT * FROM pg_background_launch_v2($$SELECT 'sad'::mood AS m$$);
-                 SELECT pg_background_wait_v2(pid, cookie) FROM h",
-            )
-            .expect("a job");
+        let mut session = session_with_mood(&server);
         limit_memory(&mut witness, own_pid(&mut session), megabytes);
         let error = session
             .batch_execute("SELECT pg_background_result_json(pid, cookie) FROM h")
